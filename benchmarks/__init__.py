@@ -1,0 +1,1 @@
+"""Measurements that the published figures come from."""

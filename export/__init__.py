@@ -1,0 +1,1 @@
+"""From trained generators to engines."""

@@ -1,0 +1,196 @@
+"""The 20 attributes FA: their order, their two scales, and OpenFace CSV in and out.
+
+`attributes` is a (20,) float32 vector: pitch, yaw, roll, then 17 facial Action Units, each in [0, 1].
+Pose is `(radians + 0.70) / 1.4`, so 0.5 is frontal and the range is about ±40°. Action Units have two scales:
+
+* *full-shape*: 1 is the whole movement. Used everywhere inside, on sliders and in our models.
+* *OpenFace*: `intensity / 5` as OpenFace's `AUxx_r` columns give it; compressed (a full blink is about .28).
+
+`FULL_SHAPE_GAIN` leads from the second to the first. Source: ICface (arXiv:1904.01909); the gains follow clip
+maxima of OpenFace tracks (science notes in docs/attributes.md).
+"""
+
+from __future__ import annotations
+
+import csv
+import math
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from icface.errors import ConfigError
+
+FloatArray = NDArray[np.float32]
+
+POSE_NAMES: Final = ("pitch", "yaw", "roll")
+AU_NAMES: Final = (
+    "AU01", "AU02", "AU04", "AU05", "AU06", "AU07", "AU09", "AU10", "AU12",
+    "AU14", "AU15", "AU17", "AU20", "AU23", "AU25", "AU26", "AU45",
+)  # fmt: skip
+NAMES: Final = POSE_NAMES + AU_NAMES
+COUNT: Final = len(NAMES)
+INDEX: Final = {name: i for i, name in enumerate(NAMES)}
+POSE: Final = slice(0, 3)
+ACTION_UNITS: Final = slice(3, COUNT)
+
+GROUPS: Final[dict[str, tuple[str, ...]]] = {
+    "pose": POSE_NAMES,
+    "brows": ("AU01", "AU02", "AU04"),
+    "eyes": ("AU05", "AU06", "AU07", "AU45"),
+    "nose": ("AU09", "AU10"),
+    "mouth": ("AU12", "AU14", "AU15", "AU17", "AU20", "AU23", "AU25", "AU26"),
+}
+
+POSE_LIMIT_RAD: Final = 0.70
+
+_OPENFACE_POSE_COLUMNS: Final = ("pose_Rx", "pose_Ry", "pose_Rz")
+
+# 1 / (OpenFace value of the whole movement). AU45: a full blink averages AU45_r 1.4 (FA .28). AU25: OpenFace
+# counts .066 IOD of lip gap per unit and the whole movement opens .10 IOD, .30. AU26: .035 IOD of chin drop
+# per unit; the whole movement is .16, .91, but clips stay under .41, so the gap's half is taken. The others:
+# a little above the largest value seen in clips.
+FULL_SHAPE_GAIN: Final[FloatArray] = np.array(
+    [1.5, 2.0, 4.0, 1.5, 2.0, 2.2, 2.5, 2.5, 2.2, 4.5, 4.5, 2.4, 4.5, 3.0, 3.3, 2.2, 3.6], dtype=np.float32
+)
+
+
+def neutral() -> FloatArray:
+    """FA_N: frontal pose (.5) and every Action Unit 0; a new (20,) array."""
+    values = np.zeros(COUNT, dtype=np.float32)
+    values[POSE] = 0.5
+    return values
+
+
+def pose_to_unit(pose_rad: NDArray[np.floating] | Iterable[float]) -> FloatArray:
+    """Radians (..., 3) to the attribute range, clamped to [0, 1]."""
+    values = np.asarray(pose_rad, dtype=np.float32)
+    return np.clip((values + POSE_LIMIT_RAD) / (2 * POSE_LIMIT_RAD), 0.0, 1.0).astype(np.float32)
+
+
+def pose_from_unit(pose: NDArray[np.floating] | Iterable[float]) -> FloatArray:
+    """Attribute range (..., 3) to radians."""
+    values = np.asarray(pose, dtype=np.float32)
+    return (values * np.float32(2 * POSE_LIMIT_RAD) - np.float32(POSE_LIMIT_RAD)).astype(np.float32)
+
+
+def mirror(attributes: FloatArray) -> FloatArray:
+    """The same face seen in a mirror: yaw and roll change sign; Action Units are symmetric. New array."""
+    mirrored = attributes.copy()
+    mirrored[..., 1:3] = 1.0 - mirrored[..., 1:3]
+    return mirrored
+
+
+def to_openface(attributes: FloatArray) -> FloatArray:
+    """Full-shape (..., 20) to the OpenFace scale; pose is the same in both. New array."""
+    values = attributes.copy()
+    values[..., ACTION_UNITS] /= FULL_SHAPE_GAIN
+    return values
+
+
+def from_openface(attributes: FloatArray) -> FloatArray:
+    """OpenFace scale (..., 20) to full-shape, clamped to [0, 1]. New array."""
+    values = attributes.copy()
+    values[..., ACTION_UNITS] = np.clip(values[..., ACTION_UNITS] * FULL_SHAPE_GAIN, 0.0, 1.0)
+    return values
+
+
+@dataclass(frozen=True, kw_only=True)
+class AttributeTrack:
+    """What drove, frame by frame."""
+
+    times_s: NDArray[np.float64]
+    """(N,) seconds from the first frame, never decreasing."""
+    values: FloatArray
+    """(N, 20) full-shape attributes in [0, 1]."""
+    present: NDArray[np.bool_]
+    """(N,) whether a face was seen in the driver's frame."""
+
+    def __len__(self) -> int:
+        return len(self.times_s)
+
+
+def read_csv(path: Path, *, fps: float = 25.0) -> AttributeTrack:
+    """Read a track from an OpenFace CSV or from one that `write_csv` made.
+
+    Columns are found by name (OpenFace pads them with spaces in some releases). OpenFace files have
+    `pose_Rx, pose_Ry, pose_Rz` in radians and `AUxx_r` in 0–5; ours have the 20 names, full-shape.
+    `timestamp` gives the time where there is one, else `fps` does. `success` (0/1) marks frames with a face.
+
+    Raises:
+        ConfigError: missing columns, no rows, a value that is not a finite number, time that runs back.
+    """
+    try:
+        with path.open(newline="", encoding="utf-8-sig") as file:
+            rows = list(csv.reader(file))
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        raise ConfigError(f"cannot read attributes from {path}: {error}") from error
+    if len(rows) < 2:
+        raise ConfigError(f"{path} has no rows; expected a header line and one line a frame")
+    columns = {name.strip(): i for i, name in enumerate(rows[0])}
+    ours = all(name in columns for name in NAMES)
+    wanted = NAMES if ours else (*_OPENFACE_POSE_COLUMNS, *(f"{name}_r" for name in AU_NAMES))
+    missing = [name for name in wanted if name not in columns]
+    if missing:
+        raise ConfigError(
+            f"{path} lacks the columns {', '.join(missing[:5])}{' …' if len(missing) > 5 else ''}; "
+            "expected OpenFace's pose_Rx… and AUxx_r, or a file made by --record-attributes"
+        )
+
+    def number(row: list[str], line: int, name: str) -> float:
+        try:
+            value = float(row[columns[name]])
+        except (IndexError, ValueError):
+            value = math.nan
+        if not math.isfinite(value):
+            raise ConfigError(f"{path} line {line}: column {name} is not a number; mend or remove that line")
+        return value
+
+    body = [(line, row) for line, row in enumerate(rows[1:], start=2) if any(cell.strip() for cell in row)]
+    if not body:
+        raise ConfigError(f"{path} has no rows; expected a header line and one line a frame")
+    raw = np.array([[number(row, line, name) for name in wanted] for line, row in body], dtype=np.float32)
+    if "timestamp" in columns:
+        times_s = np.array([number(row, line, "timestamp") for line, row in body], dtype=np.float64)
+    else:
+        times_s = np.arange(len(body), dtype=np.float64) / fps
+    back = np.flatnonzero(np.diff(times_s) < 0)
+    if back.size:
+        raise ConfigError(f"{path} line {body[int(back[0]) + 1][0]}: timestamp runs backwards")
+    present = np.ones(len(body), dtype=np.bool_)
+    if "success" in columns:
+        present = np.array([number(row, line, "success") > 0.5 for line, row in body], dtype=np.bool_)
+    if ours:
+        values = np.clip(raw, 0.0, 1.0)
+    else:
+        values = np.concatenate([pose_to_unit(raw[:, :3]), np.clip(raw[:, 3:] / 5.0, 0.0, 1.0)], axis=1)
+        values = from_openface(values)
+    return AttributeTrack(times_s=times_s - times_s[0], values=values.astype(np.float32), present=present)
+
+
+def write_csv(path: Path, track: AttributeTrack, *, openface: bool = False) -> None:
+    """Write a track: our 20 full-shape columns (replays exactly), or OpenFace's names and units.
+
+    Raises:
+        ConfigError: the file cannot be written.
+    """
+    if openface:
+        scaled = to_openface(track.values)
+        header = ["frame", "timestamp", "success", *_OPENFACE_POSE_COLUMNS, *(f"{n}_r" for n in AU_NAMES)]
+        body = np.concatenate([pose_from_unit(scaled[:, POSE]), scaled[:, ACTION_UNITS] * 5.0], axis=1)
+    else:
+        header = ["frame", "timestamp", "success", *NAMES]
+        body = track.values
+    try:
+        with path.open("w", newline="", encoding="utf-8") as file:
+            writer = csv.writer(file)
+            writer.writerow(header)
+            for i, row in enumerate(body):
+                # repr of the float32 as a float64 is exact, so a replay gives the same bits.
+                cells = [repr(float(value)) for value in row]
+                writer.writerow([i + 1, f"{track.times_s[i]:.6f}", int(track.present[i]), *cells])
+    except OSError as error:
+        raise ConfigError(f"cannot write attributes to {path}: {error}") from error

@@ -1,0 +1,1 @@
+"""The live product: cameras, the loop, sinks and the `icface-live` command."""

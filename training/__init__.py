@@ -1,0 +1,1 @@
+"""Data, renderers and training."""
