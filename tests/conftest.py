@@ -1,0 +1,84 @@
+"""What every test shares: where the face material lies, a cache folder of its own, seeded randomness."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+REPOSITORY = Path(__file__).resolve().parents[1]
+SHARED = REPOSITORY.parent / "shared"
+CLIP = "data/clips/WolfgangLanger_Pexels.mp4"
+
+_cache_folder: tempfile.TemporaryDirectory[str] | None = None
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Point the product's cache at an empty folder before any test module is imported.
+
+    Commands that tests start inherit it, so that no test reads what an earlier run cached for the user.
+    """
+    global _cache_folder
+    _cache_folder = tempfile.TemporaryDirectory(prefix="icface-tests-", ignore_cleanup_errors=True)
+    os.environ["ICFACE_CACHE_DIR"] = _cache_folder.name
+
+
+def pytest_unconfigure(config: pytest.Config) -> None:
+    if _cache_folder is not None:
+        _cache_folder.cleanup()
+
+
+def shared_file(relative: str) -> Path:
+    """A file of the face material beside the repository; the test is skipped where it is missing."""
+    path = SHARED / relative
+    if not path.exists():
+        pytest.skip(f"face material ../shared/{relative} is not on this machine")
+    return path
+
+
+@pytest.fixture(scope="session")
+def repository() -> Path:
+    """The checkout the tests lie in."""
+    return REPOSITORY
+
+
+@pytest.fixture(scope="session")
+def shared() -> Path:
+    """The folder of face material (photos, clips, landmark models) beside the repository."""
+    return shared_file("data").parent
+
+
+@pytest.fixture(scope="session")
+def shared_clip() -> Path:
+    """A real person talking to a camera: 472 frames, 21° of yaw, good blinks."""
+    return shared_file(CLIP)
+
+
+@pytest.fixture
+def cache_dir(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """An empty cache folder for one test alone."""
+    folder = tmp_path / "cache"
+    folder.mkdir()
+    monkeypatch.setenv("ICFACE_CACHE_DIR", str(folder))
+    yield folder
+
+
+@pytest.fixture
+def rng() -> np.random.Generator:
+    """The same random numbers at every run."""
+    return np.random.default_rng(20)
+
+
+@pytest.fixture
+def corner_frame() -> np.ndarray:
+    """An odd-sized (45, 61, 3) RGB frame with a different colour in each corner: red, green, blue, white."""
+    frame = np.full((45, 61, 3), 40, dtype=np.uint8)
+    frame[:9, :9] = (255, 0, 0)
+    frame[:9, -9:] = (0, 255, 0)
+    frame[-9:, :9] = (0, 0, 255)
+    frame[-9:, -9:] = (255, 255, 255)
+    return frame
