@@ -1,0 +1,214 @@
+"""What lies behind the skin: eyeballs and the inside of the mouth, painted once per source into one atlas."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from icface.geometry.shape import SourceShape
+from icface.geometry.topology import (
+    LEFT_EYE_OPENING,
+    LEFT_IRIS,
+    MOUTH_OPENING,
+    RIGHT_EYE_OPENING,
+    RIGHT_IRIS,
+)
+
+Frame = NDArray[np.uint8]
+Float = NDArray[np.float32]
+
+# The mouth's inside in IOD, measured from where the closed lips meet: incisor edge, and how far the painted
+# upper and lower parts reach. One IOD is about 90 mm.
+MOUTH_HALF_WIDTH = 0.46
+UPPER_TOP, UPPER_EDGE = 0.20, -0.022
+LOWER_EDGE, LOWER_BOTTOM = -0.035, -0.22
+MIDDLE_HEIGHT = 0.16
+TEETH_DEPTH = -0.10
+
+# Visible widths and heights from the midline (IOD): central and lateral incisor, canine, two premolars, molar.
+_UPPER_TEETH = ((0.094, 0.112), (0.073, 0.098), (0.078, 0.108), (0.062, 0.090), (0.052, 0.082), (0.045, 0.078))
+_LOWER_TEETH = ((0.058, 0.095), (0.062, 0.095), (0.070, 0.104), (0.064, 0.090), (0.054, 0.080), (0.046, 0.076))
+
+
+def polygon_mask(size_px: tuple[int, int], polygon_px: Float) -> Frame:
+    """Antialiased filled polygon; size (width, height)."""
+    mask = np.zeros((size_px[1], size_px[0]), dtype=np.uint8)
+    cv2.fillPoly(mask, [np.round(polygon_px * 16).astype(np.int32)], 255, cv2.LINE_AA, 4)
+    return mask
+
+
+def fill_skin(crop: Frame, points_px: Float, iod_px: float) -> Frame:
+    """The crop with mouth and eye openings painted over from the skin around them."""
+    height, width = crop.shape[:2]
+    mask = np.zeros((height, width), dtype=np.uint8)
+    for contour in (MOUTH_OPENING, RIGHT_EYE_OPENING, LEFT_EYE_OPENING):
+        mask |= polygon_mask((width, height), points_px[list(contour), :2])
+    grown = cv2.dilate(mask, np.ones((3, 3), np.uint8), iterations=max(1, round(iod_px * 0.006)))
+    rows, cols = np.flatnonzero(grown.any(1)), np.flatnonzero(grown.any(0))
+    if rows.size == 0:
+        return crop.copy()
+    pad = 8
+    y0, y1 = max(0, rows[0] - pad), min(height, rows[-1] + pad + 1)
+    x0, x1 = max(0, cols[0] - pad), min(width, cols[-1] + pad + 1)
+    result = crop.copy()
+    filled = cv2.inpaint(crop[y0:y1, x0:x1], (grown[y0:y1, x0:x1] > 0).astype(np.uint8), 4, cv2.INPAINT_TELEA)
+    soft = cv2.GaussianBlur(grown[y0:y1, x0:x1], (0, 0), 1.0)[..., None] / np.float32(255)
+    inside = np.maximum(soft, (mask[y0:y1, x0:x1, None] > 0))
+    result[y0:y1, x0:x1] = np.round(crop[y0:y1, x0:x1] * (1 - inside) + filled * inside)
+    return result
+
+
+@dataclass(frozen=True)
+class Patch:
+    """A rectangle of the atlas."""
+
+    x: int
+    y: int
+    width: int
+    height: int
+
+
+def paint_eye(crop: Frame, points_px: Float, iod_px: float, *, left: bool) -> tuple[Frame, Float]:
+    """An eyeball larger than its opening.
+
+    Returns:
+        (h, w, 3) patch, and (2,) the crop position of the patch's pixel (0, 0).
+    """
+    contour = LEFT_EYE_OPENING if left else RIGHT_EYE_OPENING
+    iris = points_px[list(LEFT_IRIS if left else RIGHT_IRIS), :2]
+    polygon = points_px[list(contour), :2]
+    centre = polygon.mean(0)
+    half_w, half_h = round(iod_px * 0.24), round(iod_px * 0.17)
+    origin = np.round(centre - [half_w, half_h]).astype(np.float32)
+    width, height = 2 * half_w + 1, 2 * half_h + 1
+    window = _window(crop, origin, width, height)
+    inside = polygon_mask((width, height), polygon - origin)
+    # Lashes and lid shadow belong to the skin: keep clear of the contour.
+    margin = max(1, round(iod_px * 0.010))
+    known = cv2.erode(inside, cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (2 * margin + 1, 2 * margin + 1))) > 200
+    if known.sum() < 20:  # a closed eye: a plain eyeball
+        known = inside > 127
+    pixels = window.astype(np.float32)
+    luminance = pixels @ np.array([0.299, 0.587, 0.114], dtype=np.float32)
+    radius = float(np.linalg.norm(iris[1:] - iris[0], axis=1).mean())
+    rows, cols = np.mgrid[:height, :width].astype(np.float32)
+    centre_x, centre_y = iris[0] - origin
+    distance = np.hypot(cols - centre_x, rows - centre_y)
+    white = known & (distance > radius * 1.15)
+    sclera = np.array([205.0, 200.0, 196.0], dtype=np.float32)
+    if white.sum() > 12:
+        bright = white & (luminance >= np.percentile(luminance[white], 40))
+        sclera = pixels[bright].mean(0)
+    painted = np.empty_like(pixels)
+    painted[:] = sclera
+    # The iris is round: what a lid hides is taken from the ring at the same distance from its centre.
+    disc = distance <= radius * 1.1
+    profile = np.zeros((int(radius * 1.1) + 3, 3), dtype=np.float32)
+    last = np.array([40.0, 32.0, 28.0], dtype=np.float32)
+    for ring in range(len(profile)):
+        sample = known & (np.abs(distance - ring) < 1.0)
+        last = pixels[sample].mean(0) if sample.any() else last
+        profile[ring] = last
+    level = np.clip(distance, 0, len(profile) - 1.001)
+    low = level.astype(np.int32)
+    blend = (level - low)[..., None]
+    round_iris = profile[low] * (1 - blend) + profile[np.minimum(low + 1, len(profile) - 1)] * blend
+    edge = np.clip((radius * 1.1 - distance) / max(radius * 0.12, 1.0), 0, 1)[..., None]
+    painted = np.where(disc[..., None], painted * (1 - edge) + round_iris * edge, painted)
+    # Away from the photographed part the eyeball darkens into the socket.
+    outside = cv2.distanceTransform((~known).astype(np.uint8), cv2.DIST_L2, 3)
+    painted *= (1 - 0.35 * np.clip(outside / (0.10 * iod_px), 0, 1))[..., None]
+    keep = cv2.GaussianBlur(known.astype(np.float32), (0, 0), max(0.8, iod_px * 0.006))[..., None]
+    keep = np.where(known[..., None], np.clip(keep * 2 - 1, 0, 1) * 0.5 + 0.5, np.clip(keep * 2 - 0.6, 0, 0.5))
+    mixed = painted * (1 - keep) + pixels * keep
+    return np.clip(np.round(mixed), 0, 255).astype(np.uint8), origin
+
+
+def _window(image: Frame, origin: Float, width: int, height: int) -> Frame:
+    """A rectangle of an image, its border repeated where the rectangle leaves it."""
+    rows = np.clip(np.arange(height) + int(origin[1]), 0, image.shape[0] - 1)
+    cols = np.clip(np.arange(width) + int(origin[0]), 0, image.shape[1] - 1)
+    return np.ascontiguousarray(image[rows[:, None], cols[None, :]])
+
+
+def _teeth_row(x: Float, depth: Float, teeth: tuple[tuple[float, float], ...]) -> tuple[Float, Float]:
+    """Coverage and shade (h, w) of a row of teeth.
+
+    Args:
+        x: (h, w) distance from the midline in IOD.
+        depth: (h, w) distance from the biting edge towards the gum, IOD (negative: beyond the edge).
+    """
+    cover = np.zeros_like(x)
+    shade = np.zeros_like(x)
+    start = 0.0
+    for i, (width, height) in enumerate(teeth):
+        middle = start + width / 2
+        u = (np.abs(x) - middle) / (width / 2)
+        lift = 0.012 * (i == 1) + 0.006 * max(0, i - 2)  # laterals and premolars end a little higher
+        corner = 0.03 * np.clip(np.abs(u) - 0.35, 0, 1) ** 2 * 2
+        low = np.clip((depth - lift - corner) / 0.006, 0, 1)
+        high = np.clip((height - depth) / 0.02, 0, 1)
+        gap = np.clip((1.0 - np.abs(u)) / 0.10, 0, 1)
+        member = low * (np.abs(u) <= 1.0)
+        tone = (0.80 + 0.20 * gap) * (0.94 + 0.06 * high) * (1.0 - 0.085 * i)
+        tone *= 1.0 - 0.10 * np.clip(1 - depth / 0.03, 0, 1) * 0.6
+        cover = np.maximum(cover, member * high)
+        shade = np.where(np.abs(u) <= 1.0, tone, shade)
+        start += width
+    return cover.astype(np.float32), shade.astype(np.float32)
+
+
+def paint_mouth(crop: Frame, shape: SourceShape, points_px: Float, *, oversample: int = 2) -> tuple[Frame, Float]:
+    """The inside of the mouth: upper teeth on top, a dark cavity, tongue and lower teeth at the bottom.
+
+    Rows run from `UPPER_TOP` down to `UPPER_EDGE`, then `MIDDLE_HEIGHT` of cavity, then from `LOWER_EDGE` to
+    `LOWER_BOTTOM`; columns cover ± MOUTH_HALF_WIDTH. `motion` lays the upper part on the skull and the lower on
+    the jaw.
+
+    Returns:
+        (h, w, 3) patch, and (3,) [pixels per IOD, row of UPPER_EDGE, row of LOWER_EDGE].
+    """
+    scale = shape.iod_px * oversample
+    upper_rows = round((UPPER_TOP - UPPER_EDGE) * scale)
+    middle_rows = round(MIDDLE_HEIGHT * scale)
+    lower_rows = round((LOWER_EDGE - LOWER_BOTTOM) * scale)
+    height, width = upper_rows + middle_rows + lower_rows, round(2 * MOUTH_HALF_WIDTH * scale)
+    cols = (np.arange(width, dtype=np.float32) - (width - 1) / 2) / scale
+    rows = np.arange(height, dtype=np.float32)
+    x = np.broadcast_to(cols, (height, width))
+
+    face = crop.astype(np.float32)
+    cheek = face[tuple(np.clip(np.round(points_px[[50, 280, 205, 425], 1::-1]).astype(int).T, 0, len(face) - 1))]
+    light = float(np.clip((cheek @ np.array([0.299, 0.587, 0.114])).max() / 190.0, 0.45, 1.15))
+    tooth = np.array([222.0, 211.0, 192.0], dtype=np.float32) * np.clip(light, 0.55, 1.05)
+    gum = np.array([150.0, 82.0, 80.0], dtype=np.float32) * light
+    dark = np.array([34.0, 14.0, 14.0], dtype=np.float32) * light
+    tongue = np.array([142.0, 72.0, 72.0], dtype=np.float32) * light
+
+    image = np.empty((height, width, 3), dtype=np.float32)
+    image[:] = dark
+    tongue_middle = upper_rows + middle_rows * 0.95
+    inside = np.exp(-((x / 0.22) ** 4)) * np.clip(
+        1 - np.abs(rows[:, None] - tongue_middle) / (middle_rows * 0.75), 0, 1
+    )
+    groove = 1 - 0.18 * np.exp(-((x / 0.018) ** 2))
+    image += (tongue * 0.85 - dark) * (np.sqrt(inside) * groove)[..., None]
+    for edge_row, direction, teeth, tone in (
+        (upper_rows, -1.0, _UPPER_TEETH, 1.0),
+        (upper_rows + middle_rows, 1.0, _LOWER_TEETH, 0.80),
+    ):
+        depth = np.broadcast_to(direction * (rows[:, None] - edge_row) / scale, (height, width))
+        cover, shade = _teeth_row(x, depth, teeth)
+        behind = np.clip(depth / 0.004, 0, 1)[..., None]
+        roundness = np.exp(-((x / 0.36) ** 2))[..., None]
+        image = image * (1 - behind) + gum * (0.35 + 0.5 * roundness) * behind
+        image = image * (1 - cover[..., None]) + tooth * tone * (shade * (0.45 + 0.55 * roundness[..., 0]))[
+            ..., None
+        ] * cover[..., None]
+    image = cv2.GaussianBlur(image, (0, 0), max(0.6, 0.006 * scale))
+    return np.clip(np.round(image), 0, 255).astype(np.uint8), np.array(
+        [scale, upper_rows, upper_rows + middle_rows], dtype=np.float32
+    )

@@ -1,0 +1,391 @@
+"""From 20 attributes to a backward map: the per-frame host part of the edge generator.
+
+A newcomer reads `Motion.step`: attributes → moved vertices → coarse flow of the whole crop → exact map of the
+face → maps of eyes and mouth behind the skin.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from icface.attributes import ACTION_UNITS, AU_NAMES, POSE, pose_from_unit
+from icface.geometry import layers, raster
+from icface.geometry.shape import PIVOT, rotation_matrix
+from icface.geometry.tables import face_tables
+from icface.geometry.topology import (
+    FACE_VERTICES,
+    INNER_LOWER_LIP,
+    INNER_UPPER_LIP,
+    LEFT_EYE_OPENING,
+    LEFT_LOWER_LID,
+    LEFT_LOWER_RING1,
+    LEFT_UPPER_LID,
+    LEFT_UPPER_RING1,
+    LEFT_UPPER_RING2,
+    MOUTH_OPENING,
+    OVAL,
+    RIGHT_EYE_OPENING,
+    RIGHT_LOWER_LID,
+    RIGHT_LOWER_RING1,
+    RIGHT_UPPER_LID,
+    RIGHT_UPPER_RING1,
+    RIGHT_UPPER_RING2,
+)
+
+Float = NDArray[np.float32]
+
+GRID_CELLS = 64
+FLOW_BLUR_CELLS = 1.8
+BORDER_CELLS = 5.0
+"""Over this many cells the flow fades to exactly zero at the crop's border."""
+
+# A rendered movement re-measures smaller or larger than asked for; these bring the slopes near one.
+POSE_GAIN = np.array([1.08, 1.22, 1.0], dtype=np.float32)
+AU_GAIN = dict.fromkeys(AU_NAMES, 1.0)
+
+_AU = {name: i for i, name in enumerate(AU_NAMES)}
+
+
+def ring_triangles() -> NDArray[np.int32]:
+    """Triangles of the strips oval–ring 1–ring 2–border, vertex numbers after the 468 of the face."""
+    n = len(OVAL)
+    loops = [list(OVAL)] + [[FACE_VERTICES + k * n + i for i in range(n)] for k in range(3)]
+    triangles = []
+    for inner, outer in zip(loops[:-1], loops[1:], strict=True):
+        for i in range(n):
+            j = (i + 1) % n
+            triangles += [(inner[i], outer[i], inner[j]), (inner[j], outer[i], outer[j])]
+    return np.array(triangles, dtype=np.int32)
+
+
+def border_points(base_px: Float, directions: Float, width: int, height: int) -> Float:
+    """Where rays from `base_px` along `directions` (n, 2) leave the crop, (n, 2)."""
+    limits = np.where(directions > 0, [width - 1, height - 1], 0.0) - base_px
+    with np.errstate(divide="ignore", invalid="ignore"):
+        steps = np.where(np.abs(directions) > 1e-6, limits / directions, np.inf)
+    return (base_px + directions * steps.min(1, keepdims=True)).astype(np.float32)
+
+
+def oval_weights() -> Float:
+    """(468,) how exactly each face vertex is followed: 0 on the oval, .7 next to it, 1 inside."""
+    triangles = face_tables().skin_triangles
+    weight = np.ones(FACE_VERTICES, dtype=np.float32)
+    oval = np.zeros(FACE_VERTICES, dtype=np.bool_)
+    oval[list(OVAL)] = True
+    touching = triangles[oval[triangles].any(axis=1)]
+    weight[np.unique(touching)] = 0.7
+    weight[oval] = 0.0
+    return weight
+
+
+class Motion:
+    """The moving part of one source at one size; not shared between threads.
+
+    Args:
+        cache: tensors made by `prepare_source`.
+        size_px: (width, height) of the output; the crop's own size.
+    """
+
+    def __init__(self, cache: Mapping[str, NDArray[np.generic]], size_px: tuple[int, int]) -> None:
+        tables = face_tables()
+        width, height = size_px
+        self._neutral = np.asarray(cache["neutral_shape"], dtype=np.float32)
+        self._basis = tables.displacements.reshape(len(AU_NAMES), -1)
+        self._base = np.asarray(cache["base_px"], dtype=np.float32)
+        self._iod = np.float32(cache["iod_px"][()])
+        self._gain = np.array([AU_GAIN[name] for name in AU_NAMES], dtype=np.float32)
+        self._pose_offset = np.asarray(cache["pose_offset_rad"], dtype=np.float32)
+        self._au_offset = np.asarray(cache["au_offset"], dtype=np.float32)
+        source_rotation = np.asarray(cache["rotation"], dtype=np.float32)
+
+        # Texture: where every vertex lies in the photo.
+        texture = np.asarray(cache["texture_px"], dtype=np.float32)
+        self._ring_shape = np.asarray(cache["ring_shape"], dtype=np.float32)
+        self._ring_weight = np.asarray(cache["ring_weight"], dtype=np.float32)[:, None]
+        self._ring_px = self._project(self._ring_shape, source_rotation)[:, :2]
+        outer = self._ring_px[len(OVAL) :]
+        self._border_px = border_points(self._base, outer - self._base, width, height)
+        self._ring_px[:] = _keep_inside(self._ring_px, self._border_px)
+        self._skin_triangles = tables.skin_triangles
+        self._all_triangles = np.concatenate([tables.skin_triangles, tables.opening_triangles, ring_triangles()])
+        self._values = np.concatenate([texture, oval_weights()[:, None]], axis=1).astype(np.float32)
+        self._step = int(np.ceil(max(width, height) / GRID_CELLS))
+        rows = int(np.ceil(height / self._step)) + 1
+        cols = int(np.ceil(width / self._step)) + 1
+        nodes = len(texture) + len(self._ring_px) + len(self._border_px)
+        self._coarse_values = np.ones((nodes, 3), dtype=np.float32)
+        self._coarse_values[:, :2] = np.concatenate([texture, self._ring_px, self._border_px])
+        self._coarse_vertices = np.full((nodes, 3), -3.0, dtype=np.float32)
+        self._coarse_vertices[-len(self._border_px) :, :2] = self._border_px / self._step
+        node_x, node_y = np.meshgrid(np.arange(cols), np.arange(rows))
+        self._identity = np.stack([node_x, node_y], axis=-1).astype(np.float32) * np.float32(self._step)
+        last_x, last_y = (width - 1) / self._step, (height - 1) / self._step
+        edge = np.minimum.reduce([node_x, node_y, last_x - node_x, last_y - node_y])
+        fade = np.clip(edge / BORDER_CELLS, 0, 1)
+        self._fade = (fade * fade * (3 - 2 * fade)).astype(np.float32)[..., None]
+        self._grid = np.empty_like(self._identity)
+        self._grid_depth = np.empty((rows, cols), dtype=np.float32)
+        self._depth = np.empty((height, width), dtype=np.float32)
+        self._vertices = np.empty((FACE_VERTICES, 3), dtype=np.float32)
+
+        # Eyes and mouth behind the skin.
+        self._eyes = [
+            _Eye(cache, "right", RIGHT_EYE_OPENING, source_rotation),
+            _Eye(cache, "left", LEFT_EYE_OPENING, source_rotation),
+        ]
+        self._mouth = _Mouth(cache)
+        self._pixel_x = np.arange(width, dtype=np.float32)[None, :]
+        self._pixel_y = np.arange(height, dtype=np.float32)[:, None]
+        self._out: dict[str, NDArray[np.generic]] = {
+            "skin_map": np.empty((height, width, 2), dtype=np.float32),
+            "inner_map": np.zeros((height, width, 2), dtype=np.float32),
+            "inner_alpha": np.zeros((height, width), dtype=np.uint8),
+            "inner_shade": np.full((height, width), 255, dtype=np.uint8),
+            "regions": np.zeros((3, 4), dtype=np.int32),
+        }
+
+    def step(self, attributes: Float) -> dict[str, NDArray[np.generic]]:
+        """Maps for one frame (see the module `warp` for what they mean); overwritten by the next call.
+
+        Args:
+            attributes: (20,) full-shape, finite, in [0, 1].
+        """
+        rotation = self._rotation(attributes)
+        action_units = np.clip(attributes[ACTION_UNITS] * self._gain + self._au_offset, 0.0, 1.5)
+        shape = self._moved(action_units)
+        self._vertices[:] = self._project(shape, rotation)
+        self._coarse_flow(shape, rotation)
+        skin_map = self._out["skin_map"]
+        raster.upsample_grid(self._grid, self._step, skin_map)
+        raster.raster_map(self._vertices, self._skin_triangles, self._values, self._depth, skin_map)
+        self._behind_the_skin(action_units, rotation)
+        return self._out
+
+    def _rotation(self, attributes: Float) -> Float:
+        pose = pose_from_unit(attributes[POSE]) * POSE_GAIN + self._pose_offset
+        return rotation_matrix(float(pose[0]), float(pose[1]), float(pose[2]))
+
+    def _moved(self, action_units: Float) -> Float:
+        """(468, 3) head space: neutral plus Action Units, lids travelling along their own opening."""
+        coefficients = action_units.copy()
+        closure = float(np.clip(coefficients[_AU["AU45"]], 0.0, 1.0))
+        coefficients[_AU["AU45"]] = 0.0
+        shape = self._neutral + (coefficients @ self._basis).reshape(FACE_VERTICES, 3)
+        _close_lids(shape, closure)
+        _part_lips(shape)
+        return shape
+
+    def _project(self, shape: Float, rotation: Float) -> Float:
+        """Head space (n, 3) to crop pixels x, y and depth (IOD, larger = nearer)."""
+        turned = (shape - PIVOT) @ rotation.T
+        turned[:, 0] = self._base[0] + self._iod * turned[:, 0]
+        turned[:, 1] = self._base[1] - self._iod * turned[:, 1]
+        return turned
+
+    def _coarse_flow(self, shape: Float, rotation: Float) -> None:
+        """The backward map of the whole crop on a coarse grid: smooth, and exactly identity at the border."""
+        vertices = self._coarse_vertices
+        n = len(self._ring_shape)
+        ring = self._ring_shape.copy()
+        oval = list(OVAL)
+        ring[: len(oval)] += 0.5 * (shape[oval] - self._neutral[oval])
+        moved = self._project(ring, rotation)
+        target = self._ring_px + self._ring_weight * (moved[:, :2] - self._ring_px)
+        vertices[:FACE_VERTICES] = self._vertices
+        vertices[FACE_VERTICES : FACE_VERTICES + n, :2] = target
+        vertices[FACE_VERTICES : FACE_VERTICES + n, 2] = moved[:, 2]
+        vertices[: FACE_VERTICES + n, :2] /= np.float32(self._step)
+        np.copyto(self._grid, self._identity)
+        raster.raster_map(vertices, self._all_triangles, self._coarse_values, self._grid_depth, self._grid)
+        self._grid -= self._identity
+        cv2.GaussianBlur(self._grid, (0, 0), FLOW_BLUR_CELLS, dst=self._grid, borderType=cv2.BORDER_REPLICATE)
+        self._grid *= self._fade
+        self._grid += self._identity
+
+    def _behind_the_skin(self, action_units: Float, rotation: Float) -> None:
+        alpha, regions = self._out["inner_alpha"], self._out["regions"]
+        for x0, y0, x1, y1 in regions:  # what the last frame drew
+            alpha[y0:y1, x0:x1] = 0
+        for i, part in enumerate((*self._eyes, self._mouth)):
+            polygon = self._vertices[part.contour, :2]
+            box = _box(polygon, alpha.shape[1], alpha.shape[0], margin=2)
+            regions[i] = box
+            x0, y0, x1, y1 = box
+            if x1 <= x0 or y1 <= y0:
+                continue
+            view = alpha[y0:y1, x0:x1]
+            cv2.fillPoly(
+                view, [np.round((polygon - [x0, y0]) * 16).astype(np.int32)], 255, cv2.LINE_AA, 4
+            )
+            cv2.GaussianBlur(view, (3, 3), part.feather, dst=view)
+            part.fill(
+                self._out["inner_map"][y0:y1, x0:x1],
+                self._out["inner_shade"][y0:y1, x0:x1],
+                self._pixel_x[:, x0:x1],
+                self._pixel_y[y0:y1],
+                self._frame(rotation),
+                action_units,
+                self._vertices,
+            )
+
+    def _frame(self, rotation: Float) -> tuple[Float, Float, np.float32]:
+        return rotation, self._base, self._iod
+
+
+def _keep_inside(points_px: Float, border_px: Float) -> Float:
+    """Ring vertices pulled back inside the crop, so that the strips around them do not fold over the border."""
+    n = len(border_px)
+    centre = points_px.mean(0)
+    result = points_px.copy()
+    for k, share in enumerate((0.80, 0.92)):
+        rows = slice(k * n, (k + 1) * n)
+        reach = np.linalg.norm(border_px - centre, axis=1) * share
+        distance = np.linalg.norm(points_px[rows] - centre, axis=1)
+        scale = np.minimum(1.0, reach / np.maximum(distance, 1e-6))[:, None]
+        result[rows] = centre + (points_px[rows] - centre) * scale
+    return result.astype(np.float32)
+
+
+_LIDS = tuple(
+    tuple(np.array(row, dtype=np.intp) for row in rows)
+    for rows in (
+        (RIGHT_UPPER_LID, RIGHT_LOWER_LID, RIGHT_UPPER_RING1, RIGHT_UPPER_RING2, RIGHT_LOWER_RING1),
+        (LEFT_UPPER_LID, LEFT_LOWER_LID, LEFT_UPPER_RING1, LEFT_UPPER_RING2, LEFT_LOWER_RING1),
+    )
+)
+
+
+def _close_lids(shape: Float, closure: float) -> None:
+    """Move the upper lid .90 and the lower lid .10 of the opening at full closure, the skin above following."""
+    if closure <= 0.0:
+        return
+    for upper, lower, ring1, ring2, lower_ring in _LIDS:
+        travel = (shape[lower] - shape[upper]) * np.float32(closure)
+        shape[upper] += 0.90 * travel
+        shape[lower] -= 0.10 * travel
+        shape[ring1] += 0.55 * travel
+        shape[ring2] += 0.12 * travel
+        shape[lower_ring] -= 0.05 * travel
+
+
+_LIP_ROWS = (np.array(INNER_UPPER_LIP[1:-1], dtype=np.intp), np.array(INNER_LOWER_LIP[1:-1], dtype=np.intp))
+
+
+def _part_lips(shape: Float) -> None:
+    """Where the lips would pass through each other they meet half-way, column by column."""
+    upper, lower = _LIP_ROWS
+    overlap = np.maximum(shape[lower, 1] - shape[upper, 1], 0.0)
+    shape[upper, 1] += overlap / 2
+    shape[lower, 1] -= overlap / 2
+
+
+def _box(polygon: Float, width: int, height: int, *, margin: int) -> tuple[int, int, int, int]:
+    low = np.floor(polygon.min(0)).astype(int) - margin
+    high = np.ceil(polygon.max(0)).astype(int) + margin + 1
+    return max(0, int(low[0])), max(0, int(low[1])), min(width, int(high[0])), min(height, int(high[1]))
+
+
+class _Eye:
+    """One eyeball: a rigid affine from target to the eye's patch, so that the iris never squashes."""
+
+    feather = 0.7
+
+    def __init__(
+        self, cache: Mapping[str, NDArray[np.generic]], side: str, contour: tuple[int, ...], rotation: Float
+    ) -> None:
+        self.contour = list(contour)
+        self._corners = [contour[0], contour[8]]
+        neutral = np.asarray(cache["neutral_shape"], dtype=np.float32)
+        self._centre = neutral[self._corners].mean(0)
+        origin = np.asarray(cache[f"{side}_eye_origin"], dtype=np.float32)
+        patch = np.asarray(cache[f"{side}_eye_patch"], dtype=np.float32)
+        texture = np.asarray(cache["texture_px"], dtype=np.float32)
+        self._source_px = texture[self._corners].mean(0) - origin + patch[:2]
+        self._source_axes = _axes(rotation)
+
+    def fill(
+        self,
+        inner_map: Float,
+        shade: NDArray[np.uint8],
+        x_px: Float,
+        y_px: Float,
+        frame: tuple[Float, Float, np.float32],
+        action_units: Float,
+        vertices: Float,
+    ) -> None:
+        rotation, base, iod = frame
+        turned = rotation @ (self._centre - PIVOT)
+        centre = base + iod * np.array([turned[0], -turned[1]], dtype=np.float32)
+        affine = self._source_axes @ np.linalg.inv(_axes(rotation))
+        dx, dy = x_px - centre[0], y_px - centre[1]
+        inner_map[..., 0] = self._source_px[0] + affine[0, 0] * dx + affine[0, 1] * dy
+        inner_map[..., 1] = self._source_px[1] + affine[1, 0] * dx + affine[1, 1] * dy
+        # The closing lid shades the eyeball below it.
+        closure = min(1.0, max(0.0, float(action_units[_AU["AU45"]])))
+        shade[:] = round(255 * (1 - 0.25 * closure))
+
+
+def _axes(rotation: Float) -> Float:
+    """Image (y down) of head-space x and y, (2, 2) by columns."""
+    return np.array([[rotation[0, 0], rotation[0, 1]], [-rotation[1, 0], -rotation[1, 1]]], dtype=np.float32)
+
+
+class _Mouth:
+    """The inside of the mouth: upper teeth ride on the skull, lower teeth and tongue on the jaw."""
+
+    feather = 0.9
+    contour = list(MOUTH_OPENING)
+
+    def __init__(self, cache: Mapping[str, NDArray[np.generic]]) -> None:
+        neutral = np.asarray(cache["neutral_shape"], dtype=np.float32)
+        line = (neutral[13] + neutral[14]) / 2
+        self._upper = np.array([line[0], line[1], line[2] + layers.TEETH_DEPTH], dtype=np.float32)
+        self._jaw = face_tables().displacements[_AU["AU26"], 152] * np.float32(0.8)
+        self._patch = np.asarray(cache["mouth_patch"], dtype=np.float32)
+        self._scale, self._upper_row, self._lower_row = np.asarray(cache["mouth_rows"], dtype=np.float32)
+
+    def fill(
+        self,
+        inner_map: Float,
+        shade: NDArray[np.uint8],
+        x_px: Float,
+        y_px: Float,
+        frame: tuple[Float, Float, np.float32],
+        action_units: Float,
+        vertices: Float,
+    ) -> None:
+        rotation, base, iod = frame
+        inverse = np.linalg.inv(_axes(rotation)) / iod
+
+        def local(anchor: Float) -> tuple[Float, Float]:
+            turned = rotation @ (anchor - PIVOT)
+            dx = x_px - (base[0] + iod * turned[0])
+            dy = y_px - (base[1] - iod * turned[1])
+            return inverse[0, 0] * dx + inverse[0, 1] * dy, inverse[1, 0] * dx + inverse[1, 1] * dy
+
+        x, upper_y = local(self._upper)
+        jaw_x, lower_y = local(self._upper + self._jaw * action_units[_AU["AU26"]])
+        below = layers.UPPER_EDGE - upper_y  # > 0 under the upper teeth
+        above = lower_y - layers.LOWER_EDGE  # > 0 over the lower teeth
+        blend = np.clip(below / np.maximum(below + np.maximum(above, 0.0), 1e-4), 0.0, 1.0)
+        scale = self._scale
+        upper_row = self._upper_row + below * scale
+        lower_row = self._lower_row - above * scale
+        middle_row = self._upper_row + blend * (self._lower_row - self._upper_row)
+        row = np.where(below < 0, upper_row, np.where(above < 0, lower_row, middle_row))
+        column = (x + blend * (jaw_x - x)) * scale + (self._patch[2] - 1) / 2
+        inner_map[..., 0] = self._patch[0] + np.clip(column, 0, self._patch[2] - 1)
+        inner_map[..., 1] = self._patch[1] + np.clip(row, 0, self._patch[3] - 1)
+        # Lips throw a soft shadow inwards; a wider mouth lets more light in.
+        top = vertices[list(INNER_UPPER_LIP), 1]
+        bottom = vertices[list(INNER_LOWER_LIP), 1]
+        across = np.sort(vertices[list(INNER_UPPER_LIP), 0])
+        lip_y = np.interp(x_px[0], across, top[np.argsort(vertices[list(INNER_UPPER_LIP), 0])])
+        gap = max(float((bottom - top).max()) / float(iod), 1e-3)
+        under_lip = np.clip((y_px - lip_y[None, :]) / (0.05 * iod), 0.0, 1.0)
+        light = (0.55 + 0.45 * under_lip) * (0.70 + 0.30 * min(1.0, gap / 0.12))
+        shade[:] = np.round(255 * light)

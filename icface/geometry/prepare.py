@@ -1,0 +1,151 @@
+"""Neutralising a photo: from a face in a picture to everything the motion and the warp need. Once per source."""
+
+from __future__ import annotations
+
+from typing import Final
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from icface.attributes import AU_NAMES, neutral
+from icface.errors import SourceError
+from icface.face.landmarks import LandmarkDetector, Landmarks
+from icface.face.measure import measure_attributes
+from icface.face.pose import head_pose
+from icface.geometry import layers
+from icface.geometry.motion import Motion
+from icface.geometry.shape import fit_source, rings, rotation_matrix
+from icface.geometry.topology import FACE_VERTICES
+from icface.geometry.warp import HostWarp
+
+Frame = NDArray[np.uint8]
+Cache = dict[str, NDArray[np.generic]]
+
+GEOMETRY_VERSION: Final = 1
+"""Goes into the key of the source cache: raise it when the tensors' meaning changes."""
+
+CROP_SCALE: Final = 1.75
+CROP_RAISE: Final = 0.06
+NATIVE_LIMITS_PX: Final = (256, 1024)
+MIN_FACE_PX: Final = 48
+
+
+def crop_affine(points_px: NDArray[np.float32], size_px: int) -> NDArray[np.float64]:
+    """(2, 3) affine from crop to photo pixels: the face box × CROP_SCALE, raised by CROP_RAISE of its side."""
+    low, high = points_px[:FACE_VERTICES, :2].min(0), points_px[:FACE_VERTICES, :2].max(0)
+    side = float((high - low).max()) * CROP_SCALE
+    centre = (low + high) / 2
+    left, top = centre[0] - side / 2, centre[1] - side / 2 - CROP_RAISE * side
+    scale = side / size_px
+    # Pixel centres are integers: crop pixel 0 covers the first `scale` photo pixels.
+    return np.array([[scale, 0, left + scale / 2 - 0.5], [0, scale, top + scale / 2 - 0.5]], dtype=np.float64)
+
+
+def cut_crop(frame: Frame, affine: NDArray[np.float64], size_px: int) -> Frame:
+    """The crop, (size, size, 3); the photo's edge is repeated where the crop leaves it."""
+    scale = affine[0, 0]
+    smooth = frame
+    if scale > 1.5:  # shrink with an area filter first, so that nothing aliases
+        factor = 1 / scale
+        shrunk = cv2.resize(frame, None, fx=factor, fy=factor, interpolation=cv2.INTER_AREA)
+        adjust = np.array([[factor, 0, factor / 2 - 0.5], [0, factor, factor / 2 - 0.5], [0, 0, 1]])
+        affine = (adjust @ np.vstack([affine, [0, 0, 1]]))[:2]
+        smooth = shrunk
+    return np.asarray(
+        cv2.warpAffine(
+            smooth,
+            affine,
+            (size_px, size_px),
+            flags=cv2.INTER_CUBIC | cv2.WARP_INVERSE_MAP,
+            borderMode=cv2.BORDER_REPLICATE,
+        ),
+        dtype=np.uint8,
+    )
+
+
+def prepare_source(
+    frame: Frame, landmarks: Landmarks, detector: LandmarkDetector, size_px: int | None
+) -> Cache:
+    """Neutralise one face of a photo.
+
+    Args:
+        frame: (H, W, 3) the photo.
+        landmarks: the face in it.
+        detector: measures our own neutral again, so that what is left of the expression is taken out too.
+        size_px: side of the crop and of the output; None keeps the photo's own resolution within 256–1024.
+
+    Returns:
+        Cache tensors: `skin` (T, T, 3), `inner` (h, w, 3), `neutral` (T, T, 3) RGB uint8, `crop_to_photo` (2, 3),
+        and the shape tensors that `Motion` reads.
+
+    Raises:
+        SourceError: the face is too small to be animated.
+    """
+    extent = np.ptp(landmarks.points_px[:FACE_VERTICES, :2], axis=0).max()
+    if extent < MIN_FACE_PX:
+        raise SourceError(
+            f"the face is only {extent:.0f} pixels tall; use a photo where it is at least {MIN_FACE_PX}"
+        )
+    if size_px is None:
+        own = round(float(extent) * CROP_SCALE / 32) * 32
+        size_px = int(np.clip(own, *NATIVE_LIMITS_PX))
+    affine = crop_affine(landmarks.points_px, size_px)
+    crop = cut_crop(frame, affine, size_px)
+    points = landmarks.points_px.copy()
+    points[:, :2] = (points[:, :2] - affine[:, 2]) / affine[0, 0]
+    points[:, 2] /= affine[0, 0]
+    pose = head_pose(landmarks)
+    rotation = rotation_matrix(pose.pitch_rad, pose.yaw_rad, pose.roll_rad)
+    attributes = measure_attributes(landmarks)
+    shape = fit_source(points, rotation, attributes)
+    ring_shape, ring_weight = rings(shape.neutral)
+
+    patches, origins = [], []
+    for left in (False, True):
+        patch, origin = layers.paint_eye(crop, points, shape.iod_px, left=left)
+        patches.append(patch)
+        origins.append(origin)
+    mouth, mouth_rows = layers.paint_mouth(crop, shape, points)
+    atlas, places = _stack([*patches, mouth])
+    cache: Cache = {
+        "skin": layers.fill_skin(crop, points, shape.iod_px),
+        "inner": atlas,
+        "crop_to_photo": affine,
+        "neutral_shape": shape.neutral,
+        "rotation": shape.rotation,
+        "base_px": shape.base_px,
+        "iod_px": np.array(shape.iod_px, dtype=np.float32),
+        "texture_px": shape.texture_px,
+        "ring_shape": ring_shape,
+        "ring_weight": ring_weight,
+        "pose_offset_rad": np.zeros(3, dtype=np.float32),
+        "au_offset": np.zeros(len(AU_NAMES), dtype=np.float32),
+        "right_eye_origin": origins[0],
+        "left_eye_origin": origins[1],
+        "right_eye_patch": places[0],
+        "left_eye_patch": places[1],
+        "mouth_patch": places[2],
+        "mouth_rows": mouth_rows,
+    }
+    cache["neutral"] = render(cache, neutral())
+    return cache
+
+
+def render(cache: Cache, attributes: NDArray[np.float32]) -> Frame:
+    """One frame of a prepared source, (T, T, 3), a new array."""
+    side = cache["skin"].shape[0]
+    return HostWarp(cache, (side, side)).frame(Motion(cache, (side, side)).step(attributes)).copy()
+
+
+def _stack(images: list[Frame]) -> tuple[Frame, list[NDArray[np.int32]]]:
+    """Images one under another, and each one's (x, y, width, height)."""
+    width = max(image.shape[1] for image in images)
+    rows = np.cumsum([0, *(image.shape[0] + 2 for image in images)])
+    atlas = np.zeros((rows[-1], width, 3), dtype=np.uint8)
+    places = []
+    for top, image in zip(rows[:-1], images, strict=True):
+        height, w = image.shape[:2]
+        atlas[top : top + height, :w] = image
+        places.append(np.array([0, top, w, height], dtype=np.int32))
+    return atlas, places

@@ -1,0 +1,144 @@
+"""The compiled inner loops: a z-buffered mesh raster that writes a backward map, and grid upsampling.
+
+Compiled by numba on first use and kept in its on-disk cache. Signatures are given, so compiling happens at import
+of this module and never inside the live loop. `nogil` lets the tracker run beside it.
+"""
+
+from __future__ import annotations
+
+import numba as nb
+import numpy as np
+from numpy.typing import NDArray
+
+_F2 = nb.types.Array(nb.float32, 2, "C")
+_F3 = nb.types.Array(nb.float32, 3, "C")
+_I2 = nb.types.Array(nb.int32, 2, "C", readonly=True)
+_OPTIONS = {"nogil": True, "cache": True, "boundscheck": False, "error_model": "numpy"}
+
+
+@nb.njit(nb.void(_F3, nb.int32, _F3), **_OPTIONS)  # type: ignore[misc]
+def upsample_grid(grid: NDArray[np.float32], step: int, out: NDArray[np.float32]) -> None:
+    """Bilinear upsampling of node values to pixels.
+
+    Args:
+        grid: (rows + 1, cols + 1, 2) values at pixel positions (col · step, row · step).
+        step: pixels between nodes.
+        out: (H, W, 2), H ≤ rows · step and W ≤ cols · step; overwritten.
+    """
+    height, width = out.shape[0], out.shape[1]
+    inverse = np.float32(1.0) / np.float32(step)
+    for y in range(height):
+        row = y // step
+        fy = np.float32(y - row * step) * inverse
+        gy = np.float32(1.0) - fy
+        for col in range((width + step - 1) // step):
+            left_u = grid[row, col, 0] * gy + grid[row + 1, col, 0] * fy
+            left_v = grid[row, col, 1] * gy + grid[row + 1, col, 1] * fy
+            du = (grid[row, col + 1, 0] * gy + grid[row + 1, col + 1, 0] * fy - left_u) * inverse
+            dv = (grid[row, col + 1, 1] * gy + grid[row + 1, col + 1, 1] * fy - left_v) * inverse
+            start = col * step
+            for k in range(min(step, width - start)):
+                out[y, start + k, 0] = left_u + du * np.float32(k)
+                out[y, start + k, 1] = left_v + dv * np.float32(k)
+
+
+@nb.njit(nb.void(_F2, _I2, _F2, _F2, _F3), **_OPTIONS)  # type: ignore[misc]
+def raster_map(
+    vertices: NDArray[np.float32],
+    triangles: NDArray[np.int32],
+    values: NDArray[np.float32],
+    depth: NDArray[np.float32],
+    out: NDArray[np.float32],
+) -> None:
+    """Draw a mesh whose vertices carry a source position and a weight into a backward map.
+
+    Where the mesh covers a pixel centre, `out` becomes `out + w · (position − out)`; the triangle nearest to the
+    camera wins. Triangles seen from behind are skipped.
+
+    Args:
+        vertices: (n, 3) x, y in pixels of `out`, z larger = nearer.
+        triangles: (m, 3) counter-clockwise seen from the camera with y up (clockwise on screen).
+        values: (n, 3) source x, source y, weight in [0, 1].
+        depth: (H, W) scratch; overwritten.
+        out: (H, W, 2) the map so far, replaced in place. A nearer triangle blends over a farther one; weights
+            below 1 lie along the face's outline only, where at most two layers meet.
+    """
+    height, width = out.shape[0], out.shape[1]
+    depth[:] = np.float32(-1e30)
+    for t in range(triangles.shape[0]):
+        a, b, c = triangles[t, 0], triangles[t, 1], triangles[t, 2]
+        ax, ay = vertices[a, 0], vertices[a, 1]
+        bx, by = vertices[b, 0], vertices[b, 1]
+        cx, cy = vertices[c, 0], vertices[c, 1]
+        area = (bx - ax) * (cy - ay) - (cx - ax) * (by - ay)
+        if area >= np.float32(-1e-6):
+            continue
+        x0 = max(0, int(np.ceil(min(ax, bx, cx))))
+        x1 = min(width - 1, int(np.floor(max(ax, bx, cx))))
+        y0 = max(0, int(np.ceil(min(ay, by, cy))))
+        y1 = min(height - 1, int(np.floor(max(ay, by, cy))))
+        if x0 > x1 or y0 > y1:
+            continue
+        inverse = np.float32(1.0) / area
+        # Barycentric coordinates are affine in the pixel: one step right adds (e0x, e1x).
+        e0x = -(cy - by) * inverse
+        e0y = (cx - bx) * inverse
+        e1x = -(ay - cy) * inverse
+        e1y = (ax - cx) * inverse
+        w0_row = e0x * (np.float32(x0) - bx) + e0y * (np.float32(y0) - by)
+        w1_row = e1x * (np.float32(x0) - cx) + e1y * (np.float32(y0) - cy)
+        za, zb, zc = vertices[a, 2], vertices[b, 2], vertices[c, 2]
+        ua, ub, uc = values[a, 0], values[b, 0], values[c, 0]
+        va, vb, vc = values[a, 1], values[b, 1], values[c, 1]
+        wa, wb, wc = values[a, 2], values[b, 2], values[c, 2]
+        slack = np.float32(-1e-4)
+        for y in range(y0, y1 + 1):
+            w0, w1 = w0_row, w1_row
+            for x in range(x0, x1 + 1):
+                w2 = np.float32(1.0) - w0 - w1
+                if w0 >= slack and w1 >= slack and w2 >= slack:
+                    z = w0 * za + w1 * zb + w2 * zc
+                    if z > depth[y, x]:
+                        depth[y, x] = z
+                        weight = w0 * wa + w1 * wb + w2 * wc
+                        u = w0 * ua + w1 * ub + w2 * uc
+                        v = w0 * va + w1 * vb + w2 * vc
+                        out[y, x, 0] += weight * (u - out[y, x, 0])
+                        out[y, x, 1] += weight * (v - out[y, x, 1])
+                w0 += e0x
+                w1 += e1x
+            w0_row += e0y
+            w1_row += e1y
+
+
+_U2 = nb.types.Array(nb.uint8, 2, "C")
+_U3 = nb.types.Array(nb.uint8, 3, "C")
+
+
+@nb.njit(nb.void(_U3, _U3, _U2, _U2, nb.int64, nb.int64), **_OPTIONS)  # type: ignore[misc]
+def blend(
+    frame: NDArray[np.uint8],
+    behind: NDArray[np.uint8],
+    alpha: NDArray[np.uint8],
+    shade: NDArray[np.uint8],
+    left: int,
+    top: int,
+) -> None:
+    """Lay a shaded rectangle over a frame in place: `frame · (1 − a) + behind · s · a`, rounded to nearest.
+
+    Args:
+        frame: (H, W, 3).
+        behind: (h, w, 3), its pixel (0, 0) at (left, top) of the frame.
+        alpha: (H, W) weight, 255 = all.
+        shade: (H, W) brightness, 255 = as it is.
+    """
+    scale = np.float32(1.0 / 255.0)
+    for y in range(behind.shape[0]):
+        for x in range(behind.shape[1]):
+            a = np.float32(alpha[top + y, left + x]) * scale
+            if a > 0:
+                s = np.float32(shade[top + y, left + x]) * scale * a
+                for c in range(3):
+                    value = np.float32(frame[top + y, left + x, c]) * (np.float32(1.0) - a)
+                    value += np.float32(behind[y, x, c]) * s
+                    frame[top + y, left + x, c] = np.uint8(value + np.float32(0.5))

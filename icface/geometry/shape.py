@@ -1,0 +1,160 @@
+"""A person's neutral 3-D face from one photo's landmarks, and where every mesh vertex lies in that photo.
+
+Head space: unit IOD (outer eye corners, vertices 33 and 263), origin between them, x to the image's right for a
+frontal face, y up, z to the camera. Image positions are weak perspective: `base + s · (R (q − PIVOT))` with y
+turned down.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from icface.attributes import ACTION_UNITS, AU_NAMES
+from icface.geometry.tables import face_tables
+from icface.geometry.topology import (
+    FACE_VERTICES,
+    INNER_LOWER_LIP,
+    INNER_UPPER_LIP,
+    OVAL,
+)
+
+Float = NDArray[np.float32]
+
+PIVOT = np.array([0.0, -0.55, -0.60], dtype=np.float32)
+"""The head turns about this point of the neck (IOD)."""
+
+# How much of a photo's measured Action Unit is taken out of its shape. Lid and lip opening are handled apart.
+_REMOVE = {"AU01": 0.6, "AU02": 0.6, "AU04": 0.6, "AU05": 0.0, "AU07": 0.0, "AU12": 0.9}
+_REMOVE_DEFAULT = 0.7
+_NOT_SHAPE = ("AU25", "AU26", "AU45")
+
+
+def rotation_matrix(pitch_rad: float, yaw_rad: float, roll_rad: float) -> Float:
+    """Head-space rotation (3, 3) for OpenFace angles (R = Rx·Ry·Rz with y down, turned to y up)."""
+    cx, sx = np.cos(pitch_rad), np.sin(pitch_rad)
+    cy, sy = np.cos(yaw_rad), np.sin(yaw_rad)
+    cz, sz = np.cos(roll_rad), np.sin(roll_rad)
+    rx = np.array([[1, 0, 0], [0, cx, -sx], [0, sx, cx]])
+    ry = np.array([[cy, 0, sy], [0, 1, 0], [-sy, 0, cy]])
+    rz = np.array([[cz, -sz, 0], [sz, cz, 0], [0, 0, 1]])
+    flip = np.diag([1.0, -1.0, -1.0])
+    return np.asarray(flip @ rx @ ry @ rz @ flip, dtype=np.float32)
+
+
+@dataclass(frozen=True)
+class SourceShape:
+    """One photo's face, ready to be moved."""
+
+    neutral: Float
+    """(468, 3) head space, expression taken out, lips closed."""
+    rotation: Float
+    """(3, 3) the photo's own head rotation."""
+    base_px: Float
+    """(2,) image position of PIVOT; it stays where it is when the head turns."""
+    iod_px: float
+    texture_px: Float
+    """(468, 2) where each vertex lies in the photo's crop, expression included."""
+    opened: Float
+    """(468, 3) head space as photographed, expression included."""
+
+
+def head_space(points_px: Float, rotation: Float) -> tuple[Float, Float, float]:
+    """Landmarks (n, 3) in pixels (y down, z away) to head space.
+
+    Returns:
+        (n, 3) head space, (2,) eye midpoint in pixels, pixels per IOD.
+    """
+    flipped = points_px * np.array([1, -1, -1], dtype=np.float32)
+    middle = (flipped[33] + flipped[263]) / 2
+    iod_px = float(np.linalg.norm(flipped[33] - flipped[263]))
+    shape = (flipped - middle) @ rotation / np.float32(iod_px)
+    return shape.astype(np.float32), np.array([middle[0], -middle[1]], dtype=np.float32), iod_px
+
+
+def neutral_shape(shape: Float, action_units: Float) -> Float:
+    """Take measured Action Units (17,) out of a head-space shape (468, 3) and close the lips."""
+    tables = face_tables()
+    factor = np.array(
+        [0.0 if name in _NOT_SHAPE else _REMOVE.get(name, _REMOVE_DEFAULT) for name in AU_NAMES], dtype=np.float32
+    )
+    result = shape - np.tensordot(action_units * factor, tables.displacements, axes=1)
+    return close_lips(result.astype(np.float32))
+
+
+def close_lips(shape: Float) -> Float:
+    """Close the gap between the inner lips exactly; upper lip moves 30 %, lower 70 %, fading over the face."""
+    result = shape.copy()
+    upper, lower = list(INNER_UPPER_LIP[1:-1]), list(INNER_LOWER_LIP[1:-1])
+    gap = shape[upper] - shape[lower]
+    gap[:, 0] = 0.0
+    gap[gap[:, 1] <= 0] = 0.0
+    middle = (shape[upper] + shape[lower]) / 2
+    for rows, share, width, below in ((upper, -0.3, 0.18, False), (lower, 0.7, 0.30, True)):
+        centre = shape[rows]
+        distance = np.linalg.norm(shape[:, None, :2] - centre[None, :, :2], axis=2)
+        weight = np.exp(-((distance / width) ** 2))
+        nearest = np.exp(-((distance / 0.06) ** 2)) + 1e-9
+        local = (nearest[..., None] * gap[None]).sum(1) / nearest.sum(1, keepdims=True)
+        side = _side_of_mouth(shape, middle)
+        moved = (side < 0) if below else (side > 0)
+        moved[rows] = True
+        moved[upper if below else lower] = False
+        result += share * weight.max(1, keepdims=True) * local * moved[:, None]
+    meeting = (result[upper] + result[lower]) / 2
+    result[upper], result[lower] = meeting, meeting
+    return result.astype(np.float32)
+
+
+def _side_of_mouth(shape: Float, middle: Float) -> NDArray[np.float32]:
+    """Signed height (n,) of each vertex over the curve between the lips, which runs through `middle` (9, 3)."""
+    order = np.argsort(middle[:, 0])
+    line = np.interp(shape[:, 0], middle[order, 0], middle[order, 1])
+    return np.asarray(shape[:, 1] - line, dtype=np.float32)
+
+
+def fit_source(points_px: Float, rotation: Float, attributes: Float) -> SourceShape:
+    """Shape of a face in a crop.
+
+    Args:
+        points_px: (478, 3) landmarks in crop pixels, y down, z smaller = nearer.
+        rotation: (3, 3) head rotation, see `rotation_matrix`.
+        attributes: (20,) what was measured in the photo, full-shape.
+    """
+    shape, eyes_px, iod_px = head_space(points_px[:FACE_VERTICES], rotation)
+    pivot = rotation @ PIVOT
+    base_px = eyes_px + np.float32(iod_px) * np.array([pivot[0], -pivot[1]], dtype=np.float32)
+    return SourceShape(
+        neutral=neutral_shape(shape, attributes[ACTION_UNITS]),
+        rotation=rotation,
+        base_px=base_px,
+        iod_px=iod_px,
+        texture_px=np.ascontiguousarray(points_px[:FACE_VERTICES, :2], dtype=np.float32),
+        opened=shape,
+    )
+
+
+def rings(shape: Float) -> tuple[Float, Float]:
+    """Two rings of 36 vertices around the face oval that carry hair, ears, neck and shoulders along.
+
+    Returns:
+        (72, 3) head space, and (72,) how far each follows the head (1 = rigidly).
+    """
+    oval = shape[list(OVAL)]
+    centre = np.array([0.0, -0.35], dtype=np.float32)
+    out = oval[:, :2] - centre
+    up = np.clip(out[:, 1] / np.abs(out[:, 1]).max(), -1, 1)
+    top = np.clip(up, 0, 1)[:, None]
+    first = centre + out * (1.15 + 0.30 * top)
+    second = centre + out * (1.50 + 0.45 * top)
+    below = np.clip((-second[:, 1] - 1.0) / 0.9, 0, 1)
+    weight = np.concatenate([1.0 - 0.45 * np.clip((-first[:, 1] - 1.1) / 0.6, 0, 1), 0.62 * (1 - below) + 0.1 * top[:, 0]])
+    points = np.concatenate(
+        [
+            np.concatenate([first, np.full((len(oval), 1), -0.70)], axis=1),
+            np.concatenate([second, np.full((len(oval), 1), -0.90)], axis=1),
+        ]
+    )
+    return points.astype(np.float32), weight.astype(np.float32)
