@@ -1,0 +1,119 @@
+"""Sinks: where the finished frames go. One module each in this folder, found by its file name.
+
+A new sink is a new file with a `create(settings: SinkSettings) -> Sink`; heavy imports stay inside that file.
+"""
+
+from __future__ import annotations
+
+import importlib
+import pkgutil
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+from fractions import Fraction
+from pathlib import Path
+from types import TracebackType
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from icface.errors import ConfigError
+from realtime.provenance import Provenance
+
+Frame = NDArray[np.uint8]
+
+
+@dataclass(frozen=True, kw_only=True)
+class SinkSettings:
+    """What any sink may want to know; each takes what concerns it."""
+
+    path: Path | None = None
+    """video_file: the file to write."""
+    device: str | None = None
+    """virtual_camera: device path or name; None takes the first that works."""
+    audio_from: Path | None = None
+    """video_file: the driver's file, whose sound goes along."""
+    keep_away_from: tuple[Path, ...] = ()
+    """video_file: files that must not be overwritten (driver, photos)."""
+    timing: Literal["constant", "timestamps"] = "constant"
+    """video_file: `constant` puts frame i at i / fps (file to file); `timestamps` puts each at its own `time_s`, so
+    that a live recording with dropped frames plays at the right speed."""
+    provenance: Provenance = Provenance()
+    """video_file: written into the container."""
+    title: str = "ICface Live"
+    """window: its title."""
+
+
+class Sink(ABC):
+    """Takes finished frames; a context manager. All calls come from one thread."""
+
+    name: str
+
+    @abstractmethod
+    def open(self, width_px: int, height_px: int, fps: Fraction) -> None:
+        """Get ready for frames of this size and nominal rate.
+
+        Raises:
+            DeviceError: the device or the file cannot be had.
+        """
+
+    @abstractmethod
+    def send(self, frame: Frame, index: int, time_s: float) -> None:
+        """Take one frame; when this returns, the caller may overwrite it.
+
+        Args:
+            frame: (H, W, 3) uint8 RGB, C-contiguous, of the size given to `open`.
+            index: of the driver's frame that it answers.
+            time_s: capture time of that frame.
+
+        Raises:
+            DeviceError: it could not be passed on.
+        """
+
+    @abstractmethod
+    def close(self) -> None:
+        """Finish and release; may be called twice, and without `open`."""
+
+    def describe(self) -> str:
+        """One line for the user, once open."""
+        return self.name
+
+    def __enter__(self) -> Sink:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+
+def sink_names() -> list[str]:
+    """List the sinks, by the modules in this folder."""
+    return sorted(module.name for module in pkgutil.iter_modules(__path__))
+
+
+def create_sink(name: str, settings: SinkSettings | None = None) -> Sink:
+    """Make a sink that is not yet open.
+
+    Raises:
+        ConfigError: no such sink, or settings it cannot use.
+    """
+    if name not in sink_names():
+        raise ConfigError(f"there is no sink {name!r}; there are: {', '.join(sink_names())}")
+    module = importlib.import_module(f"{__name__}.{name}")
+    sink: Sink = module.create(settings or SinkSettings())
+    return sink
+
+
+def open_sink(
+    name: str, settings: SinkSettings | None = None, *, width_px: int, height_px: int, fps: Fraction
+) -> Sink:
+    """Make and open a sink.
+
+    Raises:
+        ConfigError: no such sink, or settings it cannot use.
+        DeviceError: it cannot be opened.
+    """
+    sink = create_sink(name, settings)
+    sink.open(width_px, height_px, fps)
+    return sink

@@ -1,0 +1,30 @@
+"""The null sink: counts frames and lets them go. For measuring, and for recording attributes alone."""
+
+from __future__ import annotations
+
+from fractions import Fraction
+
+from realtime.sinks import Frame, Sink, SinkSettings
+
+
+class NullSink(Sink):
+    """Counts."""
+
+    name = "null"
+
+    def __init__(self) -> None:
+        self.frame_count = 0
+
+    def open(self, width_px: int, height_px: int, fps: Fraction) -> None:
+        """Nothing to open."""
+
+    def send(self, frame: Frame, index: int, time_s: float) -> None:
+        self.frame_count += 1
+
+    def close(self) -> None:
+        """Nothing to release."""
+
+
+def create(settings: SinkSettings) -> Sink:
+    """Make the null sink; it has no settings."""
+    return NullSink()
