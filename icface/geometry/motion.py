@@ -58,7 +58,7 @@ def ring_triangles() -> NDArray[np.int32]:
     for inner, outer in zip(loops[:-1], loops[1:], strict=True):
         for i in range(n):
             j = (i + 1) % n
-            triangles += [(inner[i], outer[i], inner[j]), (inner[j], outer[i], outer[j])]
+            triangles += [(inner[i], inner[j], outer[i]), (inner[j], outer[j], outer[i])]
     return np.array(triangles, dtype=np.int32)
 
 
@@ -68,18 +68,6 @@ def border_points(base_px: Float, directions: Float, width: int, height: int) ->
     with np.errstate(divide="ignore", invalid="ignore"):
         steps = np.where(np.abs(directions) > 1e-6, limits / directions, np.inf)
     return (base_px + directions * steps.min(1, keepdims=True)).astype(np.float32)
-
-
-def oval_weights() -> Float:
-    """(468,) how exactly each face vertex is followed: 0 on the oval, .7 next to it, 1 inside."""
-    triangles = face_tables().skin_triangles
-    weight = np.ones(FACE_VERTICES, dtype=np.float32)
-    oval = np.zeros(FACE_VERTICES, dtype=np.bool_)
-    oval[list(OVAL)] = True
-    touching = triangles[oval[triangles].any(axis=1)]
-    weight[np.unique(touching)] = 0.7
-    weight[oval] = 0.0
-    return weight
 
 
 class Motion:
@@ -106,13 +94,17 @@ class Motion:
         texture = np.asarray(cache["texture_px"], dtype=np.float32)
         self._ring_shape = np.asarray(cache["ring_shape"], dtype=np.float32)
         self._ring_weight = np.asarray(cache["ring_weight"], dtype=np.float32)[:, None]
-        self._ring_px = self._project(self._ring_shape, source_rotation)[:, :2]
-        outer = self._ring_px[len(OVAL) :]
-        self._border_px = border_points(self._base, outer - self._base, width, height)
-        self._ring_px[:] = _keep_inside(self._ring_px, self._border_px)
-        self._skin_triangles = tables.skin_triangles
+        self._ring_rest_px = self._project(self._ring_shape, source_rotation)[:, :2]
+        outer = self._ring_rest_px[len(OVAL) :]
+        centre = self._ring_rest_px.mean(0)
+        self._border_px = border_points(centre, outer - centre, width, height)
+        self._ring_px = _keep_inside(self._ring_rest_px, self._border_px)
+        self._skin_triangles = np.concatenate([tables.skin_triangles, ring_triangles()[: 2 * len(OVAL)]])
         self._all_triangles = np.concatenate([tables.skin_triangles, tables.opening_triangles, ring_triangles()])
-        self._values = np.concatenate([texture, oval_weights()[:, None]], axis=1).astype(np.float32)
+        ring1 = len(OVAL)
+        self._values = np.zeros((FACE_VERTICES + ring1, 3), dtype=np.float32)
+        self._values[:, :2] = np.concatenate([texture, self._ring_px[:ring1]])
+        self._values[:FACE_VERTICES, 2] = 1.0
         self._step = int(np.ceil(max(width, height) / GRID_CELLS))
         rows = int(np.ceil(height / self._step)) + 1
         cols = int(np.ceil(width / self._step)) + 1
@@ -130,7 +122,7 @@ class Motion:
         self._grid = np.empty_like(self._identity)
         self._grid_depth = np.empty((rows, cols), dtype=np.float32)
         self._depth = np.empty((height, width), dtype=np.float32)
-        self._vertices = np.empty((FACE_VERTICES, 3), dtype=np.float32)
+        self._vertices = np.empty((FACE_VERTICES + ring1, 3), dtype=np.float32)
 
         # Eyes and mouth behind the skin.
         self._eyes = [
@@ -157,7 +149,7 @@ class Motion:
         rotation = self._rotation(attributes)
         action_units = np.clip(attributes[ACTION_UNITS] * self._gain + self._au_offset, 0.0, 1.5)
         shape = self._moved(action_units)
-        self._vertices[:] = self._project(shape, rotation)
+        self._vertices[:FACE_VERTICES] = self._project(shape, rotation)
         self._coarse_flow(shape, rotation)
         skin_map = self._out["skin_map"]
         raster.upsample_grid(self._grid, self._step, skin_map)
@@ -194,8 +186,10 @@ class Motion:
         oval = list(OVAL)
         ring[: len(oval)] += 0.5 * (shape[oval] - self._neutral[oval])
         moved = self._project(ring, rotation)
-        target = self._ring_px + self._ring_weight * (moved[:, :2] - self._ring_px)
-        vertices[:FACE_VERTICES] = self._vertices
+        target = self._ring_px + self._ring_weight * (moved[:, :2] - self._ring_rest_px)
+        self._vertices[FACE_VERTICES:, :2] = target[: len(oval)]
+        self._vertices[FACE_VERTICES:, 2] = moved[: len(oval), 2]
+        vertices[:FACE_VERTICES] = self._vertices[:FACE_VERTICES]
         vertices[FACE_VERTICES : FACE_VERTICES + n, :2] = target
         vertices[FACE_VERTICES : FACE_VERTICES + n, 2] = moved[:, 2]
         vertices[: FACE_VERTICES + n, :2] /= np.float32(self._step)

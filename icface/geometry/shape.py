@@ -8,6 +8,7 @@ turned down.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 from numpy.typing import NDArray
@@ -44,6 +45,10 @@ def rotation_matrix(pitch_rad: float, yaw_rad: float, roll_rad: float) -> Float:
     return np.asarray(flip @ rx @ ry @ rz @ flip, dtype=np.float32)
 
 
+OVAL_INSET = 0.45
+"""How far the oval's vertices are drawn towards their inner neighbours."""
+
+
 @dataclass(frozen=True)
 class SourceShape:
     """One photo's face, ready to be moved."""
@@ -72,6 +77,33 @@ def head_space(points_px: Float, rotation: Float) -> tuple[Float, Float, float]:
     iod_px = float(np.linalg.norm(flipped[33] - flipped[263]))
     shape = (flipped - middle) @ rotation / np.float32(iod_px)
     return shape.astype(np.float32), np.array([middle[0], -middle[1]], dtype=np.float32), iod_px
+
+
+def inset_oval(points: Float) -> Float:
+    """Landmarks (468, 3) with the oval drawn inwards, so that the cheek which a turn reveals is stretched skin.
+
+    The landmarks of the oval lie on the silhouette, or a little outside: stretched, that line smears background
+    over the cheek.
+    """
+    oval, inner = _oval_neighbours()
+    result = points.copy()
+    result[oval] += OVAL_INSET * (inner @ points - points[oval])
+    return result
+
+
+@lru_cache(maxsize=1)
+def _oval_neighbours() -> tuple[NDArray[np.intp], Float]:
+    """The oval's vertices, and (36, 468) averaging weights of the inner vertices that each is joined to."""
+    triangles = face_tables().skin_triangles
+    oval = np.array(OVAL, dtype=np.intp)
+    on_oval = np.zeros(FACE_VERTICES, dtype=np.bool_)
+    on_oval[oval] = True
+    weights = np.zeros((len(oval), FACE_VERTICES), dtype=np.float32)
+    for row, vertex in enumerate(oval):
+        joined = np.unique(triangles[(triangles == vertex).any(axis=1)])
+        inner = joined[~on_oval[joined]]
+        weights[row, inner] = 1.0 / len(inner)
+    return oval, weights
 
 
 def neutral_shape(shape: Float, action_units: Float) -> Float:
@@ -123,7 +155,8 @@ def fit_source(points_px: Float, rotation: Float, attributes: Float) -> SourceSh
         rotation: (3, 3) head rotation, see `rotation_matrix`.
         attributes: (20,) what was measured in the photo, full-shape.
     """
-    shape, eyes_px, iod_px = head_space(points_px[:FACE_VERTICES], rotation)
+    points_px = inset_oval(points_px[:FACE_VERTICES])
+    shape, eyes_px, iod_px = head_space(points_px, rotation)
     pivot = rotation @ PIVOT
     base_px = eyes_px + np.float32(iod_px) * np.array([pivot[0], -pivot[1]], dtype=np.float32)
     return SourceShape(
@@ -131,7 +164,7 @@ def fit_source(points_px: Float, rotation: Float, attributes: Float) -> SourceSh
         rotation=rotation,
         base_px=base_px,
         iod_px=iod_px,
-        texture_px=np.ascontiguousarray(points_px[:FACE_VERTICES, :2], dtype=np.float32),
+        texture_px=np.ascontiguousarray(points_px[:, :2], dtype=np.float32),
         opened=shape,
     )
 
@@ -151,10 +184,8 @@ def rings(shape: Float) -> tuple[Float, Float]:
     second = centre + out * (1.50 + 0.45 * top)
     below = np.clip((-second[:, 1] - 1.0) / 0.9, 0, 1)
     weight = np.concatenate([1.0 - 0.45 * np.clip((-first[:, 1] - 1.1) / 0.6, 0, 1), 0.62 * (1 - below) + 0.1 * top[:, 0]])
-    points = np.concatenate(
-        [
-            np.concatenate([first, np.full((len(oval), 1), -0.70)], axis=1),
-            np.concatenate([second, np.full((len(oval), 1), -0.90)], axis=1),
-        ]
-    )
+    # The head rounds off behind the oval: hair over the forehead lies further forward than ears and neck.
+    first_z = 0.5 * oval[:, 2:] - 0.35 - 0.10 * np.clip(-up, 0, 1)[:, None]
+    second_z = first_z - 0.25
+    points = np.concatenate([np.hstack([first, first_z]), np.hstack([second, second_z])])
     return points.astype(np.float32), weight.astype(np.float32)
