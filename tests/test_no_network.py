@@ -1,0 +1,162 @@
+"""Nothing leaves the machine: the product runs from the examples to a video file and asks no one."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+REPOSITORY = Path(__file__).resolve().parents[1]
+
+# Runs in a Python of its own: an audit hook cannot be taken off again. The hook sees every socket that Python
+# code opens, in any package, and refuses those that lead off the machine.
+WATCHED = """
+import ipaddress
+import json
+import sys
+
+attempts = []
+
+
+def is_local(host):
+    if host in (None, "", "localhost", b"localhost"):
+        return True
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
+def watch(event, arguments):
+    if event in ("socket.connect", "socket.sendto", "socket.bind"):
+        address = arguments[1]
+        host = address[0] if isinstance(address, tuple) else None  # a path: a socket of this machine
+    elif event in ("socket.getaddrinfo", "socket.gethostbyname", "socket.gethostbyaddr"):
+        host = arguments[0]
+    else:
+        return
+    if not is_local(host):
+        attempts.append(f"{event} {host}")
+        raise OSError(f"{event} to {host} is forbidden in this test")
+
+
+sys.addaudithook(watch)
+"""
+
+COUNT_PACKETS = """
+def counters():
+    # What this network namespace was asked to send, whether or not there was a way out.
+    values = {}
+    lines = open("/proc/net/snmp").read().splitlines()
+    for names, numbers in zip(lines[::2], lines[1::2]):
+        protocol = names.split(":")[0]
+        for name, number in zip(names.split()[1:], numbers.split()[1:]):
+            values[protocol + name] = int(number)
+    for line in open("/proc/net/snmp6").read().splitlines():
+        name, number = line.split()
+        values[name] = int(number)
+    wanted = ("IpOutNoRoutes", "TcpActiveOpens", "UdpOutDatagrams", "Ip6OutNoRoutes", "Udp6OutDatagrams")
+    return {name: values.get(name, 0) for name in wanted}
+"""
+
+RUN_PRODUCT = """
+from realtime.cli import main
+
+code = main([
+    "--source", "examples/source.jpg", "--camera", "examples/driver.mp4", "--output", sys.argv[1],
+])
+"""
+
+
+def run(script: str, *arguments: str, prefix: list[str] | None = None) -> dict[str, Any]:
+    """Run a script in the checkout; its last line of output is JSON."""
+    result = subprocess.run(
+        [*(prefix or []), sys.executable, "-c", script, *arguments],
+        cwd=REPOSITORY,
+        capture_output=True,
+        text=True,
+        timeout=240,
+        stdin=subprocess.DEVNULL,
+    )
+    assert result.returncode == 0, result.stderr[-4000:]
+    report: dict[str, Any] = json.loads(result.stdout.splitlines()[-1])
+    return report
+
+
+@pytest.fixture(scope="module")
+def empty_network() -> list[str]:
+    """A command prefix: a network namespace with no way out; [] where that is not allowed."""
+    unshare = shutil.which("unshare")
+    if unshare is not None:
+        for prefix in ([unshare, "--net"], [unshare, "--map-root-user", "--net"]):
+            if subprocess.run([*prefix, "true"], capture_output=True).returncode == 0:
+                return prefix
+    return []
+
+
+def test_the_watch_sees_an_attempt() -> None:
+    report = run(
+        WATCHED
+        + """
+import socket
+import urllib.request
+
+for attempt in (
+    lambda: urllib.request.urlopen("http://192.0.2.1/", timeout=1),
+    lambda: socket.getaddrinfo("icface.invalid", 443),
+    lambda: socket.getaddrinfo("localhost", 80),
+):
+    try:
+        attempt()
+    except OSError:
+        pass
+print(json.dumps({"attempts": attempts}))
+"""
+    )
+    assert report["attempts"] == ["socket.getaddrinfo 192.0.2.1", "socket.getaddrinfo icface.invalid"]
+
+
+def test_the_packet_count_sees_an_attempt(empty_network: list[str]) -> None:
+    if not empty_network:
+        pytest.skip("this machine lets no process have a network namespace of its own")
+    report = run(
+        "import json, socket\n"
+        + COUNT_PACKETS
+        + """
+with socket.socket() as s:
+    s.settimeout(1)
+    try:
+        s.connect(("192.0.2.1", 80))  # a documentation address; the namespace has no route to it or any other
+    except OSError:
+        pass
+print(json.dumps(counters()))
+""",
+        prefix=empty_network,
+    )
+    assert report["IpOutNoRoutes"] == 1
+
+
+def test_the_product_runs_and_asks_no_one(empty_network: list[str], tmp_path: Path) -> None:
+    """The hook watches Python code; for compiled engines and trackers the kernel counts."""
+    output = tmp_path / "out.mp4"
+    report = run(
+        WATCHED
+        + COUNT_PACKETS
+        + RUN_PRODUCT
+        + """
+print(json.dumps({"code": code, "attempts": attempts, "packets": counters() if sys.argv[2:] else {}}))
+""",
+        str(output),
+        *(["count"] if empty_network else []),
+        prefix=empty_network,
+    )
+    assert report["code"] == 0
+    assert report["attempts"] == []
+    if empty_network:
+        assert not any(report["packets"].values()), f"something would have been sent: {report['packets']}"
+    assert output.stat().st_size > 10_000
