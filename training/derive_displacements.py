@@ -22,7 +22,16 @@ from scipy.interpolate import RBFInterpolator
 from scipy.spatial import cKDTree
 
 from icface.attributes import AU_NAMES
-from icface.geometry.topology import LOWER_LID, LOWER_LIP, UPPER_LID, UPPER_LIP
+from icface.geometry.topology import (
+    INNER_LOWER_LIP,
+    INNER_UPPER_LIP,
+    LOWER_LID,
+    LOWER_LIP,
+    LOWER_LIP_ROWS,
+    UPPER_LID,
+    UPPER_LIP,
+    UPPER_LIP_ROWS,
+)
 
 Float = NDArray[np.float64]
 
@@ -61,6 +70,9 @@ RECIPES: dict[str, dict[str, float]] = {
 }
 BROW_INWARD = 0.022
 """AU04 draws the brows together by this much a side (IOD); ICT's browDown only lowers them."""
+
+CORNERS_INWARD = 0.035
+"""AU26 draws the corners of the mouth in by this much a side (IOD): a dropped jaw makes an oval, not a slot."""
 
 
 def read_obj(path: Path) -> tuple[Float, NDArray[np.int32]]:
@@ -140,6 +152,23 @@ def symmetric(field: Float, canonical: Float) -> Float:
     return np.asarray((field + field[twin] * [-1, 1, 1]) / 2)
 
 
+def round_opening(field: Float, canonical: Float, power: float) -> None:
+    """Give the gap between the lips of a displacement field (468, 3) the outline of a lens, in place.
+
+    The middle keeps its gap; towards the corners it becomes `(1 − t²) ** power` of it.
+    """
+    middle = len(INNER_UPPER_LIP) // 2
+    gap_middle = field[INNER_UPPER_LIP[middle], 1] - field[INNER_LOWER_LIP[middle], 1]
+    corner = abs(canonical[INNER_UPPER_LIP[0], 0])
+    for column in range(len(UPPER_LIP_ROWS[0])):
+        upper, lower = UPPER_LIP_ROWS[0][column], LOWER_LIP_ROWS[0][column]
+        t = min(abs(canonical[upper, 0]) / corner, 1.0)
+        excess = field[upper, 1] - field[lower, 1] - gap_middle * (1 - t * t) ** power
+        for row, share in enumerate((0.5, 0.45, 0.35, 0.2)):
+            field[UPPER_LIP_ROWS[row][column], 1] -= share * excess
+            field[LOWER_LIP_ROWS[row][column], 1] += share * excess
+
+
 def derive(ict: Path, ict_indices: Path, canonical_path: Path) -> dict[str, NDArray[np.generic]]:
     """All tables; x to the image's right for a frontal face, y up, z to the camera, unit IOD."""
     data = np.load(ict)
@@ -171,6 +200,13 @@ def derive(ict: Path, ict_indices: Path, canonical_path: Path) -> dict[str, NDAr
     lowering = np.clip(-brows[:, 1:2] / np.abs(brows[:, 1]).max(), 0, 1) * (canonical[:, 1:2] > 0.1)
     inner = np.exp(-((np.abs(canonical[:, :1]) - 0.12) ** 2) / (2 * 0.12**2))
     brows[:, :1] -= np.sign(canonical[:, :1]) * BROW_INWARD * lowering * inner
+    jaw = table[AU_NAMES.index("AU26")]
+    mouth_side = np.clip(np.abs(canonical[:, :1]) / 0.26, 0, 1) * np.exp(
+        -(((np.abs(canonical[:, :1]) - 0.24) / 0.14) ** 2) - ((canonical[:, 1:2] + 0.79) / 0.22) ** 2
+    )
+    jaw[:, :1] -= np.sign(canonical[:, :1]) * CORNERS_INWARD * mouth_side
+    round_opening(jaw, canonical, 0.85)
+    round_opening(table[AU_NAMES.index("AU25")], canonical, 0.8)
     return {
         "canonical": canonical.astype(np.float32),
         "triangles": triangles,

@@ -8,7 +8,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from icface.geometry.shape import SourceShape
+from icface.geometry.shape import PIVOT, SourceShape
 from icface.geometry.topology import (
     LEFT_EYE_OPENING,
     LEFT_IRIS,
@@ -24,9 +24,13 @@ Float = NDArray[np.float32]
 # upper and lower parts reach. One IOD is about 90 mm.
 MOUTH_HALF_WIDTH = 0.46
 UPPER_TOP, UPPER_EDGE = 0.20, -0.022
-LOWER_EDGE, LOWER_BOTTOM = -0.035, -0.22
+LOWER_EDGE, LOWER_BOTTOM = -0.055, -0.22
 MIDDLE_HEIGHT = 0.16
 TEETH_DEPTH = -0.10
+OWN_TEETH_GAP = 0.035
+"""From this lip gap on (IOD) a photo is taken to show its own teeth."""
+
+_LUMA = np.array([0.299, 0.587, 0.114], dtype=np.float32)
 
 # Visible widths and heights from the midline (IOD): central and lateral incisor, canine, two premolars, molar.
 _UPPER_TEETH = ((0.094, 0.112), (0.073, 0.098), (0.078, 0.108), (0.062, 0.090), (0.052, 0.082), (0.045, 0.078))
@@ -92,7 +96,7 @@ def paint_eye(crop: Frame, points_px: Float, iod_px: float, *, left: bool) -> tu
     if known.sum() < 20:  # a closed eye: a plain eyeball
         known = inside > 127
     pixels = window.astype(np.float32)
-    luminance = pixels @ np.array([0.299, 0.587, 0.114], dtype=np.float32)
+    luminance = pixels @ _LUMA
     radius = float(np.linalg.norm(iris[1:] - iris[0], axis=1).mean())
     rows, cols = np.mgrid[:height, :width].astype(np.float32)
     centre_x, centre_y = iris[0] - origin
@@ -161,54 +165,132 @@ def _teeth_row(x: Float, depth: Float, teeth: tuple[tuple[float, float], ...]) -
     return cover.astype(np.float32), shade.astype(np.float32)
 
 
-def paint_mouth(crop: Frame, shape: SourceShape, points_px: Float, *, oversample: int = 2) -> tuple[Frame, Float]:
-    """The inside of the mouth: upper teeth on top, a dark cavity, tongue and lower teeth at the bottom.
+@dataclass(frozen=True)
+class MouthPatch:
+    """The inside of the mouth as one picture, and where its parts lie in it."""
 
-    Rows run from `UPPER_TOP` down to `UPPER_EDGE`, then `MIDDLE_HEIGHT` of cavity, then from `LOWER_EDGE` to
-    `LOWER_BOTTOM`; columns cover ± MOUTH_HALF_WIDTH. `motion` lays the upper part on the skull and the lower on
-    the jaw.
+    image: Frame
+    """(h, w, 3) upper teeth on top, a dark cavity, tongue and lower teeth at the bottom; midline in the middle."""
+    scale: float
+    """Patch pixels per IOD."""
+    upper_row: float
+    """Row of `upper_edge`: what is above rides on the skull."""
+    lower_row: float
+    """Row of `LOWER_EDGE`: what is below rides on the jaw."""
+    upper_edge: float
+    """Height of the upper part's lower end over the line of the closed lips (IOD)."""
+    own: bool
+    """Whether the upper part shows the photo's own teeth."""
 
-    Returns:
-        (h, w, 3) patch, and (3,) [pixels per IOD, row of UPPER_EDGE, row of LOWER_EDGE].
+
+def mouth_anchor(neutral: Float) -> Float:
+    """(3,) head-space origin of the teeth: behind the middle of the closed lips."""
+    line = (neutral[13] + neutral[14]) / 2
+    return np.array([line[0], line[1], line[2] + TEETH_DEPTH], dtype=np.float32)
+
+
+def paint_mouth(crop: Frame, shape: SourceShape, points_px: Float, *, oversample: float = 1.5) -> MouthPatch:
+    """Paint the inside of the mouth; a source that shows its own teeth keeps them.
+
+    Args:
+        crop: (T, T, 3) RGB.
+        shape: the face in it.
+        points_px: (478, 3) landmarks in crop pixels.
+        oversample: patch pixels per crop pixel.
     """
     scale = shape.iod_px * oversample
-    upper_rows = round((UPPER_TOP - UPPER_EDGE) * scale)
+    own = _own_teeth(crop, shape, points_px, scale)
+    upper_edge = UPPER_EDGE if own is None else own[2]
+    upper_rows = round((UPPER_TOP - upper_edge) * scale)
     middle_rows = round(MIDDLE_HEIGHT * scale)
     lower_rows = round((LOWER_EDGE - LOWER_BOTTOM) * scale)
-    height, width = upper_rows + middle_rows + lower_rows, round(2 * MOUTH_HALF_WIDTH * scale)
+    height, width = upper_rows + middle_rows + lower_rows, _columns(scale)
     cols = (np.arange(width, dtype=np.float32) - (width - 1) / 2) / scale
-    rows = np.arange(height, dtype=np.float32)
+    rows = np.arange(height, dtype=np.float32)[:, None]
     x = np.broadcast_to(cols, (height, width))
 
-    face = crop.astype(np.float32)
-    cheek = face[tuple(np.clip(np.round(points_px[[50, 280, 205, 425], 1::-1]).astype(int).T, 0, len(face) - 1))]
-    light = float(np.clip((cheek @ np.array([0.299, 0.587, 0.114])).max() / 190.0, 0.45, 1.15))
+    light = _face_light(crop, points_px)
     tooth = np.array([222.0, 211.0, 192.0], dtype=np.float32) * np.clip(light, 0.55, 1.05)
     gum = np.array([150.0, 82.0, 80.0], dtype=np.float32) * light
     dark = np.array([34.0, 14.0, 14.0], dtype=np.float32) * light
     tongue = np.array([142.0, 72.0, 72.0], dtype=np.float32) * light
+    if own is not None:
+        bright = own[1] > 0.5
+        seen = own[0][bright]
+        level = seen @ _LUMA
+        tooth = seen[level >= np.percentile(level, 70)].mean(0)
 
     image = np.empty((height, width, 3), dtype=np.float32)
     image[:] = dark
-    tongue_middle = upper_rows + middle_rows * 0.95
-    inside = np.exp(-((x / 0.22) ** 4)) * np.clip(
-        1 - np.abs(rows[:, None] - tongue_middle) / (middle_rows * 0.75), 0, 1
-    )
+    tongue_row = upper_rows + middle_rows * 0.95
+    inside = np.exp(-((x / 0.22) ** 4)) * np.clip(1 - np.abs(rows - tongue_row) / (middle_rows * 0.75), 0, 1)
     groove = 1 - 0.18 * np.exp(-((x / 0.018) ** 2))
     image += (tongue * 0.85 - dark) * (np.sqrt(inside) * groove)[..., None]
+    biting_row = round((UPPER_TOP - UPPER_EDGE) * scale)
     for edge_row, direction, teeth, tone in (
-        (upper_rows, -1.0, _UPPER_TEETH, 1.0),
-        (upper_rows + middle_rows, 1.0, _LOWER_TEETH, 0.80),
+        (biting_row, -1.0, _UPPER_TEETH, 1.0),
+        (upper_rows + middle_rows, 1.0, _LOWER_TEETH, 0.62),
     ):
-        depth = np.broadcast_to(direction * (rows[:, None] - edge_row) / scale, (height, width))
+        depth = np.broadcast_to(direction * (rows - edge_row) / scale, (height, width)).astype(np.float32)
         cover, shade = _teeth_row(x, depth, teeth)
         behind = np.clip(depth / 0.004, 0, 1)[..., None]
         roundness = np.exp(-((x / 0.36) ** 2))[..., None]
-        image = image * (1 - behind) + gum * (0.35 + 0.5 * roundness) * behind
-        image = image * (1 - cover[..., None]) + tooth * tone * (shade * (0.45 + 0.55 * roundness[..., 0]))[
-            ..., None
-        ] * cover[..., None]
+        image = image * (1 - behind) + gum * (0.35 + 0.5 * roundness) * tone * behind
+        lit = tooth * tone * (shade * (0.45 + 0.55 * roundness[..., 0]))[..., None]
+        image = image * (1 - cover[..., None]) + lit * cover[..., None]
     image = cv2.GaussianBlur(image, (0, 0), max(0.6, 0.006 * scale))
-    return np.clip(np.round(image), 0, 255).astype(np.uint8), np.array(
-        [scale, upper_rows, upper_rows + middle_rows], dtype=np.float32
+    if own is not None:
+        weight = own[1][:upper_rows, :, None]
+        image[:upper_rows] = image[:upper_rows] * (1 - weight) + own[0][:upper_rows] * weight
+    return MouthPatch(
+        image=np.clip(np.round(image), 0, 255).astype(np.uint8),
+        scale=scale,
+        upper_row=float(upper_rows),
+        lower_row=float(upper_rows + middle_rows),
+        upper_edge=float(upper_edge),
+        own=own is not None,
     )
+
+
+def _columns(scale: float) -> int:
+    return round(2 * MOUTH_HALF_WIDTH * scale)
+
+
+def _face_light(crop: Frame, points_px: Float) -> float:
+    """Brightness of the cheeks against a well-lit light skin."""
+    spots = np.clip(np.round(points_px[[50, 280, 205, 425], 1::-1]).astype(int), 0, len(crop) - 1)
+    cheek = crop[spots[:, 0], spots[:, 1]].astype(np.float32) @ _LUMA
+    return float(np.clip(cheek.max() / 190.0, 0.45, 1.15))
+
+
+def _own_teeth(
+    crop: Frame, shape: SourceShape, points_px: Float, scale: float
+) -> tuple[Float, Float, float] | None:
+    """What the photo shows between the lips, laid on the skull.
+
+    Returns:
+        (rows, w, 3) pixels and (rows, w) weight from `UPPER_TOP` downwards, and the height of their lower end
+        (IOD); None when the photo's mouth is closed.
+    """
+    gap = float(np.linalg.norm(points_px[13, :2] - points_px[14, :2])) / shape.iod_px
+    if gap < OWN_TEETH_GAP:
+        return None
+    height, width = round((UPPER_TOP - LOWER_BOTTOM) * scale), _columns(scale)
+    x = (np.arange(width, dtype=np.float32) - (width - 1) / 2)[None, :] / scale
+    y = UPPER_TOP - np.arange(height, dtype=np.float32)[:, None] / scale
+    anchor = shape.rotation @ (mouth_anchor(shape.neutral) - PIVOT)
+    axes = shape.rotation[:2, :2]
+    map_x = shape.base_px[0] + shape.iod_px * (anchor[0] + axes[0, 0] * x + axes[0, 1] * y)
+    map_y = shape.base_px[1] - shape.iod_px * (anchor[1] + axes[1, 0] * x + axes[1, 1] * y)
+    map_x, map_y = map_x.astype(np.float32), map_y.astype(np.float32)
+    opening = polygon_mask((crop.shape[1], crop.shape[0]), points_px[list(MOUTH_OPENING), :2])
+    margin = max(1, round(shape.iod_px * 0.008))
+    opening = cv2.erode(opening, cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (2 * margin + 1, 2 * margin + 1)))
+    soft = cv2.GaussianBlur(opening, (0, 0), max(1.0, shape.iod_px * 0.008))
+    pixels = cv2.remap(crop, map_x, map_y, cv2.INTER_CUBIC, borderMode=cv2.BORDER_REPLICATE).astype(np.float32)
+    weight = cv2.remap(soft, map_x, map_y, cv2.INTER_LINEAR).astype(np.float32) / 255
+    used = np.flatnonzero((weight > 0.5).any(axis=1))
+    if used.size < 2:
+        return None
+    lower_end = max(float(UPPER_TOP - used[-1] / scale), LOWER_BOTTOM + 0.02)
+    return pixels, weight, min(lower_end, UPPER_EDGE)

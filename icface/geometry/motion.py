@@ -336,11 +336,13 @@ class _Mouth:
 
     def __init__(self, cache: Mapping[str, NDArray[np.generic]]) -> None:
         neutral = np.asarray(cache["neutral_shape"], dtype=np.float32)
-        line = (neutral[13] + neutral[14]) / 2
-        self._upper = np.array([line[0], line[1], line[2] + layers.TEETH_DEPTH], dtype=np.float32)
+        self._upper = layers.mouth_anchor(neutral)
         self._jaw = face_tables().displacements[_AU["AU26"], 152] * np.float32(0.8)
         self._patch = np.asarray(cache["mouth_patch"], dtype=np.float32)
-        self._scale, self._upper_row, self._lower_row = np.asarray(cache["mouth_rows"], dtype=np.float32)
+        rows = np.asarray(cache["mouth_rows"], dtype=np.float32)
+        self._scale, self._upper_row, self._lower_row, self._upper_edge = rows[:4]
+        # Photographed teeth carry their lips' shadow already.
+        self._shadow = np.float32(0.4 if rows[4] else 1.0)
 
     def fill(
         self,
@@ -363,7 +365,7 @@ class _Mouth:
 
         x, upper_y = local(self._upper)
         jaw_x, lower_y = local(self._upper + self._jaw * action_units[_AU["AU26"]])
-        below = layers.UPPER_EDGE - upper_y  # > 0 under the upper teeth
+        below = self._upper_edge - upper_y  # > 0 under the upper teeth
         above = lower_y - layers.LOWER_EDGE  # > 0 over the lower teeth
         blend = np.clip(below / np.maximum(below + np.maximum(above, 0.0), 1e-4), 0.0, 1.0)
         scale = self._scale
@@ -382,4 +384,4 @@ class _Mouth:
         gap = max(float((bottom - top).max()) / float(iod), 1e-3)
         under_lip = np.clip((y_px - lip_y[None, :]) / (0.05 * iod), 0.0, 1.0)
         light = (0.55 + 0.45 * under_lip) * (0.70 + 0.30 * min(1.0, gap / 0.12))
-        shade[:] = np.round(255 * light)
+        shade[:] = np.round(255 * (1 - self._shadow * (1 - light)))

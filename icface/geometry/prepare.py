@@ -106,8 +106,8 @@ def prepare_source(
         patch, origin = layers.paint_eye(crop, points, shape.iod_px, left=left)
         patches.append(patch)
         origins.append(origin)
-    mouth, mouth_rows = layers.paint_mouth(crop, shape, points)
-    atlas, places = _stack([*patches, mouth])
+    mouth = layers.paint_mouth(crop, shape, points)
+    atlas, places = _stack([*patches, mouth.image])
     cache: Cache = {
         "skin": layers.fill_skin(crop, points, shape.iod_px),
         "inner": atlas,
@@ -126,7 +126,9 @@ def prepare_source(
         "right_eye_patch": places[0],
         "left_eye_patch": places[1],
         "mouth_patch": places[2],
-        "mouth_rows": mouth_rows,
+        "mouth_rows": np.array(
+            [mouth.scale, mouth.upper_row, mouth.lower_row, mouth.upper_edge, mouth.own], dtype=np.float32
+        ),
     }
     cache["neutral"] = render(cache, neutral())
     return cache

@@ -11,20 +11,20 @@ FACE_VERTICES: Final = 468
 # Lips as rows from the opening outwards; each row runs from the subject's right corner to the left one.
 INNER_UPPER_LIP: Final = (78, 191, 80, 81, 82, 13, 312, 311, 310, 415, 308)
 INNER_LOWER_LIP: Final = (78, 95, 88, 178, 87, 14, 317, 402, 318, 324, 308)
-_UPPER_LIP_ROWS: Final = (
+UPPER_LIP_ROWS: Final = (
     (191, 80, 81, 82, 13, 312, 311, 310, 415),
     (183, 42, 41, 38, 12, 268, 271, 272, 407),
     (184, 74, 73, 72, 11, 302, 303, 304, 408),
     (185, 40, 39, 37, 0, 267, 269, 270, 409),
 )
-_LOWER_LIP_ROWS: Final = (
+LOWER_LIP_ROWS: Final = (
     (95, 88, 178, 87, 14, 317, 402, 318, 324),
     (96, 89, 179, 86, 15, 316, 403, 319, 325),
     (77, 90, 180, 85, 16, 315, 404, 320, 307),
     (146, 91, 181, 84, 17, 314, 405, 321, 375),
 )
-UPPER_LIP: Final = tuple(v for row in _UPPER_LIP_ROWS for v in row)
-LOWER_LIP: Final = tuple(v for row in _LOWER_LIP_ROWS for v in row)
+UPPER_LIP: Final = tuple(v for row in UPPER_LIP_ROWS for v in row)
+LOWER_LIP: Final = tuple(v for row in LOWER_LIP_ROWS for v in row)
 MOUTH_OPENING: Final = INNER_UPPER_LIP + INNER_LOWER_LIP[-2:0:-1]
 
 # Lid contours from the outer to the inner corner, and the two rings of skin above and below them.
