@@ -2,10 +2,10 @@
 
 A camera is a device (a number, or a path such as /dev/video0) or a video file. Both give `CapturedFrame`s:
 
-- A *device* runs on a thread of its own that opens, reads and releases it, so that no driver that hangs can hold
-  the caller: `read()` returns the newest frame not yet seen, or raises `DeviceError` within
-  `CameraConfig.stall_timeout_s` (`open_timeout_s` for the first). Frames the caller was too slow for are skipped,
-  and show as gaps in `index`.
+- A *device* runs on a thread of its own that opens, reads and releases it, so that a driver that hangs cannot
+  hold the caller: `read()` returns the newest frame not yet seen, or raises `DeviceError` within
+  `CameraConfig.stall_timeout_s` (`open_timeout_s` for the first). Frames the caller was too slow for are
+  skipped, and show as gaps in `index`.
 - A *file* gives every frame once, in order, upright, at its media time, and then `None`.
 
 Nothing is fetched: network addresses are refused, and playlists inside files cannot open any either.
@@ -27,7 +27,7 @@ from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
 from types import TracebackType
-from typing import Protocol
+from typing import Protocol, cast
 
 import av
 import av.error
@@ -91,7 +91,7 @@ class CapturedFrame:
     index: int
     """Counts captured frames from 0; a gap is a frame that was skipped."""
     time_s: float
-    """Device: when it was captured, on the clock of `time.monotonic`. File: media time from the first frame."""
+    """Device: when it was captured, on the clock of `time.monotonic`. File: media time, from 0."""
 
 
 @dataclass(frozen=True)
@@ -107,7 +107,7 @@ class CameraInfo:
     """Pixel format of a device, codec of a file."""
     is_file: bool
     frame_count: int | None
-    """What a file's container claims or its duration implies; may be off by a few. None: unknown, or a device."""
+    """What a file's header claims or its duration implies, so perhaps off by a few. None: not known."""
     path: Path | None = None
     """The file; None for a device."""
 
@@ -130,8 +130,8 @@ class Camera(ABC):
             None at the end of a file, or after `close`.
 
         Raises:
-            DeviceError: the device stalled or is gone. Calling again waits again: a stalled device may come back,
-                an unplugged one raises at once and must be opened anew.
+            DeviceError: the device stalled or is gone. Calling again waits again: a stalled device may come
+                back, an unplugged one raises at once and must be opened anew.
         """
 
     @abstractmethod
@@ -176,7 +176,7 @@ def open_camera(config: CameraConfig) -> Camera:
 
 
 class FileCamera(Camera):
-    """Every frame of a video file, upright, in order, with media times; damage ends it early, with a log line."""
+    """Every frame of a file, upright, in order, at its media time; damage ends it early, with a log line."""
 
     def __init__(self, path: Path) -> None:
         """Open `path` and decode its first frame.
@@ -275,7 +275,7 @@ class FileCamera(Camera):
         return captured
 
     def _time_s(self, media_time_s: float | None) -> float:
-        """Seconds from the first frame, never running backwards; from the rate where the file has no times."""
+        """Seconds from the first frame, never backwards; from the rate where the file has no times."""
         if media_time_s is None:
             time_s = self._index / float(self.info.fps)
         else:
@@ -294,9 +294,9 @@ class FileCamera(Camera):
 def _to_rgb(decoded: av.VideoFrame) -> Frame:
     """Convert to (H, W, 3) RGB.
 
-    OpenCV's 4:2:0 conversion takes a fifth of swscale's time (0.26 against 1.5 ms at 640x360). It knows BT.601
-    limited range only, so full range goes to swscale; a BT.709 matrix is let pass, as the driver's picture is
-    measured and never shown.
+    OpenCV's 4:2:0 conversion takes a fifth of swscale's time (0.26 against 1.5 ms at 640x360). It knows
+    only BT.601 in limited range, so full range goes to swscale; a BT.709 matrix is let pass, as the driver's
+    picture is measured and never shown.
     """
     even = decoded.width % 2 == 0 and decoded.height % 2 == 0
     if decoded.format.name == "yuv420p" and even and decoded.color_range != 2:
@@ -323,7 +323,6 @@ def _reason(error: BaseException) -> str:
 class Capture(Protocol):
     """The part of `cv2.VideoCapture` that is used; a test gives its own."""
 
-    def isOpened(self) -> bool: ...
     def grab(self) -> bool: ...
     def retrieve(self) -> tuple[bool, NDArray[np.uint8]]: ...
     def get(self, property: int) -> float: ...
@@ -399,8 +398,8 @@ class DeviceCamera(Camera):
         self._raise_failure()
         raise DeviceError(
             self._ended
-            or f"camera {self._config.device} gave no new frame for {self._config.stall_timeout_s * 1000:.0f} ms; "
-            f"is another program using it? {LIST_HINT}"
+            or f"camera {self._config.device} gave no new frame for "
+            f"{self._config.stall_timeout_s * 1000:.0f} ms; is another program using it? {LIST_HINT}"
         )
 
     def _fresh(self) -> bool:
@@ -413,7 +412,7 @@ class DeviceCamera(Camera):
     def close(self) -> None:
         """Tell the reader thread to release the device.
 
-        Waits for it as long as a read may take; a driver that hangs keeps the (daemon) thread, not the caller.
+        Waits as long as a read may take; a driver that hangs keeps the (daemon) thread, not the caller.
         """
         with self._changed:
             self._stop = True
@@ -465,7 +464,7 @@ class DeviceCamera(Camera):
             return f"camera {device} was unplugged; plug it in again. {LIST_HINT}"
         if self._newest is None:
             return f"camera {device} opened but gave no frame; is another program using it? {LIST_HINT}"
-        return f"camera {device} stopped giving frames; plug it in again or close other programs that use it. {LIST_HINT}"
+        return f"camera {device} stopped giving frames; plug it in again. {LIST_HINT}"
 
     def _end(self, message: str) -> None:
         with self._changed:
@@ -475,7 +474,7 @@ class DeviceCamera(Camera):
     def _capture_time_s(self, capture: Capture) -> float:
         """When the frame just grabbed was captured.
 
-        V4L2 stamps each buffer on the monotonic clock, which is earlier than now by the transfer; used where it is
+        V4L2 stamps each buffer on the monotonic clock, earlier than now by the transfer; used where it is
         believable, since some drivers give zero or another clock.
         """
         now_s = self._clock()
@@ -513,7 +512,7 @@ def _open_capture(config: CameraConfig) -> Capture:
     capture.set(cv2.CAP_PROP_FRAME_WIDTH, config.width_px)
     capture.set(cv2.CAP_PROP_FRAME_HEIGHT, config.height_px)
     capture.set(cv2.CAP_PROP_FPS, config.fps)
-    return capture
+    return cast(Capture, capture)
 
 
 def _bgr_to_rgb(bgr: NDArray[np.uint8]) -> Frame:
@@ -549,8 +548,8 @@ _PERMISSION = "permission denied; run: sudo usermod -aG video $USER, then log in
 def list_cameras(root: Path = Path("/")) -> list[CameraListing]:
     """List the cameras of this machine, by number.
 
-    On Linux the names come from sysfs, and nodes that cannot capture (outputs, metadata) are left out. Elsewhere
-    the first numbers are tried, which starts each camera for a moment.
+    On Linux the names come from sysfs, and nodes that cannot capture (outputs, metadata) are left out.
+    Elsewhere the first numbers are tried, which starts each camera for a moment.
 
     Args:
         root: where /sys and /dev are looked for.

@@ -1,9 +1,9 @@
 """Provenance of recorded files: that the pictures are synthetic, made by what, from which photo.
 
-The kind of medium is told by IPTC's vocabulary. `trainedAlgorithmicMedia` would claim that a model made the whole
-picture; here captured pixels, the photograph, are moved after another person and completed where they show
-nothing. That is `compositeSynthetic` ("a composite of several elements, at least one of which is synthetic"),
-which stays true whichever model bundle is used. EU AI Act, article 50, asks for a machine-readable marking; the
+The kind of medium is told by IPTC's vocabulary. `trainedAlgorithmicMedia` would claim that a model made the
+whole picture; here captured pixels, the photograph, are moved after another person and completed where they
+show nothing. That is `compositeSynthetic` (a composite of elements of which at least one is synthetic), which
+stays true whichever model bundle is used. EU AI Act, article 50, asks for a machine-readable marking; the
 visible one is `realtime.mark`.
 """
 
@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass
-from datetime import datetime, timezone
+from datetime import UTC, datetime
 
 DIGITAL_SOURCE_TYPE = "http://cv.iptc.org/newscodes/digitalsourcetype/compositeSynthetic"
 
@@ -32,12 +32,8 @@ class Provenance:
     """When the recording began, with its time zone; None: now."""
 
     def metadata(self) -> dict[str, str]:
-        """Container tags: `title` and `comment` for people, `digital_source_type` and `provenance` for programs."""
-        created = (
-            (self.created or datetime.now(timezone.utc))
-            .astimezone(timezone.utc)
-            .isoformat(timespec="seconds")
-        )
+        """Give the container's tags: title and comment for people, the others for programs."""
+        created = (self.created or datetime.now(UTC)).astimezone(UTC).isoformat(timespec="seconds")
         maker = " ".join(part for part in (self.generator, self.version) if part)
         record = {
             "created": created,
@@ -48,7 +44,7 @@ class Provenance:
         }
         return {
             "title": "Synthetic media: a photograph animated by software",
-            "comment": f"Synthetic media made by {maker} from a photograph; the movement is another person's.",
+            "comment": f"Synthetic media made by {maker} from a photograph, moved after a camera.",
             "creation_time": created,
             "digital_source_type": DIGITAL_SOURCE_TYPE,
             "provenance": json.dumps(record, sort_keys=True),

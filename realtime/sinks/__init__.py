@@ -8,7 +8,7 @@ from __future__ import annotations
 import importlib
 import pkgutil
 from abc import ABC, abstractmethod
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from fractions import Fraction
 from pathlib import Path
 from types import TracebackType
@@ -36,9 +36,9 @@ class SinkSettings:
     keep_away_from: tuple[Path, ...] = ()
     """video_file: files that must not be overwritten (driver, photos)."""
     timing: Literal["constant", "timestamps"] = "constant"
-    """video_file: `constant` puts frame i at i / fps (file to file); `timestamps` puts each at its own `time_s`, so
-    that a live recording with dropped frames plays at the right speed."""
-    provenance: Provenance = Provenance()
+    """video_file: `constant` puts frame i at i / fps (file to file); `timestamps` puts each at its `time_s`,
+    so that a live recording with dropped frames plays at the right speed."""
+    provenance: Provenance = field(default_factory=Provenance)
     """video_file: written into the container."""
     title: str = "ICface Live"
     """window: its title."""

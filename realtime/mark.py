@@ -1,0 +1,84 @@
+"""The visible disclosure: a small rounded "AI" badge in the lower right corner of every frame.
+
+On by default. EU AI Act, article 50, asks that people can see that a picture was made by a machine; the
+marking for programs is `realtime.provenance`.
+"""
+
+from __future__ import annotations
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+_HEIGHT = 0.06
+"""Badge height, as a part of the frame's shorter side."""
+_LEAST_PX = 14
+"""Below this the letters cannot be read."""
+_SUPERSAMPLING = 8
+
+
+class Mark:
+    """The badge for frames of one size, drawn once."""
+
+    def __init__(self, width_px: int, height_px: int) -> None:
+        """Draw the badge: white letters and rim on a dark pill, so that it shows on light and on dark."""
+        badge_px = max(_LEAST_PX, round(_HEIGHT * min(width_px, height_px)))
+        colour, opacity = _draw_badge(badge_px)
+        margin_px = max(1, badge_px // 2)
+        # A frame smaller than the badge keeps the badge's upper left part.
+        left = max(0, width_px - margin_px - colour.shape[1])
+        top = max(0, height_px - margin_px - colour.shape[0])
+        colour = colour[: height_px - top, : width_px - left]
+        opacity = opacity[: height_px - top, : width_px - left]
+        self.box_px = (left, top, left + colour.shape[1], top + colour.shape[0])
+        self._size_px = (width_px, height_px)
+        self._keep = np.ascontiguousarray(np.rint((1 - opacity) * 255).repeat(3, axis=2).astype(np.uint8))
+        self._add = np.ascontiguousarray(np.rint(colour * opacity).astype(np.uint8))
+
+    def apply(self, frame: NDArray[np.uint8]) -> None:
+        """Blend the badge into `frame`, in place.
+
+        Args:
+            frame: (H, W, 3) uint8 RGB of the size given at construction.
+        """
+        if frame.shape[1::-1] != self._size_px:
+            raise ValueError(f"the mark is for {self._size_px} px, the frame has {frame.shape[1::-1]}")
+        left, top, right, bottom = self.box_px
+        corner = frame[top:bottom, left:right]
+        cv2.multiply(corner, self._keep, dst=corner, scale=1 / 255)
+        cv2.add(corner, self._add, dst=corner)
+
+
+def _draw_badge(height_px: int) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Draw the badge.
+
+    Returns:
+        Colour (h, w, 3) in 0-255 RGB and opacity (h, w, 1) in 0-1.
+    """
+    height = height_px * _SUPERSAMPLING
+    width = round(height * 1.45 / _SUPERSAMPLING) * _SUPERSAMPLING
+    rim = max(1, height // 16)
+    outer = _pill(width, height, 0)
+    inner = _pill(width, height, rim)
+    letters = np.zeros((height, width), np.uint8)
+    thickness = max(1, round(height * 0.085))
+    scale = height * 0.52 / cv2.getTextSize("AI", cv2.FONT_HERSHEY_SIMPLEX, 1.0, 1)[0][1]
+    (text_width, text_height), _ = cv2.getTextSize("AI", cv2.FONT_HERSHEY_SIMPLEX, scale, thickness)
+    origin = ((width - text_width) // 2, (height + text_height) // 2)
+    cv2.putText(letters, "AI", origin, cv2.FONT_HERSHEY_SIMPLEX, scale, (255,), thickness, cv2.LINE_AA)
+    white = np.maximum(letters, outer - inner) / 255.0
+    opacity = np.maximum(white * 0.92, inner / 255.0 * 0.62)
+    premultiplied = white * 255 * opacity + (1 - white) * 24 * opacity
+    # Premultiplied before reducing, or dark edges would bleed into the corner around the pill.
+    size = (width // _SUPERSAMPLING, height_px)
+    opacity = cv2.resize(opacity, size, interpolation=cv2.INTER_AREA).astype(np.float64)
+    shade = cv2.resize(premultiplied, size, interpolation=cv2.INTER_AREA) / np.maximum(opacity, 1e-6)
+    return np.repeat(shade[:, :, None], 3, axis=2), opacity[:, :, None]
+
+
+def _pill(width: int, height: int, inset: int) -> NDArray[np.uint8]:
+    """Draw a filled rectangle with half-round ends, (height, width) in 0 or 255."""
+    picture = np.zeros((height, width), np.uint8)
+    radius = height // 2 - inset
+    cv2.line(picture, (height // 2, height // 2), (width - height // 2, height // 2), (255,), 2 * radius)
+    return picture

@@ -1,0 +1,103 @@
+"""The virtual camera: other programs see the frames as a webcam.
+
+Through pyvirtualcam: v4l2loopback on Linux, OBS on macOS and Windows, Unity Capture on Windows.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import sys
+from fractions import Fraction
+from typing import Any
+
+import cv2
+import numpy as np
+
+from icface.errors import DeviceError
+from realtime.sinks import Frame, Sink, SinkSettings
+
+logger = logging.getLogger(__name__)
+
+_HOW = {
+    "linux": "load one with: sudo modprobe v4l2loopback exclusive_caps=1 card_label=ICface"
+    " (Debian, Ubuntu: sudo apt install v4l2loopback-dkms)",
+    "darwin": "install OBS (obsproject.com), start and stop its virtual camera once, and close it",
+    "win32": "install OBS (obsproject.com), start and stop its virtual camera once, or install Unity Capture",
+}
+_INSTEAD = "or see the picture in a window with --window"
+
+
+class VirtualCameraSink(Sink):
+    """Sends to a virtual camera device."""
+
+    name = "virtual_camera"
+
+    def __init__(self, device: str | None) -> None:
+        """Keep the choice.
+
+        Args:
+            device: /dev/videoN or the device's name; None takes the first that works.
+        """
+        self._asked = device
+        self._camera: Any = None  # pyvirtualcam.Camera, which has no type information
+        self._pad_px = (0, 0)
+
+    def open(self, width_px: int, height_px: int, fps: Fraction) -> None:
+        self.close()
+        try:
+            import pyvirtualcam
+        except ImportError as error:
+            raise DeviceError(
+                f"virtual cameras need the package pyvirtualcam ({error}); run: pip install pyvirtualcam"
+            ) from error
+        # Virtual cameras carry 4:2:0, which needs even sides; the last column and row are doubled.
+        self._pad_px = (width_px % 2, height_px % 2)
+        try:
+            self._camera = pyvirtualcam.Camera(
+                width=width_px + self._pad_px[0],
+                height=height_px + self._pad_px[1],
+                fps=float(fps),
+                device=self._asked,
+            )
+        except RuntimeError as error:
+            raise DeviceError(self._unavailable(error)) from error
+        if self._camera.device != self._asked:
+            logger.info("virtual camera: %s", self._camera.device)
+
+    def _unavailable(self, error: RuntimeError) -> str:
+        wanted = f"virtual camera {self._asked}" if self._asked else "a virtual camera"
+        # One line a backend, of which the first sentence tells; the rest is advice that is given better here.
+        reason = "; ".join(
+            line.strip().partition(". ")[0] for line in str(error).splitlines() if line.strip()
+        )
+        return f"{wanted} cannot be opened ({reason}); {_HOW.get(sys.platform, _HOW['linux'])}; {_INSTEAD}"
+
+    def send(self, frame: Frame, index: int, time_s: float) -> None:
+        if self._camera is None:
+            raise DeviceError("the virtual camera is not open")
+        # pyvirtualcam only prints when a v4l2loopback device has gone.
+        if sys.platform == "linux" and not os.path.exists(self._camera.device):
+            raise DeviceError(f"virtual camera {self._camera.device} is gone; {_HOW['linux']}; {_INSTEAD}")
+        if any(self._pad_px):
+            right, bottom = self._pad_px
+            frame = cv2.copyMakeBorder(frame, 0, bottom, 0, right, cv2.BORDER_REPLICATE).astype(
+                np.uint8, copy=False
+            )
+        self._camera.send(frame)
+
+    def close(self) -> None:
+        if self._camera is not None:
+            camera, self._camera = self._camera, None
+            camera.close()
+
+    def describe(self) -> str:
+        if self._camera is None:
+            return self.name
+        camera = self._camera
+        return f"virtual camera {camera.device} ({camera.backend}) {camera.width}x{camera.height}"
+
+
+def create(settings: SinkSettings) -> Sink:
+    """Make the virtual camera sink."""
+    return VirtualCameraSink(settings.device)

@@ -1,0 +1,121 @@
+"""The window: shows the frames on the screen and hears the keyboard.
+
+OpenCV's window belongs to the thread that opens it (on macOS the main one): open, send, poll_key and close
+are called there.
+"""
+
+from __future__ import annotations
+
+import os
+import socket
+import sys
+from fractions import Fraction
+
+import cv2
+
+from icface.errors import DeviceError
+from realtime.sinks import Frame, Sink, SinkSettings
+
+_NAMES = {27: "escape", 13: "enter", 10: "enter", 32: "space", 9: "tab", 8: "backspace"}
+_LARGEST_PX = 960
+"""Side that a window starts with at most; it can be resized."""
+
+
+class WindowSink(Sink):
+    """Shows frames in a window."""
+
+    name = "window"
+
+    def __init__(self, title: str) -> None:
+        self._title = title
+        self._open = False
+
+    def open(self, width_px: int, height_px: int, fps: Fraction) -> None:
+        self.close()
+        check_display()
+        scale = min(1.0, _LARGEST_PX / max(width_px, height_px))
+        try:
+            cv2.namedWindow(self._title, cv2.WINDOW_NORMAL | cv2.WINDOW_KEEPRATIO | cv2.WINDOW_GUI_NORMAL)
+            cv2.resizeWindow(self._title, round(width_px * scale), round(height_px * scale))
+        except cv2.error as error:
+            raise DeviceError(
+                "this OpenCV has no windows; run: pip install --force-reinstall opencv-contrib-python"
+            ) from error
+        self._open = True
+
+    def send(self, frame: Frame, index: int, time_s: float) -> None:
+        if not self._open:
+            raise DeviceError("the window is not open")
+        cv2.imshow(self._title, cv2.cvtColor(frame, cv2.COLOR_RGB2BGR))
+
+    def poll_key(self) -> str | None:
+        """Give the key pressed since the last call, without waiting; also keeps the window alive.
+
+        Returns:
+            A printable character as it is (so capitals differ), a name ("escape", "enter", "space", "tab",
+            "backspace"), "closed" when the user has closed the window, None for none or another key.
+        """
+        if not self._open:
+            return None
+        code = cv2.pollKey()
+        if cv2.getWindowProperty(self._title, cv2.WND_PROP_VISIBLE) < 1:
+            return "closed"
+        if code < 0:
+            return None
+        code &= 0xFF
+        return _NAMES.get(code) or (chr(code) if 32 < code < 127 else None)
+
+    def close(self) -> None:
+        if self._open:
+            self._open = False
+            if cv2.getWindowProperty(self._title, cv2.WND_PROP_VISIBLE) >= 1:
+                cv2.destroyWindow(self._title)
+            cv2.pollKey()  # the toolkit takes it away when it next handles events
+
+
+def check_display() -> None:
+    """Make sure that a window can open: without a display Qt ends the whole process. Linux and BSD only.
+
+    Raises:
+        DeviceError: no display, or it does not answer.
+    """
+    if sys.platform in ("win32", "darwin"):
+        return
+    display = os.environ.get("DISPLAY", "")
+    instead = "use --virtual-camera or --output FILE instead"
+    if not display:
+        if os.environ.get("WAYLAND_DISPLAY"):
+            raise DeviceError(f"a window needs Xwayland here (DISPLAY is not set); start it, or {instead}")
+        raise DeviceError(f"there is no screen to open a window on (DISPLAY is not set); {instead}")
+    if not _answers(display):
+        raise DeviceError(f"the display {display} does not answer; {instead}")
+
+
+def _answers(display: str) -> bool:
+    """Connect to an X server named as in DISPLAY: [host]:number[.screen]."""
+    host, _, rest = display.rpartition(":")
+    number = rest.partition(".")[0]
+    if not number.isdecimal():
+        return False
+    if host in ("", "unix"):
+        # Abstract first (a leading zero byte), as X clients do; then the socket file.
+        path = f"/tmp/.X11-unix/X{number}"
+        return any(_connects(socket.AF_UNIX, address) for address in (f"\0{path}", path))
+    if host.startswith("/"):  # XQuartz
+        return _connects(socket.AF_UNIX, display)
+    return _connects(socket.AF_INET, (host, 6000 + int(number)))
+
+
+def _connects(family: socket.AddressFamily, address: str | tuple[str, int]) -> bool:
+    with socket.socket(family, socket.SOCK_STREAM) as connection:
+        connection.settimeout(2)
+        try:
+            connection.connect(address)
+        except OSError:
+            return False
+    return True
+
+
+def create(settings: SinkSettings) -> Sink:
+    """Make the window sink."""
+    return WindowSink(settings.title)
