@@ -1,0 +1,100 @@
+"""All sinks of a run as one: each gets every frame, and one that fails is let go while others are left."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from fractions import Fraction
+
+from icface.errors import ICFaceError
+from realtime.sinks import Frame, Sink
+from realtime.timing import Stats
+
+logger = logging.getLogger(__name__)
+
+
+class Outputs:
+    """The sinks that are left. `send` and `close` are called from one thread."""
+
+    def __init__(self, sinks: Sequence[Sink], stats: Stats) -> None:
+        self._sinks = list(sinks)
+        self._stats = stats
+        self.lost: list[str] = []
+        """What became of each sink that failed."""
+
+    def open(self, width_px: int, height_px: int, fps: Fraction) -> None:
+        """Open all; one that fails undoes the others.
+
+        Raises:
+            ICFaceError: as the sink raises it.
+        """
+        opened: list[Sink] = []
+        try:
+            for sink in self._sinks:
+                opened.append(sink)
+                sink.open(width_px, height_px, fps)
+                logger.info("output: %s", sink.describe())
+        except BaseException:
+            for sink in opened:
+                sink.close()
+            self._sinks.clear()
+            raise
+
+    def send(self, frame: Frame, index: int, time_s: float) -> None:
+        """Give every sink the frame.
+
+        Raises:
+            DeviceError: the last sink is lost.
+        """
+        for sink in tuple(self._sinks):
+            try:
+                sink.send(frame, index, time_s)
+            except ICFaceError as error:
+                self._lose(sink, error)
+                if not self._sinks:
+                    raise
+
+    def _lose(self, sink: Sink, error: ICFaceError) -> None:
+        self._sinks.remove(sink)
+        self.lost.append(str(error))
+        self._stats.count("sinks_lost")
+        self._stats.event(f"sink lost: {error}")
+        if self._sinks:
+            logger.warning("%s; going on with: %s", error, self._names())
+        try:
+            sink.close()
+        except ICFaceError as again:
+            logger.debug("closing the lost sink: %s", again)
+
+    def poll_key(self) -> str | None:
+        """A key pressed in a window, or None. A window that was closed is let go; as the last sink it ends the run."""
+        for sink in tuple(self._sinks):
+            poll = getattr(sink, "poll_key", None)
+            key: str | None = poll() if poll is not None else None
+            if key == "closed":
+                self._sinks.remove(sink)
+                sink.close()
+                if not self._sinks:
+                    return "q"
+                logger.info("the window was closed; going on with: %s", self._names())
+            elif key is not None:
+                return key
+        return None
+
+    def _names(self) -> str:
+        return ", ".join(sink.name for sink in self._sinks)
+
+    def close(self) -> None:
+        """Close all, each whatever becomes of the others.
+
+        Raises:
+            ICFaceError: the first that did not close well.
+        """
+        first: ICFaceError | None = None
+        while self._sinks:
+            try:
+                self._sinks.pop().close()
+            except ICFaceError as error:
+                first = first or error
+        if first is not None:
+            raise first

@@ -1,0 +1,148 @@
+"""Attributes in, finished picture out: animate, put into its frame, mark. Used alike live and file to file."""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from icface.attributes import FloatArray
+from icface.errors import ICFaceError
+from icface.reenactor import PreparedSource
+from realtime.framing import CropFraming, Framing, PhotoFraming
+from realtime.mark import Mark
+from realtime.timing import Stats
+
+logger = logging.getLogger(__name__)
+
+Frame = NDArray[np.uint8]
+
+
+class Animator(Protocol):
+    """The part of `icface.reenactor.Reenactor` that is used."""
+
+    def set_source(self, source: PreparedSource, /) -> None: ...
+    def animate(self, attributes: FloatArray, /) -> Frame: ...
+
+
+@dataclass(frozen=True)
+class Scene:
+    """A source that can be shown at once: all that takes time is done."""
+
+    number: int
+    """Counted from 0, in the order of `--source`."""
+    source: PreparedSource
+    framing: Framing
+
+
+def make_scene(number: int, source: PreparedSource, framing: str, size_px: tuple[int, int] | None) -> Scene:
+    """Frame a source.
+
+    Args:
+        number: counted from 0.
+        source: prepared.
+        framing: `crop` or `photo`.
+        size_px: (width, height) of the picture; None: as this source wants it.
+    """
+    crop_px = source.neutral.shape[0]
+    if framing == "photo":
+        return Scene(number, source, PhotoFraming(source.photo_frame, source.crop_to_photo, crop_px, size_px))
+    return Scene(number, source, CropFraming(size_px or (crop_px, crop_px)))
+
+
+class HalfSize:
+    """A second, smaller animator for when there is no time; made in the background when first wanted.
+
+    Args:
+        open_small: makes the small animator.
+        prepare_small: prepares the photo of a source, by its number, for it.
+    """
+
+    def __init__(
+        self, open_small: Callable[[], Animator], prepare_small: Callable[[int], PreparedSource]
+    ) -> None:
+        self._open = open_small
+        self._prepare = prepare_small
+        self._thread: threading.Thread | None = None
+        self._ready: tuple[int, Animator] | None = None
+        self._failed = False
+
+    def animator(self, number: int) -> Animator | None:
+        """The small animator with that source set, or None while it is being made. Never waits."""
+        if self._ready is not None and self._ready[0] == number:
+            return self._ready[1]
+        if not self._failed and (self._thread is None or not self._thread.is_alive()):
+            self._thread = threading.Thread(target=self._make, args=(number,), name="half size", daemon=True)
+            self._thread.start()
+        return None
+
+    def _make(self, number: int) -> None:
+        try:
+            # A new animator for each source, never one in use: one thread owns an animator.
+            animator = self._open()
+            animator.set_source(self._prepare(number))
+            self._ready = (number, animator)
+        except ICFaceError as error:
+            self._failed = True
+            logger.warning("the smaller size cannot be used: %s", error)
+
+
+class Performer:
+    """Makes pictures of the scene that is shown; one thread owns it."""
+
+    def __init__(
+        self, animator: Animator, scene: Scene, stats: Stats, *, mark: bool, half_size: HalfSize | None = None
+    ) -> None:
+        self._animator = animator
+        self._stats = stats
+        self._half_size = half_size
+        self.small = False
+        """Animate at half size, as soon as that is ready."""
+        self.size_px = scene.framing.size_px
+        """(width, height) of every picture."""
+        self._mark = Mark(*self.size_px) if mark else None
+        self._made_of: tuple[bytes, int, Animator] | None = None
+        self._picture = np.zeros((self.size_px[1], self.size_px[0], 3), dtype=np.uint8)
+        self.show(scene)
+
+    @property
+    def scene(self) -> Scene:
+        """What is shown."""
+        return self._scene
+
+    def show(self, scene: Scene) -> None:
+        """Show that scene from the next picture on."""
+        self._animator.set_source(scene.source)
+        self._scene = scene
+
+    def perform(self, attributes: FloatArray) -> tuple[Frame, bool]:
+        """Make the picture for (20,) `attributes`.
+
+        Returns:
+            (height, width, 3) RGB, valid until the next call, and whether anything changed: what was asked for
+            last is not made again.
+        """
+        animator = self._animator
+        if self.small and self._half_size is not None:
+            animator = self._half_size.animator(self._scene.number) or animator
+        made_of = (attributes.tobytes(), self._scene.number, animator)
+        if made_of == self._made_of:
+            return self._picture, False
+        with self._stats.time("animate"):
+            crop = animator.animate(attributes)
+        with self._stats.time("compose"):
+            self._picture = self._scene.framing.compose(crop)
+            if self._mark is not None:
+                self._mark.apply(self._picture)
+        self._stats.count("animated")
+        self._made_of = made_of
+        return self._picture, True
+
+    def again(self) -> Frame:
+        """The last picture."""
+        return self._picture

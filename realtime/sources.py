@@ -1,0 +1,79 @@
+"""The photos of a run: the first is prepared at once, the others meanwhile, in the background."""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Generic, TypeVar
+
+from icface.errors import ICFaceError, SourceError
+
+logger = logging.getLogger(__name__)
+
+P = TypeVar("P")
+
+
+class SourceBank(Generic[P]):
+    """Prepared sources by number, counted from 0.
+
+    Args:
+        paths: one photo a source.
+        prepare: makes one ready; called from a thread of this object for all but the first.
+    """
+
+    def __init__(self, paths: Sequence[Path], prepare: Callable[[Path], P]) -> None:
+        missing = [path for path in paths if not path.is_file()]
+        if missing:
+            raise SourceError(f"{missing[0]} is not there, or is no file; check the name given with --source")
+        self._paths = tuple(paths)
+        self._prepare = prepare
+        self._ready: dict[int, P] = {}
+        self._problems: dict[int, str] = {}
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._prepare_others, name="sources", daemon=True)
+
+    def __len__(self) -> int:
+        return len(self._paths)
+
+    def first(self) -> P:
+        """Prepare and give the first.
+
+        Raises:
+            SourceError: it cannot be used.
+        """
+        self._ready[0] = self._prepare(self._paths[0])
+        return self._ready[0]
+
+    def start_others(self) -> None:
+        """Begin to prepare the rest; returns at once."""
+        if len(self._paths) > 1:
+            self._thread.start()
+
+    def _prepare_others(self) -> None:
+        for number, path in enumerate(self._paths[1:], start=1):
+            if self._stop.is_set():
+                return
+            try:
+                self._ready[number] = self._prepare(path)
+            except ICFaceError as error:
+                self._problems[number] = str(error)
+                logger.warning("source %d cannot be used: %s", number + 1, error)
+
+    def get(self, number: int) -> P | None:
+        """The source, or None with a log line that says why not. Never waits."""
+        if number in self._ready:
+            return self._ready[number]
+        if number >= len(self._paths):
+            logger.info("there is no source %d; there are %d", number + 1, len(self._paths))
+        else:
+            why = self._problems.get(number, "it is still being prepared; try again in a second")
+            logger.info("source %d cannot be shown: %s", number + 1, why)
+        return None
+
+    def close(self) -> None:
+        """Stop preparing; waits for the one at hand, within 5 s."""
+        self._stop.set()
+        if self._thread.is_alive():
+            self._thread.join(5.0)

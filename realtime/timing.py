@@ -1,0 +1,220 @@
+"""What the loop measures: time per stage (p50, p95, p99), frames per second, drops; in memory that never grows.
+
+Durations fall into logarithmic bins 2 % wide, so a percentile is right within 1 % after ten frames or ten million.
+Each stage is written by one thread only; reading while they write gives a figure that may lack the last frame.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import platform
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, Final
+
+from icface.errors import ConfigError
+
+SCHEMA: Final = "icface-live-stats/1"
+
+STAGES: Final = ("capture", "track", "animate", "compose", "send", "latency", "interval")
+"""In the order of a frame's way. `latency`: capture to sent, live only. `interval`: between two sent frames."""
+
+COUNTERS: Final = (
+    "captured",
+    "tracked",
+    "faces",
+    "sent",
+    "animated",
+    "held",
+    "repeated",
+    "dropped_before_tracking",
+    "dropped_before_animation",
+    "cameras_lost",
+    "sinks_lost",
+)
+
+_SHORTEST_S: Final = 1e-6
+_RATIO: Final = 1.02
+_BINS: Final = math.ceil(math.log(1e9) / math.log(_RATIO))
+
+
+class Histogram:
+    """Durations from 1 µs to 1000 s in bins 2 % wide; what lies beyond is counted in the end bins."""
+
+    def __init__(self) -> None:
+        self._bins = [0] * _BINS
+        self.count = 0
+        self.total_s = 0.0
+        self.longest_s = 0.0
+
+    def add(self, duration_s: float) -> None:
+        """Count one duration."""
+        place = int(math.log(max(duration_s, _SHORTEST_S) / _SHORTEST_S) / math.log(_RATIO))
+        self._bins[min(place, _BINS - 1)] += 1
+        self.count += 1
+        self.total_s += duration_s
+        self.longest_s = max(self.longest_s, duration_s)
+
+    def percentile_s(self, percent: float) -> float:
+        """The duration that `percent` of all stay within (nearest rank, to the middle of its bin); 0 when empty."""
+        rank = max(1, math.ceil(self.count * percent / 100))
+        seen = 0
+        for place, count in enumerate(self._bins):
+            seen += count
+            if seen >= rank:
+                middle_s = _SHORTEST_S * _RATIO ** (place + 0.5)
+                return min(middle_s, self.longest_s)
+        return 0.0
+
+    def summary(self) -> dict[str, float]:
+        """Milliseconds, rounded to the microsecond: what `--stats` holds for a stage."""
+        mean_s = self.total_s / self.count if self.count else 0.0
+        figures = {
+            "mean_ms": mean_s,
+            "p50_ms": self.percentile_s(50),
+            "p95_ms": self.percentile_s(95),
+            "p99_ms": self.percentile_s(99),
+            "max_ms": self.longest_s,
+        }
+        return {"count": self.count, **{name: round(value * 1e3, 3) for name, value in figures.items()}}
+
+
+class Stats:
+    """Everything one run measured."""
+
+    def __init__(self, clock: Any = time.monotonic) -> None:
+        self._clock = clock
+        self.stages = {name: Histogram() for name in STAGES}
+        self.counters = dict.fromkeys(COUNTERS, 0)
+        self.levels: dict[str, int] = {}
+        self.events: list[str] = []
+        self.about: dict[str, Any] = {}
+        self._first_sent_s: float | None = None
+        self._last_sent_s: float | None = None
+        self._cpu_at_first_s = 0.0
+        self._cpu_at_last_s = 0.0
+
+    @contextmanager
+    def time(self, stage: str) -> Iterator[None]:
+        """Count how long the block takes as one pass of `stage`."""
+        start_s = self._clock()
+        yield
+        self.stages[stage].add(self._clock() - start_s)
+
+    def count(self, name: str, by: int = 1) -> None:
+        """Add to a counter; each is counted in one thread."""
+        self.counters[name] += by
+
+    def event(self, text: str) -> None:
+        """Note something rare (a camera lost, a level of degradation); the last 100 are kept."""
+        self.events.append(text)
+        del self.events[:-100]
+
+    def sent(self, level: str = "full") -> None:
+        """One frame has left; `level` is the scheduler's level it was made at."""
+        now_s = self._clock()
+        if self._last_sent_s is None:
+            self._first_sent_s = now_s
+            self._cpu_at_first_s = time.process_time()
+        else:
+            self.stages["interval"].add(now_s - self._last_sent_s)
+        self._last_sent_s = now_s
+        self._cpu_at_last_s = time.process_time()
+        self.counters["sent"] += 1
+        self.levels[level] = self.levels.get(level, 0) + 1
+
+    @property
+    def elapsed_s(self) -> float:
+        """From the first frame sent to the last."""
+        if self._first_sent_s is None or self._last_sent_s is None:
+            return 0.0
+        return self._last_sent_s - self._first_sent_s
+
+    @property
+    def fps(self) -> float:
+        """Frames per second over the whole run: intervals, not frames, divided by the time they took."""
+        intervals = self.counters["sent"] - 1
+        return intervals / self.elapsed_s if intervals > 0 and self.elapsed_s > 0 else 0.0
+
+    @property
+    def cpu_share(self) -> float:
+        """Part of all the machine's cores this process used between the first and the last frame, 0 to 1."""
+        if self.elapsed_s <= 0:
+            return 0.0
+        return (self._cpu_at_last_s - self._cpu_at_first_s) / self.elapsed_s / usable_cores()
+
+    def report(self) -> dict[str, Any]:
+        """The `--stats` document; docs/live-loop.md describes each field."""
+        return {
+            "schema": SCHEMA,
+            "fps": round(self.fps, 2),
+            "elapsed_s": round(self.elapsed_s, 3),
+            "cpu_share": round(self.cpu_share, 4),
+            "frames": dict(self.counters),
+            "levels": dict(self.levels),
+            "stages": {name: stage.summary() for name, stage in self.stages.items() if stage.count},
+            "events": list(self.events),
+            "about": self.about,
+            "machine": machine(),
+        }
+
+    def table(self) -> str:
+        """The same for people: a line a stage, then a line of counts."""
+        lines = [f"{'stage':<10}{'count':>8}{'mean':>9}{'p50':>9}{'p95':>9}{'p99':>9}{'max':>9}   ms"]
+        for name, stage in self.stages.items():
+            if stage.count:
+                s = stage.summary()
+                cells = "".join(f"{s[key]:>9.2f}" for key in ("mean_ms", "p50_ms", "p95_ms", "p99_ms", "max_ms"))
+                lines.append(f"{name:<10}{stage.count:>8}{cells}")
+        c = self.counters
+        dropped = c["dropped_before_tracking"] + c["dropped_before_animation"]
+        lines.append(
+            f"{c['sent']} frames in {self.elapsed_s:.1f} s: {self.fps:.1f} FPS, {self.cpu_share:.0%} of the CPU; "
+            f"face in {c['faces']} of {c['tracked']} tracked; {dropped} dropped, {c['held']} held, "
+            f"{c['repeated']} repeated"
+        )
+        return "\n".join(lines)
+
+    def save(self, path: Path) -> None:
+        """Write the report as JSON.
+
+        Raises:
+            ConfigError: the file cannot be written.
+        """
+        try:
+            path.write_text(json.dumps(self.report(), indent=2) + "\n", encoding="utf-8")
+        except OSError as error:
+            raise ConfigError(f"cannot write the statistics to {path}: {error}") from error
+
+
+def usable_cores() -> int:
+    """Cores this process may run on (fewer than the machine has under taskset or in a container)."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
+def machine() -> dict[str, Any]:
+    """What a figure is worthless without."""
+    return {
+        "system": platform.platform(),
+        "processor": _processor(),
+        "cores": usable_cores(),
+        "python": sys.version.split()[0],
+    }
+
+
+def _processor() -> str:
+    """The CPU's name; `platform.processor()` is empty on most Linux systems."""
+    try:
+        for line in Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines():
+            if line.startswith("model name"):
+                return line.partition(":")[2].strip()
+    except OSError:
+        pass
+    return platform.processor() or platform.machine()
