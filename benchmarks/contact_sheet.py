@@ -1,0 +1,104 @@
+"""One picture to look at: the source photo, and driver frames above the output frames that answer them.
+
+    python benchmarks/contact_sheet.py --source S --driver D --output-video O --out sheet.png [--columns 6]
+
+Frames are spread evenly over the clip, or chosen with --frames 0,40,80. README's strip is made by this script.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path
+
+import av
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from icface.images import load_photo
+
+Frame = NDArray[np.uint8]
+
+GAP_PX = 6
+PAPER = 255
+
+
+def pick_frames(path: Path, wanted: list[int]) -> dict[int, Frame]:
+    """Frames of a video by index, (H, W, 3) RGB; those beyond its end are absent."""
+    found = {}
+    with av.open(str(path)) as container:
+        for index, picture in enumerate(container.decode(video=0)):
+            if index in wanted:
+                found[index] = picture.to_ndarray(format="rgb24")
+            if index >= max(wanted):
+                break
+    return found
+
+
+def count_frames(path: Path) -> int:
+    """How many frames a video has, by decoding it: containers do not always tell."""
+    with av.open(str(path)) as container:
+        return sum(1 for _ in container.decode(video=0))
+
+
+def fit_square(frame: Frame, side_px: int) -> Frame:
+    """The middle square of a frame, (side, side, 3)."""
+    height, width = frame.shape[:2]
+    side = min(height, width)
+    y, x = (height - side) // 2, (width - side) // 2
+    square = frame[y : y + side, x : x + side]
+    smoother = cv2.INTER_AREA if side > side_px else cv2.INTER_CUBIC
+    return np.asarray(cv2.resize(square, (side_px, side_px), interpolation=smoother), dtype=np.uint8)
+
+
+def contact_sheet(source: Frame, above: list[Frame], below: list[Frame], tile_px: int) -> Frame:
+    """The source at the left, centred; beside it two rows of tiles on white."""
+    columns = len(above)
+    height = 2 * tile_px + 3 * GAP_PX
+    width = 2 * GAP_PX + (columns + 1) * (tile_px + GAP_PX)
+    sheet = np.full((height, width, 3), PAPER, dtype=np.uint8)
+    y = (height - tile_px) // 2
+    sheet[y : y + tile_px, GAP_PX : GAP_PX + tile_px] = fit_square(source, tile_px)
+    for row, tiles in enumerate((above, below)):
+        y = GAP_PX + row * (tile_px + GAP_PX)
+        for column, tile in enumerate(tiles):
+            x = 2 * GAP_PX + (column + 1) * (tile_px + GAP_PX)
+            sheet[y : y + tile_px, x : x + tile_px] = fit_square(tile, tile_px)
+    return sheet
+
+
+def main(argv: list[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("--source", type=Path, required=True, help="the photo")
+    parser.add_argument("--driver", type=Path, required=True, help="the clip that drove it")
+    parser.add_argument("--output-video", type=Path, required=True, help="what icface-live made of them")
+    parser.add_argument("--out", type=Path, required=True, help="the picture to write (.png or .jpg)")
+    parser.add_argument("--columns", type=int, default=6, help="how many frames (default %(default)s)")
+    parser.add_argument("--frames", help="their numbers, 0,40,80, instead of an even spread")
+    parser.add_argument(
+        "--tile", type=int, default=256, help="side of a tile in pixels (default %(default)s)"
+    )
+    args = parser.parse_args(argv)
+    if args.frames:
+        wanted = [int(number) for number in args.frames.split(",")]
+    else:
+        last = count_frames(args.output_video) - 1
+        wanted = [round(i) for i in np.linspace(0, last, args.columns)]
+    driver, output = pick_frames(args.driver, wanted), pick_frames(args.output_video, wanted)
+    both = [index for index in wanted if index in driver and index in output]
+    if not both:
+        print(f"error: none of the frames {wanted} is in both videos", file=sys.stderr)
+        return 1
+    sheet = contact_sheet(
+        load_photo(args.source).frame, [driver[i] for i in both], [output[i] for i in both], args.tile
+    )
+    if not cv2.imwrite(str(args.out), cv2.cvtColor(sheet, cv2.COLOR_RGB2BGR)):
+        print(f"error: cannot write {args.out}", file=sys.stderr)
+        return 1
+    print(f"{args.out}: frames {', '.join(map(str, both))}")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,84 @@
+"""What must hold whenever a video drives a photo, and whenever an attribute is swept: shared by both tests."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.stats import spearmanr
+
+from icface.attributes import INDEX, POSE_NAMES, neutral
+from icface.face.landmarks import LandmarkDetector, open_detector
+from icface.face.measure import measure_attributes
+from icface.reenactor import Reenactor
+from tests.e2e.measuring import (
+    Frame,
+    correlation,
+    frame_rate,
+    icface_live,
+    loudness,
+    measure_video,
+    pad_by_half,
+    with_beeps,
+)
+
+SWEPT = ("pitch", "yaw", "roll", "AU01", "AU02", "AU04", "AU12", "AU25", "AU26", "AU45")
+STEPS = 9
+POSE_REACH = 0.2  # of the range to either side: 16°, where geometry alone convinces
+
+
+def check_driven_file(source: Path, driver: Path, folder: Path) -> None:
+    """A photo driven from file to file: complete, in order, with its sound, with a face that follows."""
+    if not loudness(driver).size:
+        driver = with_beeps(driver, folder / "driver.mp4")
+    output = folder / "out.mp4"
+    result = icface_live("--source", source, "--camera", driver, "--output", output)
+    assert result.returncode == 0, result.stderr
+
+    with open_detector(video=True) as detector:
+        drove = measure_video(driver, detector, pad=False)
+    with open_detector(video=True) as detector:
+        shown = measure_video(output, detector, pad=True)
+    assert len(shown.found) == len(drove.found), "every driver frame once"
+    assert frame_rate(output) == frame_rate(driver)
+    assert shown.found.mean() >= 0.99, f"a face in only {shown.found.mean():.1%} of the output"
+    both = shown.found & drove.found
+    for name in ("pitch", "yaw"):
+        column = INDEX[name]
+        r = correlation(drove.attributes[both, column], shown.attributes[both, column])
+        assert r >= 0.9, f"{name} of the output follows the driver with r = {r:.3f} only"
+
+    heard, expected = loudness(output), loudness(driver)
+    assert abs(len(heard) - len(expected)) <= 2, "the sound is longer or shorter than the driver's"
+    n = min(len(heard), len(expected))
+    assert correlation(heard[:n], expected[:n]) >= 0.95, "not the driver's sound, or not at its time"
+
+
+def requested(name: str) -> NDArray[np.float32]:
+    """The values an attribute is swept through."""
+    if name in POSE_NAMES:
+        return np.linspace(0.5 - POSE_REACH, 0.5 + POSE_REACH, STEPS, dtype=np.float32)
+    return np.linspace(0.0, 1.0, STEPS, dtype=np.float32)
+
+
+def measured(frame: Frame, detector: LandmarkDetector, name: str) -> float:
+    """One attribute of one output frame, measured anew."""
+    faces = detector.detect(pad_by_half(frame))
+    assert faces, "no face in the output"
+    return float(measure_attributes(faces[0])[INDEX[name]])
+
+
+def check_sweep(reenactor: Reenactor, detector: LandmarkDetector) -> None:
+    """More asked for is more shown, attribute by attribute, for the source that is set."""
+    weak = []
+    for name in SWEPT:
+        answers = []
+        for value in requested(name):
+            attributes = neutral()
+            attributes[INDEX[name]] = value
+            answers.append(measured(reenactor.animate(attributes), detector, name))
+        rho = float(spearmanr(requested(name), answers).statistic) if np.ptp(answers) > 0 else 0.0
+        if not rho >= 0.9:
+            weak.append(f"{name}: Spearman {rho:.2f}, measured {' '.join(f'{a:.2f}' for a in answers)}")
+    assert not weak, "\n".join(weak)
