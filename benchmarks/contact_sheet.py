@@ -2,7 +2,7 @@
 
     python benchmarks/contact_sheet.py --source S --driver D --output-video O --out sheet.png [--columns 6]
 
-Frames are spread evenly over the clip, or chosen with --frames 0,40,80. README's strip is made by this script.
+Frames are spread evenly over the clip, or chosen with --frames 0,40,80. README's strip is made by it.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""What must hold whenever a video drives a photo, and whenever an attribute is swept: shared by both tests."""
+"""What must hold whenever a video drives a photo, and whenever an attribute is swept."""
 
 from __future__ import annotations
 

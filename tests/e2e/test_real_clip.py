@@ -16,7 +16,7 @@ from icface.images import load_photo
 from icface.reenactor import Reenactor
 from tests.e2e.reenactment import check_driven_file, check_sweep
 
-# Three neutral faces and one that smiles with teeth, of real people; a generated portrait of an old man, cut tight.
+# Three neutral faces and one that smiles with teeth, of real people; a generated old man, cut tight.
 PHOTOS = (
     "data/london/n_002_03.jpg",
     "data/london/n_004_03.jpg",
