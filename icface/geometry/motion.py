@@ -212,9 +212,11 @@ class Motion:
             if x1 <= x0 or y1 <= y0:
                 continue
             view = alpha[y0:y1, x0:x1]
-            cv2.fillPoly(
-                view, [np.round((polygon - [x0, y0]) * 16).astype(np.int32)], 255, cv2.LINE_AA, 4
-            )
+            # A polygon is drawn with its outline, so a closed one would leave a hair line: fade it out.
+            opening_px = 0.5 * abs(_area(polygon)) / max(1.0, float(np.ptp(polygon[:, 0])))
+            weight = round(255 * min(1.0, max(0.0, opening_px - 0.25)))
+            corners = np.round((polygon - [x0, y0]) * 16).astype(np.int32)
+            cv2.fillPoly(view, [corners], weight, cv2.LINE_AA, 4)
             cv2.GaussianBlur(view, (3, 3), part.feather, dst=view)
             part.fill(
                 self._out["inner_map"][y0:y1, x0:x1],
@@ -281,6 +283,12 @@ def _box(polygon: Float, width: int, height: int, *, margin: int) -> tuple[int, 
     low = np.floor(polygon.min(0)).astype(int) - margin
     high = np.ceil(polygon.max(0)).astype(int) + margin + 1
     return max(0, int(low[0])), max(0, int(low[1])), min(width, int(high[0])), min(height, int(high[1]))
+
+
+def _area(polygon: Float) -> float:
+    """Twice the signed area of a polygon (n, 2)."""
+    x, y = polygon[:, 0], polygon[:, 1]
+    return float(np.dot(x, np.roll(y, -1)) - np.dot(y, np.roll(x, -1)))
 
 
 class _Eye:

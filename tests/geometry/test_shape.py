@@ -1,0 +1,74 @@
+"""Head space, neutral shapes and rings on the canonical face."""
+
+import math
+
+import numpy as np
+import pytest
+
+from icface.attributes import ACTION_UNITS, AU_NAMES, INDEX, neutral
+from icface.face.pose import rotation_from_pose
+from icface.geometry import shape as geometry
+from icface.geometry.tables import face_tables
+from icface.geometry.topology import INNER_LOWER_LIP, INNER_UPPER_LIP, OVAL
+
+
+def test_rotation_signs_follow_openface() -> None:
+    nose = np.array([0, 0, 1.0])  # towards the camera
+    assert (geometry.rotation_matrix(0.2, 0, 0) @ nose)[1] < 0  # +pitch looks down
+    assert (geometry.rotation_matrix(0, 0.2, 0) @ nose)[0] < 0  # +yaw turns the nose to image-left
+    right_ear = np.array([-1.0, 0, 0])
+    assert (geometry.rotation_matrix(0, 0, 0.2) @ right_ear)[1] > 0  # +roll: eye line clockwise on screen
+
+
+def test_rotation_agrees_with_the_tracker() -> None:
+    flip = np.diag([1.0, -1.0, -1.0])
+    for angles in ((0.1, -0.3, 0.2), (-0.4, 0.25, -0.1)):
+        np.testing.assert_allclose(
+            geometry.rotation_matrix(*angles), flip @ rotation_from_pose(*angles) @ flip, atol=1e-6
+        )
+
+
+def test_head_space_undoes_a_rotated_picture() -> None:
+    canonical = face_tables().canonical
+    rotation = geometry.rotation_matrix(0.15, -0.3, 0.1)
+    turned = canonical @ rotation.T
+    points_px = (turned * [1, -1, -1] * 120 + [300, 200, 0]).astype(np.float32)
+    shape, eyes_px, iod_px = geometry.head_space(points_px, rotation)
+    np.testing.assert_allclose(shape, canonical, atol=1e-4)
+    np.testing.assert_allclose(eyes_px, [300, 200], atol=1e-3)
+    assert iod_px == pytest.approx(120, rel=1e-5)
+
+
+def test_lips_are_closed_exactly_and_the_rest_stays() -> None:
+    opened = face_tables().canonical.copy()
+    opened += 0.8 * face_tables().displacements[AU_NAMES.index("AU26")]
+    closed = geometry.close_lips(opened)
+    upper, lower = list(INNER_UPPER_LIP[1:-1]), list(INNER_LOWER_LIP[1:-1])
+    np.testing.assert_allclose(closed[upper], closed[lower], atol=1e-6)
+    far = [10, 33, 263, 168, 234, 454]
+    np.testing.assert_allclose(closed[far], opened[far], atol=5e-3)
+    assert closed[17, 1] > opened[17, 1]  # the lower lip came up
+
+
+def test_a_smile_is_taken_out() -> None:
+    tables = face_tables()
+    attributes = neutral()
+    attributes[INDEX["AU12"]] = 0.8
+    smiling = tables.canonical + 0.8 * tables.displacements[AU_NAMES.index("AU12")]
+    closed = geometry.close_lips(tables.canonical)
+    result = geometry.neutral_shape(smiling.astype(np.float32), attributes[ACTION_UNITS])
+    before = abs(smiling[61, 1] - closed[61, 1])
+    assert abs(result[61, 1] - closed[61, 1]) < 0.2 * before
+
+
+def test_rings_lie_outside_the_face_and_let_go_of_the_shoulders() -> None:
+    canonical = face_tables().canonical
+    points, weight = geometry.rings(canonical)
+    oval = canonical[list(OVAL), :2] - [0, -0.35]
+    for k in (0, 1):
+        reach = np.linalg.norm(points[36 * k : 36 * (k + 1), :2] - [0, -0.35], axis=1)
+        assert (reach > 1.1 * np.linalg.norm(oval, axis=1)).all()
+    assert weight[0] == pytest.approx(1.0)  # over the forehead: rigid
+    assert weight[36 + 18] < 0.25  # far below the chin: nearly still
+    assert (points[:, 2] < canonical[list(OVAL) * 2, 2]).all()
+    assert math.isfinite(float(points.sum()))
