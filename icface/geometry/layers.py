@@ -75,12 +75,20 @@ class Patch:
     height: int
 
 
-def paint_eye(crop: Frame, points_px: Float, iod_px: float, *, left: bool) -> tuple[Frame, Float]:
-    """An eyeball larger than its opening.
+@dataclass(frozen=True)
+class EyePatch:
+    """An eyeball larger than its opening."""
 
-    Returns:
-        (h, w, 3) patch, and (2,) the crop position of the patch's pixel (0, 0).
-    """
+    image: Frame
+    """(h, w, 3) RGB."""
+    origin_px: Float
+    """(2,) crop position of the patch's pixel (0, 0)."""
+    sclera: Float
+    """(3,) RGB of the eye's white: how much light falls on the face, whatever the skin."""
+
+
+def paint_eye(crop: Frame, points_px: Float, iod_px: float, *, left: bool) -> EyePatch:
+    """Continue the eyeball beyond what the lids show: a round iris, white around it, dark in the socket."""
     contour = LEFT_EYE_OPENING if left else RIGHT_EYE_OPENING
     iris = points_px[list(LEFT_IRIS if left else RIGHT_IRIS), :2]
     polygon = points_px[list(contour), :2]
@@ -128,7 +136,7 @@ def paint_eye(crop: Frame, points_px: Float, iod_px: float, *, left: bool) -> tu
     keep = cv2.GaussianBlur(known.astype(np.float32), (0, 0), max(0.8, iod_px * 0.006))[..., None]
     keep = np.where(known[..., None], np.clip(keep * 2 - 1, 0, 1) * 0.5 + 0.5, np.clip(keep * 2 - 0.6, 0, 0.5))
     mixed = painted * (1 - keep) + pixels * keep
-    return np.clip(np.round(mixed), 0, 255).astype(np.uint8), origin
+    return EyePatch(np.clip(np.round(mixed), 0, 255).astype(np.uint8), origin, sclera)
 
 
 def _window(image: Frame, origin: Float, width: int, height: int) -> Frame:
@@ -189,13 +197,16 @@ def mouth_anchor(neutral: Float) -> Float:
     return np.array([line[0], line[1], line[2] + TEETH_DEPTH], dtype=np.float32)
 
 
-def paint_mouth(crop: Frame, shape: SourceShape, points_px: Float, *, oversample: float = 1.5) -> MouthPatch:
+def paint_mouth(
+    crop: Frame, shape: SourceShape, points_px: Float, sclera: Float, *, oversample: float = 1.5
+) -> MouthPatch:
     """Paint the inside of the mouth; a source that shows its own teeth keeps them.
 
     Args:
         crop: (T, T, 3) RGB.
         shape: the face in it.
         points_px: (478, 3) landmarks in crop pixels.
+        sclera: (3,) RGB of the eyes' white, the measure of the light.
         oversample: patch pixels per crop pixel.
     """
     scale = shape.iod_px * oversample
@@ -209,8 +220,10 @@ def paint_mouth(crop: Frame, shape: SourceShape, points_px: Float, *, oversample
     rows = np.arange(height, dtype=np.float32)[:, None]
     x = np.broadcast_to(cols, (height, width))
 
-    light = _face_light(crop, points_px)
-    tooth = np.array([222.0, 211.0, 192.0], dtype=np.float32) * np.clip(light, 0.55, 1.05)
+    white = float(sclera @ _LUMA)
+    light = float(np.clip(max(_face_light(crop, points_px), white / 175.0), 0.45, 1.15))
+    hue = 0.5 + 0.5 * sclera / max(white, 1.0)  # half of the light's colour
+    tooth = np.array([222.0, 211.0, 192.0], dtype=np.float32) * hue * np.clip(light, 0.55, 1.05)
     gum = np.array([150.0, 82.0, 80.0], dtype=np.float32) * light
     dark = np.array([34.0, 14.0, 14.0], dtype=np.float32) * light
     tongue = np.array([142.0, 72.0, 72.0], dtype=np.float32) * light
@@ -260,7 +273,7 @@ def _face_light(crop: Frame, points_px: Float) -> float:
     """Brightness of the cheeks against a well-lit light skin."""
     spots = np.clip(np.round(points_px[[50, 280, 205, 425], 1::-1]).astype(int), 0, len(crop) - 1)
     cheek = crop[spots[:, 0], spots[:, 1]].astype(np.float32) @ _LUMA
-    return float(np.clip(cheek.max() / 190.0, 0.45, 1.15))
+    return float(cheek.max() / 190.0)
 
 
 def _own_teeth(

@@ -26,24 +26,38 @@ GEOMETRY_VERSION: Final = 1
 """Goes into the key of the source cache: raise it when the tensors' meaning changes."""
 
 CROP_SCALE: Final = 1.75
+TIGHT_CROP_SCALE: Final = 1.4
 CROP_RAISE: Final = 0.06
 NATIVE_LIMITS_PX: Final = (256, 1024)
 MIN_FACE_PX: Final = 48
+MAX_TURN_RAD: Final = 0.65
+"""A photo turned further than this shows too little of one cheek to make a face of."""
 
 
-def crop_affine(points_px: NDArray[np.float32], size_px: int) -> NDArray[np.float64]:
-    """(2, 3) affine from crop to photo pixels: the face box × CROP_SCALE, raised by CROP_RAISE of its side."""
+def crop_affine(
+    points_px: NDArray[np.float32], photo_size_px: tuple[int, int], size_px: int
+) -> NDArray[np.float64]:
+    """(2, 3) affine from crop to photo pixels: the face box × CROP_SCALE, raised by CROP_RAISE of its side.
+
+    Where that leaves the photo the square moves inside it, and shrinks to no less than the face box
+    × TIGHT_CROP_SCALE; what still lies outside is mirrored by `cut_crop`.
+    """
     low, high = points_px[:FACE_VERTICES, :2].min(0), points_px[:FACE_VERTICES, :2].max(0)
-    side = float((high - low).max()) * CROP_SCALE
-    centre = (low + high) / 2
-    left, top = centre[0] - side / 2, centre[1] - side / 2 - CROP_RAISE * side
+    extent = float((high - low).max())
+    side = float(np.clip(min(photo_size_px), extent * TIGHT_CROP_SCALE, extent * CROP_SCALE))
+    centre = (low + high) / 2 - [0, CROP_RAISE * side]
+    corner = []
+    for axis in (0, 1):
+        start, room = float(centre[axis]) - side / 2, photo_size_px[axis] - side
+        corner.append(min(max(start, 0.0), room) if room >= 0 else start)
     scale = side / size_px
     # Pixel centres are integers: crop pixel 0 covers the first `scale` photo pixels.
-    return np.array([[scale, 0, left + scale / 2 - 0.5], [0, scale, top + scale / 2 - 0.5]], dtype=np.float64)
+    offset = scale / 2 - 0.5
+    return np.array([[scale, 0, corner[0] + offset], [0, scale, corner[1] + offset]], dtype=np.float64)
 
 
 def cut_crop(frame: Frame, affine: NDArray[np.float64], size_px: int) -> Frame:
-    """The crop, (size, size, 3); the photo's edge is repeated where the crop leaves it."""
+    """The crop, (size, size, 3); the photo is mirrored where the crop leaves it."""
     scale = affine[0, 0]
     smooth = frame
     if scale > 1.5:  # shrink with an area filter first, so that nothing aliases
@@ -58,7 +72,7 @@ def cut_crop(frame: Frame, affine: NDArray[np.float64], size_px: int) -> Frame:
             affine,
             (size_px, size_px),
             flags=cv2.INTER_CUBIC | cv2.WARP_INVERSE_MAP,
-            borderMode=cv2.BORDER_REPLICATE,
+            borderMode=cv2.BORDER_REFLECT_101,
         ),
         dtype=np.uint8,
     )
@@ -80,7 +94,7 @@ def prepare_source(
         and the shape tensors that `Motion` reads.
 
     Raises:
-        SourceError: the face is too small to be animated.
+        SourceError: the face is too small, or turned too far away.
     """
     extent = np.ptp(landmarks.points_px[:FACE_VERTICES, :2], axis=0).max()
     if extent < MIN_FACE_PX:
@@ -90,24 +104,27 @@ def prepare_source(
     if size_px is None:
         own = round(float(extent) * CROP_SCALE / 32) * 32
         size_px = int(np.clip(own, *NATIVE_LIMITS_PX))
-    affine = crop_affine(landmarks.points_px, size_px)
+    pose = head_pose(landmarks)
+    turned_rad = max(abs(pose.yaw_rad), abs(pose.pitch_rad))
+    if turned_rad > MAX_TURN_RAD:
+        raise SourceError(
+            f"the face in the photo is turned by {np.degrees(turned_rad):.0f}°; "
+            "use a photo that looks at the camera (within 20° is best)"
+        )
+    affine = crop_affine(landmarks.points_px, (frame.shape[1], frame.shape[0]), size_px)
     crop = cut_crop(frame, affine, size_px)
     points = landmarks.points_px.copy()
     points[:, :2] = (points[:, :2] - affine[:, 2]) / affine[0, 0]
     points[:, 2] /= affine[0, 0]
-    pose = head_pose(landmarks)
     rotation = rotation_matrix(pose.pitch_rad, pose.yaw_rad, pose.roll_rad)
     attributes = measure_attributes(landmarks)
     shape = fit_source(points, rotation, attributes)
     ring_shape, ring_weight = rings(shape.neutral)
 
-    patches, origins = [], []
-    for left in (False, True):
-        patch, origin = layers.paint_eye(crop, points, shape.iod_px, left=left)
-        patches.append(patch)
-        origins.append(origin)
-    mouth = layers.paint_mouth(crop, shape, points)
-    atlas, places = _stack([*patches, mouth.image])
+    eyes = [layers.paint_eye(crop, points, shape.iod_px, left=left) for left in (False, True)]
+    sclera = np.maximum(eyes[0].sclera, eyes[1].sclera)
+    mouth = layers.paint_mouth(crop, shape, points, sclera)
+    atlas, places = _stack([*(eye.image for eye in eyes), mouth.image])
     cache: Cache = {
         "skin": layers.fill_skin(crop, points, shape.iod_px),
         "inner": atlas,
@@ -121,8 +138,8 @@ def prepare_source(
         "ring_weight": ring_weight,
         "pose_offset_rad": np.zeros(3, dtype=np.float32),
         "au_offset": np.zeros(len(AU_NAMES), dtype=np.float32),
-        "right_eye_origin": origins[0],
-        "left_eye_origin": origins[1],
+        "right_eye_origin": eyes[0].origin_px,
+        "left_eye_origin": eyes[1].origin_px,
         "right_eye_patch": places[0],
         "left_eye_patch": places[1],
         "mouth_patch": places[2],
