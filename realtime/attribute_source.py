@@ -1,7 +1,7 @@
 """Attributes from a CSV instead of a driver's face, and into one.
 
-What `Recorder` writes are the values that reached the generator; `load_drive` gives the same bits back, so a replay
-makes the same frames.
+What `Recorder` writes are the values that reached the generator; `load_drive` gives the same bits back, so a
+replay makes the same frames.
 """
 
 from __future__ import annotations
@@ -59,8 +59,11 @@ def frame_rate(track: AttributeTrack) -> Fraction:
         return Fraction(25)
     fps = 1.0 / float(np.median(gaps_s))
     if not 1 <= fps <= 240:
-        raise ConfigError(f"the attributes have {fps:.3g} rows a second by their timestamps; expected 1 to 240")
-    # Timestamps are often rounded to milliseconds (33 ms for 30 FPS), so the whole track decides, not one gap.
+        raise ConfigError(
+            f"the attributes have {fps:.3g} rows a second by their timestamps; expected 1 to 240"
+        )
+    # Timestamps are often rounded to milliseconds (33 ms for 30 FPS), so the whole track decides, not one
+    # gap.
     span_s = float(track.times_s[-1] - track.times_s[0])
     mean_fps = (len(track) - 1) / span_s
     if abs(mean_fps / fps - 1) < 0.05:
@@ -75,7 +78,8 @@ def frame_rate(track: AttributeTrack) -> Fraction:
 
 
 class Recorder:
-    """Writes what drove, row by row, so that a run of any length needs no memory and a crash loses nothing."""
+    """Writes what drove, row by row, so that a run of any length needs no memory and a crash loses
+    nothing."""
 
     def __init__(self, path: Path) -> None:
         """Start the file.

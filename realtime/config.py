@@ -32,8 +32,8 @@ class LiveConfig:
     loop: bool = False
     """Start a file (video or attributes) again at its end; live only."""
     pace: bool | None = None
-    """A file at its own rate (True), or as fast as it goes with every frame (False). None: at its own rate where
-    somebody watches (virtual camera, window)."""
+    """A file at its own rate (True), or as fast as it goes with every frame (False). None: at its own rate
+    where somebody watches (virtual camera, window)."""
     attributes: Path | None = None
     """A CSV of attributes that drives instead of a camera."""
     mirror: bool | None = None
@@ -79,7 +79,9 @@ class LiveConfig:
         if not self.sources:
             raise ConfigError("no photo: give one with --source PHOTO")
         if len(self.sources) > 9:
-            raise ConfigError(f"{len(self.sources)} sources, but only the keys 1 to 9 to choose by; give 9 or fewer")
+            raise ConfigError(
+                f"{len(self.sources)} sources, but only the keys 1 to 9 to choose by; give 9 or fewer"
+            )
         if self.framing not in FRAMINGS:
             raise ConfigError(f"--framing {self.framing}: choose {' or '.join(FRAMINGS)}")
         if self.size_px is not None and self.size_px not in SIZES.values():
@@ -107,11 +109,15 @@ class LiveConfig:
 
     def _check_driver(self) -> None:
         if not self.driven_by_file and self.pace is not None:
-            raise ConfigError("--pace and --no-pace are for a video file or --attributes; a camera has its own rate")
+            raise ConfigError(
+                "--pace and --no-pace are for a video file or --attributes; a camera has its own rate"
+            )
         if self.loop and not self.driven_by_file:
             raise ConfigError("--loop is for a video file or --attributes; a camera does not end")
         if self.loop and not self.live:
-            raise ConfigError("--loop never ends when a file is written as fast as it goes; give --pace as well")
+            raise ConfigError(
+                "--loop never ends when a file is written as fast as it goes; give --pace as well"
+            )
         if self.attributes is not None and self.neutral_after_s is not None:
             raise ConfigError("--neutral-after is for a camera's driver; --attributes are used as they are")
 
@@ -128,7 +134,9 @@ class LiveConfig:
             if path.is_dir():
                 raise ConfigError(f"{path} is a folder; give a file's name in it")
             if not path.absolute().parent.is_dir():
-                raise ConfigError(f"cannot write {path}: the folder {path.parent} does not exist; make it first")
+                raise ConfigError(
+                    f"cannot write {path}: the folder {path.parent} does not exist; make it first"
+                )
 
     @property
     def driver_video(self) -> Path | None:

@@ -38,7 +38,6 @@ class Tracker(Protocol):
 
     def read(self, frame: Frame, time_s: float) -> DriverState | None: ...
     def set_neutral(self) -> None: ...
-    def close(self) -> None: ...
 
 
 class TrackerFeed:
@@ -62,8 +61,11 @@ class TrackerFeed:
         self._neutral_after_s = neutral_after_s
         self._neutral_asked = threading.Event()
         self._first_s: float | None = None
-        self.every_second = False
-        """Track every second frame only; another thread may change it at any time."""
+        self._half_rate = False
+
+    def set_half_rate(self, half: bool) -> None:
+        """Track every second frame only, or all; from any thread."""
+        self._half_rate = half
 
     def ask_neutral(self) -> None:
         """Take the driver's face as neutral from the next frame on; from any thread."""
@@ -80,14 +82,13 @@ class TrackerFeed:
             self._samples.close(error)
         finally:
             self._frames.close()
-            self._tracker.close()
 
     def _track(self) -> None:
         last_index = -1
         serial = 0
         while not self._stop.is_set():
             captured = self._frames.get(POLL_S)
-            if captured is None or (self.every_second and captured.index == last_index + 1):
+            if captured is None or (self._half_rate and captured.index == last_index + 1):
                 continue
             self._stats.count("dropped_before_tracking", captured.index - last_index - 1)
             last_index = captured.index
@@ -98,7 +99,9 @@ class TrackerFeed:
             self._stats.count("tracked")
             if state is not None:
                 self._stats.count("faces")
-            sample = Sample(captured.index, serial, captured.time_s, None if state is None else state.attributes)
+            sample = Sample(
+                captured.index, serial, captured.time_s, None if state is None else state.attributes
+            )
             serial += 1
             while not self._samples.put(sample, POLL_S):
                 if self._stop.is_set():

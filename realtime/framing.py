@@ -1,7 +1,7 @@
 """What of the photograph is shown: the animated crop as it is, or put back into the whole photo.
 
-A sink's size is fixed when it is opened, so the first source decides it; another one that differs is fitted in, with
-black beside it.
+A sink's size is fixed when it is opened, so the first source decides it; another one that differs is fitted
+in, with black beside it.
 """
 
 from __future__ import annotations
@@ -19,8 +19,8 @@ PHOTO_MAX_PX: Final = 1280
 """Longest side with `--framing photo`: what video calls show; more costs time in every later step."""
 
 FEATHER: Final = 1 / 24
-"""Part of the crop's side over which it fades into the photo. The warp is almost still there; the two differ by
-resampling only."""
+"""Part of the crop's side over which it fades into the photo. The warp is almost still there; the two differ
+by resampling only."""
 
 
 class Framing(Protocol):
@@ -30,8 +30,8 @@ class Framing(Protocol):
     """(width, height) of the picture."""
 
     def compose(self, crop: Frame) -> Frame:
-        """The picture, (height, width, 3) RGB, in a buffer of this object's that the caller may draw on; valid until
-        the next call. `crop` is not changed."""
+        """The picture, (height, width, 3) RGB, in a buffer of this object's that the caller may draw on;
+        valid until the next call. `crop` is not changed."""
         ...
 
 
@@ -48,7 +48,8 @@ class CropFraming:
         self._picture = np.zeros((size_px[1], size_px[0], 3), dtype=np.uint8)
 
     def compose(self, crop: Frame) -> Frame:
-        """See Framing. A crop that fits is copied: a sink never reads what the engine is about to overwrite."""
+        """See Framing. A crop that fits is copied: a sink never reads what the engine is about to
+        overwrite."""
         width_px, height_px = self.size_px
         if crop.shape[1::-1] == self.size_px:
             np.copyto(self._picture, crop)
@@ -61,7 +62,8 @@ class CropFraming:
 
 
 def photo_size(photo: Frame, crop_to_photo: Affine) -> tuple[int, int]:
-    """(width, height) for the whole photo: so large that the crop keeps its pixels, within PHOTO_MAX_PX; even."""
+    """(width, height) for the whole photo: so large that the crop keeps its pixels, within PHOTO_MAX_PX;
+    even."""
     height_px, width_px = photo.shape[:2]
     scale = min(1 / float(crop_to_photo[0, 0]), PHOTO_MAX_PX / max(width_px, height_px))
     return even(width_px * scale), even(height_px * scale)
@@ -73,8 +75,8 @@ class PhotoFraming:
     Args:
         photo: (Hp, Wp, 3) RGB, upright.
         crop_to_photo: (2, 3) from crop pixels to photo pixels (centres at integers), without shear.
-        crop_px: side of the square crop that `crop_to_photo` speaks of; `compose` takes any other side too and
-            scales it.
+        crop_px: side of the square crop that `crop_to_photo` speaks of; `compose` takes any other side too
+            and scales it.
         size_px: (width, height) of the picture; None: what `photo_size` says. The photo is fitted in whole.
     """
 
@@ -97,10 +99,13 @@ class PhotoFraming:
         self._rest_weight = 1.0 - self._weight
 
     def _feathered(self) -> tuple[tuple[int, int, int, int], NDArray[np.float32]]:
-        """The crop's box in the picture (x0, y0, x1, y1), and there how much of the crop is seen, (h, w) 0 to 1."""
+        """The crop's box in the picture (x0, y0, x1, y1), and there how much of the crop is seen, (h, w) 0 to
+        1."""
         width_px, height_px = self.size_px
         side = self._crop_px
-        corners = np.array([[0, 0, 1], [side - 1, 0, 1], [0, side - 1, 1], [side - 1, side - 1, 1]], dtype=np.float64)
+        corners = np.array(
+            [[0, 0, 1], [side - 1, 0, 1], [0, side - 1, 1], [side - 1, side - 1, 1]], dtype=np.float64
+        )
         placed = corners @ self._crop_to_picture.T
         x0, y0 = np.maximum(np.floor(placed.min(0)), 0).astype(int)
         x1, y1 = np.minimum(np.ceil(placed.max(0)) + 1, [width_px, height_px]).astype(int)
@@ -121,7 +126,9 @@ class PhotoFraming:
         if crop.shape[0] != self._crop_px:
             # Both grids have their centres at integers, so a scale s also moves the origin by (s − 1) / 2.
             s = self._crop_px / crop.shape[0]
-            here = (np.vstack([here, [0, 0, 1]]) @ np.array([[s, 0, s / 2 - 0.5], [0, s, s / 2 - 0.5], [0, 0, 1]]))[:2]
+            here = (
+                np.vstack([here, [0, 0, 1]]) @ np.array([[s, 0, s / 2 - 0.5], [0, s, s / 2 - 0.5], [0, 0, 1]])
+            )[:2]
         here[:, 2] -= (x0, y0)
         cv2.warpAffine(
             crop,
@@ -133,7 +140,9 @@ class PhotoFraming:
         )
         # The caller may have drawn anywhere (the mark), so the rest of the photo is laid down anew: .1 ms.
         np.copyto(self._picture, self._still)
-        self._picture[y0:y1, x0:x1] = cv2.blendLinear(self._moved, self._rest, self._weight, self._rest_weight)
+        self._picture[y0:y1, x0:x1] = cv2.blendLinear(
+            self._moved, self._rest, self._weight, self._rest_weight
+        )
         return self._picture
 
 

@@ -2,9 +2,9 @@
 
     capture thread ─ Slot ─► tracker thread ─ Slot ─► this loop: hold or ease, mix, animate, send
 
-Each slot holds the newest item only, so nothing queues up and a slow stage costs frames, never delay. Whatever
-happens before it, the loop sends at the output rate: the driver's face, or the face held or eased to rest, and
-never a picture of the driver.
+Each slot holds the newest item only, so nothing queues up and a slow stage costs frames, never delay.
+Whatever happens before it, the loop sends at the output rate: the driver's face, or the face held or eased to
+rest, and never a picture of the driver.
 """
 
 from __future__ import annotations

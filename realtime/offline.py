@@ -1,9 +1,10 @@
 """File to file: every driver's frame once, in order; output frame i answers driver frame i, face or no face.
 
-    decode thread ─ Lane ─► tracker thread ─ Lane ─► this loop: hold or ease, mix, animate ─ Lane ─► encoder thread
+    decode thread ─ Lane ─► tracker thread ─ Lane ─► this loop: hold or ease, mix, animate ─ Lane ─► encoder
+    thread
 
-The lanes hold a few items and keep their order, and every stage is one thread that sees all frames with their media
-times, so the result is the same as one after another, only sooner.
+The lanes hold a few items and keep their order, and every stage is one thread that sees all frames with their
+media times, so the result is the same as one after another, only sooner.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ import sys
 from collections.abc import Iterator
 
 from icface.attributes import AttributeTrack
+from icface.errors import DeviceError, ICFaceError
 from realtime.attribute_source import Recorder
 from realtime.camera import Camera, CapturedFrame
 from realtime.capture import Stop
@@ -29,7 +31,7 @@ QUEUE_FRAMES = 4
 
 
 class FileFeed:
-    """Decodes into a lane; `run` is the body of a thread. This object closes the camera."""
+    """Decodes into a lane; `run` is the body of a thread."""
 
     def __init__(self, camera: Camera, lane: Lane[CapturedFrame], stats: Stats, stop: Stop) -> None:
         self._camera = camera
@@ -46,8 +48,6 @@ class FileFeed:
             pass
         except BaseException as error:  # a thread's top: kept, and raised in whoever reads the lane
             self._lane.close(error)
-        finally:
-            self._camera.close()
 
     def _decode(self) -> None:
         while not self._stop.is_set():
@@ -61,30 +61,37 @@ class FileFeed:
                     return
 
 
-def track_samples(track: AttributeTrack, fps: float) -> Iterator[Sample]:
+def track_samples(track: AttributeTrack, fps: float) -> Iterator[Sample | None]:
     """A CSV's rows as samples, one a frame at a constant rate."""
     for i, values in enumerate(track.values):
         yield Sample(i, i, i / fps, values)
 
 
-def lane_samples(lane: Lane[Sample], stop: Stop) -> Iterator[Sample]:
-    """What comes through a lane, until its end or until asked to stop; raises what the producer raised."""
-    while not stop.is_set():
+def lane_samples(lane: Lane[Sample]) -> Iterator[Sample | None]:
+    """What comes through a lane, until its end; None now and then while nothing does.
+
+    Raises whatever ended its producer.
+    """
+    while True:
         try:
-            sample = lane.get(POLL_S)
+            yield lane.get(POLL_S)
         except Closed:
             return
-        if sample is not None:
-            yield sample
 
 
 class OfflineRun:
-    """Animates and sends one picture for each sample."""
+    """Animates and sends one picture for each sample.
+
+    Args:
+        samples: what drives, in order; None: nothing yet.
+        stop: asks to end early.
+        total: how many samples there will be, where that is known.
+    """
 
     def __init__(
         self,
         *,
-        samples: Iterator[Sample],
+        samples: Iterator[Sample | None],
         conditioner: Conditioner,
         mixer: Mixer,
         performer: Performer,
@@ -111,10 +118,11 @@ class OfflineRun:
         self._frames = frames
 
     def run(self) -> None:
-        """Work until the samples end or a limit is reached; a progress bar on stderr where that is a terminal.
+        """Work until the samples end or a limit is reached; a progress bar on stderr where that is a
+        terminal.
 
         Raises:
-            ICFaceError: what a thread raised; a sink that failed.
+            ICFaceError: a sink failed, a thread failed, or the run was stopped before its end.
         """
         from tqdm import tqdm
 
@@ -123,12 +131,23 @@ class OfflineRun:
             total = min(total, self._frames)
         with tqdm(total=total, unit="frame", file=sys.stderr, disable=None, dynamic_ncols=True) as bar:
             for sample in self._samples:
+                if self._stop.is_set():
+                    raise self._stopped()
+                if sample is None:
+                    continue
                 if self._duration_s is not None and sample.time_s >= self._duration_s:
-                    return
+                    break
                 self._step(sample)
                 bar.update()
                 if self._frames is not None and self._stats.counters["sent"] >= self._frames:
-                    return
+                    break
+        if self._outputs.lost:
+            raise DeviceError(f"not everything was written: {self._outputs.lost[0]}")
+
+    def _stopped(self) -> ICFaceError:
+        done = self._stats.counters["sent"]
+        of = f" of {self._total}" if self._total is not None else ""
+        return ICFaceError(f"stopped after {done}{of} frames; what was being written holds these")
 
     def _step(self, sample: Sample) -> None:
         driver = self._conditioner.update(sample.attributes, sample.time_s)

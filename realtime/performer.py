@@ -1,4 +1,5 @@
-"""Attributes in, finished picture out: animate, put into its frame, mark. Used alike live and file to file."""
+"""Attributes in, finished picture out: animate, put into its frame, mark. Used alike live and file to
+file."""
 
 from __future__ import annotations
 
@@ -59,34 +60,28 @@ class HalfSize:
     """A second, smaller animator for when there is no time; made in the background when first wanted.
 
     Args:
-        open_small: makes the small animator.
-        prepare_small: prepares the photo of a source, by its number, for it.
+        make: gives a small animator with the source of that number set; called from a thread of this object.
     """
 
-    def __init__(
-        self, open_small: Callable[[], Animator], prepare_small: Callable[[int], PreparedSource]
-    ) -> None:
-        self._open = open_small
-        self._prepare = prepare_small
+    def __init__(self, make: Callable[[int], Animator]) -> None:
+        self._make = make
         self._thread: threading.Thread | None = None
         self._ready: tuple[int, Animator] | None = None
         self._failed = False
 
     def animator(self, number: int) -> Animator | None:
-        """The small animator with that source set, or None while it is being made. Never waits."""
+        """The small animator for that source, or None while it is being made. Never waits."""
         if self._ready is not None and self._ready[0] == number:
             return self._ready[1]
         if not self._failed and (self._thread is None or not self._thread.is_alive()):
-            self._thread = threading.Thread(target=self._make, args=(number,), name="half size", daemon=True)
+            self._thread = threading.Thread(target=self._run, args=(number,), name="half size", daemon=True)
             self._thread.start()
         return None
 
-    def _make(self, number: int) -> None:
+    def _run(self, number: int) -> None:
         try:
             # A new animator for each source, never one in use: one thread owns an animator.
-            animator = self._open()
-            animator.set_source(self._prepare(number))
-            self._ready = (number, animator)
+            self._ready = (number, self._make(number))
         except ICFaceError as error:
             self._failed = True
             logger.warning("the smaller size cannot be used: %s", error)
@@ -100,7 +95,7 @@ class Performer:
     ) -> None:
         self._animator = animator
         self._stats = stats
-        self._half_size = half_size
+        self.half_size = half_size
         self.small = False
         """Animate at half size, as soon as that is ready."""
         self.size_px = scene.framing.size_px
@@ -124,12 +119,12 @@ class Performer:
         """Make the picture for (20,) `attributes`.
 
         Returns:
-            (height, width, 3) RGB, valid until the next call, and whether anything changed: what was asked for
-            last is not made again.
+            (height, width, 3) RGB, valid until the next call, and whether anything changed: what was asked
+            for last is not made again.
         """
         animator = self._animator
-        if self.small and self._half_size is not None:
-            animator = self._half_size.animator(self._scene.number) or animator
+        if self.small and self.half_size is not None:
+            animator = self.half_size.animator(self._scene.number) or animator
         made_of = (attributes.tobytes(), self._scene.number, animator)
         if made_of == self._made_of:
             return self._picture, False

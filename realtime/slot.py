@@ -1,7 +1,8 @@
 """How threads hand items over: `Slot` keeps the newest only (live), `Lane` keeps all in order (file to file).
 
-Both are bounded, both end in the same way: the producer closes, with its exception where it had one; the consumer
-gets what was still waiting, then that exception, or `Closed`. No wait is longer than the caller's timeout.
+Both are bounded, both end in the same way: the producer closes, with its exception where it had one; the
+consumer gets what was still waiting, then that exception, or `Closed`. No wait is longer than the caller's
+timeout.
 """
 
 from __future__ import annotations

@@ -20,10 +20,10 @@ class SourceBank(Generic[P]):
 
     Args:
         paths: one photo a source.
-        prepare: makes one ready; called from a thread of this object for all but the first.
+        prepare: makes one ready, by its number; called from a thread of this object for all but the first.
     """
 
-    def __init__(self, paths: Sequence[Path], prepare: Callable[[Path], P]) -> None:
+    def __init__(self, paths: Sequence[Path], prepare: Callable[[int], P]) -> None:
         missing = [path for path in paths if not path.is_file()]
         if missing:
             raise SourceError(f"{missing[0]} is not there, or is no file; check the name given with --source")
@@ -43,7 +43,7 @@ class SourceBank(Generic[P]):
         Raises:
             SourceError: it cannot be used.
         """
-        self._ready[0] = self._prepare(self._paths[0])
+        self._ready[0] = self._prepare(0)
         return self._ready[0]
 
     def start_others(self) -> None:
@@ -52,11 +52,11 @@ class SourceBank(Generic[P]):
             self._thread.start()
 
     def _prepare_others(self) -> None:
-        for number, path in enumerate(self._paths[1:], start=1):
+        for number in range(1, len(self._paths)):
             if self._stop.is_set():
                 return
             try:
-                self._ready[number] = self._prepare(path)
+                self._ready[number] = self._prepare(number)
             except ICFaceError as error:
                 self._problems[number] = str(error)
                 logger.warning("source %d cannot be used: %s", number + 1, error)

@@ -1,7 +1,9 @@
-"""What the loop measures: time per stage (p50, p95, p99), frames per second, drops; in memory that never grows.
+"""What the loop measures: time per stage (p50, p95, p99), frames per second, drops; in memory that never
+grows.
 
-Durations fall into logarithmic bins 2 % wide, so a percentile is right within 1 % after ten frames or ten million.
-Each stage is written by one thread only; reading while they write gives a figure that may lack the last frame.
+Durations fall into logarithmic bins 2 % wide, so a percentile is right within 1 % after ten frames or ten
+million. Each stage is written by one thread only; reading while they write gives a figure that may lack the
+last frame.
 """
 
 from __future__ import annotations
@@ -22,7 +24,8 @@ from icface.errors import ConfigError
 SCHEMA: Final = "icface-live-stats/1"
 
 STAGES: Final = ("capture", "track", "animate", "compose", "send", "latency", "interval")
-"""In the order of a frame's way. `latency`: capture to sent, live only. `interval`: between two sent frames."""
+"""In the order of a frame's way. `latency`: capture to sent, live only. `interval`: between two sent
+frames."""
 
 COUNTERS: Final = (
     "captured",
@@ -61,7 +64,8 @@ class Histogram:
         self.longest_s = max(self.longest_s, duration_s)
 
     def percentile_s(self, percent: float) -> float:
-        """The duration that `percent` of all stay within (nearest rank, to the middle of its bin); 0 when empty."""
+        """The duration that `percent` of all stay within (nearest rank, to the middle of its bin); 0 when
+        empty."""
         rank = max(1, math.ceil(self.count * percent / 100))
         seen = 0
         for place, count in enumerate(self._bins):
@@ -169,7 +173,9 @@ class Stats:
         for name, stage in self.stages.items():
             if stage.count:
                 s = stage.summary()
-                cells = "".join(f"{s[key]:>9.2f}" for key in ("mean_ms", "p50_ms", "p95_ms", "p99_ms", "max_ms"))
+                cells = "".join(
+                    f"{s[key]:>9.2f}" for key in ("mean_ms", "p50_ms", "p95_ms", "p99_ms", "max_ms")
+                )
                 lines.append(f"{name:<10}{stage.count:>8}{cells}")
         c = self.counters
         dropped = c["dropped_before_tracking"] + c["dropped_before_animation"]

@@ -1,0 +1,304 @@
+"""`icface-live`: a photo and a webcam become a virtual webcam.
+
+Only the flags are handled here. Everything heavy is imported once they are known to be right, so that
+`--help` and a mistake are answered at once.
+"""
+
+from __future__ import annotations
+
+import argparse
+import importlib.metadata
+import logging
+import os
+import signal
+import sys
+import threading
+import traceback
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from types import FrameType
+from typing import NoReturn
+
+from icface.errors import ConfigError, ICFaceError
+from realtime.config import FRAMINGS, SIZES, LiveConfig
+from realtime.hotkeys import HOTKEYS
+
+_DEFAULTS = LiveConfig(sources=(Path("PHOTO"),))
+
+_SAME = (
+    "face framing camera_fps camera_retry_s attributes mirror neutral_after_s landmarker pace loop window null "
+    "record_attributes stats duration_s frames model engine"
+).split()
+"""Flags that are settings as they stand."""
+
+_KEYS = "\n".join(f"  {key:<8}{meaning}" for key, meaning in HOTKEYS.items())
+
+_EXAMPLES = f"""\
+examples:
+  icface-live --source me.jpg                      webcam 0 to a virtual camera
+  icface-live --source me.jpg --window             webcam 0 to a window
+  icface-live --source me.jpg --camera talk.mp4 --output out.mp4
+                                                   file to file, every frame, with its sound
+  icface-live --source a.jpg --source b.jpg --window --framing photo
+  icface-live --source me.jpg --attributes drive.csv --output out.mp4
+
+keys, in the window or the terminal:
+{_KEYS}
+
+exit codes: 0 done, 1 something failed, 2 a flag or setting that cannot be used
+"""
+
+
+class _Parser(argparse.ArgumentParser):
+    """Says what is wrong in one line, like every other error of this command."""
+
+    def error(self, message: str) -> NoReturn:
+        self.exit(2, f"error: {message}; see {self.prog} --help\n")
+
+
+def _size(text: str) -> tuple[int, int]:
+    width, _, height = text.lower().partition("x")
+    try:
+        return int(width), int(height)
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"{text!r} is no size; write it as 1280x720") from None
+
+
+def _installed_version() -> str:
+    try:
+        return importlib.metadata.version("icface-live")
+    except importlib.metadata.PackageNotFoundError:
+        return "(not installed)"
+
+
+def parser() -> argparse.ArgumentParser:
+    """All flags; defaults come from LiveConfig."""
+    d = _DEFAULTS
+    p = _Parser(
+        prog="icface-live",
+        description="A photo and a webcam become a virtual webcam that shows the photo's face, in real time.",
+        epilog=_EXAMPLES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+    p.add_argument("--version", action="version", version=f"icface-live {_installed_version()}")
+    p.add_argument(
+        "-v", "--verbose", action="count", default=0, help="say more; -vv: tracebacks, libraries too"
+    )
+    p.add_argument("--list-cameras", action="store_true", help="list the cameras and end")
+
+    who = p.add_argument_group("who is shown")
+    who.add_argument(
+        "--source", type=Path, action="append", default=[], metavar="PHOTO",
+        help="photo of the face to show; up to 9, chosen by the keys 1-9 (needed)",
+    )  # fmt: skip
+    who.add_argument(
+        "--face", type=int, metavar="N", help="which face of a photo with several (default: the largest)"
+    )
+    who.add_argument(
+        "--size", choices=SIZES, default=str(d.size_px),
+        help="side of the animated crop in pixels; native: as the photo gives it (default: %(default)s)",
+    )  # fmt: skip
+    who.add_argument(
+        "--framing", choices=FRAMINGS, default=d.framing,
+        help="show the animated crop, or the whole photo with the crop in it (default: %(default)s)",
+    )  # fmt: skip
+    who.add_argument(
+        "--mark", choices=("on", "off"), default="on" if d.mark else "off",
+        help="the small mark that discloses a synthetic picture (default: %(default)s)",
+    )  # fmt: skip
+
+    driver = p.add_argument_group("who drives")
+    driver.add_argument(
+        "--camera", metavar="CAMERA",
+        help=f"camera number, device path or video file (default: {d.camera})",
+    )  # fmt: skip
+    driver.add_argument(
+        "--camera-size", type=_size, default=d.camera_size_px, metavar="WxH",
+        help="asked of a camera (default: {}x{})".format(*d.camera_size_px),
+    )  # fmt: skip
+    driver.add_argument(
+        "--camera-fps", type=float, default=d.camera_fps, metavar="FPS",
+        help="asked of a camera (default: %(default)g)",
+    )  # fmt: skip
+    driver.add_argument(
+        "--camera-retry-s", type=float, default=d.camera_retry_s, metavar="SECONDS",
+        help="how long a camera that was lost is tried again (default: %(default)g)",
+    )  # fmt: skip
+    driver.add_argument(
+        "--attributes", type=Path, metavar="CSV",
+        help="drive by a file of attributes instead (made by --record-attributes, or OpenFace's)",
+    )  # fmt: skip
+    driver.add_argument(
+        "--mirror", action=argparse.BooleanOptionalAction, default=None,
+        help="show the driver as in a mirror (default: on for cameras, off for files)",
+    )  # fmt: skip
+    driver.add_argument(
+        "--neutral-after", type=float, metavar="SECONDS", dest="neutral_after_s",
+        help="take the driver's face as neutral then, as the key n does at any time",
+    )  # fmt: skip
+    driver.add_argument(
+        "--landmarker", type=Path, metavar="TASK",
+        help="FaceLandmarker task file, for finer expressions (default: the FaceMesh that comes along)",
+    )  # fmt: skip
+    driver.add_argument(
+        "--pace", action=argparse.BooleanOptionalAction, default=None,
+        help="play a file at its own rate, or every frame as fast as it goes "
+        "(default: at its rate with a virtual camera or a window)",
+    )  # fmt: skip
+    driver.add_argument("--loop", action="store_true", help="start a file again at its end; live only")
+
+    where = p.add_argument_group("where it goes (several at once; a virtual camera if none is given)")
+    where.add_argument(
+        "--virtual-camera",
+        nargs="?",
+        const="",
+        metavar="DEVICE",
+        help="a virtual camera (default: the first)",
+    )
+    where.add_argument("--window", action="store_true", help="a window; keys: see below")
+    where.add_argument(
+        "--output", type=Path, action="append", default=[], metavar="FILE",
+        help="a video file (.mp4, .mov, .mkv, .webm), with the sound of a --camera file",
+    )  # fmt: skip
+    where.add_argument("--null", action="store_true", help="nowhere: for measuring")
+    where.add_argument(
+        "--record-attributes", type=Path, metavar="CSV", help="write what really drove, frame by frame"
+    )
+    where.add_argument("--stats", type=Path, metavar="JSON", help="write what was measured")
+    where.add_argument(
+        "--duration", type=float, metavar="SECONDS", dest="duration_s", help="end after this long"
+    )
+    where.add_argument("--frames", type=int, metavar="N", help="end after this many output frames")
+
+    how = p.add_argument_group("how it is made")
+    how.add_argument(
+        "--model", type=Path, metavar="BUNDLE", help="a model (default: the one that comes along)"
+    )
+    how.add_argument("--engine", default=d.engine, metavar="NAME", help="what runs it (default: %(default)s)")
+    return p
+
+
+def config_from(flags: argparse.Namespace) -> LiveConfig:
+    """The settings that the flags mean.
+
+    Raises:
+        ConfigError: they cannot be used, or not together.
+    """
+    if flags.camera is not None and flags.attributes is not None:
+        raise ConfigError("--camera and --attributes both drive; give one of them")
+    return LiveConfig(
+        **{name: getattr(flags, name) for name in _SAME},
+        camera_size_px=flags.camera_size,
+        sources=tuple(flags.source),
+        camera=flags.camera if flags.camera is not None else _DEFAULTS.camera,
+        outputs=tuple(flags.output),
+        virtual_camera=flags.virtual_camera is not None,
+        virtual_camera_device=flags.virtual_camera or None,
+        size_px=SIZES[flags.size],
+        mark=flags.mark == "on",
+    )
+
+
+class _Line(logging.Formatter):
+    """The text alone; warnings say that they are."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        text = super().format(record)
+        return f"{record.levelname.lower()}: {text}" if record.levelno >= logging.WARNING else text
+
+
+def _log(verbose: int) -> logging.Handler:
+    """Our lines to stderr; with -vv everybody's."""
+    handler = logging.StreamHandler()
+    handler.setFormatter(_Line("%(name)s: %(message)s" if verbose > 1 else "%(message)s"))
+    root = logging.getLogger()
+    root.addHandler(handler)
+    root.setLevel(logging.INFO if verbose > 1 else logging.ERROR)
+    for name in ("icface", "realtime"):
+        logging.getLogger(name).setLevel(logging.DEBUG if verbose else logging.INFO)
+    return handler
+
+
+@contextmanager
+def _signals(stop: threading.Event) -> Iterator[None]:
+    """Ctrl-C and SIGTERM ask for the end, so that files are finished; a second one does not ask."""
+
+    def ask(number: int, frame: FrameType | None) -> None:
+        if stop.is_set():
+            raise KeyboardInterrupt
+        stop.set()
+
+    if threading.current_thread() is not threading.main_thread():
+        yield  # only the main thread may set handlers; there, whoever called us has his own
+        return
+    before = {number: signal.signal(number, ask) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def _list_cameras() -> None:
+    from realtime.camera import list_cameras
+
+    listings = list_cameras()
+    for listing in listings:
+        print(listing.describe())
+    if not listings:
+        print("no camera found; a video file works as one: --camera FILE")
+
+
+def _run(config: LiveConfig) -> None:
+    from realtime.timing import Stats
+
+    stats = Stats()
+    stop = threading.Event()
+    with _signals(stop):
+        try:
+            from realtime.session import run
+
+            run(config, stats, stop)
+        finally:
+            if stats.counters["sent"]:
+                print(stats.table())
+            if config.stats is not None and stats.counters["sent"]:
+                stats.save(config.stats)
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command; gives 0, 1 or 2 as `--help` says. Never raises or exits."""
+    try:
+        flags = parser().parse_args(argv)
+    except SystemExit as end:  # argparse: --help, --version, a wrong flag
+        return int(end.code or 0)
+    # MediaPipe's C++ log would bury ours; it reads these when it is imported.
+    if flags.verbose < 2:
+        os.environ.setdefault("GLOG_minloglevel", "2")
+        os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    handler = _log(flags.verbose)
+    try:
+        if flags.list_cameras:
+            _list_cameras()
+        else:
+            _run(config_from(flags))
+        return 0
+    except ICFaceError as error:
+        return _fail(str(error), error.exit_code, flags.verbose)
+    except KeyboardInterrupt:
+        return _fail("stopped at once, as asked twice; files may be cut short", 1, flags.verbose)
+    finally:
+        logging.getLogger().removeHandler(handler)
+
+
+def _fail(message: str, code: int, verbose: int) -> int:
+    if verbose > 1:
+        traceback.print_exc()
+    print(f"error: {' '.join(message.split())}", file=sys.stderr)
+    return code
+
+
+if __name__ == "__main__":
+    sys.exit(main())
