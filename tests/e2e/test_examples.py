@@ -5,12 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from icface.bundle import DEFAULT_BUNDLE, Bundle
 from icface.face.landmarks import LandmarkDetector, open_detector
 from icface.images import load_photo
 from icface.reenactor import Reenactor
+from tests.e2e.measuring import frames, icface_live
 from tests.e2e.reenactment import check_driven_file, check_sweep
 
 
@@ -28,3 +30,16 @@ def test_more_asked_for_is_more_shown(repository: Path, detector: LandmarkDetect
     reenactor = Reenactor(Bundle.load(DEFAULT_BUNDLE), size_px=512)
     reenactor.set_source(reenactor.prepare_source(load_photo(repository / "examples/source.jpg")))
     check_sweep(reenactor, detector)
+
+
+def test_recorded_attributes_replay_to_the_same_pictures(repository: Path, tmp_path: Path) -> None:
+    source, driver = repository / "examples/source.jpg", repository / "examples/driver.mp4"
+    drove, first, second = tmp_path / "drove.csv", tmp_path / "first.mp4", tmp_path / "second.mp4"
+    driven = ("--camera", driver, "--record-attributes", drove, "--output", first)
+    for arguments in (driven, ("--attributes", drove, "--output", second)):
+        result = icface_live("--source", source, *arguments, "--frames", "25")
+        assert result.returncode == 0, result.stderr
+    pairs = list(zip(frames(first), frames(second), strict=True))
+    assert len(pairs) == 25
+    for index, (driven_frame, replayed_frame) in enumerate(pairs):
+        np.testing.assert_array_equal(driven_frame, replayed_frame, err_msg=f"frame {index}")
