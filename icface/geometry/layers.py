@@ -98,9 +98,7 @@ def paint_eye(crop: Frame, points_px: Float, iod_px: float, *, left: bool) -> Ey
     width, height = 2 * half_w + 1, 2 * half_h + 1
     window = _window(crop, origin, width, height)
     inside = polygon_mask((width, height), polygon - origin)
-    # Lashes and lid shadow belong to the skin: keep clear of the contour.
-    margin = max(1, round(iod_px * 0.010))
-    known = cv2.erode(inside, cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (2 * margin + 1, 2 * margin + 1))) > 200
+    known = cv2.erode(inside, np.ones((3, 3), np.uint8)) > 127
     if known.sum() < 20:  # a closed eye: a plain eyeball
         known = inside > 127
     pixels = window.astype(np.float32)
@@ -112,7 +110,7 @@ def paint_eye(crop: Frame, points_px: Float, iod_px: float, *, left: bool) -> Ey
     white = known & (distance > radius * 1.15)
     sclera = np.array([205.0, 200.0, 196.0], dtype=np.float32)
     if white.sum() > 12:
-        bright = white & (luminance >= np.percentile(luminance[white], 40))
+        bright = white & (luminance >= np.percentile(luminance[white], 60))
         sclera = pixels[bright].mean(0)
     painted = np.empty_like(pixels)
     painted[:] = sclera
@@ -130,12 +128,14 @@ def paint_eye(crop: Frame, points_px: Float, iod_px: float, *, left: bool) -> Ey
     round_iris = profile[low] * (1 - blend) + profile[np.minimum(low + 1, len(profile) - 1)] * blend
     edge = np.clip((radius * 1.1 - distance) / max(radius * 0.12, 1.0), 0, 1)[..., None]
     painted = np.where(disc[..., None], painted * (1 - edge) + round_iris * edge, painted)
-    # Away from the photographed part the eyeball darkens into the socket.
-    outside = cv2.distanceTransform((~known).astype(np.uint8), cv2.DIST_L2, 3)
-    painted *= (1 - 0.35 * np.clip(outside / (0.10 * iod_px), 0, 1))[..., None]
-    keep = cv2.GaussianBlur(known.astype(np.float32), (0, 0), max(0.8, iod_px * 0.006))[..., None]
-    keep = np.where(known[..., None], np.clip(keep * 2 - 1, 0, 1) * 0.5 + 0.5, np.clip(keep * 2 - 0.6, 0, 0.5))
-    mixed = painted * (1 - keep) + pixels * keep
+    # Away from the photographed part the eyeball darkens into the socket; next to it the photo's own colours go
+    # on, lid shadow included, so that a resting eye has no bright rim.
+    outside = cv2.distanceTransform((~known).astype(np.uint8), cv2.DIST_L2, 3) / np.float32(iod_px)
+    painted *= (1 - 0.40 * np.clip(outside / 0.08, 0, 1))[..., None]
+    extended = cv2.inpaint(window, (~known).astype(np.uint8), 3, cv2.INPAINT_TELEA).astype(np.float32)
+    far = np.clip(outside / 0.035, 0, 1)[..., None]
+    far = np.maximum(far, 0.8 * edge * disc[..., None])
+    mixed = np.where(known[..., None], pixels, extended * (1 - far) + painted * far)
     return EyePatch(np.clip(np.round(mixed), 0, 255).astype(np.uint8), origin, sclera)
 
 

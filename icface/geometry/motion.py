@@ -212,9 +212,10 @@ class Motion:
             if x1 <= x0 or y1 <= y0:
                 continue
             view = alpha[y0:y1, x0:x1]
-            # A polygon is drawn with its outline, so a closed one would leave a hair line: fade it out.
+            # A polygon is drawn with its outline, so a closed one leaves a hair line: lips fade it out, lids
+            # keep it as the line of the lashes.
             opening_px = 0.5 * abs(_area(polygon)) / max(1.0, float(np.ptp(polygon[:, 0])))
-            weight = round(255 * min(1.0, max(0.0, opening_px - 0.25)))
+            weight = round(255 * min(1.0, max(part.closed_alpha, opening_px - 0.25)))
             corners = np.round((polygon - [x0, y0]) * 16).astype(np.int32)
             cv2.fillPoly(view, [corners], weight, cv2.LINE_AA, 4)
             cv2.GaussianBlur(view, (3, 3), part.feather, dst=view)
@@ -226,6 +227,7 @@ class Motion:
                 self._frame(rotation),
                 action_units,
                 self._vertices,
+                opening_px,
             )
 
     def _frame(self, rotation: Float) -> tuple[Float, Float, np.float32]:
@@ -295,6 +297,7 @@ class _Eye:
     """One eyeball: a rigid affine from target to the eye's patch, so that the iris never squashes."""
 
     feather = 0.7
+    closed_alpha = 0.75
 
     def __init__(
         self, cache: Mapping[str, NDArray[np.generic]], side: str, contour: tuple[int, ...], rotation: Float
@@ -318,6 +321,7 @@ class _Eye:
         frame: tuple[Float, Float, np.float32],
         action_units: Float,
         vertices: Float,
+        opening_px: float,
     ) -> None:
         rotation, base, iod = frame
         turned = rotation @ (self._centre - PIVOT)
@@ -326,9 +330,9 @@ class _Eye:
         dx, dy = x_px - centre[0], y_px - centre[1]
         inner_map[..., 0] = self._source_px[0] + affine[0, 0] * dx + affine[0, 1] * dy
         inner_map[..., 1] = self._source_px[1] + affine[1, 0] * dx + affine[1, 1] * dy
-        # The closing lid shades the eyeball below it.
-        closure = min(1.0, max(0.0, float(action_units[_AU["AU45"]])))
-        shade[:] = round(255 * (1 - 0.25 * closure))
+        # The closing lids shade the eyeball; the last slit is the dark line of the lashes.
+        slit = min(1.0, opening_px / (0.035 * float(iod)))
+        shade[:] = round(255 * (0.25 + 0.75 * slit))
 
 
 def _axes(rotation: Float) -> Float:
@@ -340,6 +344,7 @@ class _Mouth:
     """The inside of the mouth: upper teeth ride on the skull, lower teeth and tongue on the jaw."""
 
     feather = 0.9
+    closed_alpha = 0.0
     contour = list(MOUTH_OPENING)
 
     def __init__(self, cache: Mapping[str, NDArray[np.generic]]) -> None:
@@ -361,6 +366,7 @@ class _Mouth:
         frame: tuple[Float, Float, np.float32],
         action_units: Float,
         vertices: Float,
+        opening_px: float,
     ) -> None:
         rotation, base, iod = frame
         inverse = np.linalg.inv(_axes(rotation)) / iod
