@@ -62,8 +62,7 @@ def frame_rate(track: AttributeTrack) -> Fraction:
         raise ConfigError(
             f"the attributes have {fps:.3g} rows a second by their timestamps; expected 1 to 240"
         )
-    # Timestamps are often rounded to milliseconds (33 ms for 30 FPS), so the whole track decides, not one
-    # gap.
+    # Timestamps are often rounded (33 ms for 30 FPS), so the whole track decides, not one gap.
     span_s = float(track.times_s[-1] - track.times_s[0])
     mean_fps = (len(track) - 1) / span_s
     if abs(mean_fps / fps - 1) < 0.05:
@@ -78,8 +77,7 @@ def frame_rate(track: AttributeTrack) -> Fraction:
 
 
 class Recorder:
-    """Writes what drove, row by row, so that a run of any length needs no memory and a crash loses
-    nothing."""
+    """Writes what drove, row by row: a run of any length needs no memory, and a crash loses little."""
 
     def __init__(self, path: Path) -> None:
         """Start the file.

@@ -1,5 +1,4 @@
-"""The capture thread's work: newest frames into a slot, at a camera's rate or, from a file, at the file's
-own."""
+"""The capture thread's work: newest frames into a slot, at the rate of the camera or of the file."""
 
 from __future__ import annotations
 
@@ -32,8 +31,7 @@ class CameraFeed:
     Args:
         camera: open; this object closes it.
         reopen: opens it again, giving it the seconds it may take (device: after a loss; file: for `loop`).
-        slot: takes the frames, numbered without a break in the count over losses and loops, stamped on
-            `clock`.
+        slot: takes the frames; numbered on over losses and loops, stamped on `clock`.
         retry_s: how long a lost camera is tried again.
         loop: start a file again at its end.
     """

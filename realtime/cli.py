@@ -27,9 +27,10 @@ from realtime.hotkeys import HOTKEYS
 _DEFAULTS = LiveConfig(sources=(Path("PHOTO"),))
 
 _SAME = (
-    "face framing camera_fps camera_retry_s attributes mirror neutral_after_s landmarker pace loop window null "
-    "record_attributes stats duration_s frames model engine"
-).split()
+    *("face", "framing", "camera_fps", "camera_retry_s", "attributes", "mirror", "neutral_after_s"),
+    *("landmarker", "pace", "loop", "window", "null", "record_attributes", "stats", "duration_s", "frames"),
+    *("model", "engine"),
+)
 """Flags that are settings as they stand."""
 
 _KEYS = "\n".join(f"  {key:<8}{meaning}" for key, meaning in HOTKEYS.items())
@@ -224,10 +225,13 @@ def _log(verbose: int) -> logging.Handler:
 @contextmanager
 def _signals(stop: threading.Event) -> Iterator[None]:
     """Ctrl-C and SIGTERM ask for the end, so that files are finished; a second one does not ask."""
+    asked = False
 
     def ask(number: int, frame: FrameType | None) -> None:
-        if stop.is_set():
+        nonlocal asked
+        if asked:
             raise KeyboardInterrupt
+        asked = True
         stop.set()
 
     if threading.current_thread() is not threading.main_thread():
@@ -246,7 +250,9 @@ def _list_cameras() -> None:
 
     listings = list_cameras()
     for listing in listings:
-        print(listing.describe())
+        path = f" ({listing.path})" if listing.path else ""
+        note = f"; {listing.note}" if listing.note else ""
+        print(f"{listing.number}: {listing.name}{path}{note}")
     if not listings:
         print("no camera found; a video file works as one: --camera FILE")
 

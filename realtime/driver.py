@@ -6,14 +6,16 @@ import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from icface.attributes import AttributeTrack, FloatArray
-from icface.face.tracker import DriverState
 from realtime.camera import CapturedFrame, Frame
 from realtime.capture import Stop
 from realtime.slot import Closed, Lane, Slot
 from realtime.timing import Stats
+
+if TYPE_CHECKING:
+    from icface.face.tracker import DriverState
 
 POLL_S = 0.1
 """How long a thread waits before it looks whether it was asked to stop."""

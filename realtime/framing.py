@@ -19,8 +19,7 @@ PHOTO_MAX_PX: Final = 1280
 """Longest side with `--framing photo`: what video calls show; more costs time in every later step."""
 
 FEATHER: Final = 1 / 24
-"""Part of the crop's side over which it fades into the photo. The warp is almost still there; the two differ
-by resampling only."""
+"""Part of the crop's side over which it fades into the photo; the warp hardly moves there."""
 
 
 class Framing(Protocol):
@@ -48,8 +47,7 @@ class CropFraming:
         self._picture = np.zeros((size_px[1], size_px[0], 3), dtype=np.uint8)
 
     def compose(self, crop: Frame) -> Frame:
-        """See Framing. A crop that fits is copied: a sink never reads what the engine is about to
-        overwrite."""
+        """See Framing."""
         width_px, height_px = self.size_px
         if crop.shape[1::-1] == self.size_px:
             np.copyto(self._picture, crop)
@@ -62,8 +60,7 @@ class CropFraming:
 
 
 def photo_size(photo: Frame, crop_to_photo: Affine) -> tuple[int, int]:
-    """(width, height) for the whole photo: so large that the crop keeps its pixels, within PHOTO_MAX_PX;
-    even."""
+    """(width, height) for the whole photo: the crop keeps its pixels, within PHOTO_MAX_PX; even."""
     height_px, width_px = photo.shape[:2]
     scale = min(1 / float(crop_to_photo[0, 0]), PHOTO_MAX_PX / max(width_px, height_px))
     return even(width_px * scale), even(height_px * scale)
@@ -99,8 +96,7 @@ class PhotoFraming:
         self._rest_weight = 1.0 - self._weight
 
     def _feathered(self) -> tuple[tuple[int, int, int, int], NDArray[np.float32]]:
-        """The crop's box in the picture (x0, y0, x1, y1), and there how much of the crop is seen, (h, w) 0 to
-        1."""
+        """The crop's box in the picture (x0, y0, x1, y1), and its weight there, (h, w) 0 to 1."""
         width_px, height_px = self.size_px
         side = self._crop_px
         corners = np.array(
@@ -124,11 +120,10 @@ class PhotoFraming:
         x0, y0, x1, y1 = self._region
         here = self._crop_to_picture.copy()
         if crop.shape[0] != self._crop_px:
-            # Both grids have their centres at integers, so a scale s also moves the origin by (s − 1) / 2.
-            s = self._crop_px / crop.shape[0]
-            here = (
-                np.vstack([here, [0, 0, 1]]) @ np.array([[s, 0, s / 2 - 0.5], [0, s, s / 2 - 0.5], [0, 0, 1]])
-            )[:2]
+            # Both grids have their centres at integers, so a scale also moves the origin by (scale − 1) / 2.
+            scale = self._crop_px / crop.shape[0]
+            here[:, 2] += here[:, :2] @ np.full(2, (scale - 1) / 2)
+            here[:, :2] *= scale
         here[:, 2] -= (x0, y0)
         cv2.warpAffine(
             crop,
@@ -150,9 +145,10 @@ def _fit(photo: Frame, size_px: tuple[int, int]) -> tuple[Affine, Frame]:
     """The photo scaled to fit into `size_px`, centred on black: its (3, 3) affine and the picture."""
     width_px, height_px = size_px
     scale = min(width_px / photo.shape[1], height_px / photo.shape[0])
+    w, h = round(photo.shape[1] * scale), round(photo.shape[0] * scale)
     # An even size seldom has the photo's exact proportions: fill it rather than leave a black line.
-    w = width_px if width_px - photo.shape[1] * scale < 2 else round(photo.shape[1] * scale)
-    h = height_px if height_px - photo.shape[0] * scale < 2 else round(photo.shape[0] * scale)
+    w = width_px if w > 0.97 * width_px else w
+    h = height_px if h > 0.97 * height_px else h
     x0, y0 = (width_px - w) // 2, (height_px - h) // 2
     picture = np.zeros((height_px, width_px, 3), dtype=np.uint8)
     interpolation = cv2.INTER_AREA if scale < 1 else cv2.INTER_CUBIC

@@ -6,7 +6,7 @@ import contextlib
 import os
 import sys
 from types import TracebackType
-from typing import Final
+from typing import Any, Final
 
 HOTKEYS: Final[dict[str, str]] = {
     "1-9": "show that --source",
@@ -29,7 +29,7 @@ class TerminalKeys:
     """
 
     def __init__(self) -> None:
-        self._settings: list[object] | None = None
+        self._settings: list[Any] | None = None
 
     def __enter__(self) -> TerminalKeys:
         if sys.platform != "win32" and sys.stdin is not None and sys.stdin.isatty():

@@ -1,7 +1,6 @@
 """File to file: every driver's frame once, in order; output frame i answers driver frame i, face or no face.
 
-    decode thread ─ Lane ─► tracker thread ─ Lane ─► this loop: hold or ease, mix, animate ─ Lane ─► encoder
-    thread
+    decode thread ─ Lane ─► tracker thread ─ Lane ─► this loop: hold or ease, mix, animate ─► the file's thread
 
 The lanes hold a few items and keep their order, and every stage is one thread that sees all frames with their
 media times, so the result is the same as one after another, only sooner.
@@ -118,8 +117,7 @@ class OfflineRun:
         self._frames = frames
 
     def run(self) -> None:
-        """Work until the samples end or a limit is reached; a progress bar on stderr where that is a
-        terminal.
+        """Work until the samples end or a limit is reached; with a progress bar, on a terminal.
 
         Raises:
             ICFaceError: a sink failed, a thread failed, or the run was stopped before its end.

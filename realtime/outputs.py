@@ -67,8 +67,7 @@ class Outputs:
             logger.debug("closing the lost sink: %s", again)
 
     def poll_key(self) -> str | None:
-        """A key pressed in a window, or None. A window that was closed is let go; as the last sink it ends
-        the run."""
+        """A key pressed in a window, or None. Closing the window lets go of it; the last sink ends the run."""
         for sink in tuple(self._sinks):
             poll = getattr(sink, "poll_key", None)
             key: str | None = poll() if poll is not None else None

@@ -1,5 +1,4 @@
-"""Attributes in, finished picture out: animate, put into its frame, mark. Used alike live and file to
-file."""
+"""Attributes in, finished picture out: animate, put into its frame, mark. For live and for files."""
 
 from __future__ import annotations
 
@@ -7,17 +6,19 @@ import logging
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 from icface.attributes import FloatArray
 from icface.errors import ICFaceError
-from icface.reenactor import PreparedSource
 from realtime.framing import CropFraming, Framing, PhotoFraming
 from realtime.mark import Mark
 from realtime.timing import Stats
+
+if TYPE_CHECKING:
+    from icface.reenactor import PreparedSource
 
 logger = logging.getLogger(__name__)
 

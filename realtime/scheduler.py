@@ -21,8 +21,7 @@ class SchedulerConfig:
     over: float = 0.95
     """Load (time a frame takes / time between frames) from which a frame counts as late."""
     room: float = 0.65
-    """Load below which there is room to try the better level again. The gap between the two stops
-    flapping."""
+    """Load below which there is room for the better level; the gap between the two stops flapping."""
     memory: int = 10
     """Frames over which the load is averaged (exponentially): one slow frame is no reason to step down."""
     settle_s: float = 1.0

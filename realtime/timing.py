@@ -1,5 +1,4 @@
-"""What the loop measures: time per stage (p50, p95, p99), frames per second, drops; in memory that never
-grows.
+"""What the loop measures: time per stage, frames per second, drops; in memory that never grows.
 
 Durations fall into logarithmic bins 2 % wide, so a percentile is right within 1 % after ten frames or ten
 million. Each stage is written by one thread only; reading while they write gives a figure that may lack the
@@ -24,8 +23,7 @@ from icface.errors import ConfigError
 SCHEMA: Final = "icface-live-stats/1"
 
 STAGES: Final = ("capture", "track", "animate", "compose", "send", "latency", "interval")
-"""In the order of a frame's way. `latency`: capture to sent, live only. `interval`: between two sent
-frames."""
+"""In the order of a frame's way. `latency`: capture to sent, live only. `interval`: between two sends."""
 
 COUNTERS: Final = (
     "captured",
@@ -42,8 +40,8 @@ COUNTERS: Final = (
 )
 
 _SHORTEST_S: Final = 1e-6
-_RATIO: Final = 1.02
-_BINS: Final = math.ceil(math.log(1e9) / math.log(_RATIO))
+_STEP: Final = math.log(1.02)
+_BINS: Final = math.ceil(math.log(1e9) / _STEP)
 
 
 class Histogram:
@@ -57,21 +55,20 @@ class Histogram:
 
     def add(self, duration_s: float) -> None:
         """Count one duration."""
-        place = int(math.log(max(duration_s, _SHORTEST_S) / _SHORTEST_S) / math.log(_RATIO))
+        place = int(math.log(max(duration_s, _SHORTEST_S) / _SHORTEST_S) / _STEP)
         self._bins[min(place, _BINS - 1)] += 1
         self.count += 1
         self.total_s += duration_s
         self.longest_s = max(self.longest_s, duration_s)
 
     def percentile_s(self, percent: float) -> float:
-        """The duration that `percent` of all stay within (nearest rank, to the middle of its bin); 0 when
-        empty."""
+        """What `percent` of all durations stay within (nearest rank, middle of its bin); 0 when empty."""
         rank = max(1, math.ceil(self.count * percent / 100))
         seen = 0
         for place, count in enumerate(self._bins):
             seen += count
             if seen >= rank:
-                middle_s = _SHORTEST_S * _RATIO ** (place + 0.5)
+                middle_s = _SHORTEST_S * math.exp((place + 0.5) * _STEP)
                 return min(middle_s, self.longest_s)
         return 0.0
 
@@ -180,8 +177,8 @@ class Stats:
         c = self.counters
         dropped = c["dropped_before_tracking"] + c["dropped_before_animation"]
         lines.append(
-            f"{c['sent']} frames in {self.elapsed_s:.1f} s: {self.fps:.1f} FPS, {self.cpu_share:.0%} of the CPU; "
-            f"face in {c['faces']} of {c['tracked']} tracked; {dropped} dropped, {c['held']} held, "
+            f"{c['sent']} frames in {self.elapsed_s:.1f} s: {self.fps:.1f} FPS, "
+            f"{self.cpu_share:.0%} of the CPU; face in {c['faces']} of {c['tracked']} tracked; {dropped} dropped, {c['held']} held, "
             f"{c['repeated']} repeated"
         )
         return "\n".join(lines)

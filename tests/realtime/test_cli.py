@@ -1,0 +1,194 @@
+"""Flags to settings, and every mistake to one line and an exit code."""
+
+from __future__ import annotations
+
+import signal
+import subprocess
+import sys
+import threading
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from icface.attributes import AttributeTrack, neutral, write_csv
+from icface.errors import ConfigError
+from realtime.cli import _signals, config_from, main, parser
+from realtime.config import LiveConfig
+
+
+@pytest.fixture
+def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder to be in, with a photo, a video and a track by name only."""
+    monkeypatch.chdir(tmp_path)
+    for name in ("me.jpg", "talk.mp4"):
+        Path(name).write_bytes(b"not really")
+    track = AttributeTrack(
+        times_s=np.array([0.0, 0.04]), values=np.stack([neutral()] * 2), present=np.ones(2, bool)
+    )
+    write_csv(Path("drive.csv"), track)
+    return tmp_path
+
+
+def config(*flags: str) -> LiveConfig:
+    return config_from(parser().parse_args(["--source", "me.jpg", *flags]))
+
+
+def test_the_defaults_are_those_of_the_settings(here: Path) -> None:
+    assert config() == LiveConfig(sources=(Path("me.jpg"),))
+
+
+def test_every_flag_reaches_its_setting(here: Path) -> None:
+    got = config(
+        "--source", "you.jpg", "--face", "2", "--size", "native", "--framing", "photo", "--mark", "off",
+        "--camera", "talk.mp4", "--camera-size", "1280x720", "--camera-fps", "60", "--camera-retry-s", "3",
+        "--no-mirror", "--neutral-after", "1.5", "--landmarker", "face.task", "--pace", "--loop",
+        "--virtual-camera", "/dev/video9", "--window", "--output", "a.mp4", "--output", "b.mkv", "--null",
+        "--record-attributes", "r.csv", "--stats", "s.json", "--duration", "9", "--frames", "7",
+        "--model", "m.icface", "--engine", "onnxruntime",
+    )  # fmt: skip
+    assert got == LiveConfig(
+        sources=(Path("me.jpg"), Path("you.jpg")), face=2, size_px=None, framing="photo", mark=False,
+        camera="talk.mp4", camera_size_px=(1280, 720), camera_fps=60.0, camera_retry_s=3.0,
+        mirror=False, neutral_after_s=1.5, landmarker=Path("face.task"), pace=True, loop=True,
+        virtual_camera=True, virtual_camera_device="/dev/video9", window=True,
+        outputs=(Path("a.mp4"), Path("b.mkv")), null=True,
+        record_attributes=Path("r.csv"), stats=Path("s.json"), duration_s=9.0, frames=7,
+        model=Path("m.icface"), engine="onnxruntime",
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("flags", "virtual", "live", "mirrored"),
+    [
+        ("", True, True, True),
+        ("--window", False, True, True),
+        ("--camera talk.mp4", True, True, False),
+        ("--camera talk.mp4 --output o.mp4", False, False, False),
+        ("--camera talk.mp4 --null", False, False, False),
+        ("--camera talk.mp4 --output o.mp4 --virtual-camera", True, True, False),
+        ("--camera talk.mp4 --null --pace", False, True, False),
+        ("--camera talk.mp4 --window --no-pace", False, False, False),
+        ("--camera talk.mp4 --null --mirror", False, False, True),
+        ("--null --no-mirror", False, True, False),
+        ("--output o.mp4", False, True, True),
+        ("--attributes drive.csv --output o.mp4", False, False, False),
+        ("--attributes drive.csv", True, True, False),
+    ],
+)
+def test_what_the_flags_mean_together(
+    here: Path, flags: str, virtual: bool, live: bool, mirrored: bool
+) -> None:
+    got = config(*flags.split())
+    assert (got.to_virtual_camera, got.live, got.mirrored) == (virtual, live, mirrored)
+
+
+@pytest.mark.parametrize(
+    ("flags", "words"),
+    [
+        ("", "no photo"),
+        ("--source me.jpg --camera talk.mp4 --attributes drive.csv", "both drive"),
+        ("--source me.jpg --size 300", "--size"),
+        ("--source me.jpg --framing round", "--framing"),
+        ("--source me.jpg --face 0", "counted from 1"),
+        ("--source me.jpg --camera-size 640", "1280x720"),
+        ("--source me.jpg --camera-size 3x4", "16 to 8192"),
+        ("--source me.jpg --camera-fps 0", "1 to 240"),
+        ("--source me.jpg --camera-fps nan", "1 to 240"),
+        ("--source me.jpg --camera-retry-s -1", "0 to 3600"),
+        ("--source me.jpg --duration 0", "more than 0"),
+        ("--source me.jpg --frames 0", "1 or more"),
+        ("--source me.jpg --neutral-after -2", "0 seconds or more"),
+        ("--source me.jpg --pace", "a camera has its own rate"),
+        ("--source me.jpg --loop", "a camera does not end"),
+        ("--source me.jpg --camera talk.mp4 --null --loop", "--pace"),
+        ("--source me.jpg --attributes drive.csv --neutral-after 2 --null", "camera's driver"),
+        ("--source me.jpg --camera talk.mp4 --output talk.mp4", "overwritten"),
+        ("--source me.jpg --attributes drive.csv --null --record-attributes drive.csv", "overwritten"),
+        ("--source me.jpg --output o.mp4 --output ./o.mp4", "overwritten"),
+        ("--source me.jpg --output missing/o.mp4", "make it first"),
+        ("--source me.jpg --stats missing/s.json", "make it first"),
+        ("--source me.jpg --stats .", "is a folder"),
+        ("--source me.jpg --output o.txt --camera talk.mp4", "must end in"),
+        ("--source me.jpg --null --attributes missing.csv", "cannot read attributes"),
+        ("--source me.jpg --null --camera http://example.org/cam", "network"),
+        ("--sauce me.jpg", "--sauce"),
+        ("--source me.jpg --frames many", "--frames"),
+        ("--source me.jpg --mark maybe", "--mark"),
+        ("--source 1 --source 2 --source 3 --source 4 --source 5 --source 6 --source 7 --source 8 --source 9"
+         " --source 10", "9 or fewer"),
+    ],
+)  # fmt: skip
+def test_wrong_flags_are_one_line_and_exit_code_2(
+    here: Path, flags: str, words: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(flags.split()) == 2
+    err = capsys.readouterr().err
+    assert err.startswith("error: ") and words in err
+    assert err.count("\n") == 1, err
+
+
+@pytest.mark.parametrize(
+    ("flags", "words"),
+    [
+        ("--source missing.jpg --camera talk.mp4 --null", "missing.jpg is not there"),
+        ("--source me.jpg --camera missing.mp4 --null", "missing.mp4"),
+    ],
+)
+def test_what_fails_is_one_line_and_exit_code_1(
+    here: Path, flags: str, words: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(flags.split()) == 1
+    errors = [line for line in capsys.readouterr().err.splitlines() if line.startswith("error: ")]
+    assert len(errors) == 1 and words in errors[0]
+
+
+def test_a_traceback_comes_with_vv_only(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["--frames", "0", "--source", "me.jpg"]) == 2
+    assert "Traceback" not in capsys.readouterr().err
+    assert main(["--frames", "0", "--source", "me.jpg", "-vv"]) == 2
+    assert "Traceback" in capsys.readouterr().err
+
+
+def test_help_and_version_end_well(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["--version"]) == 0
+    assert capsys.readouterr().out.startswith("icface-live ")
+    assert main(["--help"]) == 0
+    out = capsys.readouterr().out
+    for flag in ("--source", "--camera", "--virtual-camera", "--record-attributes", "--list-cameras"):
+        assert flag in out
+    assert "freeze" in out
+
+
+def test_help_imports_nothing_heavy() -> None:
+    script = (
+        "import sys; from realtime.cli import main; main(['--help'])\n"
+        "heavy = {'numpy', 'cv2', 'av', 'mediapipe', 'numba', 'openvino', 'onnxruntime'} & set(sys.modules)\n"
+        "assert not heavy, heavy"
+    )
+    subprocess.run([sys.executable, "-c", script], check=True, capture_output=True, timeout=60)
+
+
+def test_the_first_signal_asks_and_the_second_does_not() -> None:
+    stop = threading.Event()
+    before = signal.getsignal(signal.SIGTERM)
+    with _signals(stop):
+        signal.raise_signal(signal.SIGTERM)
+        assert stop.is_set()
+        with pytest.raises(KeyboardInterrupt):
+            signal.raise_signal(signal.SIGINT)
+    assert signal.getsignal(signal.SIGTERM) is before
+
+
+def test_a_signal_after_the_run_has_ended_by_itself_still_only_asks() -> None:
+    stop = threading.Event()
+    with _signals(stop):
+        stop.set()
+        signal.raise_signal(signal.SIGINT)
+
+
+def test_settings_are_checked_wherever_they_come_from() -> None:
+    with pytest.raises(ConfigError, match="--framing"):
+        LiveConfig(sources=(Path("me.jpg"),), framing="oval")
+    with pytest.raises(ConfigError, match="--size"):
+        LiveConfig(sources=(Path("me.jpg"),), size_px=300)

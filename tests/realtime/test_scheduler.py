@@ -1,0 +1,100 @@
+"""Stepping down and up again, on a clock moved by hand."""
+
+from __future__ import annotations
+
+from realtime.scheduler import (
+    FULL,
+    HALF_SIZE,
+    HALF_TRACKING,
+    LEVELS,
+    REPEAT,
+    DeadlineScheduler,
+    SchedulerConfig,
+)
+
+PERIOD_S = 0.04
+
+
+class Run:
+    """Feeds a scheduler one frame a period."""
+
+    def __init__(self, scheduler: DeadlineScheduler) -> None:
+        self.scheduler = scheduler
+        self.now_s = 0.0
+
+    def frames(self, seconds: float, load: float) -> list[tuple[float, str]]:
+        """Run for a while at a load (part of the period); the changes, as (when, level)."""
+        changes = []
+        for _ in range(round(seconds / PERIOD_S)):
+            self.now_s += PERIOD_S
+            if self.scheduler.observe(load * PERIOD_S, self.now_s):
+                changes.append((self.now_s, self.scheduler.level))
+        return changes
+
+
+def test_it_gives_up_in_order_and_stops_at_the_last() -> None:
+    run = Run(DeadlineScheduler(PERIOD_S))
+    assert run.scheduler.level == FULL
+    changes = run.frames(30, load=3.0)
+    assert [level for _, level in changes] == [HALF_TRACKING, HALF_SIZE, REPEAT]
+    assert run.scheduler.halves_tracking and run.scheduler.halves_size and run.scheduler.repeats
+
+
+def test_each_level_keeps_what_the_ones_before_it_gave_up() -> None:
+    run = Run(DeadlineScheduler(PERIOD_S))
+    run.frames(1.5, load=1.2)
+    s = run.scheduler
+    assert (s.level, s.halves_tracking, s.halves_size, s.repeats) == (HALF_TRACKING, True, False, False)
+
+
+def test_one_slow_frame_changes_nothing() -> None:
+    run = Run(DeadlineScheduler(PERIOD_S))
+    assert run.frames(5, load=0.5) == []
+    assert run.frames(PERIOD_S, load=4.0) == []
+    assert run.frames(5, load=0.5) == []
+
+
+def test_it_recovers_step_by_step_when_there_is_room() -> None:
+    run = Run(DeadlineScheduler(PERIOD_S))
+    run.frames(30, load=3.0)
+    changes = run.frames(60, load=0.3)
+    assert [level for _, level in changes] == [HALF_SIZE, HALF_TRACKING, FULL]
+
+
+def test_between_over_and_room_it_stays() -> None:
+    run = Run(DeadlineScheduler(PERIOD_S))
+    run.frames(1.5, load=1.2)
+    assert run.frames(60, load=0.8) == []
+
+
+def test_each_failed_trial_doubles_the_wait_for_the_next_up_to_a_bound() -> None:
+    config = SchedulerConfig(recover_s=4.0, recover_max_s=16.0)
+    run = Run(DeadlineScheduler(PERIOD_S, levels=(FULL, HALF_SIZE), config=config))
+    run.frames(1.5, load=1.2)
+    waits = []
+    for _ in range(5):
+        down_s = run.now_s
+        while run.scheduler.level == HALF_SIZE:
+            run.frames(PERIOD_S, load=0.3)
+        waits.append(run.now_s - down_s)
+        while run.scheduler.level == FULL:
+            run.frames(PERIOD_S, load=1.5)
+    # A second to settle, then 4, 8, 16, 16, 16.
+    assert [round(wait_s) for wait_s in waits] == [5, 9, 17, 17, 17]
+
+
+def test_levels_that_cannot_be_had_are_left_out() -> None:
+    run = Run(DeadlineScheduler(PERIOD_S, levels=(FULL, REPEAT)))
+    assert [level for _, level in run.frames(10, load=3.0)] == [REPEAT]
+    assert not run.scheduler.halves_tracking and not run.scheduler.halves_size
+
+
+def test_with_repeats_a_frame_has_two_periods() -> None:
+    run = Run(DeadlineScheduler(PERIOD_S, levels=(FULL, REPEAT)))
+    run.frames(10, load=3.0)
+    changes = run.frames(6, load=1.2)
+    assert [level for _, level in changes] == [FULL], "1.2 of one period is .6 of two: room to try"
+
+
+def test_the_order_is_the_documented_one() -> None:
+    assert LEVELS == ("full", "half tracker rate", "half size", "repeated frames")

@@ -1,0 +1,92 @@
+"""Newest-only and in-order hand-over."""
+
+from __future__ import annotations
+
+import threading
+
+import pytest
+
+from realtime.slot import Closed, Lane, Slot
+
+
+def test_a_slot_keeps_the_newest_only() -> None:
+    slot: Slot[int] = Slot()
+    for item in (1, 2, 3):
+        slot.put(item)
+    assert slot.get(0) == 3
+    assert slot.get(0) is None
+
+
+def test_a_lane_keeps_all_in_order_and_makes_the_producer_wait() -> None:
+    lane: Lane[int] = Lane(2)
+    assert lane.put(1, 0) and lane.put(2, 0)
+    assert not lane.put(3, 0)
+    assert lane.get(0) == 1
+    assert lane.put(3, 0)
+    assert [lane.get(0), lane.get(0), lane.get(0)] == [2, 3, None]
+
+
+@pytest.mark.parametrize("make", [Slot, lambda: Lane(3)])
+def test_closing_lets_what_waits_through_first(make: type[Lane[int]]) -> None:
+    lane = make()
+    lane.put(7, 0)
+    lane.close()
+    with pytest.raises(Closed):
+        lane.put(8, 0)
+    assert lane.get(0) == 7
+    with pytest.raises(Closed):
+        lane.get(0)
+
+
+def test_the_producers_exception_is_raised_in_the_consumer_and_the_first_one_counts() -> None:
+    slot: Slot[int] = Slot()
+    slot.put(1)
+    slot.close(ValueError("first"))
+    slot.close(ValueError("second"))
+    assert slot.get(0) == 1
+    for _ in range(2):
+        with pytest.raises(ValueError, match="first"):
+            slot.get(0)
+
+
+def test_a_waiting_consumer_wakes_up_for_an_item_and_for_the_end() -> None:
+    slot: Slot[int] = Slot()
+    got: list[object] = []
+
+    def consume() -> None:
+        try:
+            while True:
+                got.append(slot.get(30))
+        except Closed:
+            got.append("end")
+
+    thread = threading.Thread(target=consume)
+    thread.start()
+    slot.put(5)
+    while not got:
+        assert thread.is_alive()
+    slot.close()
+    thread.join(30)
+    assert got == [5, "end"]
+
+
+def test_a_waiting_producer_wakes_up_when_there_is_room_and_when_the_consumer_leaves() -> None:
+    lane: Lane[int] = Lane(1)
+    lane.put(1, 0)
+    done: list[object] = []
+
+    def produce() -> None:
+        done.append(lane.put(2, 30))
+        try:
+            lane.put(3, 30)
+        except Closed:
+            done.append("closed")
+
+    thread = threading.Thread(target=produce)
+    thread.start()
+    assert lane.get(30) == 1
+    while not done:
+        assert thread.is_alive()
+    lane.close()
+    thread.join(30)
+    assert done == [True, "closed"]
