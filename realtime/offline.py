@@ -1,6 +1,6 @@
 """File to file: every driver's frame once, in order; output frame i answers driver frame i, face or no face.
 
-    decode thread ─ Lane ─► tracker thread ─ Lane ─► this loop: hold or ease, mix, animate ─► the file's thread
+    decode thread ─ Lane ─► tracker thread ─ Lane ─► this loop: hold or ease, mix, animate ─► file's thread
 
 The lanes hold a few items and keep their order, and every stage is one thread that sees all frames with their
 media times, so the result is the same as one after another, only sooner.

@@ -67,7 +67,7 @@ class Outputs:
             logger.debug("closing the lost sink: %s", again)
 
     def poll_key(self) -> str | None:
-        """A key pressed in a window, or None. Closing the window lets go of it; the last sink ends the run."""
+        """A key pressed in a window, or None. A closed window is let go of; as the last sink it is a `q`."""
         for sink in tuple(self._sinks):
             poll = getattr(sink, "poll_key", None)
             key: str | None = poll() if poll is not None else None

@@ -8,6 +8,7 @@ last frame.
 from __future__ import annotations
 
 import json
+import logging
 import math
 import os
 import platform
@@ -19,6 +20,8 @@ from pathlib import Path
 from typing import Any, Final
 
 from icface.errors import ConfigError
+
+logger = logging.getLogger(__name__)
 
 SCHEMA: Final = "icface-live-stats/1"
 
@@ -120,6 +123,7 @@ class Stats:
         """One frame has left; `level` is the scheduler's level it was made at."""
         now_s = self._clock()
         if self._last_sent_s is None:
+            logger.debug("first frame sent")
             self._first_sent_s = now_s
             self._cpu_at_first_s = time.process_time()
         else:
@@ -178,8 +182,8 @@ class Stats:
         dropped = c["dropped_before_tracking"] + c["dropped_before_animation"]
         lines.append(
             f"{c['sent']} frames in {self.elapsed_s:.1f} s: {self.fps:.1f} FPS, "
-            f"{self.cpu_share:.0%} of the CPU; face in {c['faces']} of {c['tracked']} tracked; {dropped} dropped, {c['held']} held, "
-            f"{c['repeated']} repeated"
+            f"{self.cpu_share:.0%} of the CPU; face in {c['faces']} of {c['tracked']} tracked; "
+            f"{dropped} dropped, {c['held']} held, {c['repeated']} repeated"
         )
         return "\n".join(lines)
 

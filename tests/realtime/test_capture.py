@@ -1,4 +1,4 @@
-"""A camera that stalls, repeats, unplugs and comes back; files at their own rate. Nothing here takes real time."""
+"""A camera that stalls, unplugs and comes back; files at their own rate. Nothing here takes real time."""
 
 from __future__ import annotations
 

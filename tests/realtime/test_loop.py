@@ -26,7 +26,7 @@ PERIOD_S = 0.1
 
 
 class ScriptedSlot(Slot[Sample]):
-    """Gives samples at their arrival times; waiting moves the clock. After the last: the end, or an exception."""
+    """Gives samples at their arrival times; waiting moves the clock. After the last: the end or an error."""
 
     def __init__(
         self, clock: Clock, arrivals: list[tuple[float, Sample]], end: BaseException | None = None

@@ -1,0 +1,44 @@
+"""Clips of any length and rate, made from a short one without encoding anew."""
+
+from __future__ import annotations
+
+from fractions import Fraction
+from pathlib import Path
+
+import av
+
+
+def remux(clip: Path, target: Path, *, fps: Fraction | None = None, frames: int | None = None) -> Path:
+    """Write the pictures of `clip` at another rate, or over and over until there are `frames`; without sound.
+
+    The packets are copied, so a target of whole repetitions comes out: at least `frames`, and a whole number
+    of clips.
+    """
+    total = 0
+    with av.open(str(target), "w") as out:
+        copied = None
+        while True:
+            with av.open(str(clip)) as source:
+                stream = source.streams.video[0]
+                own_rate = stream.average_rate
+                if own_rate is None or stream.time_base is None:
+                    raise ValueError(f"{clip} states no frame rate")
+                rate = fps or own_rate
+                if copied is None:
+                    copied = out.add_stream_from_template(stream)
+                count = 0
+                start = stream.start_time or 0
+                for packet in source.demux(stream):
+                    if packet.pts is None or packet.dts is None:
+                        continue
+                    # Count in frames: the clip's own times, a rate of its own.
+                    index = round((packet.pts - start) * stream.time_base * own_rate) + total
+                    decode_index = round((packet.dts - start) * stream.time_base * own_rate) + total
+                    packet.stream = copied
+                    packet.time_base = 1 / rate
+                    packet.pts, packet.dts, packet.duration = index, decode_index, 1
+                    out.mux(packet)
+                    count += 1
+            total += count
+            if frames is None or total >= frames:
+                return target

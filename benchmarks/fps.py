@@ -1,0 +1,157 @@
+"""End to end on a clip: tracker, generator and compose, stage by stage, as fast as it goes and at 30 FPS.
+
+    python benchmarks/fps.py [--clip C] [--source S] [--size 512] [--engine auto] [--vs engine=NAME |
+    size=N]...
+
+Three legs: `null` (file in, nothing written), `file` (file in, video out) and `live` (the clip played as a
+30 FPS camera: capture to send, and the part of the CPU). With --vs the legs of each variant run in turn with
+the first one's, round by round, and the ratios of the medians are given: the machine drifts, ratios hold.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import statistics
+import sys
+import tempfile
+import threading
+from dataclasses import replace
+from fractions import Fraction
+from pathlib import Path
+from typing import Any
+
+from benchmarks.clips import remux
+from icface.errors import ICFaceError
+from realtime.config import SIZES, LiveConfig
+from realtime.session import run
+from realtime.timing import STAGES, Stats, machine
+
+REPOSITORY = Path(__file__).resolve().parents[1]
+LEGS = ("null", "file", "live")
+LIVE_FPS = 30
+
+
+def variant(base: LiveConfig, text: str) -> LiveConfig:
+    """`size=256` or `engine=NAME` applied to the settings."""
+    name, _, value = text.partition("=")
+    if name == "size" and value in SIZES:
+        return replace(base, size_px=SIZES[value])
+    if name == "engine" and value:
+        return replace(base, engine=value)
+    raise argparse.ArgumentTypeError(f"--vs {text}: expected engine=NAME or size={'|'.join(SIZES)}")
+
+
+def run_leg(leg: str, config: LiveConfig, camera: Path, folder: Path) -> dict[str, Any]:
+    """One leg's report, as `--stats` gives it."""
+    outputs = (folder / "out.mp4",) if leg == "file" else ()
+    config = replace(config, outputs=outputs, null=not outputs, pace=leg == "live")
+    stats = Stats()
+    run(replace(config, camera=str(camera)), stats, threading.Event())
+    return stats.report()
+
+
+def middle(reports: list[dict[str, Any]]) -> dict[str, Any]:
+    """The medians over the rounds of one leg: the figures of the report that are compared."""
+    latencies = [report["stages"].get("latency") for report in reports]
+    return {
+        "fps": statistics.median(report["fps"] for report in reports),
+        "cpu_share": statistics.median(report["cpu_share"] for report in reports),
+        "frames": reports[0]["frames"],
+        "levels": reports[-1]["levels"],
+        "stages": {
+            stage: {
+                key: statistics.median(report["stages"][stage][key] for report in reports)
+                for key in ("mean_ms", "p50_ms", "p95_ms", "p99_ms")
+            }
+            for stage in STAGES
+            if all(stage in report["stages"] for report in reports)
+        },
+        "rounds_fps": [report["fps"] for report in reports],
+        "rounds_latency_p95_ms": [latency["p95_ms"] for latency in latencies if latency],
+    }
+
+
+def table(name: str, leg: str, figures: dict[str, Any]) -> str:
+    """One leg for people."""
+    rounds = ", ".join(f"{fps:.1f}" for fps in figures["rounds_fps"])
+    lines = [
+        f"{name}, {leg}: {figures['fps']:.1f} FPS (rounds: {rounds}), {figures['cpu_share']:.0%} of the CPU"
+    ]
+    for stage, s in figures["stages"].items():
+        cells = "".join(f"{s[key]:9.2f}" for key in ("mean_ms", "p50_ms", "p95_ms", "p99_ms"))
+        lines.append(f"  {stage:<10}{cells}   ms: mean p50 p95 p99")
+    return "\n".join(lines)
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Run the benchmark; 1 with one line where it cannot."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--clip", type=Path, default=REPOSITORY / "examples/driver.mp4")
+    parser.add_argument("--source", type=Path, default=REPOSITORY / "examples/source.jpg")
+    parser.add_argument("--size", choices=SIZES, default="512")
+    parser.add_argument("--engine", default="auto")
+    parser.add_argument("--framing", choices=("crop", "photo"), default="crop")
+    parser.add_argument("--legs", nargs="+", choices=LEGS, default=LEGS)
+    parser.add_argument("--frames", type=int, default=400, help="frames a leg (default: %(default)s)")
+    parser.add_argument("--rounds", type=int, default=3, help="times each leg runs (default: %(default)s)")
+    parser.add_argument(
+        "--vs", action="append", default=[], metavar="KEY=VALUE", help="compare with a variant"
+    )
+    parser.add_argument("--json", type=Path, help="write the figures here as well")
+    flags = parser.parse_args(argv)
+
+    first = f"size={flags.size} engine={flags.engine}"
+    base = LiveConfig(
+        sources=(flags.source,),
+        size_px=SIZES[flags.size],
+        engine=flags.engine,
+        framing=flags.framing,
+        frames=flags.frames,
+    )
+    try:
+        variants = {first: base, **{text: variant(base, text) for text in flags.vs}}
+    except argparse.ArgumentTypeError as error:
+        parser.error(str(error))
+    reports: dict[tuple[str, str], list[dict[str, Any]]] = {}
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        try:
+            clip = remux(flags.clip, folder / "clip.mp4", fps=Fraction(LIVE_FPS), frames=flags.frames)
+            for _ in range(flags.rounds):
+                for leg in flags.legs:
+                    for label, config in variants.items():
+                        reports.setdefault((label, leg), []).append(run_leg(leg, config, clip, folder))
+        except (ICFaceError, OSError) as error:
+            print(f"error: {error}", file=sys.stderr)
+            return 1
+
+    figures = {key: middle(rounds) for key, rounds in reports.items()}
+    engines = {label: reports[label, flags.legs[0]][0]["about"]["engine"] for label in variants}
+    ratios: dict[str, dict[str, float]] = {}
+    for label, engine in engines.items():
+        print(f"{label}: {engine}")
+    for (label, leg), leg_figures in figures.items():
+        print(table(label, leg, leg_figures))
+        if label != first and leg != "live":
+            ratio = leg_figures["fps"] / figures[first, leg]["fps"]
+            ratios.setdefault(label, {})[leg] = round(ratio, 3)
+            print(f"  {label} gives {ratio:.2f} x the FPS of {first}")
+    if flags.json is not None:
+        document = {
+            "clip": flags.clip.name,
+            "source": flags.source.name,
+            "frames": flags.frames,
+            "machine": machine(),
+            "engines": engines,
+            "legs": {f"{label} / {leg}": value for (label, leg), value in figures.items()},
+            "fps_ratios": ratios,
+        }
+        flags.json.write_text(json.dumps(document, indent=2) + "\n", encoding="utf-8")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

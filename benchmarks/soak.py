@@ -1,0 +1,117 @@
+"""Does memory stay flat? Runs many frames end to end and compares the memory after warm-up with that at the
+end.
+
+    python benchmarks/soak.py [--frames 20000] [--output] [--clip C] [--source S]
+
+Every frame is decoded, tracked, animated, composed and sent (to nowhere, or with --output into a video file).
+Exit code 1 when the memory grew by more than 1 %. Linux: reads /proc.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import sys
+import tempfile
+import threading
+import time
+from pathlib import Path
+
+from benchmarks.clips import remux
+from icface.errors import ICFaceError
+from realtime.config import LiveConfig
+from realtime.session import run
+from realtime.timing import Stats, machine
+
+REPOSITORY = Path(__file__).resolve().parents[1]
+ALLOWED_GROWTH = 0.01
+
+
+def resident_mib() -> float:
+    """Memory of this process that is in RAM, files it maps included."""
+    pages = int(Path("/proc/self/statm").read_text(encoding="ascii").split()[1])
+    return pages * os.sysconf("SC_PAGE_SIZE") / 2**20
+
+
+class Sampler:
+    """Looks at the memory each time another `every` frames have been sent; on a thread of its own."""
+
+    def __init__(self, stats: Stats, every: int) -> None:
+        self.samples: list[tuple[int, float]] = []
+        self._stats = stats
+        self._every = every
+        self._ended = threading.Event()
+        self._thread = threading.Thread(target=self._watch, daemon=True)
+
+    def __enter__(self) -> Sampler:
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._ended.set()
+        self._thread.join()
+
+    def _watch(self) -> None:
+        while not self._ended.wait(0.05):
+            sent = self._stats.counters["sent"]
+            if sent >= self._every * (len(self.samples) + 1):
+                self.samples.append((sent, resident_mib()))
+                print(f"{sent:>8} frames: {self.samples[-1][1]:8.1f} MiB", flush=True)
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Run the soak; 1 when memory grew or the run failed."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--frames", type=int, default=20_000)
+    parser.add_argument("--warm-up", type=int, default=2_000, help="frames before the first look that counts")
+    parser.add_argument("--clip", type=Path, default=REPOSITORY / "examples/driver.mp4")
+    parser.add_argument("--source", type=Path, default=REPOSITORY / "examples/source.jpg")
+    parser.add_argument("--output", action="store_true", help="encode a video file, too")
+    parser.add_argument("--json", type=Path, help="write the figures here as well")
+    flags = parser.parse_args(argv)
+    if not 0 < flags.warm_up < flags.frames:
+        parser.error("--warm-up must be less than --frames")
+    stats = Stats()
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        try:
+            clip = remux(flags.clip, folder / "clip.mp4", frames=flags.frames)
+            config = LiveConfig(
+                sources=(flags.source,),
+                camera=str(clip),
+                outputs=(folder / "out.mp4",) if flags.output else (),
+                null=not flags.output,
+                frames=flags.frames,
+            )
+            start_s = time.monotonic()
+            with Sampler(stats, every=max(1, flags.frames // 20)) as sampler:
+                run(config, stats, threading.Event())
+        except (ICFaceError, OSError) as error:
+            print(f"error: {error}", file=sys.stderr)
+            return 1
+    # A look is one moment of an allocator at work: the middle of three on either side.
+    warm = [mib for sent, mib in sampler.samples if sent >= flags.warm_up][:3]
+    last = [mib for _, mib in sampler.samples][-3:]
+    before, after = sorted(warm)[len(warm) // 2], sorted(last)[len(last) // 2]
+    growth = after / before - 1
+    print(stats.table())
+    print(f"memory {before:.1f} MiB after warm-up, {after:.1f} MiB at the end: {growth:+.2%}")
+    if flags.json is not None:
+        document = {
+            "frames": flags.frames,
+            "seconds": round(time.monotonic() - start_s, 1),
+            "warm_mib": round(before, 1),
+            "end_mib": round(after, 1),
+            "growth": round(growth, 5),
+            "samples": sampler.samples,
+            "machine": machine(),
+        }
+        flags.json.write_text(json.dumps(document, indent=2) + "\n", encoding="utf-8")
+    return int(growth > ALLOWED_GROWTH)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
