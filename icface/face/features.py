@@ -1,0 +1,102 @@
+"""Distances and heights of a face that do not change with its pose: what Action Units are read from.
+
+All in IOD (distance of the outer eye corners, vertices 33 and 263) after the head rotation is taken out; y up,
+z to the camera; means over both sides.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from icface.face.landmarks import Landmarks
+from icface.face.pose import FLIP, weak_perspective_rotation
+
+Array = NDArray[np.float64]
+
+NAMES: Final = (
+    "brow_inner", "brow_outer", "brow_middle", "brow_gap", "upper_lid", "lower_lid", "cheek", "nose_wing",
+    "upper_lip", "corner_width", "corner_height", "corner_lift", "corner_depth", "lip_centre_depth", "mouth_height",
+    "lower_lip_chin", "lower_lip_length", "lips_thickness", "lip_gap", "chin_drop", "ear_right", "ear_left",
+)  # fmt: skip
+INDEX: Final = {name: i for i, name in enumerate(NAMES)}
+
+# Heights: mean y of the first group minus mean y of the second.
+_EYE_CORNERS = (33, 133, 362, 263)
+_HEIGHTS: Final[dict[str, tuple[tuple[int, ...], tuple[int, ...]]]] = {
+    "brow_inner": ((107, 336, 55, 285), _EYE_CORNERS),
+    "brow_outer": ((70, 300, 63, 293, 46, 276), _EYE_CORNERS),
+    "brow_middle": ((105, 334, 52, 282), _EYE_CORNERS),
+    "upper_lid": ((159, 386, 158, 385), _EYE_CORNERS),
+    "lower_lid": ((145, 374, 144, 373, 153, 380), _EYE_CORNERS),
+    "cheek": ((117, 118, 119, 50, 101, 346, 347, 348, 280, 330), _EYE_CORNERS),
+    "upper_lip": ((0, 37, 267, 39, 269), (2, 97, 326)),
+    "corner_height": ((61, 291), (2,)),
+    "corner_lift": ((61, 291), (13, 14)),
+    "mouth_height": ((13,), (2,)),
+    "lower_lip_chin": ((17,), (199,)),
+}
+# Distances: mean length over the pairs.
+_LENGTHS: Final[dict[str, tuple[tuple[int, int], ...]]] = {
+    "brow_gap": ((55, 285),),
+    "nose_wing": ((168, 98), (168, 327)),
+    "corner_width": ((61, 291),),
+    "lower_lip_length": ((17, 152),),
+    "lips_thickness": ((0, 13), (14, 17)),
+    "lip_gap": ((13, 14), (82, 87), (312, 317)),
+    "chin_drop": ((168, 152),),
+}
+_EAR: Final = {
+    "ear_right": (((159, 145), (158, 153), (160, 144)), (33, 133)),
+    "ear_left": (((386, 374), (385, 380), (387, 373)), (263, 362)),
+}
+
+
+def _height_matrix() -> Array:
+    matrix = np.zeros((len(_HEIGHTS), 478))
+    for row, (top, bottom) in enumerate(_HEIGHTS.values()):
+        matrix[row, list(top)] += 1.0 / len(top)
+        matrix[row, list(bottom)] -= 1.0 / len(bottom)
+    return matrix
+
+
+_HEIGHT_ROWS: Final = np.array([INDEX[name] for name in _HEIGHTS], dtype=np.intp)
+_HEIGHT_WEIGHTS: Final = _height_matrix()
+_PAIRS: Final = np.array([pair for pairs in _LENGTHS.values() for pair in pairs], dtype=np.intp)
+_PAIR_WEIGHTS: Final = np.zeros((len(_LENGTHS), len(_PAIRS)))
+_LENGTH_ROWS: Final = np.array([INDEX[name] for name in _LENGTHS], dtype=np.intp)
+_start = 0
+for _row, _pairs in enumerate(_LENGTHS.values()):
+    # Thickness is the sum of both lips; the others are means.
+    _PAIR_WEIGHTS[_row, _start : _start + len(_pairs)] = 1.0 if len(_pairs) == 2 and _pairs[0] == (0, 13) else 1.0 / len(_pairs)
+    _start += len(_pairs)
+
+
+def face_shape(landmarks: Landmarks) -> Array:
+    """(478, 3) landmarks with the head rotation taken out, in IOD, origin between the eyes, y up, z to the camera."""
+    rotation = weak_perspective_rotation(landmarks.points_px)
+    points = landmarks.points_px.astype(np.float64) @ FLIP
+    iod_px = float(np.linalg.norm(points[33] - points[263]))
+    return np.asarray((points - (points[33] + points[263]) / 2) @ rotation / max(iod_px, 1e-6))
+
+
+def measure_features(landmarks: Landmarks) -> Array:
+    """(22,) features in `NAMES` order.
+
+    The eye aspect ratios are lid distance over eye width; nearer sides are not preferred here.
+    """
+    shape = face_shape(landmarks)
+    result = np.empty(len(NAMES))
+    result[_HEIGHT_ROWS] = _HEIGHT_WEIGHTS @ shape[:, 1]
+    lengths = np.linalg.norm(shape[_PAIRS[:, 0]] - shape[_PAIRS[:, 1]], axis=1)
+    result[_LENGTH_ROWS] = _PAIR_WEIGHTS @ lengths
+    result[INDEX["corner_depth"]] = shape[61, 2] + shape[291, 2]
+    result[INDEX["corner_depth"]] /= 2
+    result[INDEX["lip_centre_depth"]] = (shape[0, 2] + shape[17, 2]) / 2
+    for name, (lids, corners) in _EAR.items():
+        opening = sum(float(np.linalg.norm(shape[a] - shape[b])) for a, b in lids)
+        width = float(np.linalg.norm(shape[corners[0]] - shape[corners[1]]))
+        result[INDEX[name]] = opening / (3 * max(width, 1e-6))
+    return result

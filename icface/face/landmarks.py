@@ -1,0 +1,258 @@
+"""Face landmarks from MediaPipe: the FaceMesh model inside its wheel, or a FaceLandmarker task file.
+
+FaceMesh is the default because it needs no download. The task file adds 52 blendshapes and a pose matrix.
+Everything MediaPipe is imported here, when a detector is opened.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+import os
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from icface.errors import ConfigError
+
+logger = logging.getLogger(__name__)
+
+Frame = NDArray[np.uint8]
+
+POINTS: Final = 478
+KNOWN_TASK_SHA256: Final = "64184e229b263107bc2b804c6625db1341ff2bb731874b0bcc2fe6544e0bc9ff"
+
+
+@dataclass(frozen=True)
+class Landmarks:
+    """One face in one picture."""
+
+    points_px: NDArray[np.float32]
+    """(478, 3) x right, y down in picture pixels; z in the same scale, smaller = nearer to the camera."""
+    image_size_px: tuple[int, int]
+    """(width, height) of the picture, which the camera model of the head pose needs."""
+    blendshapes: NDArray[np.float32] | None = None
+    """(52,) in MediaPipe's order, `_neutral` first; None from FaceMesh."""
+    matrix: NDArray[np.float64] | None = None
+    """(4, 4) pose of the canonical face, y up; None from FaceMesh."""
+
+    @property
+    def box_px(self) -> tuple[float, float, float, float]:
+        """Left, top, right, bottom of all points."""
+        low, high = self.points_px[:, :2].min(0), self.points_px[:, :2].max(0)
+        return float(low[0]), float(low[1]), float(high[0]), float(high[1])
+
+    @property
+    def area_px(self) -> float:
+        left, top, right, bottom = self.box_px
+        return (right - left) * (bottom - top)
+
+
+class LandmarkDetector(Protocol):
+    """Finds faces; one thread at a time."""
+
+    def detect(self, frame: Frame, time_s: float | None = None) -> list[Landmarks]:
+        """Faces of a picture, largest first.
+
+        Args:
+            frame: (H, W, 3) RGB.
+            time_s: time of a video's frame; None for a still.
+        """
+        ...
+
+    def close(self) -> None: ...
+
+
+def open_detector(model: Path | None = None, *, video: bool, max_faces: int = 1) -> LandmarkDetector:
+    """Open the bundled FaceMesh (`model` None) or a FaceLandmarker task file.
+
+    Args:
+        model: path of a `.task` file.
+        video: frames of one video, followed from one to the next; else unrelated stills.
+        max_faces: how many faces to look for.
+
+    Raises:
+        ConfigError: the task file is missing or not one.
+    """
+    if model is None:
+        return _FaceMesh(video=video, max_faces=max_faces)
+    return _FaceLandmarker(model, video=video, max_faces=max_faces)
+
+
+@contextmanager
+def quiet_native() -> Iterator[None]:
+    """Keep MediaPipe's start-up lines, written by native code, off the user's terminal.
+
+    They go to file descriptor 2 directly; for this moment it leads nowhere, while Python's own messages still
+    reach the terminal.
+    """
+    try:
+        saved = os.dup(2)
+    except OSError:  # no standard error at all, as under pythonw
+        yield
+        return
+    python_stderr = sys.stderr
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    try:
+        sys.stderr = os.fdopen(os.dup(saved), "w", buffering=1, errors="replace")
+        os.dup2(nowhere, 2)
+        yield
+    finally:
+        os.dup2(saved, 2)
+        sys.stderr.close()
+        sys.stderr = python_stderr
+        os.close(nowhere)
+        os.close(saved)
+
+
+def _quiet_environment() -> None:
+    os.environ.setdefault("GLOG_minloglevel", "3")
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+
+
+class _FaceMesh:
+    """MediaPipe's legacy FaceMesh graph with refined eyes and lips, 478 points."""
+
+    def __init__(self, *, video: bool, max_faces: int) -> None:
+        _quiet_environment()
+        with quiet_native():
+            from mediapipe.python.solutions.face_mesh import FaceMesh
+
+            self._mesh: Any = FaceMesh(
+                static_image_mode=not video, max_num_faces=max_faces, refine_landmarks=True
+            )
+            # The graph starts its threads, and prints, with its first picture.
+            self._mesh.process(np.zeros((64, 64, 3), dtype=np.uint8))
+        self._video = video
+
+    def detect(self, frame: Frame, time_s: float | None = None) -> list[Landmarks]:
+        found = self._faces(frame)
+        if not found and not self._video:
+            found = self._closer_and_wider(frame)
+        return sorted(found, key=lambda face: face.area_px, reverse=True)
+
+    def _faces(self, frame: Frame) -> list[Landmarks]:
+        height, width = frame.shape[:2]
+        result = self._mesh.process(frame).multi_face_landmarks or []
+        scale = np.array([width, height, width], dtype=np.float32)
+        return [
+            Landmarks(
+                points_px=np.array([(p.x, p.y, p.z) for p in face.landmark], dtype=np.float32) * scale,
+                image_size_px=(width, height),
+            )
+            for face in result
+        ]
+
+    def _closer_and_wider(self, frame: Frame) -> list[Landmarks]:
+        """Stills: the short-range face finder misses faces that fill the picture and small ones."""
+        height, width = frame.shape[:2]
+        pad = max(height, width) // 2
+        padded = np.pad(frame, ((pad, pad), (pad, pad), (0, 0)), mode="edge")
+        found = [_shifted(face, -pad, -pad, (width, height)) for face in self._faces(padded)]
+        side = int(min(height, width) * 0.6)
+        if found or side < 64:
+            return found
+        for top in sorted({0, (height - side) // 2, height - side}):
+            for left in sorted({0, (width - side) // 2, width - side}):
+                tile = np.ascontiguousarray(frame[top : top + side, left : left + side])
+                for face in self._faces(tile):
+                    moved = _shifted(face, left, top, (width, height))
+                    if not any(_same_face(moved, other) for other in found):
+                        found.append(moved)
+        return found
+
+    def close(self) -> None:
+        self._mesh.close()
+
+
+def _shifted(face: Landmarks, dx: float, dy: float, image_size_px: tuple[int, int]) -> Landmarks:
+    offset = np.array([dx, dy, 0], dtype=np.float32)
+    return Landmarks(points_px=face.points_px + offset, image_size_px=image_size_px)
+
+
+def _same_face(a: Landmarks, b: Landmarks) -> bool:
+    distance = np.linalg.norm(a.points_px[:, :2].mean(0) - b.points_px[:, :2].mean(0))
+    return bool(distance < 0.25 * np.sqrt(max(a.area_px, b.area_px)))
+
+
+class _FaceLandmarker:
+    """MediaPipe's FaceLandmarker task: landmarks, blendshapes and pose matrix."""
+
+    def __init__(self, model: Path, *, video: bool, max_faces: int) -> None:
+        try:
+            content = model.read_bytes()
+        except OSError as error:
+            raise ConfigError(f"cannot read the landmark model {model}: {error.strerror or error}") from error
+        digest = hashlib.sha256(content).hexdigest()
+        if digest != KNOWN_TASK_SHA256:
+            logger.warning("%s is not the FaceLandmarker file this version was tried with", model)
+        _quiet_environment()
+        with quiet_native():
+            import mediapipe as mp
+            from mediapipe.tasks.python import BaseOptions, vision
+
+            options = vision.FaceLandmarkerOptions(
+                base_options=BaseOptions(model_asset_buffer=content),
+                running_mode=vision.RunningMode.VIDEO if video else vision.RunningMode.IMAGE,
+                num_faces=max_faces,
+                output_face_blendshapes=True,
+                output_facial_transformation_matrixes=True,
+            )
+            try:
+                self._landmarker: Any = vision.FaceLandmarker.create_from_options(options)
+            except (RuntimeError, ValueError) as error:
+                raise ConfigError(
+                    f"{model} is not a FaceLandmarker task file; use MediaPipe's face_landmarker.task"
+                ) from error
+            blank = mp.Image(image_format=mp.ImageFormat.SRGB, data=np.zeros((64, 64, 3), dtype=np.uint8))
+            if video:
+                self._landmarker.detect_for_video(blank, 0)
+            else:
+                self._landmarker.detect(blank)
+        self._image = mp.Image
+        self._format = mp.ImageFormat.SRGB
+        self._video = video
+        self._last_ms = 0
+        self._first_s: float | None = None
+        self._settled = False  # it prints once more with its first face
+
+    def detect(self, frame: Frame, time_s: float | None = None) -> list[Landmarks]:
+        height, width = frame.shape[:2]
+        image = self._image(image_format=self._format, data=np.ascontiguousarray(frame))
+        if self._settled:
+            result = self._run(image, time_s)
+        else:
+            with quiet_native():
+                result = self._run(image, time_s)
+        self._settled = self._settled or bool(result.face_landmarks)
+        scale = np.array([width, height, width], dtype=np.float32)
+        found = []
+        for i, face in enumerate(result.face_landmarks):
+            blendshapes = [category.score for category in result.face_blendshapes[i]]
+            found.append(
+                Landmarks(
+                    points_px=np.array([(p.x, p.y, p.z) for p in face], dtype=np.float32) * scale,
+                    image_size_px=(width, height),
+                    blendshapes=np.array(blendshapes, dtype=np.float32),
+                    matrix=np.asarray(result.facial_transformation_matrixes[i], dtype=np.float64),
+                )
+            )
+        return sorted(found, key=lambda face: face.area_px, reverse=True)
+
+    def _run(self, image: Any, time_s: float | None) -> Any:
+        if not self._video:
+            return self._landmarker.detect(image)
+        if self._first_s is None:
+            self._first_s = time_s or 0.0
+        # The task insists on rising integer milliseconds.
+        self._last_ms = max(self._last_ms + 1, round(((time_s or 0.0) - self._first_s) * 1000) + 1)
+        return self._landmarker.detect_for_video(image, self._last_ms)
+
+    def close(self) -> None:
+        self._landmarker.close()
