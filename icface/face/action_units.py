@@ -122,7 +122,8 @@ def _from_features(d: Array, values: Array, baseline: Baseline, yaw_rad: float) 
         "AU09": -d[F["nose_wing"]] / 0.09,
         "AU10": d[F["upper_lip"]] / 0.09 - 0.6 * max(0.0, smile),
         "AU12": smile,
-        "AU14": -(d[F["corner_depth"]] - d[F["lip_centre_depth"]]) / 0.07 * low_corner - 0.5 * max(0.0, smile),
+        "AU14": -(d[F["corner_depth"]] - d[F["lip_centre_depth"]]) / 0.07 * low_corner
+        - 0.5 * max(0.0, smile),
         "AU15": -(d[F["corner_height"]] - d[F["mouth_height"]]) / 0.05 - max(0.0, jaw),
         "AU17": (d[F["lower_lip_chin"]] - d[F["lower_lip_length"]]) / 0.10 - jaw,
         "AU20": (d[F["corner_width"]] / 2 - 0.8 * max(0.0, d[F["corner_height"]])) / 0.075 - max(0.0, smile),

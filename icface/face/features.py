@@ -70,7 +70,9 @@ _LENGTH_ROWS: Final = np.array([INDEX[name] for name in _LENGTHS], dtype=np.intp
 _start = 0
 for _row, _pairs in enumerate(_LENGTHS.values()):
     # Thickness is the sum of both lips; the others are means.
-    _PAIR_WEIGHTS[_row, _start : _start + len(_pairs)] = 1.0 if len(_pairs) == 2 and _pairs[0] == (0, 13) else 1.0 / len(_pairs)
+    _PAIR_WEIGHTS[_row, _start : _start + len(_pairs)] = (
+        1.0 if len(_pairs) == 2 and _pairs[0] == (0, 13) else 1.0 / len(_pairs)
+    )
     _start += len(_pairs)
 
 

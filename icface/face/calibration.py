@@ -1,0 +1,196 @@
+"""Learning a driver's neutral face while they drive.
+
+The population's neutral is the start; a person's own median takes over within a second of calm frames, then running
+quantiles follow slowly. Learning stops while an expression is held: a driver who laughs for a minute must not end
+up with a laughing neutral. "Set neutral" fixes the baseline at once, and it is kept for the next time.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+from pathlib import Path
+from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from icface.face.action_units import (
+    Baseline,
+    baseline_from_json,
+    baseline_to_json,
+    measure_action_units,
+    population,
+)
+from icface.face.features import INDEX as F
+from icface.face.pose import Pose
+
+logger = logging.getLogger(__name__)
+
+Array = NDArray[np.float64]
+
+PRIOR_FRAMES: Final = 15
+SET_NEUTRAL_FRAMES: Final = 20
+FOLLOW_S: Final = 25.0
+HELD_LEVEL: Final = 0.35
+HELD_S: Final = 1.0
+GATE_TURN_RAD: Final = 0.25
+GATE_SPEED: Final = 1.2
+"""Radians a second of the head."""
+GATE_CLOSURE: Final = 0.30
+PRIOR_REACH: Final = 2.0
+"""The first frames may move the baseline from the population's by at most this many standard deviations."""
+
+# Spread of each feature over neutral faces of different people (derive_population prints it).
+_SPREAD: Final = np.array(
+    [0.019, 0.019, 0.021, 0.013, 0.013, 0.006, 0.016, 0.030, 0.024, 0.044, 0.024, 0.015, 0.021, 0.016, 0.023, 0.040,
+     0.046, 0.033, 0.016, 0.081, 0.045, 0.042]
+)  # fmt: skip
+_QUANTILE: Final = np.full(len(_SPREAD), 0.5)
+_QUANTILE[[F["ear_right"], F["ear_left"]]] = 0.75
+_QUANTILE[F["lip_gap"]] = 0.10
+_BLENDSHAPE_QUANTILE: Final = 0.25
+
+
+class Calibration:
+    """The running baseline of one driver.
+
+    Args:
+        saved: a neutral that was set before; then only pitch and slow drift are learned on top.
+    """
+
+    def __init__(self, saved: Baseline | None = None) -> None:
+        start = saved or population()
+        self._features = start.features.copy()
+        self._blendshapes = start.blendshapes.copy()
+        self._pitch_rad = start.pitch_rad
+        self._fixed = saved is not None
+        self._gated: list[Array] = []
+        self._gated_blendshapes: list[Array] = []
+        self._gated_pitch: list[float] = []
+        self._held_since_s: float | None = None
+        self._last_s: float | None = None
+        self._last_pose: Pose | None = None
+        self._collecting = False
+        self._collected: list[tuple[Array, Array | None, float]] = []
+
+    @property
+    def baseline(self) -> Baseline:
+        return Baseline(features=self._features, blendshapes=self._blendshapes, pitch_rad=self._pitch_rad)
+
+    def set_neutral(self) -> None:
+        """Take the mean of the next frames as neutral."""
+        self._collecting = True
+        self._collected.clear()
+
+    def update(
+        self, features: Array, blendshapes: NDArray[np.float32] | None, pose: Pose, time_s: float
+    ) -> Baseline | None:
+        """Learn from one frame.
+
+        Returns:
+            The new baseline when a "set neutral" has just been completed, else None.
+        """
+        scores = None if blendshapes is None else blendshapes.astype(np.float64)
+        if self._collecting:
+            return self._collect(features, scores, pose)
+        elapsed_s = 0.0 if self._last_s is None else min(0.2, max(0.0, time_s - self._last_s))
+        calm = self._is_calm(pose, elapsed_s) and self._eyes_open(features)
+        self._last_s, self._last_pose = time_s, pose
+        if not calm or self._is_held(features, blendshapes, pose, time_s):
+            return None
+        if len(self._gated) < PRIOR_FRAMES and not self._fixed:
+            self._blend_prior(features, scores, pose)
+        else:
+            self._follow(features, scores, pose, elapsed_s)
+        return None
+
+    def _is_calm(self, pose: Pose, elapsed_s: float) -> bool:
+        if max(abs(pose.yaw_rad), abs(pose.roll_rad)) > GATE_TURN_RAD:
+            return False
+        last = self._last_pose
+        if last is None or elapsed_s <= 0:
+            return True
+        moved = max(abs(pose.yaw_rad - last.yaw_rad), abs(pose.pitch_rad - last.pitch_rad))
+        return moved / elapsed_s < GATE_SPEED
+
+    def _eyes_open(self, features: Array) -> bool:
+        ratio = min(features[F[eye]] / max(self._features[F[eye]], 1e-3) for eye in ("ear_right", "ear_left"))
+        return bool((0.85 - ratio) / 0.65 < GATE_CLOSURE)
+
+    def _is_held(
+        self, features: Array, blendshapes: NDArray[np.float32] | None, pose: Pose, time_s: float
+    ) -> bool:
+        """Whether an expression has been there for more than HELD_S."""
+        action_units = measure_action_units(features, blendshapes, self.baseline, yaw_rad=pose.yaw_rad)
+        if float(action_units.max()) <= HELD_LEVEL:
+            self._held_since_s = None
+            return False
+        if self._held_since_s is None:
+            self._held_since_s = time_s
+        return time_s - self._held_since_s > HELD_S
+
+    def _blend_prior(self, features: Array, scores: Array | None, pose: Pose) -> None:
+        """From the population to this person's median over the first calm frames."""
+        self._gated.append(features)
+        self._gated_pitch.append(pose.pitch_rad)
+        own = len(self._gated) / PRIOR_FRAMES
+        prior = population()
+        reach = PRIOR_REACH * _SPREAD
+        median = np.clip(np.median(self._gated, axis=0), prior.features - reach, prior.features + reach)
+        self._features += own * (median - self._features)
+        pitch_rad = float(np.clip(np.median(self._gated_pitch), prior.pitch_rad - 0.2, prior.pitch_rad + 0.2))
+        self._pitch_rad += own * (pitch_rad - self._pitch_rad)
+        if scores is not None:
+            self._gated_blendshapes.append(scores)
+            lowest = np.quantile(self._gated_blendshapes, _BLENDSHAPE_QUANTILE, axis=0)
+            # A score is never trusted to be all neutral: a smile on the first frames stays a smile.
+            self._blendshapes += own * (np.minimum(lowest, prior.blendshapes + 0.15) - self._blendshapes)
+
+    def _follow(self, features: Array, scores: Array | None, pose: Pose, elapsed_s: float) -> None:
+        """Stochastic running quantiles: up by q, down by 1 − q, in steps of the feature's spread."""
+        rate = elapsed_s / FOLLOW_S
+        step = 4 * rate * _SPREAD
+        self._features += step * (_QUANTILE - (features < self._features))
+        self._pitch_rad += 4 * rate * 0.05 * (0.5 - float(pose.pitch_rad < self._pitch_rad))
+        if scores is not None:
+            below = scores < self._blendshapes
+            self._blendshapes += 4 * rate * 0.1 * (_BLENDSHAPE_QUANTILE - below)
+            np.clip(self._blendshapes, 0.0, 1.0, out=self._blendshapes)
+
+    def _collect(self, features: Array, scores: Array | None, pose: Pose) -> Baseline | None:
+        self._collected.append((features, scores, pose.pitch_rad))
+        if len(self._collected) < SET_NEUTRAL_FRAMES:
+            return None
+        self._collecting = False
+        self._features = np.mean([item[0] for item in self._collected], axis=0)
+        if all(item[1] is not None for item in self._collected):
+            self._blendshapes = np.mean([item[1] for item in self._collected], axis=0)
+        self._pitch_rad = float(np.mean([item[2] for item in self._collected]))
+        self._fixed = True
+        return self.baseline
+
+
+def save_neutral(path: Path, baseline: Baseline) -> None:
+    """Keep a neutral for the next time; a folder that cannot be written is only logged."""
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        temporary = path.with_suffix(".tmp")
+        temporary.write_text(json.dumps(baseline_to_json(baseline)))
+        temporary.replace(path)
+    except OSError as error:
+        logger.warning("the neutral was set but could not be kept in %s: %s", path, error)
+
+
+def load_neutral(path: Path) -> Baseline | None:
+    """A kept neutral; None where there is none or the file is broken (logged)."""
+    try:
+        raw = json.loads(path.read_text())
+        if not isinstance(raw, dict):
+            raise ValueError("not a saved neutral")
+        return baseline_from_json(raw)
+    except FileNotFoundError:
+        return None
+    except (OSError, ValueError) as error:
+        logger.warning("ignoring the saved neutral %s: %s", path, error)
+        return None

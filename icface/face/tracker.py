@@ -1,0 +1,136 @@
+"""From a driver's frames to calibrated, smoothed attributes."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from icface.attributes import AU_NAMES, INDEX, FloatArray, pose_to_unit
+from icface.face.action_units import measure_action_units
+from icface.face.calibration import Calibration, load_neutral, save_neutral
+from icface.face.features import measure_features
+from icface.face.landmarks import LandmarkDetector, Landmarks, open_detector
+from icface.face.pose import Pose, head_pose
+from icface.face.smoothing import OneEuro
+
+JUMP_RAD: Final = 0.35
+"""A head turn of more than this from one frame to the next is a mistake of the detector ..."""
+JUMP_FRAMES: Final = 2
+"""... unless it lasts for more than this many frames."""
+DEAD_ZONE: Final = 0.04
+_RANGE_GAIN_MAX: Final = 3.0
+_RANGE_START: Final = 0.6
+_RANGE_HALF_LIFE_FRAMES: Final = 2000.0
+_BLINK: Final = INDEX["AU45"]
+# Only movements that landmarks see well may be amplified for a driver who moves little.
+_RANGED: Final = np.array(
+    [name in ("AU01", "AU02", "AU04", "AU12", "AU25", "AU26", "AU45") for name in AU_NAMES]
+)
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrackerConfig:
+    """How a driver is read."""
+
+    neutral_path: Path | None = None
+    """Where "set neutral" is kept; None keeps it for this run only."""
+    range_gain: bool = True
+    """Whether a driver who moves little is amplified, slowly, up to three times."""
+
+
+@dataclass(frozen=True)
+class DriverState:
+    """A driver's face at one moment."""
+
+    attributes: FloatArray
+    """(20,) full-shape, calibrated and smoothed; not mirrored."""
+    confidence: float
+    """0 to 1: how much of the face is turned to the camera."""
+    landmarks: Landmarks
+
+
+class FaceTracker:
+    """Reads one driver; one thread at a time.
+
+    Args:
+        config: settings.
+        detector: finds the face; None opens the bundled FaceMesh. The tracker closes it.
+    """
+
+    def __init__(self, config: TrackerConfig | None = None, detector: LandmarkDetector | None = None) -> None:
+        self._config = config or TrackerConfig()
+        self._detector = detector or open_detector(None, video=True)
+        saved = None if self._config.neutral_path is None else load_neutral(self._config.neutral_path)
+        self._calibration = Calibration(saved)
+        self._smoothing = OneEuro()
+        self._peak = np.full(len(AU_NAMES), _RANGE_START, dtype=np.float32)
+        self._last_pose: Pose | None = None
+        self._jumps = 0
+        self._blink_raw = 0.0
+
+    def read(self, frame: NDArray[np.uint8], time_s: float) -> DriverState | None:
+        """The driver's face in a frame (H, W, 3) RGB; None where there is none."""
+        faces = self._detector.detect(frame, time_s)
+        if not faces:
+            self.reset()
+            return None
+        face = faces[0]
+        pose = head_pose(face)
+        if self._is_jump(pose):
+            return None
+        self._last_pose = pose
+        features = measure_features(face)
+        fresh = self._calibration.update(features, face.blendshapes, pose, time_s)
+        if fresh is not None and self._config.neutral_path is not None:
+            save_neutral(self._config.neutral_path, fresh)
+        baseline = self._calibration.baseline
+        action_units = measure_action_units(features, face.blendshapes, baseline, yaw_rad=pose.yaw_rad)
+        pose_unit = pose_to_unit([pose.pitch_rad - baseline.pitch_rad, pose.yaw_rad, pose.roll_rad])
+        raw = np.concatenate([pose_unit, self._ranged(action_units)])
+        attributes = np.clip(self._smoothing.update(raw, time_s), 0.0, 1.0)
+        # A blink may last one frame: its peak is never smoothed away.
+        attributes[_BLINK] = max(attributes[_BLINK], min(raw[_BLINK], self._blink_raw + 0.5))
+        self._blink_raw = float(raw[_BLINK])
+        turned = max(abs(pose.yaw_rad), abs(pose.pitch_rad))
+        return DriverState(
+            attributes=attributes, confidence=float(np.clip(1.2 - turned, 0.0, 1.0)), landmarks=face
+        )
+
+    def set_neutral(self) -> None:
+        """Take the driver's face over the next frames as neutral."""
+        self._calibration.set_neutral()
+
+    def reset(self) -> None:
+        """Forget motion, after a gap; what was learned about the person stays."""
+        self._smoothing.reset()
+        self._last_pose = None
+        self._jumps = 0
+
+    def close(self) -> None:
+        self._detector.close()
+
+    def _is_jump(self, pose: Pose) -> bool:
+        last = self._last_pose
+        if last is None:
+            return False
+        moved = max(
+            abs(pose.pitch_rad - last.pitch_rad),
+            abs(pose.yaw_rad - last.yaw_rad),
+            abs(pose.roll_rad - last.roll_rad),
+        )
+        self._jumps = self._jumps + 1 if moved > JUMP_RAD else 0
+        return 0 < self._jumps <= JUMP_FRAMES
+
+    def _ranged(self, action_units: FloatArray) -> FloatArray:
+        """Dead zone, then a gain that lets this driver's larger movements reach the whole movement."""
+        values = np.clip((action_units - DEAD_ZONE) / (1 - DEAD_ZONE), 0.0, 1.0).astype(np.float32)
+        if not self._config.range_gain:
+            return values
+        decay = np.float32(0.5 ** (1 / _RANGE_HALF_LIFE_FRAMES))
+        self._peak = np.maximum(self._peak * decay, values)
+        gain = np.where(_RANGED, np.clip(1 / np.maximum(self._peak, 1e-3), 1.0, _RANGE_GAIN_MAX), 1.0)
+        return np.clip(values * gain, 0.0, 1.0).astype(np.float32)
