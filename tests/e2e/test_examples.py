@@ -2,34 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
-import pytest
 
 from icface.bundle import DEFAULT_BUNDLE, Bundle
-from icface.face.landmarks import LandmarkDetector, open_detector
 from icface.images import load_photo
 from icface.reenactor import Reenactor
 from tests.e2e.measuring import frames, icface_live
 from tests.e2e.reenactment import check_driven_file, check_sweep
 
 
-@pytest.fixture(scope="module")
-def detector() -> Iterator[LandmarkDetector]:
-    with open_detector(video=False) as opened:
-        yield opened
-
-
 def test_the_example_photo_is_driven_by_the_example_clip(repository: Path, tmp_path: Path) -> None:
     check_driven_file(repository / "examples/source.jpg", repository / "examples/driver.mp4", tmp_path)
 
 
-def test_more_asked_for_is_more_shown(repository: Path, detector: LandmarkDetector) -> None:
+def test_more_asked_for_is_more_shown(repository: Path) -> None:
     reenactor = Reenactor(Bundle.load(DEFAULT_BUNDLE), size_px=512)
     reenactor.set_source(reenactor.prepare_source(load_photo(repository / "examples/source.jpg")))
-    check_sweep(reenactor, detector)
+    check_sweep(reenactor)
 
 
 def test_recorded_attributes_replay_to_the_same_pictures(repository: Path, tmp_path: Path) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
 
 import cv2
@@ -11,25 +10,18 @@ import pytest
 
 from icface.attributes import neutral
 from icface.bundle import DEFAULT_BUNDLE, Bundle
-from icface.face.landmarks import LandmarkDetector, open_detector
 from icface.images import load_photo
 from icface.reenactor import Reenactor
 from tests.e2e.reenactment import check_driven_file, check_sweep
 
-# Three neutral faces and one that smiles with teeth, of real people; a generated old man, cut tight.
+# Three neutral faces and one that smiles with teeth, of real people; a generated portrait.
 PHOTOS = (
     "data/london/n_002_03.jpg",
     "data/london/n_004_03.jpg",
     "data/london/n_006_03.jpg",
     "data/london/s_006_08.jpg",
-    "data/sfhq_t2i/textual_search_1_age_male_top_8_matches_1824_1500.jpg",
+    "data/sfhq_t2i/textual_search_2_Background_Color_top_9_matches_0220_3009.jpg",
 )
-
-
-@pytest.fixture(scope="module")
-def detector() -> Iterator[LandmarkDetector]:
-    with open_detector(video=False) as opened:
-        yield opened
 
 
 @pytest.fixture(scope="module")
@@ -42,11 +34,9 @@ def test_a_photo_is_driven_by_a_real_person(shared: Path, shared_clip: Path, tmp
 
 
 @pytest.mark.parametrize("photo", PHOTOS)
-def test_more_asked_for_is_more_shown(
-    photo: str, shared: Path, reenactor: Reenactor, detector: LandmarkDetector
-) -> None:
+def test_more_asked_for_is_more_shown(photo: str, shared: Path, reenactor: Reenactor) -> None:
     reenactor.set_source(reenactor.prepare_source(load_photo(shared / photo)))
-    check_sweep(reenactor, detector)
+    check_sweep(reenactor)
 
 
 @pytest.mark.parametrize("photo", PHOTOS)
