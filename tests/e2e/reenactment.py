@@ -68,9 +68,9 @@ def requested(name: str) -> NDArray[np.float32]:
 class Viewer:
     """Measures output frames as a tracker does that follows the face and knows its neutral.
 
-    A still is found by a detector alone; a tracker looks again at where the face was, which reads lids and lips
-    better. So every frame is shown three times. Action Units are relative to the output's own neutral frame: how
-    wide a person's mouth or how long the chin is says nothing about expression.
+    In a still the face is looked for; a tracker looks again at where the face was, which reads lids and lips
+    better. So every frame is shown three times. Action Units are relative to the output's own neutral frame:
+    how wide a person's mouth or how long the chin is says nothing about expression.
     """
 
     def __init__(self, detector: LandmarkDetector, neutral_frame: Frame) -> None:
