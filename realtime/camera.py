@@ -8,7 +8,7 @@ A camera is a device (a number, or a path such as /dev/video0) or a video file. 
   skipped, and show as gaps in `index`.
 - A *file* gives every frame once, in order, upright, at its media time, and then `None`.
 
-Nothing is fetched: network addresses are refused, and playlists inside files cannot open any either.
+Nothing is fetched: network addresses are refused, and so are playlists.
 """
 
 from __future__ import annotations
@@ -33,6 +33,7 @@ import av
 import av.error
 import cv2
 import numpy as np
+from av.container import InputContainer
 from numpy.typing import NDArray
 
 from icface.errors import ConfigError, DeviceError
@@ -191,8 +192,7 @@ class FileCamera(Camera):
         self._first_time_s: float | None = None
         self._last_time_s = 0.0
         try:
-            # The white list keeps playlist formats from opening anything but local files.
-            self._container = av.open(str(path.absolute()), options={"protocol_whitelist": "file"})
+            self._container = open_container(path)
         except PermissionError as error:
             raise DeviceError(f"{path} cannot be read: permission denied") from error
         except (av.error.FFmpegError, OSError) as error:
@@ -223,8 +223,6 @@ class FileCamera(Camera):
     def _video_stream(self) -> av.VideoStream:
         if not self._container.streams.video:
             raise ConfigError(f"{self._path} has no video in it")
-        if self._container.format.name.endswith("_pipe") or self._container.format.name in ("image2", "tty"):
-            raise ConfigError(f"{self._path} is not a video; for a picture use --source")
         stream = self._container.streams.video[0]
         stream.thread_type = "AUTO"
         return stream
@@ -289,6 +287,21 @@ class FileCamera(Camera):
         if not self._closed:
             self._closed = True
             self._container.close()
+
+
+_FORMATS = "apng,asf,avi,dv,flv,gif,h264,hevc,ivf,m4v,matroska,mjpeg,mov,mpeg,mpegts,mpegvideo,mxf,nut,ogg,yuv4mpegpipe"
+"""What is read as a video. Not there: pictures, text (FFmpeg would type it out as frames), and playlists,
+which would open further files and addresses, and try a dead one for minutes."""
+
+
+def open_container(path: Path) -> InputContainer:
+    """Open a local media file, and nothing that it may refer to.
+
+    Raises:
+        av.error.FFmpegError, OSError: it is not there, or not media.
+    """
+    options = {"format_whitelist": _FORMATS, "protocol_whitelist": "file"}
+    return av.open(str(path.absolute()), options=options)
 
 
 def _to_rgb(decoded: av.VideoFrame) -> Frame:

@@ -28,6 +28,7 @@ from av.audio.resampler import AudioResampler
 from av.container import InputContainer, OutputContainer
 
 from icface.errors import ConfigError, DeviceError
+from realtime.camera import open_container
 from realtime.sinks import Frame, Sink, SinkSettings
 
 logger = logging.getLogger(__name__)
@@ -299,7 +300,7 @@ class _Audio:
     def open(path: Path, target: OutputContainer, kind: Container) -> _Audio | None:
         """Take the sound of `path`; None where it has none or it cannot be read."""
         try:
-            source = av.open(str(path.absolute()), options={"protocol_whitelist": "file"})
+            source = open_container(path)
         except (av.error.FFmpegError, OSError) as error:
             logger.warning("no sound is taken from %s: %s", path, error)
             return None
