@@ -1,11 +1,11 @@
 """The exceptions a user may meet. Each carries one line: what failed, the values, what to do next.
 
-    ICFaceError
-    ├── ConfigError   a flag or setting that cannot be used
-    ├── SourceError   the photo (unreadable, no face, too large)
-    ├── BundleError   a model on disk (missing, tampered, from another version)
-    ├── EngineError   an inference backend (not installed, wrong results)
-    └── DeviceError   a camera or sink (missing, busy, unplugged)
+ICFaceError
+├── ConfigError   a flag or setting that cannot be used
+├── SourceError   the photo (unreadable, no face, too large)
+├── BundleError   a model on disk (missing, tampered, from another version)
+├── EngineError   an inference backend (not installed, wrong results)
+└── DeviceError   a camera or sink (missing, busy, unplugged)
 """
 
 

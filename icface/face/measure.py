@@ -20,3 +20,11 @@ def measure_attributes(landmarks: Landmarks, baseline: Baseline | None = None) -
         measure_features(landmarks), landmarks.blendshapes, baseline, yaw_rad=pose.yaw_rad
     )
     return np.concatenate([pose_to_unit([pitch_rad, pose.yaw_rad, pose.roll_rad]), action_units])
+
+
+def baseline_of(landmarks: Landmarks) -> Baseline:
+    """The baseline of a person from a picture in which they are neutral."""
+    features = measure_features(landmarks)
+    known = population()
+    scores = known.blendshapes if landmarks.blendshapes is None else landmarks.blendshapes.astype(np.float64)
+    return Baseline(features=features, blendshapes=scores, pitch_rad=known.pitch_rad)

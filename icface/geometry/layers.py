@@ -33,8 +33,22 @@ OWN_TEETH_GAP = 0.035
 _LUMA = np.array([0.299, 0.587, 0.114], dtype=np.float32)
 
 # Visible widths and heights from the midline (IOD): central and lateral incisor, canine, two premolars, molar.
-_UPPER_TEETH = ((0.094, 0.112), (0.073, 0.098), (0.078, 0.108), (0.062, 0.090), (0.052, 0.082), (0.045, 0.078))
-_LOWER_TEETH = ((0.058, 0.095), (0.062, 0.095), (0.070, 0.104), (0.064, 0.090), (0.054, 0.080), (0.046, 0.076))
+_UPPER_TEETH = (
+    (0.094, 0.112),
+    (0.073, 0.098),
+    (0.078, 0.108),
+    (0.062, 0.090),
+    (0.052, 0.082),
+    (0.045, 0.078),
+)
+_LOWER_TEETH = (
+    (0.058, 0.095),
+    (0.062, 0.095),
+    (0.070, 0.104),
+    (0.064, 0.090),
+    (0.054, 0.080),
+    (0.046, 0.076),
+)
 
 
 def polygon_mask(size_px: tuple[int, int], polygon_px: Float) -> Frame:
@@ -298,9 +312,13 @@ def _own_teeth(
     map_x, map_y = map_x.astype(np.float32), map_y.astype(np.float32)
     opening = polygon_mask((crop.shape[1], crop.shape[0]), points_px[list(MOUTH_OPENING), :2])
     margin = max(1, round(shape.iod_px * 0.008))
-    opening = cv2.erode(opening, cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (2 * margin + 1, 2 * margin + 1)))
+    opening = cv2.erode(
+        opening, cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (2 * margin + 1, 2 * margin + 1))
+    )
     soft = cv2.GaussianBlur(opening, (0, 0), max(1.0, shape.iod_px * 0.008))
-    pixels = cv2.remap(crop, map_x, map_y, cv2.INTER_CUBIC, borderMode=cv2.BORDER_REPLICATE).astype(np.float32)
+    pixels = cv2.remap(crop, map_x, map_y, cv2.INTER_CUBIC, borderMode=cv2.BORDER_REPLICATE).astype(
+        np.float32
+    )
     weight = cv2.remap(soft, map_x, map_y, cv2.INTER_LINEAR).astype(np.float32) / 255
     used = np.flatnonzero((weight > 0.5).any(axis=1))
     if used.size < 2:

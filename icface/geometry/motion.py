@@ -100,7 +100,9 @@ class Motion:
         self._border_px = border_points(centre, outer - centre, width, height)
         self._ring_px = _keep_inside(self._ring_rest_px, self._border_px)
         self._skin_triangles = np.concatenate([tables.skin_triangles, ring_triangles()[: 2 * len(OVAL)]])
-        self._all_triangles = np.concatenate([tables.skin_triangles, tables.opening_triangles, ring_triangles()])
+        self._all_triangles = np.concatenate(
+            [tables.skin_triangles, tables.opening_triangles, ring_triangles()]
+        )
         ring1 = len(OVAL)
         self._values = np.zeros((FACE_VERTICES + ring1, 3), dtype=np.float32)
         self._values[:, :2] = np.concatenate([texture, self._ring_px[:ring1]])

@@ -8,8 +8,9 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from icface.attributes import AU_NAMES, neutral
+from icface.attributes import ACTION_UNITS, AU_NAMES, neutral
 from icface.errors import SourceError
+from icface.face.action_units import population
 from icface.face.landmarks import LandmarkDetector, Landmarks
 from icface.face.measure import measure_attributes
 from icface.face.pose import head_pose
@@ -30,7 +31,8 @@ TIGHT_CROP_SCALE: Final = 1.4
 CROP_RAISE: Final = 0.06
 NATIVE_LIMITS_PX: Final = (256, 1024)
 MIN_FACE_PX: Final = 48
-MAX_TURN_RAD: Final = 0.65
+UNCERTAIN: Final = 0.15
+MAX_TURN_RAD: Final = 0.45
 """A photo turned further than this shows too little of one cheek to make a face of."""
 
 
@@ -116,8 +118,10 @@ def prepare_source(
     points = landmarks.points_px.copy()
     points[:, :2] = (points[:, :2] - affine[:, 2]) / affine[0, 0]
     points[:, 2] /= affine[0, 0]
-    rotation = rotation_matrix(pose.pitch_rad, pose.yaw_rad, pose.roll_rad)
-    attributes = measure_attributes(landmarks)
+    # The tracker sees a few degrees of pitch in faces that look straight ahead.
+    level_rad = pose.pitch_rad - population().pitch_rad
+    rotation = rotation_matrix(level_rad, pose.yaw_rad, pose.roll_rad)
+    attributes = _certain(measure_attributes(landmarks))
     shape = fit_source(points, rotation, attributes)
     ring_shape, ring_weight = rings(shape.neutral)
 
@@ -149,6 +153,13 @@ def prepare_source(
     }
     cache["neutral"] = render(cache, neutral())
     return cache
+
+
+def _certain(attributes: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Attributes of a stranger: what lies within the spread between neutral people counts as nothing."""
+    result = attributes.copy()
+    result[ACTION_UNITS] = np.maximum(result[ACTION_UNITS] - UNCERTAIN, 0.0) / (1 - UNCERTAIN)
+    return result
 
 
 def render(cache: Cache, attributes: NDArray[np.float32]) -> Frame:

@@ -110,7 +110,8 @@ def neutral_shape(shape: Float, action_units: Float) -> Float:
     """Take measured Action Units (17,) out of a head-space shape (468, 3) and close the lips."""
     tables = face_tables()
     factor = np.array(
-        [0.0 if name in _NOT_SHAPE else _REMOVE.get(name, _REMOVE_DEFAULT) for name in AU_NAMES], dtype=np.float32
+        [0.0 if name in _NOT_SHAPE else _REMOVE.get(name, _REMOVE_DEFAULT) for name in AU_NAMES],
+        dtype=np.float32,
     )
     result = shape - np.tensordot(action_units * factor, tables.displacements, axes=1)
     return close_lips(result.astype(np.float32))
@@ -183,7 +184,9 @@ def rings(shape: Float) -> tuple[Float, Float]:
     first = centre + out * (1.15 + 0.30 * top)
     second = centre + out * (1.50 + 0.45 * top)
     below = np.clip((-second[:, 1] - 1.0) / 0.9, 0, 1)
-    weight = np.concatenate([1.0 - 0.45 * np.clip((-first[:, 1] - 1.1) / 0.6, 0, 1), 0.62 * (1 - below) + 0.1 * top[:, 0]])
+    weight = np.concatenate(
+        [1.0 - 0.45 * np.clip((-first[:, 1] - 1.1) / 0.6, 0, 1), 0.62 * (1 - below) + 0.1 * top[:, 0]]
+    )
     # The head rounds off behind the oval: hair over the forehead lies further forward than ears and neck.
     first_z = 0.5 * oval[:, 2:] - 0.35 - 0.10 * np.clip(-up, 0, 1)[:, None]
     second_z = first_z - 0.25

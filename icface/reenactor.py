@@ -1,0 +1,203 @@
+"""One photo, twenty numbers, one frame: `set_source()` once, `animate()` per frame."""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from icface.attributes import COUNT, FloatArray
+from icface.bundle import Bundle
+from icface.engines import open_engine
+from icface.errors import BundleError, ConfigError, EngineError, SourceError
+from icface.face.landmarks import LandmarkDetector, Landmarks, open_detector
+from icface.geometry import GEOMETRY_VERSION, Motion, prepare_source
+from icface.images import Photo
+from icface.source_cache import SourceCache, source_key
+
+logger = logging.getLogger(__name__)
+
+Frame = NDArray[np.uint8]
+
+MAX_FACES = 10
+
+
+@dataclass(frozen=True)
+class PreparedSource:
+    """A photo made neutral, ready to be shown by the Reenactor that prepared it."""
+
+    photo_frame: Frame
+    """(H, W, 3) RGB, the whole photo."""
+    crop_to_photo: NDArray[np.float64]
+    """(2, 3) affine from pixels of the animated crop to pixels of the photo."""
+    neutral: Frame
+    """(T, T, 3) RGB, the neutral image a user may look at."""
+    cache: Mapping[str, NDArray[np.generic]]
+    motion: Motion = field(repr=False)
+    notes: tuple[str, ...] = ()
+    """What the user should know, a line each."""
+
+    @property
+    def size_px(self) -> tuple[int, int]:
+        """(width, height) of the frames it gives."""
+        return self.neutral.shape[1], self.neutral.shape[0]
+
+
+class Reenactor:
+    """Animates prepared photos. `prepare_source` may be called from any thread; the rest from one.
+
+    Args:
+        bundle: the model.
+        engine: `auto`, or an engine's name.
+        size_px: side of the output; None keeps each photo's own resolution.
+        threads: CPU threads an engine may use.
+        source_cache: where prepared sources are kept; None takes the user's folder.
+        landmarker: a FaceLandmarker task file for photos; None takes the bundled FaceMesh.
+    """
+
+    def __init__(
+        self,
+        bundle: Bundle,
+        engine: str = "auto",
+        size_px: int | None = 512,
+        threads: int = 1,
+        source_cache: SourceCache | None = None,
+        landmarker: Path | None = None,
+    ) -> None:
+        if bundle.family != "edge":
+            raise BundleError(
+                f"{bundle.path} is of the family {bundle.family!r}, which this version cannot run"
+            )
+        if size_px is not None and not 64 <= size_px <= 2048:
+            raise ConfigError(f"an output of {size_px} pixels is out of range; choose 64 to 2048, or native")
+        self._bundle = bundle
+        self._engine = open_engine(engine, bundle, threads=threads)
+        self._size_px = size_px
+        self._cache = source_cache or SourceCache()
+        self._landmarker = landmarker
+        self._source: PreparedSource | None = None
+        self._preparing = threading.Lock()
+
+    def describe(self) -> str:
+        """One line: what was picked and how well it passed its check."""
+        return f"engine: {self._engine.description}"
+
+    @property
+    def size_px(self) -> tuple[int, int]:
+        """(width, height) of the frames of the current source."""
+        return self._current.size_px
+
+    def prepare_source(self, photo: Photo, face: int | None = None) -> PreparedSource:
+        """Neutralise a face of a photo, or take it from the cache.
+
+        Args:
+            photo: from `load_photo`.
+            face: which one, from 1, largest first; None takes the largest and notes it where there are others.
+
+        Raises:
+            SourceError: no face, or one that is too small or turned away.
+            ConfigError: there are fewer faces than `face`.
+        """
+        key = source_key(
+            photo.sha256, self._bundle.sha256, self._size_px, face, GEOMETRY_VERSION, self._landmarker
+        )
+        with self._preparing:
+            cached = self._cache.load(key)
+            notes: tuple[str, ...] = ()
+            if cached is not None and "neutral" in cached:
+                logger.debug("%s was prepared before", photo.path)
+            else:
+                cached, notes = self._prepare(photo, face)
+                self._cache.store(key, cached | {"notes": _encode(notes)})
+        if "notes" in cached:
+            notes = _decode(cached["notes"])
+        side = cached["neutral"].shape[0]
+        return PreparedSource(
+            photo_frame=photo.frame,
+            crop_to_photo=np.asarray(cached["crop_to_photo"], dtype=np.float64),
+            neutral=np.asarray(cached["neutral"], dtype=np.uint8),
+            cache=cached,
+            motion=Motion(cached, (side, side)),
+            notes=notes,
+        )
+
+    def _prepare(
+        self, photo: Photo, face: int | None
+    ) -> tuple[dict[str, NDArray[np.generic]], tuple[str, ...]]:
+        detector = open_detector(self._landmarker, video=False, max_faces=MAX_FACES)
+        try:
+            found = detector.detect(photo.frame)
+            chosen, notes = choose_face(found, photo.path, face)
+            return self._neutralise(photo, chosen, detector), notes
+        finally:
+            detector.close()
+
+    def _neutralise(
+        self, photo: Photo, face: Landmarks, detector: LandmarkDetector
+    ) -> dict[str, NDArray[np.generic]]:
+        try:
+            return prepare_source(photo.frame, face, detector, self._size_px)
+        except SourceError as error:
+            raise SourceError(f"{photo.path}: {error}") from error
+
+    def set_source(self, source: PreparedSource) -> None:
+        """Show this source from the next frame on."""
+        self._engine.set_source(source.cache)
+        self._source = source
+
+    def animate(self, attributes: FloatArray) -> Frame:
+        """One frame.
+
+        Args:
+            attributes: (20,) full-shape, clipped to [0, 1] here.
+
+        Returns:
+            (H, W, 3) RGB, valid until the next call.
+
+        Raises:
+            ValueError: the attributes are not 20 finite numbers.
+            EngineError: no source is set.
+        """
+        if attributes.shape != (COUNT,) or not np.isfinite(attributes).all():
+            raise ValueError(f"attributes must be {COUNT} finite numbers, got shape {attributes.shape}")
+        source = self._current
+        return self._engine.animate(source.motion.step(np.clip(attributes, 0.0, 1.0)))
+
+    @property
+    def _current(self) -> PreparedSource:
+        if self._source is None:
+            raise EngineError("no source is set; call set_source first")
+        return self._source
+
+
+def choose_face(found: list[Landmarks], path: Path, face: int | None) -> tuple[Landmarks, tuple[str, ...]]:
+    """The face to animate and what to tell the user.
+
+    Raises:
+        SourceError: there is none.
+        ConfigError: `face` is not among them.
+    """
+    if not found:
+        raise SourceError(f"no face found in {path}; use a photo where the face is seen from the front")
+    if face is None:
+        several = f"{len(found)} faces in {path.name}; the largest is taken, choose another with --face 2"
+        return found[0], (several,) if len(found) > 1 else ()
+    if not 1 <= face <= len(found):
+        raise ConfigError(
+            f"there is no face {face} in {path}: {len(found)} found, counted from 1, largest first"
+        )
+    return found[face - 1], ()
+
+
+def _encode(notes: tuple[str, ...]) -> NDArray[np.uint8]:
+    return np.frombuffer("\n".join(notes).encode(), dtype=np.uint8).copy()
+
+
+def _decode(notes: NDArray[np.generic]) -> tuple[str, ...]:
+    text = notes.astype(np.uint8).tobytes().decode()
+    return tuple(text.split("\n")) if text else ()
