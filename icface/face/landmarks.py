@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import logging
 import os
-import sys
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -85,30 +85,38 @@ def open_detector(model: Path | None = None, *, video: bool, max_faces: int = 1)
     return _FaceLandmarker(model, video=video, max_faces=max_faces)
 
 
+_quiet_lock = threading.Lock()
+_quiet_depth = 0
+_quiet_saved = -1
+
+
 @contextmanager
 def quiet_native() -> Iterator[None]:
     """Keep MediaPipe's start-up lines, written by native code, off the user's terminal.
 
-    They go to file descriptor 2 directly; for this moment it leads nowhere, while Python's own messages still
-    reach the terminal.
+    They go to file descriptor 2 directly; for this moment it leads nowhere. Several threads may be inside at once.
+    A program whose own messages must not be lost meanwhile writes them to a duplicate of descriptor 2.
     """
+    global _quiet_depth, _quiet_saved
+    with _quiet_lock:
+        if _quiet_depth == 0:
+            try:
+                _quiet_saved = os.dup(2)
+            except OSError:  # no standard error at all, as under pythonw
+                _quiet_saved = -1
+            else:
+                nowhere = os.open(os.devnull, os.O_WRONLY)
+                os.dup2(nowhere, 2)
+                os.close(nowhere)
+        _quiet_depth += 1
     try:
-        saved = os.dup(2)
-    except OSError:  # no standard error at all, as under pythonw
-        yield
-        return
-    python_stderr = sys.stderr
-    nowhere = os.open(os.devnull, os.O_WRONLY)
-    try:
-        sys.stderr = os.fdopen(os.dup(saved), "w", buffering=1, errors="replace")
-        os.dup2(nowhere, 2)
         yield
     finally:
-        os.dup2(saved, 2)
-        sys.stderr.close()
-        sys.stderr = python_stderr
-        os.close(nowhere)
-        os.close(saved)
+        with _quiet_lock:
+            _quiet_depth -= 1
+            if _quiet_depth == 0 and _quiet_saved >= 0:
+                os.dup2(_quiet_saved, 2)
+                os.close(_quiet_saved)
 
 
 def _quiet_environment() -> None:
