@@ -289,7 +289,10 @@ class FileCamera(Camera):
             self._container.close()
 
 
-_FORMATS = "apng,asf,avi,dv,flv,gif,h264,hevc,ivf,m4v,matroska,mjpeg,mov,mpeg,mpegts,mpegvideo,mxf,nut,ogg,yuv4mpegpipe"
+_FORMATS = (
+    "apng,asf,avi,dv,flv,gif,h264,hevc,ivf,m4v,matroska,mjpeg,mov,mpeg,mpegts,mpegvideo,mxf,nut,ogg,"
+    "yuv4mpegpipe"
+)
 """What is read as a video. Not there: pictures, text (FFmpeg would type it out as frames), and playlists,
 which would open further files and addresses, and try a dead one for minutes."""
 
@@ -511,6 +514,9 @@ class DeviceCamera(Camera):
 def _open_capture(config: CameraConfig) -> Capture:
     """Open a device by OpenCV and ask for format, size and rate, in the order that drivers honour."""
     cv2.setLogLevel(0)  # its warnings go to stderr unformatted; what matters is said by the errors here
+    # A device that stalls would keep its reader thread, and so itself, for OpenCV's 10 s; it could not be
+    # opened again before. Read by OpenCV at its first wait.
+    os.environ.setdefault("OPENCV_VIDEOIO_V4L_SELECT_TIMEOUT", "1")
     backend = {"linux": cv2.CAP_V4L2, "darwin": cv2.CAP_AVFOUNDATION, "win32": cv2.CAP_DSHOW}.get(
         sys.platform, cv2.CAP_ANY
     )

@@ -115,7 +115,10 @@ class VideoFileSink(Sink):
     def send(self, frame: Frame, index: int, time_s: float) -> None:
         if self._writer is None:
             raise DeviceError(f"{self._path} is not open")
-        self._writer.send(frame, time_s)
+        if self._writer.has_failed:
+            self.close()
+        else:
+            self._writer.send(frame, time_s)
 
     def close(self) -> None:
         """Write what is left and give the file its name.
@@ -153,6 +156,7 @@ class _Writer:
 
         kind = CONTAINERS[path.suffix.lower()]
         try:
+            partial.touch()  # FFmpeg would open the file only when there is something to write
             self._container = av.open(str(partial.absolute()), "w", container_options=kind.options)
         except (av.error.FFmpegError, OSError) as error:
             raise self._error(error) from error
@@ -184,14 +188,17 @@ class _Writer:
         self._thread = threading.Thread(target=self._run, name=f"writer {path.name}", daemon=True)
         self._thread.start()
 
+    @property
+    def has_failed(self) -> bool:
+        """Whether the file can no longer be written; `close` says why."""
+        return self._failure is not None
+
     def describe(self) -> str:
         width_px, height_px = self._even_px
         sound = f", sound {self._audio.how}" if self._audio else ", no sound"
         return f"{self._path}: {width_px}x{height_px} {self._stream.codec_context.name}{sound}"
 
     def send(self, frame: Frame, time_s: float) -> None:
-        if self._failure is not None:
-            self.close()
         if frame.shape != (self._size_px[1], self._size_px[0], 3) or frame.dtype != np.uint8:
             raise ValueError(f"frame {frame.shape} {frame.dtype} sent to a file of {self._size_px} px")
         if self._even_px != self._size_px:

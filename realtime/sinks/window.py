@@ -52,8 +52,9 @@ class WindowSink(Sink):
         """Give the key pressed since the last call, without waiting; also keeps the window alive.
 
         Returns:
-            A printable character as it is (so capitals differ), a name ("escape", "enter", "space", "tab",
-            "backspace"), "closed" when the user has closed the window, None for none or another key.
+            A printable character (letters small: not every toolkit tells capitals), a name ("escape",
+            "enter", "space", "tab", "backspace"), "closed" when the user has closed the window, None for none
+            or another key.
         """
         if not self._open:
             return None
@@ -63,7 +64,7 @@ class WindowSink(Sink):
         if code < 0:
             return None
         code &= 0xFF
-        return _NAMES.get(code) or (chr(code) if 32 < code < 127 else None)
+        return _NAMES.get(code) or (chr(code).lower() if 32 < code < 127 else None)
 
     def close(self) -> None:
         if self._open:

@@ -239,9 +239,8 @@ def test_a_playlist_cannot_reach_the_network(tmp_path: Path) -> None:
     with socket.create_server(("127.0.0.1", 0)) as server:
         server.setblocking(False)
         port = server.getsockname()[1]
-        playlist.write_text(
-            f"#EXTM3U\n#EXT-X-TARGETDURATION:5\n#EXTINF:5,\nhttp://127.0.0.1:{port}/clip.ts\n"
-        )
+        lines = "#EXTM3U", "#EXT-X-TARGETDURATION:5", "#EXTINF:5,", f"http://127.0.0.1:{port}/clip.ts", ""
+        playlist.write_text("\n".join(lines))
         with pytest.raises(ConfigError):
             open_camera(CameraConfig(device=str(playlist)))
         with pytest.raises(BlockingIOError):
@@ -283,7 +282,7 @@ def test_settings_that_cannot_be_are_refused(settings: dict[str, object], told: 
 
 
 class ScriptedCapture:
-    """Stands for cv2.VideoCapture. A script yields BGR frames, None for a failed grab, or an Event to hang on."""
+    """Stands for cv2.VideoCapture; plays BGR frames, None for a failed grab, or an Event to hang on."""
 
     def __init__(self, script: Iterator[np.ndarray | threading.Event | None]) -> None:
         self._script = script
@@ -327,7 +326,8 @@ def device(
     capture = ScriptedCapture(script)
     capture.stamp_ms = stamp_ms
     # A device path that is there: whether it is gone is looked up when grabs fail.
-    config = CameraConfig(device="/dev/null", **{"stall_timeout_s": 0.05, "open_timeout_s": 5.0, **settings})  # type: ignore[arg-type]
+    times = {"stall_timeout_s": 0.05, "open_timeout_s": 5.0, **settings}
+    config = CameraConfig(device="/dev/null", **times)  # type: ignore[arg-type]
     return DeviceCamera(config, lambda _: capture, clock), capture
 
 
