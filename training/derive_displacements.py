@@ -200,6 +200,9 @@ def derive(ict: Path, ict_indices: Path, canonical_path: Path) -> dict[str, NDAr
     lowering = np.clip(-brows[:, 1:2] / np.abs(brows[:, 1]).max(), 0, 1) * (canonical[:, 1:2] > 0.1)
     inner = np.exp(-((np.abs(canonical[:, :1]) - 0.12) ** 2) / (2 * 0.12**2))
     brows[:, :1] -= np.sign(canonical[:, :1]) * BROW_INWARD * lowering * inner
+    # A wrinkled nose lifts the upper lip, but does not bare the teeth by itself.
+    nose = table[AU_NAMES.index("AU09")]
+    nose *= 1 - 0.6 * np.clip((-0.50 - canonical[:, 1:2]) / 0.15, 0, 1)
     jaw = table[AU_NAMES.index("AU26")]
     mouth_side = np.clip(np.abs(canonical[:, :1]) / 0.26, 0, 1) * np.exp(
         -(((np.abs(canonical[:, :1]) - 0.24) / 0.14) ** 2) - ((canonical[:, 1:2] + 0.79) / 0.22) ** 2
@@ -223,7 +226,9 @@ def main() -> None:
     args = parser.parse_args()
     tables = derive(args.ict, args.ict_indices, args.canonical)
     sources = "ICT-FaceKit (MIT), MediaPipe canonical face model (Apache-2.0)"
-    save_file({k: np.ascontiguousarray(v) for k, v in tables.items()}, args.out, metadata={"sources": sources})
+    save_file(
+        {k: np.ascontiguousarray(v) for k, v in tables.items()}, args.out, metadata={"sources": sources}
+    )
     field = tables["displacements"].astype(np.float32)
     for name, point in (("AU01", 107), ("AU02", 70), ("AU12", 61), ("AU17", 17), ("AU26", 17), ("AU45", 159)):
         print(name, point, field[AU_NAMES.index(name), point].round(3))

@@ -63,12 +63,20 @@ def main() -> None:
         "faces": len(values),
         "features": dict(zip(features.NAMES, np.round(middle, 5).tolist(), strict=True)),
         "blendshapes": dict(
-            zip(BLENDSHAPE_NAMES, np.median(np.array(blendshapes, dtype=np.float64), axis=0).round(5).tolist(), strict=True)
+            zip(
+                BLENDSHAPE_NAMES,
+                np.median(np.array(blendshapes, dtype=np.float64), axis=0).round(5).tolist(),
+                strict=True,
+            )
         ),
         "pitch_rad": round(float(np.median(pitches)), 4),
     }
     args.out.write_text(json.dumps(result, indent=1) + "\n")
-    print(len(values), "faces; spread of features:", dict(zip(features.NAMES, np.std(values, axis=0).round(3).tolist(), strict=True)))
+    print(
+        len(values),
+        "faces; spread of features:",
+        dict(zip(features.NAMES, np.std(values, axis=0).round(3).tolist(), strict=True)),
+    )
 
 
 if __name__ == "__main__":

@@ -44,8 +44,14 @@ BORDER_CELLS = 5.0
 """Over this many cells the flow fades to exactly zero at the crop's border."""
 
 # A rendered movement re-measures smaller or larger than asked for; these bring the slopes near one.
-POSE_GAIN = np.array([1.08, 1.22, 1.0], dtype=np.float32)
-AU_GAIN = dict.fromkeys(AU_NAMES, 1.0)
+POSE_GAIN = np.array([1.24, 1.34, 1.0], dtype=np.float32)
+AU_GAIN = dict(
+    zip(
+        AU_NAMES,
+        (1.5, 1.2, 1.25, 1.5, 1.5, 1.5, 1.3, 1.2, 1.0, 1.0, 1.5, 1.0, 1.5, 1.2, 1.3, 1.25, 1.2),
+        strict=True,
+    )
+)
 
 _AU = {name: i for i, name in enumerate(AU_NAMES)}
 
@@ -149,7 +155,7 @@ class Motion:
             attributes: (20,) full-shape, finite, in [0, 1].
         """
         rotation = self._rotation(attributes)
-        action_units = np.clip(attributes[ACTION_UNITS] * self._gain + self._au_offset, 0.0, 1.5)
+        action_units = np.clip(attributes[ACTION_UNITS] * self._gain + self._au_offset, -0.5, 1.5)
         shape = self._moved(action_units)
         self._vertices[:FACE_VERTICES] = self._project(shape, rotation)
         self._coarse_flow(shape, rotation)

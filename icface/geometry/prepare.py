@@ -8,7 +8,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from icface.attributes import ACTION_UNITS, AU_NAMES, neutral
+from icface.attributes import ACTION_UNITS, AU_NAMES, POSE, neutral, pose_from_unit
 from icface.errors import SourceError
 from icface.face.action_units import population
 from icface.face.landmarks import LandmarkDetector, Landmarks
@@ -32,6 +32,9 @@ CROP_RAISE: Final = 0.06
 NATIVE_LIMITS_PX: Final = (256, 1024)
 MIN_FACE_PX: Final = 48
 UNCERTAIN: Final = 0.15
+LOOPS: Final = 2
+MAX_POSE_OFFSET_RAD: Final = 0.15
+MAX_SMILE_OFFSET: Final = 0.4
 MAX_TURN_RAD: Final = 0.45
 """A photo turned further than this shows too little of one cheek to make a face of."""
 
@@ -151,8 +154,28 @@ def prepare_source(
             [mouth.scale, mouth.upper_row, mouth.lower_row, mouth.upper_edge, mouth.own], dtype=np.float32
         ),
     }
+    _close_the_loop(cache, detector)
     cache["neutral"] = render(cache, neutral())
     return cache
+
+
+def _close_the_loop(cache: Cache, detector: LandmarkDetector) -> None:
+    """Measure our own neutral and take out what is left of pose and smile; small steps, bounded."""
+    side = cache["skin"].shape[0]
+    for _ in range(LOOPS):
+        # A webcam's framing: MediaPipe's pose is biased where a face fills the picture.
+        picture = cv2.copyMakeBorder(render(cache, neutral()), *[side // 2] * 4, cv2.BORDER_REPLICATE)
+        found = detector.detect(picture)
+        if not found:
+            return
+        measured = measure_attributes(found[0])
+        pose = cache["pose_offset_rad"] - pose_from_unit(measured[POSE])
+        cache["pose_offset_rad"] = np.clip(pose, -MAX_POSE_OFFSET_RAD, MAX_POSE_OFFSET_RAD).astype(np.float32)
+        smile = AU_NAMES.index("AU12")
+        left = _certain(measured)[ACTION_UNITS][smile]
+        offset = cache["au_offset"].copy()
+        offset[smile] = np.clip(offset[smile] - 0.5 * left, -MAX_SMILE_OFFSET, 0.0)
+        cache["au_offset"] = offset
 
 
 def _certain(attributes: NDArray[np.float32]) -> NDArray[np.float32]:
