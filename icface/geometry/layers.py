@@ -238,7 +238,7 @@ def paint_mouth(
     light = float(np.clip(max(_face_light(crop, points_px), white / 175.0), 0.45, 1.15))
     hue = 0.5 + 0.5 * sclera / max(white, 1.0)  # half of the light's colour
     tooth = np.array([222.0, 211.0, 192.0], dtype=np.float32) * hue * np.clip(light, 0.55, 1.05)
-    gum = np.array([150.0, 82.0, 80.0], dtype=np.float32) * light
+    gum = np.array([176.0, 104.0, 100.0], dtype=np.float32) * light
     dark = np.array([34.0, 14.0, 14.0], dtype=np.float32) * light
     tongue = np.array([142.0, 72.0, 72.0], dtype=np.float32) * light
     if own is not None:

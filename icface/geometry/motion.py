@@ -48,7 +48,7 @@ POSE_GAIN = np.array([1.24, 1.34, 1.0], dtype=np.float32)
 AU_GAIN = dict(
     zip(
         AU_NAMES,
-        (1.5, 1.2, 1.25, 1.5, 1.5, 1.5, 1.3, 1.2, 1.0, 1.0, 1.5, 1.0, 1.5, 1.2, 1.3, 1.25, 1.2),
+        (1.5, 1.2, 1.25, 1.5, 1.3, 1.5, 1.2, 1.1, 1.0, 1.0, 1.5, 1.0, 1.5, 1.2, 1.25, 1.15, 1.2),
         strict=True,
     )
 )
@@ -174,6 +174,9 @@ class Motion:
         coefficients = action_units.copy()
         closure = float(np.clip(coefficients[_AU["AU45"]], 0.0, 1.0))
         coefficients[_AU["AU45"]] = 0.0
+        # These share their motion: a smile has raised the lip already, a raised lip has opened the mouth already.
+        coefficients[_AU["AU10"]] *= 1 - 0.5 * min(1.0, max(0.0, coefficients[_AU["AU12"]]))
+        coefficients[_AU["AU25"]] *= 1 - 0.5 * min(1.0, max(0.0, coefficients[_AU["AU10"]]))
         shape = self._neutral + (coefficients @ self._basis).reshape(FACE_VERTICES, 3)
         _close_lids(shape, closure)
         _part_lips(shape)
@@ -405,5 +408,5 @@ class _Mouth:
         lip_y = np.interp(x_px[0], across, top[np.argsort(vertices[list(INNER_UPPER_LIP), 0])])
         gap = max(float((bottom - top).max()) / float(iod), 1e-3)
         under_lip = np.clip((y_px - lip_y[None, :]) / (0.05 * iod), 0.0, 1.0)
-        light = (0.55 + 0.45 * under_lip) * (0.70 + 0.30 * min(1.0, gap / 0.12))
+        light = (0.70 + 0.30 * under_lip) * (0.75 + 0.25 * min(1.0, gap / 0.12))
         shade[:] = np.round(255 * (1 - self._shadow * (1 - light)))
