@@ -85,6 +85,7 @@ def run(script: str, *arguments: str, prefix: list[str] | None = None) -> dict[s
     )
     assert result.returncode == 0, result.stderr[-4000:]
     report: dict[str, Any] = json.loads(result.stdout.splitlines()[-1])
+    report["errors"] = result.stderr[-4000:]
     return report
 
 
@@ -155,7 +156,7 @@ print(json.dumps({"code": code, "attempts": attempts, "packets": counters() if s
         *(["count"] if empty_network else []),
         prefix=empty_network,
     )
-    assert report["code"] == 0
+    assert report["code"] == 0, report["errors"]
     assert report["attempts"] == []
     if empty_network:
         assert not any(report["packets"].values()), f"something would have been sent: {report['packets']}"
