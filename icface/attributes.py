@@ -17,7 +17,7 @@ import math
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -65,13 +65,13 @@ def neutral() -> FloatArray:
     return values
 
 
-def pose_to_unit(pose_rad: NDArray[np.floating] | Iterable[float]) -> FloatArray:
+def pose_to_unit(pose_rad: NDArray[Any] | Iterable[float]) -> FloatArray:
     """Radians (..., 3) to the attribute range, clamped to [0, 1]."""
     values = np.asarray(pose_rad, dtype=np.float32)
     return np.clip((values + POSE_LIMIT_RAD) / (2 * POSE_LIMIT_RAD), 0.0, 1.0).astype(np.float32)
 
 
-def pose_from_unit(pose: NDArray[np.floating] | Iterable[float]) -> FloatArray:
+def pose_from_unit(pose: NDArray[Any] | Iterable[float]) -> FloatArray:
     """Attribute range (..., 3) to radians."""
     values = np.asarray(pose, dtype=np.float32)
     return (values * np.float32(2 * POSE_LIMIT_RAD) - np.float32(POSE_LIMIT_RAD)).astype(np.float32)

@@ -164,8 +164,9 @@ class Calibration:
             return None
         self._collecting = False
         self._features = np.mean([item[0] for item in self._collected], axis=0)
-        if all(item[1] is not None for item in self._collected):
-            self._blendshapes = np.mean([item[1] for item in self._collected], axis=0)
+        collected_scores = [item[1] for item in self._collected if item[1] is not None]
+        if collected_scores:
+            self._blendshapes = np.mean(collected_scores, axis=0)
         self._pitch_rad = float(np.mean([item[2] for item in self._collected]))
         self._fixed = True
         return self.baseline

@@ -133,4 +133,4 @@ class FaceTracker:
         decay = np.float32(0.5 ** (1 / _RANGE_HALF_LIFE_FRAMES))
         self._peak = np.maximum(self._peak * decay, values)
         gain = np.where(_RANGED, np.clip(1 / np.maximum(self._peak, 1e-3), 1.0, _RANGE_GAIN_MAX), 1.0)
-        return np.clip(values * gain, 0.0, 1.0).astype(np.float32)
+        return np.asarray(np.clip(values * gain, 0.0, 1.0), dtype=np.float32)

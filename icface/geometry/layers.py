@@ -54,7 +54,7 @@ _LOWER_TEETH = (
 def polygon_mask(size_px: tuple[int, int], polygon_px: Float) -> Frame:
     """Antialiased filled polygon; size (width, height)."""
     mask = np.zeros((size_px[1], size_px[0]), dtype=np.uint8)
-    cv2.fillPoly(mask, [np.round(polygon_px * 16).astype(np.int32)], 255, cv2.LINE_AA, 4)
+    cv2.fillPoly(mask, [np.round(polygon_px * 16).astype(np.int32)], (255,), cv2.LINE_AA, 4)
     return mask
 
 
@@ -265,7 +265,7 @@ def paint_mouth(
         image = image * (1 - behind) + gum * (0.35 + 0.5 * roundness) * tone * behind
         lit = tooth * tone * (shade * (0.45 + 0.55 * roundness[..., 0]))[..., None]
         image = image * (1 - cover[..., None]) + lit * cover[..., None]
-    image = cv2.GaussianBlur(image, (0, 0), max(0.6, 0.006 * scale))
+    image = np.asarray(cv2.GaussianBlur(image, (0, 0), max(0.6, 0.006 * scale)), dtype=np.float32)
     if own is not None:
         weight = own[1][:upper_rows, :, None]
         image[:upper_rows] = image[:upper_rows] * (1 - weight) + own[0][:upper_rows] * weight
@@ -312,10 +312,8 @@ def _own_teeth(
     map_x, map_y = map_x.astype(np.float32), map_y.astype(np.float32)
     opening = polygon_mask((crop.shape[1], crop.shape[0]), points_px[list(MOUTH_OPENING), :2])
     margin = max(1, round(shape.iod_px * 0.008))
-    opening = cv2.erode(
-        opening, cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (2 * margin + 1, 2 * margin + 1))
-    )
-    soft = cv2.GaussianBlur(opening, (0, 0), max(1.0, shape.iod_px * 0.008))
+    kernel = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (2 * margin + 1, 2 * margin + 1))
+    soft = cv2.GaussianBlur(cv2.erode(opening, kernel), (0, 0), max(1.0, shape.iod_px * 0.008))
     pixels = cv2.remap(crop, map_x, map_y, cv2.INTER_CUBIC, borderMode=cv2.BORDER_REPLICATE).astype(
         np.float32
     )

@@ -7,6 +7,8 @@ face → maps of eyes and mouth behind the skin.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from itertools import pairwise
+from typing import Protocol
 
 import cv2
 import numpy as np
@@ -61,7 +63,7 @@ def ring_triangles() -> NDArray[np.int32]:
     n = len(OVAL)
     loops = [list(OVAL)] + [[FACE_VERTICES + k * n + i for i in range(n)] for k in range(3)]
     triangles = []
-    for inner, outer in zip(loops[:-1], loops[1:], strict=True):
+    for inner, outer in pairwise(loops):
         for i in range(n):
             j = (i + 1) % n
             triangles += [(inner[i], inner[j], outer[i]), (inner[j], outer[j], outer[i])]
@@ -73,7 +75,7 @@ def border_points(base_px: Float, directions: Float, width: int, height: int) ->
     limits = np.where(directions > 0, [width - 1, height - 1], 0.0) - base_px
     with np.errstate(divide="ignore", invalid="ignore"):
         steps = np.where(np.abs(directions) > 1e-6, limits / directions, np.inf)
-    return (base_px + directions * steps.min(1, keepdims=True)).astype(np.float32)
+    return np.asarray(base_px + directions * steps.min(1, keepdims=True), dtype=np.float32)
 
 
 class Motion:
@@ -133,19 +135,24 @@ class Motion:
         self._vertices = np.empty((FACE_VERTICES + ring1, 3), dtype=np.float32)
 
         # Eyes and mouth behind the skin.
-        self._eyes = [
+        self._parts: tuple[_Part, ...] = (
             _Eye(cache, "right", RIGHT_EYE_OPENING, source_rotation),
             _Eye(cache, "left", LEFT_EYE_OPENING, source_rotation),
-        ]
-        self._mouth = _Mouth(cache)
+            _Mouth(cache),
+        )
         self._pixel_x = np.arange(width, dtype=np.float32)[None, :]
         self._pixel_y = np.arange(height, dtype=np.float32)[:, None]
+        self._skin_map: Float = np.empty((height, width, 2), dtype=np.float32)
+        self._inner_map: Float = np.zeros((height, width, 2), dtype=np.float32)
+        self._alpha: NDArray[np.uint8] = np.zeros((height, width), dtype=np.uint8)
+        self._shade: NDArray[np.uint8] = np.full((height, width), 255, dtype=np.uint8)
+        self._regions: NDArray[np.int32] = np.zeros((3, 4), dtype=np.int32)
         self._out: dict[str, NDArray[np.generic]] = {
-            "skin_map": np.empty((height, width, 2), dtype=np.float32),
-            "inner_map": np.zeros((height, width, 2), dtype=np.float32),
-            "inner_alpha": np.zeros((height, width), dtype=np.uint8),
-            "inner_shade": np.full((height, width), 255, dtype=np.uint8),
-            "regions": np.zeros((3, 4), dtype=np.int32),
+            "skin_map": self._skin_map,
+            "inner_map": self._inner_map,
+            "inner_alpha": self._alpha,
+            "inner_shade": self._shade,
+            "regions": self._regions,
         }
 
     def step(self, attributes: Float) -> dict[str, NDArray[np.generic]]:
@@ -159,9 +166,8 @@ class Motion:
         shape = self._moved(action_units)
         self._vertices[:FACE_VERTICES] = self._project(shape, rotation)
         self._coarse_flow(shape, rotation)
-        skin_map = self._out["skin_map"]
-        raster.upsample_grid(self._grid, self._step, skin_map)
-        raster.raster_map(self._vertices, self._skin_triangles, self._values, self._depth, skin_map)
+        raster.upsample_grid(self._grid, self._step, self._skin_map)
+        raster.raster_map(self._vertices, self._skin_triangles, self._values, self._depth, self._skin_map)
         self._behind_the_skin(action_units, rotation)
         return self._out
 
@@ -177,7 +183,7 @@ class Motion:
         # These share their motion: a smile has raised the lip already, a raised lip has opened the mouth already.
         coefficients[_AU["AU10"]] *= 1 - 0.5 * min(1.0, max(0.0, coefficients[_AU["AU12"]]))
         coefficients[_AU["AU25"]] *= 1 - 0.5 * min(1.0, max(0.0, coefficients[_AU["AU10"]]))
-        shape = self._neutral + (coefficients @ self._basis).reshape(FACE_VERTICES, 3)
+        shape: Float = self._neutral + (coefficients @ self._basis).reshape(FACE_VERTICES, 3)
         _close_lids(shape, closure)
         _part_lips(shape)
         return shape
@@ -187,7 +193,7 @@ class Motion:
         turned = (shape - PIVOT) @ rotation.T
         turned[:, 0] = self._base[0] + self._iod * turned[:, 0]
         turned[:, 1] = self._base[1] - self._iod * turned[:, 1]
-        return turned
+        return np.asarray(turned, dtype=np.float32)
 
     def _coarse_flow(self, shape: Float, rotation: Float) -> None:
         """The backward map of the whole crop on a coarse grid: smooth, and exactly identity at the border."""
@@ -212,13 +218,13 @@ class Motion:
         self._grid += self._identity
 
     def _behind_the_skin(self, action_units: Float, rotation: Float) -> None:
-        alpha, regions = self._out["inner_alpha"], self._out["regions"]
-        for x0, y0, x1, y1 in regions:  # what the last frame drew
+        alpha = self._alpha
+        for x0, y0, x1, y1 in self._regions:  # what the last frame drew
             alpha[y0:y1, x0:x1] = 0
-        for i, part in enumerate((*self._eyes, self._mouth)):
+        for i, part in enumerate(self._parts):
             polygon = self._vertices[part.contour, :2]
             box = _box(polygon, alpha.shape[1], alpha.shape[0], margin=2)
-            regions[i] = box
+            self._regions[i] = box
             x0, y0, x1, y1 = box
             if x1 <= x0 or y1 <= y0:
                 continue
@@ -228,11 +234,11 @@ class Motion:
             opening_px = 0.5 * abs(_area(polygon)) / max(1.0, float(np.ptp(polygon[:, 0])))
             weight = round(255 * min(1.0, max(part.closed_alpha, opening_px - 0.25)))
             corners = np.round((polygon - [x0, y0]) * 16).astype(np.int32)
-            cv2.fillPoly(view, [corners], weight, cv2.LINE_AA, 4)
+            cv2.fillPoly(view, [corners], (weight,), cv2.LINE_AA, 4)
             cv2.GaussianBlur(view, (3, 3), part.feather, dst=view)
             part.fill(
-                self._out["inner_map"][y0:y1, x0:x1],
-                self._out["inner_shade"][y0:y1, x0:x1],
+                self._inner_map[y0:y1, x0:x1],
+                self._shade[y0:y1, x0:x1],
                 self._pixel_x[:, x0:x1],
                 self._pixel_y[y0:y1],
                 self._frame(rotation),
@@ -304,6 +310,30 @@ def _area(polygon: Float) -> float:
     return float(np.dot(x, np.roll(y, -1)) - np.dot(y, np.roll(x, -1)))
 
 
+class _Part(Protocol):
+    """Something behind an opening of the skin."""
+
+    contour: list[int]
+    feather: float
+    """Softness of its edge, pixels."""
+    closed_alpha: float
+    """Weight of the line that is left when it is closed."""
+
+    def fill(
+        self,
+        inner_map: Float,
+        shade: NDArray[np.uint8],
+        x_px: Float,
+        y_px: Float,
+        frame: tuple[Float, Float, np.float32],
+        action_units: Float,
+        vertices: Float,
+        opening_px: float,
+    ) -> None:
+        """Write where its pixels come from and how bright they are."""
+        ...
+
+
 class _Eye:
     """One eyeball: a rigid affine from target to the eye's patch, so that the iris never squashes."""
 
@@ -356,9 +386,9 @@ class _Mouth:
 
     feather = 0.9
     closed_alpha = 0.0
-    contour = list(MOUTH_OPENING)
 
     def __init__(self, cache: Mapping[str, NDArray[np.generic]]) -> None:
+        self.contour = list(MOUTH_OPENING)
         neutral = np.asarray(cache["neutral_shape"], dtype=np.float32)
         self._upper = layers.mouth_anchor(neutral)
         self._jaw = face_tables().displacements[_AU["AU26"], 152] * np.float32(0.8)

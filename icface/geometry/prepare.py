@@ -70,7 +70,7 @@ def cut_crop(frame: Frame, affine: NDArray[np.float64], size_px: int) -> Frame:
         shrunk = cv2.resize(frame, None, fx=factor, fy=factor, interpolation=cv2.INTER_AREA)
         adjust = np.array([[factor, 0, factor / 2 - 0.5], [0, factor, factor / 2 - 0.5], [0, 0, 1]])
         affine = (adjust @ np.vstack([affine, [0, 0, 1]]))[:2]
-        smooth = shrunk
+        smooth = np.asarray(shrunk, dtype=np.uint8)
     return np.asarray(
         cv2.warpAffine(
             smooth,
@@ -164,12 +164,13 @@ def _close_the_loop(cache: Cache, detector: LandmarkDetector) -> None:
     side = cache["skin"].shape[0]
     for _ in range(LOOPS):
         # A webcam's framing: MediaPipe's pose is biased where a face fills the picture.
-        picture = cv2.copyMakeBorder(render(cache, neutral()), *[side // 2] * 4, cv2.BORDER_REPLICATE)
+        pad = side // 2
+        picture = np.pad(render(cache, neutral()), ((pad, pad), (pad, pad), (0, 0)), mode="edge")
         found = detector.detect(picture)
         if not found:
             return
         measured = measure_attributes(found[0])
-        pose = cache["pose_offset_rad"] - pose_from_unit(measured[POSE])
+        pose = np.asarray(cache["pose_offset_rad"], dtype=np.float32) - pose_from_unit(measured[POSE])
         cache["pose_offset_rad"] = np.clip(pose, -MAX_POSE_OFFSET_RAD, MAX_POSE_OFFSET_RAD).astype(np.float32)
         smile = AU_NAMES.index("AU12")
         left = _certain(measured)[ACTION_UNITS][smile]

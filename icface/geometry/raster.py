@@ -16,7 +16,7 @@ _I2 = nb.types.Array(nb.int32, 2, "C", readonly=True)
 _OPTIONS = {"nogil": True, "cache": True, "boundscheck": False, "error_model": "numpy"}
 
 
-@nb.njit(nb.void(_F3, nb.int32, _F3), **_OPTIONS)  # type: ignore[misc]
+@nb.njit(nb.void(_F3, nb.int32, _F3), **_OPTIONS)  # type: ignore[call-overload, untyped-decorator]
 def upsample_grid(grid: NDArray[np.float32], step: int, out: NDArray[np.float32]) -> None:
     """Bilinear upsampling of node values to pixels.
 
@@ -42,7 +42,7 @@ def upsample_grid(grid: NDArray[np.float32], step: int, out: NDArray[np.float32]
                 out[y, start + k, 1] = left_v + dv * np.float32(k)
 
 
-@nb.njit(nb.void(_F2, _I2, _F2, _F2, _F3), **_OPTIONS)  # type: ignore[misc]
+@nb.njit(nb.void(_F2, _I2, _F2, _F2, _F3), **_OPTIONS)  # type: ignore[call-overload, untyped-decorator]
 def raster_map(
     vertices: NDArray[np.float32],
     triangles: NDArray[np.int32],
@@ -115,7 +115,7 @@ _U2 = nb.types.Array(nb.uint8, 2, "C")
 _U3 = nb.types.Array(nb.uint8, 3, "C")
 
 
-@nb.njit(nb.void(_U3, _U3, _U2, _U2, nb.int64, nb.int64), **_OPTIONS)  # type: ignore[misc]
+@nb.njit(nb.void(_U3, _U3, _U2, _U2, nb.int64, nb.int64), **_OPTIONS)  # type: ignore[call-overload, untyped-decorator]
 def blend(
     frame: NDArray[np.uint8],
     behind: NDArray[np.uint8],

@@ -16,6 +16,9 @@ from icface.geometry import raster
 
 Frame = NDArray[np.uint8]
 
+_NO_MAP = cast(NDArray[np.float32], None)
+"""cv2.remap's second map is part of the first here; its type stubs do not know that this is allowed."""
+
 
 class HostWarp:
     """Turns maps into frames for one source; owns its output buffer.
@@ -32,10 +35,12 @@ class HostWarp:
 
     def frame(self, motion: Mapping[str, NDArray[np.generic]]) -> Frame:
         """(H, W, 3) RGB; valid until the next call."""
+        skin_map = cast(NDArray[np.float32], motion["skin_map"])
+        inner_map = cast(NDArray[np.float32], motion["inner_map"])
         cv2.remap(
             self._skin,
-            motion["skin_map"],
-            None,
+            skin_map,
+            _NO_MAP,
             cv2.INTER_LINEAR,
             dst=self._out,
             borderMode=cv2.BORDER_REPLICATE,
@@ -45,8 +50,8 @@ class HostWarp:
                 continue
             behind = cv2.remap(
                 self._inner,
-                motion["inner_map"][y0:y1, x0:x1],
-                None,
+                inner_map[y0:y1, x0:x1],
+                _NO_MAP,
                 cv2.INTER_LINEAR,
                 borderMode=cv2.BORDER_REPLICATE,
             )
