@@ -223,6 +223,38 @@ def _log(verbose: int) -> logging.Handler:
 
 
 @contextmanager
+def _own_stderr(verbose: int) -> Iterator[None]:
+    """Keep standard error for our lines: native libraries write theirs to descriptor 2, past Python's logging.
+
+    With -vv they are let through. Where standard error is something else already (a test's, none at all), nothing
+    is done.
+    """
+    try:
+        redirect = verbose < 2 and sys.stderr.fileno() == 2
+    except (AttributeError, OSError, ValueError):
+        redirect = False
+    if not redirect:
+        yield
+        return
+    before = sys.stderr
+    before.flush()
+    ours = os.dup(2)
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nowhere, 2)
+    os.close(nowhere)
+    sys.stderr = os.fdopen(
+        os.dup(ours), "w", buffering=1, encoding=before.encoding, errors="backslashreplace"
+    )
+    try:
+        yield
+    finally:
+        sys.stderr.close()
+        sys.stderr = before
+        os.dup2(ours, 2)
+        os.close(ours)
+
+
+@contextmanager
 def _signals(stop: threading.Event) -> Iterator[None]:
     """Ctrl-C and SIGTERM ask for the end, so that files are finished; a second one does not ask."""
     asked = False
@@ -280,10 +312,11 @@ def main(argv: Sequence[str] | None = None) -> int:
         flags = parser().parse_args(argv)
     except SystemExit as end:  # argparse: --help, --version, a wrong flag
         return int(end.code or 0)
-    # MediaPipe's C++ log would bury ours; it reads these when it is imported.
-    if flags.verbose < 2:
-        os.environ.setdefault("GLOG_minloglevel", "2")
-        os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    with _own_stderr(flags.verbose):
+        return _command(flags)
+
+
+def _command(flags: argparse.Namespace) -> int:
     handler = _log(flags.verbose)
     try:
         if flags.list_cameras:

@@ -68,13 +68,14 @@ class HalfSize:
         self._make = make
         self._thread: threading.Thread | None = None
         self._ready: tuple[int, Animator] | None = None
-        self._failed = False
+        self._tried: int | None = None
 
     def animator(self, number: int) -> Animator | None:
         """The small animator for that source, or None while it is being made. Never waits."""
         if self._ready is not None and self._ready[0] == number:
             return self._ready[1]
-        if not self._failed and (self._thread is None or not self._thread.is_alive()):
+        if self._tried != number and (self._thread is None or not self._thread.is_alive()):
+            self._tried = number
             self._thread = threading.Thread(target=self._run, args=(number,), name="half size", daemon=True)
             self._thread.start()
         return None
@@ -84,7 +85,6 @@ class HalfSize:
             # A new animator for each source, never one in use: one thread owns an animator.
             self._ready = (number, self._make(number))
         except ICFaceError as error:
-            self._failed = True
             logger.warning("the smaller size cannot be used: %s", error)
 
 

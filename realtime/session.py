@@ -14,12 +14,13 @@ from fractions import Fraction
 from pathlib import Path
 
 import cv2
+import platformdirs
 
 from icface.attributes import AttributeTrack, neutral
 from icface.bundle import DEFAULT_BUNDLE, Bundle
 from icface.face.continuity import Continuity
 from icface.face.landmarks import open_detector
-from icface.face.tracker import FaceTracker
+from icface.face.tracker import FaceTracker, TrackerConfig
 from icface.images import load_photo
 from icface.reenactor import PreparedSource, Reenactor
 from realtime.attribute_source import Recorder, frame_rate, load_drive
@@ -53,6 +54,11 @@ def version() -> str:
         return importlib.metadata.version("icface-live")
     except importlib.metadata.PackageNotFoundError:
         return "unknown"
+
+
+def neutral_file() -> Path:
+    """Where the user's neutral face is kept from one run to the next."""
+    return platformdirs.user_data_path("icface-live", appauthor=False) / "neutral.json"
 
 
 def run(config: LiveConfig, stats: Stats, stop: threading.Event) -> None:
@@ -132,7 +138,9 @@ class _Session:
 
     def _open_reenactor(self, size_px: int | None) -> Reenactor:
         bundle = Bundle.load(self._config.model or DEFAULT_BUNDLE)
-        return Reenactor(bundle, engine=self._config.engine, size_px=size_px)
+        return Reenactor(
+            bundle, engine=self._config.engine, size_px=size_px, landmarker=self._config.landmarker
+        )
 
     def _open_camera(self) -> Camera:
         camera = open_camera(self._camera_config)
@@ -144,7 +152,10 @@ class _Session:
         return open_camera(replace(self._camera_config, open_timeout_s=within_s))
 
     def _open_tracker(self) -> FaceTracker:
-        tracker = FaceTracker(detector=open_detector(self._config.landmarker, video=True))
+        # A neutral that was set belongs to whoever sits at this computer, not to the person in a file.
+        neutral_path = None if self._config.driven_by_file else neutral_file()
+        detector = open_detector(self._config.landmarker, video=True)
+        tracker = FaceTracker(TrackerConfig(neutral_path=neutral_path), detector)
         self._stack.callback(tracker.close)
         return tracker
 
