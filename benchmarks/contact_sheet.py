@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import argparse
 import sys
+from contextlib import closing
 from pathlib import Path
 
 import av
@@ -16,6 +17,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from icface.face.landmarks import LandmarkDetector, open_detector
 from icface.images import load_photo
 
 Frame = NDArray[np.uint8]
@@ -42,29 +44,32 @@ def count_frames(path: Path) -> int:
         return sum(1 for _ in container.decode(video=0))
 
 
-def fit_square(frame: Frame, side_px: int) -> Frame:
-    """The middle square of a frame, (side, side, 3)."""
+def fit_square(frame: Frame, side_px: int, detector: LandmarkDetector) -> Frame:
+    """The largest square of a frame around its face, or its middle where there is none, (side, side, 3)."""
     height, width = frame.shape[:2]
+    faces = detector.detect(frame)
+    centre = faces[0].points_px[:, :2].mean(0) if faces else (width / 2, height / 2)
     side = min(height, width)
-    y, x = (height - side) // 2, (width - side) // 2
+    x = int(np.clip(round(centre[0] - side / 2), 0, width - side))
+    y = int(np.clip(round(centre[1] - side / 2), 0, height - side))
     square = frame[y : y + side, x : x + side]
     smoother = cv2.INTER_AREA if side > side_px else cv2.INTER_CUBIC
     return np.asarray(cv2.resize(square, (side_px, side_px), interpolation=smoother), dtype=np.uint8)
 
 
-def contact_sheet(source: Frame, above: list[Frame], below: list[Frame], tile_px: int) -> Frame:
-    """The source at the left, centred; beside it two rows of tiles on white."""
-    columns = len(above)
+def contact_sheet(source: Frame, above: list[Frame], below: list[Frame]) -> Frame:
+    """Square tiles of one size: the source at the left, centred; beside it two rows on white."""
+    columns, tile_px = len(above), source.shape[0]
     height = 2 * tile_px + 3 * GAP_PX
     width = 2 * GAP_PX + (columns + 1) * (tile_px + GAP_PX)
     sheet = np.full((height, width, 3), PAPER, dtype=np.uint8)
     y = (height - tile_px) // 2
-    sheet[y : y + tile_px, GAP_PX : GAP_PX + tile_px] = fit_square(source, tile_px)
+    sheet[y : y + tile_px, GAP_PX : GAP_PX + tile_px] = source
     for row, tiles in enumerate((above, below)):
         y = GAP_PX + row * (tile_px + GAP_PX)
         for column, tile in enumerate(tiles):
             x = 2 * GAP_PX + (column + 1) * (tile_px + GAP_PX)
-            sheet[y : y + tile_px, x : x + tile_px] = fit_square(tile, tile_px)
+            sheet[y : y + tile_px, x : x + tile_px] = tile
     return sheet
 
 
@@ -90,9 +95,12 @@ def main(argv: list[str] | None = None) -> int:
     if not both:
         print(f"error: none of the frames {wanted} is in both videos", file=sys.stderr)
         return 1
-    sheet = contact_sheet(
-        load_photo(args.source).frame, [driver[i] for i in both], [output[i] for i in both], args.tile
-    )
+    with closing(open_detector(video=False)) as detector:
+        photo, *tiles = (
+            fit_square(frame, args.tile, detector)
+            for frame in (load_photo(args.source).frame, *(f[i] for f in (driver, output) for i in both))
+        )
+    sheet = contact_sheet(photo, tiles[: len(both)], tiles[len(both) :])
     if not cv2.imwrite(str(args.out), cv2.cvtColor(sheet, cv2.COLOR_RGB2BGR)):
         print(f"error: cannot write {args.out}", file=sys.stderr)
         return 1
