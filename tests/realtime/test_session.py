@@ -8,7 +8,7 @@ import subprocess
 import sys
 from collections.abc import Callable
 from fractions import Fraction
-from itertools import islice
+from itertools import islice, pairwise
 from pathlib import Path
 from typing import Any
 
@@ -232,8 +232,38 @@ def test_sources_are_switched_between_two_pictures(
         "--pace", "--output", tmp_path / "out.mp4", "--mark", "off", "--loop", "--duration", "4",
     )  # fmt: skip
     shown = decoded(tmp_path / "out.mp4")
-    steps = [np.abs(a.astype(int) - b).mean() for a, b in zip(shown[:-1], shown[1:], strict=True)]
+    steps = [np.abs(a.astype(int) - b).mean() for a, b in pairwise(shown)]
     assert sum(step > 3 for step in steps) == 1, "one cut, from the first photo to the second"
+
+
+@pytest.mark.parametrize(
+    ("flags", "words", "code"),
+    [
+        ("--camera missing.mp4", "missing.mp4 is not there", 1),
+        ("--camera {photo}", "not a video", 2),
+        ("--camera {clip} --source {dark}", "not a picture", 1),
+        ("--camera {clip} --engine abacus", "no engine 'abacus'", 2),
+        ("--camera {clip} --face 3", "no face 3", 2),
+        ("--camera {clip} --model {photo}", "not a model bundle", 1),
+        ("--camera {clip} --landmarker missing.task", "missing.task", 2),
+    ],
+)
+def test_what_cannot_be_used_is_one_line(
+    photo: Path,
+    clip: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    flags: str,
+    words: str,
+    code: int,
+) -> None:
+    dark = dark_video(tmp_path / "dark.mp4", 3)
+    given = flags.format(photo=photo, clip=clip, dark=dark).split()
+    if "--source" not in given:
+        given += ["--source", str(photo)]
+    run("--null", *given, code=code)
+    errors = [line for line in capsys.readouterr().err.splitlines() if line.startswith("error: ")]
+    assert len(errors) == 1 and words in errors[0]
 
 
 def test_sigterm_ends_a_live_run_well(photo: Path, clip: Path, tmp_path: Path, repository: Path) -> None:
