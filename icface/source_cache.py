@@ -70,7 +70,7 @@ class SourceCache:
 
     def store(self, key: str, tensors: Mapping[str, NDArray[np.generic]]) -> None:
         """Keep tensors under a key; what cannot be written is logged and left."""
-        body = save({name: np.ascontiguousarray(value) for name, value in tensors.items()})
+        body = save({name: np.asarray(value, order="C") for name, value in tensors.items()})
         try:
             self._folder.mkdir(parents=True, exist_ok=True)
             with tempfile.NamedTemporaryFile(dir=self._folder, suffix=".part", delete=False) as file:

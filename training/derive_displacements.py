@@ -208,8 +208,10 @@ def derive(ict: Path, ict_indices: Path, canonical_path: Path) -> dict[str, NDAr
         -(((np.abs(canonical[:, :1]) - 0.24) / 0.14) ** 2) - ((canonical[:, 1:2] + 0.79) / 0.22) ** 2
     )
     jaw[:, :1] -= np.sign(canonical[:, :1]) * CORNERS_INWARD * mouth_side
+    lips = table[AU_NAMES.index("AU25")]
+    lips *= np.clip((canonical[:, 1:2] + 1.20) / 0.20, 0, 1)  # parted lips leave the chin where it is
     round_opening(jaw, canonical, 0.85)
-    round_opening(table[AU_NAMES.index("AU25")], canonical, 0.8)
+    round_opening(lips, canonical, 0.8)
     return {
         "canonical": canonical.astype(np.float32),
         "triangles": triangles,

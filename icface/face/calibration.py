@@ -31,6 +31,11 @@ Array = NDArray[np.float64]
 
 PRIOR_FRAMES: Final = 15
 SET_NEUTRAL_FRAMES: Final = 20
+LATE_S: Final = 2.0
+LATE_FACTOR: Final = 6
+"""A first calm moment later than LATE_S is taken over this many times more slowly: a jump would be seen."""
+PITCH_REACH_RAD: Final = 0.15
+PITCH_DRIFT_RAD_S: Final = 0.002
 FOLLOW_S: Final = 25.0
 HELD_LEVEL: Final = 0.35
 HELD_S: Final = 1.0
@@ -67,7 +72,9 @@ class Calibration:
         self._fixed = saved is not None
         self._gated: list[Array] = []
         self._gated_blendshapes: list[Array] = []
-        self._gated_pitch: list[float] = []
+        self._needed = PRIOR_FRAMES
+        self._pitches: list[float] = []
+        self._first_s: float | None = None
         self._held_since_s: float | None = None
         self._last_s: float | None = None
         self._last_pose: Pose | None = None
@@ -95,15 +102,38 @@ class Calibration:
         if self._collecting:
             return self._collect(features, scores, pose)
         elapsed_s = 0.0 if self._last_s is None else min(0.2, max(0.0, time_s - self._last_s))
-        calm = self._is_calm(pose, elapsed_s) and self._eyes_open(features)
+        calm = self._is_calm(pose, elapsed_s)
         self._last_s, self._last_pose = time_s, pose
-        if not calm or self._is_held(features, blendshapes, pose, time_s):
+        if self._first_s is None:
+            self._first_s = time_s
+        if calm:
+            self._learn_pitch(pose.pitch_rad, elapsed_s)
+        if not calm or not self._eyes_open(features) or self._is_held(features, blendshapes, pose, time_s):
             return None
-        if len(self._gated) < PRIOR_FRAMES and not self._fixed:
-            self._blend_prior(features, scores, pose)
+        if len(self._gated) < self._prior_frames(time_s) and not self._fixed:
+            self._blend_prior(features, scores)
         else:
-            self._follow(features, scores, pose, elapsed_s)
+            self._follow(features, scores, elapsed_s)
         return None
+
+    def _prior_frames(self, time_s: float) -> int:
+        """How long the change to the own median takes: quick at the start, unseen later on."""
+        if not self._gated:
+            late = time_s - (self._first_s or 0.0) > LATE_S
+            self._needed = PRIOR_FRAMES * (LATE_FACTOR if late else 1)
+        return self._needed
+
+    def _learn_pitch(self, pitch_rad: float, elapsed_s: float) -> None:
+        """A person's pitch when looking ahead; expressions do not matter, so the first calm frames decide."""
+        prior = population().pitch_rad
+        low, high = prior - PITCH_REACH_RAD, prior + PITCH_REACH_RAD
+        if len(self._pitches) < PRIOR_FRAMES and not self._fixed:
+            self._pitches.append(pitch_rad)
+            own = len(self._pitches) / PRIOR_FRAMES
+            self._pitch_rad = prior + own * (float(np.clip(np.median(self._pitches), low, high)) - prior)
+        else:
+            drift = PITCH_DRIFT_RAD_S * elapsed_s * (1.0 if pitch_rad > self._pitch_rad else -1.0)
+            self._pitch_rad = float(np.clip(self._pitch_rad + drift, low, high))
 
     def _is_calm(self, pose: Pose, elapsed_s: float) -> bool:
         if max(abs(pose.yaw_rad), abs(pose.roll_rad)) > GATE_TURN_RAD:
@@ -130,29 +160,26 @@ class Calibration:
             self._held_since_s = time_s
         return time_s - self._held_since_s > HELD_S
 
-    def _blend_prior(self, features: Array, scores: Array | None, pose: Pose) -> None:
+    def _blend_prior(self, features: Array, scores: Array | None) -> None:
         """From the population to this person's median over the first calm frames."""
         self._gated.append(features)
-        self._gated_pitch.append(pose.pitch_rad)
-        own = len(self._gated) / PRIOR_FRAMES
+        own = len(self._gated) / self._needed
         prior = population()
         reach = PRIOR_REACH * _SPREAD
         median = np.clip(np.median(self._gated, axis=0), prior.features - reach, prior.features + reach)
-        self._features += own * (median - self._features)
-        pitch_rad = float(np.clip(np.median(self._gated_pitch), prior.pitch_rad - 0.2, prior.pitch_rad + 0.2))
-        self._pitch_rad += own * (pitch_rad - self._pitch_rad)
+        self._features = prior.features + own * (median - prior.features)
         if scores is not None:
             self._gated_blendshapes.append(scores)
             lowest = np.quantile(self._gated_blendshapes, _BLENDSHAPE_QUANTILE, axis=0)
             # A score is never trusted to be all neutral: a smile on the first frames stays a smile.
-            self._blendshapes += own * (np.minimum(lowest, prior.blendshapes + 0.15) - self._blendshapes)
+            trusted = np.minimum(lowest, prior.blendshapes + 0.15)
+            self._blendshapes = prior.blendshapes + own * (trusted - prior.blendshapes)
 
-    def _follow(self, features: Array, scores: Array | None, pose: Pose, elapsed_s: float) -> None:
+    def _follow(self, features: Array, scores: Array | None, elapsed_s: float) -> None:
         """Stochastic running quantiles: up by q, down by 1 − q, in steps of the feature's spread."""
         rate = elapsed_s / FOLLOW_S
         step = 4 * rate * _SPREAD
         self._features += step * (_QUANTILE - (features < self._features))
-        self._pitch_rad += 4 * rate * 0.05 * (0.5 - float(pose.pitch_rad < self._pitch_rad))
         if scores is not None:
             below = scores < self._blendshapes
             self._blendshapes += 4 * rate * 0.1 * (_BLENDSHAPE_QUANTILE - below)

@@ -438,5 +438,7 @@ class _Mouth:
         lip_y = np.interp(x_px[0], across, top[np.argsort(vertices[list(INNER_UPPER_LIP), 0])])
         gap = max(float((bottom - top).max()) / float(iod), 1e-3)
         under_lip = np.clip((y_px - lip_y[None, :]) / (0.05 * iod), 0.0, 1.0)
-        light = (0.70 + 0.30 * under_lip) * (0.75 + 0.25 * min(1.0, gap / 0.12))
-        shade[:] = np.round(255 * (1 - self._shadow * (1 - light)))
+        # A narrow slit is dark, whatever is behind it.
+        entering = 0.35 + 0.65 * min(1.0, gap / 0.09)
+        light = (1 - self._shadow * 0.30 * (1 - under_lip)) * entering
+        shade[:] = np.round(255 * light)

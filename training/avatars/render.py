@@ -16,6 +16,7 @@ Array = NDArray[np.float64]
 Frame = NDArray[np.uint8]
 
 SUPERSAMPLING = 2
+ARMS_DOWN_RAD = 1.15
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -69,7 +70,11 @@ class Studio:
         self._rest = self._globals({})
         names = list(avatar.node_names)
         self._neck, self._head = names.index("Neck"), names.index("Head")
-        self._pivots = {node: self._rest[node][:3, 3] for node in (self._neck, self._head)}
+        # They are modelled with their arms spread; the subject's right is at the picture's left.
+        self._arms = {
+            names.index("RightArm"): turn(Performance(roll_rad=-ARMS_DOWN_RAD), 1.0),
+            names.index("LeftArm"): turn(Performance(roll_rad=ARMS_DOWN_RAD), 1.0),
+        }
         eyes = [self._rest[names.index(name)][:3, 3] for name in ("LeftEye", "RightEye")]
         self._eyes = np.mean(eyes, axis=0)
         self._textures = {part.name: _linear(part.texture) for part in avatar.parts}
@@ -84,7 +89,7 @@ class Studio:
     def frame(self, performance: Performance) -> Frame:
         """(height, width, 3) RGB."""
         nodes = self._globals(
-            {self._neck: turn(performance, 0.4), self._head: turn(performance, 0.6)}
+            self._arms | {self._neck: turn(performance, 0.4), self._head: turn(performance, 0.6)}
         )
         self._depth[:] = 0
         self._owner[:] = -1
@@ -183,7 +188,7 @@ class Studio:
         rim = np.clip(1 - (normal * towards).sum(1, keepdims=True), 0, 1) ** 4
         # Light that entered the skin comes out redder where the key grows weak.
         bleed = np.array([1.0, 0.90, 0.86]) ** (3 * (1 - lit)) if part.name.startswith("H_") else 1.0
-        light = 0.92 * lit * bleed + 0.26 * fill + sky
+        light = 0.80 * lit * bleed + 0.22 * fill + sky
         half = key + towards
         half /= np.linalg.norm(half, axis=1, keepdims=True)
         shine = np.clip((normal * half).sum(1, keepdims=True), 0, 1)
