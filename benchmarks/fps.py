@@ -45,9 +45,9 @@ def variant(base: LiveConfig, text: str) -> LiveConfig:
 def run_leg(leg: str, config: LiveConfig, camera: Path, folder: Path) -> dict[str, Any]:
     """One leg's report, as `--stats` gives it."""
     outputs = (folder / "out.mp4",) if leg == "file" else ()
-    config = replace(config, outputs=outputs, null=not outputs, pace=leg == "live")
+    config = replace(config, camera=str(camera), outputs=outputs, null=not outputs, pace=leg == "live")
     stats = Stats()
-    run(replace(config, camera=str(camera)), stats, threading.Event())
+    run(config, stats, threading.Event())
     return stats.report()
 
 

@@ -12,7 +12,7 @@ import pytest
 from icface.attributes import neutral
 from icface.errors import SourceError
 from realtime.controls import Controls
-from realtime.hotkeys import HOTKEYS, TerminalKeys, key_name
+from realtime.hotkeys import HOTKEYS
 from realtime.mixer import Mixer
 from realtime.performer import HalfSize, Performer, Scene, make_scene
 from realtime.sources import SourceBank
@@ -200,18 +200,6 @@ def test_the_table_and_the_controls_agree(photos: list[Path]) -> None:
     room = Room(photos)
     room.controls.press("escape")
     assert room.stop.is_set()
-
-
-@pytest.mark.parametrize(
-    ("pressed", "name"), [(" ", "space"), ("\x1b", "escape"), ("Q", "q"), ("7", "7"), ("escape", "escape")]
-)
-def test_key_names(pressed: str, name: str) -> None:
-    assert key_name(pressed) == name
-
-
-def test_without_a_terminal_there_are_no_keys() -> None:
-    with TerminalKeys() as keys:
-        assert keys.poll_key() is None
 
 
 def test_the_mixer_mirrors_a_copy() -> None:
