@@ -59,7 +59,11 @@ class Pace:
     grace: float = 0.25
     """Part of a period that a driver's frame may be late before the last one is shown again."""
     stale_periods: float = 3.0
-    """A driver's frame older than this many periods no longer counts: the camera has stopped."""
+    """So many periods after a driver's frame came it no longer counts: the camera has stopped."""
+    stale_gaps: float = 1.5
+    """Where they come more slowly (a slow machine tracks fewer): so many of the usual gaps, if that is longer."""
+    stale_max_s: float = 1.5
+    """And at most so long."""
 
 
 class LiveLoop:
@@ -108,6 +112,8 @@ class LiveLoop:
         self._clock = clock
         self._last: Sample | None = None
         self._last_serial = -1
+        self._last_came_s = 0.0
+        self._gap_s = 0.0
         self._shown = neutral()
         self._rest = False
 
@@ -143,6 +149,10 @@ class LiveLoop:
         """Make and send one picture."""
         if sample is not None:
             self._stats.count("dropped_before_animation", sample.serial - self._last_serial - 1)
+            if self._last is not None:
+                gap_s = min(now_s - self._last_came_s, self._pace.stale_max_s)
+                self._gap_s = self._gap_s + (gap_s - self._gap_s) / 4 if self._gap_s else gap_s
+            self._last_came_s = now_s
             self._last_serial = sample.serial
             self._last = sample
         driver = self._conditioner.update(self._current(now_s), now_s)
@@ -168,7 +178,11 @@ class LiveLoop:
 
     def _current(self, now_s: float) -> FloatArray | None:
         """The driver's newest attributes, or None where there is no face or the frame is too old to count."""
-        if self._last is None or now_s - self._last.time_s > self._pace.stale_periods * self._pace.period_s:
+        pace = self._pace
+        stale_s = max(
+            pace.stale_periods * pace.period_s, min(pace.stale_gaps * self._gap_s, pace.stale_max_s)
+        )
+        if self._last is None or now_s - self._last_came_s > stale_s:
             return None
         return self._last.attributes
 

@@ -159,11 +159,20 @@ def test_without_driver_frames_the_output_goes_on_at_its_rate_and_eases() -> Non
     times_s = [round(time_s, 3) for _, _, time_s in sent]
     assert times_s[:4] == [100.0, 100.06, 100.185, 100.285], "a quarter of a period of grace, then the beat"
     assert np.diff(times_s[3:]) == pytest.approx(PERIOD_S)
-    # Frames count for three periods after their capture: until 100.35.
+    # A frame counts for three periods after it came: until 100.36.
     assert bench.conditioner.told[:5] == [
         (100.0, False), (100.06, True), (100.185, True), (100.285, True), (100.385, False),
     ]  # fmt: skip
     assert sent[1][0] == 100 and sent[3][0] == 100 and sent[4][0] == 0
+
+
+def test_a_slow_tracker_is_no_lost_driver() -> None:
+    """Each sample is old when it comes, and the next is five periods away: the face still follows."""
+    arrivals = [(101 + 0.5 * i, sample(i, 100.4 + 0.5 * i, (i + 1) / 50)) for i in range(30)]
+    bench = Bench(arrivals)
+    bench.run()
+    seen = [there for time_s, there in bench.conditioner.told if time_s > 104]
+    assert all(seen) and len(seen) > 50
 
 
 def test_the_same_attributes_are_not_animated_again() -> None:
