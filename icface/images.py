@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import io
+import logging
+import struct
 import warnings
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,19 +13,52 @@ from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import Image, ImageCms, ImageOps, UnidentifiedImageError
 
 from icface.errors import SourceError
+
+logger = logging.getLogger(__name__)
 
 Frame = NDArray[np.uint8]
 
 MAX_PIXELS: Final = 100_000_000
+MAX_FILE_SIDE_PX: Final = 20_000
 MAX_FILE_BYTES: Final = 200_000_000
 MAX_SIDE_PX: Final = 4096
 """Larger photos are reduced after loading: no output is larger."""
 BEHIND_ALPHA: Final = (128, 128, 128)
 
-_HEIC_BRANDS: Final = (b"heic", b"heix", b"hevc", b"heim", b"heis", b"mif1", b"msf1")
+# Pillow knows more, but some of those start other programs (EPS runs Ghostscript) or are hardly ever photos.
+FORMATS: Final = ("JPEG", "MPO", "PNG", "WEBP", "TIFF", "BMP", "GIF", "JPEG2000", "PPM", "TGA", "AVIF")
+
+_HEIC_BRANDS: Final = (
+    b"heic",
+    b"heix",
+    b"heim",
+    b"heis",
+    b"hevc",
+    b"hevx",
+    b"hevm",
+    b"hevs",
+    b"mif1",
+    b"msf1",
+)
+
+# What Pillow's decoders raise on bytes that make no sense.
+_DAMAGED: Final = (
+    OSError,
+    SyntaxError,
+    ValueError,
+    TypeError,
+    EOFError,
+    struct.error,
+    IndexError,
+    KeyError,
+    OverflowError,
+    RuntimeError,
+    ZeroDivisionError,
+    MemoryError,
+)
 
 
 @dataclass(frozen=True)
@@ -40,8 +75,9 @@ class Photo:
 def load_photo(path: Path, max_pixels: int = MAX_PIXELS) -> Photo:
     """Read a photo.
 
-    EXIF orientation is applied; transparency lies over neutral grey; grey, palette, CMYK and 16-bit files become
-    8-bit RGB; of an animation the first picture is taken.
+    EXIF orientation and a colour profile are applied; transparency lies over neutral grey; grey, palette, CMYK and
+    16-bit files become 8-bit RGB; of an animation the first picture is taken. What is larger than 4096 pixels a
+    side is reduced to that.
 
     Args:
         path: the file.
@@ -50,22 +86,18 @@ def load_photo(path: Path, max_pixels: int = MAX_PIXELS) -> Photo:
     Raises:
         SourceError: missing, not a picture, HEIC, damaged, or too large.
     """
-    try:
-        size = path.stat().st_size
-        if size > MAX_FILE_BYTES:
-            raise SourceError(f"{path} is {size / 1e6:.0f} MB large; use a photo of at most 200 MB")
-        content = path.read_bytes()
-    except OSError as error:
-        raise SourceError(f"cannot read {path}: {error.strerror or error}") from error
+    content = _read(path)
     if content[4:8] == b"ftyp" and content[8:12] in _HEIC_BRANDS:
-        raise SourceError(f"{path} is a HEIC photo; convert it to JPEG or PNG first")
+        raise SourceError(
+            f"{path} is a HEIC photo, which cannot be read here; convert it to JPEG or PNG first"
+        )
     try:
         with warnings.catch_warnings():
-            # Our own limit follows, with a message that says what to do.
-            warnings.simplefilter("ignore", Image.DecompressionBombWarning)
-            with Image.open(io.BytesIO(content)) as image:
+            # Pillow warns of large pictures and odd metadata; what matters of that is an error below.
+            warnings.simplefilter("ignore")
+            with Image.open(io.BytesIO(content), formats=FORMATS) as image:
                 _check_size(path, image.size, max_pixels)
-                # A JPEG is decoded at a fraction of its size where that is enough.
+                # A JPEG is decoded at a half, quarter or eighth of its size where that is enough.
                 image.draft("RGB", (2 * MAX_SIDE_PX, 2 * MAX_SIDE_PX))
                 frame = _to_rgb(image)
     except Image.DecompressionBombError as error:
@@ -73,40 +105,89 @@ def load_photo(path: Path, max_pixels: int = MAX_PIXELS) -> Photo:
             f"{path} is far too large a picture; reduce it to {MAX_SIDE_PX} pixels a side"
         ) from error
     except UnidentifiedImageError as error:
-        raise SourceError(f"{path} is not a picture that can be read; use a JPEG, PNG or WebP") from error
-    except (OSError, SyntaxError, ValueError, EOFError, MemoryError) as error:
-        raise SourceError(f"{path} is damaged or cut short ({error}); save or copy it again") from error
+        raise SourceError(
+            f"{path} is not a picture that can be read; use a JPEG, PNG or WebP file"
+        ) from error
+    except _DAMAGED as error:
+        raise SourceError(
+            f"{path} is damaged or of an unusual kind ({error or type(error).__name__}); "
+            "save it again as a JPEG or PNG"
+        ) from error
     return Photo(frame=frame, sha256=hashlib.sha256(content).hexdigest(), path=path)
+
+
+def _read(path: Path) -> bytes:
+    try:
+        if path.exists() and not path.is_file():
+            # Reading a folder fails, a pipe waits for ever, and some devices never end.
+            raise SourceError(f"{path} is not a file; name a photo, as me.jpg")
+        size = path.stat().st_size
+        if size > MAX_FILE_BYTES:
+            raise SourceError(f"{path} is {size / 1e6:.0f} MB large; use a photo of at most 200 MB")
+        return path.read_bytes()
+    except OSError as error:
+        raise SourceError(f"cannot read {path}: {error.strerror or error}") from error
 
 
 def _check_size(path: Path, size_px: tuple[int, int], max_pixels: int) -> None:
     width, height = size_px
-    if width * height > max_pixels:
+    if width * height > max_pixels or max(size_px) > MAX_FILE_SIDE_PX:
         raise SourceError(
-            f"{path} is {width}×{height} pixels, more than {max_pixels // 1_000_000} million; "
-            f"reduce it to {MAX_SIDE_PX} pixels a side"
+            f"{path} is {width}×{height} pixels; at most {max_pixels / 1e6:g} million and {MAX_FILE_SIDE_PX} "
+            f"a side can be read, and {MAX_SIDE_PX} a side are plenty: reduce it"
         )
 
 
 def _to_rgb(image: Image.Image) -> Frame:
+    profile = image.info.get("icc_profile")
     image.load()
-    upright = ImageOps.exif_transpose(image)
-    if max(upright.size) > MAX_SIDE_PX:
-        upright.thumbnail((MAX_SIDE_PX, MAX_SIDE_PX), Image.Resampling.LANCZOS, reducing_gap=2.0)
+    upright = _upright(image)
     if upright.mode.startswith("I") or upright.mode == "F":
-        return _from_deep_grey(upright)
-    if upright.mode in ("RGBA", "LA", "PA", "La", "RGBa") or "transparency" in upright.info:
-        coloured = upright.convert("RGBA")
-        behind = Image.new("RGBA", coloured.size, (*BEHIND_ALPHA, 255))
-        return np.array(Image.alpha_composite(behind, coloured).convert("RGB"), dtype=np.uint8)
+        upright = _from_deep_grey(upright)
+    elif upright.mode in ("P", "PA") or "transparency" in upright.info:
+        upright = upright.convert("RGBA")
+    elif upright.mode not in ("L", "LA", "RGB", "RGBA", "CMYK"):
+        upright = upright.convert("RGB")
+    # Reduced in its own mode, which is the cheapest; resampling a palette would not smooth.
+    upright.thumbnail((MAX_SIDE_PX, MAX_SIDE_PX), Image.Resampling.LANCZOS, reducing_gap=2.0)
+    if upright.mode in ("RGBA", "LA"):
+        behind = Image.new("RGBA", upright.size, (*BEHIND_ALPHA, 255))
+        upright = Image.alpha_composite(behind, upright.convert("RGBA")).convert("RGB")
+    if profile:
+        upright = _to_srgb(upright, profile)
     return np.array(upright.convert("RGB"), dtype=np.uint8)
 
 
-def _from_deep_grey(image: Image.Image) -> Frame:
-    """16- or 32-bit grey: 0–65535 to 0–255."""
-    values = np.asarray(image, dtype=np.float64)
+def _upright(image: Image.Image) -> Image.Image:
+    """Turned as its EXIF data say; metadata that make no sense are passed over: the picture is still good."""
+    try:
+        return ImageOps.exif_transpose(image)
+    except _DAMAGED as error:
+        logger.debug("EXIF data that cannot be read: %s", error)
+        return image
+
+
+def _from_deep_grey(image: Image.Image) -> Image.Image:
+    """16-bit grey (0–65535), 32-bit (of unknown range: 8 or 16 bits) and floating point (0–1 or 0–255) to 8 bits."""
+    values = np.asarray(image)
+    if image.mode.startswith("I;16"):
+        return Image.fromarray((values >> 8).astype(np.uint8))
+    values = values.astype(np.float32)
     if not np.isfinite(values).all():
         raise ValueError("pixels that are not numbers")
-    top = 65535.0 if values.max() > 255 else 255.0
-    grey = np.clip(np.round(values / top * 255), 0, 255).astype(np.uint8)
-    return np.ascontiguousarray(np.repeat(grey[..., None], 3, axis=2))
+    brightest = values.max()
+    top = 65535.0 if brightest > 255 else 1.0 if image.mode == "F" and brightest <= 1 else 255.0
+    return Image.fromarray(np.clip(np.round(values * (255 / top)), 0, 255).astype(np.uint8))
+
+
+def _to_srgb(image: Image.Image, profile: bytes) -> Image.Image:
+    """Colours as they were meant: phones write Display P3, print shops their CMYK."""
+    try:
+        meant = ImageCms.ImageCmsProfile(io.BytesIO(profile))
+        if "sRGB" in ImageCms.getProfileDescription(meant):
+            return image
+        changed = ImageCms.profileToProfile(image, meant, ImageCms.createProfile("sRGB"), outputMode="RGB")
+    except (ImageCms.PyCMSError, OSError, ValueError) as error:
+        logger.debug("a colour profile that cannot be used: %s", error)
+        return image
+    return image if changed is None else changed
