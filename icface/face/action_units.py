@@ -108,7 +108,8 @@ def _from_features(d: Array, values: Array, baseline: Baseline, yaw_rad: float) 
     inner = d[F["brow_inner"]] / 0.065
     corner_rise = 0.5 * d[F["corner_height"]] + 0.3 * d[F["corner_lift"]]
     smile = (0.6 * d[F["corner_width"]] + corner_rise - 0.3 * d[F["corner_depth"]]) / 0.15
-    jaw = max(0.0, d[F["chin_drop"]] / 0.15)
+    # A long chin is not a dropped jaw: with closed lips the jaw can only drop a little.
+    jaw = max(0.0, min(d[F["chin_drop"]] / 0.15, 0.25 + values[F["lip_gap"]] / 0.12))
     # Parting the lips lowers the chin's landmark a little too; that is not the jaw.
     gap = d[F["lip_gap"]] - JAW_GAP_IOD * float(np.clip((jaw - 0.2) / 0.8, 0.0, 1.0))
     open_ = 1.0 - closure

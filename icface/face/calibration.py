@@ -163,7 +163,12 @@ class Calibration:
     def _blend_prior(self, features: Array, scores: Array | None) -> None:
         """From the population to this person's median over the first calm frames."""
         self._gated.append(features)
-        own = len(self._gated) / self._needed
+        # The first frame counts half: faces differ more from each other than a calm face from itself.
+        own = (
+            0.5 + 0.5 * len(self._gated) / self._needed
+            if self._needed == PRIOR_FRAMES
+            else (len(self._gated) / self._needed)
+        )
         prior = population()
         reach = PRIOR_REACH * _SPREAD
         median = np.clip(np.median(self._gated, axis=0), prior.features - reach, prior.features + reach)

@@ -42,10 +42,13 @@ Float = NDArray[np.float32]
 
 GRID_CELLS = 64
 FLOW_BLUR_CELLS = 1.8
+JAW_FOLLOW = 0.75
+"""How much of the oval's expression the ring behind it takes part in: the jaw's outline lies between the two."""
 BORDER_CELLS = 5.0
 """Over this many cells the flow fades to exactly zero at the crop's border."""
 
 # A rendered movement re-measures smaller or larger than asked for; these bring the slopes near one.
+PARTING_POWER = 0.65
 POSE_GAIN = np.array([1.24, 1.34, 1.0], dtype=np.float32)
 AU_GAIN = dict(
     zip(
@@ -182,7 +185,9 @@ class Motion:
         coefficients[_AU["AU45"]] = 0.0
         # These share their motion: a smile has raised the lip already, a raised lip has opened the mouth already.
         coefficients[_AU["AU10"]] *= 1 - 0.5 * min(1.0, max(0.0, coefficients[_AU["AU12"]]))
-        coefficients[_AU["AU25"]] *= 1 - 0.5 * min(1.0, max(0.0, coefficients[_AU["AU10"]]))
+        parted = coefficients[_AU["AU25"]] * (1 - 0.5 * min(1.0, max(0.0, coefficients[_AU["AU10"]])))
+        # Trackers miss narrow gaps between the lips, so a small value already stands for a visible one.
+        coefficients[_AU["AU25"]] = max(0.0, parted) ** PARTING_POWER
         shape: Float = self._neutral + (coefficients @ self._basis).reshape(FACE_VERTICES, 3)
         _close_lids(shape, closure)
         _part_lips(shape)
@@ -201,7 +206,7 @@ class Motion:
         n = len(self._ring_shape)
         ring = self._ring_shape.copy()
         oval = list(OVAL)
-        ring[: len(oval)] += 0.5 * (shape[oval] - self._neutral[oval])
+        ring[: len(oval)] += JAW_FOLLOW * (shape[oval] - self._neutral[oval])
         moved = self._project(ring, rotation)
         target = self._ring_px + self._ring_weight * (moved[:, :2] - self._ring_rest_px)
         self._vertices[FACE_VERTICES:, :2] = target[: len(oval)]

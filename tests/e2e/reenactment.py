@@ -33,7 +33,8 @@ POSE_REACH = 0.2  # of the range to either side: 16°, where geometry alone conv
 
 def check_driven_file(source: Path, driver: Path, folder: Path) -> None:
     """A photo driven from file to file: complete, in order, with its sound, with a face that follows."""
-    if not loudness(driver).size:
+    sound = loudness(driver)
+    if not sound.size or np.ptp(sound) < 1e-3:  # none, or a silent track
         driver = with_beeps(driver, folder / "driver.mp4")
     output = folder / "out.mp4"
     result = icface_live("--source", source, "--camera", driver, "--output", output)
@@ -97,10 +98,14 @@ class Viewer:
         return measure_attributes(self._look(frame), self._baseline)
 
 
-def check_sweep(reenactor: Reenactor) -> None:
-    """More asked for is more shown, attribute by attribute, for the source that is set."""
+def check_sweep(reenactor: Reenactor, landmarker: Path | None = None) -> None:
+    """More asked for is more shown, attribute by attribute, for the source that is set.
+
+    `landmarker` is the FaceLandmarker task file: on photos of people it sees lips and jaw more exactly than the
+    bundled FaceMesh, which reads some half-open mouths as closed.
+    """
     weak = []
-    with closing(open_detector(video=True)) as detector:
+    with closing(open_detector(landmarker, video=True)) as detector:
         viewer = Viewer(detector, reenactor.animate(neutral()))
         for name in SWEPT:
             answers = []
