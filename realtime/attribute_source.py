@@ -15,7 +15,7 @@ import numpy as np
 
 from icface import attributes
 from icface.attributes import AttributeTrack, FloatArray
-from icface.errors import ConfigError
+from icface.errors import ConfigError, ICFaceError
 from icface.face.continuity import Continuity
 
 _HEADER: Final = ("frame", "timestamp", "success", *attributes.NAMES)
@@ -99,7 +99,7 @@ class Recorder:
         """Append (20,) `values` shown at `time_s`; `present`: whether the driver's face was seen then.
 
         Raises:
-            ConfigError: the disk is full or gone.
+            ICFaceError: the disk is full or gone.
         """
         if self._first_s is None:
             self._first_s = time_s
@@ -109,15 +109,18 @@ class Recorder:
         try:
             self._writer.writerow([self._rows, f"{time_s - self._first_s:.6f}", int(present), *cells])
         except OSError as error:
-            raise ConfigError(f"cannot write attributes to {self._path}: {error}") from error
+            raise self._lost(error) from error
 
     def close(self) -> None:
         """Finish the file.
 
         Raises:
-            ConfigError: the disk is full or gone.
+            ICFaceError: the disk is full or gone.
         """
         try:
             self._file.close()
         except OSError as error:
-            raise ConfigError(f"cannot write attributes to {self._path}: {error}") from error
+            raise self._lost(error) from error
+
+    def _lost(self, error: OSError) -> ICFaceError:
+        return ICFaceError(f"attributes can no longer be written to {self._path}: {error.strerror or error}")

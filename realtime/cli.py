@@ -7,6 +7,7 @@ Only the flags are handled here. Everything heavy is imported once they are know
 from __future__ import annotations
 
 import argparse
+import contextlib
 import importlib.metadata
 import logging
 import os
@@ -15,7 +16,6 @@ import sys
 import threading
 import traceback
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
 from pathlib import Path
 from types import FrameType
 from typing import NoReturn
@@ -222,7 +222,7 @@ def _log(verbose: int) -> logging.Handler:
     return handler
 
 
-@contextmanager
+@contextlib.contextmanager
 def _own_stderr(verbose: int) -> Iterator[None]:
     """Keep standard error for our lines: native libraries write theirs to descriptor 2, past Python's logging.
 
@@ -254,7 +254,7 @@ def _own_stderr(verbose: int) -> Iterator[None]:
         os.close(ours)
 
 
-@contextmanager
+@contextlib.contextmanager
 def _signals(stop: threading.Event) -> Iterator[None]:
     """Ctrl-C and SIGTERM ask for the end, so that files are finished; a second one does not ask."""
     asked = False
@@ -294,16 +294,24 @@ def _run(config: LiveConfig) -> None:
 
     stats = Stats()
     stop = threading.Event()
-    with _signals(stop):
-        try:
-            from realtime.session import run
 
-            run(config, stats, stop)
-        finally:
-            if stats.counters["sent"]:
-                print(stats.table())
-            if config.stats is not None and stats.counters["sent"]:
+    def report() -> None:
+        if stats.counters["sent"]:
+            print(stats.table())
+            if config.stats is not None:
                 stats.save(config.stats)
+
+    with _signals(stop):
+        from realtime.session import run
+
+        try:
+            run(config, stats, stop)
+        except BaseException:
+            # The first error is the one to tell.
+            with contextlib.suppress(ICFaceError, OSError):
+                report()
+            raise
+        report()
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -328,6 +336,9 @@ def _command(flags: argparse.Namespace) -> int:
         return _fail(str(error), error.exit_code, flags.verbose)
     except KeyboardInterrupt:
         return _fail("stopped at once, as asked twice; files may be cut short", 1, flags.verbose)
+    except Exception as error:  # the main thread's top: a defect is one line, too
+        what = f"{type(error).__name__}: {error}"
+        return _fail(f"unexpected {what}; run again with -vv and report what it shows", 1, flags.verbose)
     finally:
         logging.getLogger().removeHandler(handler)
 

@@ -112,6 +112,11 @@ class LiveConfig:
             raise ConfigError(
                 "--pace and --no-pace are for a video file or --attributes; a camera has its own rate"
             )
+        if self.virtual_camera_device is not None and self.virtual_camera_device in (
+            self.camera,
+            f"/dev/video{self.camera}",
+        ):
+            raise ConfigError(f"{self.virtual_camera_device} cannot be both --camera and --virtual-camera")
         if self.loop and not self.driven_by_file:
             raise ConfigError("--loop is for a video file or --attributes; a camera does not end")
         if self.loop and not self.live:

@@ -19,7 +19,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Final
 
-from icface.errors import ConfigError
+from icface.errors import ICFaceError
 
 logger = logging.getLogger(__name__)
 
@@ -191,12 +191,12 @@ class Stats:
         """Write the report as JSON.
 
         Raises:
-            ConfigError: the file cannot be written.
+            ICFaceError: the file cannot be written.
         """
         try:
             path.write_text(json.dumps(self.report(), indent=2) + "\n", encoding="utf-8")
         except OSError as error:
-            raise ConfigError(f"cannot write the statistics to {path}: {error}") from error
+            raise ICFaceError(f"cannot write the statistics to {path}: {error}") from error
 
 
 def usable_cores() -> int:

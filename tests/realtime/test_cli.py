@@ -13,6 +13,7 @@ import pytest
 
 from icface.attributes import AttributeTrack, neutral, write_csv
 from icface.errors import ConfigError
+from realtime import cli
 from realtime.cli import _signals, config_from, main, parser
 from realtime.config import LiveConfig
 
@@ -101,6 +102,8 @@ def test_what_the_flags_mean_together(
         ("--source me.jpg --neutral-after -2", "0 seconds or more"),
         ("--source me.jpg --pace", "a camera has its own rate"),
         ("--source me.jpg --loop", "a camera does not end"),
+        ("--source me.jpg --camera 2 --virtual-camera /dev/video2", "cannot be both"),
+        ("--source me.jpg --camera /dev/video2 --virtual-camera /dev/video2", "cannot be both"),
         ("--source me.jpg --camera talk.mp4 --null --loop", "--pace"),
         ("--source me.jpg --attributes drive.csv --neutral-after 2 --null", "camera's driver"),
         ("--source me.jpg --camera talk.mp4 --output talk.mp4", "overwritten"),
@@ -141,6 +144,41 @@ def test_a_traceback_comes_with_vv_only(here: Path, capsys: pytest.CaptureFixtur
     assert "Traceback" in capsys.readouterr().err
 
 
+def test_a_defect_is_one_line_too(
+    here: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken(config: LiveConfig) -> None:
+        raise ZeroDivisionError("a defect")
+
+    monkeypatch.setattr(cli, "_run", broken)
+    assert main(["--source", "me.jpg"]) == 1
+    err = capsys.readouterr().err
+    assert err.startswith("error: unexpected ZeroDivisionError: a defect;") and err.count("\n") == 1
+
+
+def test_native_libraries_do_not_write_between_our_lines() -> None:
+    """What they write to descriptor 2 is gone without -vv, and there with it; our own lines always come."""
+    script = (
+        "import os, sys\n"
+        "from realtime import cli\n"
+        "def noisy(config):\n"
+        "    os.write(2, b'native noise\\n')\n"
+        "    raise cli.ICFaceError('ours')\n"
+        "cli._run = noisy\n"
+        "code = cli.main(['--source', 'me.jpg', *sys.argv[1:]])\n"
+        "os.write(2, b'after\\n')\n"
+        "sys.exit(code)"
+    )
+
+    def stderr(*flags: str) -> str:
+        return subprocess.run(
+            [sys.executable, "-c", script, *flags], capture_output=True, text=True, timeout=60
+        ).stderr
+
+    assert stderr() == "error: ours\nafter\n"
+    assert "native noise" in stderr("-vv")
+
+
 def test_help_and_version_end_well(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["--version"]) == 0
     assert capsys.readouterr().out.startswith("icface-live ")
@@ -153,7 +191,8 @@ def test_help_and_version_end_well(capsys: pytest.CaptureFixture[str]) -> None:
 
 def test_help_imports_nothing_heavy() -> None:
     script = (
-        "import sys; from realtime.cli import main; main(['--help'])\n"
+        "import sys; from realtime import cli
+from realtime.cli import main; main(['--help'])\n"
         "heavy = {'numpy', 'cv2', 'av', 'mediapipe', 'numba', 'openvino', 'onnxruntime'} & set(sys.modules)\n"
         "assert not heavy, heavy"
     )

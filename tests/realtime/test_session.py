@@ -241,7 +241,7 @@ def test_sources_are_switched_between_two_pictures(
     [
         ("--camera missing.mp4", "missing.mp4 is not there", 1),
         ("--camera {photo}", "not a video", 2),
-        ("--camera {clip} --source {dark}", "not a picture", 1),
+        ("--camera {clip} --source {dark}", "dark.mp4 is", 1),
         ("--camera {clip} --engine abacus", "no engine 'abacus'", 2),
         ("--camera {clip} --face 3", "no face 3", 2),
         ("--camera {clip} --model {photo}", "not a model bundle", 1),

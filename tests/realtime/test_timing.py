@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from icface.errors import ConfigError
+from icface.errors import ICFaceError
 from realtime.timing import SCHEMA, Histogram, Stats
 from tests.realtime.fakes import Clock
 
@@ -101,5 +101,5 @@ def test_events_are_bounded() -> None:
 
 
 def test_a_file_that_cannot_be_written_is_told(tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match="cannot write the statistics"):
+    with pytest.raises(ICFaceError, match="cannot write the statistics"):
         Stats().save(tmp_path / "missing" / "stats.json")
