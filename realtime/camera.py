@@ -189,6 +189,7 @@ class FileCamera(Camera):
         self._path = path
         self._index = 0
         self._closed = False
+        self._reading = threading.Lock()  # FFmpeg's file must not be closed under a thread that decodes
         self._first_time_s: float | None = None
         self._last_time_s = 0.0
         try:
@@ -260,17 +261,17 @@ class FileCamera(Camera):
             )  # fmt: skip
 
     def read(self) -> CapturedFrame | None:
-        if self._closed or self._next is None:
-            return None
-        frame, media_time_s = self._next
-        if frame.shape[1::-1] != self._size_px:
-            frame = cv2.resize(frame, self._size_px, interpolation=cv2.INTER_AREA).astype(
-                np.uint8, copy=False
-            )
-        captured = CapturedFrame(frame, self._index, self._time_s(media_time_s))
-        self._index += 1
-        self._next = next(self._decoded, None)
-        return captured
+        with self._reading:
+            if self._closed or self._next is None:
+                return None
+            frame, media_time_s = self._next
+            if frame.shape[1::-1] != self._size_px:  # some files change their size on the way
+                resized = cv2.resize(frame, self._size_px, interpolation=cv2.INTER_AREA)
+                frame = resized.astype(np.uint8, copy=False)
+            captured = CapturedFrame(frame, self._index, self._time_s(media_time_s))
+            self._index += 1
+            self._next = next(self._decoded, None)
+            return captured
 
     def _time_s(self, media_time_s: float | None) -> float:
         """Seconds from the first frame, never backwards; from the rate where the file has no times."""
@@ -284,9 +285,10 @@ class FileCamera(Camera):
         return self._last_time_s
 
     def close(self) -> None:
-        if not self._closed:
-            self._closed = True
-            self._container.close()
+        with self._reading:
+            if not self._closed:
+                self._closed = True
+                self._container.close()
 
 
 _FORMATS = (
