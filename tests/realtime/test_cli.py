@@ -191,8 +191,7 @@ def test_help_and_version_end_well(capsys: pytest.CaptureFixture[str]) -> None:
 
 def test_help_imports_nothing_heavy() -> None:
     script = (
-        "import sys; from realtime import cli
-from realtime.cli import main; main(['--help'])\n"
+        "import sys; from realtime.cli import main; main(['--help'])\n"
         "heavy = {'numpy', 'cv2', 'av', 'mediapipe', 'numba', 'openvino', 'onnxruntime'} & set(sys.modules)\n"
         "assert not heavy, heavy"
     )
