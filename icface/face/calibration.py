@@ -31,6 +31,7 @@ Array = NDArray[np.float64]
 
 PRIOR_FRAMES: Final = 15
 SET_NEUTRAL_FRAMES: Final = 20
+FIRST_SHARE: Final = 0.8
 LATE_S: Final = 2.0
 LATE_FACTOR: Final = 6
 """A first calm moment later than LATE_S is taken over this many times more slowly: a jump would be seen."""
@@ -163,12 +164,10 @@ class Calibration:
     def _blend_prior(self, features: Array, scores: Array | None) -> None:
         """From the population to this person's median over the first calm frames."""
         self._gated.append(features)
-        # The first frame counts half: faces differ more from each other than a calm face from itself.
-        own = (
-            0.5 + 0.5 * len(self._gated) / self._needed
-            if self._needed == PRIOR_FRAMES
-            else (len(self._gated) / self._needed)
-        )
+        own = len(self._gated) / self._needed
+        if self._needed == PRIOR_FRAMES:
+            # The first frame counts most: faces differ more from each other than a calm face from itself.
+            own = FIRST_SHARE + (1 - FIRST_SHARE) * own
         prior = population()
         reach = PRIOR_REACH * _SPREAD
         median = np.clip(np.median(self._gated, axis=0), prior.features - reach, prior.features + reach)

@@ -138,9 +138,15 @@ class _FaceMesh:
             # The graph starts its threads, and prints, with its first picture.
             self._mesh.process(np.zeros((64, 64, 3), dtype=np.uint8))
         self._video = video
+        self._settled = False  # it prints once more with its first face
 
     def detect(self, frame: Frame, time_s: float | None = None) -> list[Landmarks]:
-        found = self._faces(frame)
+        if self._settled:
+            found = self._faces(frame)
+        else:
+            with quiet_native():
+                found = self._faces(frame)
+            self._settled = bool(found)
         if not found and not self._video:
             found = self._closer_and_wider(frame)
         return sorted(found, key=lambda face: face.area_px, reverse=True)
@@ -150,11 +156,7 @@ class _FaceMesh:
         result = self._mesh.process(frame).multi_face_landmarks or []
         scale = np.array([width, height, width], dtype=np.float32)
         return [
-            Landmarks(
-                points_px=np.array([(p.x, p.y, p.z) for p in face.landmark], dtype=np.float32) * scale,
-                image_size_px=(width, height),
-            )
-            for face in result
+            Landmarks(points_px=_points(face) * scale, image_size_px=(width, height)) for face in result
         ]
 
     def _closer_and_wider(self, frame: Frame) -> list[Landmarks]:
@@ -177,6 +179,24 @@ class _FaceMesh:
 
     def close(self) -> None:
         self._mesh.close()
+
+
+# A landmark as protobuf writes it: field 1 of 15 bytes with x, y, z as floats 1, 2, 3.
+_WIRE: Final = np.dtype(
+    [("head", "<u2"), *((f"{part}{axis}", kind) for axis in "xyz" for part, kind in (("tag", "u1"), ("", "<f4")))]
+)
+
+
+def _points(face: Any) -> NDArray[np.float32]:
+    """(478, 3) of a landmark list, in parts of the picture.
+
+    Reading the message's bytes at once takes a tenth of the 0.2 ms that 1434 attribute reads take.
+    """
+    content = face.SerializeToString()
+    if len(content) != POINTS * _WIRE.itemsize:  # a message with more fields than three
+        return np.array([(p.x, p.y, p.z) for p in face.landmark], dtype=np.float32)
+    wire = np.frombuffer(content, dtype=_WIRE)
+    return np.stack([wire["x"], wire["y"], wire["z"]], axis=1)
 
 
 def _shifted(face: Landmarks, dx: float, dy: float, image_size_px: tuple[int, int]) -> Landmarks:

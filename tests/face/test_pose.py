@@ -1,0 +1,64 @@
+"""Head pose: exact on a rotated canonical face, and both detectors agree on real photos."""
+
+import math
+from contextlib import closing
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+
+from icface.face.landmarks import Landmarks, open_detector
+from icface.face.pose import FLIP, head_pose, pose_from_rotation, rotation_from_pose
+from icface.geometry.tables import face_tables
+from tests.conftest import shared_file
+
+ANGLES = [(0.0, 0.0, 0.0), (0.2, 0.0, 0.0), (0.0, -0.3, 0.0), (0.0, 0.0, 0.25), (0.15, 0.3, -0.2)]
+
+
+def seen_by_camera(angles: tuple[float, float, float], size_px: tuple[int, int] = (640, 480)) -> Landmarks:
+    """The canonical face, turned, straight ahead in a camera of 63° at 6 IOD."""
+    canonical = np.vstack([face_tables().canonical, np.zeros((10, 3), np.float32)]).astype(np.float64)
+    turned = canonical @ (FLIP @ rotation_from_pose(*angles) @ FLIP).T
+    focal = size_px[1] / 2 / math.tan(math.radians(63) / 2)
+    away = 6.0 - turned[:, 2]
+    points = np.empty((478, 3), dtype=np.float32)
+    points[:, 0] = size_px[0] / 2 + focal * turned[:, 0] / away
+    points[:, 1] = size_px[1] / 2 - focal * turned[:, 1] / away
+    points[:, 2] = -focal * turned[:, 2] / 6.0
+    return Landmarks(points_px=points, image_size_px=size_px)
+
+
+@pytest.mark.parametrize("angles", ANGLES)
+def test_angles_survive_the_matrix(angles: tuple[float, float, float]) -> None:
+    pose = pose_from_rotation(rotation_from_pose(*angles))
+    assert (pose.pitch_rad, pose.yaw_rad, pose.roll_rad) == pytest.approx(angles, abs=1e-12)
+
+
+@pytest.mark.parametrize("angles", ANGLES)
+def test_a_turned_face_gives_its_angles(angles: tuple[float, float, float]) -> None:
+    pose = head_pose(seen_by_camera(angles))
+    assert (pose.pitch_rad, pose.yaw_rad, pose.roll_rad) == pytest.approx(angles, abs=0.03)
+
+
+def test_a_matrix_is_used_where_there_is_one() -> None:
+    face = seen_by_camera((0.0, 0.0, 0.0))
+    matrix = np.eye(4)
+    matrix[:3, :3] = 9.0 * (FLIP @ rotation_from_pose(0.1, 0.2, 0.3) @ FLIP)
+    with_matrix = Landmarks(points_px=face.points_px, image_size_px=face.image_size_px, matrix=matrix)
+    pose = head_pose(with_matrix)
+    assert (pose.pitch_rad, pose.yaw_rad, pose.roll_rad) == pytest.approx((0.1, 0.2, 0.3), abs=1e-6)
+
+
+def test_both_detectors_agree_on_real_photos(shared: Path) -> None:
+    task = shared_file("models/face_landmarker.task")
+    mine, theirs = [], []
+    with closing(open_detector(video=False)) as mesh, closing(open_detector(task, video=False)) as landmarker:
+        for path in sorted((shared / "data/london").glob("n_*.jpg"))[:12]:
+            frame = np.ascontiguousarray(cv2.imread(str(path))[..., ::-1])
+            for detector, poses in ((mesh, mine), (landmarker, theirs)):
+                pose = head_pose(detector.detect(frame)[0])
+                poses.append((pose.pitch_rad, pose.yaw_rad, pose.roll_rad))
+    difference = np.degrees(np.array(mine) - np.array(theirs))
+    assert np.abs(np.median(difference, axis=0)).max() < 2.0
+    assert np.abs(difference).max() < 6.0
