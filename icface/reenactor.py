@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import logging
 import threading
 from collections.abc import Mapping
@@ -23,6 +24,7 @@ from icface.source_cache import SourceCache, source_key
 logger = logging.getLogger(__name__)
 
 Frame = NDArray[np.uint8]
+Tensors = dict[str, NDArray[np.generic]]
 
 MAX_FACES = 10
 
@@ -80,6 +82,7 @@ class Reenactor:
         self._size_px = size_px
         self._cache = source_cache or SourceCache()
         self._landmarker = landmarker
+        self._landmarker_key = _file_key(landmarker)
         self._source: PreparedSource | None = None
         self._preparing = threading.Lock()
 
@@ -104,42 +107,36 @@ class Reenactor:
             ConfigError: there are fewer faces than `face`.
         """
         key = source_key(
-            photo.sha256, self._bundle.sha256, self._size_px, face, GEOMETRY_VERSION, self._landmarker
+            photo.sha256, self._bundle.sha256, self._size_px, face, GEOMETRY_VERSION, self._landmarker_key
         )
         with self._preparing:
-            cached = self._cache.load(key)
-            notes: tuple[str, ...] = ()
-            if cached is not None and "neutral" in cached:
-                logger.debug("%s was prepared before", photo.path)
+            cache = self._cache.load(key)
+            if cache is None:
+                cache = self._prepare(photo, face)
+                self._cache.store(key, cache)
             else:
-                cached, notes = self._prepare(photo, face)
-                self._cache.store(key, cached | {"notes": _encode(notes)})
-        if "notes" in cached:
-            notes = _decode(cached["notes"])
-        side = cached["neutral"].shape[0]
+                logger.debug("%s was prepared before", photo.path)
+        neutral = np.asarray(cache["neutral"], dtype=np.uint8)
+        side = neutral.shape[0]
         return PreparedSource(
             photo_frame=photo.frame,
-            crop_to_photo=np.asarray(cached["crop_to_photo"], dtype=np.float64),
-            neutral=np.asarray(cached["neutral"], dtype=np.uint8),
-            cache=cached,
-            motion=Motion(cached, (side, side)),
-            notes=notes,
+            crop_to_photo=np.asarray(cache["crop_to_photo"], dtype=np.float64),
+            neutral=neutral,
+            cache=cache,
+            motion=Motion(cache, (side, side)),
+            notes=_notes(int(cache["face_count"][()]), photo.path, face),
         )
 
-    def _prepare(
-        self, photo: Photo, face: int | None
-    ) -> tuple[dict[str, NDArray[np.generic]], tuple[str, ...]]:
+    def _prepare(self, photo: Photo, face: int | None) -> Tensors:
         detector = open_detector(self._landmarker, video=False, max_faces=MAX_FACES)
         try:
             found = detector.detect(photo.frame)
-            chosen, notes = choose_face(found, photo.path, face)
-            return self._neutralise(photo, chosen, detector), notes
+            cache = self._neutralise(photo, choose_face(found, photo.path, face), detector)
         finally:
             detector.close()
+        return {**cache, "face_count": np.array(len(found), dtype=np.int32)}
 
-    def _neutralise(
-        self, photo: Photo, face: Landmarks, detector: LandmarkDetector
-    ) -> dict[str, NDArray[np.generic]]:
+    def _neutralise(self, photo: Photo, face: Landmarks, detector: LandmarkDetector) -> Tensors:
         try:
             return prepare_source(photo.frame, face, detector, self._size_px)
         except SourceError as error:
@@ -175,8 +172,8 @@ class Reenactor:
         return self._source
 
 
-def choose_face(found: list[Landmarks], path: Path, face: int | None) -> tuple[Landmarks, tuple[str, ...]]:
-    """The face to animate and what to tell the user.
+def choose_face(found: list[Landmarks], path: Path, face: int | None) -> Landmarks:
+    """The face to animate: number `face`, counted from 1, largest first; the largest if None.
 
     Raises:
         SourceError: there is none.
@@ -185,19 +182,22 @@ def choose_face(found: list[Landmarks], path: Path, face: int | None) -> tuple[L
     if not found:
         raise SourceError(f"no face found in {path}; use a photo where the face is seen from the front")
     if face is None:
-        several = f"{len(found)} faces in {path.name}; the largest is taken, choose another with --face 2"
-        return found[0], (several,) if len(found) > 1 else ()
+        return found[0]
     if not 1 <= face <= len(found):
         raise ConfigError(
             f"there is no face {face} in {path}: {len(found)} found, counted from 1, largest first"
         )
-    return found[face - 1], ()
+    return found[face - 1]
 
 
-def _encode(notes: tuple[str, ...]) -> NDArray[np.uint8]:
-    return np.frombuffer("\n".join(notes).encode(), dtype=np.uint8).copy()
+def _notes(face_count: int, path: Path, face: int | None) -> tuple[str, ...]:
+    if face is not None or face_count < 2:
+        return ()
+    return (f"{face_count} faces in {path.name}; the largest is taken, choose another with --face 2",)
 
 
-def _decode(notes: NDArray[np.generic]) -> tuple[str, ...]:
-    text = notes.astype(np.uint8).tobytes().decode()
-    return tuple(text.split("\n")) if text else ()
+def _file_key(path: Path | None) -> str:
+    """What tells one landmark model from another: its content. A missing one is told of when it is opened."""
+    if path is None or not path.is_file():
+        return str(path)
+    return hashlib.sha256(path.read_bytes()).hexdigest()

@@ -6,6 +6,7 @@ all; a damaged one is made again; a folder that cannot be written is done withou
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import logging
 import os
@@ -39,7 +40,7 @@ class SourceCache:
 
     Args:
         folder: None takes the user's.
-        limit_bytes: the oldest files go when all together are larger.
+        limit_bytes: the files used longest ago go when all together are larger.
     """
 
     def __init__(self, folder: Path | None = None, limit_bytes: int = LIMIT_BYTES) -> None:
@@ -60,12 +61,11 @@ class SourceCache:
             tensors = dict(load(body))
         except (ValueError, SafetensorError) as error:
             logger.warning("a cached source is damaged (%s) and is made again", error)
-            path.unlink(missing_ok=True)
+            with contextlib.suppress(OSError):
+                path.unlink(missing_ok=True)
             return None
-        try:
+        with contextlib.suppress(OSError):
             path.touch()  # newest use: the oldest go first
-        except OSError:
-            logger.debug("cannot touch %s", path)
         return tensors
 
     def store(self, key: str, tensors: Mapping[str, NDArray[np.generic]]) -> None:
@@ -78,23 +78,27 @@ class SourceCache:
                 try:
                     file.write(hashlib.sha256(body).digest())
                     file.write(body)
-                    file.flush()
+                    file.close()  # Windows renames no open file
+                    temporary.replace(self._path(key))
                 except OSError:
+                    file.close()
                     temporary.unlink(missing_ok=True)
                     raise
-            temporary.replace(self._path(key))
-            self._drop_oldest()
         except OSError as error:
             logger.warning("the prepared source is not kept in %s: %s", self._folder, error.strerror or error)
+            return
+        with contextlib.suppress(FileNotFoundError):  # another process tidies up as well
+            self._drop_oldest()
 
     def _path(self, key: str) -> Path:
         return self._folder / f"{key}.bin"
 
     def _drop_oldest(self) -> None:
-        files = sorted(self._folder.glob("*.bin"), key=lambda path: path.stat().st_mtime, reverse=True)
+        # All files: what a killed process left half written counts and goes as well.
+        files = [(path, path.stat()) for path in self._folder.iterdir()]
         total = 0
-        for path in files:
-            total += path.stat().st_size
+        for path, facts in sorted(files, key=lambda file: file[1].st_mtime_ns, reverse=True):
+            total += facts.st_size
             if total > self._limit_bytes:
                 path.unlink(missing_ok=True)
 

@@ -1,0 +1,282 @@
+"""The Reenactor on the example portrait: frames, faces, the cache in between, every refusal."""
+
+from __future__ import annotations
+
+import threading
+from dataclasses import replace
+from pathlib import Path
+from typing import NoReturn
+
+import numpy as np
+import pytest
+
+from icface import reenactor as module
+from icface.attributes import INDEX, neutral
+from icface.bundle import DEFAULT_BUNDLE, Bundle
+from icface.errors import BundleError, ConfigError, EngineError, SourceError
+from icface.images import Photo, load_photo
+from icface.reenactor import PreparedSource, Reenactor
+from icface.source_cache import SourceCache
+
+SIDE = 256
+
+
+@pytest.fixture(scope="module")
+def photo(repository: Path) -> Photo:
+    return load_photo(repository / "examples/source.jpg")
+
+
+@pytest.fixture(scope="module")
+def couple(photo: Photo) -> Photo:
+    """The same face twice: large at the left, half as large at the right."""
+    pair = np.full((768, 768 + 384, 3), 120, np.uint8)
+    pair[:, :768], pair[200:584, 768:] = photo.frame, photo.frame[::2, ::2]
+    return Photo(frame=pair, sha256="couple", path=Path("couple.jpg"))
+
+
+@pytest.fixture(scope="module")
+def cache(tmp_path_factory: pytest.TempPathFactory) -> SourceCache:
+    return SourceCache(tmp_path_factory.mktemp("cache"))
+
+
+@pytest.fixture
+def reenactor(cache: SourceCache) -> Reenactor:
+    return Reenactor(Bundle.load(DEFAULT_BUNDLE), size_px=SIDE, source_cache=cache)
+
+
+@pytest.fixture(scope="module")
+def source(photo: Photo, cache: SourceCache) -> PreparedSource:
+    return Reenactor(Bundle.load(DEFAULT_BUNDLE), size_px=SIDE, source_cache=cache).prepare_source(photo)
+
+
+@pytest.fixture
+def no_detector(monkeypatch: pytest.MonkeyPatch) -> None:
+    """From here on, preparing a photo again fails."""
+
+    def refuse(*_: object, **__: object) -> NoReturn:
+        raise AssertionError("the photo was prepared again")
+
+    monkeypatch.setattr(module, "open_detector", refuse)
+
+
+def asked(**values: float) -> np.ndarray:
+    """Neutral but for what is named."""
+    attributes = neutral()
+    for name, value in values.items():
+        attributes[INDEX[name]] = value
+    return attributes
+
+
+def test_at_rest_it_shows_the_neutral_of_the_size_asked_for(
+    reenactor: Reenactor, source: PreparedSource
+) -> None:
+    reenactor.set_source(source)
+    frame = reenactor.animate(neutral())
+    assert frame.shape == (SIDE, SIDE, 3) and frame.dtype == np.uint8 and frame.flags.c_contiguous
+    assert reenactor.size_px == source.size_px == (SIDE, SIDE)
+    np.testing.assert_array_equal(frame, source.neutral)
+
+
+@pytest.mark.parametrize("name", ["yaw", "AU12", "AU26", "AU45"])
+def test_a_frame_moves_with_its_attributes_and_repeats_exactly(
+    reenactor: Reenactor, source: PreparedSource, name: str
+) -> None:
+    reenactor.set_source(source)
+    rest = reenactor.animate(neutral()).copy()
+    changed = np.abs(reenactor.animate(asked(**{name: 0.8})).astype(int) - rest).max(2) > 16
+    assert changed.mean() > 0.002
+    assert not changed[[0, -1]].any() and not changed[:, [0, -1]].any()  # so that it fits into its photo
+    np.testing.assert_array_equal(reenactor.animate(neutral()), rest)
+
+
+def test_the_crop_leads_back_into_the_photo(source: PreparedSource, photo: Photo) -> None:
+    assert source.photo_frame is photo.frame
+    scale = source.crop_to_photo[0, 0]
+    first, last = np.array([[0, 0, 1], [SIDE - 1, SIDE - 1, 1]]) @ source.crop_to_photo.T
+    assert (first >= -1).all() and (last <= np.array(photo.frame.shape[1::-1])).all()
+    np.testing.assert_allclose(last - first, (SIDE - 1) * scale)
+
+
+def test_native_keeps_the_photos_resolution(photo: Photo, cache: SourceCache) -> None:
+    source = Reenactor(Bundle.load(DEFAULT_BUNDLE), size_px=None, source_cache=cache).prepare_source(photo)
+    assert source.size_px[0] % 32 == 0
+    assert source.crop_to_photo[0, 0] == pytest.approx(1.0, abs=0.05)
+
+
+def test_sources_can_be_switched(reenactor: Reenactor, source: PreparedSource, couple: Photo) -> None:
+    other = reenactor.prepare_source(couple, face=2)
+    for shown in (other, source, other):
+        reenactor.set_source(shown)
+        np.testing.assert_array_equal(reenactor.animate(neutral()), shown.neutral)
+    assert (other.neutral != source.neutral).any()
+
+
+def test_a_source_is_prepared_while_another_is_shown(
+    source: PreparedSource, couple: Photo, tmp_path: Path
+) -> None:
+    reenactor = Reenactor(Bundle.load(DEFAULT_BUNDLE), size_px=SIDE, source_cache=SourceCache(tmp_path))
+    reenactor.set_source(source)
+    expected = reenactor.animate(asked(AU12=0.7)).copy()
+    prepared: list[PreparedSource] = []
+    thread = threading.Thread(target=lambda: prepared.append(reenactor.prepare_source(couple)))
+    thread.start()
+    shown = 0
+    while thread.is_alive():
+        np.testing.assert_array_equal(reenactor.animate(asked(AU12=0.7)), expected)
+        shown += 1
+    assert len(prepared) == 1 and shown > 0
+
+
+def test_it_says_in_one_line_what_was_picked(reenactor: Reenactor) -> None:
+    assert reenactor.describe().startswith("engine: host warp")
+    assert "\n" not in reenactor.describe()
+
+
+# Faces
+
+
+def test_of_several_faces_the_largest_is_taken_and_said(reenactor: Reenactor, couple: Photo) -> None:
+    largest = reenactor.prepare_source(couple)
+    assert largest.crop_to_photo[0, 2] < 700
+    (note,) = largest.notes
+    assert "2 faces in couple.jpg" in note and "--face" in note
+    # Told again when it comes from the cache, with the name that the file has by then.
+    (note,) = reenactor.prepare_source(replace(couple, path=Path("us.png"))).notes
+    assert "2 faces in us.png" in note
+
+
+def test_a_face_can_be_chosen(reenactor: Reenactor, couple: Photo) -> None:
+    second = reenactor.prepare_source(couple, face=2)
+    assert second.crop_to_photo[0, 2] > 700
+    assert second.notes == ()
+
+
+def test_one_face_needs_no_note(source: PreparedSource) -> None:
+    assert source.notes == ()
+
+
+@pytest.mark.parametrize("face", [0, -1, 3])
+def test_a_face_that_is_not_there(reenactor: Reenactor, couple: Photo, face: int) -> None:
+    with pytest.raises(ConfigError, match=r"couple\.jpg: 2 found, counted from 1"):
+        reenactor.prepare_source(couple, face=face)
+
+
+def test_no_face_is_one_line_with_the_file(reenactor: Reenactor) -> None:
+    plain = Photo(frame=np.full((200, 300, 3), 90, np.uint8), sha256="wall", path=Path("wall.jpg"))
+    with pytest.raises(SourceError, match=r"no face found in .*wall\.jpg"):
+        reenactor.prepare_source(plain)
+
+
+def test_a_face_that_is_too_small_names_its_photo(reenactor: Reenactor, photo: Photo) -> None:
+    tiny = Photo(frame=np.ascontiguousarray(photo.frame[::14, ::14]), sha256="tiny", path=Path("tiny.jpg"))
+    with pytest.raises(SourceError, match=r"tiny\.jpg"):
+        reenactor.prepare_source(tiny)
+
+
+# The cache
+
+
+@pytest.mark.usefixtures("no_detector")
+def test_the_second_time_comes_from_the_cache_and_looks_the_same(
+    reenactor: Reenactor, source: PreparedSource, photo: Photo
+) -> None:
+    """Whatever the file is called: its content counts."""
+    second = reenactor.prepare_source(replace(photo, path=Path("renamed.jpg")))
+    np.testing.assert_array_equal(second.crop_to_photo, source.crop_to_photo)
+    attributes = neutral()
+    attributes[3:] = 0.4
+    reenactor.set_source(source)
+    expected = reenactor.animate(attributes).copy()
+    reenactor.set_source(second)
+    np.testing.assert_array_equal(reenactor.animate(attributes), expected)
+
+
+@pytest.mark.usefixtures("source", "no_detector")
+@pytest.mark.parametrize("what", ["photo", "face", "size", "bundle", "landmarker"])
+def test_whatever_changes_the_result_is_part_of_the_key(
+    photo: Photo, cache: SourceCache, tmp_path: Path, what: str
+) -> None:
+    bundle = Bundle.load(DEFAULT_BUNDLE)
+    landmarker = tmp_path / "face.task" if what == "landmarker" else None
+    if landmarker is not None:
+        landmarker.write_bytes(b"a model")
+    reenactor = Reenactor(
+        replace(bundle, sha256="another") if what == "bundle" else bundle,
+        size_px=SIDE + 32 if what == "size" else SIDE,
+        source_cache=cache,
+        landmarker=landmarker,
+    )
+    changed = replace(photo, sha256="another") if what == "photo" else photo
+    with pytest.raises(AssertionError, match="prepared again"):
+        reenactor.prepare_source(changed, face=2 if what == "face" else None)
+
+
+def test_a_damaged_cache_is_made_again(source: PreparedSource, photo: Photo, tmp_path: Path) -> None:
+    reenactor = Reenactor(Bundle.load(DEFAULT_BUNDLE), size_px=SIDE, source_cache=SourceCache(tmp_path))
+    reenactor.prepare_source(photo)
+    (path,) = (tmp_path / "sources").iterdir()
+    path.write_bytes(path.read_bytes()[:5000])
+    np.testing.assert_array_equal(reenactor.prepare_source(photo).neutral, source.neutral)
+    assert path.stat().st_size > 5000
+
+
+def test_it_works_without_a_cache(source: PreparedSource, photo: Photo, tmp_path: Path) -> None:
+    (tmp_path / "in_the_way").touch()
+    nowhere = SourceCache(tmp_path / "in_the_way")
+    reenactor = Reenactor(Bundle.load(DEFAULT_BUNDLE), size_px=SIDE, source_cache=nowhere)
+    np.testing.assert_array_equal(reenactor.prepare_source(photo).neutral, source.neutral)
+
+
+# Refusals
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
+def test_attributes_that_are_no_numbers(reenactor: Reenactor, source: PreparedSource, value: float) -> None:
+    reenactor.set_source(source)
+    with pytest.raises(ValueError, match="20 finite numbers"):
+        reenactor.animate(asked(AU12=value))
+
+
+@pytest.mark.parametrize("shape", [(19,), (1, 20), (21,), ()])
+def test_other_than_twenty_attributes(
+    reenactor: Reenactor, source: PreparedSource, shape: tuple[int, ...]
+) -> None:
+    reenactor.set_source(source)
+    with pytest.raises(ValueError, match="20 finite numbers"):
+        reenactor.animate(np.zeros(shape, dtype=np.float32))
+
+
+def test_attributes_beyond_their_range_are_clipped(reenactor: Reenactor, source: PreparedSource) -> None:
+    reenactor.set_source(source)
+    full = reenactor.animate(asked(AU26=1.0, yaw=0.0)).copy()
+    beyond = asked(AU26=7.0, yaw=-3.0)
+    np.testing.assert_array_equal(reenactor.animate(beyond), full)
+    assert beyond[INDEX["AU26"]] == 7.0  # the caller's array is left alone
+
+
+def test_before_there_is_a_source(reenactor: Reenactor) -> None:
+    with pytest.raises(EngineError, match="no source is set"):
+        reenactor.animate(neutral())
+    with pytest.raises(EngineError, match="no source is set"):
+        _ = reenactor.size_px
+
+
+@pytest.mark.parametrize("size_px", [0, 63, 2049])
+def test_sizes_out_of_range_are_refused(size_px: int) -> None:
+    with pytest.raises(ConfigError, match="choose 64 to 2048"):
+        Reenactor(Bundle.load(DEFAULT_BUNDLE), size_px=size_px)
+
+
+def test_a_family_that_cannot_be_run() -> None:
+    with pytest.raises(BundleError, match="paper"):
+        Reenactor(replace(Bundle.load(DEFAULT_BUNDLE), family="paper"))
+
+
+def test_a_landmark_model_that_is_none(photo: Photo, cache: SourceCache, tmp_path: Path) -> None:
+    bundle = Bundle.load(DEFAULT_BUNDLE)
+    for name, content in (("missing.task", None), ("text.task", b"no model")):
+        if content is not None:
+            (tmp_path / name).write_bytes(content)
+        reenactor = Reenactor(bundle, size_px=SIDE, source_cache=cache, landmarker=tmp_path / name)
+        with pytest.raises(ConfigError, match=name):
+            reenactor.prepare_source(photo)
