@@ -1,6 +1,6 @@
 """End to end on a clip: tracker, generator and compose, stage by stage, as fast as it goes and at 30 FPS.
 
-    python benchmarks/fps.py [--clip C] [--source S] [--size 512] [--engine auto] [--vs engine=NAME |
+    python -m benchmarks.fps [--clip C] [--source S] [--size 512] [--engine auto] [--vs engine=NAME |
     size=N]...
 
 Three legs: `null` (file in, nothing written), `file` (file in, video out) and `live` (the clip played as a

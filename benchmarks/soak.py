@@ -1,7 +1,7 @@
 """Does memory stay flat? Runs many frames end to end and compares the memory after warm-up with that at the
 end.
 
-    python benchmarks/soak.py [--frames 20000] [--output] [--clip C] [--source S]
+    python -m benchmarks.soak [--frames 20000] [--output] [--clip C] [--source S]
 
 Every frame is decoded, tracked, animated, composed and sent (to nowhere, or with --output into a video file).
 Exit code 1 when the memory grew by more than 1 %. Linux: reads /proc.

@@ -1,6 +1,6 @@
 """From the command to its first frame: without a cached source, and with one.
 
-    python benchmarks/startup.py [--rounds 5] [--clip C] [--source S] [--size 512]
+    python -m benchmarks.startup [--rounds 5] [--clip C] [--source S] [--size 512]
 
 Starts `icface-live` anew each time, the clip as its camera, and takes the time until it says that the first
 frame was sent. `cold`: an empty cache folder each time; `warm`: the same one again. The files of Python and
