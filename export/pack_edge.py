@@ -91,17 +91,19 @@ def pack(out: Path) -> None:
         spec("inner_alpha", "uint8", "height", "width"),
         spec("inner_shade", "uint8", "height", "width"),
     ]
+    regions = spec("regions", "int32", "count", 4)
     frame = [spec("frame", "uint8", "height", "width", 3)]
     manifest = {
         "format_version": FORMAT_VERSION,
         "family": "edge",
         "name": "edge geometry",
+        "size_px": None,
         "attribute_scale": "full-shape",
         "alignment": "face box x 1.75, raised by 6 %, kept inside the photo",
         "motion": "icface.geometry",
         "variants": {
-            "graph": {"graph": "animate.onnx", "inputs": cache + motion, "outputs": frame},
-            "host": {"graph": None, "inputs": cache + motion, "outputs": frame},
+            "graph": {"graph": "animate.onnx", "cache": cache, "motion": motion, "outputs": frame},
+            "host": {"graph": None, "cache": cache, "motion": [*motion, regions], "outputs": frame},
         },
         "golden": "golden.safetensors",
         "licence": "MIT",

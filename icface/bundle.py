@@ -1,12 +1,16 @@
-"""A model on disk: a folder with manifest.json, ONNX graphs and a golden frame, every file under its hash."""
+"""A model on disk: a folder with manifest.json, ONNX graphs and a golden frame, every file under its hash.
+
+docs/bundle.md describes the format.
+"""
 
 from __future__ import annotations
 
 import hashlib
 import json
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
@@ -18,20 +22,26 @@ from icface.errors import BundleError
 
 FORMAT_VERSION: Final = 1
 FAMILIES: Final = ("edge", "paper")
+ATTRIBUTE_SCALES: Final = ("full-shape", "openface")
 MANIFEST: Final = "manifest.json"
 DEFAULT_BUNDLE: Final = Path(__file__).parent / "models" / "edge.icface"
 """The generator that ships."""
 
+_FILE_NAME: Final = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]*(/[A-Za-z0-9_][A-Za-z0-9_.-]*)*")
+_SHA256: Final = re.compile(r"[0-9a-f]{64}")
+
+Tensors = dict[str, NDArray[np.generic]]
+
 
 @dataclass(frozen=True, kw_only=True)
 class TensorSpec:
-    """One input or output of a graph."""
+    """One input or output of a variant."""
 
     name: str
     dtype: str
     """NumPy's name, as `uint8`."""
     shape: tuple[int | str, ...]
-    """Sizes; a name stands for one that varies."""
+    """Sizes; a name stands for one that varies, and for the same number wherever it occurs."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -40,8 +50,15 @@ class Variant:
 
     graph: str | None
     """ONNX file; None where the host does everything."""
-    inputs: tuple[TensorSpec, ...]
+    cache: tuple[TensorSpec, ...]
+    """What is set once a source."""
+    motion: tuple[TensorSpec, ...]
+    """What changes from frame to frame."""
     outputs: tuple[TensorSpec, ...]
+
+    @property
+    def inputs(self) -> tuple[TensorSpec, ...]:
+        return self.cache + self.motion
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -51,10 +68,14 @@ class Bundle:
     path: Path
     family: str
     name: str
+    size_px: int | None
+    """Side of the frames it makes; None: any."""
     attribute_scale: str
     """`full-shape` or `openface`."""
     alignment: str
     """How the source is cropped, in words."""
+    motion: str | None
+    """The host code that turns attributes into motion tensors; None: the graph takes the attributes themselves."""
     graph: Variant
     """The warp in the graph: for GPUs, and any engine."""
     host: Variant | None
@@ -67,6 +88,7 @@ class Bundle:
     sha256: str
     """Digest of the manifest, which holds the digests of all files."""
     hashes: Mapping[str, str]
+    """Digest of every other file, by its name inside the folder."""
 
     @classmethod
     def load(cls, path: Path) -> Bundle:
@@ -76,93 +98,168 @@ class Bundle:
             BundleError: missing, damaged, tampered with, or made for another version.
         """
         manifest_path = path / MANIFEST
-        if not path.is_dir() or not manifest_path.is_file():
+        if not manifest_path.is_file():
             raise BundleError(f"{path} is not a model bundle: a folder with {MANIFEST} is expected")
         try:
             content = manifest_path.read_bytes()
             raw = json.loads(content)
-        except (OSError, ValueError) as error:
+        except (OSError, ValueError, RecursionError) as error:
             raise BundleError(f"cannot read {manifest_path}: {error}") from error
-        if not isinstance(raw, dict):
-            raise BundleError(f"{manifest_path} is not a manifest")
-        version = raw.get("format_version")
-        if not isinstance(version, int):
-            raise BundleError(f"{manifest_path} states no format version; is it a bundle of ours?")
-        if version > FORMAT_VERSION:
-            raise BundleError(
-                f"{path} has format {version}, this program reads {FORMAT_VERSION}; upgrade icface-live"
-            )
         try:
-            bundle = cls._from_manifest(path, raw, hashlib.sha256(content).hexdigest())
-        except (KeyError, TypeError, ValueError) as error:
-            raise BundleError(f"{manifest_path} is not complete: {error}") from error
-        bundle._check_files()
+            bundle = _from_manifest(path, raw, hashlib.sha256(content).hexdigest())
+        except _ManifestError as error:
+            raise BundleError(f"{manifest_path}: {error}") from error
+        for name, expected in bundle.hashes.items():
+            _check_file(path, name, expected)
         return bundle
-
-    @classmethod
-    def _from_manifest(cls, path: Path, raw: dict[str, Any], digest: str) -> Bundle:
-        if raw["family"] not in FAMILIES:
-            raise ValueError(f"family {raw['family']!r} is unknown; known: {', '.join(FAMILIES)}")
-        variants = raw["variants"]
-        hashes = {str(name): str(value) for name, value in raw["files"].items()}
-        return cls(
-            path=path,
-            family=str(raw["family"]),
-            name=str(raw["name"]),
-            attribute_scale=str(raw["attribute_scale"]),
-            alignment=str(raw["alignment"]),
-            graph=_variant(variants["graph"]),
-            host=_variant(variants["host"]) if variants.get("host") is not None else None,
-            golden=str(raw["golden"]),
-            licence=str(raw["licence"]),
-            provenance=str(raw["provenance"]),
-            sha256=digest,
-            hashes=hashes,
-        )
-
-    def _check_files(self) -> None:
-        wanted = {self.golden, self.graph.graph, None if self.host is None else self.host.graph} - {None}
-        unlisted = sorted(str(name) for name in wanted if name not in self.hashes)
-        if unlisted:
-            raise BundleError(f"{self.path}/{MANIFEST} gives no hash for {', '.join(unlisted)}")
-        for name, expected in self.hashes.items():
-            pure = PurePosixPath(name)
-            if pure.is_absolute() or ".." in pure.parts or "\\" in name:
-                raise BundleError(f"{self.path}/{MANIFEST} names a file outside the bundle: {name}")
-            try:
-                found = hashlib.sha256((self.path / name).read_bytes()).hexdigest()
-            except OSError as error:
-                raise BundleError(f"{self.path} lacks {name}; install it again") from error
-            if found != expected:
-                raise BundleError(
-                    f"{self.path / name} is not the file the manifest was made for (changed or damaged); "
-                    "install the bundle again"
-                )
 
     def file(self, name: str) -> Path:
         """Path of a listed file."""
         return self.path / name
 
-    def golden_tensors(self) -> dict[str, NDArray[np.generic]]:
+    def golden_tensors(self) -> Tensors:
         """The golden inputs and `frame`.
 
         Raises:
-            BundleError: the file is not one of safetensors.
+            BundleError: the file is not one of safetensors, or lacks a tensor.
         """
+        path = self.file(self.golden)
         try:
-            return dict(load(self.file(self.golden).read_bytes()))
-        except (OSError, SafetensorError) as error:
-            raise BundleError(f"cannot read {self.file(self.golden)}: {error}") from error
+            tensors = dict(load(path.read_bytes()))
+        except (OSError, SafetensorError, KeyError) as error:
+            raise BundleError(f"cannot read {path}: {error}") from error
+        missing = [
+            spec.name for spec in (*self.graph.inputs, *self.graph.outputs) if spec.name not in tensors
+        ]
+        if missing:
+            raise BundleError(f"{path} lacks {', '.join(missing)}")
+        return tensors
 
 
-def _variant(raw: dict[str, Any]) -> Variant:
+def _check_file(folder: Path, name: str, expected: str) -> None:
+    try:
+        with (folder / name).open("rb") as file:
+            found = hashlib.file_digest(file, "sha256").hexdigest()
+    except OSError as error:
+        raise BundleError(f"{folder} lacks {name} ({error.strerror}); install the bundle again") from error
+    if found != expected:
+        raise BundleError(
+            f"{folder / name} is not the file that {MANIFEST} names (changed or damaged); "
+            "install the bundle again"
+        )
+
+
+class _ManifestError(Exception):
+    """What is wrong with a manifest, without its path."""
+
+
+class _Section:
+    """A JSON object whose entries are asked for by type."""
+
+    def __init__(self, raw: Any, where: str) -> None:
+        if not isinstance(raw, dict):
+            raise _ManifestError(f"{where} should be an object")
+        self._raw = raw
+        self._where = where
+
+    def value(self, key: str, kinds: type | tuple[type, ...], what: str) -> Any:
+        if key not in self._raw:
+            raise _ManifestError(f"{self._where} lacks {key!r}")
+        value = self._raw[key]
+        # JSON's true is an int to Python.
+        if not isinstance(value, kinds) or isinstance(value, bool):
+            raise _ManifestError(f"{key!r} in {self._where} should be {what}")
+        return value
+
+    def text(self, key: str) -> str:
+        value: str = self.value(key, str, "text")
+        return value
+
+    def optional_text(self, key: str) -> str | None:
+        value: str | None = self.value(key, (str, type(None)), "text or null")
+        return value
+
+    def choice(self, key: str, choices: tuple[str, ...]) -> str:
+        value = self.text(key)
+        if value not in choices:
+            raise _ManifestError(f"{key} {value!r} is unknown; known: {', '.join(choices)}")
+        return value
+
+    def entries(self, key: str) -> list[Any]:
+        value: list[Any] = self.value(key, list, "a list")
+        return value
+
+    def section(self, key: str) -> _Section:
+        return _Section(self.value(key, dict, "an object"), f"{key!r}")
+
+    def optional_section(self, key: str) -> _Section | None:
+        return None if self.value(key, (dict, type(None)), "an object or null") is None else self.section(key)
+
+    def items(self) -> list[tuple[str, Any]]:
+        return list(self._raw.items())
+
+
+def _from_manifest(path: Path, raw: Any, digest: str) -> Bundle:
+    top = _Section(raw, "the manifest")
+    version: int = top.value("format_version", int, "a whole number")
+    if version != FORMAT_VERSION:
+        remedy = "upgrade icface-live" if version > FORMAT_VERSION else "get a newer bundle"
+        raise _ManifestError(f"format {version}, while this program reads {FORMAT_VERSION}; {remedy}")
+    size_px: int | None = top.value("size_px", (int, type(None)), "a whole number or null")
+    variants = top.section("variants")
+    host = variants.optional_section("host")
+    bundle = Bundle(
+        path=path,
+        family=top.choice("family", FAMILIES),
+        name=top.text("name"),
+        size_px=size_px,
+        attribute_scale=top.choice("attribute_scale", ATTRIBUTE_SCALES),
+        alignment=top.text("alignment"),
+        motion=top.optional_text("motion"),
+        graph=_variant(variants.section("graph")),
+        host=None if host is None else _variant(host),
+        golden=top.text("golden"),
+        licence=top.text("licence"),
+        provenance=top.text("provenance"),
+        sha256=digest,
+        hashes=_hashes(top.section("files")),
+    )
+    used = [bundle.golden, bundle.graph.graph, None if bundle.host is None else bundle.host.graph]
+    for name in used:
+        if name is not None and name not in bundle.hashes:
+            raise _ManifestError(f"'files' gives no hash for {name}")
+    return bundle
+
+
+def _hashes(files: _Section) -> dict[str, str]:
+    for name, digest in files.items():
+        # Also keeps a manifest from naming what lies outside its folder.
+        if not _FILE_NAME.fullmatch(name):
+            raise _ManifestError(f"{name!r} is not the name of a file inside the bundle")
+        if not isinstance(digest, str) or not _SHA256.fullmatch(digest):
+            raise _ManifestError(f"the hash of {name} is not a sha256 in hexadecimal")
+    return dict(files.items())
+
+
+def _variant(section: _Section) -> Variant:
     return Variant(
-        graph=None if raw["graph"] is None else str(raw["graph"]),
-        inputs=tuple(_spec(item) for item in raw["inputs"]),
-        outputs=tuple(_spec(item) for item in raw["outputs"]),
+        graph=section.optional_text("graph"),
+        cache=_specs(section, "cache"),
+        motion=_specs(section, "motion"),
+        outputs=_specs(section, "outputs"),
     )
 
 
-def _spec(raw: dict[str, Any]) -> TensorSpec:
-    np.dtype(raw["dtype"])
-    return TensorSpec(name=str(raw["name"]), dtype=str(raw["dtype"]), shape=tuple(raw["shape"]))
+def _specs(section: _Section, key: str) -> tuple[TensorSpec, ...]:
+    return tuple(_spec(_Section(item, f"an entry of {key!r}")) for item in section.entries(key))
+
+
+def _spec(section: _Section) -> TensorSpec:
+    name, dtype, shape = section.text("name"), section.text("dtype"), section.entries("shape")
+    try:
+        np.dtype(dtype)
+    except TypeError as error:
+        raise _ManifestError(f"{name} has the unknown type {dtype!r}") from error
+    if not all(isinstance(size, str) or (type(size) is int and size > 0) for size in shape):
+        raise _ManifestError(f"the shape of {name} should be positive numbers and names")
+    return TensorSpec(name=name, dtype=dtype, shape=tuple(shape))

@@ -29,7 +29,7 @@ MAX_SIDE_PX: Final = 4096
 BEHIND_ALPHA: Final = (128, 128, 128)
 
 # Pillow knows more, but some of those start other programs (EPS runs Ghostscript) or are hardly ever photos.
-FORMATS: Final = ("JPEG", "MPO", "PNG", "WEBP", "TIFF", "BMP", "GIF", "JPEG2000", "PPM", "TGA", "AVIF")
+FORMATS: Final = ("JPEG", "PNG", "WEBP", "TIFF", "BMP", "GIF", "JPEG2000", "PPM", "TGA", "AVIF")
 
 _HEIC_BRANDS: Final = (
     b"heic",
@@ -95,7 +95,7 @@ def load_photo(path: Path, max_pixels: int = MAX_PIXELS) -> Photo:
         with warnings.catch_warnings():
             # Pillow warns of large pictures and odd metadata; what matters of that is an error below.
             warnings.simplefilter("ignore")
-            with Image.open(io.BytesIO(content), formats=FORMATS) as image:
+            with Image.open(io.BytesIO(content), formats=_formats()) as image:
                 _check_size(path, image.size, max_pixels)
                 # A JPEG is decoded at a half, quarter or eighth of its size where that is enough.
                 image.draft("RGB", (2 * MAX_SIDE_PX, 2 * MAX_SIDE_PX))
@@ -110,10 +110,16 @@ def load_photo(path: Path, max_pixels: int = MAX_PIXELS) -> Photo:
         ) from error
     except _DAMAGED as error:
         raise SourceError(
-            f"{path} is damaged or of an unusual kind ({error or type(error).__name__}); "
+            f"{path} is damaged, cut short or of an unusual kind ({error or type(error).__name__}); "
             "save it again as a JPEG or PNG"
         ) from error
     return Photo(frame=frame, sha256=hashlib.sha256(content).hexdigest(), path=path)
+
+
+def _formats() -> list[str]:
+    """Those of FORMATS that this Pillow was built with."""
+    Image.init()
+    return [name for name in FORMATS if name in Image.OPEN]
 
 
 def _read(path: Path) -> bytes:
@@ -171,7 +177,7 @@ def _from_deep_grey(image: Image.Image) -> Image.Image:
     """16-bit grey (0–65535), 32-bit (of unknown range: 8 or 16 bits) and floating point (0–1 or 0–255) to 8 bits."""
     values = np.asarray(image)
     if image.mode.startswith("I;16"):
-        return Image.fromarray((values >> 8).astype(np.uint8))
+        return Image.fromarray(((values.astype(np.uint32) + 128) // 257).astype(np.uint8))
     values = values.astype(np.float32)
     if not np.isfinite(values).all():
         raise ValueError("pixels that are not numbers")

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import hashlib
 import io
+import os
 from pathlib import Path
 
 import numpy as np
 import pytest
-from PIL import Image
+from PIL import Image, ImageCms
 
 from icface.errors import SourceError
 from icface.images import BEHIND_ALPHA, MAX_SIDE_PX, load_photo
@@ -122,6 +123,29 @@ def test_huge_photos_are_reduced_in_proportion(tmp_path: Path, size: tuple[int, 
     np.testing.assert_array_equal(frame[0, 0], (9, 8, 7))
 
 
+def test_one_pixel_is_a_photo(tmp_path: Path) -> None:
+    path = write(tmp_path, Image.new("RGB", (1, 1), (1, 2, 3)), "a.png")
+    np.testing.assert_array_equal(load_photo(path).frame, [[[1, 2, 3]]])
+
+
+def test_a_colour_profile_is_applied(tmp_path: Path) -> None:
+    """A profile whose red and blue are swapped: red pixels were meant blue."""
+    profile = bytearray(ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes())
+    tags = {profile[132 + 12 * i : 136 + 12 * i].decode(): 132 + 12 * i for i in range(profile[131])}
+    profile[tags["rXYZ"] : tags["rXYZ"] + 4], profile[tags["bXYZ"] : tags["bXYZ"] + 4] = b"bXYZ", b"rXYZ"
+    content = bytes(profile).replace("sRGB built-in".encode("utf-16-be"), "swapped colou".encode("utf-16-be"))
+    path = write(tmp_path, Image.new("RGB", (4, 4), (255, 0, 0)), "a.png", icc_profile=content)
+    np.testing.assert_allclose(load_photo(path).frame[0, 0], (0, 0, 255), atol=2)
+
+
+@pytest.mark.parametrize("profile", [b"no profile", bytes(200)])
+def test_a_damaged_colour_profile_is_passed_over(
+    corner_frame: np.ndarray, tmp_path: Path, profile: bytes
+) -> None:
+    path = write(tmp_path, Image.fromarray(corner_frame), "a.png", icc_profile=profile)
+    np.testing.assert_array_equal(load_photo(path).frame, corner_frame)
+
+
 # Refused
 
 
@@ -136,6 +160,13 @@ def test_too_many_pixels_are_refused_before_decoding(tmp_path: Path) -> None:
 def test_a_decompression_bomb_is_refused(tmp_path: Path) -> None:
     path = write(tmp_path, Image.new("1", (20_000, 20_000)), "a.png")  # 400 million pixels in 50 kB
     with pytest.raises(SourceError, match="reduce it"):
+        load_photo(path)
+
+
+def test_a_side_beyond_reason_is_refused(tmp_path: Path) -> None:
+    """30,000 pixels wide: few enough in all, but no photo of a face."""
+    path = write(tmp_path, Image.new("L", (30_000, 40)), "a.png")
+    with pytest.raises(SourceError, match=r"30000×40 pixels.*reduce it"):
         load_photo(path)
 
 
@@ -169,8 +200,16 @@ def test_what_is_no_photo_is_refused(tmp_path: Path, content: bytes) -> None:
 def test_missing_file_and_folder(tmp_path: Path) -> None:
     with pytest.raises(SourceError, match="No such file"):
         load_photo(tmp_path / "none.jpg")
-    with pytest.raises(SourceError, match="cannot read"):
+    with pytest.raises(SourceError, match="is not a file"):
         load_photo(tmp_path)
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="this system has no named pipes")
+def test_a_pipe_is_refused_at_once(tmp_path: Path) -> None:
+    """Reading one would wait for ever."""
+    os.mkfifo(tmp_path / "pipe.jpg")
+    with pytest.raises(SourceError, match="is not a file"):
+        load_photo(tmp_path / "pipe.jpg")
 
 
 @pytest.mark.parametrize("kind", ["JPEG", "PNG", "WEBP", "TIFF", "GIF", "BMP", "PPM"])

@@ -10,14 +10,15 @@ import importlib
 import logging
 import platform
 import threading
-from collections.abc import Mapping
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Final, Protocol
+from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
 
-from icface.bundle import Bundle
+from icface.bundle import Bundle, TensorSpec
 from icface.errors import ConfigError, EngineError
 
 logger = logging.getLogger(__name__)
@@ -26,39 +27,71 @@ Tensors = Mapping[str, NDArray[np.generic]]
 Frame = NDArray[np.uint8]
 
 GOLDEN_PSNR_DB: Final = 45.0
-"""An engine must give the golden frame at least this well: cv2.remap rounds positions to 1/32 pixel, half
-precision rounds colours; anything worse is wrong."""
+"""An engine must give the golden frame at least this well. All that work here give 50 dB or more (they round
+differently); positions in half precision or a shift by a quarter of a pixel give less than 40."""
 
 
-class Engine(Protocol):
-    """Runs one bundle's frames. The thread that animates first owns it."""
+class Engine(ABC):
+    """Runs one bundle's frames. The thread that animates first owns it, until `release`.
 
-    description: str
-    """What runs, in a few words."""
+    Args:
+        description: what runs, in a few words.
+    """
+
+    def __init__(self, description: str) -> None:
+        self.description = description
+        self._owner: int | None = None
+        self._has_source = False
 
     def set_source(self, cache: Tensors) -> None:
-        """Keep a source's tensors; they stay until the next call."""
-        ...
+        """Keep a source's tensors; they stay until the next call.
+
+        Raises:
+            EngineError: they do not fit the bundle, or another thread owns the engine.
+        """
+        if self._owner is not None:
+            self._check_owner()
+        self._keep_source(cache)
+        self._has_source = True
 
     def animate(self, motion: Tensors) -> Frame:
-        """(H, W, 3) RGB, valid until the next call."""
-        ...
+        """One frame.
 
-    def close(self) -> None: ...
+        Args:
+            motion: the tensors that change from frame to frame.
 
+        Returns:
+            (H, W, 3) RGB, the engine's own buffer: valid until the next call.
 
-class Owner:
-    """Holds an engine to one thread: shared buffers gave wrong-face frames in other products."""
+        Raises:
+            EngineError: no source is set, another thread owns the engine, or the library fails.
+        """
+        if self._owner is None:
+            self._owner = threading.get_ident()
+        self._check_owner()
+        if not self._has_source:
+            raise EngineError("no source is set; call set_source first")
+        return self._make_frame(motion)
 
-    def __init__(self) -> None:
-        self._thread: int | None = None
+    def release(self) -> None:
+        """Forget the source and the owner: another thread may take over."""
+        self._owner = None
+        self._has_source = False
 
-    def check(self) -> None:
-        current = threading.get_ident()
-        if self._thread is None:
-            self._thread = current
-        elif self._thread != current:
+    def close(self) -> None:
+        """Let go of everything; the engine cannot be used any more."""
+        self.release()
+
+    def _check_owner(self) -> None:
+        # Buffers shared between threads have given other products frames of the wrong face.
+        if self._owner != threading.get_ident():
             raise EngineError("an engine was used from two threads; open one for each")
+
+    @abstractmethod
+    def _keep_source(self, cache: Tensors) -> None: ...
+
+    @abstractmethod
+    def _make_frame(self, motion: Tensors) -> Frame: ...
 
 
 def available() -> tuple[str, ...]:
@@ -67,7 +100,7 @@ def available() -> tuple[str, ...]:
 
 
 def open_engine(name: str, bundle: Bundle, *, threads: int = 1) -> Engine:
-    """Open and verify an engine.
+    """Open an engine and verify it on the bundle's golden frame.
 
     Args:
         name: `auto`, a module's name, or `module:option` (as `onnxruntime:cuda`).
@@ -75,9 +108,11 @@ def open_engine(name: str, bundle: Bundle, *, threads: int = 1) -> Engine:
         threads: CPU threads it may use.
 
     Raises:
-        ConfigError: no engine has that name.
+        ConfigError: no engine has that name, or no thread may be used.
         EngineError: it did not load, or the golden frame came out wrong.
     """
+    if threads < 1:
+        raise ConfigError(f"an engine needs at least 1 thread, not {threads}")
     if name != "auto":
         return _open_verified(name, bundle, threads)
     problems = []
@@ -92,7 +127,7 @@ def open_engine(name: str, bundle: Bundle, *, threads: int = 1) -> Engine:
 
 def candidates(bundle: Bundle) -> tuple[str, ...]:
     """Engines worth trying on this machine, best first."""
-    x86 = platform.machine().lower() in ("x86_64", "amd64", "i686")
+    x86 = platform.machine().lower() in ("x86_64", "amd64")
     graphs = ("openvino", "onnxruntime") if x86 else ("onnxruntime", "openvino")
     on_host = bundle.host is not None and bundle.host.graph is None
     return ("host", *graphs) if on_host else graphs
@@ -107,28 +142,67 @@ def _open_verified(name: str, bundle: Bundle, threads: int) -> Engine:
     )
     try:
         db = golden_psnr_db(engine, bundle)
-    except Exception:
+        if not db >= GOLDEN_PSNR_DB:
+            raise EngineError(
+                f"{engine.description} gives a wrong golden frame "
+                f"({db:.1f} dB, at least {GOLDEN_PSNR_DB:.0f} wanted); choose another engine"
+            )
+    except BaseException:
         engine.close()
         raise
-    if not db >= GOLDEN_PSNR_DB:
-        engine.close()
-        raise EngineError(
-            f"{engine.description} gives a wrong golden frame ({db:.1f} dB, at least {GOLDEN_PSNR_DB:.0f} wanted)"
-        )
+    engine.release()
     engine.description += f", golden frame {min(db, 99.0):.0f} dB"
     return engine
 
 
 def golden_psnr_db(engine: Engine, bundle: Bundle) -> float:
-    """How well an engine gives the bundle's golden frame; infinite when it is the same."""
+    """How well an engine gives the bundle's golden frame; infinite when it is the same.
+
+    Raises:
+        EngineError: it fails, or gives a frame of another shape or type.
+    """
     tensors = bundle.golden_tensors()
-    owner = getattr(engine, "owner", None)
     engine.set_source(tensors)
     frame = engine.animate(tensors)
-    if isinstance(owner, Owner):
-        owner.__init__()  # type: ignore[misc]  # the check ran here; whoever animates next owns it
-    expected = tensors["frame"].astype(np.float64)
-    if frame.shape != expected.shape:
-        raise EngineError(f"{engine.description} gives a frame of shape {frame.shape}, not {expected.shape}")
-    error = float(np.mean((frame.astype(np.float64) - expected) ** 2))
+    expected = tensors["frame"]
+    if frame.shape != expected.shape or frame.dtype != expected.dtype:
+        raise EngineError(
+            f"{engine.description} gives a frame {frame.shape} of {frame.dtype}, "
+            f"not {expected.shape} of {expected.dtype}"
+        )
+    error = float(np.mean((frame.astype(np.float64) - expected.astype(np.float64)) ** 2))
     return float("inf") if error == 0 else 10 * float(np.log10(255**2 / error))
+
+
+def check_graph_inputs(bundle: Bundle, names: Sequence[str]) -> None:
+    """Compare what a loaded graph asks for with what the manifest says.
+
+    Raises:
+        EngineError: they differ, so the graph is not one of ours.
+    """
+    expected = {spec.name for spec in bundle.graph.inputs}
+    if set(names) != expected:
+        raise EngineError(
+            f"{bundle.graph.graph} asks for {', '.join(sorted(names)) or 'nothing'}, "
+            f"while the manifest of {bundle.name} states {', '.join(sorted(expected))}; export the bundle again"
+        )
+
+
+def source_tensors(specs: Sequence[TensorSpec], cache: Tensors) -> dict[str, NDArray[np.generic]]:
+    """The tensors that a variant takes from a source, contiguous.
+
+    Raises:
+        EngineError: one is missing, or has another type or rank.
+    """
+    found = {}
+    for spec in specs:
+        tensor = cache.get(spec.name)
+        if tensor is None:
+            raise EngineError(f"the source has no {spec.name}; prepare the photo again")
+        if tensor.dtype != np.dtype(spec.dtype) or tensor.ndim != len(spec.shape):
+            raise EngineError(
+                f"the source's {spec.name} is {tensor.shape} of {tensor.dtype}, while the model takes "
+                f"{spec.shape} of {spec.dtype}; prepare the photo again"
+            )
+        found[spec.name] = np.asarray(tensor, order="C")
+    return found

@@ -2,47 +2,49 @@
 
 from __future__ import annotations
 
-from icface.bundle import Bundle
-from icface.engines import Frame, Owner, Tensors
+from typing import Final
+
+from icface.bundle import Bundle, Variant
+from icface.engines import Engine, Frame, Tensors, source_tensors
 from icface.errors import EngineError
+from icface.geometry.warp import HostWarp
+
+MOTION: Final = "icface.geometry"
+"""The manifest's name of the host code whose maps HostWarp reads."""
 
 
-class HostEngine:
-    """Runs a family's own warp."""
+class HostEngine(Engine):
+    """Runs the family's own warp."""
 
-    def __init__(self, bundle: Bundle) -> None:
-        self.owner = Owner()
-        self.description = f"host warp on the CPU for {bundle.name}"
-        self._cache: Tensors | None = None
-        self._warp: object | None = None
+    def __init__(self, variant: Variant, description: str) -> None:
+        super().__init__(description)
+        self._variant = variant
+        self._cache: Tensors = {}
+        self._warp: HostWarp | None = None
 
-    def set_source(self, cache: Tensors) -> None:
-        self._cache = cache
-        self._warp = None
+    def _keep_source(self, cache: Tensors) -> None:
+        self._cache = source_tensors(self._variant.cache, cache)
+        self._warp = None  # made with the first frame, which tells the size
 
-    def animate(self, motion: Tensors) -> Frame:
-        from icface.geometry.warp import HostWarp
-
-        self.owner.check()
-        if self._cache is None:
-            raise EngineError("no source is set")
-        if not isinstance(self._warp, HostWarp):
+    def _make_frame(self, motion: Tensors) -> Frame:
+        if self._warp is None:
             height, width = motion["skin_map"].shape[:2]
             self._warp = HostWarp(self._cache, (width, height))
         return self._warp.frame(motion)
 
     def close(self) -> None:
-        self._cache = self._warp = None
+        super().close()
+        self._cache, self._warp = {}, None
 
 
 def open_engine(bundle: Bundle, *, threads: int, option: str) -> HostEngine:
-    """Open the host variant.
+    """Open the host variant. Its threads are OpenCV's, which the application sets for the whole process.
 
     Raises:
         EngineError: the bundle has none, or its host variant needs a graph.
     """
-    if bundle.host is None or bundle.host.graph is not None or bundle.family != "edge":
+    if bundle.host is None or bundle.host.graph is not None or bundle.motion != MOTION:
         raise EngineError(f"{bundle.name} has no variant that runs without a graph")
     if option:
         raise EngineError(f"the host engine has no option {option!r}")
-    return HostEngine(bundle)
+    return HostEngine(bundle.host, f"host warp on the CPU for {bundle.name}")

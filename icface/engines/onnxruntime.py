@@ -7,7 +7,7 @@ from typing import Any, Final
 import numpy as np
 
 from icface.bundle import Bundle
-from icface.engines import Frame, Owner, Tensors
+from icface.engines import Engine, Frame, Tensors, check_graph_inputs, source_tensors
 from icface.errors import EngineError
 
 PROVIDERS: Final = {
@@ -20,30 +20,61 @@ PROVIDERS: Final = {
 }
 
 
-class OnnxRuntimeEngine:
+class OnnxRuntimeEngine(Engine):
     """Runs the bundle's graph variant."""
 
     def __init__(self, bundle: Bundle, session: Any, description: str) -> None:
-        self.owner = Owner()
-        self.description = description
+        super().__init__(description)
+        self._variant = bundle.graph
         self._session = session
-        self._inputs = [spec.name for spec in bundle.graph.inputs]
-        self._output = bundle.graph.outputs[0].name
-        self._cache: Tensors = {}
+        self._binding: Any = None
+        self._frame = np.empty(0, dtype=np.uint8)
 
-    def set_source(self, cache: Tensors) -> None:
-        self._cache = {name: np.ascontiguousarray(cache[name]) for name in self._inputs if name in cache}
+    def _keep_source(self, cache: Tensors) -> None:
+        # On a GPU the binding copies them over now, once; there they stay.
+        self._binding = self._session.io_binding()
+        self._frame = np.empty(0, dtype=np.uint8)
+        for name, tensor in source_tensors(self._variant.cache, cache).items():
+            self._binding.bind_cpu_input(name, tensor)
 
-    def animate(self, motion: Tensors) -> Frame:
-        self.owner.check()
-        if not self._cache:
-            raise EngineError("no source is set")
-        feeds = {name: motion[name] if name in motion else self._cache[name] for name in self._inputs}
-        frame: Frame = self._session.run([self._output], feeds)[0]
-        return frame
+    def _make_frame(self, motion: Tensors) -> Frame:
+        try:
+            for spec in self._variant.motion:
+                self._binding.bind_cpu_input(spec.name, motion[spec.name])
+            self._bind_output(motion)
+            self._session.run_with_iobinding(self._binding)
+        except _library_errors() as error:
+            raise EngineError(f"{self.description} failed: {error}") from error
+        return self._frame
+
+    def _bind_output(self, motion: Tensors) -> None:
+        """Have the frame written into a buffer of ours, which a new size alone replaces."""
+        output = self._variant.outputs[0]
+        sizes: dict[int | str, int] = {}
+        for spec in self._variant.motion:
+            sizes |= zip(spec.shape, motion[spec.name].shape, strict=True)
+        shape = tuple(size if isinstance(size, int) else sizes[size] for size in output.shape)
+        if self._frame.shape != shape:
+            self._frame = np.empty(shape, dtype=output.dtype)
+            self._binding.bind_output(
+                output.name,
+                device_type="cpu",
+                element_type=self._frame.dtype.type,
+                shape=shape,
+                buffer_ptr=self._frame.ctypes.data,
+            )
 
     def close(self) -> None:
-        self._session = None
+        super().close()
+        self._session = self._binding = None
+
+
+def _library_errors() -> tuple[type[Exception], ...]:
+    """What the library raises: types of its own without a common base, and tensors that do not fit."""
+    from onnxruntime.capi import onnxruntime_pybind11_state as native
+
+    own = (kind for kind in vars(native).values() if isinstance(kind, type) and issubclass(kind, Exception))
+    return (*own, RuntimeError, TypeError, ValueError, KeyError)
 
 
 def open_engine(bundle: Bundle, *, threads: int, option: str) -> OnnxRuntimeEngine:
@@ -71,14 +102,15 @@ def open_engine(bundle: Bundle, *, threads: int, option: str) -> OnnxRuntimeEngi
     # Waiting threads that spin cost a whole core beside the tracker.
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     options.add_session_config_entry("session.inter_op.allow_spinning", "0")
-    options.log_severity_level = 3
+    options.log_severity_level = 4
     try:
         session = ort.InferenceSession(str(bundle.file(bundle.graph.graph)), options, providers=[wanted])
-    except Exception as error:  # the library raises its own, undocumented types
+    except _library_errors() as error:
         raise EngineError(f"ONNX Runtime cannot load {bundle.graph.graph}: {error}") from error
     used = session.get_providers()
     if wanted not in used:
         raise EngineError(
-            f"ONNX Runtime did not load {wanted} and fell back to {used[0]}; a library is missing"
+            f"ONNX Runtime did not load {wanted} and fell back to {', '.join(used)}; a library is missing"
         )
+    check_graph_inputs(bundle, [item.name for item in session.get_inputs()])
     return OnnxRuntimeEngine(bundle, session, f"ONNX Runtime {ort.__version__} ({wanted}) for {bundle.name}")

@@ -2,40 +2,42 @@
 
 from __future__ import annotations
 
-from typing import Any
-
-import numpy as np
+from typing import Any, Final
 
 from icface.bundle import Bundle
-from icface.engines import Frame, Owner, Tensors
+from icface.engines import Engine, Frame, Tensors, check_graph_inputs, source_tensors
 from icface.errors import EngineError
 
+# What OpenVINO's binding raises: its own errors as RuntimeError, tensors that do not fit as the others.
+_ERRORS: Final = (RuntimeError, TypeError, ValueError)
 
-class OpenVinoEngine:
+
+class OpenVinoEngine(Engine):
     """Runs the bundle's graph variant."""
 
     def __init__(self, bundle: Bundle, request: Any, description: str) -> None:
-        self.owner = Owner()
-        self.description = description
+        super().__init__(description)
+        self._variant = bundle.graph
         self._request = request
-        self._inputs = [spec.name for spec in bundle.graph.inputs]
-        self._cache: Tensors = {}
+        self._feeds: Any = {}
 
-    def set_source(self, cache: Tensors) -> None:
-        self._cache = {name: np.ascontiguousarray(cache[name]) for name in self._inputs if name in cache}
+    def _keep_source(self, cache: Tensors) -> None:
+        self._feeds = source_tensors(self._variant.cache, cache)
 
-    def animate(self, motion: Tensors) -> Frame:
-        self.owner.check()
-        if not self._cache:
-            raise EngineError("no source is set")
-        feeds = {name: motion[name] if name in motion else self._cache[name] for name in self._inputs}
-        # Inputs are read in place; the output is OpenVINO's own buffer, overwritten by the next frame.
-        self._request.infer(feeds, share_inputs=True, share_outputs=True)
+    def _make_frame(self, motion: Tensors) -> Frame:
+        for spec in self._variant.motion:
+            self._feeds[spec.name] = motion[spec.name]
+        try:
+            # Inputs are read in place; the output is OpenVINO's own buffer, overwritten by the next frame.
+            self._request.infer(self._feeds, share_inputs=True, share_outputs=True)
+        except _ERRORS as error:
+            raise EngineError(f"{self.description} failed: {error}") from error
         frame: Frame = self._request.get_output_tensor(0).data
         return frame
 
     def close(self) -> None:
-        self._request = None
+        super().close()
+        self._request, self._feeds = None, {}
 
 
 def open_engine(bundle: Bundle, *, threads: int, option: str) -> OpenVinoEngine:
@@ -52,13 +54,19 @@ def open_engine(bundle: Bundle, *, threads: int, option: str) -> OpenVinoEngine:
         import openvino as ov
     except ImportError as error:
         raise EngineError(f"OpenVINO is not installed ({error}); pip install openvino") from error
+    settings = {
+        "PERFORMANCE_HINT": "LATENCY",
+        "INFERENCE_NUM_THREADS": threads,
+        "NUM_STREAMS": 1,
+        # CPUs that have bfloat16 would use it unasked, also for pixel positions.
+        "INFERENCE_PRECISION_HINT": "f32",
+    }
     try:
-        model = ov.Core().compile_model(
-            str(bundle.file(bundle.graph.graph)),
-            "CPU",
-            {"PERFORMANCE_HINT": "LATENCY", "INFERENCE_NUM_THREADS": threads, "NUM_STREAMS": 1},
-        )
-    except RuntimeError as error:
+        model = ov.Core().compile_model(str(bundle.file(bundle.graph.graph)), "CPU", settings)
+        names = [port.get_any_name() for port in model.inputs]
+        request = model.create_infer_request()
+    except _ERRORS as error:
         raise EngineError(f"OpenVINO cannot load {bundle.graph.graph}: {error}") from error
+    check_graph_inputs(bundle, names)
     version = ov.__version__.split("-")[0]
-    return OpenVinoEngine(bundle, model.create_infer_request(), f"OpenVINO {version} (CPU) for {bundle.name}")
+    return OpenVinoEngine(bundle, request, f"OpenVINO {version} (CPU) for {bundle.name}")
