@@ -8,6 +8,7 @@ import threading
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -26,7 +27,9 @@ logger = logging.getLogger(__name__)
 Frame = NDArray[np.uint8]
 Tensors = dict[str, NDArray[np.generic]]
 
-MAX_FACES = 10
+MAX_FACES: Final = 10
+MOTION: Final = "icface.geometry"
+"""The manifest's name of the host code that is used here."""
 
 
 @dataclass(frozen=True)
@@ -60,6 +63,11 @@ class Reenactor:
         threads: CPU threads an engine may use.
         source_cache: where prepared sources are kept; None takes the user's folder.
         landmarker: a FaceLandmarker task file for photos; None takes the bundled FaceMesh.
+
+    Raises:
+        BundleError: the model needs what this version has not.
+        ConfigError: no such engine, or a size it cannot make.
+        EngineError: no engine works, or the one asked for does not.
     """
 
     def __init__(
@@ -71,9 +79,14 @@ class Reenactor:
         source_cache: SourceCache | None = None,
         landmarker: Path | None = None,
     ) -> None:
-        if bundle.family != "edge":
+        if bundle.motion != MOTION or bundle.attribute_scale != "full-shape":
             raise BundleError(
-                f"{bundle.path} is of the family {bundle.family!r}, which this version cannot run"
+                f"{bundle.path} ({bundle.family}, motion {bundle.motion}, {bundle.attribute_scale} attributes) "
+                "cannot be run by this version"
+            )
+        if bundle.size_px not in (None, size_px):
+            raise ConfigError(
+                f"{bundle.path} makes frames of {bundle.size_px} pixels, not {size_px or 'native'}"
             )
         if size_px is not None and not 64 <= size_px <= 2048:
             raise ConfigError(f"an output of {size_px} pixels is out of range; choose 64 to 2048, or native")
@@ -164,6 +177,11 @@ class Reenactor:
             raise ValueError(f"attributes must be {COUNT} finite numbers, got shape {attributes.shape}")
         source = self._current
         return self._engine.animate(source.motion.step(np.clip(attributes, 0.0, 1.0)))
+
+    def close(self) -> None:
+        """Let go of the engine, and with it of what lies on a device."""
+        self._engine.close()
+        self._source = None
 
     @property
     def _current(self) -> PreparedSource:

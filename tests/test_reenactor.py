@@ -267,9 +267,28 @@ def test_sizes_out_of_range_are_refused(size_px: int) -> None:
         Reenactor(Bundle.load(DEFAULT_BUNDLE), size_px=size_px)
 
 
-def test_a_family_that_cannot_be_run() -> None:
-    with pytest.raises(BundleError, match="paper"):
-        Reenactor(replace(Bundle.load(DEFAULT_BUNDLE), family="paper"))
+@pytest.mark.parametrize(
+    "changes",
+    [{"family": "paper", "motion": None}, {"motion": "somebody.else"}, {"attribute_scale": "openface"}],
+)
+def test_a_model_that_needs_what_is_not_here(changes: dict[str, object]) -> None:
+    with pytest.raises(BundleError, match="cannot be run"):
+        Reenactor(replace(Bundle.load(DEFAULT_BUNDLE), **changes))
+
+
+def test_a_model_of_one_size_makes_no_other() -> None:
+    bundle = replace(Bundle.load(DEFAULT_BUNDLE), size_px=128)
+    for size_px in (256, None):
+        with pytest.raises(ConfigError, match="frames of 128 pixels"):
+            Reenactor(bundle, size_px=size_px)
+    assert Reenactor(bundle, size_px=128).describe()
+
+
+def test_once_closed_it_shows_nothing(reenactor: Reenactor, source: PreparedSource) -> None:
+    reenactor.set_source(source)
+    reenactor.close()
+    with pytest.raises(EngineError, match="no source is set"):
+        reenactor.animate(neutral())
 
 
 def test_a_landmark_model_that_is_none(photo: Photo, cache: SourceCache, tmp_path: Path) -> None:
