@@ -42,6 +42,8 @@ JAW_GAP_IOD: Final = 0.165
 """Lip gap that a whole AU26 opens by itself."""
 LIPS_GAP_IOD: Final = 0.10
 """Lip gap that a whole AU25 adds."""
+LIPS_GAP_NOISE_IOD: Final = 0.015
+"""Closed lips measure up to this when the head nods."""
 DECORATIVE: Final = ("AU14", "AU15", "AU17", "AU20", "AU23")
 """Poorly seen in landmarks: a dead zone and a low gain keep them from twitching."""
 DECORATIVE_DEAD_ZONE: Final = 0.08
@@ -130,7 +132,7 @@ def _from_features(d: Array, values: Array, baseline: Baseline, yaw_rad: float) 
         "AU17": (d[F["lower_lip_chin"]] - d[F["lower_lip_length"]]) / 0.10 - jaw,
         "AU20": (d[F["corner_width"]] / 2 - 0.8 * max(0.0, d[F["corner_height"]])) / 0.075 - max(0.0, smile),
         "AU23": (-d[F["lips_thickness"]] - 0.3 * max(0.0, d[F["lip_gap"]])) / 0.05 - max(0.0, smile),
-        "AU25": gap / LIPS_GAP_IOD,
+        "AU25": (gap - LIPS_GAP_NOISE_IOD) / (LIPS_GAP_IOD - LIPS_GAP_NOISE_IOD),
         "AU26": jaw,
         "AU45": closure,
     }

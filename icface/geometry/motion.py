@@ -48,7 +48,7 @@ BORDER_CELLS = 5.0
 """Over this many cells the flow fades to exactly zero at the crop's border."""
 
 # A rendered movement re-measures smaller or larger than asked for; these bring the slopes near one.
-PARTING_POWER = 0.65
+PARTING_POWER = 0.75
 POSE_GAIN = np.array([1.24, 1.34, 1.0], dtype=np.float32)
 AU_GAIN = dict(
     zip(
