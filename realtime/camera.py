@@ -353,6 +353,8 @@ class DeviceCamera(Camera):
 
     _FAILED_GRABS = 5
     """A driver may fail one grab (a torn MJPG frame) and go on; this many in a row mean it has stopped."""
+    _FAILED_GRAB_S = 0.02
+    """Between them; the device file of an unplugged camera goes a moment after its frames do."""
 
     def __init__(
         self,
@@ -453,22 +455,19 @@ class DeviceCamera(Camera):
         index = 0
         failed = 0
         while not self._stop:
-            if not capture.grab():
+            grabbed = capture.grab()
+            time_s = self._capture_time_s(capture) if grabbed else 0.0
+            whole, bgr = capture.retrieve() if grabbed else (False, None)
+            if not whole or bgr is None or bgr.size == 0:
                 failed += 1
                 if failed >= self._FAILED_GRABS or _is_gone(self._config.device):
                     self._end(self._stopped_message())
                     return
-                continue
-            time_s = self._capture_time_s(capture)
-            whole, bgr = capture.retrieve()
-            if not whole or bgr is None or bgr.size == 0:
-                failed += 1
-                if failed >= self._FAILED_GRABS:
-                    self._end(self._stopped_message())
-                    return
+                with self._changed:
+                    self._changed.wait_for(lambda: self._stop, self._FAILED_GRAB_S)
                 continue
             failed = 0
-            frame = _bgr_to_rgb(bgr)
+            frame = _bgr_to_rgb(_in_rows(bgr, capture))
             if self._info is None:
                 self._info = self._read_info(capture, frame)
             with self._changed:
@@ -534,6 +533,14 @@ def _open_capture(config: CameraConfig) -> Capture:
     capture.set(cv2.CAP_PROP_FRAME_HEIGHT, config.height_px)
     capture.set(cv2.CAP_PROP_FPS, config.fps)
     return cast(Capture, capture)
+
+
+def _in_rows(picture: NDArray[np.uint8], capture: Capture) -> NDArray[np.uint8]:
+    """Give the picture its shape: of devices whose own format is BGR3, OpenCV 4.11 returns one long row."""
+    height, width = int(capture.get(cv2.CAP_PROP_FRAME_HEIGHT)), int(capture.get(cv2.CAP_PROP_FRAME_WIDTH))
+    if picture.shape[0] == 1 and height > 1 and picture.size == height * width * 3:
+        return picture.reshape(height, width, 3)
+    return picture
 
 
 def _bgr_to_rgb(bgr: NDArray[np.uint8]) -> Frame:

@@ -304,6 +304,8 @@ class ScriptedCapture:
 
     def get(self, property: int) -> float:
         return {
+            cv2.CAP_PROP_FRAME_WIDTH: 6.0,
+            cv2.CAP_PROP_FRAME_HEIGHT: 4.0,
             cv2.CAP_PROP_FPS: 30.0,
             cv2.CAP_PROP_FOURCC: float(cv2.VideoWriter.fourcc(*"MJPG")),
             cv2.CAP_PROP_POS_MSEC: self.stamp_ms,
@@ -471,6 +473,14 @@ def test_a_grey_camera_becomes_rgb() -> None:
     assert captured is not None
     assert captured.frame.shape == (4, 6, 3)
     assert (captured.frame == 77).all()
+
+
+def test_a_picture_that_comes_as_one_long_row_gets_its_shape() -> None:
+    bgr = np.arange(72, dtype=np.uint8).reshape(4, 6, 3)
+    camera, _ = device(iter([bgr.reshape(1, 72), threading.Event()]))
+    captured = camera.read()
+    assert captured is not None
+    np.testing.assert_array_equal(captured.frame, bgr[..., ::-1])
 
 
 # What devices there are
