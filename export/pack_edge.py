@@ -19,32 +19,33 @@ from safetensors.numpy import save
 from export.edge_graph import build_edge_graph
 from icface.bundle import DEFAULT_BUNDLE, FORMAT_VERSION, MANIFEST
 
-GOLDEN_SIDE = 96
+GOLDEN_SIZE_PX = (88, 72)
+"""(width, height): small, so that the file is; the picture it reads is larger, where positions are told finer apart."""
 
 
 def golden_inputs() -> dict[str, NDArray[np.generic]]:
     """A smooth picture, bent maps, and soft weights; small, and sensitive to every input."""
-    side = GOLDEN_SIDE
+    width_px, height_px = GOLDEN_SIZE_PX
     rng = np.random.default_rng(20)
 
     def picture(height: int, width: int) -> NDArray[np.uint8]:
         noise = rng.integers(0, 255, (height // 8 + 2, width // 8 + 2, 3), dtype=np.uint8)
         return np.ascontiguousarray(cv2.resize(noise, (width, height), interpolation=cv2.INTER_CUBIC))
 
-    y, x = np.mgrid[:side, :side].astype(np.float32)
+    y, x = np.mgrid[:height_px, :width_px].astype(np.float32)
     # Steps of 1/32 pixel, which every engine hits exactly.
-    bend_x = np.round((3 * np.sin(y / 11)) * 32) / 32
-    bend_y = np.round((2 * np.cos(x / 7)) * 32) / 32
-    distance = np.hypot(x - 50, y - 60)
+    bend_x = np.round((7 * np.sin(y / 11)) * 32) / 32
+    bend_y = np.round((5 * np.cos(x / 7)) * 32) / 32
+    distance = np.hypot(x - 45, y - 45)
     alpha = np.clip((24 - distance) * 40, 0, 255).astype(np.uint8)
     return {
-        "skin": picture(side, side),
+        "skin": picture(224, 256),
         "inner": picture(64, 48),
-        "skin_map": np.stack([x + bend_x, y + bend_y], axis=-1).astype(np.float32),
+        "skin_map": np.stack([x * 2.90625 + bend_x, y * 3.09375 + bend_y], axis=-1).astype(np.float32),
         "inner_map": np.stack([x * 0.5, y * 0.5], axis=-1).astype(np.float32),
         "inner_alpha": alpha,
         "inner_shade": np.clip(120 + y, 0, 255).astype(np.uint8),
-        "regions": np.array([[20, 30, 80, 90]], dtype=np.int32),
+        "regions": np.array([[20, 20, 70, 70]], dtype=np.int32),
     }
 
 

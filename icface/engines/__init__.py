@@ -18,7 +18,7 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from icface.bundle import Bundle, TensorSpec
+from icface.bundle import Bundle, TensorSpec, Variant
 from icface.errors import ConfigError, EngineError
 
 logger = logging.getLogger(__name__)
@@ -35,10 +35,12 @@ class Engine(ABC):
     """Runs one bundle's frames. The thread that animates first owns it, until `release`.
 
     Args:
+        variant: the part of the bundle that it runs.
         description: what runs, in a few words.
     """
 
-    def __init__(self, description: str) -> None:
+    def __init__(self, variant: Variant, description: str) -> None:
+        self.variant = variant
         self.description = description
         self._owner: int | None = None
         self._has_source = False
@@ -51,7 +53,8 @@ class Engine(ABC):
         """
         if self._owner is not None:
             self._check_owner()
-        self._keep_source(cache)
+        check_tensors(self.variant.cache, cache)
+        self._keep_source({spec.name: np.asarray(cache[spec.name], order="C") for spec in self.variant.cache})
         self._has_source = True
 
     def animate(self, motion: Tensors) -> Frame:
@@ -71,7 +74,9 @@ class Engine(ABC):
         self._check_owner()
         if not self._has_source:
             raise EngineError("no source is set; call set_source first")
-        return self._make_frame(motion)
+        # Some backends read beyond a tensor that is too small. This costs less than 10 µs.
+        sizes = check_tensors(self.variant.motion, motion)
+        return self._make_frame(motion, sizes)
 
     def release(self) -> None:
         """Forget the source and the owner: another thread may take over."""
@@ -88,10 +93,12 @@ class Engine(ABC):
             raise EngineError("an engine was used from two threads; open one for each")
 
     @abstractmethod
-    def _keep_source(self, cache: Tensors) -> None: ...
+    def _keep_source(self, cache: Tensors) -> None:
+        """Called with the variant's cache tensors alone, contiguous."""
 
     @abstractmethod
-    def _make_frame(self, motion: Tensors) -> Frame: ...
+    def _make_frame(self, motion: Tensors, sizes: Mapping[str, int]) -> Frame:
+        """Called with tensors that fit the variant; `sizes` are what the names in their shapes stand for."""
 
 
 def available() -> tuple[str, ...]:
@@ -188,21 +195,31 @@ def check_graph_inputs(bundle: Bundle, names: Sequence[str]) -> None:
         )
 
 
-def source_tensors(specs: Sequence[TensorSpec], cache: Tensors) -> dict[str, NDArray[np.generic]]:
-    """The tensors that a variant takes from a source, contiguous.
+def check_tensors(specs: Sequence[TensorSpec], tensors: Tensors) -> dict[str, int]:
+    """Compare tensors with their specs.
+
+    Returns:
+        What the names in the shapes stand for.
 
     Raises:
-        EngineError: one is missing, or has another type or rank.
+        EngineError: one is missing, of another type, or of a shape that does not fit the others.
     """
-    found = {}
+    sizes: dict[str, int] = {}
     for spec in specs:
-        tensor = cache.get(spec.name)
+        tensor = tensors.get(spec.name)
         if tensor is None:
-            raise EngineError(f"the source has no {spec.name}; prepare the photo again")
-        if tensor.dtype != np.dtype(spec.dtype) or tensor.ndim != len(spec.shape):
-            raise EngineError(
-                f"the source's {spec.name} is {tensor.shape} of {tensor.dtype}, while the model takes "
-                f"{spec.shape} of {spec.dtype}; prepare the photo again"
+            raise EngineError(f"the tensor {spec.name} is missing; prepare the photo again")
+        fits = tensor.dtype == spec.dtype and tensor.ndim == len(spec.shape)
+        for wanted, found in zip(spec.shape, tensor.shape, strict=False):
+            expected = wanted if isinstance(wanted, int) else sizes.setdefault(wanted, found)
+            fits = fits and found == expected
+        if not fits:
+            shape = ", ".join(
+                f"{size}={sizes[size]}" if isinstance(size, str) and size in sizes else str(size)
+                for size in spec.shape
             )
-        found[spec.name] = np.asarray(tensor, order="C")
-    return found
+            raise EngineError(
+                f"the tensor {spec.name} is {tensor.shape} of {tensor.dtype}, while the model takes "
+                f"({shape}) of {spec.dtype}; prepare the photo again"
+            )
+    return sizes

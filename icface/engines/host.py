@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Final
 
 from icface.bundle import Bundle, Variant
-from icface.engines import Engine, Frame, Tensors, source_tensors
+from icface.engines import Engine, Frame, Tensors
 from icface.errors import EngineError
 from icface.geometry.warp import HostWarp
 
@@ -17,19 +18,17 @@ class HostEngine(Engine):
     """Runs the family's own warp."""
 
     def __init__(self, variant: Variant, description: str) -> None:
-        super().__init__(description)
-        self._variant = variant
+        super().__init__(variant, description)
         self._cache: Tensors = {}
         self._warp: HostWarp | None = None
 
     def _keep_source(self, cache: Tensors) -> None:
-        self._cache = source_tensors(self._variant.cache, cache)
+        self._cache = cache
         self._warp = None  # made with the first frame, which tells the size
 
-    def _make_frame(self, motion: Tensors) -> Frame:
+    def _make_frame(self, motion: Tensors, sizes: Mapping[str, int]) -> Frame:
         if self._warp is None:
-            height, width = motion["skin_map"].shape[:2]
-            self._warp = HostWarp(self._cache, (width, height))
+            self._warp = HostWarp(self._cache, (sizes["width"], sizes["height"]))
         return self._warp.frame(motion)
 
     def close(self) -> None:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any, Final
 
 import numpy as np
 
 from icface.bundle import Bundle
-from icface.engines import Engine, Frame, Tensors, check_graph_inputs, source_tensors
+from icface.engines import Engine, Frame, Tensors, check_graph_inputs
 from icface.errors import EngineError
 
 PROVIDERS: Final = {
@@ -24,8 +25,7 @@ class OnnxRuntimeEngine(Engine):
     """Runs the bundle's graph variant."""
 
     def __init__(self, bundle: Bundle, session: Any, description: str) -> None:
-        super().__init__(description)
-        self._variant = bundle.graph
+        super().__init__(bundle.graph, description)
         self._session = session
         self._binding: Any = None
         self._frame = np.empty(0, dtype=np.uint8)
@@ -34,25 +34,22 @@ class OnnxRuntimeEngine(Engine):
         # On a GPU the binding copies them over now, once; there they stay.
         self._binding = self._session.io_binding()
         self._frame = np.empty(0, dtype=np.uint8)
-        for name, tensor in source_tensors(self._variant.cache, cache).items():
+        for name, tensor in cache.items():
             self._binding.bind_cpu_input(name, tensor)
 
-    def _make_frame(self, motion: Tensors) -> Frame:
+    def _make_frame(self, motion: Tensors, sizes: Mapping[str, int]) -> Frame:
         try:
-            for spec in self._variant.motion:
+            for spec in self.variant.motion:
                 self._binding.bind_cpu_input(spec.name, motion[spec.name])
-            self._bind_output(motion)
+            self._bind_output(sizes)
             self._session.run_with_iobinding(self._binding)
         except _library_errors() as error:
             raise EngineError(f"{self.description} failed: {error}") from error
         return self._frame
 
-    def _bind_output(self, motion: Tensors) -> None:
+    def _bind_output(self, sizes: Mapping[str, int]) -> None:
         """Have the frame written into a buffer of ours, which a new size alone replaces."""
-        output = self._variant.outputs[0]
-        sizes: dict[int | str, int] = {}
-        for spec in self._variant.motion:
-            sizes |= zip(spec.shape, motion[spec.name].shape, strict=True)
+        output = self.variant.outputs[0]
         shape = tuple(size if isinstance(size, int) else sizes[size] for size in output.shape)
         if self._frame.shape != shape:
             self._frame = np.empty(shape, dtype=output.dtype)

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any, Final
 
 from icface.bundle import Bundle
-from icface.engines import Engine, Frame, Tensors, check_graph_inputs, source_tensors
+from icface.engines import Engine, Frame, Tensors, check_graph_inputs
 from icface.errors import EngineError
 
 # What OpenVINO's binding raises: its own errors as RuntimeError, tensors that do not fit as the others.
@@ -16,16 +17,15 @@ class OpenVinoEngine(Engine):
     """Runs the bundle's graph variant."""
 
     def __init__(self, bundle: Bundle, request: Any, description: str) -> None:
-        super().__init__(description)
-        self._variant = bundle.graph
+        super().__init__(bundle.graph, description)
         self._request = request
         self._feeds: Any = {}
 
     def _keep_source(self, cache: Tensors) -> None:
-        self._feeds = source_tensors(self._variant.cache, cache)
+        self._feeds = dict(cache)
 
-    def _make_frame(self, motion: Tensors) -> Frame:
-        for spec in self._variant.motion:
+    def _make_frame(self, motion: Tensors, sizes: Mapping[str, int]) -> Frame:
+        for spec in self.variant.motion:
             self._feeds[spec.name] = motion[spec.name]
         try:
             # Inputs are read in place; the output is OpenVINO's own buffer, overwritten by the next frame.

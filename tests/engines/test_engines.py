@@ -1,0 +1,448 @@
+"""Every engine of the folder keeps the contract; choosing, verifying and refusing engines."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+import shutil
+import sys
+import threading
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+
+import cv2
+import numpy as np
+import onnx
+import pytest
+from onnx import TensorProto, helper
+from safetensors.numpy import load, save
+
+from export.pack_edge import golden_inputs, reference_frame
+from icface import engines
+from icface.bundle import DEFAULT_BUNDLE, MANIFEST, Bundle
+from icface.engines import Engine, Frame, Tensors, available, golden_psnr_db, open_engine
+from icface.errors import BundleError, ConfigError, EngineError
+
+GRAPH_ENGINES = tuple(name for name in available() if name != "host")
+# cv2.remap reads at multiples of 1/32 pixel: at most 1/64 pixel off each way, which between neighbours that differ
+# by all of 255 is 4 levels an axis. Graph engines compute in float32: one level where a value lies at .5.
+TOLERANCE = {"host": 8}
+
+
+@contextmanager
+def opened(name: str, bundle: Bundle) -> Iterator[Engine]:
+    """An engine; the test is skipped where its library is not on this machine."""
+    try:
+        engine = open_engine(name, bundle)
+    except EngineError as error:
+        if "not installed" not in str(error):
+            raise
+        pytest.skip(str(error))
+    try:
+        yield engine
+    finally:
+        engine.close()
+
+
+@pytest.fixture(scope="module")
+def bundle() -> Bundle:
+    return Bundle.load(DEFAULT_BUNDLE)
+
+
+def odd_inputs() -> dict[str, np.ndarray]:
+    """Another size than the golden one, odd, not square; positions beyond every border; every weight."""
+    inputs = golden_inputs()
+    y, x = np.mgrid[:75, :131].astype(np.float32)
+    inputs["skin_map"] = np.stack([x * 1.2 - 20, y * 1.6 - 9], axis=-1)
+    inputs["inner_map"] = np.stack([x * 0.6 - 5, y * 1.1 - 7], axis=-1)
+    inputs["inner_alpha"] = (((x + y) * 3) % 256).astype(np.uint8)
+    inputs["inner_shade"] = (255 - y).astype(np.uint8)
+    inputs["regions"] = np.array([[0, 0, 131, 75]], dtype=np.int32)
+    return inputs
+
+
+def hand_made(weight: int, shade: int) -> dict[str, np.ndarray]:
+    """One output row of three pixels: at pixel 1, half way between pixels 0 and 1, and left of the border."""
+    skin = np.zeros((2, 2, 3), dtype=np.uint8)
+    skin[:, 0], skin[:, 1] = (10, 100, 200), (30, 110, 100)
+    skin_map = np.array([[[1, 0], [0.5, 1], [-7, 0]]], dtype=np.float32)
+    return {
+        "skin": skin,
+        "inner": np.full((4, 4, 3), 240, dtype=np.uint8),
+        "skin_map": skin_map,
+        "inner_map": np.ones((1, 3, 2), dtype=np.float32),
+        "inner_alpha": np.full((1, 3), weight, dtype=np.uint8),
+        "inner_shade": np.full((1, 3), shade, dtype=np.uint8),
+        "regions": np.array([[0, 0, 3, 1]], dtype=np.int32),
+    }
+
+
+@pytest.mark.parametrize("name", available())
+@pytest.mark.parametrize(
+    ("weight", "shade", "expected"),
+    [
+        (0, 255, [(30, 110, 100), (20, 105, 150), (10, 100, 200)]),
+        (255, 255, [(240, 240, 240)] * 3),
+        (255, 51, [(48, 48, 48)] * 3),  # 240 · 51/255
+        # 30·204/255 + 240·.2·51/255 = 24 + 9.6, 88 + 9.6, 80 + 9.6; 16, 84, 120; 8, 80, 160
+        (51, 51, [(34, 98, 90), (26, 94, 130), (18, 90, 170)]),
+    ],
+)
+def test_frames_by_hand(
+    name: str, bundle: Bundle, weight: int, shade: int, expected: list[tuple[int, int, int]]
+) -> None:
+    with opened(name, bundle) as engine:
+        inputs = hand_made(weight, shade)
+        engine.set_source(inputs)
+        frame = engine.animate(inputs)
+        assert frame.shape == (1, 3, 3) and frame.dtype == np.uint8
+        np.testing.assert_array_equal(frame[0], expected)
+
+
+@pytest.mark.parametrize("name", available())
+def test_parity_with_the_reference(name: str, bundle: Bundle) -> None:
+    with opened(name, bundle) as engine:
+        inputs = odd_inputs()
+        engine.set_source(inputs)
+        difference = np.abs(engine.animate(inputs).astype(int) - reference_frame(inputs))
+        assert difference.max() <= TOLERANCE.get(name, 1)
+        assert difference.mean() < 0.5
+
+
+@pytest.mark.parametrize("name", available())
+def test_motion_in_the_same_arrays_is_seen(name: str, bundle: Bundle) -> None:
+    """The host overwrites its maps in place; an engine must read them anew for each frame."""
+    with opened(name, bundle) as engine:
+        inputs = golden_inputs()
+        engine.set_source(inputs)
+        first = engine.animate(inputs).copy()
+        inputs["skin_map"] += np.float32(9)
+        second = engine.animate(inputs)
+        assert np.abs(second.astype(int) - reference_frame(inputs)).max() <= TOLERANCE.get(name, 1)
+        assert np.abs(second.astype(int) - first).max() > 20
+
+
+@pytest.mark.parametrize("name", available())
+def test_another_source_is_used_at_once_and_at_its_own_size(name: str, bundle: Bundle) -> None:
+    with opened(name, bundle) as engine:
+        for inputs in (golden_inputs(), odd_inputs(), golden_inputs()):
+            inputs["skin"] = np.ascontiguousarray(255 - inputs["skin"][:-7])
+            engine.set_source(inputs)
+            difference = np.abs(engine.animate(inputs).astype(int) - reference_frame(inputs))
+            assert difference.max() <= TOLERANCE.get(name, 1)
+
+
+@pytest.mark.parametrize("name", available())
+def test_a_source_outlives_what_it_was_given_in(name: str, bundle: Bundle) -> None:
+    with opened(name, bundle) as engine:
+        inputs = golden_inputs()
+        engine.set_source({key: inputs[key].copy() for key in ("skin", "inner")})
+        # What frees memory and takes it again would overwrite tensors that nobody holds.
+        rubbish = [np.full(96 * 96 * 3, 77, dtype=np.uint8) for _ in range(50)]
+        difference = np.abs(engine.animate(inputs).astype(int) - reference_frame(inputs))
+        assert difference.max() <= TOLERANCE.get(name, 1) and len(rubbish) == 50
+
+
+@pytest.mark.parametrize("name", available())
+def test_without_a_source_it_says_so(name: str, bundle: Bundle) -> None:
+    """Also just opened: the golden source that it was verified with is not left in it."""
+    with opened(name, bundle) as engine, pytest.raises(EngineError, match="no source is set"):
+        engine.animate(golden_inputs())
+
+
+@pytest.mark.parametrize("name", available())
+def test_a_source_that_does_not_fit_is_named(name: str, bundle: Bundle) -> None:
+    inputs = golden_inputs()
+    wrong = {
+        "inner is missing": {"skin": inputs["skin"]},
+        "skin is .* of float32": inputs | {"skin": inputs["skin"].astype(np.float32)},
+        "inner is": inputs | {"inner": inputs["inner"][0]},
+    }
+    with opened(name, bundle) as engine:
+        for expected, cache in wrong.items():
+            with pytest.raises(EngineError, match=expected):
+                engine.set_source(cache)
+
+
+@pytest.mark.parametrize("name", available())
+def test_motion_that_does_not_fit_is_named(name: str, bundle: Bundle) -> None:
+    with opened(name, bundle) as engine:
+        inputs = golden_inputs()
+        engine.set_source(inputs)
+        for key, value in (
+            ("inner_alpha", np.zeros((5, 7), np.uint8)),
+            ("skin_map", np.zeros((4, 4, 2), "i4")),
+        ):
+            with pytest.raises(EngineError, match=f"the tensor {key} is "):
+                engine.animate(inputs | {key: value})
+
+
+@pytest.mark.parametrize("name", available())
+def test_one_thread_owns_it_until_released(name: str, bundle: Bundle) -> None:
+    with opened(name, bundle) as engine:
+        inputs = golden_inputs()
+        engine.set_source(inputs)
+        engine.animate(inputs)
+        for use in (lambda: engine.animate(inputs), lambda: engine.set_source(inputs)):
+            assert "two threads" in str(in_another_thread(use))
+        engine.release()
+
+        def take_over() -> None:
+            engine.set_source(inputs)
+            engine.animate(inputs)
+
+        assert in_another_thread(take_over) is None
+        with pytest.raises(EngineError, match="two threads"):
+            engine.animate(inputs)
+
+
+def in_another_thread(use: Callable[[], object]) -> EngineError | None:
+    caught: list[EngineError] = []
+
+    def run() -> None:
+        try:
+            use()
+        except EngineError as error:
+            caught.append(error)
+
+    thread = threading.Thread(target=run)
+    thread.start()
+    thread.join()
+    return caught[0] if caught else None
+
+
+# Choosing and verifying
+
+
+class Substitute(Engine):
+    """Stands in for a backend that computes something else."""
+
+    def __init__(self, compute: Callable[[Tensors], Frame]) -> None:
+        super().__init__(Bundle.load(DEFAULT_BUNDLE).graph, "substitute")
+        self._compute = compute
+        self.closed = False
+
+    def _keep_source(self, cache: Tensors) -> None:
+        self._cache = cache
+
+    def _make_frame(self, motion: Tensors, sizes: Mapping[str, int]) -> Frame:
+        return self._compute({**self._cache, **motion})
+
+    def close(self) -> None:
+        self.closed = True
+
+
+def moved(tensors: Tensors, by_px: float) -> Frame:
+    return reference_frame({**tensors, "skin_map": tensors["skin_map"] + np.float32(by_px)})
+
+
+def in_half_precision(tensors: Tensors) -> Frame:
+    """Normalised positions rounded to bfloat16: what a graph at that precision would do to them."""
+    maps = {}
+    for name, picture in (("skin_map", "skin"), ("inner_map", "inner")):
+        last = np.array(tensors[picture].shape[1::-1], dtype=np.float32) - 1
+        unit = np.ascontiguousarray(tensors[name] * 2 / last - 1, dtype=np.float32)
+        unit = (unit.view(np.uint32) & 0xFFFF0000).view(np.float32)
+        maps[name] = (unit + 1) * last / 2
+    return reference_frame({**tensors, **maps})
+
+
+WRONG: dict[str, Callable[[Tensors], Frame]] = {
+    "a shift of a quarter pixel": lambda tensors: moved(tensors, 0.25),
+    "blue for red": lambda tensors: np.ascontiguousarray(reference_frame(dict(tensors))[..., ::-1]),
+    "positions in half precision": in_half_precision,
+    "no shade": lambda tensors: reference_frame({**tensors, "inner_shade": tensors["inner_shade"] | 255}),
+    "no inner layer": lambda tensors: reference_frame({**tensors, "inner_alpha": tensors["inner_alpha"] & 0}),
+    "nearest neighbours": lambda tensors: reference_frame({**tensors, "skin_map": np.round(tensors["skin_map"])}),
+    "black": lambda tensors: reference_frame(dict(tensors)) & 0,
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("what", WRONG)
+def test_the_golden_frame_finds_what_is_wrong(bundle: Bundle, what: str) -> None:
+    assert golden_psnr_db(Substitute(WRONG[what]), bundle) < engines.GOLDEN_PSNR_DB - 3
+
+
+def test_the_golden_frame_passes_what_rounds_differently(bundle: Bundle) -> None:
+    def cut(tensors: Tensors) -> Frame:
+        """cv2 works with positions in 1/32 pixel and whole levels between."""
+        frame = reference_frame(dict(tensors)).astype(int)
+        return np.asarray(np.clip(frame - (np.indices(frame.shape).sum(0) % 2), 0, 255), dtype=np.uint8)
+
+    assert golden_psnr_db(Substitute(cut), bundle) > engines.GOLDEN_PSNR_DB
+    assert golden_psnr_db(Substitute(lambda tensors: reference_frame(dict(tensors))), bundle) == float("inf")
+
+
+@pytest.mark.parametrize("frame", [np.zeros((72, 87, 3), np.uint8), np.zeros((72, 88, 3), np.float32)])
+def test_a_frame_of_another_shape_or_type_is_an_error(bundle: Bundle, frame: np.ndarray) -> None:
+    with pytest.raises(EngineError, match="substitute gives a frame"):
+        golden_psnr_db(Substitute(lambda tensors: frame), bundle)
+
+
+def test_an_engine_that_is_wrong_is_closed_and_refused(
+    bundle: Bundle, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from icface.engines import host
+
+    wrong = Substitute(WRONG["black"])
+    monkeypatch.setattr(host, "open_engine", lambda *args, **kwargs: wrong)
+    with pytest.raises(EngineError, match=r"substitute gives a wrong golden frame \(\d+\.\d dB"):
+        open_engine("host", bundle)
+    assert wrong.closed
+
+
+def test_auto_takes_the_host_where_no_graph_is_left(bundle: Bundle) -> None:
+    with opened("auto", bundle) as engine:
+        assert engine.description.startswith("host warp on the CPU for edge geometry, golden frame ")
+
+
+def test_auto_goes_on_to_the_next_with_a_reason(
+    bundle: Bundle, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    from icface.engines import host
+
+    monkeypatch.setattr(host, "open_engine", lambda *args, **kwargs: Substitute(WRONG["black"]))
+    with caplog.at_level(logging.WARNING, logger="icface"), opened("auto", bundle) as engine:
+        assert engine.description.startswith(("OpenVINO", "ONNX Runtime"))
+    assert "engine host is not used: substitute gives a wrong golden frame" in caplog.text
+
+
+def test_auto_tells_of_all_when_none_works(bundle: Bundle, monkeypatch: pytest.MonkeyPatch) -> None:
+    from icface.engines import host
+
+    monkeypatch.setattr(host, "open_engine", lambda *args, **kwargs: Substitute(WRONG["black"]))
+    monkeypatch.setitem(sys.modules, "openvino", None)
+    monkeypatch.setitem(sys.modules, "onnxruntime", None)
+    with pytest.raises(EngineError) as caught:
+        open_engine("auto", bundle)
+    for part in (
+        "no engine works here",
+        "host: substitute",
+        "pip install openvino",
+        "pip install onnxruntime",
+    ):
+        assert part in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("machine", "expected"),
+    [
+        ("x86_64", ("host", "openvino", "onnxruntime")),
+        ("AMD64", ("host", "openvino", "onnxruntime")),
+        ("aarch64", ("host", "onnxruntime", "openvino")),
+        ("arm64", ("host", "onnxruntime", "openvino")),
+    ],
+)
+def test_the_order_follows_the_processor(
+    bundle: Bundle, monkeypatch: pytest.MonkeyPatch, machine: str, expected: tuple[str, ...]
+) -> None:
+    monkeypatch.setattr("platform.machine", lambda: machine)
+    assert engines.candidates(bundle) == expected
+
+
+def test_names_and_numbers_that_are_flags_to_mend(bundle: Bundle) -> None:
+    with pytest.raises(ConfigError, match="there is no engine 'tensorflow'; choose from auto, host, "):
+        open_engine("tensorflow", bundle)
+    with pytest.raises(ConfigError, match=r"there is no engine '\.\./host'"):
+        open_engine("../host", bundle)
+    with pytest.raises(ConfigError, match="at least 1 thread"):
+        open_engine("auto", bundle, threads=0)
+
+
+@pytest.mark.parametrize("name", available())
+def test_an_option_that_is_unknown_is_named(name: str, bundle: Bundle) -> None:
+    with pytest.raises(EngineError, match=r"'abacus'|not installed"):
+        open_engine(f"{name}:abacus", bundle)
+
+
+# Providers of ONNX Runtime
+
+
+def test_a_provider_that_the_build_lacks_is_an_error(bundle: Bundle) -> None:
+    ort = pytest.importorskip("onnxruntime")
+    if "CUDAExecutionProvider" in ort.get_available_providers():
+        pytest.skip("this build of ONNX Runtime has CUDA")
+    with pytest.raises(EngineError, match="no CUDAExecutionProvider; install"):
+        open_engine("onnxruntime:cuda", bundle)
+
+
+def test_a_provider_that_silently_fell_back_is_an_error(
+    bundle: Bundle, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As onnxruntime-gpu does where CUDA's libraries are missing: listed, accepted, not used."""
+    ort = pytest.importorskip("onnxruntime")
+    session = ort.InferenceSession
+    monkeypatch.setattr(
+        ort, "get_available_providers", lambda: ["CUDAExecutionProvider", "CPUExecutionProvider"]
+    )
+    monkeypatch.setattr(
+        ort,
+        "InferenceSession",
+        lambda path, options, providers: session(path, options, providers=["CPUExecutionProvider"]),
+    )
+    with pytest.raises(EngineError, match="did not load CUDAExecutionProvider and fell back to CPU"):
+        open_engine("onnxruntime:cuda", bundle)
+
+
+# Bundles that are not ours
+
+
+def with_files(folder: Path, **contents: bytes) -> Bundle:
+    """The shipped bundle with other contents in its files, and hashes to match."""
+    shutil.copytree(DEFAULT_BUNDLE, folder)
+    manifest = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
+    for name, content in zip(("animate.onnx", "golden.safetensors"), contents.values(), strict=False):
+        (folder / name).write_bytes(content)
+        manifest["files"][name] = hashlib.sha256(content).hexdigest()
+    (folder / MANIFEST).write_text(json.dumps(manifest), encoding="utf-8")
+    return Bundle.load(folder)
+
+
+def foreign_graph() -> bytes:
+    """A valid ONNX file with other inputs."""
+    value = helper.make_tensor_value_info("picture", TensorProto.FLOAT, [1])
+    out = helper.make_tensor_value_info("frame", TensorProto.FLOAT, [1])
+    graph = helper.make_graph([helper.make_node("Abs", ["picture"], ["frame"])], "foreign", [value], [out])
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)])
+    model.ir_version = 8
+    onnx.checker.check_model(model)
+    return bytes(model.SerializeToString())
+
+
+def graph_of_unknown_operators() -> bytes:
+    model = onnx.load_from_string((DEFAULT_BUNDLE / "animate.onnx").read_bytes())
+    model.graph.node[0].op_type = "Conjure"
+    return bytes(model.SerializeToString())
+
+
+@pytest.mark.parametrize("name", GRAPH_ENGINES)
+@pytest.mark.parametrize(
+    ("graph", "expected"),
+    [
+        (b"no graph", "cannot load animate.onnx"),
+        (foreign_graph(), "animate.onnx asks for picture, while the manifest of edge geometry states inner"),
+        (graph_of_unknown_operators(), "cannot load animate.onnx"),
+    ],
+    ids=["not onnx", "foreign", "unknown operators"],
+)
+def test_a_graph_that_is_not_ours(tmp_path: Path, name: str, graph: bytes, expected: str) -> None:
+    foreign = with_files(tmp_path / "b.icface", graph=graph)
+    with pytest.raises(EngineError, match=f"{expected}|not installed"):
+        open_engine(name, foreign)
+
+
+@pytest.mark.parametrize("name", ["auto", *available()])
+def test_a_golden_frame_of_another_model_is_refused(tmp_path: Path, name: str) -> None:
+    graph = (DEFAULT_BUNDLE / "animate.onnx").read_bytes()
+    golden = load((DEFAULT_BUNDLE / "golden.safetensors").read_bytes())
+    other = save(golden | {"frame": cv2.flip(golden["frame"], 1)})
+    with pytest.raises(EngineError, match=r"wrong golden frame|not installed"):
+        open_engine(name, with_files(tmp_path / "b.icface", graph=graph, golden=other))
+
+
+def test_a_golden_file_that_lacks_tensors_is_the_bundles_fault(tmp_path: Path) -> None:
+    graph = (DEFAULT_BUNDLE / "animate.onnx").read_bytes()
+    with pytest.raises(BundleError, match="lacks"):
+        open_engine("auto", with_files(tmp_path / "b.icface", graph=graph, golden=save({"a": np.zeros(1)})))

@@ -1,0 +1,197 @@
+"""Bundles on disk: what is checked, and what is said when a check fails."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from safetensors.numpy import load, save
+
+from export.pack_edge import pack
+from icface.bundle import DEFAULT_BUNDLE, FORMAT_VERSION, MANIFEST, Bundle
+from icface.errors import BundleError
+
+Edit = Callable[[dict[str, Any]], Any]
+
+
+@pytest.fixture
+def copy(tmp_path: Path) -> Path:
+    return Path(shutil.copytree(DEFAULT_BUNDLE, tmp_path / "model.icface"))
+
+
+def edit(folder: Path, change: Edit) -> None:
+    """Change the manifest in place; the files it names stay as they are."""
+    path = folder / MANIFEST
+    raw = json.loads(path.read_text(encoding="utf-8"))
+    change(raw)
+    path.write_text(json.dumps(raw), encoding="utf-8")
+
+
+def test_the_shipped_bundle_is_what_the_packer_makes(tmp_path: Path) -> None:
+    pack(tmp_path)
+    for file in DEFAULT_BUNDLE.iterdir():
+        assert (tmp_path / file.name).read_bytes() == file.read_bytes(), file.name
+
+
+def test_the_shipped_bundle_says_what_it_is() -> None:
+    bundle = Bundle.load(DEFAULT_BUNDLE)
+    assert bundle.family == "edge" and bundle.attribute_scale == "full-shape"
+    assert bundle.size_px is None and bundle.motion == "icface.geometry"
+    assert bundle.graph.graph == "animate.onnx"
+    assert bundle.host is not None and bundle.host.graph is None
+    assert [spec.name for spec in bundle.graph.cache] == ["skin", "inner"]
+    assert [spec.name for spec in bundle.graph.outputs] == ["frame"]
+    assert "ICT-FaceKit" in bundle.provenance and bundle.licence == "MIT"
+    assert sum(file.stat().st_size for file in DEFAULT_BUNDLE.iterdir()) < 400_000
+
+
+def test_the_golden_frame_has_the_shapes_that_the_manifest_states() -> None:
+    bundle = Bundle.load(DEFAULT_BUNDLE)
+    tensors = bundle.golden_tensors()
+    assert bundle.host is not None
+    sizes: dict[int | str, int] = {}
+    for spec in (*bundle.graph.inputs, *bundle.host.inputs, *bundle.graph.outputs):
+        tensor = tensors[spec.name]
+        assert tensor.dtype == np.dtype(spec.dtype)
+        for size, found in zip(spec.shape, tensor.shape, strict=True):
+            assert (size if isinstance(size, int) else sizes.setdefault(size, found)) == found
+
+
+@pytest.mark.parametrize("name", ["animate.onnx", "golden.safetensors"])
+def test_a_changed_file_is_named(copy: Path, name: str) -> None:
+    content = bytearray((copy / name).read_bytes())
+    content[100] ^= 1
+    (copy / name).write_bytes(content)
+    with pytest.raises(BundleError, match=rf"{name} is not the file that manifest\.json names"):
+        Bundle.load(copy)
+
+
+def test_a_missing_file_is_named(copy: Path) -> None:
+    (copy / "golden.safetensors").unlink()
+    with pytest.raises(BundleError, match=r"lacks golden\.safetensors"):
+        Bundle.load(copy)
+
+
+def test_the_digest_follows_every_change(copy: Path) -> None:
+    before = Bundle.load(copy).sha256
+    edit(copy, lambda raw: raw.update(name="mine"))
+    assert Bundle.load(copy).sha256 != before
+
+
+def test_files_that_are_not_listed_do_no_harm(copy: Path) -> None:
+    (copy / "README.md").write_text("mine")
+    Bundle.load(copy)
+
+
+def test_a_newer_format_asks_for_an_upgrade(copy: Path) -> None:
+    """Whatever else the newer format changed: the version is looked at first."""
+    (copy / MANIFEST).write_text(json.dumps({"format_version": FORMAT_VERSION + 1, "engine": "steam"}))
+    with pytest.raises(BundleError, match="format 2, while this program reads 1; upgrade icface-live"):
+        Bundle.load(copy)
+
+
+@pytest.mark.parametrize("version", [0, -1])
+def test_an_older_format_asks_for_another_bundle(copy: Path, version: int) -> None:
+    edit(copy, lambda raw: raw.update(format_version=version))
+    with pytest.raises(BundleError, match="get a newer bundle"):
+        Bundle.load(copy)
+
+
+@pytest.mark.parametrize(
+    "name", ["../outside", "/etc/hostname", "a/../../b", "a\\..\\b", "C:secret", "", ".", "a//b", "~root/x"]
+)
+def test_names_outside_the_bundle_are_refused(copy: Path, name: str) -> None:
+    edit(copy, lambda raw: raw["files"].update({name: "0" * 64}))
+    with pytest.raises(BundleError, match="is not the name of a file inside the bundle"):
+        Bundle.load(copy)
+
+
+@pytest.mark.parametrize("name", ["../../outside.onnx", "other.onnx"])
+def test_a_graph_without_a_hash_is_refused(copy: Path, name: str) -> None:
+    edit(copy, lambda raw: raw["variants"]["graph"].update(graph=name))
+    with pytest.raises(BundleError, match=f"'files' gives no hash for {name}"):
+        Bundle.load(copy)
+
+
+BROKEN = {
+    "cut": ("{", "cannot read"),
+    "not text": (b"\xff\xfe\x00", "cannot read"),
+    "bottomless": ("[" * 100_000, "cannot read"),
+    "a list": ("[]", "the manifest should be an object"),
+    "empty": ("{}", "the manifest lacks 'format_version'"),
+    "not a number": ('{"format_version": "1"}', "'format_version' in the manifest should be a whole number"),
+    "a truth": ('{"format_version": true}', "should be a whole number"),
+    "too little": ('{"format_version": 1}', "the manifest lacks"),
+}
+
+
+@pytest.mark.parametrize("kind", BROKEN)
+def test_a_broken_manifest_is_one_line(copy: Path, kind: str) -> None:
+    content, expected = BROKEN[kind]
+    (copy / MANIFEST).write_bytes(content if isinstance(content, bytes) else content.encode())
+    with pytest.raises(BundleError, match=expected) as caught:
+        Bundle.load(copy)
+    assert "\n" not in str(caught.value) and MANIFEST in str(caught.value)
+
+
+CHANGES: dict[str, tuple[Edit, str]] = {
+    "family": (lambda raw: raw.update(family="other"), "family 'other' is unknown; known: edge, paper"),
+    "scale": (lambda raw: raw.update(attribute_scale="half"), "attribute_scale 'half' is unknown"),
+    "size": (lambda raw: raw.update(size_px="big"), "'size_px' in the manifest should be a whole number or null"),
+    "licence": (lambda raw: raw.pop("licence"), "the manifest lacks 'licence'"),
+    "provenance": (lambda raw: raw.update(provenance=None), "'provenance' in the manifest should be text"),
+    "variants": (lambda raw: raw.update(variants=[]), "'variants' in the manifest should be an object"),
+    "no graph variant": (lambda raw: raw["variants"].pop("graph"), "'variants' lacks 'graph'"),
+    "hash": (lambda raw: raw["files"].update({"animate.onnx": "abc"}), r"hash of animate\.onnx is not a sha256"),
+    "hash type": (lambda raw: raw["files"].update({"animate.onnx": 3}), "is not a sha256"),
+    "spec": (lambda raw: raw["variants"]["graph"].update(cache=["skin"]), "an entry of 'cache' should be an obj"),
+    "dtype": (lambda raw: raw["variants"]["graph"]["cache"][0].update(dtype="u7"), "skin has the unknown type 'u7'"),
+    "shape": (lambda raw: raw["variants"]["graph"]["cache"][0].update(shape=[0, 3]), "the shape of skin"),
+    "shape truth": (lambda raw: raw["variants"]["graph"]["cache"][0].update(shape=[True]), "the shape of skin"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("what", CHANGES)
+def test_every_entry_is_checked(copy: Path, what: str) -> None:
+    change, expected = CHANGES[what]
+    edit(copy, change)
+    with pytest.raises(BundleError, match=expected) as caught:
+        Bundle.load(copy)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_bundle_without_a_host_variant(copy: Path) -> None:
+    edit(copy, lambda raw: raw["variants"].update(host=None))
+    assert Bundle.load(copy).host is None
+
+
+def test_what_is_no_bundle(tmp_path: Path) -> None:
+    for path in (tmp_path, tmp_path / "missing", Path(__file__)):
+        with pytest.raises(BundleError, match="is not a model bundle"):
+            Bundle.load(path)
+
+
+def with_golden(folder: Path, content: bytes) -> Bundle:
+    """Replace the golden file, hash and all."""
+    (folder / "golden.safetensors").write_bytes(content)
+    digest = hashlib.sha256(content).hexdigest()
+    edit(folder, lambda raw: raw["files"].update({"golden.safetensors": digest}))
+    return Bundle.load(folder)
+
+
+def test_a_golden_file_of_another_kind(copy: Path) -> None:
+    with pytest.raises(BundleError, match=r"cannot read .*golden\.safetensors"):
+        with_golden(copy, b"nothing of ours").golden_tensors()
+
+
+def test_a_golden_file_that_lacks_a_tensor(copy: Path) -> None:
+    tensors = load((copy / "golden.safetensors").read_bytes())
+    del tensors["inner_map"], tensors["frame"]
+    with pytest.raises(BundleError, match=r"golden\.safetensors lacks inner_map, frame"):
+        with_golden(copy, save(tensors)).golden_tensors()
