@@ -54,7 +54,7 @@ RECIPES: dict[str, dict[str, float]] = {
     "AU02": {"browOuterUp": 1.0},
     "AU04": {"browDown": 1.5},
     "AU05": {"eyeWide": 1.0},
-    "AU06": {"cheekSquint": 1.0, "cheekRaiser": 0.6},
+    "AU06": {"cheekSquint": 1.0, "cheekRaiser": 0.3},
     "AU07": {"eyeSquint": 1.0},
     "AU09": {"noseSneer": 1.0},
     "AU10": {"mouthUpperUp": 1.0},

@@ -1,4 +1,4 @@
-"""Derive the population's neutral face: medians of features and blendshapes over neutral portraits.
+"""Derive the population's neutral face: medians and spread of features, medians of blendshapes, over neutral portraits.
 
     python training/derive_population.py --images ../shared/data --landmarker face_landmarker.task \
         --out icface/face/data/population.json
@@ -59,9 +59,12 @@ def main() -> None:
         index = features.INDEX[name]
         middle[index] = np.percentile(np.array(values)[:, index], 60)
     result = {
+        "made_by": "training/derive_population.py",
         "sources": "SFHQ-T2I (MIT), US Congress portraits (public domain)",
+        "unit": "features: distance of the outer eye corners; eye aspect ratios and blendshapes: 1",
         "faces": len(values),
         "features": dict(zip(features.NAMES, np.round(middle, 5).tolist(), strict=True)),
+        "spread": dict(zip(features.NAMES, np.std(values, axis=0).round(4).tolist(), strict=True)),
         "blendshapes": dict(
             zip(
                 BLENDSHAPE_NAMES,
@@ -72,11 +75,7 @@ def main() -> None:
         "pitch_rad": round(float(np.median(pitches)), 4),
     }
     args.out.write_text(json.dumps(result, indent=1) + "\n")
-    print(
-        len(values),
-        "faces; spread of features:",
-        dict(zip(features.NAMES, np.std(values, axis=0).round(3).tolist(), strict=True)),
-    )
+    print(f"{len(values)} neutral faces of {len(rows)} pictures -> {args.out}")
 
 
 if __name__ == "__main__":

@@ -23,7 +23,7 @@ if __package__ in (None, ""):  # started as a file
 from training.avatars.glb import load_avatar
 from training.avatars.render import Performance, Studio, View
 
-SOURCE, DRIVER = "White_F_2_Casual", "Hispanic_M_2_Casual"
+SOURCE, DRIVER = "White_F_1_Casual", "Hispanic_M_2_Casual"
 FPS = 30
 SECONDS = 8
 SAMPLE_RATE = 44_100
@@ -100,7 +100,14 @@ def hum() -> NDArray[np.float32]:
 
 def render_source(avatars: Path, out: Path) -> None:
     """The portrait, 768×768 JPEG."""
-    view = View(width_px=768, height_px=768, head_px=400, centre=(0.5, 0.49), background=((150, 158, 164), (96, 100, 104)))
+    view = View(
+        width_px=768,
+        height_px=768,
+        head_px=350,
+        centre=(0.5, 0.5),
+        background=((150, 158, 164), (96, 100, 104)),
+        grain=1.0,
+    )
     frame = Studio(load_avatar(avatars / f"{SOURCE}.glb"), view).frame(Performance())
     exif = Image.Exif()
     exif[0x010E] = CREDIT
@@ -112,7 +119,7 @@ def render_driver(avatars: Path, out: Path) -> None:
     studio = Studio(load_avatar(avatars / f"{DRIVER}.glb"), View(head_px=250))
     with av.open(str(out / "driver.mp4"), "w", options={"movflags": "+faststart"}) as container:
         container.metadata["comment"] = CREDIT
-        video = container.add_stream("libx264", rate=FPS, options={"crf": "23", "preset": "slow", "threads": "1"})
+        video = container.add_stream("libx264", rate=FPS, options={"crf": "20", "preset": "slow", "threads": "1"})
         video.width, video.height, video.pix_fmt = 640, 480, "yuv420p"
         audio = container.add_stream("aac", rate=SAMPLE_RATE, layout="mono", bit_rate=48_000)
         for index in range(SECONDS * FPS):

@@ -121,7 +121,8 @@ def _from_features(d: Array, values: Array, baseline: Baseline, yaw_rad: float) 
         "AU02": (0.6 * d[F["brow_outer"]] + 0.4 * d[F["brow_middle"]]) / 0.07,
         "AU04": (-0.6 * d[F["brow_inner"]] - 0.4 * d[F["brow_middle"]] - 0.5 * d[F["brow_gap"]]) / 0.045,
         "AU05": d[F["upper_lid"]] * open_ / 0.035,
-        "AU06": (d[F["cheek"]] + 0.25 * max(0.0, d[F["corner_width"]])) / 0.06,
+        # A smile lifts the cheeks by itself; only what is beyond that narrows the eyes.
+        "AU06": (d[F["cheek"]] + 0.25 * max(0.0, d[F["corner_width"]])) / 0.06 - 0.6 * max(0.0, min(1.0, smile)),
         "AU07": d[F["lower_lid"]] * open_ / 0.023,
         "AU09": -d[F["nose_wing"]] / 0.09,
         "AU10": d[F["upper_lip"]] / 0.09 - 0.6 * max(0.0, smile),

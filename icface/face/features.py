@@ -64,16 +64,28 @@ def _height_matrix() -> Array:
 
 _HEIGHT_ROWS: Final = np.array([INDEX[name] for name in _HEIGHTS], dtype=np.intp)
 _HEIGHT_WEIGHTS: Final = _height_matrix()
-_PAIRS: Final = np.array([pair for pairs in _LENGTHS.values() for pair in pairs], dtype=np.intp)
-_PAIR_WEIGHTS: Final = np.zeros((len(_LENGTHS), len(_PAIRS)))
+# All lengths in one gather: the rows of `_LENGTHS`, then three lid distances and the width of each eye.
+_PAIRS: Final = np.array(
+    [pair for pairs in _LENGTHS.values() for pair in pairs]
+    + [pair for lids, corners in _EAR.values() for pair in (*lids, corners)],
+    dtype=np.intp,
+)
+_EARS_AT: Final = len(_PAIRS) - 8
 _LENGTH_ROWS: Final = np.array([INDEX[name] for name in _LENGTHS], dtype=np.intp)
-_start = 0
-for _row, _pairs in enumerate(_LENGTHS.values()):
-    # Thickness is the sum of both lips; the others are means.
-    _PAIR_WEIGHTS[_row, _start : _start + len(_pairs)] = (
-        1.0 if len(_pairs) == 2 and _pairs[0] == (0, 13) else 1.0 / len(_pairs)
-    )
-    _start += len(_pairs)
+_EAR_ROWS: Final = np.array([INDEX[name] for name in _EAR], dtype=np.intp)
+
+
+def _length_weights() -> Array:
+    weights = np.zeros((len(_LENGTHS), _EARS_AT))
+    start = 0
+    for row, (name, pairs) in enumerate(_LENGTHS.items()):
+        # The thickness is the sum of both lips; the others are means.
+        weights[row, start : start + len(pairs)] = 1.0 if name == "lips_thickness" else 1.0 / len(pairs)
+        start += len(pairs)
+    return weights
+
+
+_LENGTH_WEIGHTS: Final = _length_weights()
 
 
 def face_shape(landmarks: Landmarks) -> Array:
@@ -92,13 +104,11 @@ def measure_features(landmarks: Landmarks) -> Array:
     shape = face_shape(landmarks)
     result = np.empty(len(NAMES))
     result[_HEIGHT_ROWS] = _HEIGHT_WEIGHTS @ shape[:, 1]
-    lengths = np.linalg.norm(shape[_PAIRS[:, 0]] - shape[_PAIRS[:, 1]], axis=1)
-    result[_LENGTH_ROWS] = _PAIR_WEIGHTS @ lengths
-    result[INDEX["corner_depth"]] = shape[61, 2] + shape[291, 2]
-    result[INDEX["corner_depth"]] /= 2
+    between = shape[_PAIRS[:, 0]] - shape[_PAIRS[:, 1]]
+    lengths = np.sqrt(np.einsum("ij,ij->i", between, between))
+    result[_LENGTH_ROWS] = _LENGTH_WEIGHTS @ lengths[:_EARS_AT]
+    eyes = lengths[_EARS_AT:].reshape(2, 4)
+    result[_EAR_ROWS] = eyes[:, :3].sum(1) / (3 * np.maximum(eyes[:, 3], 1e-6))
+    result[INDEX["corner_depth"]] = (shape[61, 2] + shape[291, 2]) / 2
     result[INDEX["lip_centre_depth"]] = (shape[0, 2] + shape[17, 2]) / 2
-    for name, (lids, corners) in _EAR.items():
-        opening = sum(float(np.linalg.norm(shape[a] - shape[b])) for a, b in lids)
-        width = float(np.linalg.norm(shape[corners[0]] - shape[corners[1]]))
-        result[INDEX[name]] = opening / (3 * max(width, 1e-6))
     return result

@@ -155,9 +155,7 @@ class _FaceMesh:
         height, width = frame.shape[:2]
         result = self._mesh.process(frame).multi_face_landmarks or []
         scale = np.array([width, height, width], dtype=np.float32)
-        return [
-            Landmarks(points_px=_points(face) * scale, image_size_px=(width, height)) for face in result
-        ]
+        return [Landmarks(points_px=_points(face) * scale, image_size_px=(width, height)) for face in result]
 
     def _closer_and_wider(self, frame: Frame) -> list[Landmarks]:
         """Stills: the short-range face finder misses faces that fill the picture and small ones."""
@@ -183,7 +181,10 @@ class _FaceMesh:
 
 # A landmark as protobuf writes it: field 1 of 15 bytes with x, y, z as floats 1, 2, 3.
 _WIRE: Final = np.dtype(
-    [("head", "<u2"), *((f"{part}{axis}", kind) for axis in "xyz" for part, kind in (("tag", "u1"), ("", "<f4")))]
+    [
+        ("head", "<u2"),
+        *((f"{part}{axis}", kind) for axis in "xyz" for part, kind in (("tag", "u1"), ("", "<f4"))),
+    ]
 )
 
 

@@ -21,32 +21,71 @@ VERTICAL_FOV_RAD: Final = math.radians(63.0)
 NEAR: Final = 1.0
 FLIP: Final = np.diag([1.0, -1.0, -1.0])
 
-# MediaPipe's weights of the canonical face; the pairs are right and left.
-_WEIGHTS: Final = {
-    (129, 358): 0.120625, (4,): 0.070910, (136, 365): 0.066890, (33, 263): 0.058724, (133, 362): 0.053286,
-    (205, 425): 0.047252, (6,): 0.032100, (10,): 0.008447, (127, 356): 0.005198, (121, 350): 0.018591,
-    (147, 376): 0.014263, (198, 420): 0.025462, (132, 361): 0.005560, (143, 372): 0.014817, (117, 346): 0.009792,
-    (119, 348): 0.014565, (54, 284): 0.007667, (67, 297): 0.009078,
-}  # fmt: skip
-_INDEX: Final = np.array([vertex for pair in _WEIGHTS for vertex in pair], dtype=np.intp)
-_ROOT: Final = np.sqrt(np.array([w for pair, w in _WEIGHTS.items() for _ in pair], dtype=np.float64))
+# MediaPipe's canonical face (Apache-2.0) in IOD (unit: outer eye corners), origin between them, x right, y up,
+# z to the camera. A pair is a vertex on the left of the picture and its mirror image, whose place is given.
+# After x, y, z: MediaPipe's weight for the head pose (0: not used there), and whether no expression moves it.
+_VERTICES: Final[dict[tuple[int, ...], tuple[float, float, float, float, bool]]] = {
+    (4,): (0.0000, -0.3517, 0.4963, 0.070910, True),
+    (5,): (0.0000, -0.2585, 0.4577, 0.0, True),
+    (6,): (0.0000, -0.0215, 0.2941, 0.032100, True),
+    (10,): (0.0000, 0.6296, 0.1471, 0.008447, True),
+    (168,): (0.0000, 0.0683, 0.2320, 0.0, True),
+    (195,): (0.0000, -0.1805, 0.4050, 0.0, True),
+    (197,): (0.0000, -0.1052, 0.3535, 0.0, True),
+    (21, 251): (0.7971, 0.3116, -0.3457, 0.0, True),
+    (33, 263): (0.5000, 0.0000, 0.0000, 0.058724, True),
+    (54, 284): (0.7062, 0.4444, -0.1965, 0.007667, True),
+    (67, 297): (0.3963, 0.6008, 0.0625, 0.009078, True),
+    (103, 332): (0.5773, 0.5423, -0.0577, 0.0, True),
+    (109, 338): (0.2127, 0.6267, 0.1239, 0.0, True),
+    (117, 346): (0.5914, -0.1932, -0.0224, 0.009792, False),
+    (119, 348): (0.3712, -0.2027, 0.0787, 0.014565, False),
+    (121, 350): (0.2048, -0.1345, 0.1182, 0.018591, False),
+    (127, 356): (0.8708, -0.0336, -0.5824, 0.005198, True),
+    (129, 358): (0.2008, -0.4096, 0.1886, 0.120625, False),
+    (130, 359): (0.5253, 0.0001, -0.0100, 0.0, True),
+    (132, 361): (0.8177, -0.6247, -0.6102, 0.005560, False),
+    (133, 362): (0.2088, -0.0089, 0.0657, 0.053286, True),
+    (136, 365): (0.5719, -1.1069, -0.2765, 0.066890, False),
+    (143, 372): (0.7206, -0.0481, -0.1814, 0.014817, False),
+    (147, 376): (0.7012, -0.5183, -0.1698, 0.014263, False),
+    (162, 389): (0.8498, 0.1623, -0.4685, 0.0, True),
+    (198, 420): (0.1402, -0.2737, 0.2820, 0.025462, False),
+    (205, 425): (0.4311, -0.4725, 0.1085, 0.047252, False),
+    (234, 454): (0.8619, -0.2239, -0.6308, 0.0, True),
+}
 
-# Canonical positions of those vertices in IOD (unit: outer eye corners), x right, y up, z to the camera.
-_CANONICAL: Final = np.array(
-    [
-        (-0.2008, -0.4096, 0.1886), (0.2008, -0.4096, 0.1886), (0.0000, -0.3517, 0.4963),
-        (-0.5719, -1.1069, -0.2765), (0.5719, -1.1069, -0.2765), (-0.5000, 0.0000, 0.0000),
-        (0.5000, 0.0000, 0.0000), (-0.2088, -0.0089, 0.0657), (0.2088, -0.0089, 0.0657),
-        (-0.4311, -0.4725, 0.1085), (0.4311, -0.4725, 0.1085), (0.0000, -0.0215, 0.2941),
-        (0.0000, 0.6296, 0.1471), (-0.8708, -0.0336, -0.5824), (0.8708, -0.0336, -0.5824),
-        (-0.2048, -0.1345, 0.1182), (0.2048, -0.1345, 0.1182), (-0.7012, -0.5183, -0.1698),
-        (0.7012, -0.5183, -0.1698), (-0.1402, -0.2737, 0.2820), (0.1402, -0.2737, 0.2820),
-        (-0.8177, -0.6247, -0.6102), (0.8177, -0.6247, -0.6102), (-0.7206, -0.0481, -0.1814),
-        (0.7206, -0.0481, -0.1814), (-0.5914, -0.1932, -0.0224), (0.5914, -0.1932, -0.0224),
-        (-0.3712, -0.2027, 0.0787), (0.3712, -0.2027, 0.0787), (-0.7062, 0.4444, -0.1965),
-        (0.7062, 0.4444, -0.1965), (-0.3963, 0.6008, 0.0625), (0.3963, 0.6008, 0.0625),
-    ]
-)  # fmt: skip
+
+class _Template:
+    """Some vertices of the canonical face, ready to be fitted to points again and again."""
+
+    def __init__(self, weights: dict[int, float]) -> None:
+        self.index = np.array(list(weights), dtype=np.intp)
+        places = {
+            vertex: (place[0] if side else -place[0], *place[1:3])
+            for pair, place in _VERTICES.items()
+            for side, vertex in enumerate(pair)
+        }
+        weight = np.array(list(weights.values()))[:, None]
+        canonical = np.array([places[vertex] for vertex in weights])
+        centred = canonical - (weight * canonical).sum(0) / weight.sum()
+        # As these sum to zero, the points that are fitted need no centring.
+        self._weighted = weight * centred
+        self._spread = float((weight * centred**2).sum())
+
+    def fit(self, points: Array) -> tuple[Array, float]:
+        """Weighted similarity from the canonical face to points (n, 3): rotation (3, 3) and scale."""
+        u, s, vt = np.linalg.svd(points.T @ self._weighted)
+        if np.linalg.det(u @ vt) < 0:
+            u[:, 2] = -u[:, 2]
+            s[2] = -s[2]
+        return u @ vt, float(s.sum()) / self._spread
+
+
+_POSE: Final = _Template(
+    {vertex: place[3] for pair, place in _VERTICES.items() if place[3] for vertex in pair}
+)
+_RIGID: Final = _Template({vertex: 1.0 for pair, place in _VERTICES.items() if place[4] for vertex in pair})
 
 
 @dataclass(frozen=True)
@@ -89,9 +128,12 @@ def head_pose(landmarks: Landmarks) -> Pose:
 
 
 def weak_perspective_rotation(points_px: NDArray[np.float32]) -> Array:
-    """(3, 3) rotation of the canonical face, y up, that fits landmarks as seen in parallel projection."""
-    points = points_px[_INDEX].astype(np.float64) @ FLIP
-    return _fit(points)[0]
+    """(3, 3) rotation of the canonical face, y up, that fits landmarks as seen in parallel projection.
+
+    From vertices that expressions leave where they are: MediaPipe's pose weights nose wings, cheeks and jaw, and so
+    nods a little with a smile or an open mouth.
+    """
+    return _RIGID.fit(points_px[_RIGID.index].astype(np.float64) @ FLIP)[0]
 
 
 def _procrustes_rotation(points_px: NDArray[np.float32], image_size_px: tuple[int, int]) -> Array:
@@ -99,30 +141,18 @@ def _procrustes_rotation(points_px: NDArray[np.float32], image_size_px: tuple[in
     width, height = image_size_px
     # Screen at the near plane, origin in the middle, y up; z in the scale of x.
     unit = 2 * NEAR * math.tan(VERTICAL_FOV_RAD / 2) / height
-    screen = points_px[_INDEX].astype(np.float64)
+    screen = points_px[_POSE.index].astype(np.float64)
     screen[:, 0] = (screen[:, 0] - width / 2) * unit
     screen[:, 1] = (height / 2 - screen[:, 1]) * unit
     screen[:, 2] *= unit
     depth = float(points_px[:468, 2].mean()) * unit
 
-    handed = screen * [1, 1, -1]
-    scale = _fit(handed)[1]
-    scale *= _fit(_metric(screen, depth, scale))[1]
-    return _fit(_metric(screen, depth, scale))[0]
+    scale = _POSE.fit(screen * [1, 1, -1])[1]
+    scale *= _POSE.fit(_metric(screen, depth, scale))[1]
+    return _POSE.fit(_metric(screen, depth, scale))[0]
 
 
 def _metric(screen: Array, depth: float, scale: float) -> Array:
     """Screen points pushed to their distance and unprojected; z towards the camera."""
     z = (screen[:, 2] - depth + NEAR) / scale
     return np.stack([screen[:, 0] * z / NEAR, screen[:, 1] * z / NEAR, -z], axis=1)
-
-
-def _fit(points: Array) -> tuple[Array, float]:
-    """Weighted similarity from the canonical face to points: rotation (3, 3) and scale."""
-    weight = (_ROOT**2)[:, None]
-    total = weight.sum()
-    source = (_CANONICAL - (weight * _CANONICAL).sum(0) / total) * _ROOT[:, None]
-    target = (points - (weight * points).sum(0) / total) * _ROOT[:, None]
-    u, s, vt = np.linalg.svd(target.T @ source)
-    sign = np.array([1.0, 1.0, np.sign(np.linalg.det(u @ vt))])
-    return (u * sign) @ vt, float((s * sign).sum() / (source**2).sum())

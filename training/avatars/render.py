@@ -10,7 +10,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from training.avatars.glb import Avatar, Part
+from training.avatars.light import ShadowMaps, studio_lights
 from training.avatars.raster import raster
+from training.avatars.shade import EYE, HAIR, MOUTH, SKIN, shade
 
 Array = NDArray[np.float64]
 Frame = NDArray[np.uint8]
@@ -32,7 +34,9 @@ class View:
     distance_m: float = 0.75
     background: tuple[tuple[int, int, int], tuple[int, int, int]] = ((92, 98, 108), (48, 52, 60))
     """sRGB at the top and at the bottom."""
-    key_direction: tuple[float, float, float] = (-0.45, 0.55, 0.75)
+    key_direction: tuple[float, float, float] = (-0.45, 0.50, 0.75)
+    grain: float = 0.0
+    """Standard deviation of the sensor's noise in sRGB levels."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -54,7 +58,14 @@ def turn(performance: Performance, share: float) -> Array:
     pitch, yaw, roll = (
         share * angle for angle in (performance.pitch_rad, performance.yaw_rad, performance.roll_rad)
     )
-    cx, sx, cy, sy, cz, sz = np.cos(pitch), np.sin(pitch), np.cos(yaw), np.sin(yaw), np.cos(roll), np.sin(roll)
+    cx, sx, cy, sy, cz, sz = (
+        np.cos(pitch),
+        np.sin(pitch),
+        np.cos(yaw),
+        np.sin(yaw),
+        np.cos(roll),
+        np.sin(roll),
+    )
     about_x = np.array([[1, 0, 0], [0, cx, -sx], [0, sx, cx]])
     about_y = np.array([[cy, 0, -sy], [0, 1, 0], [sy, 0, cy]])
     about_z = np.array([[cz, sz, 0], [-sz, cz, 0], [0, 0, 1]])
@@ -77,7 +88,10 @@ class Studio:
         }
         eyes = [self._rest[names.index(name)][:3, 3] for name in ("LeftEye", "RightEye")]
         self._eyes = np.mean(eyes, axis=0)
-        self._textures = {part.name: _linear(part.texture) for part in avatar.parts}
+        self._pyramids = {part.name: pyramid(part.texture) for part in avatar.parts}
+        self._opacity = {part.name: np.ascontiguousarray(part.texture[..., 3]) for part in avatar.parts}
+        self._lights = studio_lights(view.key_direction)
+        self._shadows = ShadowMaps(self._lights, self._eyes - [0, 0.06, 0.04])
         # Corners shared by triangles that meet on a texture seam are one point of the surface.
         self._seams = {part.name: _same_points(part.positions) for part in avatar.parts}
         height, width = view.height_px * SUPERSAMPLING, view.width_px * SUPERSAMPLING
@@ -93,23 +107,21 @@ class Studio:
         )
         self._depth[:] = 0
         self._owner[:] = -1
+        self._shadows.clear()
         meshes, first = [], 0
         for part in self._avatar.parts:
             points = _skinned(part, nodes, performance.morphs)
             screen = self._project(points)
-            raster(
-                screen, part.triangles, part.uv, np.ascontiguousarray(part.texture[..., 3]), first,
-                self._depth, self._owner, self._weights,
-            )  # fmt: skip
-            meshes.append((part, points, first))
+            opacity = self._opacity[part.name]
+            raster(screen, part.triangles, part.uv, opacity, first, self._depth, self._owner, self._weights)
+            self._shadows.add(points, part.triangles, part.uv, opacity)
+            meshes.append((part, points, screen, first))
             first += len(part.triangles)
         picture = self._background.copy()
-        for part, points, start in meshes:
-            self._shade(part, points, start, picture, performance)
-        small = cv2.resize(
-            picture, (self._view.width_px, self._view.height_px), interpolation=cv2.INTER_AREA
-        )
-        return _encode(small)
+        for mesh in meshes:
+            self._shade(*mesh, picture)
+        size = (self._view.width_px, self._view.height_px)
+        return self._developed(cv2.resize(picture, size, interpolation=cv2.INTER_AREA))
 
     def _globals(self, turns: dict[int, Array]) -> Array:
         """(nodes, 4, 4) world transforms, with world rotations added at some joints."""
@@ -157,55 +169,32 @@ class Studio:
         return ((top * (1 - blend) + bottom * blend) * (0.65 + 0.5 * glow)).astype(np.float32)
 
     def _shade(
-        self, part: Part, points: Array, first: int, picture: NDArray[np.float32], performance: Performance
+        self, part: Part, points: Array, screen: Array, first: int, picture: NDArray[np.float32]
     ) -> None:
-        rows, cols = np.nonzero((self._owner >= first) & (self._owner < first + len(part.triangles)))
-        if rows.size == 0:
-            return
-        triangle = part.triangles[self._owner[rows, cols] - first]
-        weight = np.empty((rows.size, 3))
-        weight[:, :2] = self._weights[rows, cols]
-        weight[:, 2] = 1 - weight[:, 0] - weight[:, 1]
+        texels, levels = self._pyramids[part.name]
+        lights, shadows = self._lights, self._shadows
+        camera = self._eyes + np.array([0, -0.025, self._view.distance_m])
+        shade(
+            self._owner, self._weights, first, part.triangles, screen,
+            points.astype(np.float32),
+            _normals(points, part.triangles, self._seams[part.name]).astype(np.float32),
+            part.uv.astype(np.float32), texels, levels, camera.astype(np.float32),
+            lights.directions, lights.colours, lights.softness_m, lights.taps, lights.bias_m,
+            shadows.maps, shadows.to_maps, _material(part.name), picture,
+        )  # fmt: skip
 
-        def mix(values: Array) -> Array:
-            return np.asarray((values[triangle] * weight[..., None]).sum(1))
-
-        normal = mix(_normals(points, part.triangles, self._seams[part.name]))
-        normal /= np.maximum(np.linalg.norm(normal, axis=1, keepdims=True), 1e-9)
-        place = mix(points)
-        towards = self._eyes + [0, 0, self._view.distance_m] - place
-        towards /= np.linalg.norm(towards, axis=1, keepdims=True)
-        # Hair cards are seen from both sides.
-        facing = np.sign((normal * towards).sum(1, keepdims=True))
-        normal *= np.where(facing == 0, 1, facing)
-        colour = _sample(self._textures[part.name], mix(part.uv))
-
-        key = np.array(self._view.key_direction) / np.linalg.norm(self._view.key_direction)
-        wrap = 0.35
-        lit = np.clip(((normal @ key) + wrap) / (1 + wrap), 0, 1)[:, None]
-        fill = np.clip(normal @ np.array([0.66, 0.1, 0.74]), 0, 1)[:, None]
-        sky = (0.5 + 0.5 * normal[:, 1:2]) * 0.22 + 0.16
-        rim = np.clip(1 - (normal * towards).sum(1, keepdims=True), 0, 1) ** 4
-        # Light that entered the skin comes out redder where the key grows weak.
-        bleed = np.array([1.0, 0.90, 0.86]) ** (3 * (1 - lit)) if part.name.startswith("H_") else 1.0
-        light = 0.80 * lit * bleed + 0.22 * fill + sky
-        half = key + towards
-        half /= np.linalg.norm(half, axis=1, keepdims=True)
-        shine = np.clip((normal * half).sum(1, keepdims=True), 0, 1)
-        gloss = 0.05 * shine**18
-        if "eye" in part.name.lower():
-            gloss = 0.9 * shine**220 + 0.04 * shine**12
-        elif "Teeth" in part.name:
-            # Lips keep the light out: the deeper behind the face, the darker.
-            opening = min(1.0, sum(performance.morphs.get(name, 0.0) for name in _OPENING))
-            light = light * (0.30 + 0.22 * opening)
-            gloss = 0.12 * shine**30 * opening
-        elif "wig" in part.name:
-            gloss = 0.10 * shine**14
-        picture[rows, cols] = colour * light + gloss + 0.05 * rim
+    def _developed(self, linear: NDArray[np.float32]) -> Frame:
+        """(height, width, 3) sRGB; with the view's grain, the same at each call."""
+        grain = np.random.default_rng(7).standard_normal(linear.shape[:2])[..., None] * self._view.grain
+        return np.clip(np.round(_encode(linear) + grain), 0, 255).astype(np.uint8)
 
 
-_OPENING = ("MouthOpen", "AE_AA", "AO_a", "Shout", "RsmileOpen")
+def _material(name: str) -> int:
+    if "eye" in name.lower():
+        return EYE
+    if "Teeth" in name or "gland" in name:
+        return MOUTH
+    return HAIR if "wig" in name else SKIN
 
 
 def _same_points(positions: Array) -> NDArray[np.intp]:
@@ -237,10 +226,22 @@ def _normals(points: Array, triangles: NDArray[np.int32], seams: NDArray[np.intp
     return np.asarray(normals / np.maximum(np.linalg.norm(normals, axis=1, keepdims=True), 1e-15))
 
 
-def _linear(texture: Frame) -> NDArray[np.float32]:
-    """RGB in linear light, at the size where one texel is about one sample."""
-    reduced = cv2.resize(texture[..., :3], None, fx=0.75, fy=0.75, interpolation=cv2.INTER_AREA)
-    return _decode(reduced).astype(np.float32)
+def pyramid(texture: Frame) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
+    """The texture and its halvings, as `shade` reads them: texels (t, 4) linear RGB and skin, levels (k, 3)."""
+    colour = _decode(texture[..., :3]).astype(np.float32)
+    # Skin of every tone is redder than blue; shirts of these avatars are grey, blue or black.
+    red, blue = colour[..., 0], colour[..., 2]
+    skin = np.clip((red / (blue + 0.01) - 1.25) / 0.4, 0, 1)
+    image = np.dstack([colour, skin.astype(np.float32)])
+    texels, levels, start = [], [], 0
+    while True:
+        height, width = image.shape[:2]
+        texels.append(image.reshape(-1, 4))
+        levels.append((start, height, width))
+        start += height * width
+        if min(height, width) <= 8:
+            return np.concatenate(texels), np.array(levels, dtype=np.int64)
+        image = cv2.resize(image, (width // 2, height // 2), interpolation=cv2.INTER_AREA)
 
 
 def _decode(srgb: NDArray[np.generic]) -> NDArray[np.float64]:
@@ -248,20 +249,8 @@ def _decode(srgb: NDArray[np.generic]) -> NDArray[np.float64]:
     return np.where(values <= 0.04045, values / 12.92, ((values + 0.055) / 1.055) ** 2.4)
 
 
-def _encode(linear: NDArray[np.generic]) -> Frame:
+def _encode(linear: NDArray[np.float32]) -> NDArray[np.float64]:
+    """sRGB 0 to 255, not rounded; highlights roll off instead of clipping."""
     values = np.clip(linear.astype(np.float64), 0, None)
-    values = np.where(values > 0.8, 0.8 + 0.2 * np.tanh((values - 0.8) / 0.2), values)  # soft highlights
-    encoded = np.where(values <= 0.0031308, values * 12.92, 1.055 * values ** (1 / 2.4) - 0.055)
-    return np.clip(np.round(encoded * 255), 0, 255).astype(np.uint8)
-
-
-def _sample(texture: NDArray[np.float32], uv: Array) -> Array:
-    """(n, 3) bilinear colours."""
-    height, width = texture.shape[:2]
-    size = 1 << 14  # cv2.remap wants fewer than 32768 columns
-    rows = -(-len(uv) // size)
-    flat = np.zeros((rows * size, 2), dtype=np.float32)
-    flat[: len(uv)] = uv * [width, height] - 0.5
-    maps = flat.reshape(rows, size, 2)
-    sampled = cv2.remap(texture, maps, None, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
-    return np.asarray(sampled.reshape(-1, 3)[: len(uv)], dtype=np.float64)
+    values = np.where(values > 0.7, 0.7 + 0.3 * np.tanh((values - 0.7) / 0.3), values)
+    return 255 * np.where(values <= 0.0031308, values * 12.92, 1.055 * values ** (1 / 2.4) - 0.055)
