@@ -47,8 +47,16 @@ LIPS_GAP_NOISE_IOD: Final = 0.015
 DECORATIVE: Final = ("AU14", "AU15", "AU17", "AU20", "AU23")
 """Poorly seen in landmarks: a dead zone and a low gain keep them from twitching."""
 DECORATIVE_DEAD_ZONE: Final = 0.08
+DECORATIVE_GAIN: Final = 0.6
+"""From landmarks alone; blendshapes are trusted a little more."""
 BLENDSHAPE_FULL: Final = 0.65
 """MediaPipe's blendshapes reach about this at a whole movement."""
+
+
+BASELINE_FORMAT: Final = 2
+"""Of a saved baseline: raise it when a feature's meaning changes."""
+LENGTH_LIMIT_IOD: Final = 3.0
+"""No feature of a human face comes near this."""
 
 
 @dataclass(frozen=True)
@@ -74,6 +82,13 @@ def population() -> Baseline:
     )
 
 
+@lru_cache(maxsize=1)
+def population_spread() -> Array:
+    """(22,) standard deviation of each feature between neutral faces of different people."""
+    raw = json.loads(_POPULATION_PATH.read_text())
+    return np.array([raw["spread"][name] for name in features.NAMES])
+
+
 def measure_action_units(
     values: Array, blendshapes: NDArray[np.float32] | None, baseline: Baseline, *, yaw_rad: float = 0.0
 ) -> NDArray[np.float32]:
@@ -88,9 +103,9 @@ def measure_action_units(
     geometric = _from_features(values - baseline.features, values, baseline, yaw_rad)
     if blendshapes is not None:
         geometric = _with_blendshapes(geometric, np.maximum(blendshapes - baseline.blendshapes, 0.0), yaw_rad)
+    gain = (DECORATIVE_GAIN if blendshapes is None else 1.0) / (1 - DECORATIVE_DEAD_ZONE)
     for name in DECORATIVE:
-        level = geometric[name]
-        geometric[name] = max(0.0, level - DECORATIVE_DEAD_ZONE) / (1 - DECORATIVE_DEAD_ZONE)
+        geometric[name] = max(0.0, geometric[name] - DECORATIVE_DEAD_ZONE) * gain
     return np.clip([geometric[name] for name in AU_NAMES], 0.0, 1.0).astype(np.float32)
 
 
@@ -122,7 +137,8 @@ def _from_features(d: Array, values: Array, baseline: Baseline, yaw_rad: float) 
         "AU04": (-0.6 * d[F["brow_inner"]] - 0.4 * d[F["brow_middle"]] - 0.5 * d[F["brow_gap"]]) / 0.045,
         "AU05": d[F["upper_lid"]] * open_ / 0.035,
         # A smile lifts the cheeks by itself; only what is beyond that narrows the eyes.
-        "AU06": (d[F["cheek"]] + 0.25 * max(0.0, d[F["corner_width"]])) / 0.06 - 0.6 * max(0.0, min(1.0, smile)),
+        "AU06": (d[F["cheek"]] + 0.25 * max(0.0, d[F["corner_width"]])) / 0.06
+        - 0.6 * max(0.0, min(1.0, smile)),
         "AU07": d[F["lower_lid"]] * open_ / 0.023,
         "AU09": -d[F["nose_wing"]] / 0.09,
         "AU10": d[F["upper_lip"]] / 0.09 - 0.6 * max(0.0, smile),
@@ -180,8 +196,10 @@ def baseline_from_json(raw: Mapping[str, object]) -> Baseline:
     """A baseline saved by `baseline_to_json`.
 
     Raises:
-        ValueError: fields are missing, of the wrong length, or not finite.
+        ValueError: fields are missing, of the wrong length or out of range, or it is of another format.
     """
+    if raw.get("format") != BASELINE_FORMAT:
+        raise ValueError("not a saved neutral of this version")
     try:
         values = np.array(raw["features"], dtype=np.float64)
         blendshapes = np.array(raw["blendshapes"], dtype=np.float64)
@@ -190,13 +208,17 @@ def baseline_from_json(raw: Mapping[str, object]) -> Baseline:
         raise ValueError(f"not a saved neutral: {error}") from error
     if values.shape != (len(features.NAMES),) or blendshapes.shape != (len(BLENDSHAPE_NAMES),):
         raise ValueError("not a saved neutral: wrong number of values")
-    if not (np.isfinite(values).all() and np.isfinite(blendshapes).all() and abs(pitch_rad) < 1.0):
+    # Written so that what is not a number is out of range too.
+    lengths_fit = (np.abs(values) < LENGTH_LIMIT_IOD).all()
+    scores_fit = ((blendshapes >= 0.0) & (blendshapes <= 1.0)).all()
+    if not (lengths_fit and scores_fit and abs(pitch_rad) < 1.0):
         raise ValueError("not a saved neutral: values out of range")
     return Baseline(features=values, blendshapes=blendshapes, pitch_rad=pitch_rad)
 
 
 def baseline_to_json(baseline: Baseline) -> dict[str, object]:
     return {
+        "format": BASELINE_FORMAT,
         "features": baseline.features.tolist(),
         "blendshapes": baseline.blendshapes.tolist(),
         "pitch_rad": baseline.pitch_rad,

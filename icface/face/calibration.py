@@ -21,6 +21,7 @@ from icface.face.action_units import (
     baseline_to_json,
     measure_action_units,
     population,
+    population_spread,
 )
 from icface.face.features import INDEX as F
 from icface.face.pose import Pose
@@ -47,12 +48,7 @@ GATE_CLOSURE: Final = 0.30
 PRIOR_REACH: Final = 2.0
 """The first frames may move the baseline from the population's by at most this many standard deviations."""
 
-# Spread of each feature over neutral faces of different people (derive_population prints it).
-_SPREAD: Final = np.array(
-    [0.019, 0.019, 0.021, 0.013, 0.013, 0.006, 0.016, 0.030, 0.024, 0.044, 0.024, 0.015, 0.021, 0.016, 0.023, 0.040,
-     0.046, 0.033, 0.016, 0.081, 0.045, 0.042]
-)  # fmt: skip
-_QUANTILE: Final = np.full(len(_SPREAD), 0.5)
+_QUANTILE: Final = np.full(len(F), 0.5)
 _QUANTILE[[F["ear_right"], F["ear_left"]]] = 0.75
 _QUANTILE[F["lip_gap"]] = 0.10
 _BLENDSHAPE_QUANTILE: Final = 0.25
@@ -157,7 +153,7 @@ class Calibration:
         if float(action_units.max()) <= HELD_LEVEL:
             self._held_since_s = None
             return False
-        if self._held_since_s is None:
+        if self._held_since_s is None or time_s < self._held_since_s:
             self._held_since_s = time_s
         return time_s - self._held_since_s > HELD_S
 
@@ -169,7 +165,7 @@ class Calibration:
             # The first frame counts most: faces differ more from each other than a calm face from itself.
             own = FIRST_SHARE + (1 - FIRST_SHARE) * own
         prior = population()
-        reach = PRIOR_REACH * _SPREAD
+        reach = PRIOR_REACH * population_spread()
         median = np.clip(np.median(self._gated, axis=0), prior.features - reach, prior.features + reach)
         self._features = prior.features + own * (median - prior.features)
         if scores is not None:
@@ -182,7 +178,7 @@ class Calibration:
     def _follow(self, features: Array, scores: Array | None, elapsed_s: float) -> None:
         """Stochastic running quantiles: up by q, down by 1 − q, in steps of the feature's spread."""
         rate = elapsed_s / FOLLOW_S
-        step = 4 * rate * _SPREAD
+        step = 4 * rate * population_spread()
         self._features += step * (_QUANTILE - (features < self._features))
         if scores is not None:
             below = scores < self._blendshapes

@@ -248,7 +248,8 @@ class _FaceLandmarker:
         self._format = mp.ImageFormat.SRGB
         self._video = video
         self._last_ms = 0
-        self._first_s: float | None = None
+        self._start_s = 0.0
+        self._last_s: float | None = None
         self._settled = False  # it prints once more with its first face
 
     def detect(self, frame: Frame, time_s: float | None = None) -> list[Landmarks]:
@@ -277,10 +278,12 @@ class _FaceLandmarker:
     def _run(self, image: Any, time_s: float | None) -> Any:
         if not self._video:
             return self._landmarker.detect(image)
-        if self._first_s is None:
-            self._first_s = time_s or 0.0
+        now_s = time_s or 0.0
+        if self._last_s is None or now_s < self._last_s:  # the start, or a file that begins again
+            self._start_s = now_s - (self._last_ms + 1) / 1000
+        self._last_s = now_s
         # The task insists on rising integer milliseconds.
-        self._last_ms = max(self._last_ms + 1, round(((time_s or 0.0) - self._first_s) * 1000) + 1)
+        self._last_ms = max(self._last_ms + 1, round((now_s - self._start_s) * 1000))
         return self._landmarker.detect_for_video(image, self._last_ms)
 
     def close(self) -> None:

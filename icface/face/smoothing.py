@@ -11,7 +11,7 @@ from typing import Final
 
 import numpy as np
 
-from icface.attributes import COUNT, GROUPS, INDEX, FloatArray
+from icface.attributes import COUNT, GROUPS, INDEX, POSE, FloatArray
 
 # (minimum cut-off in Hz, speed coefficient) by group: at 25 FPS about 40 ms of lag for pose, 12 ms for the mouth,
 # 4 ms for blinks.
@@ -35,16 +35,10 @@ def _per_attribute() -> tuple[FloatArray, FloatArray]:
 
 
 class OneEuro:
-    """Smooths a stream of (20,) attributes; reset it when the stream breaks.
+    """Smooths a stream of (20,) attributes; reset it when the stream breaks."""
 
-    Args:
-        smooth_pose: False where the detector has smoothed the head already (FaceLandmarker on video).
-    """
-
-    def __init__(self, *, smooth_pose: bool = True) -> None:
+    def __init__(self) -> None:
         self._cutoff, self._speed = _per_attribute()
-        if not smooth_pose:
-            self._cutoff[:3] = 15.0
         self._value: FloatArray | None = None
         self._slope = np.zeros(COUNT, dtype=np.float32)
         self._time_s = 0.0
@@ -54,13 +48,21 @@ class OneEuro:
         self._value = None
         self._slope[:] = 0.0
 
-    def update(self, values: FloatArray, time_s: float) -> FloatArray:
-        """Smoothed (20,) values, a new array; a time that does not advance returns the last ones."""
+    def update(self, values: FloatArray, time_s: float, *, pose_is_smooth: bool = False) -> FloatArray:
+        """Smoothed (20,) values, a new array.
+
+        Args:
+            values: (20,) raw attributes.
+            time_s: when they were seen; the same time again returns the last result, an earlier one begins anew.
+            pose_is_smooth: the head passes as it is: the detector has smoothed it already.
+        """
+        if self._value is not None and time_s < self._time_s:
+            self.reset()
         if self._value is None:
             self._value, self._time_s = values.astype(np.float32, copy=True), time_s
             return self._value.copy()
         elapsed_s = time_s - self._time_s
-        if elapsed_s <= 0:
+        if elapsed_s == 0:
             return self._value.copy()
         self._time_s = time_s
         slope = (values - self._value) / np.float32(elapsed_s)
@@ -68,6 +70,8 @@ class OneEuro:
         cutoff = self._cutoff + self._speed * np.abs(self._slope)
         ratio = np.float32(2 * math.pi * elapsed_s) * cutoff
         self._value += ratio / (ratio + 1) * (values - self._value)
+        if pose_is_smooth:
+            self._value[POSE] = values[POSE]
         return self._value.copy()
 
 

@@ -24,7 +24,9 @@ JUMP_FRAMES: Final = 2
 DEAD_ZONE: Final = 0.04
 _RANGE_GAIN_MAX: Final = 3.0
 _RANGE_START: Final = 0.6
-_RANGE_HALF_LIFE_FRAMES: Final = 2000.0
+_RANGE_HALF_LIFE_S: Final = 80.0
+BLINK_HOLD_S: Final = 1 / 30
+"""A closed eye stays closed for at least one frame of a 30 FPS output, which may not take every sample."""
 _BLINK: Final = INDEX["AU45"]
 # Only movements that landmarks see well may be amplified for a driver who moves little.
 _RANGED: Final = np.array(
@@ -69,11 +71,17 @@ class FaceTracker:
         self._smoothing = OneEuro()
         self._peak = np.full(len(AU_NAMES), _RANGE_START, dtype=np.float32)
         self._last_pose: Pose | None = None
+        self._last_s: float | None = None
         self._jumps = 0
-        self._blink_raw = 0.0
+        self._closure = 0.0
+        self._closed_s = 0.0
 
     def read(self, frame: NDArray[np.uint8], time_s: float) -> DriverState | None:
         """The driver's face in a frame (H, W, 3) RGB; None where there is none."""
+        if self._last_s is not None and time_s < self._last_s:  # a file that begins again
+            self.reset()
+        elapsed_s = 0.0 if self._last_s is None else max(0.0, time_s - self._last_s)
+        self._last_s = time_s
         faces = self._detector.detect(frame, time_s)
         if not faces:
             self.reset()
@@ -90,11 +98,11 @@ class FaceTracker:
         baseline = self._calibration.baseline
         action_units = measure_action_units(features, face.blendshapes, baseline, yaw_rad=pose.yaw_rad)
         pose_unit = pose_to_unit([pose.pitch_rad - baseline.pitch_rad, pose.yaw_rad, pose.roll_rad])
-        raw = np.concatenate([pose_unit, self._ranged(action_units)])
-        attributes = np.clip(self._smoothing.update(raw, time_s), 0.0, 1.0)
-        # A blink may last one frame: its peak is never smoothed away.
-        attributes[_BLINK] = max(attributes[_BLINK], min(raw[_BLINK], self._blink_raw + 0.5))
-        self._blink_raw = float(raw[_BLINK])
+        raw = np.concatenate([pose_unit, self._ranged(action_units, elapsed_s)])
+        # FaceLandmarker has smoothed the head of a video already.
+        smooth = self._smoothing.update(raw, time_s, pose_is_smooth=face.matrix is not None)
+        attributes = np.clip(smooth, 0.0, 1.0)
+        attributes[_BLINK] = self._held_closure(float(attributes[_BLINK]), time_s)
         turned = max(abs(pose.yaw_rad), abs(pose.pitch_rad))
         return DriverState(
             attributes=attributes, confidence=float(np.clip(1.2 - turned, 0.0, 1.0)), landmarks=face
@@ -109,6 +117,7 @@ class FaceTracker:
         self._smoothing.reset()
         self._last_pose = None
         self._jumps = 0
+        self._closure = 0.0
 
     def close(self) -> None:
         self._detector.close()
@@ -123,14 +132,22 @@ class FaceTracker:
             abs(pose.roll_rad - last.roll_rad),
         )
         self._jumps = self._jumps + 1 if moved > JUMP_RAD else 0
-        return 0 < self._jumps <= JUMP_FRAMES
+        if self._jumps > JUMP_FRAMES:  # believed: the face is elsewhere now
+            self.reset()
+        return self._jumps > 0
 
-    def _ranged(self, action_units: FloatArray) -> FloatArray:
+    def _held_closure(self, closure: float, time_s: float) -> float:
+        """The largest closure of the last BLINK_HOLD_S, so that a blink of one frame is not lost on the way."""
+        if closure >= self._closure or time_s - self._closed_s >= BLINK_HOLD_S:
+            self._closure, self._closed_s = closure, time_s
+        return self._closure
+
+    def _ranged(self, action_units: FloatArray, elapsed_s: float) -> FloatArray:
         """Dead zone, then a gain that lets this driver's larger movements reach the whole movement."""
         values = np.clip((action_units - DEAD_ZONE) / (1 - DEAD_ZONE), 0.0, 1.0).astype(np.float32)
         if not self._config.range_gain:
             return values
-        decay = np.float32(0.5 ** (1 / _RANGE_HALF_LIFE_FRAMES))
+        decay = np.float32(0.5 ** (elapsed_s / _RANGE_HALF_LIFE_S))
         self._peak = np.maximum(self._peak * decay, values)
         gain = np.where(_RANGED, np.clip(1 / np.maximum(self._peak, 1e-3), 1.0, _RANGE_GAIN_MAX), 1.0)
         return np.asarray(np.clip(values * gain, 0.0, 1.0), dtype=np.float32)
