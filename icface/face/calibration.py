@@ -15,7 +15,9 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
+from icface.attributes import AU_NAMES
 from icface.face.action_units import (
+    BLENDSHAPE_NAMES,
     Baseline,
     baseline_from_json,
     baseline_to_json,
@@ -46,8 +48,28 @@ GATE_SPEED: Final = 1.2
 """Radians a second of the head."""
 GATE_CLOSURE: Final = 0.30
 PRIOR_REACH: Final = 2.0
-"""The first frames may move the baseline from the population's by at most this many standard deviations."""
+"""The first frames may move the baseline from the population's by at most this many standard deviations ..."""
+SMILE_REACH: Final = 0.35
+"""... and by no more than this much of AU12, which few calm strangers exceed: the rest is a smile on the first frames."""
+SCORE_REACH: Final = 0.5
+"""Blendshapes: brows and pressed lips differ much between calm strangers ..."""
+MOUTH_SCORE_REACH: Final = 0.15
+"""... smiles, open mouths and closed eyes little."""
 
+_AU12: Final = AU_NAMES.index("AU12")
+_SMILE: Final = [
+    F[name] for name in ("corner_width", "corner_height", "corner_lift", "corner_depth", "cheek")
+]
+_SCORE_REACH: Final = np.array(
+    [
+        MOUTH_SCORE_REACH
+        if name.startswith(
+            ("jaw", "eyeBlink", "mouthSmile", "mouthUpperUp", "mouthLowerDown", "mouthStretch")
+        )
+        else SCORE_REACH
+        for name in BLENDSHAPE_NAMES
+    ]
+)
 _QUANTILE: Final = np.full(len(F), 0.5)
 _QUANTILE[[F["ear_right"], F["ear_left"]]] = 0.75
 _QUANTILE[F["lip_gap"]] = 0.10
@@ -166,13 +188,15 @@ class Calibration:
             own = FIRST_SHARE + (1 - FIRST_SHARE) * own
         prior = population()
         reach = PRIOR_REACH * population_spread()
-        median = np.clip(np.median(self._gated, axis=0), prior.features - reach, prior.features + reach)
-        self._features = prior.features + own * (median - prior.features)
+        shift = np.clip(np.median(self._gated, axis=0) - prior.features, -reach, reach)
+        smile = measure_action_units(prior.features + shift, None, prior)[_AU12]
+        if smile > SMILE_REACH:
+            shift[_SMILE] *= SMILE_REACH / smile
+        self._features = prior.features + own * shift
         if scores is not None:
             self._gated_blendshapes.append(scores)
             lowest = np.quantile(self._gated_blendshapes, _BLENDSHAPE_QUANTILE, axis=0)
-            # A score is never trusted to be all neutral: a smile on the first frames stays a smile.
-            trusted = np.minimum(lowest, prior.blendshapes + 0.15)
+            trusted = np.minimum(lowest, prior.blendshapes + _SCORE_REACH)
             self._blendshapes = prior.blendshapes + own * (trusted - prior.blendshapes)
 
     def _follow(self, features: Array, scores: Array | None, elapsed_s: float) -> None:
