@@ -21,7 +21,7 @@ from icface.face.features import INDEX as F
 
 Array = NDArray[np.float64]
 
-_POPULATION_PATH = Path(__file__).parent / "data" / "population.json"
+POPULATION_PATH = Path(__file__).parent / "data" / "population.json"
 
 _AU: Final = {name: i for i, name in enumerate(AU_NAMES)}
 
@@ -74,7 +74,7 @@ class Baseline:
 @lru_cache(maxsize=1)
 def population() -> Baseline:
     """The median of neutral faces of many people; made by training/derive_population.py."""
-    raw = json.loads(_POPULATION_PATH.read_text())
+    raw = json.loads(POPULATION_PATH.read_text())
     return Baseline(
         features=np.array([raw["features"][name] for name in features.NAMES]),
         blendshapes=np.array([raw["blendshapes"][name] for name in BLENDSHAPE_NAMES]),
@@ -85,7 +85,7 @@ def population() -> Baseline:
 @lru_cache(maxsize=1)
 def population_spread() -> Array:
     """(22,) standard deviation of each feature between neutral faces of different people."""
-    raw = json.loads(_POPULATION_PATH.read_text())
+    raw = json.loads(POPULATION_PATH.read_text())
     return np.array([raw["spread"][name] for name in features.NAMES])
 
 

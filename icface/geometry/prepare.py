@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from typing import Final
 
 import cv2
@@ -10,21 +11,34 @@ from numpy.typing import NDArray
 
 from icface.attributes import ACTION_UNITS, AU_NAMES, POSE, neutral, pose_from_unit
 from icface.errors import SourceError
-from icface.face.action_units import population
+from icface.face.action_units import POPULATION_PATH, population
 from icface.face.landmarks import LandmarkDetector, Landmarks
 from icface.face.measure import measure_attributes
 from icface.face.pose import head_pose
 from icface.geometry import layers
 from icface.geometry.motion import Motion
 from icface.geometry.shape import fit_source, rings, rotation_matrix
+from icface.geometry.tables import TABLES_PATH
 from icface.geometry.topology import FACE_VERTICES
 from icface.geometry.warp import HostWarp
 
 Frame = NDArray[np.uint8]
 Cache = dict[str, NDArray[np.generic]]
 
-GEOMETRY_VERSION: Final = 1
-"""Goes into the key of the source cache: raise it when the tensors' meaning changes."""
+_CODE_VERSION: Final = 2
+"""Raise it when this code gives other tensors than before."""
+
+
+def _table_digest() -> str:
+    """The tables that a prepared source depends on, in a few letters."""
+    digest = hashlib.sha256()
+    for path in (TABLES_PATH, POPULATION_PATH):
+        digest.update(path.read_bytes())
+    return digest.hexdigest()[:12]
+
+
+GEOMETRY_VERSION: Final = f"{_CODE_VERSION}-{_table_digest()}"
+"""Goes into the key of the source cache, so that no source is shown that older code prepared."""
 
 CROP_SCALE: Final = 1.75
 TIGHT_CROP_SCALE: Final = 1.4

@@ -15,7 +15,7 @@ from safetensors.numpy import load_file
 
 from icface.geometry.topology import LEFT_EYE_OPENING, MOUTH_OPENING, RIGHT_EYE_OPENING
 
-_PATH = Path(__file__).parent / "data" / "face_tables.safetensors"
+TABLES_PATH = Path(__file__).parent / "data" / "face_tables.safetensors"
 
 
 @dataclass(frozen=True)
@@ -35,7 +35,7 @@ class FaceTables:
 @lru_cache(maxsize=1)
 def face_tables() -> FaceTables:
     """Load the tables once."""
-    raw = load_file(_PATH)
+    raw = load_file(TABLES_PATH)
     triangles = raw["triangles"].astype(np.int32)
     opening = np.zeros(len(triangles), dtype=np.bool_)
     for contour in (MOUTH_OPENING, RIGHT_EYE_OPENING, LEFT_EYE_OPENING):
