@@ -10,6 +10,7 @@ from __future__ import annotations
 import argparse
 import sys
 from fractions import Fraction
+from itertools import pairwise
 from pathlib import Path
 
 import av
@@ -49,7 +50,7 @@ def _value(name: str, time_s: float) -> float:
     keys = _KEYS[name]
     if time_s <= keys[0][0]:
         return keys[0][1]
-    for (start_s, before), (end_s, after) in zip(keys[:-1], keys[1:], strict=True):
+    for (start_s, before), (end_s, after) in pairwise(keys):
         if time_s < end_s:
             x = (time_s - start_s) / (end_s - start_s)
             return before + (after - before) * x * x * (3 - 2 * x)
@@ -103,8 +104,8 @@ def render_source(avatars: Path, out: Path) -> None:
     view = View(
         width_px=768,
         height_px=768,
-        head_px=350,
-        centre=(0.5, 0.5),
+        head_px=470,
+        centre=(0.5, 0.51),
         background=((150, 158, 164), (96, 100, 104)),
         grain=1.0,
     )
@@ -116,7 +117,7 @@ def render_source(avatars: Path, out: Path) -> None:
 
 def render_driver(avatars: Path, out: Path) -> None:
     """The performance, 640×480 at 30 FPS with sound."""
-    studio = Studio(load_avatar(avatars / f"{DRIVER}.glb"), View(head_px=250))
+    studio = Studio(load_avatar(avatars / f"{DRIVER}.glb"), View(head_px=340, centre=(0.5, 0.5)))
     with av.open(str(out / "driver.mp4"), "w", options={"movflags": "+faststart"}) as container:
         container.metadata["comment"] = CREDIT
         video = container.add_stream("libx264", rate=FPS, options={"crf": "20", "preset": "slow", "threads": "1"})

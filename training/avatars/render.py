@@ -4,15 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from training.avatars.glb import Avatar, Part
 from training.avatars.light import ShadowMaps, studio_lights
 from training.avatars.raster import raster
 from training.avatars.shade import EYE, HAIR, MOUTH, SKIN, shade
+
+if TYPE_CHECKING:  # rendering needs no decoder of compressed files
+    from training.avatars.glb import Avatar, Part
 
 Array = NDArray[np.float64]
 Frame = NDArray[np.uint8]

@@ -163,6 +163,8 @@ def shade(
                 gloss_g += colours[k, 1] * lobe
                 gloss_b += colours[k, 2] * lobe
             if material == EYE:
+                # Lashes, which these avatars wear only as paint, keep a part of the light from the ball.
+                lr, lg, lb = 0.80 * lr, 0.78 * lg, 0.78 * lb
                 # The window's mirror image: the cornea bulges, so it lies nearer the middle than on a ball.
                 hx, hy, hz = vx + WINDOW[0], vy + WINDOW[1], vz + WINDOW[2]
                 shine = (nx * hx + ny * hy + nz * hz) / np.sqrt(hx * hx + hy * hy + hz * hz)
