@@ -12,12 +12,12 @@ repository=$(cd "$(dirname "$0")/../../.." && pwd)
 
 say() { echo "$(cut -d ' ' -f 1 /proc/uptime) $*" >> "$share/guest.log"; }
 
-# times TEXT: how often icface-live has said TEXT.
-times() { grep -c -- "$1" "$share/live.log"; }
+# said TEXT: how often icface-live has said TEXT.
+said() { grep -c -- "$1" "$share/live.log"; }
 
 # wait_beyond COUNT TEXT: until icface-live has said TEXT more often than COUNT, or has ended.
 wait_beyond() {
-    while [ "$(times "$2")" -le "$1" ]; do
+    while [ "$(said "$2")" -le "$1" ]; do
         kill -0 "$live" 2> /dev/null || { say "icface-live ended before it said: $2"; return; }
         sleep 1
     done
@@ -29,6 +29,17 @@ record() {
     timeout 90 v4l2-ctl --device /dev/video1 --stream-mmap --stream-count "$2" --stream-to "$share/$1.yuv" \
         > /dev/null 2>> "$share/reader.log"
     say "recorded: $1"
+}
+
+# record_moving NAME COUNT: the same, once the driver moves the picture: first and last frame differ.
+record_moving() {
+    for attempt in $(seq 60); do
+        record "$1" "$2"
+        head -c 98304 "$share/$1.yuv" > /run/first
+        tail -c 98304 "$share/$1.yuv" > /run/last
+        cmp -s /run/first /run/last || return
+        sleep 1
+    done
 }
 
 # The guest's root is read page by page, uncached. The same files are mounted once more, cached, for Python, which
@@ -52,10 +63,10 @@ in_host -m realtime.cli --source "$share/source.jpg" --camera /dev/webcam --virt
 live=$!
 wait_beyond 0 "output: virtual camera"
 v4l2-ctl --device /dev/video1 --info --get-fmt-video > "$share/device.txt" 2>&1
-record tracking 40
+record_moving tracking 40
 
-lost=$(times "trying again")
-back=$(times "camera is back")
+lost=$(said "trying again")
+back=$(said "camera is back")
 kill -STOP $feeder
 say "the webcam hangs"
 wait_beyond "$lost" "trying again"
@@ -63,16 +74,16 @@ record stalled 20
 kill -CONT $feeder
 say "the webcam goes on"
 wait_beyond "$back" "camera is back"
-record back 30
+record_moving back 30
 
-back=$(times "camera is back")
+back=$(said "camera is back")
 kill $feeder
 say "the webcam is gone"
 modprobe vivid n_devs=1 node_types=0x1 num_inputs=1 input_types=0x0 vid_cap_nr=2
 ln -sf /dev/video2 /dev/webcam
 say "the webcam is another device"
 wait_beyond "$back" "camera is back"
-lost=$(times "trying again")
+lost=$(said "trying again")
 echo vivid.0 > /sys/bus/platform/drivers/vivid/unbind
 say "the webcam is unplugged"
 wait_beyond "$lost" "trying again"
