@@ -34,7 +34,7 @@ Array = NDArray[np.float64]
 
 PRIOR_FRAMES: Final = 15
 SET_NEUTRAL_FRAMES: Final = 20
-FIRST_SHARE: Final = 0.8
+FIRST_SHARE: Final = 0.9
 LATE_S: Final = 2.0
 LATE_FACTOR: Final = 6
 """A first calm moment later than LATE_S is taken over this many times more slowly: a jump would be seen."""

@@ -8,11 +8,12 @@ from __future__ import annotations
 
 import hashlib
 import logging
+import math
 import os
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Final, Protocol
 
@@ -26,6 +27,9 @@ logger = logging.getLogger(__name__)
 Frame = NDArray[np.uint8]
 
 POINTS: Final = 478
+SEARCH_SHARES: Final = (0.6, 0.35)
+"""Parts of a still that are looked at one by one where no face was found, as shares of its shorter side."""
+SEARCH_MIN_PX: Final = 64
 KNOWN_TASK_SHA256: Final = "64184e229b263107bc2b804c6625db1341ff2bb731874b0bcc2fe6544e0bc9ff"
 
 
@@ -40,7 +44,7 @@ class Landmarks:
     blendshapes: NDArray[np.float32] | None = None
     """(52,) in MediaPipe's order, `_neutral` first; None from FaceMesh."""
     matrix: NDArray[np.float64] | None = None
-    """(4, 4) pose of the canonical face, y up; None from FaceMesh."""
+    """(4, 4) pose of the canonical face, y up; None where it was not measured in this picture."""
 
     @property
     def box_px(self) -> tuple[float, float, float, float]:
@@ -148,32 +152,14 @@ class _FaceMesh:
                 found = self._faces(frame)
             self._settled = bool(found)
         if not found and not self._video:
-            found = self._closer_and_wider(frame)
-        return sorted(found, key=lambda face: face.area_px, reverse=True)
+            found = _search(frame, self._faces)
+        return _largest_first(found)
 
     def _faces(self, frame: Frame) -> list[Landmarks]:
         height, width = frame.shape[:2]
         result = self._mesh.process(frame).multi_face_landmarks or []
         scale = np.array([width, height, width], dtype=np.float32)
         return [Landmarks(points_px=_points(face) * scale, image_size_px=(width, height)) for face in result]
-
-    def _closer_and_wider(self, frame: Frame) -> list[Landmarks]:
-        """Stills: the short-range face finder misses faces that fill the picture and small ones."""
-        height, width = frame.shape[:2]
-        pad = max(height, width) // 2
-        padded = np.pad(frame, ((pad, pad), (pad, pad), (0, 0)), mode="edge")
-        found = [_shifted(face, -pad, -pad, (width, height)) for face in self._faces(padded)]
-        side = int(min(height, width) * 0.6)
-        if found or side < 64:
-            return found
-        for top in sorted({0, (height - side) // 2, height - side}):
-            for left in sorted({0, (width - side) // 2, width - side}):
-                tile = np.ascontiguousarray(frame[top : top + side, left : left + side])
-                for face in self._faces(tile):
-                    moved = _shifted(face, left, top, (width, height))
-                    if not any(_same_face(moved, other) for other in found):
-                        found.append(moved)
-        return found
 
     def close(self) -> None:
         self._mesh.close()
@@ -200,9 +186,43 @@ def _points(face: Any) -> NDArray[np.float32]:
     return np.stack([wire["x"], wire["y"], wire["z"]], axis=1)
 
 
+def _largest_first(faces: list[Landmarks]) -> list[Landmarks]:
+    return sorted(faces, key=lambda face: face.area_px, reverse=True)
+
+
+def _search(frame: Frame, find: Callable[[Frame], list[Landmarks]]) -> list[Landmarks]:
+    """Stills: MediaPipe's face finder misses faces that fill the picture and small ones.
+
+    So look again with a wide margin, then at overlapping parts of the picture, ever smaller ones.
+    """
+    height, width = frame.shape[:2]
+    pad = max(height, width) // 2
+    padded = np.pad(frame, ((pad, pad), (pad, pad), (0, 0)), mode="edge")
+    found = [_shifted(face, -pad, -pad, (width, height)) for face in find(padded)]
+    for share in SEARCH_SHARES:
+        side = int(min(height, width) * share)
+        if found or side < SEARCH_MIN_PX:
+            break
+        for top in _overlapping(height, side):
+            for left in _overlapping(width, side):
+                tile = np.ascontiguousarray(frame[top : top + side, left : left + side])
+                for face in find(tile):
+                    moved = _shifted(face, left, top, (width, height))
+                    if not any(_same_face(moved, other) for other in found):
+                        found.append(moved)
+    return found
+
+
+def _overlapping(length: int, side: int) -> list[int]:
+    """Starts of parts of `side` that cover `length` and overlap by at least half."""
+    count = math.ceil((length - side) / (side / 2)) + 1
+    return [round(start) for start in np.linspace(0, length - side, count)]
+
+
 def _shifted(face: Landmarks, dx: float, dy: float, image_size_px: tuple[int, int]) -> Landmarks:
+    """A face found in a part of the picture; the part's pose matrix belongs to another camera."""
     offset = np.array([dx, dy, 0], dtype=np.float32)
-    return Landmarks(points_px=face.points_px + offset, image_size_px=image_size_px)
+    return replace(face, points_px=face.points_px + offset, image_size_px=image_size_px, matrix=None)
 
 
 def _same_face(a: Landmarks, b: Landmarks) -> bool:
@@ -253,27 +273,35 @@ class _FaceLandmarker:
         self._settled = False  # it prints once more with its first face
 
     def detect(self, frame: Frame, time_s: float | None = None) -> list[Landmarks]:
-        height, width = frame.shape[:2]
-        image = self._image(image_format=self._format, data=np.ascontiguousarray(frame))
         if self._settled:
-            result = self._run(image, time_s)
+            found = self._faces(frame, time_s)
         else:
             with quiet_native():
-                result = self._run(image, time_s)
-        self._settled = self._settled or bool(result.face_landmarks)
+                found = self._faces(frame, time_s)
+            self._settled = bool(found)
+        if not found and not self._video:
+            found = _search(frame, self._faces)
+        return _largest_first(found)
+
+    def _faces(self, frame: Frame, time_s: float | None = None) -> list[Landmarks]:
+        height, width = frame.shape[:2]
+        image = self._image(image_format=self._format, data=np.ascontiguousarray(frame))
+        result = self._run(image, time_s)
         scale = np.array([width, height, width], dtype=np.float32)
-        found = []
-        for i, face in enumerate(result.face_landmarks):
-            blendshapes = [category.score for category in result.face_blendshapes[i]]
-            found.append(
-                Landmarks(
-                    points_px=np.array([(p.x, p.y, p.z) for p in face], dtype=np.float32) * scale,
-                    image_size_px=(width, height),
-                    blendshapes=np.array(blendshapes, dtype=np.float32),
-                    matrix=np.asarray(result.facial_transformation_matrixes[i], dtype=np.float64),
-                )
+        return [
+            Landmarks(
+                points_px=np.array([(p.x, p.y, p.z) for p in face], dtype=np.float32) * scale,
+                image_size_px=(width, height),
+                blendshapes=np.array([category.score for category in scores], dtype=np.float32),
+                matrix=np.asarray(matrix, dtype=np.float64),
             )
-        return sorted(found, key=lambda face: face.area_px, reverse=True)
+            for face, scores, matrix in zip(
+                result.face_landmarks,
+                result.face_blendshapes,
+                result.facial_transformation_matrixes,
+                strict=True,
+            )
+        ]
 
     def _run(self, image: Any, time_s: float | None) -> Any:
         if not self._video:

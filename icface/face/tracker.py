@@ -23,7 +23,7 @@ JUMP_FRAMES: Final = 2
 """... unless it lasts for more than this many frames."""
 DEAD_ZONE: Final = 0.04
 _RANGE_GAIN_MAX: Final = 3.0
-_RANGE_START: Final = 0.6
+_RANGE_START: Final = 0.75
 _RANGE_HALF_LIFE_S: Final = 80.0
 BLINK_HOLD_S: Final = 1 / 30
 """A closed eye stays closed for at least one frame of a 30 FPS output, which may not take every sample."""

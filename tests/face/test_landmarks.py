@@ -1,0 +1,146 @@
+"""Finding faces: sizes, places and numbers of them; what a message means; silence."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from contextlib import closing
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+
+from icface.errors import ConfigError
+from icface.face.landmarks import POINTS, LandmarkDetector, _overlapping, _points, open_detector
+from tests.conftest import REPOSITORY, shared_file
+
+TASK = "models/face_landmarker.task"
+
+
+def photo(name: str, width_px: int | None = None) -> np.ndarray:
+    """(H, W, 3) RGB of the face material."""
+    picture = cv2.imread(str(shared_file(f"data/london/{name}.jpg")))[..., ::-1]
+    if width_px is not None:
+        size = (width_px, round(width_px * picture.shape[0] / picture.shape[1]))
+        picture = cv2.resize(picture, size, interpolation=cv2.INTER_AREA)
+    return np.ascontiguousarray(picture)
+
+
+def on_grey(height_px: int, width_px: int, *pictures: tuple[np.ndarray, int, int]) -> np.ndarray:
+    """Pictures at (x, y) on a grey ground."""
+    frame = np.full((height_px, width_px, 3), 120, dtype=np.uint8)
+    for picture, x, y in pictures:
+        frame[y : y + picture.shape[0], x : x + picture.shape[1]] = picture
+    return frame
+
+
+def centre(points_px: np.ndarray) -> np.ndarray:
+    return points_px[:468, :2].mean(axis=0)
+
+
+@pytest.fixture(params=["bundled", "task"])
+def still_detector(request: pytest.FixtureRequest) -> LandmarkDetector:
+    model = shared_file(TASK) if request.param == "task" else None
+    with closing(open_detector(model, video=False, max_faces=4)) as detector:
+        yield detector
+
+
+def test_a_small_face_is_found_where_it_is(still_detector: LandmarkDetector) -> None:
+    whole = photo("n_002_03")
+    (expected,) = still_detector.detect(whole)
+    small = photo("n_002_03", width_px=160)
+    scale = 160 / whole.shape[1]
+    (face,) = still_detector.detect(on_grey(900, 1400, (small, 1100, 500)))
+    np.testing.assert_allclose(
+        centre(face.points_px), centre(expected.points_px) * scale + [1100, 500], atol=4
+    )
+    assert face.image_size_px == (1400, 900)
+
+
+def test_a_face_that_fills_the_picture_is_found(still_detector: LandmarkDetector) -> None:
+    whole = photo("n_002_03")
+    (expected,) = still_detector.detect(whole)
+    left, top, right, bottom = (int(edge) for edge in expected.box_px)
+    (face,) = still_detector.detect(np.ascontiguousarray(whole[top:bottom, left:right]))
+    offset = np.linalg.norm(centre(face.points_px) + [left, top] - centre(expected.points_px))
+    assert offset < 0.05 * (right - left)
+
+
+def test_the_largest_face_comes_first(still_detector: LandmarkDetector) -> None:
+    large, small = photo("n_002_03", width_px=500), photo("n_004_03", width_px=330)
+    faces = still_detector.detect(on_grey(700, 1000, (small, 20, 100), (large, 450, 50)))
+    assert len(faces) == 2
+    assert faces[0].area_px > faces[1].area_px
+    assert centre(faces[0].points_px)[0] > 500 > centre(faces[1].points_px)[0]
+
+
+def test_where_nobody_is_nobody_is_found(still_detector: LandmarkDetector) -> None:
+    assert still_detector.detect(on_grey(300, 401)) == []
+    assert still_detector.detect(on_grey(9, 7)) == []
+
+
+def test_parts_cover_the_picture_and_overlap_by_half() -> None:
+    assert _overlapping(100, 60) == [0, 20, 40]
+    assert _overlapping(60, 60) == [0]
+    starts = _overlapping(1000, 128)
+    assert starts[0] == 0 and starts[-1] == 872
+    assert max(np.diff(starts)) <= 64
+
+
+def test_a_message_with_and_without_more_fields_reads_alike(rng: np.random.Generator) -> None:
+    from mediapipe.framework.formats.landmark_pb2 import NormalizedLandmarkList
+
+    places = rng.uniform(-1, 1, (POINTS, 3)).astype(np.float32)
+    places[3] = 0.0  # zeros are written too
+    message = NormalizedLandmarkList()
+    for x, y, z in places:
+        message.landmark.add(x=x, y=y, z=z)
+    np.testing.assert_array_equal(_points(message), places)
+    for landmark in message.landmark:
+        landmark.visibility = 0.5
+    np.testing.assert_array_equal(_points(message), places)
+
+
+def test_a_video_may_begin_again(shared_clip: Path) -> None:
+    """Looped files and restarted cameras: the task insists on rising times, its users need not know."""
+    frame = photo("n_002_03", width_px=320)
+    with closing(open_detector(shared_file(TASK), video=True)) as detector:
+        found = [len(detector.detect(frame, time_s)) for time_s in (7.0, 7.04, 7.04, 0.0, 0.04, 3.0)]
+    assert found == [1] * 6
+
+
+def test_a_wrong_task_file_is_one_line(tmp_path: Path) -> None:
+    wrong = tmp_path / "model.task"
+    wrong.write_bytes(b"no model")
+    with pytest.raises(ConfigError, match="not a FaceLandmarker task file"):
+        open_detector(wrong, video=True)
+    with pytest.raises(ConfigError, match="cannot read the landmark model"):
+        open_detector(tmp_path / "missing.task", video=True)
+    with pytest.raises(ConfigError, match="cannot read the landmark model"):
+        open_detector(tmp_path, video=True)
+
+
+def test_a_damaged_task_file_is_one_line(tmp_path: Path) -> None:
+    content = bytearray(shared_file(TASK).read_bytes())
+    cut = tmp_path / "cut.task"
+    cut.write_bytes(content[: len(content) // 2])
+    with pytest.raises(ConfigError, match="not a FaceLandmarker task file"):
+        open_detector(cut, video=True)
+
+
+@pytest.mark.parametrize("model", ["bundled", "task"])
+def test_nothing_is_printed(model: str) -> None:
+    """MediaPipe's native lines at its start and at the first face do not reach the user."""
+    path = str(shared_file(TASK)) if model == "task" else ""
+    program = (
+        "import sys, cv2; from pathlib import Path; from icface.face.landmarks import open_detector\n"
+        "frame = cv2.imread('examples/source.jpg')[..., ::-1].copy()\n"
+        "detector = open_detector(Path(sys.argv[1]) if sys.argv[1] else None, video=True)\n"
+        "print(sum(len(detector.detect(frame, i / 25)) for i in range(3)))\n"
+        "detector.close()"
+    )
+    result = subprocess.run(
+        [sys.executable, "-c", program, path], cwd=REPOSITORY, capture_output=True, text=True, timeout=60
+    )
+    assert (result.stdout, result.stderr) == ("3\n", "")
