@@ -306,7 +306,8 @@ def open_container(path: Path) -> InputContainer:
         av.error.FFmpegError, OSError: it is not there, or not media.
     """
     options = {"format_whitelist": _FORMATS, "protocol_whitelist": "file"}
-    return av.open(str(path.absolute()), options=options)
+    # Titles of old files are often not UTF-8; nothing here reads them.
+    return av.open(str(path.absolute()), options=options, metadata_errors="replace")
 
 
 def _to_rgb(decoded: av.VideoFrame) -> Frame:

@@ -247,6 +247,14 @@ def test_a_playlist_cannot_reach_the_network(tmp_path: Path) -> None:
             server.accept()
 
 
+def test_a_title_in_another_encoding_is_no_trouble(tmp_path: Path) -> None:
+    path = write_clip(tmp_path / "old.mkv", [corner_picture(64, 48)] * 3)
+    data = path.read_bytes()
+    assert b"Lavf" in data  # in the tag that names the muxer
+    path.write_bytes(data.replace(b"Lavf", b"L\xe4vf"))
+    assert len(read_all(path)) == 3
+
+
 def test_a_missing_file_says_so(tmp_path: Path) -> None:
     with pytest.raises(DeviceError, match=r"nothing\.mp4 is not there.*--list-cameras"):
         open_camera(CameraConfig(device=str(tmp_path / "nothing.mp4")))
