@@ -238,9 +238,6 @@ class _FaceLandmarker:
             content = model.read_bytes()
         except OSError as error:
             raise ConfigError(f"cannot read the landmark model {model}: {error.strerror or error}") from error
-        digest = hashlib.sha256(content).hexdigest()
-        if digest != KNOWN_TASK_SHA256:
-            logger.warning("%s is not the FaceLandmarker file this version was tried with", model)
         _quiet_environment()
         with quiet_native():
             import mediapipe as mp
@@ -264,6 +261,8 @@ class _FaceLandmarker:
                 self._landmarker.detect_for_video(blank, 0)
             else:
                 self._landmarker.detect(blank)
+        if hashlib.sha256(content).hexdigest() != KNOWN_TASK_SHA256:
+            logger.warning("%s is not the FaceLandmarker file this version was tried with", model)
         self._image = mp.Image
         self._format = mp.ImageFormat.SRGB
         self._video = video

@@ -25,6 +25,7 @@ DEAD_ZONE: Final = 0.04
 _RANGE_GAIN_MAX: Final = 3.0
 _RANGE_START: Final = 0.75
 _RANGE_HALF_LIFE_S: Final = 80.0
+BLINK_TREMBLE: Final = 0.03
 BLINK_HOLD_S: Final = 1 / 30
 """A closed eye stays closed for at least one frame of a 30 FPS output, which may not take every sample."""
 _BLINK: Final = INDEX["AU45"]
@@ -102,7 +103,9 @@ class FaceTracker:
         # FaceLandmarker has smoothed the head of a video already.
         smooth = self._smoothing.update(raw, time_s, pose_is_smooth=face.matrix is not None)
         attributes = np.clip(smooth, 0.0, 1.0)
-        attributes[_BLINK] = self._held_closure(float(attributes[_BLINK]), time_s)
+        # A blink may last one frame: smoothing takes no more than its usual tremble from a closing eye.
+        closure = max(float(attributes[_BLINK]), float(raw[_BLINK]) - BLINK_TREMBLE)
+        attributes[_BLINK] = self._held_closure(closure, time_s)
         turned = max(abs(pose.yaw_rad), abs(pose.pitch_rad))
         return DriverState(
             attributes=attributes, confidence=float(np.clip(1.2 - turned, 0.0, 1.0)), landmarks=face

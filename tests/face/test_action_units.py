@@ -17,6 +17,7 @@ from icface.face.action_units import (
 )
 from icface.face.features import INDEX, measure_features
 from icface.face.landmarks import Landmarks
+from icface.face.pose import rotation_from_pose
 from icface.geometry.tables import face_tables
 
 
@@ -68,6 +69,43 @@ def test_features_do_not_change_with_size_and_place() -> None:
         ),
         atol=1e-4,
     )
+
+
+@pytest.mark.parametrize("angles", [(0.3, 0.0, 0.0), (0.0, -0.4, 0.0), (0.0, 0.0, 0.5), (-0.2, 0.3, 0.2)])
+def test_features_do_not_change_with_pose(angles: tuple[float, float, float]) -> None:
+    ahead = face(AU12=0.5)
+    points = (ahead.points_px.astype(np.float64) - [320, 240, 0]) @ rotation_from_pose(*angles).T + [
+        320,
+        240,
+        0,
+    ]
+    turned = Landmarks(points_px=points.astype(np.float32), image_size_px=(640, 480))
+    # The smile moves a little of what is taken for rigid, so that the fit is not exact.
+    np.testing.assert_allclose(measure_features(turned), measure_features(ahead), atol=1e-4)
+
+
+def test_eye_aspect_ratio_by_hand(own: Baseline) -> None:
+    """Lids 30, 40 and 50 px apart in an eye of 200 px: 120 / 600."""
+    points = face().points_px.copy()
+    for (top, bottom), apart_px in zip(((159, 145), (158, 153), (160, 144)), (30, 40, 50), strict=True):
+        points[top] = points[33] + [80, -apart_px / 2, 0]
+        points[bottom] = points[33] + [80, apart_px / 2, 0]
+    points[133] = points[33] + [200, 0, 0]
+    values = measure_features(Landmarks(points_px=points, image_size_px=(640, 480)))
+    assert values[INDEX["ear_right"]] == pytest.approx(0.2, rel=1e-5)
+    assert values[INDEX["ear_left"]] == pytest.approx(own.features[INDEX["ear_left"]], rel=0.02)
+
+
+def test_poorly_seen_units_are_quiet_without_blendshapes(own: Baseline) -> None:
+    """AU23 of .5: dead zone .08, then a gain of .6; with blendshapes as they say."""
+    values = own.features.copy()
+    values[INDEX["lips_thickness"]] -= 0.5 * 0.05  # AU23 .5
+    units = measure_action_units(values, None, own)
+    assert units[AU_NAMES.index("AU23")] == pytest.approx(0.6 * (0.5 - 0.08) / 0.92, abs=1e-6)
+    scores = np.zeros(52, dtype=np.float32)
+    scores[[BLENDSHAPE_NAMES.index("mouthPressLeft"), BLENDSHAPE_NAMES.index("mouthPressRight")]] = 1.0
+    units = measure_action_units(own.features, scores, own)
+    assert units[AU_NAMES.index("AU23")] == pytest.approx((0.5 - 0.08) / 0.92, abs=1e-6)
 
 
 @pytest.mark.parametrize("name", ["AU01", "AU02", "AU04", "AU12", "AU25"])
@@ -128,7 +166,12 @@ def test_a_saved_neutral_comes_back_and_a_broken_one_is_refused() -> None:
     np.testing.assert_allclose(baseline_from_json(raw).features, usual.features)
     for broken in (
         {},
+        {name: value for name, value in raw.items() if name != "format"},
+        raw | {"format": 1},
         raw | {"features": [1.0]},
+        raw | {"features": [50.0] * 22},
+        raw | {"blendshapes": [-0.5] * 52},
+        raw | {"features": [[1.0]] * 22},
         raw | {"features": [float("nan")] * 22},
         raw | {"pitch_rad": "x"},
     ):

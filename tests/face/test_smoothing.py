@@ -73,4 +73,22 @@ def test_time_that_stands_still_changes_nothing() -> None:
     smooth = OneEuro()
     first = smooth.update(neutral(), 1.0)
     np.testing.assert_array_equal(smooth.update(np.ones(20, np.float32), 1.0), first)
-    assert np.isfinite(smooth.update(np.ones(20, np.float32), 0.5)).all()
+
+
+def test_time_that_runs_back_begins_anew() -> None:
+    """A looped file."""
+    smooth = OneEuro()
+    smooth.update(neutral(), 9.96)
+    again = np.ones(20, np.float32)
+    np.testing.assert_array_equal(smooth.update(again, 0.0), again)
+    smooth.update(again, 0.04)
+    assert smooth.update(neutral(), 0.08)[INDEX["AU12"]] < 1.0
+
+
+def test_a_head_that_is_smooth_already_passes() -> None:
+    smooth = OneEuro()
+    smooth.update(neutral(), 0.0, pose_is_smooth=True)
+    moved = neutral()
+    moved[INDEX["yaw"]], moved[INDEX["AU12"]] = 0.8, 1.0
+    shown = smooth.update(moved, 0.04, pose_is_smooth=True)
+    assert shown[INDEX["yaw"]] == np.float32(0.8) and shown[INDEX["AU12"]] < 1.0

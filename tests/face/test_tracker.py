@@ -7,8 +7,8 @@ import av
 import numpy as np
 import pytest
 
-from icface.attributes import INDEX
-from icface.errors import ConfigError
+from icface.attributes import AU_NAMES, INDEX
+from icface.face.action_units import measure_action_units, population, population_spread
 from icface.face.calibration import Calibration, load_neutral, save_neutral
 from icface.face.features import INDEX as F
 from icface.face.features import measure_features
@@ -19,6 +19,15 @@ from icface.geometry.shape import rotation_matrix
 from tests.conftest import shared_file
 from tests.face.test_action_units import face
 
+AU12 = AU_NAMES.index("AU12")
+# .6·.105 + .5·.13 + .3·.04 + .3·.033 of .15: a whole AU12.
+SMILE = np.zeros(len(F))
+SMILE[[F["corner_width"], F["corner_height"], F["corner_lift"], F["corner_depth"]]] = (
+    0.105,
+    0.13,
+    0.04,
+    -0.033,
+)
 AHEAD = Pose(0.05, 0.0, 0.0)
 FRAME = np.zeros((48, 64, 3), dtype=np.uint8)
 
@@ -67,6 +76,45 @@ def test_a_held_smile_does_not_become_the_neutral() -> None:
     learn(calibration, smile, 2.0, 60.0)
     learned = (calibration.baseline.features - neutral)[F["corner_width"]]
     assert abs(learned) < 0.15 * abs((smile - neutral)[F["corner_width"]])
+
+
+def test_a_smile_on_the_first_frames_stays_mostly_a_smile() -> None:
+    smile = population().features + SMILE
+    calibration = Calibration()
+    learn(calibration, smile, 0.0, 10.0)
+    units = measure_action_units(smile, None, calibration.baseline)
+    assert 0.45 < units[AU12] < 0.75  # 1 against the population
+
+
+def test_a_calm_stranger_is_neutral_from_the_first_frame_on() -> None:
+    rng = np.random.default_rng(2)
+    for _ in range(20):
+        values = population().features + np.clip(rng.normal(0, 0.5, len(F)), -1, 1) * population_spread()
+        calibration = Calibration()
+        calibration.update(values, None, AHEAD, 0.0)
+        assert measure_action_units(values, None, calibration.baseline).max() < 0.1
+
+
+def test_a_late_first_look_changes_the_neutral_slowly() -> None:
+    """The first calm moment after 10 s of turning about: in one frame nothing jumps."""
+    calibration = Calibration()
+    for i in range(250):
+        calibration.update(measure_features(face()), None, Pose(0.05, 0.5, 0.0), i / 25)
+    before = calibration.baseline.features.copy()
+    np.testing.assert_array_equal(before, population().features)
+    values = before + population_spread()
+    learn(calibration, values, 10.0, 0.2)
+    assert (np.abs(calibration.baseline.features - before) < 0.1 * population_spread()).all()
+
+
+def test_pitch_drifts_slowly_and_never_far() -> None:
+    calibration = Calibration()
+    values = measure_features(face())
+    learn(calibration, values, 0.0, 2.0)
+    start = calibration.baseline.pitch_rad
+    for i in range(25 * 20):
+        calibration.update(values, None, Pose(0.3, 0.0, 0.0), 2.0 + i / 25)
+    assert calibration.baseline.pitch_rad - start == pytest.approx(20 * 0.002, rel=0.05)
 
 
 def test_closed_eyes_do_not_become_the_neutral() -> None:
@@ -140,13 +188,47 @@ def test_a_set_neutral_survives_the_program(tmp_path: Path) -> None:
     assert state is not None and state.attributes[INDEX["AU12"]] < 0.05
 
 
-def test_a_wrong_task_file_is_one_line(tmp_path: Path) -> None:
-    wrong = tmp_path / "model.task"
-    wrong.write_bytes(b"no model")
-    with pytest.raises(ConfigError, match="not a FaceLandmarker task file"):
-        open_detector(wrong, video=True)
-    with pytest.raises(ConfigError, match="cannot read the landmark model"):
-        open_detector(tmp_path / "missing.task", video=True)
+def eyes(closed: bool) -> Landmarks:
+    return face(AU45=1.0) if closed else face()
+
+
+def test_a_blink_of_one_fast_frame_lasts_for_one_of_30() -> None:
+    """A camera of 90 FPS, one closed frame: whoever looks every 33 ms sees it."""
+    script = [eyes(i == 30) for i in range(60)]
+    tracker = FaceTracker(detector=Script(*script))
+    closure = []
+    for i in range(60):
+        state = tracker.read(FRAME, i / 90)
+        assert state is not None
+        closure.append(state.attributes[INDEX["AU45"]])
+    peak = max(closure)
+    assert peak > 0.6 and closure[29] < 0.1
+    assert closure[30:33] == [peak] * 3 and closure[40] < 0.1
+
+
+def test_a_file_that_begins_again_is_followed_at_once() -> None:
+    tracker = FaceTracker(detector=Script(*[turned(0.25)] * 5, turned(-0.25)))
+    for i in range(5):
+        before = tracker.read(FRAME, 20 + i / 25)
+    state = tracker.read(FRAME, 0.0)
+    assert before is not None and state is not None
+    assert state.attributes[INDEX["yaw"]] == pytest.approx(1 - before.attributes[INDEX["yaw"]], abs=0.01)
+
+
+def test_small_movements_are_amplified_in_time_but_large_ones_never_pass_one() -> None:
+    def smile(level: float, seconds: float) -> float:
+        # A second of calm, a long calm gap, then a smile.
+        tracker = FaceTracker(detector=Script(*[face()] * 26, face(AU12=level), face(AU12=level)))
+        for i in range(25):
+            tracker.read(FRAME, i / 25)
+        tracker.read(FRAME, 1 + seconds)
+        tracker.read(FRAME, 1.04 + seconds)
+        state = tracker.read(FRAME, 1.08 + seconds)
+        assert state is not None
+        return float(state.attributes[INDEX["AU12"]])
+
+    assert 1.2 * smile(0.2, 0.1) < smile(0.2, 60.0) < 3 * smile(0.2, 0.1)
+    assert smile(1.5, 600.0) <= 1.0
 
 
 def read_clip(path: Path, tracker: FaceTracker) -> np.ndarray:
@@ -157,6 +239,28 @@ def read_clip(path: Path, tracker: FaceTracker) -> np.ndarray:
             state = tracker.read(picture.to_ndarray(format="rgb24"), float(picture.time))
             rows.append(np.full(20, np.nan) if state is None else state.attributes)
     return np.array(rows)
+
+
+class Unsmoothed:
+    """What OneEuro is given."""
+
+    def update(self, values: np.ndarray, time_s: float, *, pose_is_smooth: bool) -> np.ndarray:
+        return values.copy()
+
+    def reset(self) -> None: ...
+
+
+def test_smoothing_leaves_the_blinks_of_a_real_clip_whole(
+    shared_clip: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with closing(FaceTracker()) as tracker:
+        shown = read_clip(shared_clip, tracker)[:, INDEX["AU45"]]
+    monkeypatch.setattr("icface.face.tracker.OneEuro", Unsmoothed)
+    with closing(FaceTracker()) as tracker:
+        raw = read_clip(shared_clip, tracker)[:, INDEX["AU45"]]
+    peaks = [i for i in range(2, len(raw) - 2) if raw[i] > 0.5 and raw[i] == raw[i - 2 : i + 3].max()]
+    assert len(peaks) >= 3
+    assert min(shown[i : i + 2].max() / raw[i] for i in peaks) > 0.94
 
 
 def test_a_real_clip_by_both_detectors(shared_clip: Path) -> None:
