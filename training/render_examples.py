@@ -24,7 +24,7 @@ if __package__ in (None, ""):  # started as a file
 from training.avatars.glb import load_avatar
 from training.avatars.render import Performance, Studio, View
 
-SOURCE, DRIVER = "White_F_1_Casual", "Hispanic_M_2_Casual"
+SOURCE, DRIVER = "White_F_2_Casual", "Hispanic_M_2_Casual"
 FPS = 30
 SECONDS = 8
 SAMPLE_RATE = 44_100
