@@ -273,8 +273,8 @@ class _Writer:
                 self._audio.write_until(end_s)
         if end_s > 0:
             self._container.mux(self._stream.encode(None))
-            if self._audio is not None:
-                self._audio.close()
+        if self._audio is not None:
+            self._audio.close()
         self._container.close()
 
 
@@ -297,10 +297,10 @@ class _Audio:
             self._packets = self._copied(target.add_stream_from_template(self._stream))
         else:
             self.how = f"encoded anew ({name} to {kind.audio_codec})"
-            rate = 48_000 if kind.audio_codec == "libopus" else self._stream.codec_context.sample_rate
-            self._packets = self._encoded(
-                cast("av.AudioStream", target.add_stream(kind.audio_codec, rate=rate))
-            )
+            rate = self._stream.codec_context.sample_rate
+            possible = av.Codec(kind.audio_codec, "w").audio_rates or [rate]
+            out = target.add_stream(kind.audio_codec, rate=rate if rate in possible else 48_000)
+            self._packets = self._encoded(cast("av.AudioStream", out))
         self._next = next(self._packets, None)
 
     @staticmethod
@@ -311,7 +311,7 @@ class _Audio:
         except (av.error.FFmpegError, OSError) as error:
             logger.warning("no sound is taken from %s: %s", path, error)
             return None
-        if not source.streams.audio:
+        if not source.streams.audio or source.streams.audio[0].codec_context is None:
             source.close()
             return None
         return _Audio(source, target, kind)
@@ -331,24 +331,34 @@ class _Audio:
 
     def _copied(self, out: av.AudioStream) -> Iterator[tuple[float, av.Packet[av.AudioStream]]]:
         """Yield (start in the output, packet), from the output's start on."""
+        last_dts = -1
         for packet in self._undamaged(self._source.demux(self._stream)):
             if packet.pts is None or packet.dts is None or packet.time_base is None:
                 continue  # the empty packet that ends a demux
             shift = round(self._start_s / packet.time_base)
             packet.pts -= shift
             packet.dts -= shift
-            if packet.dts >= 0:
+            if last_dts < packet.dts <= packet.pts:  # as muxers demand; otherwise only in damaged files
+                last_dts = packet.dts
                 packet.stream = out
                 yield float(packet.pts * packet.time_base), packet
 
     def _encoded(self, out: av.AudioStream) -> Iterator[tuple[float, av.Packet[av.AudioStream]]]:
         """Decode, encode, and yield (start in the output, packet)."""
         context = out.codec_context
-        resampler = AudioResampler(format=context.format, layout=context.layout, rate=context.sample_rate)
+        resampler, resampled = None, None
+        end_s = self._start_s
         for frame in self._undamaged(self._source.decode(self._stream)):
-            if frame.pts is None or frame.time_base is None or frame.pts * frame.time_base < self._start_s:
-                continue
+            if frame.pts is None or frame.time_base is None or frame.pts * frame.time_base < end_s:
+                continue  # before the start, or again what has been
+            end_s = frame.pts * frame.time_base + Fraction(frame.samples, 2 * frame.sample_rate)
             frame.pts -= round(self._start_s / frame.time_base)
+            kind = (frame.format.name, frame.layout.name, frame.sample_rate)
+            if resampler is None or kind != resampled:  # broadcasts change from stereo to 5.1 on the way
+                resampler, resampled = (
+                    AudioResampler(context.format, context.layout, context.sample_rate),
+                    kind,
+                )
             for piece in resampler.resample(frame):
                 yield from self._timed(out.encode(piece))
         yield from self._timed(out.encode(None))

@@ -274,6 +274,17 @@ def test_sound_is_moved_along_when_the_driver_s_pictures_begin_late(tmp_path: Pa
     assert pitch_hz(wave, rate, 0.5) == pytest.approx(400, abs=10)
 
 
+@pytest.mark.parametrize("suffix", [".mp4", ".mkv", ".webm"])
+def test_damaged_sound_costs_no_pictures(tmp_path: Path, suffix: str, rng: np.random.Generator) -> None:
+    driver = make_driver(tmp_path / "driver.mkv", sound="mp2")
+    data = np.frombuffer(driver.read_bytes(), np.uint8).copy()
+    hit = rng.integers(len(data) // 3, len(data), 400)
+    data[hit] = rng.integers(0, 256, 400)
+    driver.write_bytes(data.tobytes())
+    write(tmp_path / f"out{suffix}", count=50, audio_from=driver)
+    assert len(read(tmp_path / f"out{suffix}")[0]) == 50
+
+
 def test_a_driver_without_sound_gives_a_file_without(tmp_path: Path) -> None:
     write(tmp_path / "driver.mp4")
     write(tmp_path / "out.mp4", audio_from=tmp_path / "driver.mp4")
