@@ -7,14 +7,17 @@ Everything MediaPipe is imported here, when a detector is opened.
 from __future__ import annotations
 
 import hashlib
+import importlib
 import logging
 import math
 import os
+import sys
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
+from types import ModuleType
 from typing import Any, Final, Protocol
 
 import numpy as np
@@ -89,6 +92,7 @@ def open_detector(model: Path | None = None, *, video: bool, max_faces: int = 1)
     return _FaceLandmarker(model, video=video, max_faces=max_faces)
 
 
+_import_lock = threading.Lock()
 _quiet_lock = threading.Lock()
 _quiet_depth = 0
 _quiet_saved = -1
@@ -123,19 +127,42 @@ def quiet_native() -> Iterator[None]:
                 os.close(_quiet_saved)
 
 
-def _quiet_environment() -> None:
+class _Later(ModuleType):
+    """Stands for a module until something of it is used."""
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(importlib.import_module(self.__name__), name)
+
+
+@contextmanager
+def _importing_mediapipe() -> Iterator[None]:
+    """Keep its native lines down, and matplotlib out.
+
+    MediaPipe imports matplotlib for drawing functions that are not used here, which is more than half of its 0.75 s
+    import. Whoever does call one gets the real matplotlib then.
+    """
     os.environ.setdefault("GLOG_minloglevel", "3")
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    with _import_lock:
+        if "matplotlib" in sys.modules or "mediapipe" in sys.modules:
+            yield
+            return
+        package, plotting = _Later("matplotlib"), _Later("matplotlib.pyplot")
+        package.pyplot = plotting  # type: ignore[attr-defined]
+        sys.modules |= {"matplotlib": package, "matplotlib.pyplot": plotting}
+        try:
+            yield
+        finally:
+            del sys.modules["matplotlib"], sys.modules["matplotlib.pyplot"]
 
 
 class _FaceMesh:
     """MediaPipe's legacy FaceMesh graph with refined eyes and lips, 478 points."""
 
     def __init__(self, *, video: bool, max_faces: int) -> None:
-        _quiet_environment()
         with quiet_native():
-            from mediapipe.python.solutions.face_mesh import FaceMesh
-
+            with _importing_mediapipe():
+                from mediapipe.python.solutions.face_mesh import FaceMesh
             self._mesh: Any = FaceMesh(
                 static_image_mode=not video, max_num_faces=max_faces, refine_landmarks=True
             )
@@ -238,10 +265,10 @@ class _FaceLandmarker:
             content = model.read_bytes()
         except OSError as error:
             raise ConfigError(f"cannot read the landmark model {model}: {error.strerror or error}") from error
-        _quiet_environment()
         with quiet_native():
-            import mediapipe as mp
-            from mediapipe.tasks.python import BaseOptions, vision
+            with _importing_mediapipe():
+                import mediapipe as mp
+                from mediapipe.tasks.python import BaseOptions, vision
 
             options = vision.FaceLandmarkerOptions(
                 base_options=BaseOptions(model_asset_buffer=content),

@@ -147,3 +147,18 @@ def test_nothing_is_printed(model: str) -> None:
         [sys.executable, "-c", program, path], cwd=REPOSITORY, capture_output=True, text=True, timeout=60
     )
     assert (result.stdout, result.stderr) == ("3\n", "")
+
+
+def test_matplotlib_is_loaded_only_by_whoever_draws() -> None:
+    program = (
+        "import sys; from icface.face.landmarks import open_detector\n"
+        "open_detector(video=True).close()\n"
+        "assert 'matplotlib' not in sys.modules\n"
+        "from mediapipe.python.solutions import drawing_utils\n"
+        "assert callable(drawing_utils.plt.figure) and 'matplotlib' in sys.modules\n"
+        "import matplotlib.pyplot as plt; assert drawing_utils.plt.figure is plt.figure"
+    )
+    result = subprocess.run(
+        [sys.executable, "-c", program], cwd=REPOSITORY, capture_output=True, text=True, timeout=60
+    )
+    assert result.returncode == 0, result.stderr
