@@ -120,7 +120,9 @@ def render_driver(avatars: Path, out: Path) -> None:
     studio = Studio(load_avatar(avatars / f"{DRIVER}.glb"), View(head_px=340, centre=(0.5, 0.5)))
     with av.open(str(out / "driver.mp4"), "w", options={"movflags": "+faststart"}) as container:
         container.metadata["comment"] = CREDIT
-        video = container.add_stream("libx264", rate=FPS, options={"crf": "20", "preset": "slow", "threads": "1"})
+        video = container.add_stream(
+            "libx264", rate=FPS, options={"crf": "20", "preset": "slow", "threads": "1"}
+        )
         video.width, video.height, video.pix_fmt = 640, 480, "yuv420p"
         audio = container.add_stream("aac", rate=SAMPLE_RATE, layout="mono", bit_rate=48_000)
         for index in range(SECONDS * FPS):

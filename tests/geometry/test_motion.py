@@ -30,7 +30,12 @@ def cache() -> dict[str, np.ndarray]:
     ring_shape, ring_weight = rings(shape)
     rng = np.random.default_rng(7)
     mouth = MouthPatch(
-        image=np.full((60, 80, 3), 30, np.uint8), scale=90, upper_row=20, lower_row=40, upper_edge=-0.02, own=False
+        image=np.full((60, 80, 3), 30, np.uint8),
+        scale=90,
+        upper_row=20,
+        lower_row=40,
+        upper_edge=-0.02,
+        own=False,
     )
     return {
         "skin": rng.integers(0, 255, (SIDE, SIDE, 3), dtype=np.uint8),

@@ -34,7 +34,9 @@ def test_points_move_as_measured_on_ict(au: str, vertex: int, expected: tuple[fl
 def test_movements_are_mirror_symmetric() -> None:
     for au in AU_NAMES:
         for right, left in ((61, 291), (107, 336), (159, 386), (50, 280)):
-            np.testing.assert_allclose(displacement(au, right), displacement(au, left) * [-1, 1, 1], atol=2e-3)
+            np.testing.assert_allclose(
+                displacement(au, right), displacement(au, left) * [-1, 1, 1], atol=2e-3
+            )
 
 
 @pytest.mark.parametrize(("au", "gap"), [("AU25", 0.10), ("AU26", 0.165)])

@@ -16,7 +16,14 @@ from PIL import Image
 
 Array = NDArray[np.float64]
 
-_COMPONENTS = {5120: np.int8, 5121: np.uint8, 5122: np.int16, 5123: np.uint16, 5125: np.uint32, 5126: np.float32}
+_COMPONENTS = {
+    5120: np.int8,
+    5121: np.uint8,
+    5122: np.int16,
+    5123: np.uint16,
+    5125: np.uint32,
+    5126: np.float32,
+}
 _WIDTHS = {"SCALAR": 1, "VEC2": 2, "VEC3": 3, "VEC4": 4, "MAT4": 16}
 _FILTERS = {
     "OCTAHEDRAL": meshoptimizer.decode_filter_oct,
@@ -159,7 +166,9 @@ def _part(file: _File, node: dict[str, Any], textures: dict[int, NDArray[np.uint
     attributes = primitive["attributes"]
     names = mesh.get("extras", {}).get("targetNames", [])
     morphs = {
-        name.split(".")[-1].removesuffix("_h").removeprefix("t_"): file.accessor(target["POSITION"]).astype(np.float64)
+        name.split(".")[-1].removesuffix("_h").removeprefix("t_"): file.accessor(target["POSITION"]).astype(
+            np.float64
+        )
         for name, target in zip(names, primitive.get("targets", []), strict=True)
     }
     weights = file.accessor(attributes["WEIGHTS_0"]).astype(np.float64)
