@@ -58,7 +58,7 @@ feeder=$!
 say "the webcam runs"
 
 in_host -m realtime.cli --source "$share/source.jpg" --camera /dev/webcam --virtual-camera /dev/video1 \
-    --camera-size 320x180 --camera-fps 10 --camera-retry-s "$retry_s" --size 256 --stats "$share/stats.json" \
+    --camera-size 320x240 --camera-fps 10 --camera-retry-s "$retry_s" --size 256 --stats "$share/stats.json" \
     > "$share/table.txt" 2> "$share/live.log" &
 live=$!
 wait_beyond 0 "output: virtual camera"
