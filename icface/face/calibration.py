@@ -38,7 +38,8 @@ FIRST_SHARE: Final = 0.9
 LATE_S: Final = 2.0
 LATE_FACTOR: Final = 6
 """A first calm moment later than LATE_S is taken over this many times more slowly: a jump would be seen."""
-PITCH_REACH_RAD: Final = 0.15
+PITCH_REACH_RAD: Final = 0.20
+"""From the population's, or from what was set: persons differ by .13, and laptops look up at their users."""
 PITCH_DRIFT_RAD_S: Final = 0.002
 FOLLOW_S: Final = 25.0
 HELD_LEVEL: Final = 0.35
@@ -88,6 +89,7 @@ class Calibration:
         self._features = start.features.copy()
         self._blendshapes = start.blendshapes.copy()
         self._pitch_rad = start.pitch_rad
+        self._home_pitch_rad = start.pitch_rad
         self._fixed = saved is not None
         self._gated: list[Array] = []
         self._gated_blendshapes: list[Array] = []
@@ -105,7 +107,7 @@ class Calibration:
         return Baseline(features=self._features, blendshapes=self._blendshapes, pitch_rad=self._pitch_rad)
 
     def set_neutral(self) -> None:
-        """Take the mean of the next frames as neutral."""
+        """Take the next SET_NEUTRAL_FRAMES as neutral."""
         self._collecting = True
         self._collected.clear()
 
@@ -144,7 +146,7 @@ class Calibration:
 
     def _learn_pitch(self, pitch_rad: float, elapsed_s: float) -> None:
         """A person's pitch when looking ahead; expressions do not matter, so the first calm frames decide."""
-        prior = population().pitch_rad
+        prior = self._home_pitch_rad
         low, high = prior - PITCH_REACH_RAD, prior + PITCH_REACH_RAD
         if len(self._pitches) < PRIOR_FRAMES and not self._fixed:
             self._pitches.append(pitch_rad)
@@ -214,11 +216,12 @@ class Calibration:
         if len(self._collected) < SET_NEUTRAL_FRAMES:
             return None
         self._collecting = False
-        self._features = np.mean([item[0] for item in self._collected], axis=0)
+        # Medians, so that a blink among the frames does not count.
+        self._features = np.median([item[0] for item in self._collected], axis=0)
         collected_scores = [item[1] for item in self._collected if item[1] is not None]
         if collected_scores:
-            self._blendshapes = np.mean(collected_scores, axis=0)
-        self._pitch_rad = float(np.mean([item[2] for item in self._collected]))
+            self._blendshapes = np.median(collected_scores, axis=0)
+        self._pitch_rad = self._home_pitch_rad = float(np.median([item[2] for item in self._collected]))
         self._fixed = True
         return self.baseline
 

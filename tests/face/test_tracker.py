@@ -127,7 +127,23 @@ def test_closed_eyes_do_not_become_the_neutral() -> None:
     assert calibration.baseline.features[F["ear_left"]] > 0.9 * values[F["ear_left"]]
 
 
-def test_set_neutral_takes_the_mean_and_is_kept(tmp_path: Path) -> None:
+def test_a_set_neutral_ignores_a_blink_and_stays_where_it_was_set() -> None:
+    """A camera far below the eyes: the pitch that was set is not pulled back to what is usual."""
+    calibration = Calibration()
+    calibration.set_neutral()
+    values = measure_features(face())
+    blink = values.copy()
+    blink[[F["ear_right"], F["ear_left"]]] = 0.0
+    for i in range(20):
+        calibration.update(blink if 8 <= i < 13 else values, None, Pose(-0.4, 0.0, 0.0), i / 25)
+    np.testing.assert_allclose(calibration.baseline.features, values)
+    assert calibration.baseline.pitch_rad == -0.4
+    for i in range(20, 45):
+        calibration.update(values, None, Pose(-0.4, 0.0, 0.0), i / 25)
+    assert calibration.baseline.pitch_rad == pytest.approx(-0.4, abs=0.003)
+
+
+def test_set_neutral_takes_the_next_frames_and_is_kept(tmp_path: Path) -> None:
     path = tmp_path / "deep/neutral.json"
     calibration = Calibration()
     calibration.set_neutral()
