@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from icface.attributes import ACTION_UNITS, AU_NAMES
+from icface.face.pose import FLIP, rotation_from_pose
 from icface.geometry.tables import face_tables
 from icface.geometry.topology import (
     FACE_VERTICES,
@@ -34,15 +35,8 @@ _NOT_SHAPE = ("AU25", "AU26", "AU45")
 
 
 def rotation_matrix(pitch_rad: float, yaw_rad: float, roll_rad: float) -> Float:
-    """Head-space rotation (3, 3) for OpenFace angles (R = Rx·Ry·Rz with y down, turned to y up)."""
-    cx, sx = np.cos(pitch_rad), np.sin(pitch_rad)
-    cy, sy = np.cos(yaw_rad), np.sin(yaw_rad)
-    cz, sz = np.cos(roll_rad), np.sin(roll_rad)
-    rx = np.array([[1, 0, 0], [0, cx, -sx], [0, sx, cx]])
-    ry = np.array([[cy, 0, sy], [0, 1, 0], [-sy, 0, cy]])
-    rz = np.array([[cz, -sz, 0], [sz, cz, 0], [0, 0, 1]])
-    flip = np.diag([1.0, -1.0, -1.0])
-    return np.asarray(flip @ rx @ ry @ rz @ flip, dtype=np.float32)
+    """Head-space rotation (3, 3) for OpenFace angles, which are stated with y down."""
+    return np.asarray(FLIP @ rotation_from_pose(pitch_rad, yaw_rad, roll_rad) @ FLIP, dtype=np.float32)
 
 
 OVAL_INSET = 0.45

@@ -6,7 +6,6 @@ import numpy as np
 import pytest
 
 from icface.attributes import ACTION_UNITS, AU_NAMES, INDEX, neutral
-from icface.face.pose import rotation_from_pose
 from icface.geometry import shape as geometry
 from icface.geometry.tables import face_tables
 from icface.geometry.topology import INNER_LOWER_LIP, INNER_UPPER_LIP, OVAL
@@ -18,14 +17,6 @@ def test_rotation_signs_follow_openface() -> None:
     assert (geometry.rotation_matrix(0, 0.2, 0) @ nose)[0] < 0  # +yaw turns the nose to image-left
     right_ear = np.array([-1.0, 0, 0])
     assert (geometry.rotation_matrix(0, 0, 0.2) @ right_ear)[1] > 0  # +roll: eye line clockwise on screen
-
-
-def test_rotation_agrees_with_the_tracker() -> None:
-    flip = np.diag([1.0, -1.0, -1.0])
-    for angles in ((0.1, -0.3, 0.2), (-0.4, 0.25, -0.1)):
-        np.testing.assert_allclose(
-            geometry.rotation_matrix(*angles), flip @ rotation_from_pose(*angles) @ flip, atol=1e-6
-        )
 
 
 def test_head_space_undoes_a_rotated_picture() -> None:
