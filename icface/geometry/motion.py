@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from itertools import pairwise
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 import cv2
 import numpy as np
@@ -246,14 +246,8 @@ class Motion:
                 self._shade[y0:y1, x0:x1],
                 self._pixel_x[:, x0:x1],
                 self._pixel_y[y0:y1],
-                self._frame(rotation),
-                action_units,
-                self._vertices,
-                opening_px,
+                _Moment(rotation, self._base, self._iod, action_units, self._vertices, opening_px),
             )
-
-    def _frame(self, rotation: Float) -> tuple[Float, Float, np.float32]:
-        return rotation, self._base, self._iod
 
 
 def _keep_inside(points_px: Float, border_px: Float) -> Float:
@@ -295,6 +289,10 @@ def _close_lids(shape: Float, closure: float) -> None:
 _LIP_ROWS = (np.array(INNER_UPPER_LIP[1:-1], dtype=np.intp), np.array(INNER_LOWER_LIP[1:-1], dtype=np.intp))
 
 
+_UPPER_EDGE_ROW = np.array(INNER_UPPER_LIP, dtype=np.intp)
+_LOWER_EDGE_ROW = np.array(INNER_LOWER_LIP, dtype=np.intp)
+
+
 def _part_lips(shape: Float) -> None:
     """Where the lips would pass through each other they meet half-way, column by column."""
     upper, lower = _LIP_ROWS
@@ -315,6 +313,18 @@ def _area(polygon: Float) -> float:
     return float(np.dot(x, np.roll(y, -1)) - np.dot(y, np.roll(x, -1)))
 
 
+class _Moment(NamedTuple):
+    """What the parts behind the skin need to know of one frame."""
+
+    rotation: Float
+    base_px: Float
+    iod_px: np.float32
+    action_units: Float
+    vertices: Float
+    opening_px: float
+    """Mean height of the part's own opening."""
+
+
 class _Part(Protocol):
     """Something behind an opening of the skin."""
 
@@ -325,15 +335,7 @@ class _Part(Protocol):
     """Weight of the line that is left when it is closed."""
 
     def fill(
-        self,
-        inner_map: Float,
-        shade: NDArray[np.uint8],
-        x_px: Float,
-        y_px: Float,
-        frame: tuple[Float, Float, np.float32],
-        action_units: Float,
-        vertices: Float,
-        opening_px: float,
+        self, inner_map: Float, shade: NDArray[np.uint8], x_px: Float, y_px: Float, moment: _Moment
     ) -> None:
         """Write where its pixels come from and how bright they are."""
         ...
@@ -359,17 +361,9 @@ class _Eye:
         self._source_axes = _axes(rotation)
 
     def fill(
-        self,
-        inner_map: Float,
-        shade: NDArray[np.uint8],
-        x_px: Float,
-        y_px: Float,
-        frame: tuple[Float, Float, np.float32],
-        action_units: Float,
-        vertices: Float,
-        opening_px: float,
+        self, inner_map: Float, shade: NDArray[np.uint8], x_px: Float, y_px: Float, moment: _Moment
     ) -> None:
-        rotation, base, iod = frame
+        rotation, base, iod = moment.rotation, moment.base_px, moment.iod_px
         turned = rotation @ (self._centre - PIVOT)
         centre = base + iod * np.array([turned[0], -turned[1]], dtype=np.float32)
         affine = self._source_axes @ np.linalg.inv(_axes(rotation))
@@ -377,7 +371,7 @@ class _Eye:
         inner_map[..., 0] = self._source_px[0] + affine[0, 0] * dx + affine[0, 1] * dy
         inner_map[..., 1] = self._source_px[1] + affine[1, 0] * dx + affine[1, 1] * dy
         # The closing lids shade the eyeball; the last slit is the dark line of the lashes.
-        slit = min(1.0, opening_px / (0.035 * float(iod)))
+        slit = min(1.0, moment.opening_px / (0.035 * float(iod)))
         shade[:] = round(255 * (0.25 + 0.75 * slit))
 
 
@@ -404,17 +398,9 @@ class _Mouth:
         self._shadow = np.float32(0.4 if rows[4] else 1.0)
 
     def fill(
-        self,
-        inner_map: Float,
-        shade: NDArray[np.uint8],
-        x_px: Float,
-        y_px: Float,
-        frame: tuple[Float, Float, np.float32],
-        action_units: Float,
-        vertices: Float,
-        opening_px: float,
+        self, inner_map: Float, shade: NDArray[np.uint8], x_px: Float, y_px: Float, moment: _Moment
     ) -> None:
-        rotation, base, iod = frame
+        rotation, base, iod = moment.rotation, moment.base_px, moment.iod_px
         inverse = np.linalg.inv(_axes(rotation)) / iod
 
         def local(anchor: Float) -> tuple[Float, Float]:
@@ -424,7 +410,7 @@ class _Mouth:
             return inverse[0, 0] * dx + inverse[0, 1] * dy, inverse[1, 0] * dx + inverse[1, 1] * dy
 
         x, upper_y = local(self._upper)
-        jaw_x, lower_y = local(self._upper + self._jaw * action_units[_AU["AU26"]])
+        jaw_x, lower_y = local(self._upper + self._jaw * moment.action_units[_AU["AU26"]])
         below = self._upper_edge - upper_y  # > 0 under the upper teeth
         above = lower_y - layers.LOWER_EDGE  # > 0 over the lower teeth
         blend = np.clip(below / np.maximum(below + np.maximum(above, 0.0), 1e-4), 0.0, 1.0)
@@ -437,11 +423,10 @@ class _Mouth:
         inner_map[..., 0] = self._patch[0] + np.clip(column, 0, self._patch[2] - 1)
         inner_map[..., 1] = self._patch[1] + np.clip(row, 0, self._patch[3] - 1)
         # Lips throw a soft shadow inwards; a wider mouth lets more light in.
-        top = vertices[list(INNER_UPPER_LIP), 1]
-        bottom = vertices[list(INNER_LOWER_LIP), 1]
-        across = np.sort(vertices[list(INNER_UPPER_LIP), 0])
-        lip_y = np.interp(x_px[0], across, top[np.argsort(vertices[list(INNER_UPPER_LIP), 0])])
-        gap = max(float((bottom - top).max()) / float(iod), 1e-3)
+        upper, lower = moment.vertices[_UPPER_EDGE_ROW], moment.vertices[_LOWER_EDGE_ROW]
+        across = np.argsort(upper[:, 0])
+        lip_y = np.interp(x_px[0], upper[across, 0], upper[across, 1])
+        gap = max(float((lower[:, 1] - upper[:, 1]).max()) / float(iod), 1e-3)
         under_lip = np.clip((y_px - lip_y[None, :]) / (0.05 * iod), 0.0, 1.0)
         # A narrow slit is dark, whatever is behind it.
         entering = 0.35 + 0.65 * min(1.0, gap / 0.09)
