@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
+import cv2
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageCms, ImageOps, UnidentifiedImageError
@@ -114,6 +115,34 @@ def load_photo(path: Path, max_pixels: int = MAX_PIXELS) -> Photo:
             "save it again as a JPEG or PNG"
         ) from error
     return Photo(frame=frame, sha256=hashlib.sha256(content).hexdigest(), path=path)
+
+
+def cut_crop(frame: Frame, affine: NDArray[np.float64], size_px: int) -> Frame:
+    """A square crop; the picture is mirrored where the crop leaves it.
+
+    Args:
+        frame: (H, W, 3).
+        affine: (2, 3) from crop pixels to picture pixels (centres at integers): one scale and a shift.
+        size_px: side of the crop.
+    """
+    scale = affine[0, 0]
+    smooth = frame
+    if scale > 1.5:  # shrink with an area filter first, so that nothing aliases
+        factor = 1 / scale
+        shrunk = cv2.resize(frame, None, fx=factor, fy=factor, interpolation=cv2.INTER_AREA)
+        adjust = np.array([[factor, 0, factor / 2 - 0.5], [0, factor, factor / 2 - 0.5], [0, 0, 1]])
+        affine = (adjust @ np.vstack([affine, [0, 0, 1]]))[:2]
+        smooth = np.asarray(shrunk, dtype=np.uint8)
+    return np.asarray(
+        cv2.warpAffine(
+            smooth,
+            affine,
+            (size_px, size_px),
+            flags=cv2.INTER_CUBIC | cv2.WARP_INVERSE_MAP,
+            borderMode=cv2.BORDER_REFLECT_101,
+        ),
+        dtype=np.uint8,
+    )
 
 
 def _formats() -> list[str]:

@@ -24,7 +24,12 @@ MAY_IMPORT = {
 # Packages that are large, optional or bound to a device -> the only places that may import them.
 KEPT_INSIDE = {
     "torch": ("icface/networks/", "export/", "training/"),
-    "lightning": ("training/",),
+    "lightning_fabric": ("training/",),
+    "ray": ("training/",),
+    "tensorboard": ("training/",),
+    "pandas": (),
+    "pyarrow": (),
+    "webdataset": (),
     "tensorrt": ("icface/engines/tensorrt.py", "export/"),
     "tensorrt_rtx": ("icface/engines/tensorrt_rtx.py", "export/"),
     "openvino": ("icface/engines/openvino.py", "export/"),
@@ -94,7 +99,7 @@ def test_layers_and_heavy_packages(source: str) -> None:
 LIVE_PATH = """
 import sys
 
-BLOCKED = ("torch", "tensorrt", "tensorrt_rtx", "pyvirtualcam", "lightning", "meshoptimizer")
+BLOCKED = ("torch", "tensorrt", "tensorrt_rtx", "pyvirtualcam", "lightning_fabric", "ray", "meshoptimizer")
 
 
 class Blocker:

@@ -68,7 +68,9 @@ class _Template:
         }
         weight = np.array(list(weights.values()))[:, None]
         canonical = np.array([places[vertex] for vertex in weights])
-        centred = canonical - (weight * canonical).sum(0) / weight.sum()
+        self.shares = weight[:, 0] / weight.sum()
+        self.centre = self.shares @ canonical
+        centred = canonical - self.centre
         # As these sum to zero, the points that are fitted need no centring.
         self._weighted = weight * centred
         self._spread = float((weight * centred**2).sum())
@@ -133,7 +135,19 @@ def weak_perspective_rotation(points_px: NDArray[np.float32]) -> Array:
     From vertices that expressions leave where they are: MediaPipe's pose weights nose wings, cheeks and jaw, and so
     nods a little with a smile or an open mouth.
     """
-    return _RIGID.fit(points_px[_RIGID.index].astype(np.float64) @ FLIP)[0]
+    return weak_perspective(points_px)[0]
+
+
+def weak_perspective(points_px: NDArray[np.float32]) -> tuple[Array, float, Array]:
+    """The canonical face laid over landmarks in parallel projection, by the vertices that expressions leave alone.
+
+    Returns:
+        Rotation (3, 3), pixels per IOD, and where the canonical origin comes to lie (3,): pixels, y up, z to the
+        camera. A canonical point p (IOD) lies at `scale · rotation @ p + origin`.
+    """
+    points = points_px[_RIGID.index].astype(np.float64) @ FLIP
+    rotation, scale = _RIGID.fit(points)
+    return rotation, scale, _RIGID.shares @ points - scale * rotation @ _RIGID.centre
 
 
 def _procrustes_rotation(points_px: NDArray[np.float32], image_size_px: tuple[int, int]) -> Array:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 from typing import Final
 
-import cv2
 import numpy as np
 from numpy.typing import NDArray
 
@@ -21,6 +20,7 @@ from icface.geometry.shape import fit_source, rings, rotation_matrix
 from icface.geometry.tables import TABLES_PATH
 from icface.geometry.topology import FACE_VERTICES
 from icface.geometry.warp import HostWarp
+from icface.images import cut_crop
 
 Frame = NDArray[np.uint8]
 Cache = dict[str, NDArray[np.generic]]
@@ -73,28 +73,6 @@ def crop_affine(
     # Pixel centres are integers: crop pixel 0 covers the first `scale` photo pixels.
     offset = scale / 2 - 0.5
     return np.array([[scale, 0, corner[0] + offset], [0, scale, corner[1] + offset]], dtype=np.float64)
-
-
-def cut_crop(frame: Frame, affine: NDArray[np.float64], size_px: int) -> Frame:
-    """The crop, (size, size, 3); the photo is mirrored where the crop leaves it."""
-    scale = affine[0, 0]
-    smooth = frame
-    if scale > 1.5:  # shrink with an area filter first, so that nothing aliases
-        factor = 1 / scale
-        shrunk = cv2.resize(frame, None, fx=factor, fy=factor, interpolation=cv2.INTER_AREA)
-        adjust = np.array([[factor, 0, factor / 2 - 0.5], [0, factor, factor / 2 - 0.5], [0, 0, 1]])
-        affine = (adjust @ np.vstack([affine, [0, 0, 1]]))[:2]
-        smooth = np.asarray(shrunk, dtype=np.uint8)
-    return np.asarray(
-        cv2.warpAffine(
-            smooth,
-            affine,
-            (size_px, size_px),
-            flags=cv2.INTER_CUBIC | cv2.WARP_INVERSE_MAP,
-            borderMode=cv2.BORDER_REFLECT_101,
-        ),
-        dtype=np.uint8,
-    )
 
 
 def prepare_source(

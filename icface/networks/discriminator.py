@@ -1,0 +1,70 @@
+"""D: is this patch real, which attributes does the face show, and in the first version: whose face is it.
+
+One D judges both generators; its heads share one trunk.
+
+Source: ICface (arXiv 1904.01909); the layer table is that of the release. Five pairs of convolutions lead from 128² to
+8×8, so four of the five second ones halve the size and the last gathers `width / 2` channels.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from torch import Tensor, nn
+
+from icface.attributes import COUNT
+from icface.networks.config import DiscriminatorConfig
+
+_SLOPE = 0.2
+
+
+class Judgement(NamedTuple):
+    """What D says of a batch; all are logits."""
+
+    patches: Tensor
+    """(B, 1, h, w) C1: real or generated, patch by patch."""
+    attributes: Tensor | None
+    """(B, 20) C2: their sigmoid is to be the attributes; None without that head."""
+    identities: Tensor | None
+    """(B, K) classes; None without that head."""
+
+
+class Discriminator(nn.Module):
+    """C1, C2 and the identity head on one trunk.
+
+    Args:
+        config: its numbers.
+        size_px: side of the images, a multiple of 16.
+        in_channels: 3, or 6 for a pair of images.
+    """
+
+    def __init__(self, config: DiscriminatorConfig, size_px: int, in_channels: int = 3) -> None:
+        super().__init__()
+        self.config = config
+        width = config.width
+        layers: list[nn.Module] = []
+        channels = in_channels
+        for factor in (1, 2, 4, 8):
+            layers += [*_step(channels, factor * width, 1), *_step(factor * width, factor * width, 2)]
+            channels = factor * width
+        gathered = width // 2
+        layers += [*_step(channels, channels, 1), *_step(channels, gathered, 1)]
+        self.trunk = nn.Sequential(*layers)
+        self.patches = nn.Conv2d(gathered, 1, 4, padding=1)
+        features = gathered * (size_px // 16) ** 2
+        self.attributes = nn.Linear(features, COUNT) if config.attributes else None
+        self.identities = None if config.identities is None else nn.Linear(features, config.identities)
+
+    def forward(self, image: Tensor) -> Judgement:
+        """Judge images (B, C, H, W) in [−1, 1]."""
+        features = self.trunk(image)
+        flat = features.flatten(1)
+        return Judgement(
+            self.patches(features),
+            None if self.attributes is None else self.attributes(flat),
+            None if self.identities is None else self.identities(flat),
+        )
+
+
+def _step(channels: int, out_channels: int, stride: int) -> tuple[nn.Module, ...]:
+    return nn.Conv2d(channels, out_channels, 3, stride=stride, padding=1), nn.LeakyReLU(_SLOPE, inplace=True)

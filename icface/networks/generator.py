@@ -1,0 +1,100 @@
+"""G_N and G_A: an image and 20 attributes in, an image out.
+
+Source: ICface (arXiv 1904.01909); the residual generator of Johnson et al. as its authors released it.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from icface.attributes import COUNT
+from icface.networks.config import GeneratorConfig
+
+
+class Generator(nn.Module):
+    """The attributes join the picture as constant planes: 23 channels for an RGB image.
+
+    Args:
+        config: its numbers.
+        in_channels: of the picture, without the attributes.
+    """
+
+    def __init__(self, config: GeneratorConfig, in_channels: int = 3) -> None:
+        super().__init__()
+        self.config = config
+        width = config.width
+        # A batch norm that follows has a bias of its own.
+        bias = config.norm == "none"
+        self.pad = padded(config.padding, 3)
+        self.stem = nn.Conv2d(in_channels + COUNT, width, 7, bias=bias)
+        self.stem_norm = normalised(config.norm, width)
+        self.down = nn.Sequential(
+            *_step(nn.Conv2d(width, 2 * width, 3, stride=2, padding=1, bias=bias), config.norm),
+            *_step(nn.Conv2d(2 * width, 4 * width, 3, stride=2, padding=1, bias=bias), config.norm),
+        )
+        self.blocks = nn.Sequential(*(ResidualBlock(4 * width, config) for _ in range(config.blocks)))
+        self.up = nn.Sequential(
+            *_step(_doubling(4 * width, 2 * width, bias), config.norm),
+            *_step(_doubling(2 * width, width, bias), config.norm),
+        )
+        self.head = nn.Sequential(
+            padded(config.padding, config.head_kernel // 2),
+            nn.Conv2d(width, 3, config.head_kernel),
+            nn.Tanh(),
+        )
+
+    def forward(self, picture: Tensor, attributes: Tensor) -> Tensor:
+        """Args: picture (B, C, H, W), an image in [−1, 1] or features of one; attributes (B, 20) in [0, 1].
+
+        Returns:
+            (B, 3, H, W) RGB in [−1, 1].
+        """
+        planes = attributes[:, :, None, None].expand(-1, -1, *picture.shape[2:])
+        return self.decode(self.stem(self.pad(torch.cat([picture, planes], dim=1))))
+
+    def decode(self, stem: Tensor) -> Tensor:
+        """From the first convolution's output (B, width, H, W) to the image."""
+        features = torch.relu(self.stem_norm(stem))
+        image: Tensor = self.head(self.up(self.blocks(self.down(features))))
+        return image
+
+
+class ResidualBlock(nn.Module):
+    """Two 3×3 convolutions whose result is added to what came in; no activation after the sum."""
+
+    def __init__(self, channels: int, config: GeneratorConfig) -> None:
+        super().__init__()
+        bias = config.norm == "none"
+        self.layers = nn.Sequential(
+            padded(config.padding, 1),
+            nn.Conv2d(channels, channels, 3, bias=bias),
+            normalised(config.norm, channels),
+            nn.ReLU(inplace=True),
+            nn.Dropout(config.dropout),
+            padded(config.padding, 1),
+            nn.Conv2d(channels, channels, 3, bias=bias),
+            normalised(config.norm, channels),
+        )
+
+    def forward(self, x: Tensor) -> Tensor:
+        result: Tensor = x + self.layers(x)
+        return result
+
+
+def padded(kind: str, width: int) -> nn.Module:
+    """A border of `width` pixels, before a convolution that has none of its own."""
+    return nn.ReflectionPad2d(width) if kind == "reflect" else nn.ZeroPad2d(width)
+
+
+def normalised(kind: str, channels: int) -> nn.Module:
+    """The normalisation after a convolution."""
+    return nn.BatchNorm2d(channels) if kind == "batch" else nn.Identity()
+
+
+def _step(convolution: nn.Conv2d | nn.ConvTranspose2d, norm: str) -> tuple[nn.Module, ...]:
+    return convolution, normalised(norm, convolution.out_channels), nn.ReLU(inplace=True)
+
+
+def _doubling(channels: int, out_channels: int, bias: bool) -> nn.ConvTranspose2d:
+    return nn.ConvTranspose2d(channels, out_channels, 3, stride=2, padding=1, output_padding=1, bias=bias)

@@ -1,0 +1,95 @@
+"""Render clips of the VALID avatars (MIT) to train on: `OUT/identity/video/clip.mp4`, as VoxCeleb is laid out.
+
+    python training/render_clips.py --avatars ../shared/data/valid_avatars --out runs/avatar_clips
+
+Clips that are there already are kept, so an interrupted run goes on; two runs with `--part 1/2` and `--part 2/2`
+share the work.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import zlib
+from fractions import Fraction
+from pathlib import Path
+
+import av
+import numpy as np
+from numpy.typing import NDArray
+
+if __package__ in (None, ""):  # started as a file
+    sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+from training.avatars.acting import random_performances
+from training.avatars.glb import load_avatar
+from training.avatars.render import Studio, View
+
+FPS = 10
+"""Low, so that few frames hold much movement."""
+
+
+def random_view(rng: np.random.Generator, size_px: int) -> View:
+    """A camera, a background and a light of its own for each clip."""
+    top = rng.integers(50, 200, 3)
+    bottom = np.clip(top + rng.integers(-50, 20, 3), 20, 220)
+    return View(
+        width_px=size_px,
+        height_px=size_px,
+        head_px=size_px * rng.uniform(0.44, 0.50),
+        centre=(0.5 + rng.uniform(-0.02, 0.02), 0.5 + rng.uniform(-0.01, 0.03)),
+        background=(tuple(int(v) for v in top), tuple(int(v) for v in bottom)),  # type: ignore[arg-type]
+        key_direction=(float(rng.uniform(-0.6, 0.6)), float(rng.uniform(0.3, 0.7)), 0.75),
+        grain=float(rng.uniform(0.3, 1.2)),
+    )
+
+
+def write_video(path: Path, frames: list[NDArray[np.uint8]]) -> None:
+    """Frames (H, W, 3) RGB as an MP4; it appears whole or not at all."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    unfinished = path.with_name(path.stem + ".part.mp4")
+    with av.open(str(unfinished), "w") as container:
+        stream = container.add_stream("libx264", rate=FPS, options={"crf": "14", "threads": "1"})
+        stream.height, stream.width = frames[0].shape[:2]
+        stream.pix_fmt = "yuv420p"
+        for index, frame in enumerate(frames):
+            picture = av.VideoFrame.from_ndarray(frame, format="rgb24")
+            picture.pts, picture.time_base = index, Fraction(1, FPS)
+            container.mux(stream.encode(picture))
+        container.mux(stream.encode())
+    unfinished.replace(path)
+
+
+def part(text: str) -> tuple[int, int]:
+    number, _, of = text.partition("/")
+    return int(number), int(of)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description="Render clips of avatars to train on.")
+    parser.add_argument("--avatars", type=Path, required=True, help="folder of the VALID avatars' GLB files")
+    parser.add_argument("--out", type=Path, required=True)
+    parser.add_argument("--identities", type=int, help="how many avatars (default: all)")
+    parser.add_argument("--videos", type=int, default=2, help="clips of each (default: 2)")
+    parser.add_argument("--frames", type=int, default=40, help="frames of each clip (default: 40)")
+    parser.add_argument("--size", type=int, default=224, help="side of the video (default: 224)")
+    parser.add_argument("--part", type=part, default=(1, 1), metavar="K/N", help="render every Nth avatar")
+    args = parser.parse_args()
+    number, of = args.part
+    avatars = sorted(args.avatars.glob("*.glb"))[: args.identities]
+    for path in avatars[number - 1 :: of]:
+        clips = [args.out / path.stem / f"v{video}" / "00001.mp4" for video in range(args.videos)]
+        if all(clip.is_file() for clip in clips):
+            continue
+        avatar = load_avatar(path)
+        for video, clip in enumerate(clips):
+            if clip.is_file():
+                continue
+            rng = np.random.default_rng([zlib.crc32(path.stem.encode()), video])
+            studio = Studio(avatar, random_view(rng, args.size))
+            write_video(clip, [studio.frame(p) for p in random_performances(rng, args.frames, FPS)])
+            print(clip, flush=True)
+
+
+if __name__ == "__main__":
+    main()
