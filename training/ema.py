@@ -1,0 +1,31 @@
+"""A slow copy of the generators: steadier than the trained ones, and what is validated and exported."""
+
+from __future__ import annotations
+
+import copy
+
+import torch
+from torch import nn
+
+
+class Average:
+    """Exponential moving average of a module's weights; statistics of batch norm are taken as they are.
+
+    Args:
+        module: the trained one.
+        decay: share that stays at each update; 0 follows at once.
+    """
+
+    def __init__(self, module: nn.Module, decay: float) -> None:
+        self.module = copy.deepcopy(module).eval().requires_grad_(False)
+        self._trained = module
+        self._decay = decay
+
+    @torch.no_grad()
+    def update(self, step: int) -> None:
+        """After training step `step`, counted from 1: early on the average is short, so that it forgets the start."""
+        decay = min(self._decay, step / (step + 10))
+        for slow, fast in zip(self.module.parameters(), self._trained.parameters(), strict=True):
+            slow.lerp_(fast, 1 - decay)
+        for slow, fast in zip(self.module.buffers(), self._trained.buffers(), strict=True):
+            slow.copy_(fast)

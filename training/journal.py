@@ -1,0 +1,76 @@
+"""What a run tells: TensorBoard scalars and image grids, and the same numbers as JSON lines."""
+
+from __future__ import annotations
+
+import json
+import logging
+import time
+from collections.abc import Mapping
+from pathlib import Path
+
+import torch
+from torch import Tensor
+from torch.utils.tensorboard import SummaryWriter
+
+from icface.errors import ConfigError
+from icface.networks import ICface
+
+logger = logging.getLogger(__name__)
+
+GRID_ROWS = 8
+
+
+class Journal:
+    """Writes into the run's folder.
+
+    Args:
+        folder: of the run.
+        step: how far it is; TensorBoard drops what an interrupted run wrote beyond.
+
+    Raises:
+        ConfigError: the folder cannot be written.
+    """
+
+    def __init__(self, folder: Path, step: int) -> None:
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            self._writer = SummaryWriter(str(folder / "tensorboard"), purge_step=step + 1)
+            self._lines = (folder / "log.jsonl").open("a", encoding="utf-8")
+        except OSError as error:
+            raise ConfigError(f"cannot write to {folder}: {error}") from error
+        self._last = (time.monotonic(), step)
+
+    def numbers(self, step: int, group: str, values: Mapping[str, float]) -> None:
+        """A line of numbers."""
+        for name, value in values.items():
+            self._writer.add_scalar(f"{group}/{name}", value, step)
+        self._lines.write(json.dumps({"step": step, "group": group, **values}) + "\n")
+        self._lines.flush()
+        shown = ", ".join(f"{name} {value:.4g}" for name, value in values.items())
+        now = time.monotonic()
+        pace = (now - self._last[0]) / max(1, step - self._last[1])
+        if group == "train":
+            self._last = (now, step)
+            shown += f", {pace:.2f} s a step"
+        logger.info("%s %d: %s", group, step, shown)
+
+    def picture(self, step: int, group: str, picture: Tensor) -> None:
+        """An image grid (3, H, W) in [0, 1]."""
+        self._writer.add_image(f"{group}/source, neutral, output, driving", picture, step)
+
+    def close(self) -> None:
+        self._writer.close()
+        self._lines.close()
+
+
+@torch.no_grad()
+def grid(model: ICface, batch: Mapping[str, Tensor]) -> Tensor:
+    """Rows of source, neutral image, output, driving frame: (3, rows · S, 4 · S) in [0, 1]."""
+    before = model.training
+    model.eval()
+    source, driving = batch["source"][:GRID_ROWS], batch["driving"][:GRID_ROWS]
+    neutral = model.neutralise(source)
+    output = model.animate(neutral, batch["driving_attributes"][:GRID_ROWS])
+    model.train(before)
+    columns = torch.cat([source, neutral.float(), output.float(), driving], dim=3)
+    return (torch.cat(list(columns), dim=1) / 2 + 0.5).clamp(0, 1).cpu()
