@@ -102,6 +102,7 @@ def pack(out: Path) -> None:
         "attribute_scale": "full-shape",
         "alignment": "face box x 1.75, raised by 6 %, kept inside the photo",
         "motion": "icface.geometry",
+        "neutralise": None,
         "variants": {
             "graph": {"graph": "animate.onnx", "cache": cache, "motion": motion, "outputs": frame},
             "host": {"graph": None, "cache": cache, "motion": [*motion, regions], "outputs": frame},

@@ -21,7 +21,10 @@ from safetensors.numpy import load
 from icface.errors import BundleError
 
 FORMAT_VERSION: Final = 1
-FAMILIES: Final = ("edge", "paper")
+FAMILIES: Final = tuple(
+    sorted(path.stem for path in (Path(__file__).parent / "families").glob("*.py") if path.stem != "__init__")
+)
+"""Those that this version has host code for: the modules of `icface/families/`."""
 ATTRIBUTE_SCALES: Final = ("full-shape", "openface")
 MANIFEST: Final = "manifest.json"
 DEFAULT_BUNDLE: Final = Path(__file__).parent / "models" / "edge.icface"
@@ -35,7 +38,7 @@ Tensors = dict[str, NDArray[np.generic]]
 
 @dataclass(frozen=True, kw_only=True)
 class TensorSpec:
-    """One input or output of a variant."""
+    """One input or output of a step."""
 
     name: str
     dtype: str
@@ -46,14 +49,14 @@ class TensorSpec:
 
 @dataclass(frozen=True, kw_only=True)
 class Variant:
-    """One way to make a frame."""
+    """A step that an engine runs: one way to make a frame, or the neutralising of a photo."""
 
     graph: str | None
     """ONNX file; None where the host does everything."""
     cache: tuple[TensorSpec, ...]
-    """What is set once a source."""
+    """What is set once a source; nothing where the step itself is done once a source."""
     motion: tuple[TensorSpec, ...]
-    """What changes from frame to frame."""
+    """What changes from run to run."""
     outputs: tuple[TensorSpec, ...]
 
     @property
@@ -76,12 +79,14 @@ class Bundle:
     """How the source is cropped, in words."""
     motion: str | None
     """The host code that turns attributes into motion tensors; None: the graph takes the attributes themselves."""
+    neutralise: Variant | None
+    """From the crop of a photo to the cache tensors, by a graph; None: the family's host code makes them."""
     graph: Variant
-    """The warp in the graph: for GPUs, and any engine."""
+    """The whole frame by a graph: for GPUs, and any engine."""
     host: Variant | None
     """The warp on the host: for CPUs; its graph is what remains to be done, if anything."""
     golden: str
-    """A safetensors file: inputs and the `frame` they must give."""
+    """A safetensors file: inputs of every step and the outputs they must give."""
     licence: str
     provenance: str
     """What it was made from."""
@@ -118,7 +123,7 @@ class Bundle:
         return self.path / name
 
     def golden_tensors(self) -> Tensors:
-        """The golden inputs and `frame`.
+        """The golden inputs and outputs of all steps.
 
         Raises:
             BundleError: the file is not one of safetensors, or lacks a tensor.
@@ -128,9 +133,9 @@ class Bundle:
             tensors = dict(load(path.read_bytes()))
         except (OSError, SafetensorError, KeyError) as error:
             raise BundleError(f"cannot read {path}: {error}") from error
-        missing = [
-            spec.name for spec in (*self.graph.inputs, *self.graph.outputs) if spec.name not in tensors
-        ]
+        steps = [step for step in (self.neutralise, self.graph, self.host) if step is not None]
+        wanted = dict.fromkeys(spec.name for step in steps for spec in (*step.inputs, *step.outputs))
+        missing = [name for name in wanted if name not in tensors]
         if missing:
             raise BundleError(f"{path} lacks {', '.join(missing)}")
         return tensors
@@ -206,6 +211,7 @@ def _from_manifest(path: Path, raw: Any, digest: str) -> Bundle:
         remedy = "upgrade icface-live" if version > FORMAT_VERSION else "get a newer bundle"
         raise _ManifestError(f"format {version}, while this program reads {FORMAT_VERSION}; {remedy}")
     size_px: int | None = top.value("size_px", (int, type(None)), "a whole number or null")
+    neutralise = top.optional_section("neutralise")
     variants = top.section("variants")
     host = variants.optional_section("host")
     bundle = Bundle(
@@ -216,6 +222,7 @@ def _from_manifest(path: Path, raw: Any, digest: str) -> Bundle:
         attribute_scale=top.choice("attribute_scale", ATTRIBUTE_SCALES),
         alignment=top.text("alignment"),
         motion=top.optional_text("motion"),
+        neutralise=None if neutralise is None else _neutralise(neutralise),
         graph=_variant(variants.section("graph")),
         host=None if host is None else _variant(host),
         golden=top.text("golden"),
@@ -224,11 +231,37 @@ def _from_manifest(path: Path, raw: Any, digest: str) -> Bundle:
         sha256=digest,
         hashes=_hashes(top.section("files")),
     )
-    used = [bundle.golden, bundle.graph.graph, None if bundle.host is None else bundle.host.graph]
-    for name in used:
+    if size_px is not None and size_px < 1:
+        raise _ManifestError(f"'size_px' in the manifest should be positive, not {size_px}")
+    steps = [step for step in (bundle.neutralise, bundle.graph, bundle.host) if step is not None]
+    for name in (bundle.golden, *(step.graph for step in steps)):
         if name is not None and name not in bundle.hashes:
             raise _ManifestError(f"'files' gives no hash for {name}")
+    for step in (bundle.graph, bundle.host):
+        if step is not None and [spec.name for spec in step.outputs] != ["frame"]:
+            raise _ManifestError("'outputs' of a variant should be one tensor, 'frame'")
+    if bundle.neutralise is not None:
+        _check_neutralise(bundle.neutralise, bundle.graph)
     return bundle
+
+
+def _neutralise(section: _Section) -> Variant:
+    return Variant(
+        graph=section.text("graph"),
+        cache=(),
+        motion=_specs(section, "inputs"),
+        outputs=_specs(section, "outputs"),
+    )
+
+
+def _check_neutralise(neutralise: Variant, animate: Variant) -> None:
+    """What one step gives is what the next one takes."""
+    given = {spec.name: spec for spec in neutralise.outputs}
+    if "neutral" not in given:
+        raise _ManifestError("'outputs' of 'neutralise' lacks 'neutral'")
+    for spec in animate.cache:
+        if given.get(spec.name) != spec:
+            raise _ManifestError(f"'neutralise' does not give {spec.name} as the graph variant takes it")
 
 
 def _hashes(files: _Section) -> dict[str, str]:

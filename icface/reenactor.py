@@ -1,4 +1,7 @@
-"""One photo, twenty numbers, one frame: `set_source()` once, `animate()` per frame."""
+"""One photo, twenty numbers, one frame: `set_source()` once, `animate()` per frame.
+
+The same for every model: what a family does of its own is in `icface/families/`, what runs it in `icface/engines/`.
+"""
 
 from __future__ import annotations
 
@@ -10,15 +13,16 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
+import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from icface.attributes import COUNT, FloatArray
+from icface.attributes import COUNT, FloatArray, to_openface
 from icface.bundle import Bundle
-from icface.engines import open_engine
-from icface.errors import BundleError, ConfigError, EngineError, SourceError
-from icface.face.landmarks import LandmarkDetector, Landmarks, open_detector
-from icface.geometry import GEOMETRY_VERSION, Motion, prepare_source
+from icface.engines import neutralise, open_engine
+from icface.errors import ConfigError, EngineError, SourceError
+from icface.face.landmarks import Landmarks, open_detector
+from icface.families import Motion, open_family
 from icface.images import Photo
 from icface.source_cache import SourceCache, source_key
 
@@ -28,8 +32,6 @@ Frame = NDArray[np.uint8]
 Tensors = dict[str, NDArray[np.generic]]
 
 MAX_FACES: Final = 10
-MOTION: Final = "icface.geometry"
-"""The manifest's name of the host code that is used here."""
 
 
 @dataclass(frozen=True)
@@ -41,7 +43,7 @@ class PreparedSource:
     crop_to_photo: NDArray[np.float64]
     """(2, 3) affine from pixels of the animated crop to pixels of the photo."""
     neutral: Frame
-    """(T, T, 3) RGB, the neutral image a user may look at."""
+    """(T, T, 3) RGB, the neutral image a user may look at; T is the side of the frames it gives."""
     cache: Mapping[str, NDArray[np.generic]]
     motion: Motion = field(repr=False)
     notes: tuple[str, ...] = ()
@@ -59,14 +61,14 @@ class Reenactor:
     Args:
         bundle: the model.
         engine: `auto`, or an engine's name.
-        size_px: side of the output; None keeps each photo's own resolution.
+        size_px: side of the output; None keeps each photo's own resolution, or the model's where it has but one.
         threads: CPU threads an engine may use.
         source_cache: where prepared sources are kept; None takes the user's folder.
         landmarker: a FaceLandmarker task file for photos; None takes the bundled FaceMesh.
 
     Raises:
         BundleError: the model needs what this version has not.
-        ConfigError: no such engine, or a size it cannot make.
+        ConfigError: no such engine, or a size out of range.
         EngineError: no engine works, or the one asked for does not.
     """
 
@@ -79,29 +81,28 @@ class Reenactor:
         source_cache: SourceCache | None = None,
         landmarker: Path | None = None,
     ) -> None:
-        if bundle.motion != MOTION or bundle.attribute_scale != "full-shape":
-            raise BundleError(
-                f"{bundle.path} ({bundle.family}, motion {bundle.motion}, {bundle.attribute_scale} attributes) "
-                "cannot be run by this version"
-            )
-        if bundle.size_px not in (None, size_px):
-            raise ConfigError(
-                f"{bundle.path} makes frames of {bundle.size_px} pixels, not {size_px or 'native'}"
-            )
         if size_px is not None and not 64 <= size_px <= 2048:
             raise ConfigError(f"an output of {size_px} pixels is out of range; choose 64 to 2048, or native")
         self._bundle = bundle
+        self._family = open_family(bundle)
         self._engine = open_engine(engine, bundle, threads=threads)
+        self._threads = threads
         self._size_px = size_px
         self._cache = source_cache or SourceCache()
         self._landmarker = landmarker
         self._landmarker_key = _file_key(landmarker)
         self._source: PreparedSource | None = None
         self._preparing = threading.Lock()
+        self._scaled: Frame = np.empty((0, 0, 3), dtype=np.uint8)
 
     def describe(self) -> str:
         """One line: what was picked and how well it passed its check."""
         return f"engine: {self._engine.description}"
+
+    @property
+    def makes_any_size(self) -> bool:
+        """Whether a smaller output is made faster; else the model has one size, and its frames are scaled."""
+        return self._bundle.size_px is None
 
     @property
     def size_px(self) -> tuple[int, int]:
@@ -119,45 +120,53 @@ class Reenactor:
             SourceError: no face, or one that is too small or turned away.
             ConfigError: there are fewer faces than `face`.
         """
+        crop_px = self._size_px if self._bundle.size_px is None else self._bundle.size_px
         key = source_key(
-            photo.sha256, self._bundle.sha256, self._size_px, face, GEOMETRY_VERSION, self._landmarker_key
+            photo.sha256, self._bundle.sha256, crop_px, face, self._family.version, self._landmarker_key
         )
         with self._preparing:
             cache = self._cache.load(key)
             if cache is None:
-                cache = self._prepare(photo, face)
+                cache = self._prepare(photo, face, crop_px)
                 self._cache.store(key, cache)
             else:
                 logger.debug("%s was prepared before", photo.path)
         neutral = np.asarray(cache["neutral"], dtype=np.uint8)
-        side = neutral.shape[0]
+        crop_to_photo = np.asarray(cache["crop_to_photo"], dtype=np.float64)
+        side = self._size_px or neutral.shape[0]
         return PreparedSource(
             photo_frame=photo.frame,
-            crop_to_photo=np.asarray(cache["crop_to_photo"], dtype=np.float64),
-            neutral=neutral,
+            crop_to_photo=_for_side(crop_to_photo, neutral.shape[0], side),
+            neutral=_scale(neutral, np.empty((side, side, 3), dtype=np.uint8)),
             cache=cache,
-            motion=Motion(cache, (side, side)),
+            motion=self._family.motion(cache),
             notes=_notes(int(cache["face_count"][()]), photo.path, face),
         )
 
-    def _prepare(self, photo: Photo, face: int | None) -> Tensors:
+    def _prepare(self, photo: Photo, face: int | None, crop_px: int | None) -> Tensors:
         detector = open_detector(self._landmarker, video=False, max_faces=MAX_FACES)
         try:
             found = detector.detect(photo.frame)
-            cache = self._neutralise(photo, choose_face(found, photo.path, face), detector)
+            chosen = choose_face(found, photo.path, face)
+            try:
+                cache = self._family.prepare(
+                    photo.frame, chosen, detector=detector, neutralise=self._neutralise, size_px=crop_px
+                )
+            except SourceError as error:
+                raise SourceError(f"{photo.path}: {error}") from error
         finally:
             detector.close()
         return {**cache, "face_count": np.array(len(found), dtype=np.int32)}
 
-    def _neutralise(self, photo: Photo, face: Landmarks, detector: LandmarkDetector) -> Tensors:
-        try:
-            return prepare_source(photo.frame, face, detector, self._size_px)
-        except SourceError as error:
-            raise SourceError(f"{photo.path}: {error}") from error
+    def _neutralise(self, inputs: Mapping[str, NDArray[np.generic]]) -> Tensors:
+        # The engine that makes the frames, so that both come from the same arithmetic.
+        return neutralise(self._engine.name, self._bundle, inputs, threads=self._threads)
 
     def set_source(self, source: PreparedSource) -> None:
         """Show this source from the next frame on."""
         self._engine.set_source(source.cache)
+        if self._scaled.shape != source.neutral.shape:
+            self._scaled = np.empty_like(source.neutral)
         self._source = source
 
     def animate(self, attributes: FloatArray) -> Frame:
@@ -176,7 +185,10 @@ class Reenactor:
         if attributes.shape != (COUNT,) or not np.isfinite(attributes).all():
             raise ValueError(f"attributes must be {COUNT} finite numbers, got shape {attributes.shape}")
         source = self._current
-        return self._engine.animate(source.motion.step(np.clip(attributes, 0.0, 1.0)))
+        asked = np.clip(attributes, 0.0, 1.0)
+        if self._bundle.attribute_scale == "openface":
+            asked = to_openface(asked)
+        return _scale(self._engine.animate(source.motion.step(asked)), self._scaled)
 
     def close(self) -> None:
         """Let go of the engine, and with it of what lies on a device."""
@@ -188,6 +200,25 @@ class Reenactor:
         if self._source is None:
             raise EngineError("no source is set; call set_source first")
         return self._source
+
+
+def _scale(frame: Frame, out: Frame) -> Frame:
+    """A frame in the size of `out`: itself where it has that size, else scaled into `out`."""
+    if frame.shape == out.shape:
+        return frame
+    # 128² to 512²: cubic takes .2 ms more than linear, and shows no cells.
+    how = cv2.INTER_CUBIC if frame.shape[0] < out.shape[0] else cv2.INTER_AREA
+    cv2.resize(frame, out.shape[1::-1], dst=out, interpolation=how)
+    return out
+
+
+def _for_side(crop_to_photo: NDArray[np.float64], side: int, wanted: int) -> NDArray[np.float64]:
+    """The affine of a crop `side` pixels wide for the same crop `wanted` pixels wide."""
+    scale = side / wanted
+    # Pixel centres are integers: the edge of the crop lies half a pixel before its first.
+    shift = np.full(2, scale / 2 - 0.5)
+    linear, offset = crop_to_photo[:, :2], crop_to_photo[:, 2]
+    return np.column_stack([linear * scale, linear @ shift + offset])
 
 
 def choose_face(found: list[Landmarks], path: Path, face: int | None) -> Landmarks:

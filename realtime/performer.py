@@ -6,7 +6,7 @@ import logging
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Final, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -24,12 +24,15 @@ logger = logging.getLogger(__name__)
 
 Frame = NDArray[np.uint8]
 
+CLOSE_TIMEOUT_S: Final = 5.0
+
 
 class Animator(Protocol):
     """The part of `icface.reenactor.Reenactor` that is used."""
 
     def set_source(self, source: PreparedSource, /) -> None: ...
     def animate(self, attributes: FloatArray, /) -> Frame: ...
+    def close(self) -> None: ...
 
 
 @dataclass(frozen=True)
@@ -86,6 +89,14 @@ class HalfSize:
             self._ready = (number, self._make(number))
         except ICFaceError as error:
             logger.warning("the smaller size cannot be used: %s", error)
+
+    def close(self) -> None:
+        """Let go of the small animator; waits for one that is being made, within CLOSE_TIMEOUT_S."""
+        if self._thread is not None:
+            self._thread.join(CLOSE_TIMEOUT_S)
+        if self._ready is not None:
+            self._ready[1].close()
+            self._ready = None
 
 
 class Performer:

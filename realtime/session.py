@@ -40,7 +40,7 @@ from realtime.scheduler import HALF_SIZE, HALF_TRACKING, LEVELS, DeadlineSchedul
 from realtime.sinks import Sink, SinkSettings, create_sink
 from realtime.slot import Lane, Slot
 from realtime.sources import SourceBank
-from realtime.timing import Stats
+from realtime.timing import Stats, usable_cores
 
 if TYPE_CHECKING:
     from icface.reenactor import PreparedSource, Reenactor
@@ -133,6 +133,7 @@ class _Session:
             opening_camera = pool.submit(self._open_camera) if driven else None
             opening_tracker = pool.submit(self._open_tracker) if driven else None
             self._reenactor = self._open_reenactor(self._config.size_px)
+            self._stack.callback(self._reenactor.close)
             self._first = scenes.first()
             self._size_px = self._first.framing.size_px
             camera = opening_camera.result() if opening_camera is not None else None
@@ -146,7 +147,12 @@ class _Session:
 
         bundle = Bundle.load(self._config.model or DEFAULT_BUNDLE)
         return Reenactor(
-            bundle, engine=self._config.engine, size_px=size_px, landmarker=self._config.landmarker
+            bundle,
+            engine=self._config.engine,
+            size_px=size_px,
+            # The tracker keeps one core busy.
+            threads=max(1, usable_cores() - 1),
+            landmarker=self._config.landmarker,
         )
 
     def _open_camera(self) -> Camera:
@@ -207,7 +213,9 @@ class _Session:
         return reenactor.prepare_source(load_photo(self._config.sources[number]), face=self._config.face)
 
     def _half_size(self) -> HalfSize | None:
-        if not self._config.live or self._first.source.neutral.shape[0] <= HALF_SIZE_PX:
+        too_small = self._first.source.neutral.shape[0] <= HALF_SIZE_PX
+        # A model of one size is not made faster by scaling its frames less.
+        if not self._config.live or too_small or not self._reenactor.makes_any_size:
             return None
 
         def make(number: int) -> Reenactor:
@@ -215,7 +223,9 @@ class _Session:
             reenactor.set_source(self._prepare_for(reenactor, number))
             return reenactor
 
-        return HalfSize(make)
+        half_size = HalfSize(make)
+        self._stack.callback(half_size.close)
+        return half_size
 
     def _describe(self, fps: Fraction) -> None:
         config = self._config

@@ -1,6 +1,6 @@
 """Inference engines: one module each, found by its file name. A new engine is one new file.
 
-An engine module has `open_engine(bundle, *, threads, option) -> Engine` and imports its library inside. It raises
+An engine module has `open_engine(bundle, part, *, threads, option) -> Engine` and imports its library inside. It raises
 EngineError where the library is missing or did not load what was asked for.
 """
 
@@ -12,8 +12,9 @@ import platform
 import threading
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
+from contextlib import closing
 from pathlib import Path
-from typing import Final
+from typing import Any, Final, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -25,23 +26,27 @@ logger = logging.getLogger(__name__)
 
 Tensors = Mapping[str, NDArray[np.generic]]
 Frame = NDArray[np.uint8]
+Outputs = tuple[NDArray[Any], ...]
+Part = Literal["animate", "neutralise"]
 
 GOLDEN_PSNR_DB: Final = 45.0
-"""An engine must give the golden frame at least this well. All that work here give 50 dB or more (they round
+"""An engine must give the golden outputs at least this well. All that work here give 50 dB or more (they round
 differently); positions in half precision or a shift by a quarter of a pixel give less than 40."""
 
 
 class Engine(ABC):
-    """Runs one bundle's frames. The thread that animates first owns it, until `release`.
+    """Runs one step of a bundle. The thread that runs it first owns it, until `release`.
 
     Args:
-        variant: the part of the bundle that it runs.
+        variant: the step that it runs.
         description: what runs, in a few words.
     """
 
     def __init__(self, variant: Variant, description: str) -> None:
         self.variant = variant
         self.description = description
+        self.name = ""
+        """What `open_engine` opens it by."""
         self._owner: int | None = None
         self._has_source = False
 
@@ -67,6 +72,15 @@ class Engine(ABC):
             (H, W, 3) RGB, the engine's own buffer: valid until the next call.
 
         Raises:
+            EngineError: as `run`.
+        """
+        frame: Frame = self.run(motion)[0]
+        return frame
+
+    def run(self, motion: Tensors) -> Outputs:
+        """All outputs, in the order that the manifest gives them; the engine's own buffers, as in `animate`.
+
+        Raises:
             EngineError: no source is set, another thread owns the engine, or the library fails.
         """
         if self._owner is None:
@@ -76,7 +90,7 @@ class Engine(ABC):
             raise EngineError("no source is set; call set_source first")
         # Some backends read beyond a tensor that is too small. This costs less than 10 µs.
         sizes = check_tensors(self.variant.motion, motion)
-        return self._make_frame(motion, sizes)
+        return self._compute(motion, sizes)
 
     def release(self) -> None:
         """Forget the source and the owner: another thread may take over."""
@@ -97,7 +111,7 @@ class Engine(ABC):
         """Called with the variant's cache tensors alone, contiguous."""
 
     @abstractmethod
-    def _make_frame(self, motion: Tensors, sizes: Mapping[str, int]) -> Frame:
+    def _compute(self, motion: Tensors, sizes: Mapping[str, int]) -> Outputs:
         """Called with tensors that fit the variant; `sizes` are what the names in their shapes stand for."""
 
 
@@ -106,52 +120,74 @@ def available() -> tuple[str, ...]:
     return tuple(sorted(path.stem for path in Path(__file__).parent.glob("*.py") if path.stem != "__init__"))
 
 
-def open_engine(name: str, bundle: Bundle, *, threads: int = 1) -> Engine:
-    """Open an engine and verify it on the bundle's golden frame.
+def open_engine(name: str, bundle: Bundle, *, threads: int = 1, part: Part = "animate") -> Engine:
+    """Open an engine and verify it on the bundle's golden tensors.
 
     Args:
         name: `auto`, a module's name, or `module:option` (as `onnxruntime:cuda`).
         bundle: the model.
         threads: CPU threads it may use.
+        part: the step of the model that it is to run.
 
     Raises:
         ConfigError: no engine has that name, or no thread may be used.
-        EngineError: it did not load, or the golden frame came out wrong.
+        EngineError: it did not load, or gave something else than the golden outputs.
     """
     if threads < 1:
         raise ConfigError(f"an engine needs at least 1 thread, not {threads}")
     if name != "auto":
-        return _open_verified(name, bundle, threads)
+        return _open_verified(name, bundle, threads, part)
     problems = []
-    for candidate in candidates(bundle):
+    for candidate in candidates(bundle, part):
         try:
-            return _open_verified(candidate, bundle, threads)
+            return _open_verified(candidate, bundle, threads, part)
         except EngineError as error:
             logger.warning("engine %s is not used: %s", candidate, error)
             problems.append(f"{candidate}: {error}")
     raise EngineError("no engine works here: " + "; ".join(problems))
 
 
-def candidates(bundle: Bundle) -> tuple[str, ...]:
+def neutralise(name: str, bundle: Bundle, inputs: Tensors, *, threads: int = 1) -> dict[str, NDArray[Any]]:
+    """Run a bundle's `neutralise` graph once, on an engine that is opened for it and closed again.
+
+    It is as large as the graph that makes frames, and wanted once a photo: nothing is gained by keeping it.
+
+    Returns:
+        Its outputs by name; the caller's own.
+
+    Raises:
+        EngineError: as `open_engine` and `Engine.run`.
+    """
+    with closing(open_engine(name, bundle, threads=threads, part="neutralise")) as engine:
+        engine.set_source({})
+        outputs = engine.run(inputs)
+        return {
+            spec.name: output.copy() for spec, output in zip(engine.variant.outputs, outputs, strict=True)
+        }
+
+
+def candidates(bundle: Bundle, part: Part = "animate") -> tuple[str, ...]:
     """Engines worth trying on this machine, best first."""
     x86 = platform.machine().lower() in ("x86_64", "amd64")
     graphs = ("openvino", "onnxruntime") if x86 else ("onnxruntime", "openvino")
-    on_host = bundle.host is not None and bundle.host.graph is None
+    on_host = part == "animate" and bundle.host is not None and bundle.host.graph is None
     return ("host", *graphs) if on_host else graphs
 
 
-def _open_verified(name: str, bundle: Bundle, threads: int) -> Engine:
+def _open_verified(name: str, bundle: Bundle, threads: int, part: Part) -> Engine:
     module, _, option = name.partition(":")
     if module not in available():
         raise ConfigError(f"there is no engine {name!r}; choose from auto, {', '.join(available())}")
     engine: Engine = importlib.import_module(f"icface.engines.{module}").open_engine(
-        bundle, threads=threads, option=option
+        bundle, part, threads=threads, option=option
     )
+    engine.name = name
     try:
         db = golden_psnr_db(engine, bundle)
         if not db >= GOLDEN_PSNR_DB:
+            what = "frame" if part == "animate" else "neutral image"
             raise EngineError(
-                f"{engine.description} gives a wrong golden frame "
+                f"{engine.description} gives a wrong golden {what} "
                 f"({db:.1f} dB, at least {GOLDEN_PSNR_DB:.0f} wanted); choose another engine"
             )
     except BaseException:
@@ -163,36 +199,56 @@ def _open_verified(name: str, bundle: Bundle, threads: int) -> Engine:
 
 
 def golden_psnr_db(engine: Engine, bundle: Bundle) -> float:
-    """How well an engine gives the bundle's golden frame; infinite when it is the same.
+    """How well an engine gives the bundle's golden outputs, the worst of them; infinite when all are the same.
 
     Raises:
-        EngineError: it fails, or gives a frame of another shape or type.
+        EngineError: it fails, or gives a tensor of another shape or type.
     """
     tensors = bundle.golden_tensors()
     engine.set_source(tensors)
-    frame = engine.animate(tensors)
-    expected = tensors["frame"]
-    if frame.shape != expected.shape or frame.dtype != expected.dtype:
+    outputs = engine.run(tensors)
+    return min(
+        _psnr_db(output, tensors[spec.name], spec.name, engine.description)
+        for spec, output in zip(engine.variant.outputs, outputs, strict=True)
+    )
+
+
+def _psnr_db(found: NDArray[Any], expected: NDArray[Any], name: str, engine: str) -> float:
+    """Against the range of pixels, or against that of the expected values where they are no pixels."""
+    if found.shape != expected.shape or found.dtype != expected.dtype:
         raise EngineError(
-            f"{engine.description} gives a frame {frame.shape} of {frame.dtype}, "
-            f"not {expected.shape} of {expected.dtype}"
+            f"{engine} gives a {name} {found.shape} of {found.dtype}, not {expected.shape} of {expected.dtype}"
         )
-    error = float(np.mean((frame.astype(np.float64) - expected.astype(np.float64)) ** 2))
-    return float("inf") if error == 0 else 10 * float(np.log10(255**2 / error))
+    peak = 255.0 if expected.dtype == np.uint8 else float(np.ptp(expected)) or 1.0
+    error = float(np.mean((found.astype(np.float64) - expected.astype(np.float64)) ** 2))
+    return float("inf") if error == 0 else 10 * float(np.log10(peak**2 / error))
 
 
-def check_graph_inputs(bundle: Bundle, names: Sequence[str]) -> None:
-    """Compare what a loaded graph asks for with what the manifest says.
+def graph_step(bundle: Bundle, part: Part) -> tuple[Variant, Path]:
+    """The step that a graph engine is to run, and the file of its graph.
+
+    Raises:
+        EngineError: the bundle has none.
+    """
+    step = bundle.graph if part == "animate" else bundle.neutralise
+    if step is None or step.graph is None:
+        raise EngineError(f"{bundle.name} has no graph for {part}")
+    return step, bundle.file(step.graph)
+
+
+def check_graph(step: Variant, bundle: Bundle, inputs: Sequence[str], outputs: Sequence[str]) -> None:
+    """Compare the names of a loaded graph's inputs and outputs with what the manifest says.
 
     Raises:
         EngineError: they differ, so the graph is not one of ours.
     """
-    expected = {spec.name for spec in bundle.graph.inputs}
-    if set(names) != expected:
-        raise EngineError(
-            f"{bundle.graph.graph} asks for {', '.join(sorted(names)) or 'nothing'}, "
-            f"while the manifest of {bundle.name} states {', '.join(sorted(expected))}; export the bundle again"
-        )
+    for verb, found, specs in (("asks for", inputs, step.inputs), ("gives", outputs, step.outputs)):
+        expected = {spec.name for spec in specs}
+        if set(found) != expected:
+            raise EngineError(
+                f"{step.graph} {verb} {', '.join(sorted(found)) or 'nothing'}, while the manifest of "
+                f"{bundle.name} states {', '.join(sorted(expected)) or 'nothing'}; export the bundle again"
+            )
 
 
 def check_tensors(specs: Sequence[TensorSpec], tensors: Tensors) -> dict[str, int]:

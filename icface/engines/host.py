@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Final
 
 from icface.bundle import Bundle, Variant
-from icface.engines import Engine, Frame, Tensors
+from icface.engines import Engine, Outputs, Part, Tensors
 from icface.errors import EngineError
 from icface.geometry.warp import HostWarp
 
@@ -26,24 +26,25 @@ class HostEngine(Engine):
         self._cache = cache
         self._warp = None  # made with the first frame, which tells the size
 
-    def _make_frame(self, motion: Tensors, sizes: Mapping[str, int]) -> Frame:
+    def _compute(self, motion: Tensors, sizes: Mapping[str, int]) -> Outputs:
         if self._warp is None:
             self._warp = HostWarp(self._cache, (sizes["width"], sizes["height"]))
-        return self._warp.frame(motion)
+        return (self._warp.frame(motion),)
 
     def close(self) -> None:
         super().close()
         self._cache, self._warp = {}, None
 
 
-def open_engine(bundle: Bundle, *, threads: int, option: str) -> HostEngine:
+def open_engine(bundle: Bundle, part: Part, *, threads: int, option: str) -> HostEngine:
     """Open the host variant. Its threads are OpenCV's, which the application sets for the whole process.
 
     Raises:
         EngineError: the bundle has none, or its host variant needs a graph.
     """
-    if bundle.host is None or bundle.host.graph is not None or bundle.motion != MOTION:
+    variant = bundle.host if part == "animate" else None
+    if variant is None or variant.graph is not None or bundle.motion != MOTION:
         raise EngineError(f"{bundle.name} has no variant that runs without a graph")
     if option:
         raise EngineError(f"the host engine has no option {option!r}")
-    return HostEngine(bundle.host, f"host warp on the CPU for {bundle.name}")
+    return HostEngine(variant, f"host warp on the CPU for {bundle.name}")

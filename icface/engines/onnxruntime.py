@@ -6,9 +6,10 @@ from collections.abc import Mapping
 from typing import Any, Final
 
 import numpy as np
+from numpy.typing import NDArray
 
-from icface.bundle import Bundle
-from icface.engines import Engine, Frame, Tensors, check_graph_inputs
+from icface.bundle import Bundle, TensorSpec, Variant
+from icface.engines import Engine, Outputs, Part, Tensors, check_graph, graph_step
 from icface.errors import EngineError
 
 PROVIDERS: Final = {
@@ -22,44 +23,47 @@ PROVIDERS: Final = {
 
 
 class OnnxRuntimeEngine(Engine):
-    """Runs the bundle's graph variant."""
+    """Runs a graph of the bundle."""
 
-    def __init__(self, bundle: Bundle, session: Any, description: str) -> None:
-        super().__init__(bundle.graph, description)
+    def __init__(self, step: Variant, session: Any, description: str) -> None:
+        super().__init__(step, description)
         self._session = session
         self._binding: Any = None
-        self._frame = np.empty(0, dtype=np.uint8)
+        self._outputs: Outputs = ()
 
     def _keep_source(self, cache: Tensors) -> None:
         # On a GPU the binding copies them over now, once; there they stay.
         self._binding = self._session.io_binding()
-        self._frame = np.empty(0, dtype=np.uint8)
+        self._outputs = tuple(np.empty(0, dtype=spec.dtype) for spec in self.variant.outputs)
         for name, tensor in cache.items():
             self._binding.bind_cpu_input(name, tensor)
 
-    def _make_frame(self, motion: Tensors, sizes: Mapping[str, int]) -> Frame:
+    def _compute(self, motion: Tensors, sizes: Mapping[str, int]) -> Outputs:
         try:
             for spec in self.variant.motion:
                 self._binding.bind_cpu_input(spec.name, motion[spec.name])
-            self._bind_output(sizes)
+            self._outputs = tuple(
+                self._bound(spec, buffer, sizes)
+                for spec, buffer in zip(self.variant.outputs, self._outputs, strict=True)
+            )
             self._session.run_with_iobinding(self._binding)
         except _library_errors() as error:
             raise EngineError(f"{self.description} failed: {error}") from error
-        return self._frame
+        return self._outputs
 
-    def _bind_output(self, sizes: Mapping[str, int]) -> None:
-        """Have the frame written into a buffer of ours, which a new size alone replaces."""
-        output = self.variant.outputs[0]
+    def _bound(self, output: TensorSpec, buffer: NDArray[Any], sizes: Mapping[str, int]) -> NDArray[Any]:
+        """A buffer of ours that the output is written into; another size alone replaces it."""
         shape = tuple(size if isinstance(size, int) else sizes[size] for size in output.shape)
-        if self._frame.shape != shape:
-            self._frame = np.empty(shape, dtype=output.dtype)
+        if buffer.shape != shape:
+            buffer = np.empty(shape, dtype=output.dtype)
             self._binding.bind_output(
                 output.name,
                 device_type="cpu",
-                element_type=self._frame.dtype.type,
+                element_type=buffer.dtype.type,
                 shape=shape,
-                buffer_ptr=self._frame.ctypes.data,
+                buffer_ptr=buffer.ctypes.data,
             )
+        return buffer
 
     def close(self) -> None:
         super().close()
@@ -74,7 +78,7 @@ def _library_errors() -> tuple[type[Exception], ...]:
     return (*own, RuntimeError, TypeError, ValueError, KeyError)
 
 
-def open_engine(bundle: Bundle, *, threads: int, option: str) -> OnnxRuntimeEngine:
+def open_engine(bundle: Bundle, part: Part, *, threads: int, option: str) -> OnnxRuntimeEngine:
     """Open the graph on a provider.
 
     Raises:
@@ -84,8 +88,7 @@ def open_engine(bundle: Bundle, *, threads: int, option: str) -> OnnxRuntimeEngi
         raise EngineError(
             f"ONNX Runtime has no provider {option!r}; choose from {', '.join(list(PROVIDERS)[1:])}"
         )
-    if bundle.graph.graph is None:
-        raise EngineError(f"{bundle.name} has no graph")
+    step, path = graph_step(bundle, part)
     try:
         import onnxruntime as ort
     except ImportError as error:
@@ -101,13 +104,14 @@ def open_engine(bundle: Bundle, *, threads: int, option: str) -> OnnxRuntimeEngi
     options.add_session_config_entry("session.inter_op.allow_spinning", "0")
     options.log_severity_level = 4
     try:
-        session = ort.InferenceSession(str(bundle.file(bundle.graph.graph)), options, providers=[wanted])
+        session = ort.InferenceSession(str(path), options, providers=[wanted])
     except _library_errors() as error:
-        raise EngineError(f"ONNX Runtime cannot load {bundle.graph.graph}: {error}") from error
+        raise EngineError(f"ONNX Runtime cannot load {step.graph}: {error}") from error
     used = session.get_providers()
     if wanted not in used:
         raise EngineError(
             f"ONNX Runtime did not load {wanted} and fell back to {', '.join(used)}; a library is missing"
         )
-    check_graph_inputs(bundle, [item.name for item in session.get_inputs()])
-    return OnnxRuntimeEngine(bundle, session, f"ONNX Runtime {ort.__version__} ({wanted}) for {bundle.name}")
+    names = ([item.name for item in items] for items in (session.get_inputs(), session.get_outputs()))
+    check_graph(step, bundle, *names)
+    return OnnxRuntimeEngine(step, session, f"ONNX Runtime {ort.__version__} ({wanted}) for {bundle.name}")

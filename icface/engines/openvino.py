@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, Final
 
-from icface.bundle import Bundle
-from icface.engines import Engine, Frame, Tensors, check_graph_inputs
+from icface.bundle import Bundle, Variant
+from icface.engines import Engine, Outputs, Part, Tensors, check_graph, graph_step
 from icface.errors import EngineError
 
 # What OpenVINO's binding raises: its own errors as RuntimeError, tensors that do not fit as the others.
@@ -14,33 +14,32 @@ _ERRORS: Final = (RuntimeError, TypeError, ValueError)
 
 
 class OpenVinoEngine(Engine):
-    """Runs the bundle's graph variant."""
+    """Runs a graph of the bundle."""
 
-    def __init__(self, bundle: Bundle, request: Any, description: str) -> None:
-        super().__init__(bundle.graph, description)
+    def __init__(self, step: Variant, request: Any, description: str) -> None:
+        super().__init__(step, description)
         self._request = request
         self._feeds: Any = {}
 
     def _keep_source(self, cache: Tensors) -> None:
         self._feeds = dict(cache)
 
-    def _make_frame(self, motion: Tensors, sizes: Mapping[str, int]) -> Frame:
+    def _compute(self, motion: Tensors, sizes: Mapping[str, int]) -> Outputs:
         for spec in self.variant.motion:
             self._feeds[spec.name] = motion[spec.name]
         try:
-            # Inputs are read in place; the output is OpenVINO's own buffer, overwritten by the next frame.
+            # Inputs are read in place; outputs are OpenVINO's own buffers, overwritten by the next run.
             self._request.infer(self._feeds, share_inputs=True, share_outputs=True)
         except _ERRORS as error:
             raise EngineError(f"{self.description} failed: {error}") from error
-        frame: Frame = self._request.get_output_tensor(0).data
-        return frame
+        return tuple(self._request.get_tensor(spec.name).data for spec in self.variant.outputs)
 
     def close(self) -> None:
         super().close()
         self._request, self._feeds = None, {}
 
 
-def open_engine(bundle: Bundle, *, threads: int, option: str) -> OpenVinoEngine:
+def open_engine(bundle: Bundle, part: Part, *, threads: int, option: str) -> OpenVinoEngine:
     """Compile the graph for the CPU.
 
     Raises:
@@ -48,8 +47,7 @@ def open_engine(bundle: Bundle, *, threads: int, option: str) -> OpenVinoEngine:
     """
     if option not in ("", "cpu"):
         raise EngineError(f"the OpenVINO engine has no option {option!r}")
-    if bundle.graph.graph is None:
-        raise EngineError(f"{bundle.name} has no graph")
+    step, path = graph_step(bundle, part)
     try:
         import openvino as ov
     except ImportError as error:
@@ -62,11 +60,11 @@ def open_engine(bundle: Bundle, *, threads: int, option: str) -> OpenVinoEngine:
         "INFERENCE_PRECISION_HINT": "f32",
     }
     try:
-        model = ov.Core().compile_model(str(bundle.file(bundle.graph.graph)), "CPU", settings)
-        names = [port.get_any_name() for port in model.inputs]
+        model = ov.Core().compile_model(str(path), "CPU", settings)
+        names = [[port.get_any_name() for port in ports] for ports in (model.inputs, model.outputs)]
         request = model.create_infer_request()
     except _ERRORS as error:
-        raise EngineError(f"OpenVINO cannot load {bundle.graph.graph}: {error}") from error
-    check_graph_inputs(bundle, names)
+        raise EngineError(f"OpenVINO cannot load {step.graph}: {error}") from error
+    check_graph(step, bundle, *names)
     version = ov.__version__.split("-")[0]
-    return OpenVinoEngine(bundle, request, f"OpenVINO {version} (CPU) for {bundle.name}")
+    return OpenVinoEngine(step, request, f"OpenVINO {version} (CPU) for {bundle.name}")

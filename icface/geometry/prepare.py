@@ -9,11 +9,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from icface.attributes import ACTION_UNITS, AU_NAMES, POSE, neutral, pose_from_unit
-from icface.errors import SourceError
 from icface.face.action_units import POPULATION_PATH, population
 from icface.face.landmarks import LandmarkDetector, Landmarks
 from icface.face.measure import measure_attributes
 from icface.face.pose import head_pose
+from icface.face.suitability import check_suitable, face_extent_px
 from icface.geometry import layers
 from icface.geometry.motion import Motion
 from icface.geometry.shape import fit_source, rings, rotation_matrix
@@ -44,13 +44,10 @@ CROP_SCALE: Final = 1.75
 TIGHT_CROP_SCALE: Final = 1.4
 CROP_RAISE: Final = 0.06
 NATIVE_LIMITS_PX: Final = (256, 1024)
-MIN_FACE_PX: Final = 48
 UNCERTAIN: Final = 0.15
 LOOPS: Final = 2
 MAX_POSE_OFFSET_RAD: Final = 0.15
 MAX_SMILE_OFFSET: Final = 0.4
-MAX_TURN_RAD: Final = 0.45
-"""A photo turned further than this shows too little of one cheek to make a face of."""
 
 
 def crop_affine(
@@ -93,21 +90,11 @@ def prepare_source(
     Raises:
         SourceError: the face is too small, or turned too far away.
     """
-    extent = np.ptp(landmarks.points_px[:FACE_VERTICES, :2], axis=0).max()
-    if extent < MIN_FACE_PX:
-        raise SourceError(
-            f"the face is only {extent:.0f} pixels tall; use a photo where it is at least {MIN_FACE_PX}"
-        )
+    check_suitable(landmarks)
     if size_px is None:
-        own = round(float(extent) * CROP_SCALE / 32) * 32
+        own = round(face_extent_px(landmarks) * CROP_SCALE / 32) * 32
         size_px = int(np.clip(own, *NATIVE_LIMITS_PX))
     pose = head_pose(landmarks)
-    turned_rad = max(abs(pose.yaw_rad), abs(pose.pitch_rad))
-    if turned_rad > MAX_TURN_RAD:
-        raise SourceError(
-            f"the face in the photo is turned by {np.degrees(turned_rad):.0f}°; "
-            "use a photo that looks at the camera (within 20° is best)"
-        )
     affine = crop_affine(landmarks.points_px, (frame.shape[1], frame.shape[0]), size_px)
     crop = cut_crop(frame, affine, size_px)
     points = landmarks.points_px.copy()

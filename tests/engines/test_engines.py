@@ -22,7 +22,7 @@ from safetensors.numpy import load, save
 from export.pack_edge import golden_inputs, reference_frame
 from icface import engines
 from icface.bundle import DEFAULT_BUNDLE, MANIFEST, Bundle
-from icface.engines import Engine, Frame, Tensors, available, golden_psnr_db, open_engine
+from icface.engines import Engine, Frame, Outputs, Tensors, available, golden_psnr_db, open_engine
 from icface.errors import BundleError, ConfigError, EngineError
 
 GRAPH_ENGINES = tuple(name for name in available() if name != "host")
@@ -221,14 +221,14 @@ class Substitute(Engine):
 
     def __init__(self, compute: Callable[[Tensors], Frame]) -> None:
         super().__init__(Bundle.load(DEFAULT_BUNDLE).graph, "substitute")
-        self._compute = compute
+        self._frame = compute
         self.closed = False
 
     def _keep_source(self, cache: Tensors) -> None:
         self._cache = cache
 
-    def _make_frame(self, motion: Tensors, sizes: Mapping[str, int]) -> Frame:
-        return self._compute({**self._cache, **motion})
+    def _compute(self, motion: Tensors, sizes: Mapping[str, int]) -> Outputs:
+        return (self._frame({**self._cache, **motion}),)
 
     def close(self) -> None:
         self.closed = True

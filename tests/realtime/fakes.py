@@ -107,6 +107,7 @@ class Animator:
         self._frame = np.zeros((side, side, 3), dtype=np.uint8)
         self.sources: list[object] = []
         self.asked: list[FloatArray] = []
+        self.closed = False
 
     def set_source(self, source: object) -> None:
         self.sources.append(source)
@@ -115,6 +116,9 @@ class Animator:
         self.asked.append(attributes.copy())
         self._frame[:] = round(200 * float(attributes[11]))
         return self._frame
+
+    def close(self) -> None:
+        self.closed = True
 
 
 class KeepingSink(Sink):

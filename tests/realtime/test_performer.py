@@ -94,6 +94,26 @@ def test_half_size_is_made_in_the_background_and_used_when_ready() -> None:
     p.small = False
     p.perform(smile(0.6))
     assert len(small.asked) == 1
+    half.close()
+    assert small.closed
+    half.close()
+
+
+def test_half_size_is_closed_also_while_it_is_being_made() -> None:
+    begun, release = threading.Event(), threading.Event()
+    small = Animator(8)
+
+    def make(number: int) -> Animator:
+        begun.set()
+        release.wait(30)
+        return small
+
+    half = HalfSize(make)
+    half.animator(0)
+    assert begun.wait(30)
+    threading.Timer(0.01, release.set).start()
+    half.close()
+    assert small.closed
 
 
 def test_half_size_that_cannot_be_made_is_told_once(caplog: pytest.LogCaptureFixture) -> None:

@@ -145,6 +145,30 @@ def test_live_at_the_files_rate(photo: Path, clip: Path, tmp_path: Path) -> None
     assert len(decoded(tmp_path / "live.mp4")) == 20
 
 
+@pytest.mark.parametrize("flags", [(), ("--engine", "abacus"), ("--face", "3")])
+def test_every_engine_that_was_opened_is_closed(
+    photo: Path, clip: Path, monkeypatch: pytest.MonkeyPatch, flags: tuple[str, ...]
+) -> None:
+    from icface.reenactor import Reenactor
+
+    opened: list[Reenactor] = []
+    closed: list[Reenactor] = []
+    initialise, close = Reenactor.__init__, Reenactor.close
+
+    def open_one(self: Reenactor, *args: Any, **kwargs: Any) -> None:
+        initialise(self, *args, **kwargs)
+        opened.append(self)
+
+    def close_one(self: Reenactor) -> None:
+        closed.append(self)
+        close(self)
+
+    monkeypatch.setattr(Reenactor, "__init__", open_one)
+    monkeypatch.setattr(Reenactor, "close", close_one)
+    run("--source", photo, "--camera", clip, "--frames", "3", "--null", *flags, code=2 if flags else 0)
+    assert opened == closed and len(opened) == (flags[:1] != ("--engine",))
+
+
 def test_attributes_drive_live_at_their_timestamps(first: Path, photo: Path, tmp_path: Path) -> None:
     run(
         "--source", photo, "--attributes", first / "drive.csv", "--null", "--pace", "--loop",

@@ -1,0 +1,43 @@
+"""Which faces of photos can be made into sources; the same for every model family."""
+
+from __future__ import annotations
+
+from typing import Final
+
+import numpy as np
+
+from icface.errors import SourceError
+from icface.face.landmarks import Landmarks
+from icface.face.pose import head_pose
+
+MIN_FACE_PX: Final = 48
+MAX_TURN_RAD: Final = 0.45
+"""A photo turned further than this shows too little of one cheek to make a face of."""
+
+_FACE_POINTS: Final = 468
+"""Without the irises, which follow."""
+
+
+def face_extent_px(landmarks: Landmarks) -> float:
+    """Width or height of the face, whichever is larger."""
+    return float(np.ptp(landmarks.points_px[:_FACE_POINTS, :2], axis=0).max())
+
+
+def check_suitable(landmarks: Landmarks) -> None:
+    """Refuse a face that is too small, or turned too far away.
+
+    Raises:
+        SourceError: with the size or the angle.
+    """
+    extent_px = face_extent_px(landmarks)
+    if extent_px < MIN_FACE_PX:
+        raise SourceError(
+            f"the face is only {extent_px:.0f} pixels tall; use a photo where it is at least {MIN_FACE_PX}"
+        )
+    pose = head_pose(landmarks)
+    turned_rad = max(abs(pose.yaw_rad), abs(pose.pitch_rad))
+    if turned_rad > MAX_TURN_RAD:
+        raise SourceError(
+            f"the face in the photo is turned by {np.degrees(turned_rad):.0f}°; "
+            "use a photo that looks at the camera (within 20° is best)"
+        )
