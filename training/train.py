@@ -30,7 +30,6 @@ from torch.utils.data import DataLoader, Dataset
 
 from icface.errors import ConfigError, ICFaceError
 from icface.networks import ModelInfo, save_model
-from icface.networks.lightcnn import load_lightcnn
 from training.checkpoints import Progress, load_state, save_state
 from training.config import TrainConfig, load_config
 from training.dataset import FaceTracks, PairConfig, PairDataset, PortraitDataset
@@ -90,7 +89,11 @@ class Trainer:
             self._datasets.append(PortraitDataset(faces, "train", seed=config.seed))
         # Every process starts from the same weights.
         torch.manual_seed(config.seed)
-        network = None if identity is None else load_lightcnn(identity)
+        network = None
+        if identity is not None:
+            from icface.networks.lightcnn import load_lightcnn
+
+            network = load_lightcnn(identity)
         self._method = build_method(config, self._runtime, network)
         self._average = Average(self._method.model(), config.ema)
         self._validation = Validation(tracks, config, self._runtime)
@@ -225,7 +228,7 @@ def _check_data(config: TrainConfig, tracks: FaceTracks, folder: Path) -> None:
             f"{folder} holds crops of {tracks.size_px} pixels, the settings say {size_px}; "
             f"prepare it with --size {size_px}, or --set networks.size_px={tracks.size_px}"
         )
-    wanted, found = config.networks.discriminator.identities, len(tracks.identities("train"))
+    wanted, found = config.networks.discriminator.identities, len(tracks.index.splits["train"])
     if wanted is not None and wanted != found:
         raise ConfigError(
             f"{folder} has {found} identities to train on, D's head {wanted}; "

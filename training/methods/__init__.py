@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import importlib
 from collections.abc import Mapping
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from icface.networks import ICface
-from icface.networks.lightcnn import LightCNN29
 from training.config import TrainConfig
 from training.runtime import Runtime
+
+if TYPE_CHECKING:
+    from icface.networks.lightcnn import LightCNN29
 
 Batch = Mapping[str, Tensor]
 

@@ -9,6 +9,7 @@ Source: ICface (arXiv 1904.01909).
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor, nn
@@ -17,11 +18,13 @@ from torch.optim import Optimizer
 
 from icface.errors import ConfigError
 from icface.networks import Discriminator, ICface, Judgement
-from icface.networks.lightcnn import LightCNN29
 from training import losses
 from training.config import TrainConfig
 from training.methods import Batch
 from training.runtime import Runtime, build_optimizer
+
+if TYPE_CHECKING:
+    from icface.networks.lightcnn import LightCNN29
 
 
 def build(config: TrainConfig, runtime: Runtime, identity: LightCNN29 | None) -> IcfaceMethod:

@@ -1,0 +1,302 @@
+"""The training loop on a tiny data set: exact resume, what is kept and what is refused."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors import safe_open
+from torch import Tensor
+
+from icface.errors import ConfigError
+from icface.networks import load_model
+from tests.training.tiny_data import make_tiny_dataset
+from training import train
+from training.checkpoints import load_state
+from training.train import BEST, MODEL, STATE, main
+
+TINY = """
+steps = 6
+batch_size = 2
+workers = 0
+ema = 0.9
+log_every = 1
+pictures_every = 3
+save_every = 100
+validate_every = 3
+validation_pairs = 3
+
+[networks]
+size_px = 32
+
+[networks.generator]
+width = 4
+blocks = 1
+
+[networks.discriminator]
+width = 4
+
+[losses]
+identity = 0.0
+"""
+
+
+@pytest.fixture(autouse=True)
+def one_thread() -> Iterator[None]:
+    """Sums in one order, so that equal runs are equal to the bit."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return make_tiny_dataset(tmp_path_factory.mktemp("data"))
+
+
+@pytest.fixture
+def config(tmp_path: Path) -> Path:
+    path = tmp_path / "tiny.toml"
+    path.write_text(TINY)
+    return path
+
+
+def run(config: Path, data: Path, out: Path, *more: str) -> int:
+    return main(
+        ["--config", str(config), "--data", str(data), "--out", str(out), "--accelerator", "cpu", *more]
+    )
+
+
+def tensors(path: Path) -> dict[str, Tensor]:
+    with safe_open(path, framework="pt") as file:
+        return {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - not a dict
+
+
+def lines(out: Path) -> list[dict[str, float | str]]:
+    return [json.loads(line) for line in (out / "log.jsonl").read_text().splitlines()]
+
+
+@pytest.mark.parametrize("method", ["icface", "unpaired"])
+def test_resumed_run_equals_one_in_one_go(
+    config: Path, data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, method: str
+) -> None:
+    """2N steps, against N, a stop, and N more: weights, averages, optimisers and losses are the same bits."""
+    chosen = ["--set", f"method={method}"]
+    assert run(config, data, tmp_path / "whole", *chosen) == 0
+
+    interrupt_after(3, monkeypatch)
+    assert run(config, data, tmp_path / "parts", *chosen) == 0
+    monkeypatch.undo()
+    with safe_open(tmp_path / "parts" / STATE, framework="pt") as file:
+        assert json.loads(file.metadata()["icface-training"])["step"] == 3
+    assert run(config, data, tmp_path / "parts", *chosen) == 0
+
+    whole, parts = tensors(tmp_path / "whole" / STATE), tensors(tmp_path / "parts" / STATE)
+    assert whole.keys() == parts.keys()
+    assert any(name.startswith("optimizer/") for name in whole)
+    different = [name for name in whole if not torch.equal(whole[name], parts[name])]
+    assert different == []
+    assert lines(tmp_path / "whole") == lines(tmp_path / "parts")
+
+
+def interrupt_after(steps: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Ctrl-C arrives when that many steps are done."""
+    whole = train.Trainer._step
+
+    def step(self: train.Trainer, number: int, batch: dict[str, Tensor]) -> dict[str, Tensor]:
+        if number > steps:
+            raise KeyboardInterrupt
+        return whole(self, number, batch)
+
+    monkeypatch.setattr(train.Trainer, "_step", step)
+
+
+def test_run_leaves_models_that_load(config: Path, data: Path, tmp_path: Path) -> None:
+    out = tmp_path / "run"
+    assert run(config, data, out, "--set", "provenance=rendered", "--set", "licence=MIT") == 0
+    for name in (MODEL, BEST):
+        model, info = load_model(out / name)
+        assert (info.provenance, info.licence, info.attribute_scale) == ("rendered", "MIT", "full-shape")
+        assert info.networks.size_px == 32
+        assert not model.training
+    assert load_model(out / MODEL)[1].step == 6
+    # What is exported is the average.
+    state = tensors(out / STATE)
+    for name, tensor in model.state_dict().items():
+        if name.endswith("weight"):
+            assert torch.equal(tensors(out / MODEL)[name], state[f"average/{name}"])
+    validated = {line["step"]: line for line in lines(out) if line["group"] == "validation"}
+    assert set(validated) == {3, 6}
+    best = min(validated.values(), key=lambda line: line["l1"])
+    assert load_model(out / BEST)[1].step == best["step"]
+    assert list((out / "tensorboard").iterdir())
+
+
+def test_ablation_trains_no_neutraliser(config: Path, data: Path, tmp_path: Path) -> None:
+    out = tmp_path / "run"
+    assert run(config, data, out, "--set", "networks.neutraliser=false") == 0
+    model, _ = load_model(out / MODEL)
+    assert model.generator_neutral is None
+    assert "neutral" not in lines(out)[0]
+
+
+def test_first_version_trains_encoder_and_identity_head(config: Path, data: Path, tmp_path: Path) -> None:
+    out = tmp_path / "run"
+    settings = [
+        "networks.image_encoder={width=4, depth=2, channels=4}",
+        "networks.discriminator.identities=3",
+        "losses.identity=1",
+    ]
+    assert run(config, data, out, *(part for setting in settings for part in ("--set", setting))) == 0
+    assert {"identity", "d_identity"} <= set(lines(out)[0])
+    model, _ = load_model(out / MODEL)
+    fresh = {name: tensor for name, tensor in model.state_dict().items() if name.startswith("image_encoder")}
+    assert fresh
+
+
+def test_failure_on_nan_keeps_the_last_state(
+    config: Path, data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "run"
+    interrupt_after(2, monkeypatch)
+    assert run(config, data, out) == 0
+    monkeypatch.undo()
+    kept = (out / STATE).read_bytes()
+    from training.methods.icface import IcfaceMethod
+
+    whole = IcfaceMethod.step
+
+    def broken(self: IcfaceMethod, batch: dict[str, Tensor]) -> dict[str, Tensor]:
+        with torch.no_grad():
+            next(self.modules["generators"].parameters()).fill_(float("nan"))
+        return whole(self, batch)
+
+    monkeypatch.setattr(IcfaceMethod, "step", broken)
+    assert run(config, data, out) != 0
+    said = capsys.readouterr().err.strip().splitlines()[-1]
+    assert said.startswith("error: step 3: the loss ")
+    assert "not a finite number" in said
+    assert str(out / STATE) in said
+    assert (out / STATE).read_bytes() == kept
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ("optimizer.rate=1e-3", "is a run with optimizer.rate = 0.0002, not 0.001"),
+        ("networks.generator.width=8", "networks.generator.width = 4, not 8"),
+        ("steps=7", "steps = 6, not 7"),
+    ],
+)
+def test_other_settings_do_not_go_on(
+    config: Path,
+    data: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    change: str,
+    said: str,
+) -> None:
+    interrupt_after(1, monkeypatch)
+    assert run(config, data, tmp_path / "run") == 0
+    assert run(config, data, tmp_path / "run", "--set", change) == 2
+    assert said in capsys.readouterr().err.strip().splitlines()[-1]
+
+
+def test_what_changes_nothing_may_differ(
+    config: Path, data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    interrupt_after(2, monkeypatch)
+    assert run(config, data, tmp_path / "run") == 0
+    monkeypatch.undo()
+    assert run(config, data, tmp_path / "run", "--set", "log_every=2", "--set", "licence=MIT") == 0
+    assert load_model(tmp_path / "run" / MODEL)[1].licence == "MIT"
+
+
+def test_other_data_do_not_go_on(
+    config: Path, data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    interrupt_after(1, monkeypatch)
+    assert run(config, data, tmp_path / "run") == 0
+    other = make_tiny_dataset(tmp_path / "other", frames=5)
+    assert run(config, other, tmp_path / "run") == 2
+    assert "is a run on other data" in capsys.readouterr().err
+
+
+def test_damaged_state_is_refused(
+    config: Path, data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    interrupt_after(1, monkeypatch)
+    assert run(config, data, tmp_path / "run") == 0
+    state = tmp_path / "run" / STATE
+    state.write_bytes(state.read_bytes()[:-100])
+    assert run(config, data, tmp_path / "run") == 2
+    assert f"error: cannot read {state}" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("more", "said"),
+    [
+        (["--set", "networks.size_px=64"], "holds crops of 32 pixels, the settings say 64"),
+        (["--set", "losses.identity=10"], "no identity network is given: --identity LIGHTCNN_WEIGHTS"),
+        (["--set", "networks.discriminator.identities=5"], "has 3 identities to train on, D's head 5"),
+        (["--accelerator", "abacus"], "--accelerator abacus"),
+        (["--devices", "zero"], "--devices zero"),
+        (["--identity", "missing.pth"], "missing.pth"),
+    ],
+)
+def test_one_line_for_what_does_not_fit(
+    config: Path, data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], more: list[str], said: str
+) -> None:
+    assert run(config, data, tmp_path / "run", *more) == 2
+    error = capsys.readouterr().err.strip().splitlines()
+    assert said in error[-1]
+    assert error[-1].startswith("error: ")
+    assert not any(line.startswith("Traceback") for line in error)
+
+
+def test_full_disk_loses_nothing(
+    config: Path, data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    interrupt_after(2, monkeypatch)
+    assert run(config, data, tmp_path / "run") == 0
+    monkeypatch.undo()
+    kept = (tmp_path / "run" / STATE).read_bytes()
+
+    def full(*_: object, **__: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("icface.networks.checkpoint.save_file", full)
+    assert run(config, data, tmp_path / "run") != 0
+    assert "No space left on device" in capsys.readouterr().err.strip().splitlines()[-1]
+    assert (tmp_path / "run" / STATE).read_bytes() == kept
+    assert not [path for path in (tmp_path / "run").iterdir() if path.name.startswith(".")]
+
+
+def test_state_of_another_network_is_refused(config: Path, data: Path, tmp_path: Path) -> None:
+    """A state is never loaded in part."""
+    assert run(config, data, tmp_path / "run") == 0
+    from lightning_fabric import Fabric
+
+    from training.config import load_config
+    from training.ema import Average
+    from training.methods import build_method
+    from training.runtime import Runtime
+
+    settings = load_config(config)
+    runtime = Runtime(Fabric(accelerator="cpu", devices=1))
+    method = build_method(settings, runtime)
+    path = tmp_path / "other.safetensors"
+    content = tensors(tmp_path / "run" / STATE)
+    content.pop("module/generators/generator_neutral.stem.weight")
+    from safetensors.torch import save_file
+
+    with safe_open(tmp_path / "run" / STATE, framework="pt") as file:
+        metadata = file.metadata()
+    save_file(content, path, metadata)
+    with pytest.raises(ConfigError, match="lacks the weight generator_neutral.stem.weight"):
+        load_state(path, settings, json.loads(metadata["icface-training"])["data"], method, Average(method.model(), 0.9))
