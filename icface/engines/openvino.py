@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
-from icface.bundle import Bundle, Variant
+from icface.bundle import Bundle, TensorSpec, Variant
 from icface.engines import Engine, Outputs, Part, Tensors, check_graph, graph_step
 from icface.errors import EngineError
 
@@ -39,6 +39,12 @@ class OpenVinoEngine(Engine):
         self._request, self._feeds = None, {}
 
 
+def _name(names: set[str], specs: Sequence[TensorSpec]) -> str:
+    """A tensor may have several names here, where nothing is computed between them: ours, if it is one of them."""
+    expected = {spec.name for spec in specs}
+    return min(names & expected or names)
+
+
 def open_engine(bundle: Bundle, part: Part, *, threads: int, option: str) -> OpenVinoEngine:
     """Compile the graph for the CPU.
 
@@ -61,7 +67,10 @@ def open_engine(bundle: Bundle, part: Part, *, threads: int, option: str) -> Ope
     }
     try:
         model = ov.Core().compile_model(str(path), "CPU", settings)
-        names = [[port.get_any_name() for port in ports] for ports in (model.inputs, model.outputs)]
+        names = [
+            [_name(port.names, specs) for port in ports]
+            for ports, specs in ((model.inputs, step.inputs), (model.outputs, step.outputs))
+        ]
         request = model.create_infer_request()
     except _ERRORS as error:
         raise EngineError(f"OpenVINO cannot load {step.graph}: {error}") from error
