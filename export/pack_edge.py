@@ -6,18 +6,19 @@ Writes the animate graph, a golden frame made from a synthetic face texture, and
 from __future__ import annotations
 
 import argparse
-import hashlib
-import json
+import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 import cv2
 import numpy as np
-import onnx
 from numpy.typing import NDArray
 from safetensors.numpy import save
 
 from export.edge_graph import build_edge_graph
-from icface.bundle import DEFAULT_BUNDLE, FORMAT_VERSION, MANIFEST
+from export.packing import spec, write_bundle
+from icface.bundle import DEFAULT_BUNDLE
+from icface.errors import ICFaceError
 
 GOLDEN_SIZE_PX = (88, 72)
 """(width, height): small, so that the file is; the picture it reads is larger, where positions are told finer apart."""
@@ -70,21 +71,13 @@ def reference_frame(inputs: dict[str, NDArray[np.generic]]) -> NDArray[np.uint8]
 
 
 def pack(out: Path) -> None:
-    """Write the bundle's folder."""
-    out.mkdir(parents=True, exist_ok=True)
+    """Write the bundle's folder.
+
+    Raises:
+        ConfigError: it cannot be written.
+    """
     inputs = golden_inputs()
-    files = {
-        "animate.onnx": build_edge_graph().SerializeToString(),
-        "golden.safetensors": save(
-            {k: np.ascontiguousarray(v) for k, v in {**inputs, "frame": reference_frame(inputs)}.items()}
-        ),
-    }
-    for name, content in files.items():
-        (out / name).write_bytes(content)
-
-    def spec(name: str, dtype: str, *shape: int | str) -> dict[str, object]:
-        return {"name": name, "dtype": dtype, "shape": list(shape)}
-
+    golden = {**inputs, "frame": reference_frame(inputs)}
     cache = [spec("skin", "uint8", "skin_h", "skin_w", 3), spec("inner", "uint8", "inner_h", "inner_w", 3)]
     motion = [
         spec("skin_map", "float32", "height", "width", 2),
@@ -94,33 +87,43 @@ def pack(out: Path) -> None:
     ]
     regions = spec("regions", "int32", "count", 4)
     frame = [spec("frame", "uint8", "height", "width", 3)]
-    manifest = {
-        "format_version": FORMAT_VERSION,
-        "family": "edge",
-        "name": "edge geometry",
-        "size_px": None,
-        "attribute_scale": "full-shape",
-        "alignment": "face box x 1.75, raised by 6 %, kept inside the photo",
-        "motion": "icface.geometry",
-        "neutralise": None,
-        "variants": {
-            "graph": {"graph": "animate.onnx", "cache": cache, "motion": motion, "outputs": frame},
-            "host": {"graph": None, "cache": cache, "motion": [*motion, regions], "outputs": frame},
+    write_bundle(
+        out,
+        {
+            "family": "edge",
+            "name": "edge geometry",
+            "size_px": None,
+            "attribute_scale": "full-shape",
+            "alignment": "face box x 1.75, raised by 6 %, kept inside the photo",
+            "motion": "icface.geometry",
+            "neutralise": None,
+            "variants": {
+                "graph": {"graph": "animate.onnx", "cache": cache, "motion": motion, "outputs": frame},
+                "host": {"graph": None, "cache": cache, "motion": [*motion, regions], "outputs": frame},
+            },
+            "golden": "golden.safetensors",
+            "licence": "MIT",
+            "provenance": "No training data: geometry from ICT-FaceKit (MIT) and MediaPipe's canonical face "
+            "(Apache-2.0)",
         },
-        "golden": "golden.safetensors",
-        "licence": "MIT",
-        "provenance": "No training data: geometry from ICT-FaceKit (MIT) and MediaPipe's canonical face (Apache-2.0)",
-        "files": {name: hashlib.sha256(content).hexdigest() for name, content in files.items()},
-    }
-    (out / MANIFEST).write_text(json.dumps(manifest, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
-    onnx.checker.check_model(str(out / "animate.onnx"))
+        {
+            "animate.onnx": build_edge_graph().SerializeToString(),
+            "golden.safetensors": save({key: np.ascontiguousarray(value) for key, value in golden.items()}),
+        },
+    )
 
 
-def main() -> None:
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command."""
     parser = argparse.ArgumentParser(description="Pack the shipped generator.")
     parser.add_argument("--out", type=Path, default=DEFAULT_BUNDLE)
-    pack(parser.parse_args().out)
+    try:
+        pack(parser.parse_args(argv).out)
+    except ICFaceError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return error.exit_code
+    return 0
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())
