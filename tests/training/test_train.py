@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -159,7 +162,11 @@ def test_first_version_trains_encoder_and_identity_head(config: Path, data: Path
 
 
 def test_failure_on_nan_keeps_the_last_state(
-    config: Path, data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    config: Path,
+    data: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     out = tmp_path / "run"
     interrupt_after(2, monkeypatch)
@@ -218,7 +225,11 @@ def test_what_changes_nothing_may_differ(
 
 
 def test_other_data_do_not_go_on(
-    config: Path, data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    config: Path,
+    data: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     interrupt_after(1, monkeypatch)
     assert run(config, data, tmp_path / "run") == 0
@@ -228,7 +239,11 @@ def test_other_data_do_not_go_on(
 
 
 def test_damaged_state_is_refused(
-    config: Path, data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    config: Path,
+    data: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     interrupt_after(1, monkeypatch)
     assert run(config, data, tmp_path / "run") == 0
@@ -260,7 +275,11 @@ def test_one_line_for_what_does_not_fit(
 
 
 def test_full_disk_loses_nothing(
-    config: Path, data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    config: Path,
+    data: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     interrupt_after(2, monkeypatch)
     assert run(config, data, tmp_path / "run") == 0
@@ -299,4 +318,42 @@ def test_state_of_another_network_is_refused(config: Path, data: Path, tmp_path:
         metadata = file.metadata()
     save_file(content, path, metadata)
     with pytest.raises(ConfigError, match="lacks the weight generator_neutral.stem.weight"):
-        load_state(path, settings, json.loads(metadata["icface-training"])["data"], method, Average(method.model(), 0.9))
+        load_state(
+            path,
+            settings,
+            json.loads(metadata["icface-training"])["data"],
+            method,
+            Average(method.model(), 0.9),
+        )
+
+
+@pytest.mark.slow
+def test_two_processes_train_as_one_with_twice_the_batch(
+    config: Path, data: Path, tmp_path: Path, repository: Path
+) -> None:
+    """Without batch norm and dropout, which look at a process's own batch; gradients are averaged over processes."""
+    same = ["networks.generator.norm=none", "networks.generator.dropout=0.0", "steps=3", "validate_every=3"]
+    for out, batch_size, devices in (("one", 4, 1), ("two", 2, 2)):
+        settings = [part for setting in [*same, f"batch_size={batch_size}"] for part in ("--set", setting)]
+        command = [sys.executable, str(repository / "training/train.py"), "--config", str(config)]
+        command += [
+            "--data",
+            str(data),
+            "--out",
+            str(tmp_path / out),
+            "--accelerator",
+            "cpu",
+            "--threads",
+            "1",
+        ]
+        subprocess.run(
+            [*command, "--devices", str(devices), *settings],
+            check=True,
+            timeout=300,
+            env={**os.environ, "OMP_NUM_THREADS": "1"},
+        )
+    one, two = tensors(tmp_path / "one" / STATE), tensors(tmp_path / "two" / STATE)
+    assert one.keys() == two.keys()
+    for name, tensor in one.items():
+        assert torch.allclose(tensor, two[name], atol=1e-5), name
+    assert [line["step"] for line in lines(tmp_path / "two")] == [1, 2, 3, 3], "one process alone writes"
