@@ -129,7 +129,7 @@ def test_run_leaves_models_that_load(config: Path, data: Path, tmp_path: Path) -
     assert load_model(out / MODEL)[1].step == 6
     # What is exported is the average.
     state = tensors(out / STATE)
-    for name, tensor in model.state_dict().items():
+    for name in model.state_dict():
         if name.endswith("weight"):
             assert torch.equal(tensors(out / MODEL)[name], state[f"average/{name}"])
     validated = {line["step"]: line for line in lines(out) if line["group"] == "validation"}
@@ -317,7 +317,7 @@ def test_state_of_another_network_is_refused(config: Path, data: Path, tmp_path:
     with safe_open(tmp_path / "run" / STATE, framework="pt") as file:
         metadata = file.metadata()
     save_file(content, path, metadata)
-    with pytest.raises(ConfigError, match="lacks the weight generator_neutral.stem.weight"):
+    with pytest.raises(ConfigError, match=r"lacks the weight generator_neutral\.stem\.weight"):
         load_state(
             path,
             settings,
