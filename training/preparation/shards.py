@@ -7,7 +7,7 @@ import io
 import json
 import os
 import tarfile
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any, Final
@@ -94,7 +94,7 @@ def write_dataset(
     *,
     splits: Mapping[str, tuple[str, ...]],
     size_px: int,
-    attribute_source: str,
+    attribute_source: str | Callable[[], str],
     seed: int,
     shard_bytes: int = 256_000_000,
 ) -> Index:
@@ -103,6 +103,7 @@ def write_dataset(
     Args:
         tracks: read once, one after another: they need not be in memory together.
         splits: identities of `train` and `test`.
+        attribute_source: of the index; called after the last track where it is not known before.
         shard_bytes: a shard that has reached this is closed.
 
     Raises:
@@ -154,7 +155,7 @@ def write_dataset(
         _write_table(folder / name, np.concatenate(parts))
     index = Index(
         size_px=size_px,
-        attribute_source=attribute_source,
+        attribute_source=attribute_source if isinstance(attribute_source, str) else attribute_source(),
         seed=seed,
         splits=splits,
         shards=tuple(shards),

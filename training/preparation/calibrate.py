@@ -1,0 +1,152 @@
+"""From what was measured in a clip to attributes, with the whole of the person's video to learn their neutral from.
+
+As a live driver is read (docs/tracking.md), only that the future is known: quantiles over all calm frames without
+expression take the place of running ones. There is no range gain: the same movement is the same number for all.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from icface.attributes import AU_NAMES, FloatArray, pose_to_unit
+from icface.face.action_units import Baseline, measure_action_units, population
+from icface.face.features import INDEX as F
+from icface.face.tracker import DEAD_ZONE
+
+Array = NDArray[np.float64]
+
+PRIOR_FRAMES: Final = 15
+"""So many calm frames weigh as much as the prior."""
+TURN_RAD: Final = 0.25
+SPEED_RAD_S: Final = 1.2
+OPEN_EYES: Final = 0.655
+"""Eye aspect over that of open eyes, above which AU45 is below .3."""
+CALM_LEVEL: Final = 0.35
+"""A frame in which an Action Unit exceeds this is no neutral one."""
+PITCH_REACH_RAD: Final = 0.20
+ROUNDS: Final = 3
+SMILE_REACH: Final = 0.35
+_QUANTILE: Final = {"ear_right": 0.75, "ear_left": 0.75, "lip_gap": 0.10}
+_BLENDSHAPE_QUANTILE: Final = 0.25
+_EARS: Final = [F["ear_right"], F["ear_left"]]
+_SMILE: Final = [F[n] for n in ("corner_width", "corner_height", "corner_lift", "corner_depth", "cheek")]
+_AU12: Final = AU_NAMES.index("AU12")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Measured:
+    """What the detector saw of one face in n frames."""
+
+    features: Array
+    """(n, 22)"""
+    blendshapes: NDArray[np.float32] | None
+    """(n, 52) or None"""
+    pose_rad: Array
+    """(n, 3) pitch, yaw, roll"""
+    times_s: Array
+    """(n,)"""
+
+    def __len__(self) -> int:
+        return len(self.features)
+
+    def taken(self, mask: NDArray[np.bool_]) -> Measured:
+        """Only some of the frames."""
+        scores = None if self.blendshapes is None else self.blendshapes[mask]
+        return Measured(
+            features=self.features[mask],
+            blendshapes=scores,
+            pose_rad=self.pose_rad[mask],
+            times_s=self.times_s[mask],
+        )
+
+
+def learn_baseline(clips: Sequence[Measured], prior: Baseline) -> Baseline:
+    """How a person looks without expression.
+
+    Args:
+        clips: of the same person.
+        prior: believed where there are few calm frames.
+    """
+    seen = _joined([clip.taken(_is_calm(clip)) for clip in clips])
+    if not len(seen):
+        return prior
+    baseline = _estimate(seen, np.ones(len(seen), dtype=np.bool_), prior)
+    for _ in range(ROUNDS):
+        calm = _without_expression(seen, baseline)
+        if not calm.any():
+            return baseline
+        baseline = _estimate(seen, calm, prior)
+    return baseline
+
+
+def attributes_of(clip: Measured, baseline: Baseline) -> FloatArray:
+    """(n, 20) full-shape."""
+    units = np.clip((_action_units(clip, baseline) - DEAD_ZONE) / (1 - DEAD_ZONE), 0.0, 1.0)
+    pose = pose_to_unit(clip.pose_rad - [baseline.pitch_rad, 0.0, 0.0])
+    return np.concatenate([pose, units], axis=1).astype(np.float32)
+
+
+def _joined(clips: Sequence[Measured]) -> Measured:
+    scores = [clip.blendshapes for clip in clips if clip.blendshapes is not None]
+    return Measured(
+        features=np.concatenate([clip.features for clip in clips]),
+        blendshapes=np.concatenate(scores) if len(scores) == len(clips) else None,
+        pose_rad=np.concatenate([clip.pose_rad for clip in clips]),
+        times_s=np.concatenate([clip.times_s for clip in clips]),
+    )
+
+
+def _is_calm(clip: Measured) -> NDArray[np.bool_]:
+    """(n,) frames in which the head looks ahead and moves little."""
+    ahead = np.abs(clip.pose_rad[:, 1:]).max(axis=1) < TURN_RAD
+    moved = np.abs(np.diff(clip.pose_rad[:, :2], axis=0)).max(axis=1, initial=0.0)
+    elapsed_s = np.diff(clip.times_s)
+    # A new piece of the clip starts where time stands or runs back.
+    slow = np.concatenate([[True], (moved < SPEED_RAD_S * elapsed_s) | (elapsed_s <= 0)])
+    return np.asarray(ahead & slow)
+
+
+def _estimate(seen: Measured, calm: NDArray[np.bool_], prior: Baseline) -> Baseline:
+    """Quantiles over the calm frames, drawn to the prior where these are few."""
+    trust = calm.sum() / (calm.sum() + PRIOR_FRAMES)
+    values = np.median(seen.features[calm], axis=0)
+    for name, quantile in _QUANTILE.items():
+        values[F[name]] = np.quantile(seen.features[calm, F[name]], quantile)
+    shift = trust * (values - prior.features)
+    # A person who smiles all the time must not end up with a laughing neutral.
+    common = population()
+    smile = measure_action_units(prior.features + shift, None, common)[_AU12]
+    if smile > SMILE_REACH:
+        shift[_SMILE] *= SMILE_REACH / smile
+    scores = prior.blendshapes
+    if seen.blendshapes is not None:
+        lowest = np.quantile(seen.blendshapes[calm].astype(np.float64), _BLENDSHAPE_QUANTILE, axis=0)
+        scores = scores + trust * (lowest - scores)
+    pitch_rad = float(np.median(seen.pose_rad[calm, 0]))
+    pitch_rad = float(
+        np.clip(pitch_rad, common.pitch_rad - PITCH_REACH_RAD, common.pitch_rad + PITCH_REACH_RAD)
+    )
+    return Baseline(
+        features=prior.features + shift,
+        blendshapes=scores,
+        pitch_rad=prior.pitch_rad + trust * (pitch_rad - prior.pitch_rad),
+    )
+
+
+def _without_expression(seen: Measured, baseline: Baseline) -> NDArray[np.bool_]:
+    """(n,) frames with open eyes and hardly any Action Unit."""
+    open_eyes = (seen.features[:, _EARS] / np.maximum(baseline.features[_EARS], 1e-3)).min(axis=1) > OPEN_EYES
+    return np.asarray(open_eyes & (_action_units(seen, baseline).max(axis=1) <= CALM_LEVEL))
+
+
+def _action_units(clip: Measured, baseline: Baseline) -> FloatArray:
+    """(n, 17)"""
+    scores = [None] * len(clip) if clip.blendshapes is None else list(clip.blendshapes)
+    rows = zip(clip.features, scores, clip.pose_rad[:, 1], strict=True)
+    units = [measure_action_units(values, one, baseline, yaw_rad=float(yaw)) for values, one, yaw in rows]
+    return np.array(units, dtype=np.float32).reshape(-1, len(AU_NAMES))

@@ -1,0 +1,111 @@
+"""Finding what there is to prepare: clips in folders, and portraits."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final, Literal
+
+from icface.errors import ConfigError
+
+IdentityFrom = Literal["folder", "file", "one"]
+
+VIDEO_SUFFIXES: Final = frozenset(
+    (".mp4", ".m4v", ".mkv", ".mov", ".avi", ".webm", ".mpg", ".mpeg", ".wmv", ".flv", ".ts", ".gif")
+)
+IMAGE_SUFFIXES: Final = frozenset((".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff", ".avif"))
+
+
+@dataclass(frozen=True, kw_only=True)
+class Clip:
+    """A video or a portrait, and who is in it."""
+
+    name: str
+    """`identity/video/clip`; unique."""
+    identity: str
+    video: str
+    """Clips of one video show a person in the same light, with the same camera."""
+    path: Path
+    csv: Path | None = None
+    """OpenFace's table of the same stem, where there is one."""
+    is_portrait: bool = False
+
+
+def find_clips(
+    folders: Sequence[Path], images: Sequence[Path] = (), identity_from: IdentityFrom = "folder"
+) -> list[Clip]:
+    """All clips below `folders` and all portraits below `images`, in the order of their names.
+
+    Args:
+        folders: laid out as VoxCeleb, `identity/video/clip.mp4`, or in any other way; a file counts too.
+        images: each picture below is a person of its own.
+        identity_from: `folder`: the first folder is the person, for files without one their stem; `file`: each file
+            is a person; `one`: all below a given folder is one person.
+
+    Raises:
+        ConfigError: a folder is missing, nothing was found, or two clips have the same name.
+    """
+    clips = [
+        *(
+            _clip(folder, path, identity_from)
+            for folder in folders
+            for path in _files(folder, VIDEO_SUFFIXES)
+        ),
+        *(_portrait(folder, path) for folder in images for path in _files(folder, IMAGE_SUFFIXES)),
+    ]
+    if not clips:
+        places = ", ".join(str(folder) for folder in (*folders, *images))
+        raise ConfigError(f"found no videos in {places}; expected files as identity/video/clip.mp4")
+    named: dict[str, Clip] = {}
+    for clip in clips:
+        other = named.setdefault(clip.name, clip)
+        if other is not clip:
+            raise ConfigError(f"{other.path} and {clip.path} are both called {clip.name}; rename one of them")
+    return [named[name] for name in sorted(named)]
+
+
+def _files(folder: Path, suffixes: frozenset[str]) -> Iterator[Path]:
+    if folder.is_file():
+        yield folder
+        return
+    if not folder.is_dir():
+        raise ConfigError(f"{folder} is neither a folder nor a file; check the path")
+    seen = set()
+    for place, folders, files in os.walk(folder, followlinks=True):
+        real = os.path.realpath(place)
+        if real in seen:  # a link that leads back
+            folders.clear()
+            continue
+        seen.add(real)
+        for path in (Path(place, name) for name in files):
+            # Those with `.part` in their name are still being written.
+            if path.suffix.lower() in suffixes and path.name[0] != "." and ".part" not in path.suffixes:
+                yield path
+
+
+def _clip(folder: Path, path: Path, identity_from: IdentityFrom) -> Clip:
+    parts = path.relative_to(folder).parts if path != folder else (path.name,)
+    match identity_from:
+        case "one":
+            identity, between = (folder if path != folder else folder.parent).resolve().name, parts[:-1]
+        case "file":
+            identity, between = path.stem, ()
+        case _:
+            identity, between = (parts[0], parts[1:-1]) if len(parts) > 1 else (path.stem, ())
+    video = "/".join(between) or path.stem
+    csv = path.with_suffix(".csv")
+    return Clip(
+        name="/".join(dict.fromkeys((identity, *between, path.stem))),
+        identity=identity,
+        video=video,
+        path=path,
+        csv=csv if csv.is_file() else None,
+    )
+
+
+def _portrait(folder: Path, path: Path) -> Clip:
+    within = path.relative_to(folder).with_suffix("") if path != folder else Path(path.stem)
+    identity = "-".join((folder.name, *within.parts))
+    return Clip(name=f"{identity}/portrait", identity=identity, video="portrait", path=path, is_portrait=True)

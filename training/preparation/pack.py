@@ -1,0 +1,113 @@
+"""From parts to a data set: who is for testing, every person's neutral, attributes, shards."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import numpy as np
+
+from icface.attributes import AU_NAMES
+from icface.errors import ConfigError
+from icface.face.action_units import Baseline, population
+from training.preparation.calibrate import Measured, attributes_of, learn_baseline
+from training.preparation.clips import Clip
+from training.preparation.index import Index
+from training.preparation.parts import Part, load_part, part_path
+from training.preparation.shards import TrackData, write_dataset
+
+
+def split_identities(identities: Sequence[str], test_share: float, seed: int) -> dict[str, tuple[str, ...]]:
+    """Who is trained on and who is tested on; hardly changes when identities come or go.
+
+    Args:
+        identities: each once.
+        test_share: of the identities; both sides get at least one where there are two and the share is not 0.
+        seed: another one, another split.
+    """
+    drawn = sorted(identities, key=lambda name: hashlib.sha256(f"{seed}:{name}".encode()).digest())
+    tested = round(len(drawn) * test_share)
+    if test_share > 0 and len(drawn) > 1:
+        tested = min(max(tested, 1), len(drawn) - 1)
+    return {"train": tuple(sorted(drawn[tested:])), "test": tuple(sorted(drawn[:tested]))}
+
+
+def pack(
+    out: Path, clips: Sequence[Clip], *, size_px: int, test_share: float, seed: int, shard_bytes: int
+) -> Index:
+    """Write the data set of clips whose parts hold a track.
+
+    Raises:
+        ConfigError: there is no such clip.
+        OSError: it cannot be written.
+    """
+    if not clips:
+        raise ConfigError("no clip has a face that can be used; skipped.json says why")
+    baselines = learn_baselines(out, clips)
+    # Persons with clips and portraits are split apart, so that both sides get some of each.
+    moving = {clip.identity for clip in clips if not clip.is_portrait}
+    groups = (sorted(moving), sorted({clip.identity for clip in clips} - moving))
+    halves = [split_identities(group, test_share, seed) for group in groups]
+    splits = {name: tuple(one for half in halves for one in half[name]) for name in ("train", "test")}
+    # Persons are mixed, so that reading shards from front to back gives many of them soon.
+    order = sorted(clips, key=lambda clip: hashlib.sha256(f"{seed}:{clip.name}".encode()).digest())
+    sources: set[str] = set()
+    tracks = _tracks(out, order, baselines, sources)
+    # The source is known only when all tracks have been read, and the index is written after that.
+    return write_dataset(
+        out,
+        tracks,
+        splits=splits,
+        size_px=size_px,
+        attribute_source=lambda: sources.pop() if len(sources) == 1 else "mixed",
+        seed=seed,
+        shard_bytes=shard_bytes,
+    )
+
+
+def learn_baselines(out: Path, clips: Sequence[Clip]) -> dict[tuple[str, str], Baseline]:
+    """The neutral of each (identity, video): the video's, leaning on the person's, leaning on the population's."""
+    people: dict[str, dict[str, list[Clip]]] = {}
+    for clip in clips:
+        people.setdefault(clip.identity, {}).setdefault(clip.video, []).append(clip)
+    baselines = {}
+    for identity, videos in people.items():
+        seen: dict[str, list[Measured]] = {
+            video: [load_part(part_path(out, clip.name), pictures=False).measured for clip in group]
+            for video, group in videos.items()
+        }
+        own = learn_baseline([clip for group in seen.values() for clip in group], population())
+        for video, group in seen.items():
+            baselines[identity, video] = own if len(seen) == 1 else learn_baseline(group, own)
+    return baselines
+
+
+def _tracks(
+    out: Path, clips: Sequence[Clip], baselines: dict[tuple[str, str], Baseline], sources: set[str]
+) -> Iterator[TrackData]:
+    for clip in clips:
+        part = load_part(part_path(out, clip.name), pictures=True)
+        sources.add("tracker" if part.openface is None else "openface")
+        yield from tracks_of(part, clip, baselines[clip.identity, clip.video])
+
+
+def tracks_of(part: Part, clip: Clip, baseline: Baseline) -> Iterator[TrackData]:
+    """The tracks of a part with their attributes."""
+    values = part.openface if part.openface is not None else attributes_of(part.measured, baseline)
+    presence = part.presence
+    if presence is None:
+        presence = np.full((len(values), len(AU_NAMES)), -1, dtype=np.int8)
+    for number in range(part.info.tracks):
+        mask = part.track == number
+        rows = np.flatnonzero(mask)
+        yield TrackData(
+            name=f"{clip.name}#{number}",
+            identity=clip.identity,
+            video=clip.video,
+            fps=part.info.fps,
+            jpegs=[part.jpegs[row] for row in rows],
+            attributes=values[rows],
+            times_s=part.measured.times_s[rows].astype(np.float32),
+            presence=presence[rows],
+        )
