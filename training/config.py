@@ -38,11 +38,14 @@ class LossConfig:
     """λ3."""
     r1: float = 0.0
     """Weight of D's gradient penalty on real images; .05 in a later draft."""
+    anchor: float = 0.0
+    """Weight of G_N's distance to driving frames that happen to be neutral. Not in the paper: where no identity network
+    holds G_N to the person, nothing else keeps its picture from becoming a code that only G_A can read."""
 
     def __post_init__(self) -> None:
         choose("losses.adversarial", self.adversarial, ADVERSARIAL)
         choose("losses.attribute_norm", self.attribute_norm, ("l2", "l1"))
-        for name in ("attributes", "identity", "reconstruction", "r1"):
+        for name in ("attributes", "identity", "reconstruction", "r1", "anchor"):
             if getattr(self, name) < 0:
                 raise ConfigError(f"losses.{name} is {getattr(self, name)}; a weight is not negative")
 

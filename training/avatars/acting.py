@@ -19,8 +19,8 @@ def _both(*names: str) -> tuple[str, ...]:
 
 # Movement -> its morph targets, their weight at the whole movement, how often it is chosen, how long it takes (s).
 MOVEMENTS: dict[str, tuple[tuple[str, ...], float, float, float]] = {
-    "brows up": (_both("browUp") + ("RRbrowUp", "LLbrowUp"), 0.95, 1.5, 0.9),
-    "brows down": (_both("browDown") + ("RRbrowDown", "LLbrowDown"), 0.95, 1.2, 0.9),
+    "brows up": ((*_both("browUp"), "RRbrowUp", "LLbrowUp"), 0.95, 1.5, 0.9),
+    "brows down": ((*_both("browDown"), "RRbrowDown", "LLbrowDown"), 0.95, 1.2, 0.9),
     "smile": (_both("smileClose"), 0.95, 1.6, 1.1),
     "open smile": (_both("smileOpen"), 0.8, 0.5, 1.1),
     "blink": (_both("eyeClose"), 1.0, 2.5, 0.55),

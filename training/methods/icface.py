@@ -26,6 +26,9 @@ from training.runtime import Runtime, build_optimizer
 if TYPE_CHECKING:
     from icface.networks.lightcnn import LightCNN29
 
+NEUTRAL_RMS = 0.05
+"""A driving frame whose attributes differ by less than this from FA_N (root of the mean square) counts as neutral."""
+
 
 def build(config: TrainConfig, runtime: Runtime, identity: LightCNN29 | None) -> IcfaceMethod:
     """See `training.methods.build_method`."""
@@ -135,6 +138,8 @@ class IcfaceMethod:
             found["neutral"] = losses.neutral_pseudo_loss(
                 images[1].float(), self._pseudo_neutral(source).float()
             )
+        if len(made) > 1 and weights.anchor > 0:
+            found["anchor"] = self._anchor(images[1].float(), batch)
         if judged.identities is not None:
             asked_identity = batch["identity"].repeat(len(made))
             found["identity"] = functional.cross_entropy(judged.identities, asked_identity)
@@ -149,10 +154,18 @@ class IcfaceMethod:
             "identity": weights.identity,
             "reconstruction": weights.reconstruction,
             "neutral": weights.reconstruction,
+            "anchor": weights.anchor,
         }
         total = torch.stack([share.get(name, 1.0) * loss for name, loss in found.items()]).sum()
         self._runtime.minimise(total, self.optimizers["generators"])
         return _detached({**found, "total": total})
+
+    def _anchor(self, neutral: Tensor, batch: Batch) -> Tensor:
+        """L1 of the neutral images to those driving frames that are neutral; 0 where none is."""
+        distance = batch["driving_attributes"] - self._generators.neutral_attributes
+        is_neutral = (distance.square().mean(1).sqrt() < NEUTRAL_RMS).float()
+        error = (neutral - batch["driving"]).abs().mean((1, 2, 3))
+        return (is_neutral * error).sum() / is_neutral.sum().clamp(min=1)
 
     @torch.no_grad()
     def _pseudo_neutral(self, source: Tensor) -> Tensor:
