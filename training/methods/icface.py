@@ -119,44 +119,42 @@ class IcfaceMethod:
         images = [image for image, _ in made]
         with self._runtime.autocast():
             judged = _in_float(self._discriminator(torch.cat(images)))
-        found: dict[str, Tensor] = {}
-        found["adversarial"] = torch.stack(
-            [
-                losses.adversarial_generator(part, weights.adversarial)
-                for part in judged.patches.chunk(len(made))
-            ]
-        ).sum()
+        parts = range(len(made))
+        patches = judged.patches.chunk(len(made))
+        found = {
+            "adversarial": losses.sum_of(
+                [losses.adversarial_generator(patches[i], weights.adversarial) for i in parts]
+            ),
+            "reconstruction": losses.reconstruction_loss(images[0].float(), batch["driving"]),
+        }
         if judged.attributes is not None:
-            found["attributes"] = torch.stack(
-                [
-                    losses.attribute_loss(part, asked, weights.attribute_norm)
-                    for part, (_, asked) in zip(judged.attributes.chunk(len(made)), made, strict=True)
-                ]
-            ).sum()
-        found["reconstruction"] = losses.reconstruction_loss(images[0].float(), batch["driving"])
-        if len(made) > 1:
-            found["neutral"] = losses.neutral_pseudo_loss(
-                images[1].float(), self._pseudo_neutral(source).float()
+            read = judged.attributes.chunk(len(made))
+            found["attributes"] = losses.sum_of(
+                [losses.attribute_loss(read[i], made[i][1], weights.attribute_norm) for i in parts]
             )
-        if len(made) > 1 and weights.anchor > 0:
-            found["anchor"] = self._anchor(images[1].float(), batch)
+        if len(made) > 1:
+            found["neutral"] = losses.neutral_pseudo_loss(images[1].float(), self._pseudo_neutral(source))
+            if weights.anchor > 0:
+                found["anchor"] = self._anchor(images[1].float(), batch)
         if judged.identities is not None:
-            asked_identity = batch["identity"].repeat(len(made))
-            found["identity"] = functional.cross_entropy(judged.identities, asked_identity)
+            of_source = batch["identity"].repeat(len(made))
+            found["identity"] = functional.cross_entropy(judged.identities, of_source)
         elif self._identity is not None:
             with torch.no_grad():
                 wanted = self._identity(source)
-            found["identity"] = torch.stack(
+            found["identity"] = losses.sum_of(
                 [losses.identity_loss(self._identity(image.float()), wanted) for image in images]
-            ).sum()
-        share = {
-            "attributes": weights.attributes,
-            "identity": weights.identity,
-            "reconstruction": weights.reconstruction,
-            "neutral": weights.reconstruction,
-            "anchor": weights.anchor,
-        }
-        total = torch.stack([share.get(name, 1.0) * loss for name, loss in found.items()]).sum()
+            )
+        total = losses.total_loss(
+            found,
+            {
+                "attributes": weights.attributes,
+                "identity": weights.identity,
+                "reconstruction": weights.reconstruction,
+                "neutral": weights.reconstruction,
+                "anchor": weights.anchor,
+            },
+        )
         self._runtime.minimise(total, self.optimizers["generators"])
         return _detached({**found, "total": total})
 

@@ -1,0 +1,103 @@
+"""Equations 1–5 of the paper, each a small function; the weights λ and their sum are in training/methods/icface.py.
+
+Source: ICface (arXiv 1904.01909); LSGAN: arXiv 1611.04076; R1: arXiv 1801.04406.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+if TYPE_CHECKING:
+    from icface.networks.lightcnn import IdentityFeatures
+
+
+def adversarial_discriminator(real: Tensor, fakes: Sequence[Tensor], mode: str = "log") -> Tensor:
+    """Equation 1 as D sees it: real patches up, patches of every generated image down. To be minimised.
+
+    `log`: −log C1(real) − Σ log(1 − C1(fake)), the paper's form, one term for each generator.
+    `lsgan`: ½ (real − 1)² + ½ Σ fake².
+
+    Args:
+        real: (B, 1, h, w) logits of C1.
+        fakes: the same for each generator's images.
+        mode: `log` or `lsgan`.
+    """
+    if mode == "lsgan":
+        return 0.5 * (real - 1).square().mean() + sum_of([0.5 * fake.square().mean() for fake in fakes])
+    # softplus(−x) = −log σ(x) and softplus(x) = −log(1 − σ(x)), finite at any x.
+    return functional.softplus(-real).mean() + sum_of([functional.softplus(fake).mean() for fake in fakes])
+
+
+def adversarial_generator(fake: Tensor, mode: str = "log") -> Tensor:
+    """Equation 1 as one generator sees it, to be minimised.
+
+    `log`: −log C1(fake). The minimax form log(1 − C1(fake)) has the same optimum and no gradient where D is sure.
+    `lsgan`: ½ (fake − 1)².
+    """
+    if mode == "lsgan":
+        return 0.5 * (fake - 1).square().mean()
+    return functional.softplus(-fake).mean()
+
+
+def attribute_loss(logits: Tensor, attributes: Tensor, norm: str = "l2") -> Tensor:
+    """Equation 2: ‖C2(image) − FA‖, summed over the 20 attributes, mean over the batch.
+
+    On real frames with their own attributes it trains D; on generated ones with those asked for, the generators.
+
+    Args:
+        logits: (B, 20); their sigmoid is C2.
+        attributes: (B, 20) in [0, 1].
+        norm: `l2` is the squared distance; `l1` of a later draft.
+    """
+    difference = torch.sigmoid(logits) - attributes
+    distance = difference.square() if norm == "l2" else difference.abs()
+    return distance.sum(dim=1).mean()
+
+
+def identity_loss(made: IdentityFeatures, source: IdentityFeatures) -> Tensor:
+    """Equation 3: ‖f^p(made) − f^p(source)‖₁ + ‖f^fc(made) − f^fc(source)‖₁, means over the elements.
+
+    The source's features are given as they are; no gradient flows into them.
+    """
+    return functional.l1_loss(made.pool, source.pool.detach()) + functional.l1_loss(
+        made.fc, source.fc.detach()
+    )
+
+
+def reconstruction_loss(output: Tensor, driving: Tensor) -> Tensor:
+    """Equation 4, first term: ‖G_A(G_N(source), FA_D) − driving frame‖₁, mean over pixels of images in [−1, 1]."""
+    return functional.l1_loss(output, driving)
+
+
+def neutral_pseudo_loss(by_neutraliser: Tensor, by_animator: Tensor) -> Tensor:
+    """Equation 4, second term: ‖G_N(source) − G_A(source, FA_N)‖₁, mean over pixels.
+
+    There is no true neutral image, so G_A's stands for it; it gets no gradient, or both would agree on anything.
+    """
+    return functional.l1_loss(by_neutraliser, by_animator.detach())
+
+
+def r1_penalty(logits: Tensor, images: Tensor) -> Tensor:
+    """½ ‖∇ D(real)‖², mean over the batch; keeps D flat at real images.
+
+    Args:
+        logits: D's patches (B, 1, h, w) for `images`, still in the graph; each image's are summed.
+        images: (B, 3, S, S) real ones that require gradients.
+    """
+    (gradient,) = torch.autograd.grad(logits.sum(), images, create_graph=True)
+    return 0.5 * gradient.square().sum(dim=(1, 2, 3)).mean()
+
+
+def total_loss(terms: dict[str, Tensor], weights: dict[str, float]) -> Tensor:
+    """Equation 5: the terms' sum, each with its λ; a term without one counts once."""
+    return sum_of([weights.get(name, 1.0) * term for name, term in terms.items()])
+
+
+def sum_of(terms: Sequence[Tensor]) -> Tensor:
+    """Sum of single numbers."""
+    return torch.stack(list(terms)).sum()
