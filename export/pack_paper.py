@@ -12,6 +12,7 @@ import sys
 import traceback
 from collections.abc import Sequence
 from pathlib import Path
+from typing import NoReturn
 
 if __package__ in (None, ""):  # started as a file
     sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
@@ -67,7 +68,7 @@ def golden_tensors(model: ICface, graphs: PaperGraphs) -> dict[str, NDArray[np.g
         "attributes": attributes,
         "neutral": _pixels(neutral),
         "frame": _pixels(frame),
-        graphs.cache: kept.float().numpy(),
+        graphs.cache: np.ascontiguousarray(kept.float().numpy()),
     }
 
 
@@ -151,9 +152,16 @@ def neutral_look(bundle: Bundle, photo: Path) -> Frame:
     return np.hstack([crop, prepared.neutral])
 
 
+class _Parser(argparse.ArgumentParser):
+    """Says what is wrong in one line."""
+
+    def error(self, message: str) -> NoReturn:
+        self.exit(2, f"error: {message}; see --help\n")
+
+
 def parser() -> argparse.ArgumentParser:
     """All flags."""
-    p = argparse.ArgumentParser(description="Make a trained model ready for icface-live.", allow_abbrev=False)
+    p = _Parser(description="Make a trained model ready for icface-live.", allow_abbrev=False)
     p.add_argument(
         "model", type=Path, metavar="MODEL", help="a checkpoint of training/train.py (.safetensors)"
     )

@@ -153,6 +153,12 @@ CHANGES: dict[str, tuple[Edit, str]] = {
     "spec": (lambda raw: raw["variants"]["graph"].update(cache=["skin"]), "an entry of 'cache' should be an obj"),
     "dtype": (lambda raw: raw["variants"]["graph"]["cache"][0].update(dtype="u7"), "skin has the unknown type 'u7'"),
     "shape": (lambda raw: raw["variants"]["graph"]["cache"][0].update(shape=[0, 3]), "the shape of skin"),
+    "size of none": (lambda raw: raw.update(size_px=0), "'size_px' in the manifest should be positive, not 0"),
+    "no neutralise": (lambda raw: raw.pop("neutralise"), "the manifest lacks 'neutralise'"),
+    "neutralise": (lambda raw: raw.update(neutralise="neutralise.onnx"), "should be an object or null"),
+    "its graph": (lambda raw: raw.update(neutralise={"graph": None}), "'graph' in 'neutralise' should be text"),
+    "its inputs": (lambda raw: raw.update(neutralise={"graph": "animate.onnx"}), "'neutralise' lacks 'inputs'"),
+    "frames": (lambda raw: raw["variants"]["host"].update(outputs=[]), "should be one tensor, 'frame'"),
     "shape truth": (lambda raw: raw["variants"]["graph"]["cache"][0].update(shape=[True]), "the shape of skin"),
 }  # fmt: skip
 
@@ -164,6 +170,46 @@ def test_every_entry_is_checked(copy: Path, what: str) -> None:
     with pytest.raises(BundleError, match=expected) as caught:
         Bundle.load(copy)
     assert "\n" not in str(caught.value)
+
+
+def neutralising(*outputs: dict[str, Any], graph: str = "animate.onnx") -> Edit:
+    """A manifest that has a graph to neutralise photos with."""
+    step = {"graph": graph, "inputs": [], "outputs": list(outputs)}
+    return lambda raw: raw.update(neutralise=step)
+
+
+NEUTRAL = {"name": "neutral", "dtype": "uint8", "shape": [64, 64, 3]}
+SKIN = {"name": "skin", "dtype": "uint8", "shape": ["skin_h", "skin_w", 3]}
+INNER = {"name": "inner", "dtype": "uint8", "shape": ["inner_h", "inner_w", 3]}
+
+
+def test_a_graph_that_neutralises_gives_what_the_frames_graph_takes(copy: Path) -> None:
+    edit(copy, neutralising(INNER, NEUTRAL, SKIN))
+    step = Bundle.load(copy).neutralise
+    assert step is not None and step.graph == "animate.onnx" and step.inputs == ()
+    assert [spec.name for spec in step.outputs] == ["inner", "neutral", "skin"]
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        (neutralising(SKIN, INNER), "'outputs' of 'neutralise' lacks 'neutral'"),
+        (neutralising(NEUTRAL, SKIN), "'neutralise' does not give inner as the graph variant takes it"),
+        (neutralising(NEUTRAL, SKIN | {"dtype": "float32"}, INNER), "does not give skin"),
+        (neutralising(NEUTRAL, SKIN, INNER | {"shape": [4, 4, 3]}), "does not give inner"),
+        (neutralising(NEUTRAL, SKIN, INNER, graph="n.onnx"), r"'files' gives no hash for n\.onnx"),
+    ],
+)
+def test_steps_that_do_not_fit_together_are_refused(copy: Path, change: Edit, words: str) -> None:
+    edit(copy, change)
+    with pytest.raises(BundleError, match=words):
+        Bundle.load(copy)
+
+
+def test_the_golden_file_needs_the_tensors_of_every_step(copy: Path) -> None:
+    edit(copy, neutralising(NEUTRAL, SKIN, INNER))
+    with pytest.raises(BundleError, match=r"golden\.safetensors lacks neutral$"):
+        Bundle.load(copy).golden_tensors()
 
 
 def test_a_bundle_without_a_host_variant(copy: Path) -> None:

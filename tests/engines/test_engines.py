@@ -20,10 +20,14 @@ from onnx import TensorProto, helper
 from safetensors.numpy import load, save
 
 from export.pack_edge import golden_inputs, reference_frame
+from export.pack_paper import pack as pack_paper
 from icface import engines
 from icface.bundle import DEFAULT_BUNDLE, MANIFEST, Bundle
-from icface.engines import Engine, Frame, Outputs, Tensors, available, golden_psnr_db, open_engine
+from icface.engines import Engine, Frame, Outputs, Tensors, available, golden_psnr_db, neutralise, open_engine
 from icface.errors import BundleError, ConfigError, EngineError
+from icface.networks import ModelInfo
+from icface.networks.config import GeneratorConfig, NetworksConfig
+from tests.export.models import random_model
 
 GRAPH_ENGINES = tuple(name for name in available() if name != "host")
 # cv2.remap reads at multiples of 1/32 pixel: at most 1/64 pixel off each way, which between neighbours that differ
@@ -211,6 +215,78 @@ def in_another_thread(use: Callable[[], object]) -> EngineError | None:
     thread.start()
     thread.join()
     return caught[0] if caught else None
+
+
+# Steps with several outputs
+
+
+@pytest.fixture(scope="module")
+def paper(tmp_path_factory: pytest.TempPathFactory) -> Bundle:
+    networks = NetworksConfig(size_px=32, generator=GeneratorConfig(width=4, blocks=1))
+    info = ModelInfo(networks=networks, provenance="random", licence="MIT", step=0)
+    return pack_paper(
+        random_model(networks), info, tmp_path_factory.mktemp("paper") / "m.icface", name="paper"
+    )
+
+
+@pytest.mark.parametrize("name", GRAPH_ENGINES)
+def test_neutralising_gives_every_output_by_name(name: str, paper: Bundle) -> None:
+    golden = paper.golden_tensors()
+    with opened(name, paper):  # skipped where the library is missing
+        made = neutralise(name, paper, {"crop": golden["crop"]})
+    assert list(made) == ["neutral", "stem"]
+    assert np.abs(made["neutral"].astype(int) - golden["neutral"]).max() <= 1
+    np.testing.assert_allclose(made["stem"], golden["stem"], atol=1e-4)
+    made["neutral"][:] = 0  # the caller's own
+
+
+@pytest.mark.parametrize("name", GRAPH_ENGINES)
+def test_an_engine_knows_what_it_was_opened_by(name: str, paper: Bundle) -> None:
+    with opened(name, paper) as engine:
+        assert engine.name == name
+    engine = open_engine("auto", paper, part="neutralise")
+    assert engine.name in GRAPH_ENGINES
+    engine.close()
+
+
+def test_a_model_without_a_graph_to_neutralise(bundle: Bundle) -> None:
+    for name in GRAPH_ENGINES:
+        with pytest.raises(EngineError, match=r"edge geometry has no graph for neutralise|not installed"):
+            open_engine(name, bundle, part="neutralise")
+    with pytest.raises(EngineError, match="no variant that runs without a graph"):
+        open_engine("host", bundle, part="neutralise")
+
+
+@pytest.mark.parametrize("tensor", ["neutral", "stem"])
+def test_every_golden_output_is_looked_at(tensor: str, paper: Bundle, tmp_path: Path) -> None:
+    folder = Path(shutil.copytree(paper.path, tmp_path / "m.icface"))
+    golden = dict(paper.golden_tensors())
+    golden[tensor] = np.ascontiguousarray(golden[tensor][..., ::-1])
+    rewrite(folder, "golden.safetensors", save(golden))
+    for name in GRAPH_ENGINES:
+        with pytest.raises(EngineError, match=r"gives a wrong golden neutral image \(|not installed"):
+            open_engine(name, Bundle.load(folder), part="neutralise")
+
+
+@pytest.mark.parametrize("name", GRAPH_ENGINES)
+def test_a_graph_with_other_outputs_is_refused(name: str, paper: Bundle, tmp_path: Path) -> None:
+    folder = Path(shutil.copytree(paper.path, tmp_path / "m.icface"))
+    graph = onnx.load_from_string((folder / "neutralise.onnx").read_bytes())
+    del graph.graph.output[1]
+    rewrite(folder, "neutralise.onnx", graph.SerializeToString())
+    with pytest.raises(
+        EngineError,
+        match=r"neutralise\.onnx gives neutral, while the manifest of paper states neutral, stem|not installed",
+    ):
+        open_engine(name, Bundle.load(folder), part="neutralise")
+
+
+def rewrite(folder: Path, name: str, content: bytes) -> None:
+    """Another content for a file of a bundle, and the hash to match."""
+    (folder / name).write_bytes(content)
+    manifest = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
+    manifest["files"][name] = hashlib.sha256(content).hexdigest()
+    (folder / MANIFEST).write_text(json.dumps(manifest), encoding="utf-8")
 
 
 # Choosing and verifying

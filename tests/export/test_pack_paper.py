@@ -1,0 +1,208 @@
+"""From a checkpoint to a bundle on the command line: what is written, and every refusal."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from safetensors.numpy import save_file
+
+from export import packing
+from export.pack_paper import default_name, main
+from icface.bundle import MANIFEST, Bundle
+from icface.engines import open_engine
+from icface.errors import ConfigError
+from icface.networks import ModelInfo, save_model
+from icface.networks.config import EncoderConfig, GeneratorConfig, NetworksConfig
+from tests.export.models import frame_of, image_of, random_model
+
+NETWORKS = NetworksConfig(size_px=32, generator=GeneratorConfig(width=4, blocks=1))
+INFO = ModelInfo(
+    networks=NETWORKS,
+    provenance="rendered faces (MIT)",
+    licence="CC-BY-4.0",
+    step=1200,
+    attribute_scale="openface",
+)
+
+
+@pytest.fixture
+def checkpoint(tmp_path: Path) -> Path:
+    path = tmp_path / "best.safetensors"
+    save_model(path, random_model(NETWORKS), INFO)
+    return path
+
+
+def error_of(capsys: pytest.CaptureFixture[str], *arguments: str | Path) -> tuple[int, str]:
+    """Exit code and the one line of a run that must fail."""
+    code = main([str(argument) for argument in arguments])
+    out, err = capsys.readouterr()
+    assert out == "" and err.startswith("error: ") and err.count("\n") == 1, err
+    return code, err
+
+
+def test_a_checkpoint_becomes_a_bundle(checkpoint: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main([str(checkpoint)]) == 0
+    out = checkpoint.with_suffix(".icface")
+    assert capsys.readouterr().out.startswith(f"{out}: ICface 32 px, width 4, 1 blocks, step 1200, ")
+    bundle = Bundle.load(out)
+    assert (bundle.family, bundle.size_px, bundle.motion, bundle.host) == ("paper", 32, None, None)
+    assert (bundle.licence, bundle.provenance) == (INFO.licence, INFO.provenance)
+    assert (bundle.attribute_scale, bundle.alignment) == ("openface", INFO.alignment)
+    assert bundle.neutralise is not None
+    assert [spec.name for spec in bundle.neutralise.outputs] == ["neutral", "stem"]
+    manifest = json.loads((out / MANIFEST).read_text(encoding="utf-8"))
+    assert manifest["networks"] == NETWORKS.to_dict() and manifest["training_steps"] == 1200
+    assert set(bundle.hashes) | {MANIFEST} == {file.name for file in out.iterdir()}
+    assert [path.name for path in checkpoint.parent.iterdir() if path.name.startswith(".")] == []
+
+
+def test_the_golden_tensors_are_torchs(checkpoint: Path) -> None:
+    assert main([str(checkpoint), "--no-split", "--name", "mine"]) == 0
+    bundle = Bundle.load(checkpoint.with_suffix(".icface"))
+    assert bundle.name == "mine"
+    golden = bundle.golden_tensors()
+    model = random_model(NETWORKS)
+    with torch.no_grad():
+        neutral = model.neutralise(image_of(np.asarray(golden["crop"])).float())
+        frame = model.animate(neutral, torch.from_numpy(golden["attributes"]))
+    np.testing.assert_allclose(golden["picture"], neutral.numpy(), atol=1e-5)
+    for name, image in (("neutral", neutral), ("frame", frame)):
+        assert np.abs(golden[name].astype(int) - frame_of(image)).max() <= 1
+    assert len(np.unique(golden["attributes"])) == 20, "an exchange of two attributes would be seen"
+    for part in ("animate", "neutralise"):
+        open_engine("auto", bundle, part=part).close()  # type: ignore[arg-type]
+
+
+def test_the_same_checkpoint_gives_the_same_bytes(checkpoint: Path, tmp_path: Path) -> None:
+    for out in ("a", "b"):
+        assert main([str(checkpoint), "--out", str(tmp_path / out)]) == 0
+    for file in (tmp_path / "a").iterdir():
+        assert file.read_bytes() == (tmp_path / "b" / file.name).read_bytes(), file.name
+
+
+def test_names_say_what_was_left_out() -> None:
+    networks = replace(NETWORKS, neutraliser=False, image_encoder=EncoderConfig())
+    assert default_name(replace(INFO, networks=networks)) == (
+        "ICface 32 px, width 4, 1 blocks, without neutraliser, with image encoder, step 1200"
+    )
+
+
+def test_a_look_at_the_neutral_face(repository: Path, tmp_path: Path) -> None:
+    path = tmp_path / "m.safetensors"
+    save_model(path, random_model(NETWORKS), INFO)
+    assert main([str(path), "--neutral", str(repository / "examples/source.jpg")]) == 0
+    with Image.open(tmp_path / "m.neutral.png") as picture:
+        assert picture.size == (64, 32)
+        crop = np.asarray(picture)[:, :32].astype(int)
+    # The face of the portrait: skin in the middle, redder than blue.
+    assert (crop[10:22, 10:22, 0] > crop[10:22, 10:22, 2] + 20).mean() > 0.9
+
+
+def test_as_a_script(checkpoint: Path, repository: Path) -> None:
+    command = [sys.executable, "export/pack_paper.py", str(checkpoint)]
+    result = subprocess.run(command, cwd=repository, capture_output=True, text=True, timeout=120)
+    assert result.returncode == 0, result.stderr
+    assert result.stderr == ""
+    Bundle.load(checkpoint.with_suffix(".icface"))
+
+
+# What cannot be packed
+
+
+def test_checkpoints_that_are_none(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    foreign, text, nothing = (tmp_path / name for name in ("foreign.safetensors", "text.safetensors", "no"))
+    save_file({"weight": np.zeros(3, np.float32)}, foreign)
+    text.write_text("not a model")
+    for path, words in (
+        (foreign, "is not an ICface model"),
+        (text, "cannot read"),
+        (nothing, "cannot read"),
+        (tmp_path, "cannot read"),
+    ):
+        code, line = error_of(capsys, path)
+        assert code == 2 and words in line and str(path) in line
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["foreign.safetensors", "text.safetensors"]
+
+
+def test_weights_that_are_no_numbers(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = tmp_path / "m.safetensors"
+    model = random_model(NETWORKS)
+    model.generator_animate.head[1].bias.data[0] = float("nan")
+    save_model(path, model, INFO)
+    assert "its training failed" in error_of(capsys, path)[1]
+
+
+def test_where_nothing_can_be_written(checkpoint: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    code, line = error_of(capsys, checkpoint, "--out", checkpoint / "model.icface")
+    assert code == 2 and f"cannot write {checkpoint / 'model.icface'}" in line
+
+
+@pytest.mark.parametrize("kind", ["a file", "a folder"])
+def test_what_is_no_bundle_is_left_alone(
+    checkpoint: Path, capsys: pytest.CaptureFixture[str], kind: str
+) -> None:
+    out = checkpoint.parent / "precious"
+    kept = out if kind == "a file" else out / "thesis.txt"
+    kept.parent.mkdir(exist_ok=True)
+    kept.write_text("mine")
+    assert f"{out} is there and is no model bundle" in error_of(capsys, checkpoint, "--out", out)[1]
+    assert kept.read_text() == "mine"
+
+
+def test_an_older_bundle_is_replaced_whole(checkpoint: Path) -> None:
+    out = checkpoint.with_suffix(".icface")
+    assert main([str(checkpoint), "--no-split"]) == 0
+    before = Bundle.load(out)
+    assert main([str(checkpoint)]) == 0
+    assert Bundle.load(out).sha256 != before.sha256
+    assert sorted(path.name for path in checkpoint.parent.iterdir()) == ["best.icface", "best.safetensors"]
+
+
+@pytest.mark.parametrize("fails", ["writing", "moving"])
+def test_when_it_fails_half_way_the_older_bundle_is_still_there(
+    checkpoint: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, fails: str
+) -> None:
+    out = checkpoint.with_suffix(".icface")
+    assert main([str(checkpoint), "--no-split"]) == 0
+    capsys.readouterr()
+    before = Bundle.load(out)
+    write, move = Path.write_bytes, Path.rename
+
+    def no_space(self: Path, content: bytes) -> int:
+        if self.name == "golden.safetensors":
+            raise OSError(28, "No space left on device")
+        return write(self, content)
+
+    def refused(self: Path, target: str | os.PathLike[str]) -> Path:
+        if self.name.endswith(".part"):
+            raise OSError(28, "No space left on device")
+        return move(self, target)
+
+    if fails == "writing":
+        monkeypatch.setattr(Path, "write_bytes", no_space)
+    else:
+        monkeypatch.setattr(Path, "rename", refused)
+    assert "No space left on device" in error_of(capsys, checkpoint)[1]
+    assert Bundle.load(out).sha256 == before.sha256
+    assert sorted(path.name for path in checkpoint.parent.iterdir()) == ["best.icface", "best.safetensors"]
+
+
+def test_a_bundle_that_does_not_read_back_is_an_error(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=r"does not read back: .* lacks"):
+        packing.write_bundle(tmp_path / "m.icface", {"family": "paper"}, {})
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("flags", [(), ("m.safetensors", "--abacus")])
+def test_a_wrong_flag_is_one_line(capsys: pytest.CaptureFixture[str], flags: tuple[str, ...]) -> None:
+    code, line = error_of(capsys, *flags)
+    assert code == 2 and line.endswith("; see --help\n")
