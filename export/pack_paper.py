@@ -61,8 +61,9 @@ def golden_tensors(model: ICface, graphs: PaperGraphs) -> dict[str, NDArray[np.g
             # What is left of the first convolution, and of the normalisation after it, without attributes.
             generator = exact.generator_animate
             nothing = torch.zeros(1, COUNT, *kept.shape[2:], dtype=torch.float64)
-            joined = torch.cat([kept, nothing], dim=1)
-            kept = generator.stem_norm(generator.stem(generator.pad(joined)))
+            kept = generator.stem(generator.pad(torch.cat([kept, nothing], dim=1)))
+            if graphs.folded:
+                kept = generator.stem_norm(kept)
     return {
         "crop": crop,
         "attributes": attributes,
@@ -78,7 +79,9 @@ def _pixels(image: torch.Tensor) -> Frame:
     return pixels
 
 
-def pack(model: ICface, info: ModelInfo, out: Path, *, name: str, split: bool = True) -> Bundle:
+def pack(
+    model: ICface, info: ModelInfo, out: Path, *, name: str, split: bool = True, fold: bool = True
+) -> Bundle:
     """Write a model's bundle.
 
     Args:
@@ -87,12 +90,13 @@ def pack(model: ICface, info: ModelInfo, out: Path, *, name: str, split: bool = 
         out: the folder; an older bundle there is replaced.
         name: shown to the user.
         split: keep the source's part of the first convolution from frame to frame.
+        fold: put the batch normalisations into the convolutions.
 
     Raises:
         ConfigError: it cannot be written, or has a layer that cannot be exported.
     """
     size_px = info.networks.size_px
-    graphs = build_paper_graphs(model, split=split)
+    graphs = build_paper_graphs(model, split=split, fold=fold)
     golden = golden_tensors(model, graphs)
     if not all(np.isfinite(value).all() for value in golden.values()):
         raise ConfigError(f"{name} gives values that are no numbers; its training failed")

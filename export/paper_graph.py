@@ -39,6 +39,8 @@ class PaperGraphs(NamedTuple):
     cache: str
     """Its name: `stem`, or `picture` where the first convolution was not split."""
     cache_shape: tuple[int, ...]
+    folded: bool
+    """Whether the normalisation after the first convolution is part of it."""
 
 
 def build_paper_graphs(model: ICface, *, split: bool = True, fold: bool = True) -> PaperGraphs:
@@ -88,6 +90,7 @@ def build_paper_graphs(model: ICface, *, split: bool = True, fold: bool = True) 
         second.model("paper_animate", {**cache, "attributes": ("float32", (1, COUNT))}, {"frame": pixels}),
         name,
         shape,
+        fold,
     )
 
 
