@@ -1,0 +1,129 @@
+"""Does a model do what it is asked? Each attribute swept from end to end, the answer measured again."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from icface.attributes import INDEX, POSE_LIMIT_RAD, POSE_NAMES, FloatArray, neutral
+from icface.errors import SourceError
+from training.evaluation.agreement import slope, spearman
+from training.evaluation.animators import Animator
+from training.evaluation.measuring import Viewer
+
+Frame = NDArray[np.uint8]
+
+SWEPT: Final = ("yaw", "pitch", "roll", "AU01", "AU12", "AU25", "AU26", "AU45")
+STEPS: Final = 9
+POSE_REACH: Final = 0.2
+"""Of the range to either side: 16°."""
+GOOD: Final = 0.9
+"""A sweep is followed when its rank correlation reaches this."""
+SLACK: Final = 0.02
+"""How far one step may fall back in a sweep that is still called monotone: the measuring's own noise."""
+
+
+@dataclass(frozen=True)
+class Sweep:
+    """One attribute of one source."""
+
+    asked: NDArray[np.float32]
+    """(steps,) attribute values."""
+    shown: NDArray[np.float32]
+    """(steps,) measured again, NaN where no face is seen."""
+
+    @property
+    def seen(self) -> NDArray[np.bool_]:
+        return np.isfinite(self.shown)
+
+    def spearman(self) -> float:
+        """0 where fewer than three steps show a face."""
+        return spearman(self.asked[self.seen], self.shown[self.seen]) if self.seen.sum() >= 3 else 0.0
+
+    def slope(self) -> float:
+        """Shown per asked; 0 where fewer than three steps show a face."""
+        return slope(self.asked[self.seen], self.shown[self.seen]) if self.seen.sum() >= 3 else 0.0
+
+    def is_monotone(self) -> bool:
+        """Every step shows a face, none falls back by more than SLACK, and the end is above the start by more."""
+        if not self.seen.all():
+            return False
+        return bool((np.diff(self.shown) >= -SLACK).all() and self.shown[-1] - self.shown[0] > SLACK)
+
+
+def requested(name: str, steps: int = STEPS) -> NDArray[np.float32]:
+    """The values that an attribute is swept through."""
+    if name in POSE_NAMES:
+        return np.linspace(0.5 - POSE_REACH, 0.5 + POSE_REACH, steps, dtype=np.float32)
+    return np.linspace(0.0, 1.0, steps, dtype=np.float32)
+
+
+def swept(name: str, steps: int = STEPS) -> FloatArray:
+    """Attributes (steps, 20): all neutral but the one."""
+    values = np.tile(neutral(), (steps, 1))
+    values[:, INDEX[name]] = requested(name, steps)
+    return values
+
+
+def sweep_source(
+    animator: Animator, crop: Frame, viewer: Viewer, names: Sequence[str] = SWEPT, steps: int = STEPS
+) -> dict[str, Sweep]:
+    """All sweeps of one source, relative to the model's own neutral frame.
+
+    Raises:
+        SourceError: the model cannot use this source.
+    """
+    animator.neutralise(crop)
+    baseline = viewer.baseline(animator.animate(neutral()[None])[0])
+    sweeps = {}
+    for name in names:
+        asked = swept(name, steps)
+        shown = viewer.measure(animator.animate(asked), baseline)
+        sweeps[name] = Sweep(asked[:, INDEX[name]], shown[:, INDEX[name]])
+    return sweeps
+
+
+def response(
+    animator: Animator,
+    crops: Sequence[Frame],
+    viewer: Viewer,
+    names: Sequence[str] = SWEPT,
+    steps: int = STEPS,
+) -> dict[str, Any]:
+    """Numbers for the report, over source crops; those that the model refuses are counted."""
+    found: list[dict[str, Sweep]] = []
+    refused = 0
+    for crop in crops:
+        try:
+            found.append(sweep_source(animator, crop, viewer, names, steps))
+        except SourceError:
+            refused += 1
+    return {
+        "sources": len(found),
+        "refused": refused,
+        "steps": steps,
+        "pose_reach_deg": float(np.degrees(2 * POSE_REACH * POSE_LIMIT_RAD)),
+        "attributes": {name: _summary([sweeps[name] for sweeps in found]) for name in names} if found else {},
+    }
+
+
+def _summary(sweeps: list[Sweep]) -> dict[str, Any]:
+    ranks = [sweep.spearman() for sweep in sweeps]
+    return {
+        "spearman_mean": float(np.mean(ranks)),
+        "spearman_least": float(np.min(ranks)),
+        "slope_mean": float(np.mean([sweep.slope() for sweep in sweeps])),
+        "share_good": float(np.mean([rank >= GOOD for rank in ranks])),
+        "share_monotone": float(np.mean([sweep.is_monotone() for sweep in sweeps])),
+        "faces_found": int(sum(sweep.seen.sum() for sweep in sweeps)),
+        "frames": int(sum(len(sweep.asked) for sweep in sweeps)),
+        "shown_mean": [
+            None if not np.isfinite(column).any() else float(np.nanmean(column))
+            for column in np.stack([sweep.shown for sweep in sweeps]).T
+        ],
+        "asked": [float(value) for value in sweeps[0].asked],
+    }

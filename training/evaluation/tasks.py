@@ -1,0 +1,102 @@
+"""Which frame is the source and which frames drive it: the same for every model."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+
+from icface.attributes import ACTION_UNITS, POSE, FloatArray
+from icface.errors import ConfigError
+from training.dataset import FaceTracks
+from training.preparation.index import Track
+
+SourceChoice = Literal["neutral", "first"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Task:
+    """One source, driven by frames of one clip."""
+
+    name: str
+    """For people and file names."""
+    source: int
+    """Row of the source frame."""
+    driving: tuple[int, ...]
+    """Rows of the driving frames, in the order of time."""
+
+
+def tracks_of(tracks: FaceTracks, split: str, most: int | None, seed: int) -> list[Track]:
+    """Clips of two frames or more: from each identity one, then a second, and so on, in an order drawn by the seed.
+
+    Raises:
+        ConfigError: there is none.
+    """
+    rng = np.random.default_rng(seed)
+    by_identity: dict[str, list[Track]] = {}
+    for number in tracks.split(split):
+        track = tracks.tracks[number]
+        if track.frames > 1:
+            by_identity.setdefault(track.identity, []).append(track)
+    if not by_identity:
+        raise ConfigError(
+            f"{tracks.folder} has no clip of two frames or more in its split {split!r}; try --split train"
+        )
+    piles = [[pile[i] for i in rng.permutation(len(pile))] for pile in by_identity.values()]
+    piles = [piles[i] for i in rng.permutation(len(piles))]
+    rounds = [pile[i] for i in range(max(map(len, piles))) for pile in piles if i < len(pile)]
+    return rounds[:most]
+
+
+def self_tasks(
+    tracks: FaceTracks, chosen: Sequence[Track], most_frames: int, source: SourceChoice = "neutral"
+) -> list[Task]:
+    """Each clip drives a frame of its own."""
+    tasks = []
+    for track in chosen:
+        row = source_row(tracks, track, source)
+        rows = spread([r for r in track.rows if r != row], most_frames)
+        tasks.append(Task(name=track.name, source=row, driving=rows))
+    return tasks
+
+
+def cross_tasks(
+    tracks: FaceTracks, chosen: Sequence[Track], most_frames: int, source: SourceChoice = "neutral"
+) -> list[Task]:
+    """Each clip's source, driven by the next clip of another identity; none where there is but one identity."""
+    tasks = []
+    for i, track in enumerate(chosen):
+        later = [*chosen[i + 1 :], *chosen[:i]]
+        driver = next((other for other in later if other.identity != track.identity), None)
+        if driver is not None:
+            tasks.append(
+                Task(
+                    name=f"{track.name} by {driver.name}",
+                    source=source_row(tracks, track, source),
+                    driving=spread(list(driver.rows), most_frames),
+                )
+            )
+    return tasks
+
+
+def source_row(tracks: FaceTracks, track: Track, choice: SourceChoice) -> int:
+    """The clip's first frame, or the one nearest to a frontal face without expression."""
+    if choice == "first":
+        return track.first
+    values = np.asarray(tracks.attributes[track.first : track.first + track.frames])
+    return track.first + int(np.argmin(distance_from_neutral(values)))
+
+
+def distance_from_neutral(attributes: FloatArray) -> FloatArray:
+    """(n,) of attributes (n, 20): mean Action Unit plus twice the mean turn, where .5 is the end of the range."""
+    turn = np.abs(attributes[:, POSE] - 0.5).mean(axis=1)
+    return np.asarray(attributes[:, ACTION_UNITS].mean(axis=1) + 2 * turn, dtype=np.float32)
+
+
+def spread(rows: Sequence[int], most: int) -> tuple[int, ...]:
+    """At most so many of the rows, evenly over all."""
+    if len(rows) <= most:
+        return tuple(rows)
+    return tuple(rows[round(i)] for i in np.linspace(0, len(rows) - 1, most))
