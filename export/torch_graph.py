@@ -212,14 +212,28 @@ def _plain(layer: nn.Conv2d | nn.ConvTranspose2d) -> None:
         )
 
 
-def _pool(operator_: str) -> Callable[[GraphBuilder, Any, str], str]:
-    def emit(builder: GraphBuilder, layer: Any, value: str) -> str:
-        if layer.ceil_mode:
-            raise ConfigError(f"{layer} cannot be exported: ceil_mode is not known here")
-        sizes = {"kernel_shape": [_side(layer.kernel_size)] * 2, "strides": [_side(layer.stride)] * 2}
-        return builder.node(operator_, [value], pads=[_side(layer.padding)] * 4, **sizes)
+def _largest(builder: GraphBuilder, layer: nn.MaxPool2d, value: str) -> str:
+    if layer.return_indices or _side(layer.dilation) != 1:
+        raise ConfigError(f"{layer} cannot be exported: indices and dilation are not known here")
+    return builder.node("MaxPool", [value], **_window(layer))
 
-    return emit
+
+def _averaged(builder: GraphBuilder, layer: nn.AvgPool2d, value: str) -> str:
+    if layer.divisor_override is not None:
+        raise ConfigError(f"{layer} cannot be exported: a divisor of its own is not known here")
+    return builder.node(
+        "AveragePool", [value], count_include_pad=int(layer.count_include_pad), **_window(layer)
+    )
+
+
+def _window(layer: nn.MaxPool2d | nn.AvgPool2d) -> dict[str, list[int]]:
+    if layer.ceil_mode:
+        raise ConfigError(f"{layer} cannot be exported: ceil_mode is not known here")
+    return {
+        "kernel_shape": [_side(layer.kernel_size)] * 2,
+        "strides": [_side(layer.stride)] * 2,
+        "pads": [_side(layer.padding)] * 4,
+    }
 
 
 def _doubled(builder: GraphBuilder, value: str, scale: float, mode: str) -> str:
@@ -254,8 +268,8 @@ _LAYERS: dict[type[nn.Module], Callable[[GraphBuilder, Any, str], str]] = {
     nn.ZeroPad2d: lambda builder, layer, value: builder.node(
         "Pad", [value, builder.constant(np.array([0, 0, *[_side(layer.padding)] * 2] * 2, dtype=np.int64))]
     ),
-    nn.MaxPool2d: _pool("MaxPool"),
-    nn.AvgPool2d: _pool("AveragePool"),
+    nn.MaxPool2d: _largest,
+    nn.AvgPool2d: _averaged,
     nn.Upsample: _upsample,
     nn.UpsamplingNearest2d: _upsample,
     nn.ReLU: _unary("Relu"),

@@ -11,11 +11,8 @@ import pytest
 import torch
 from numpy.typing import NDArray
 from onnx.reference import ReferenceEvaluator
-from torch import nn
 
 from export.paper_graph import PaperGraphs, border_cases, build_paper_graphs, case_of_place
-from export.torch_graph import GraphBuilder
-from icface.errors import ConfigError
 from icface.networks.config import GeneratorConfig
 from icface.networks.generator import Generator
 from icface.networks.icface import ICface
@@ -174,39 +171,3 @@ def test_border_cases_tell_the_sides_apart() -> None:
     places = case_of_place(10)
     np.testing.assert_allclose(cases[np.ix_(places, places)], expected.numpy(), rtol=1e-6)
     assert cases[0, 3] == 0 and cases[3, 6] == 0 and cases[6, 0] == 40
-
-
-@pytest.mark.parametrize(
-    ("layer", "words"),
-    [
-        (nn.Softplus(), "Softplus cannot be exported"),
-        (nn.Conv2d(4, 4, 3, groups=2), "groups"),
-        (nn.Conv2d(4, 4, 3, padding_mode="reflect"), "padding modes"),
-        (nn.Conv2d(4, 4, 3, stride=(1, 2)), r"the setting \(1, 2\)"),
-        (nn.Upsample(scale_factor=2, mode="bilinear"), "'bilinear' cannot be exported"),
-    ],
-)
-def test_what_is_not_known_is_refused(layer: nn.Module, words: str) -> None:
-    with pytest.raises(ConfigError, match=words):
-        GraphBuilder().module(nn.Sequential(layer), "value")
-
-
-def test_a_normalisation_that_others_read_before_is_not_folded() -> None:
-    class Forked(nn.Module):
-        def __init__(self) -> None:
-            super().__init__()
-            self.conv, self.norm = nn.Conv2d(2, 2, 1), nn.BatchNorm2d(2)
-
-        def forward(self, x: torch.Tensor) -> torch.Tensor:
-            raw = self.conv(x)
-            return raw + self.norm(raw)
-
-    module = Forked().eval()
-    module.norm.running_var.fill_(4.0)
-    builder = GraphBuilder()
-    builder.node("Identity", [builder.module(module, "x")], "y")
-    shape = ("float32", (1, 2, 3, 3))
-    graph = builder.model("forked", {"x": shape}, {"y": shape})
-    x = np.random.default_rng(0).random((1, 2, 3, 3), dtype=np.float32)
-    found = by_onnxruntime(graph, {"x": x})["y"]
-    np.testing.assert_allclose(found, module(torch.from_numpy(x)).detach().numpy(), atol=1e-6)
