@@ -1,4 +1,4 @@
-"""OpenVINO: the engine for graphs on x86 CPUs."""
+"""OpenVINO: the engine for graphs on x86 CPUs. `openvino:bf16` computes in half the precision, about twice as fast."""
 
 from __future__ import annotations
 
@@ -11,6 +11,9 @@ from icface.errors import EngineError
 
 # What OpenVINO's binding raises: its own errors as RuntimeError, tensors that do not fit as the others.
 _ERRORS: Final = (RuntimeError, TypeError, ValueError)
+
+PRECISIONS: Final = {"": "f32", "cpu": "f32", "bf16": "bf16"}
+"""OpenVINO's names, by option. Unasked, CPUs that have bfloat16 would use it, also for pixel positions."""
 
 
 class OpenVinoEngine(Engine):
@@ -49,10 +52,10 @@ def open_engine(bundle: Bundle, part: Part, *, threads: int, option: str) -> Ope
     """Compile the graph for the CPU.
 
     Raises:
-        EngineError: the package is missing or refuses the graph.
+        EngineError: the package is missing or refuses the graph, or the CPU has no bfloat16.
     """
-    if option not in ("", "cpu"):
-        raise EngineError(f"the OpenVINO engine has no option {option!r}")
+    if option not in PRECISIONS:
+        raise EngineError(f"the OpenVINO engine has no option {option!r}; choose from cpu, bf16")
     step, path = graph_step(bundle, part)
     try:
         import openvino as ov
@@ -62,11 +65,14 @@ def open_engine(bundle: Bundle, part: Part, *, threads: int, option: str) -> Ope
         "PERFORMANCE_HINT": "LATENCY",
         "INFERENCE_NUM_THREADS": threads,
         "NUM_STREAMS": 1,
-        # CPUs that have bfloat16 would use it unasked, also for pixel positions.
-        "INFERENCE_PRECISION_HINT": "f32",
+        "INFERENCE_PRECISION_HINT": PRECISIONS[option],
     }
+    core = ov.Core()
+    # Where it has none, OpenVINO says nothing and computes in float32.
+    if option == "bf16" and "BF16" not in core.get_property("CPU", "OPTIMIZATION_CAPABILITIES"):
+        raise EngineError("this CPU has no bfloat16; use the engine openvino")
     try:
-        model = ov.Core().compile_model(str(path), "CPU", settings)
+        model = core.compile_model(str(path), "CPU", settings)
         names = [
             [_name(port.names, specs) for port in ports]
             for ports, specs in ((model.inputs, step.inputs), (model.outputs, step.outputs))
@@ -76,4 +82,5 @@ def open_engine(bundle: Bundle, part: Part, *, threads: int, option: str) -> Ope
         raise EngineError(f"OpenVINO cannot load {step.graph}: {error}") from error
     check_graph(step, bundle, *names)
     version = ov.__version__.split("-")[0]
-    return OpenVinoEngine(step, request, f"OpenVINO {version} (CPU) for {bundle.name}")
+    how = "CPU, bf16" if option == "bf16" else "CPU"
+    return OpenVinoEngine(step, request, f"OpenVINO {version} ({how}) for {bundle.name}")

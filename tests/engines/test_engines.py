@@ -433,6 +433,30 @@ def test_an_option_that_is_unknown_is_named(name: str, bundle: Bundle) -> None:
         open_engine(f"{name}:abacus", bundle)
 
 
+# Precisions of OpenVINO
+
+
+def test_half_the_precision_is_used_where_it_is_asked_for(paper: Bundle) -> None:
+    ov = pytest.importorskip("openvino")
+    if "BF16" not in ov.Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES"):
+        pytest.skip("this CPU has no bfloat16")
+    golden = paper.golden_tensors()
+    differences = []
+    for name in ("openvino:bf16", "openvino", "openvino:cpu"):
+        with opened(name, paper) as engine:
+            assert engine.name == name and ("(CPU, bf16)" in engine.description) == (name == "openvino:bf16")
+            engine.set_source(golden)
+            differences.append(np.abs(engine.animate(golden).astype(int) - golden["frame"]).mean())
+    assert 0.05 < differences[0] < 1 and max(differences[1:]) < 0.02
+
+
+def test_half_the_precision_where_the_cpu_has_none(bundle: Bundle, monkeypatch: pytest.MonkeyPatch) -> None:
+    ov = pytest.importorskip("openvino")
+    monkeypatch.setattr(ov.Core, "get_property", lambda *_: ["FP32", "INT8"])
+    with pytest.raises(EngineError, match="no bfloat16; use the engine openvino"):
+        open_engine("openvino:bf16", bundle)
+
+
 # Providers of ONNX Runtime
 
 
