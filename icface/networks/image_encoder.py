@@ -1,4 +1,10 @@
-"""I_E, the image encoder of the first arXiv version."""
+"""I_E, the image encoder of the first arXiv version: an hourglass over the image, before both generators.
+
+Known of it: it is an hourglass, it keeps the resolution, G_N and G_A share it, and the attributes join its features
+instead of the image. Its layers were not published; ours follow the hourglass of Newell et al. (arXiv 1603.06937)
+with one 3×3 convolution where theirs has a residual module, and strides where theirs pools. The final version of the
+paper has no I_E.
+"""
 
 from __future__ import annotations
 
@@ -6,15 +12,57 @@ from torch import Tensor, nn
 
 from icface.networks.config import EncoderConfig
 
+WIDEST = 4
+"""Times `width`: channels at the lowest sizes."""
+
 
 class ImageEncoder(nn.Module):
-    """An hourglass over the image."""
+    """(B, 3, H, W) in [−1, 1] to features (B, channels, H, W), H and W multiples of 2^depth.
+
+    Batch normalised to the end, so that features and attributes enter the generators at like scales. It is never
+    instance normalised: a photo's brightness and contrast have to reach the generators.
+    """
 
     def __init__(self, config: EncoderConfig) -> None:
         super().__init__()
+        self.config = config
         self.out_channels = config.channels
-        raise NotImplementedError
+        self.layers = nn.Sequential(
+            _layer(3, config.width),
+            Hourglass(config.width, WIDEST * config.width, config.depth),
+            nn.Conv2d(config.width, config.channels, 1, bias=False),
+            nn.BatchNorm2d(config.channels),
+        )
 
     def forward(self, image: Tensor) -> Tensor:
-        """(B, 3, H, W) to (B, channels, H, W)."""
-        raise NotImplementedError
+        """Features of an image, pixel by pixel."""
+        features: Tensor = self.layers(image)
+        return features
+
+
+class Hourglass(nn.Module):
+    """Features at this size, plus those that went to half the size, through the next hourglass, and back."""
+
+    def __init__(self, channels: int, most_channels: int, depth: int) -> None:
+        super().__init__()
+        lower = min(2 * channels, most_channels)
+        self.here = _layer(channels, channels)
+        self.below = nn.Sequential(
+            _layer(channels, lower, stride=2),
+            Hourglass(lower, most_channels, depth - 1) if depth > 1 else _layer(lower, lower),
+            _layer(lower, channels),
+            nn.Upsample(scale_factor=2, mode="nearest"),
+        )
+
+    def forward(self, x: Tensor) -> Tensor:
+        result: Tensor = self.here(x) + self.below(x)
+        return result
+
+
+def _layer(channels: int, out_channels: int, stride: int = 1) -> nn.Module:
+    return nn.Sequential(
+        nn.ReflectionPad2d(1),
+        nn.Conv2d(channels, out_channels, 3, stride=stride, bias=False),
+        nn.BatchNorm2d(out_channels),
+        nn.ReLU(inplace=True),
+    )

@@ -1,0 +1,218 @@
+"""Turn the paper's authors' checkpoints into a model of ours: `latest_net_GN.pth` and `latest_net_G.pth`.
+
+    python training/import_checkpoint.py --generator-neutral latest_net_GN.pth --generator-animate latest_net_G.pth \\
+        --out original.safetensors
+
+For those who have these files. They are not ours to hand on, and their licence allows non-commercial use only; the
+model keeps that sentence. Nothing in a file is run, and every weight must find its place.
+
+The layout is that of the residual generators of pix2pix and CycleGAN, one list of layers, numbered:
+
+    0 pad   1 conv7   2 norm   3 ReLU          10 … 9+n   n residual blocks, each a list `conv_block`
+    4 conv3 stride 2  5 norm   6 ReLU          10+n  transposed conv  11+n norm  12+n ReLU
+    7 conv3 stride 2  8 norm   9 ReLU          13+n  transposed conv  14+n norm  15+n ReLU  16+n pad  17+n conv7
+
+    conv_block: 0 pad  1 conv3  2 norm  3 ReLU  (4 dropout)  then pad, conv3, norm
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import traceback
+from collections.abc import Mapping, Sequence
+from itertools import count
+from pathlib import Path
+from typing import Final
+
+if __package__ in (None, ""):  # started as a file
+    sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+import torch
+from torch import Tensor
+
+from icface.attributes import COUNT
+from icface.errors import ConfigError, ICFaceError
+from icface.networks import Generator, GeneratorConfig, ICface, ModelInfo, NetworksConfig, save_model
+from icface.networks.checkpoint import load_weights
+from icface.networks.complexity import count_parameters
+from icface.networks.config import INSTANCE_NORM
+from icface.networks.foreign import read_published
+
+LICENCE: Final = "non-commercial (original release)"
+PROVENANCE: Final = "imported by the user"
+
+NOTICE: Final = """\
+********************************************************************************
+  NON-COMMERCIAL USE ONLY. The authors of ICface release their weights for
+  non-commercial use; that holds for this model, for every bundle packed from
+  it and for what you train from it. The licence is written into the file.
+********************************************************************************"""
+
+_FIRST_BLOCK: Final = 10
+_COUNTER: Final = ".num_batches_tracked"
+"""Of each batch norm; torch before 0.4.1 did not write it, and nothing here reads it."""
+
+
+def import_model(neutral: Path, animate: Path) -> tuple[ICface, ModelInfo]:
+    """Both generators of the authors' layout as one model.
+
+    Args:
+        neutral: file of G_N.
+        animate: file of G_A.
+
+    Raises:
+        ConfigError: a file cannot be read, or its first weight that does not fit.
+    """
+    weights = {path: read_published(path) for path in (neutral, animate)}
+    configs = [read_config(weights[path], str(path)) for path in (neutral, animate)]
+    if configs[0] != configs[1]:
+        raise ConfigError(
+            f"{neutral} and {animate} are of different shapes, while G_N and G_A have the same: "
+            f"{_described(configs[0])} and {_described(configs[1])}"
+        )
+    networks = NetworksConfig(generator=configs[0])
+    renamed = [renamed_weights(weights[path], configs[0], str(path)) for path in (neutral, animate)]
+    model = ICface(networks)
+    assert model.generator_neutral is not None
+    load_weights(model.generator_neutral, renamed[0], str(neutral))
+    load_weights(model.generator_animate, renamed[1], str(animate))
+    info = ModelInfo(
+        networks=networks, attribute_scale="openface", provenance=PROVENANCE, licence=LICENCE, step=0
+    )
+    return model.eval(), info
+
+
+def read_config(weights: Mapping[str, Tensor], where: str) -> GeneratorConfig:
+    """The generator's numbers, from the names and shapes of its weights.
+
+    Raises:
+        ConfigError: it is no such generator, or one with instance norm.
+    """
+    first = weights.get("model.1.weight")
+    if first is None or first.ndim != 4:
+        raise ConfigError(
+            f"{where} has no first convolution model.1.weight: it is no generator of the authors' layout "
+            f"(its first weight is {next(iter(weights))})"
+        )
+    if first.shape[1] != 3 + COUNT:
+        raise ConfigError(
+            f"{where}: model.1.weight takes {first.shape[1]} channels; here it is RGB and {COUNT} attributes"
+        )
+    block = f"model.{_FIRST_BLOCK}.conv_block."
+    has_norm = "model.2.weight" in weights
+    # In this layout a convolution before a norm has a bias only where the norm is instance norm, which in turn has no
+    # weights, and in old torch has statistics.
+    if not has_norm and ("model.1.bias" in weights or "model.2.running_mean" in weights):
+        raise ConfigError(
+            f"{where} is of instance norm (model.1 has a bias, model.2 no weight): {INSTANCE_NORM}"
+        )
+    return GeneratorConfig(
+        width=first.shape[0],
+        blocks=next(
+            n
+            for n in count()
+            if not any(k.startswith(f"model.{_FIRST_BLOCK + n}.conv_block.") for k in weights)
+        ),
+        norm="batch" if has_norm else "none",
+        # Dropout has no weights, but moves the second convolution from place 5 to 6, and its norm to 7.
+        dropout=0.0 if block + "5.weight" in weights else 0.5,
+    )
+
+
+def renamed_weights(weights: Mapping[str, Tensor], config: GeneratorConfig, where: str) -> dict[str, Tensor]:
+    """The weights under our names, each used once.
+
+    Raises:
+        ConfigError: with the first that is missing, unknown or of another shape.
+    """
+    # A file may claim any size; nothing of that size is made before it has been seen to fit.
+    with torch.device("meta"):
+        wanted = Generator(config).state_dict()
+    places = _places(config)
+    theirs = {}
+    for ours, shape in ((name, tensor.shape) for name, tensor in wanted.items()):
+        layer, _, kind = ours.rpartition(".")
+        theirs[f"{places[layer]}.{kind}"] = ours, shape
+    found: dict[str, Tensor] = {}
+    for name, tensor in weights.items():
+        if name not in theirs:
+            raise ConfigError(f"{where}: {name} has no place in {_described(config)}")
+        ours, shape = theirs[name]
+        if tensor.shape != shape:
+            raise ConfigError(
+                f"{where}: {name} is {tuple(tensor.shape)}, in {_described(config)} it is {tuple(shape)}"
+            )
+        found[ours] = tensor
+    for name, (ours, shape) in theirs.items():
+        if ours in found:
+            continue
+        # Without norm, the layout's convolutions have no bias; ours have.
+        biasless = config.norm == "none" and name.endswith(".bias") and not ours.startswith("head.")
+        if not biasless and not name.endswith(_COUNTER):
+            raise ConfigError(f"{where} lacks {name}, which {_described(config)} has")
+        found[ours] = torch.zeros(shape, dtype=wanted[ours].dtype)
+    return found
+
+
+def _places(config: GeneratorConfig) -> dict[str, str]:
+    """Our layer → theirs."""
+    second = 6 if config.dropout > 0 else 5
+    up = _FIRST_BLOCK + config.blocks
+    numbered = {
+        "stem": 1, "stem_norm": 2, "down.0": 4, "down.1": 5, "down.3": 7, "down.4": 8,
+        "up.0": up, "up.1": up + 1, "up.3": up + 3, "up.4": up + 4, "head.1": up + 7,
+    }  # fmt: skip
+    result = {ours: f"model.{number}" for ours, number in numbered.items()}
+    for i in range(config.blocks):
+        for ours_, number in ((1, 1), (2, 2), (6, second), (7, second + 1)):
+            result[f"blocks.{i}.layers.{ours_}"] = f"model.{_FIRST_BLOCK + i}.conv_block.{number}"
+    return result
+
+
+def _described(config: GeneratorConfig) -> str:
+    parts = [
+        f"a generator of width {config.width}",
+        f"{config.blocks} blocks",
+        f"{config.norm} norm" if config.norm == "batch" else "no norm",
+        "dropout" if config.dropout else "no dropout",
+    ]
+    return ", ".join(parts)
+
+
+def parser() -> argparse.ArgumentParser:
+    """The command's flags."""
+    result = argparse.ArgumentParser(
+        description="Turn the ICface authors' checkpoints (non-commercial use only) into a model of ours."
+    )
+    add = result.add_argument
+    add("--generator-neutral", type=Path, required=True, metavar="FILE", help="G_N: latest_net_GN.pth")
+    add("--generator-animate", type=Path, required=True, metavar="FILE", help="G_A: latest_net_G.pth")
+    add("--out", type=Path, required=True, metavar="MODEL", help="the model, a .safetensors file")
+    add("-v", "--verbose", action="count", default=0, help="-vv shows tracebacks")
+    return result
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command; 1 or 2 with one line where it cannot."""
+    try:
+        flags = parser().parse_args(argv)
+    except SystemExit as end:  # --help, a wrong flag
+        return int(end.code or 0)
+    try:
+        model, info = import_model(flags.generator_neutral, flags.generator_animate)
+        save_model(flags.out, model, info)
+    except ICFaceError as error:
+        if flags.verbose > 1:
+            traceback.print_exc()
+        print(f"error: {' '.join(str(error).split())}", file=sys.stderr)
+        return error.exit_code
+    print(NOTICE)
+    size = count_parameters(model.generator_animate) / 1e6
+    print(f"{flags.out}: G_N and G_A, each {_described(info.networks.generator)}, {size:.2f} M parameters")
+    print("Attributes on OpenFace's scale, 128 px. Next: python export/pack_paper.py", flags.out)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
