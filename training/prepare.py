@@ -2,55 +2,266 @@
 
     python training/prepare.py VIDEOS --out DATA
 
-What is done is kept: the same command again goes on where it was interrupted.
+What is done is kept: after an interruption the same command goes on where it was.
 """
 
 from __future__ import annotations
 
 import argparse
+import contextlib
+import errno
+import json
+import logging
+import shutil
 import sys
-from collections import Counter
+import traceback
+from collections.abc import Sequence
 from pathlib import Path
+
+from tqdm import tqdm
 
 if __package__ in (None, ""):  # started as a file
     sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from icface.errors import ConfigError, ICFaceError
-from training.preparation.clips import find_clips
+from icface.face.landmarks import open_detector
+from training.preparation.clips import Clip, find_clips
+from training.preparation.index import Index
 from training.preparation.pack import pack
-from training.preparation.parts import Settings, load_info, part_path
-from training.preparation.work import Worker
+from training.preparation.parts import PARTS_FOLDER, PartInfo, Settings, load_info, part_path
+from training.preparation.report import write_report
+from training.preparation.runners import run_here, run_on_ray
+from training.preparation.shards import write_whole
+from training.preparation.work import TRIES_SUFFIX, Worker
+
+logger = logging.getLogger("training.prepare")
+
+MIN_FACE_SHARE = 0.375
+"""Of the crop's side: a face's box smaller than that would be blown up more than 1.7 times."""
 
 
-def main(argv=None) -> int:
-    parser = argparse.ArgumentParser()
-    parser.add_argument("videos", nargs="*", type=Path)
-    parser.add_argument("--images", action="append", type=Path, default=[])
-    parser.add_argument("--out", type=Path, required=True)
-    parser.add_argument("--size", type=int, default=128)
-    parser.add_argument("--fps", type=float, default=25)
-    parser.add_argument("--landmarker", type=Path)
-    parser.add_argument("--identity-from", default="folder")
-    parser.add_argument("--max-frames-per-clip", type=int)
-    parser.add_argument("--workers", type=int, default=0)
-    parser.add_argument("--seed", type=int, default=20)
-    parser.add_argument("--test-share", type=float, default=0.25)
-    args = parser.parse_args(argv)
-    clips = find_clips(args.videos, args.images, args.identity_from)
-    settings = Settings(size_px=args.size, fps=args.fps, max_frames=args.max_frames_per_clip, min_face_px=0.375 * args.size, landmarker=args.landmarker)
-    worker = Worker(args.out, settings)
-    for i, clip in enumerate(clips):
-        problem = worker(clip)
-        if problem:
-            print(problem)
-            return 1
-        if i % 10 == 0: print(i, clip.name, flush=True)
-    infos = {clip.name: load_info(part_path(args.out, clip.name)) for clip in clips}
-    for i in infos.values():
-        if i.reason or i.notes: print(i)
-    index = pack(args.out, [c for c in clips if not infos[c.name].reason], size_px=args.size, test_share=args.test_share, seed=args.seed, shard_bytes=256_000_000)
-    print(len(index.tracks), index.rows)
-    return 0
+class _Stopped(Exception):
+    """Nothing more can be prepared."""
+
+
+def parser() -> argparse.ArgumentParser:
+    """The command's flags."""
+    settings = Settings()
+    result = argparse.ArgumentParser(
+        description="Prepare videos of faces for training. The same command again goes on where it was interrupted.",
+    )
+    add = result.add_argument
+    add(
+        "videos",
+        nargs="*",
+        type=Path,
+        metavar="VIDEOS",
+        help="folder laid out as VoxCeleb: identity/video/clip.mp4; also a file",
+    )
+    add("--out", type=Path, required=True, metavar="DATA", help="folder of the data set")
+    add(
+        "--images",
+        type=Path,
+        action="append",
+        default=[],
+        metavar="FOLDER",
+        help="portraits, each a person of its own, for unpaired training",
+    )
+    add(
+        "--identity-from",
+        choices=("folder", "file", "one"),
+        default="folder",
+        help="who a clip shows: its first folder; each file another person; one person below each VIDEOS (default: folder)",
+    )
+    add(
+        "--size",
+        type=int,
+        default=settings.size_px,
+        metavar="PX",
+        help=f"side of the crops, 128 or 256 (default: {settings.size_px})",
+    )
+    add(
+        "--fps",
+        type=float,
+        default=settings.fps,
+        help=f"leave out frames beyond this rate (default: {settings.fps:g})",
+    )
+    add("--max-frames-per-clip", type=int, metavar="N", help="look at the first N frames only")
+    add(
+        "--min-face",
+        type=float,
+        metavar="PX",
+        help="leave out faces whose box is smaller (default: 3/8 of --size)",
+    )
+    add(
+        "--landmarker",
+        type=Path,
+        metavar="TASK",
+        help="measure with MediaPipe's face_landmarker.task (default: the bundled FaceMesh)",
+    )
+    add(
+        "--csv-errors",
+        choices=("skip", "tracker"),
+        default=settings.csv_errors,
+        help="a clip whose OpenFace CSV cannot be used is skipped, or measured here (default: skip)",
+    )
+    add(
+        "--test-share",
+        type=float,
+        default=0.25,
+        metavar="SHARE",
+        help="of the persons, kept for testing (default: .25)",
+    )
+    add("--seed", type=int, default=20, help="decides who is kept for testing (default: 20)")
+    add("--shard-mb", type=float, default=256.0, metavar="MB", help="size of a shard (default: 256)")
+    add(
+        "--workers",
+        type=int,
+        metavar="N",
+        help="processes, by Ray; 0: this one alone, without Ray (default: one a core)",
+    )
+    add(
+        "--ray-address",
+        metavar="ADDRESS",
+        help="use a running Ray cluster, as `auto`; DATA and VIDEOS lie on storage that all its machines share",
+    )
+    add("--clean", action="store_true", help="delete DATA/parts in the end; another run then begins anew")
+    add("-v", "--verbose", action="count", default=0, help="-vv shows tracebacks")
+    return result
+
+
+def prepare(flags: argparse.Namespace) -> Index:
+    """Run the command.
+
+    Raises:
+        ICFaceError, _Stopped, OSError, KeyboardInterrupt
+    """
+    settings = _settings(flags)
+    clips = find_clips(flags.videos, flags.images, flags.identity_from)
+    flags.out.mkdir(parents=True, exist_ok=True)
+    worker = Worker(flags.out.resolve(), settings)
+    unexpected = _make_parts(flags, worker, clips)
+    infos = {clip.name: _info(flags.out, clip, unexpected) for clip in clips}
+    skipped = {str(clip.path): reason for clip in clips if (reason := infos[clip.name].reason)}
+    write_whole(
+        flags.out / "skipped.json", (json.dumps(skipped, indent=1, ensure_ascii=False) + "\n").encode()
+    )
+    used = [clip for clip in clips if infos[clip.name].reason is None]
+    index = pack(
+        flags.out,
+        used,
+        size_px=settings.size_px,
+        test_share=flags.test_share,
+        seed=flags.seed,
+        shard_bytes=round(flags.shard_mb * 1e6),
+    )
+    write_report(flags.out, clips, infos)
+    if flags.clean:
+        shutil.rmtree(flags.out / PARTS_FOLDER)
+    _say_what_is_there(flags.out, index, len(skipped))
+    return index
+
+
+def _settings(flags: argparse.Namespace) -> Settings:
+    if not 32 <= flags.size <= 1024 or flags.size % 8:
+        raise ConfigError(f"--size {flags.size}: a multiple of 8 from 32 to 1024 is needed, as 128 or 256")
+    if not 0 < flags.fps <= 1000:
+        raise ConfigError(f"--fps {flags.fps:g}: a rate from above 0 to 1000 is needed")
+    if not 0 <= flags.test_share < 1:
+        raise ConfigError(f"--test-share {flags.test_share:g}: a share from 0 to below 1 is needed")
+    if flags.shard_mb <= 0 or flags.seed < 0 or (flags.workers or 0) < 0:
+        raise ConfigError("--shard-mb has to be positive, --seed and --workers not negative")
+    if flags.max_frames_per_clip is not None and flags.max_frames_per_clip < 2:
+        raise ConfigError(f"--max-frames-per-clip {flags.max_frames_per_clip}: a pair needs at least 2")
+    if flags.ray_address and flags.workers == 0:
+        raise ConfigError("--workers 0 prepares without Ray; leave it out with --ray-address")
+    if flags.landmarker is not None:  # say at once what every clip would say
+        open_detector(flags.landmarker, video=False).close()
+    return Settings(
+        size_px=flags.size,
+        fps=flags.fps,
+        max_frames=flags.max_frames_per_clip,
+        min_face_px=MIN_FACE_SHARE * flags.size if flags.min_face is None else flags.min_face,
+        landmarker=None if flags.landmarker is None else flags.landmarker.resolve(),
+        csv_errors=flags.csv_errors,
+    )
+
+
+def _make_parts(flags: argparse.Namespace, worker: Worker, clips: Sequence[Clip]) -> dict[str, str]:
+    """Make what is not there yet; gives the clips over which a worker failed, and how."""
+    missing = [clip for clip in clips if not worker.is_done(clip)]
+    if len(missing) < len(clips):
+        logger.info("%d of %d clips are done already", len(clips) - len(missing), len(clips))
+    if not missing:
+        return {}
+    if flags.workers == 0 or (len(missing) == 1 and not flags.ray_address):
+        outcomes = run_here(worker, missing)
+    else:
+        outcomes = run_on_ray(worker, missing, workers=flags.workers, address=flags.ray_address)
+    unexpected = {}
+    with contextlib.closing(outcomes), tqdm(total=len(missing), unit=" clips", disable=None) as progress:
+        try:
+            for outcome in outcomes:
+                if outcome.fatal:
+                    raise _Stopped(outcome.fatal)
+                if outcome.unexpected:
+                    unexpected[outcome.name] = outcome.unexpected
+                progress.update()
+        finally:
+            # Clips that were at work when we were stopped have not failed.
+            for left in (flags.out / PARTS_FOLDER).glob(f"*{TRIES_SUFFIX}"):
+                left.unlink(missing_ok=True)
+    return unexpected
+
+
+def _info(out: Path, clip: Clip, unexpected: dict[str, str]) -> PartInfo:
+    if clip.name in unexpected:
+        return PartInfo(name=clip.name, reason=unexpected[clip.name])
+    return load_info(part_path(out, clip.name))
+
+
+def _say_what_is_there(out: Path, index: Index, skipped: int) -> None:
+    train, test = (len(index.splits[name]) for name in ("train", "test"))
+    logger.info(
+        "%s: %d tracks, %d frames of %d persons (%d to train on, %d to test on); %s",
+        out,
+        len(index.tracks),
+        index.rows,
+        train + test,
+        train,
+        test,
+        f"{skipped} clips skipped, see {out / 'skipped.json'}" if skipped else "no clip skipped",
+    )
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command; gives 0, 1 or 2."""
+    try:
+        flags = parser().parse_args(argv)
+    except SystemExit as end:
+        return int(end.code or 0)
+    logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
+    again = "what is done is kept: run the same command again to go on"
+    try:
+        prepare(flags)
+        return 0
+    except ICFaceError as error:
+        return _fail(str(error), error.exit_code, flags.verbose)
+    except _Stopped as stopped:
+        return _fail(f"{stopped}; {again}", 1, flags.verbose)
+    except OSError as error:
+        full = " (free some space first)" if error.errno == errno.ENOSPC else ""
+        return _fail(f"cannot write {flags.out}: {error.strerror or error}{full}; {again}", 1, flags.verbose)
+    except KeyboardInterrupt:
+        return _fail(f"interrupted; {again}", 1, flags.verbose)
+
+
+def _fail(message: str, code: int, verbose: int) -> int:
+    if verbose > 1:
+        traceback.print_exc()
+    print(f"error: {' '.join(message.split())}", file=sys.stderr)
+    return code
+
 
 if __name__ == "__main__":
     sys.exit(main())

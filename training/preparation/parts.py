@@ -66,6 +66,8 @@ class PartInfo:
     """Of the clip, as far as it was looked at."""
     frames_seen: int = 0
     tracks: int = 0
+    face_px: float = 0.0
+    """Median side of the face's box in the clip."""
     reason: str | None = None
     """Why nothing of it is used."""
     notes: tuple[str, ...] = ()
@@ -131,7 +133,6 @@ def save_part(path: Path, part: Part, stamp: str) -> None:
     if part.openface is not None and part.presence is not None:
         arrays |= {"openface": part.openface, "presence": part.presence}
     header = {_HEADER: json.dumps({"stamp": stamp, "info": asdict(part.info)})}
-    path.parent.mkdir(parents=True, exist_ok=True)
     write_whole(path, save({name: np.ascontiguousarray(value) for name, value in arrays.items()}, header))
 
 

@@ -189,12 +189,13 @@ def _write_table(path: Path, table: NDArray[Any]) -> None:
 
 
 def write_whole(path: Path, content: bytes) -> None:
-    """Write a file that appears whole or not at all.
+    """Write a file that appears whole or not at all; its folder is made where it is missing.
 
     Raises:
         OSError: it cannot be written.
     """
     part = path.with_name(path.name + ".part")
+    path.parent.mkdir(parents=True, exist_ok=True)
     try:
         with part.open("wb") as file:
             file.write(content)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import errno
+import logging
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -32,12 +32,18 @@ from training.preparation.parts import (
     save_part,
     stamp_of,
 )
+from training.preparation.shards import write_whole
 from training.preparation.video import TimedFrame, read_frames, read_portrait
+
+logger = logging.getLogger(__name__)
 
 MAX_FACES: Final = 3
 """Looked for in each frame. With more than one, MediaPipe's task smooths nothing over time, so that a measurement
 belongs to its frame alone."""
 MIN_FRAMES: Final = 2
+MAX_TRIES: Final = 3
+"""A clip over which a decoder kills the process is given up after so many; Ray would try for ever."""
+TRIES_SUFFIX: Final = ".tries"
 JPEG_QUALITY: Final = 95
 
 
@@ -55,8 +61,19 @@ class _Sighting:
     """Of the CSV, where there is one."""
 
 
+@dataclass(frozen=True, kw_only=True)
+class Outcome:
+    """How it went with one clip."""
+
+    name: str
+    unexpected: str = ""
+    """A defect that this clip brought up. It has no part, so the next run tries it again."""
+    fatal: str = ""
+    """Why no further clip can be made: the disk is full or cannot be written."""
+
+
 class Worker:
-    """Prepares clips one after another; one of these in each process.
+    """Prepares clips one after another, in any process; the same clips again cost nothing.
 
     Args:
         out: the data set's folder.
@@ -64,26 +81,42 @@ class Worker:
     """
 
     def __init__(self, out: Path, settings: Settings) -> None:
-        cv2.setNumThreads(1)
         self._out = out
         self._settings = settings
         self._stamp = settings.stamp()
 
-    def __call__(self, clip: Clip) -> str | None:
-        """Make a clip's part, if it is not there yet.
+    def is_done(self, clip: Clip) -> bool:
+        return is_done(part_path(self._out, clip.name), stamp_of(clip, self._stamp))
 
-        Returns:
-            None, or why no further clip can be made: the disk is full or cannot be written.
-        """
+    def __call__(self, clip: Clip) -> Outcome:
+        """Make a clip's part, if it is not there yet."""
+        cv2.setNumThreads(1)
         try:
-            path, stamp = part_path(self._out, clip.name), stamp_of(clip, self._stamp)
-            if not is_done(path, stamp):
-                save_part(path, self._part(clip), stamp)
+            if not self.is_done(clip):
+                self._make(clip)
         except OSError as error:
-            if error.errno in (errno.ENOENT, errno.ESTALE) and not clip.path.exists():
-                return None  # the clip was taken away meanwhile; it is missed in the end
-            return f"cannot write to {self._out}: {error.strerror or error}"
-        return None
+            if not clip.path.exists():
+                return Outcome(name=clip.name, unexpected="it was taken away while it was prepared")
+            return Outcome(name=clip.name, fatal=f"cannot write to {self._out}: {error.strerror or error}")
+        except Exception as error:
+            # A worker's top: one odd clip among a hundred thousand must not end the run. It is listed as skipped.
+            logger.debug("%s", clip.path, exc_info=True)
+            return Outcome(name=clip.name, unexpected=f"unexpected {type(error).__name__}: {error}")
+        return Outcome(name=clip.name)
+
+    def _make(self, clip: Clip) -> None:
+        path, stamp = part_path(self._out, clip.name), stamp_of(clip, self._stamp)
+        tries = path.with_suffix(TRIES_SUFFIX)
+        tried = _read_number(tries)
+        if tried >= MAX_TRIES:
+            reason = f"its process died over it {tried} times"
+            save_part(path, empty_part(PartInfo(name=clip.name, reason=reason)), stamp)
+        else:
+            write_whole(tries, str(tried + 1).encode())
+            try:
+                save_part(path, self._part(clip), stamp)
+            finally:  # not reached by a process that dies
+                tries.unlink(missing_ok=True)
 
     def _part(self, clip: Clip) -> Part:
         try:
@@ -92,6 +125,13 @@ class Worker:
             # The report names the file itself.
             reason = str(error).removeprefix(f"{clip.path} ").removeprefix("is ")
             return empty_part(PartInfo(name=clip.name, reason=reason))
+
+
+def _read_number(path: Path) -> int:
+    try:
+        return int(path.read_text())
+    except (OSError, ValueError):
+        return 0
 
 
 def prepare_clip(clip: Clip, settings: Settings) -> Part:
@@ -118,6 +158,7 @@ def prepare_clip(clip: Clip, settings: Settings) -> Part:
         seconds=seconds,
         frames_seen=seen,
         tracks=len(kept),
+        face_px=round(float(np.median([np.exp(s.square[2]) for s in flat])), 1),
         notes=tuple(notes),
     )
     rows = [sighting.row for sighting in flat if sighting.row is not None]

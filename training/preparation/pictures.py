@@ -1,0 +1,132 @@
+"""The pictures of a data set's report."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, Final
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from icface.attributes import ACTION_UNITS, AU_NAMES, NAMES, POSE, pose_from_unit
+from training.dataset import FaceTracks
+from training.preparation.shards import write_whole
+
+COLUMNS: Final = 8
+SHEET_ROWS: Final = 6
+CELL_PX: Final = 128
+CAPTION_PX: Final = 32
+STRONGEST: Final = 3
+"""Action Units that a caption names."""
+MANY: Final = 50_000
+"""Points that a scatter plot shows."""
+
+
+def save_histograms(path: Path, tracks: FaceTracks) -> None:
+    """All 20 attributes."""
+    figure, axes = _figure(4, 5, (15, 10))
+    for i, (name, place) in enumerate(zip(NAMES, axes.flat, strict=True)):
+        place.hist(tracks.attributes[:, i], bins=50, range=(0, 1), color="tab:blue")
+        place.set_title(name)
+        # Most frames have none of an Action Unit; those that do would not be seen.
+        place.set_yscale("log")
+    _save(figure, path)
+
+
+def save_pose(path: Path, tracks: FaceTracks) -> None:
+    """Yaw against pitch and against roll, in degrees."""
+    step = max(1, len(tracks.attributes) // MANY)
+    pitch, yaw, roll = np.degrees(pose_from_unit(tracks.attributes[::step, POSE])).T
+    figure, axes = _figure(1, 2, (11, 5))
+    for place, other, name in ((axes.flat[0], pitch, "pitch"), (axes.flat[1], roll, "roll")):
+        place.scatter(yaw, other, s=2, alpha=0.4)
+        place.set(xlabel="yaw / °", ylabel=f"{name} / °", xlim=(-42, 42), ylim=(-42, 42))
+    _save(figure, path)
+
+
+def save_sizes(path: Path, sides_px: Sequence[float]) -> None:
+    """How large faces are in the clips."""
+    figure, axes = _figure(1, 1, (6, 4))
+    place = axes.flat[0]
+    place.hist(sides_px, bins=40, color="tab:green")
+    place.set(xlabel="side of the face's box in the clip / pixels", ylabel="clips")
+    _save(figure, path)
+
+
+def save_sheet(path: Path, tracks: FaceTracks, split: str) -> None:
+    """Random crops of a split with their attributes; an empty split gives no picture."""
+    numbers = tracks.split(split)
+    path.unlink(missing_ok=True)
+    if not numbers:
+        return
+    rng = np.random.default_rng(0)
+    drawn = rng.choice(numbers, COLUMNS * SHEET_ROWS)
+    rows = [int(rng.choice(tracks.tracks[number].rows)) for number in drawn]
+    _save_cells(path, [_cell(tracks, row, *_captions(tracks, row)) for row in rows])
+
+
+def save_extremes(path: Path, tracks: FaceTracks) -> None:
+    """A row for each attribute: its largest values by different persons; for pose the smallest too."""
+    cells = []
+    for i, name in enumerate(NAMES):
+        values = tracks.attributes[:, i]
+        for sign, tag in ((1, "+"), (-1, "-")) if i < 3 else ((1, ""),):
+            rows = _most(tracks, sign * values)
+            shown = [
+                f"{np.degrees(pose_from_unit([float(values[r])] * 3)[0]):+.0f}"
+                if i < 3
+                else f"{values[r]:.2f}"
+                for r in rows
+            ]
+            line = [
+                _cell(tracks, row, f"{name}{tag} {text}", "") for row, text in zip(rows, shown, strict=True)
+            ]
+            cells += line + [np.full_like(line[0], 255)] * (COLUMNS - len(line))
+    _save_cells(path, cells)
+
+
+def _most(tracks: FaceTracks, values: NDArray[np.float32]) -> list[int]:
+    """Up to COLUMNS rows of the largest values, one for each person."""
+    best: dict[str, int] = {}
+    for track in tracks.tracks:
+        row = track.first + int(values[track.first : track.first + track.frames].argmax())
+        if track.identity not in best or values[row] > values[best[track.identity]]:
+            best[track.identity] = row
+    return sorted(best.values(), key=lambda row: -values[row])[:COLUMNS]
+
+
+def _captions(tracks: FaceTracks, row: int) -> tuple[str, str]:
+    values = tracks.attributes[row]
+    pitch, yaw, roll = np.degrees(pose_from_unit(values[POSE]))
+    units = sorted(zip(values[ACTION_UNITS], AU_NAMES, strict=True), reverse=True)[:STRONGEST]
+    strongest = " ".join(f"{name[2:]}:{value:.2f}" for value, name in units if value >= 0.05)
+    return f"p{pitch:+.0f} y{yaw:+.0f} r{roll:+.0f}", strongest
+
+
+def _cell(tracks: FaceTracks, row: int, first: str, second: str) -> NDArray[np.uint8]:
+    """(CELL_PX + CAPTION_PX, CELL_PX, 3) RGB: a crop with two lines below it."""
+    cell = np.full((CELL_PX + CAPTION_PX, CELL_PX, 3), 255, dtype=np.uint8)
+    cell[:CELL_PX] = cv2.resize(tracks.frame(row), (CELL_PX, CELL_PX), interpolation=cv2.INTER_AREA)
+    for text, y in ((first, 12), (second, 26)):
+        cv2.putText(cell, text, (2, CELL_PX + y), cv2.FONT_HERSHEY_SIMPLEX, 0.37, (0, 0, 0), 1, cv2.LINE_AA)
+    return cell
+
+
+def _save_cells(path: Path, cells: Sequence[NDArray[np.uint8]]) -> None:
+    lines = [np.hstack(cells[start : start + COLUMNS]) for start in range(0, len(cells), COLUMNS)]
+    sheet = cv2.cvtColor(np.vstack(lines), cv2.COLOR_RGB2BGR)
+    write_whole(path, cv2.imencode(".png", sheet)[1].tobytes())
+
+
+def _figure(rows: int, columns: int, size_inch: tuple[float, float]) -> tuple[Any, Any]:
+    # Without pyplot there is no window system and nothing global; a Figure draws with Agg.
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=size_inch, layout="constrained")
+    return figure, figure.subplots(rows, columns, squeeze=False)
+
+
+def _save(figure: Any, path: Path) -> None:
+    figure.savefig(path, dpi=80)

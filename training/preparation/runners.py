@@ -1,0 +1,115 @@
+"""Running the worker over many clips: in this process, on this machine's cores by Ray, or on a Ray cluster."""
+
+from __future__ import annotations
+
+import logging
+import os
+import secrets
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any, Final
+
+import icface
+import training
+from icface.errors import ConfigError
+from training.preparation.clips import Clip
+from training.preparation.work import Outcome, Worker
+
+MAX_BLOCKS: Final = 2000
+"""Ray's bookkeeping grows with them; fewer clips than that are one each."""
+OBJECT_STORE_BYTES: Final = 100 * 2**20
+"""Only names pass through it."""
+
+
+def run_here(worker: Worker, clips: Sequence[Clip]) -> Iterator[Outcome]:
+    """One clip after another."""
+    for clip in clips:
+        yield worker(clip)
+
+
+def run_on_ray(
+    worker: Worker, clips: Sequence[Clip], *, workers: int | None, address: str | None
+) -> Iterator[Outcome]:
+    """Many clips at once, in no order. Tasks, not actors: a task whose process dies is simply done again.
+
+    Args:
+        worker: travels to each process.
+        clips: what to do.
+        workers: processes at a time, each on one core; None: as many as there are cores.
+        address: of a running cluster, as `auto` or `ray://host:10001`; None starts Ray on this machine alone.
+
+    Raises:
+        ConfigError: Ray is not installed, or there is no cluster at that address.
+    """
+    ray = _start_ray(workers, address)
+    try:
+        context = ray.data.DataContext.get_current()
+        context.enable_progress_bars = False
+        context.print_on_execution_start = False
+        rows = ray.data.from_items(
+            [_row(clip) for clip in clips], override_num_blocks=min(len(clips), MAX_BLOCKS)
+        )
+        done = rows.map(_Task(worker), num_cpus=1, compute=ray.data.TaskPoolStrategy(size=workers))
+        for row in done.iter_rows():
+            yield Outcome(**row)
+    finally:
+        ray.shutdown()
+
+
+class _Task:
+    """The worker as Ray Data calls it: rows in, rows out."""
+
+    def __init__(self, worker: Worker) -> None:
+        self._worker = worker
+        self.__name__ = "prepare"  # Ray names tasks by it
+
+    def __call__(self, row: dict[str, Any]) -> dict[str, Any]:
+        return asdict(self._worker(_clip(row)))
+
+
+def _row(clip: Clip) -> dict[str, Any]:
+    return {
+        **asdict(clip),
+        "path": str(clip.path.resolve()),
+        "csv": str(clip.csv.resolve()) if clip.csv else "",
+    }
+
+
+def _clip(row: dict[str, Any]) -> Clip:
+    return Clip(**{**row, "path": Path(row["path"]), "csv": Path(row["csv"]) if row["csv"] else None})
+
+
+def _start_ray(workers: int | None, address: str | None) -> Any:
+    # Read when Ray is imported.
+    os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
+    # Ray's own default from some version on; it warns until then.
+    os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
+    packages = [Path(str(package.__file__)).parent for package in (icface, training)]
+    if address is None:
+        # Ray listens on all interfaces, and whoever may connect can run code: nobody but us knows the token.
+        os.environ["RAY_AUTH_MODE"] = "token"
+        os.environ["RAY_AUTH_TOKEN"] = secrets.token_hex(32)
+        options: dict[str, Any] = {
+            "num_cpus": workers,
+            "include_dashboard": False,
+            "object_store_memory": OBJECT_STORE_BYTES,
+            "runtime_env": {"env_vars": {"PYTHONPATH": os.pathsep.join(str(p.parent) for p in packages)}},
+        }
+    else:
+        options = {"address": address, "runtime_env": {"py_modules": [str(package) for package in packages]}}
+    try:
+        import ray
+        import ray.data
+    except ImportError as error:
+        raise ConfigError(
+            f"Ray is not installed ({error}); pip install 'icface-live[train]', or --workers 0"
+        ) from error
+    try:
+        ray.init(log_to_driver=False, logging_level=logging.ERROR, **options)
+    except (ConnectionError, ValueError, RuntimeError) as error:
+        where = f"--ray-address {address}" if address else "Ray does not start on this machine"
+        raise ConfigError(f"{where}: {error}; --workers 0 prepares without Ray") from error
+    logging.getLogger("ray").setLevel(logging.ERROR)
+    logging.getLogger("ray.data").setLevel(logging.ERROR)
+    return ray
