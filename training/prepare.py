@@ -71,7 +71,7 @@ def parser() -> argparse.ArgumentParser:
         "--identity-from",
         choices=("folder", "file", "one"),
         default="folder",
-        help="who a clip shows: its first folder; each file another person; one person below each VIDEOS (default: folder)",
+        help="who a clip shows: its first folder; each file another; one person below each VIDEOS (default: folder)",
     )
     add(
         "--size",
