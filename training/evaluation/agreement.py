@@ -46,11 +46,17 @@ def slope(asked: NDArray[Any], shown: NDArray[Any]) -> float:
     return float(x @ (shown - shown.mean()) / (x @ x))
 
 
-def agreement(asked: FloatArray, shown: FloatArray) -> dict[str, Any]:
-    """Numbers for the report, from full-shape attributes (n, 20) each; rows of `shown` without a face are NaN.
+def agreement(clips: Sequence[tuple[FloatArray, FloatArray]]) -> dict[str, Any]:
+    """Numbers for the report.
 
-    Pose errors are mean absolute differences in degrees (APD), those of Action Units in their unit (AED).
+    Pose errors are mean absolute differences in degrees (APD), those of Action Units in their unit (AED). Correlations
+    are of the movement inside clips: what is constant in a clip, as one face that looks more smiling than another,
+    counts as an error, but not as following or not following.
+
+    Args:
+        clips: full-shape attributes (n, 20) asked for and (n, 20) measured, rows without a face NaN, for each clip.
     """
+    asked, shown = (np.concatenate([clip[side] for clip in clips]) for side in (0, 1))
     seen = np.isfinite(shown).all(axis=1)
     result: dict[str, Any] = {"frames": len(asked), "faces_found": int(seen.sum())}
     x, y = asked[seen], shown[seen]
@@ -59,11 +65,20 @@ def agreement(asked: FloatArray, shown: FloatArray) -> dict[str, Any]:
     result["pose_error_deg"] = _named(POSE_NAMES, degrees.mean(axis=0) if seen.any() else None)
     result["apd_deg"] = float(degrees.mean()) if seen.any() else None
     result["aed"] = float(units.mean()) if seen.any() else None
+    x, y = (np.concatenate(parts) for parts in zip(*(_movement(*clip) for clip in clips), strict=True))
     result["pose_correlation"] = {n: correlation(x[:, i], y[:, i]) for i, n in enumerate(POSE_NAMES)}
     result["au_correlation"] = {n: correlation(x[:, 3 + i], y[:, 3 + i]) for i, n in enumerate(AU_NAMES)}
     known = [r for r in result["au_correlation"].values() if r is not None]
     result["au_correlation_mean"] = float(np.mean(known)) if known else None
     return result
+
+
+def _movement(asked: FloatArray, shown: FloatArray) -> tuple[FloatArray, FloatArray]:
+    """Rows of a clip with a face, less their mean."""
+    seen = np.isfinite(shown).all(axis=1)
+    if not seen.any():
+        return asked[:0], shown[:0]
+    return asked[seen] - asked[seen].mean(axis=0), shown[seen] - shown[seen].mean(axis=0)
 
 
 def _named(names: Sequence[str], values: Array | None) -> dict[str, float | None]:

@@ -18,9 +18,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from icface.attributes import COUNT, FloatArray
-from icface.face.action_units import Baseline
+from icface.face.action_units import Baseline, population
+from icface.face.features import measure_features
 from icface.face.landmarks import Landmarks, open_detector
 from icface.face.measure import baseline_of, measure_attributes
+from icface.face.pose import head_pose
+from training.preparation.calibrate import Measured, learn_baseline
 
 Frame = NDArray[np.uint8]
 
@@ -69,6 +72,21 @@ class Viewer:
         """How the face of a neutral picture looks; None where none is seen."""
         face = self.look(neutral)
         return None if face is None else baseline_of(face)
+
+    def clip_baseline(self, crops: Iterable[Frame]) -> Baseline:
+        """How the real person of many pictures looks without expression, learned as the data's attributes were."""
+        faces = [face for face in map(self.look, crops) if face is not None]
+        if not faces:
+            return population()
+        poses = [head_pose(face) for face in faces]
+        scores = [face.blendshapes for face in faces if face.blendshapes is not None]
+        seen = Measured(
+            features=np.stack([measure_features(face) for face in faces]),
+            blendshapes=np.stack(scores) if scores else None,
+            pose_rad=np.array([(pose.pitch_rad, pose.yaw_rad, pose.roll_rad) for pose in poses]),
+            times_s=np.zeros(len(faces)),  # they are no neighbours, so nothing is told by how they differ
+        )
+        return learn_baseline([seen], population())
 
     def measure(self, crops: Iterable[Frame], baseline: Baseline | None) -> FloatArray:
         """(n, 20) full-shape attributes; NaN where no face is seen.

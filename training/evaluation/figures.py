@@ -1,0 +1,333 @@
+"""The paper's figures for any models: each is a sheet of labelled tiles.
+
+A model that cannot use a source leaves its tiles empty.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image, ImageDraw, ImageFont
+
+from icface.attributes import (
+    ACTION_UNITS,
+    AU_NAMES,
+    GROUPS,
+    INDEX,
+    POSE,
+    POSE_LIMIT_RAD,
+    POSE_NAMES,
+    FloatArray,
+    neutral,
+)
+from icface.errors import SourceError
+from training.dataset import FaceTracks
+from training.evaluation.animators import Animator
+from training.evaluation.response import POSE_REACH
+from training.evaluation.tasks import Task
+
+Frame = NDArray[np.uint8]
+
+TILE_PX: Final = 128
+"""Smaller frames are enlarged to this."""
+GAP_PX: Final = 4
+FONT_PX: Final = 13
+ROWS: Final = 6
+"""At most so many sources in a figure."""
+VIEWS: Final = 7
+SWEEP_VALUES: Final = (0.0, 0.25, 0.5, 0.75, 1.0)
+_PAPER: Final = (255, 255, 255)
+_INK: Final = (20, 20, 20)
+_EMPTY: Final = 225
+
+EYES: Final = GROUPS["brows"] + GROUPS["eyes"]
+MOUTH: Final = GROUPS["nose"] + GROUPS["mouth"]
+
+
+def sheet(tiles: Sequence[Sequence[Frame | None]], columns: Sequence[str], rows: Sequence[str]) -> Frame:
+    """Tiles in a grid with a label over each column and one before each row.
+
+    Args:
+        tiles: rows of square frames of one size; None leaves a tile empty.
+        columns: labels, one a column; long ones are broken at spaces.
+        rows: labels, one a row.
+    """
+    side = max(TILE_PX, *(tile.shape[0] for row in tiles for tile in row if tile is not None), 1)
+    font = ImageFont.load_default(FONT_PX)
+    heads = [_broken(label, side, font) for label in columns]
+    names = [_broken(label, side, font) for label in rows]
+    top = GAP_PX + max((label.count("\n") + 1 for label in heads), default=1) * (FONT_PX + 3) + GAP_PX
+    left = GAP_PX + max((_width(label, font) for label in names), default=0) + 2 * GAP_PX
+    step = side + GAP_PX
+    picture = Image.new("RGB", (left + len(columns) * step, top + len(tiles) * step), _PAPER)
+    pen = ImageDraw.Draw(picture)
+    for x, label in enumerate(heads):
+        pen.multiline_text(
+            (left + x * step + side / 2, top - GAP_PX),
+            label,
+            _INK,
+            font,
+            anchor="md",
+            spacing=2,
+            align="center",
+        )
+    for y, row in enumerate(tiles):
+        pen.multiline_text((GAP_PX, top + y * step + side / 2), names[y], _INK, font, anchor="lm", spacing=2)
+        for x, tile in enumerate(row):
+            place = (left + x * step, top + y * step)
+            picture.paste(Image.fromarray(_tile(tile, side)), place)
+    return np.asarray(picture, dtype=np.uint8)
+
+
+def _tile(frame: Frame | None, side: int) -> Frame:
+    if frame is None:
+        return np.full((side, side, 3), _EMPTY, dtype=np.uint8)
+    if frame.shape[0] == side:
+        return frame
+    return np.asarray(cv2.resize(frame, (side, side), interpolation=cv2.INTER_CUBIC), dtype=np.uint8)
+
+
+def _width(text: str, font: Any) -> int:
+    return max(round(font.getlength(line)) for line in text.split("\n"))
+
+
+def _broken(text: str, width: int, font: Any) -> str:
+    """Text with line breaks at spaces, so that lines fit a width; words too long for it are cut short."""
+    lines: list[str] = []
+    for word in text.split(" "):
+        longer = f"{lines[-1]} {word}" if lines else word
+        if lines and font.getlength(longer) <= width:
+            lines[-1] = longer
+        else:
+            lines.append(word)
+    return "\n".join(_cut(line, width, font) for line in lines)
+
+
+def _cut(line: str, width: int, font: Any) -> str:
+    if font.getlength(line) <= width:
+        return line
+    while line and font.getlength(f"{line}…") > width:
+        line = line[:-1]
+    return f"{line}…"
+
+
+def mixed(base: FloatArray, donor: FloatArray, names: Sequence[str]) -> FloatArray:
+    """Attributes (20,) of `base`, with those named taken from `donor`. New array."""
+    result = base.copy()
+    index = [INDEX[name] for name in names]
+    result[index] = donor[index]
+    return result
+
+
+@dataclass(frozen=True)
+class Scene:
+    """One row of a figure: a source, and frames whose attributes are taken."""
+
+    label: str
+    source: Frame
+    source_attributes: FloatArray
+    turned: Frame
+    """The driving frame with the strongest pose."""
+    turned_attributes: FloatArray
+    acting: Frame
+    """Of the others, that with the strongest expression."""
+    acting_attributes: FloatArray
+    eyes: Frame
+    """That with the strongest brows and lids."""
+    eyes_attributes: FloatArray
+    mouth: Frame
+    """That with the strongest mouth."""
+    mouth_attributes: FloatArray
+
+
+def scenes_of(tracks: FaceTracks, tasks: Sequence[Task], most: int = ROWS) -> list[Scene]:
+    """A row from each of the first tasks."""
+    scenes = []
+    for task in tasks[:most]:
+        values = np.array(tracks.attributes[list(task.driving)])
+        turned = int(np.argmax(np.abs(values[:, POSE] - 0.5).sum(axis=1)))
+        expression = values[:, ACTION_UNITS].sum(axis=1)
+        if len(values) > 1:
+            expression[turned] = -1.0
+        acting = int(np.argmax(expression))
+        eyes, mouth = (
+            int(np.argmax(values[:, [INDEX[name] for name in names]].sum(axis=1))) for names in (EYES, MOUTH)
+        )
+        frames = {number: tracks.frame(task.driving[number]) for number in {turned, acting, eyes, mouth}}
+        scenes.append(
+            Scene(
+                label=tracks.tracks[tracks.track_of(task.source)].identity,
+                source=tracks.frame(task.source),
+                source_attributes=np.array(tracks.attributes[task.source]),
+                turned=frames[turned],
+                turned_attributes=values[turned],
+                acting=frames[acting],
+                acting_attributes=values[acting],
+                eyes=frames[eyes],
+                eyes_attributes=values[eyes],
+                mouth=frames[mouth],
+                mouth_attributes=values[mouth],
+            )
+        )
+    return scenes
+
+
+def _made(animator: Animator, source: Frame, attributes: FloatArray) -> list[Frame | None]:
+    """The neutral picture and the frames for attributes (n, 20); all None where the model refuses the source."""
+    try:
+        first = animator.neutralise(source)
+    except SourceError:
+        return [None] * (1 + len(attributes))
+    return [first, *animator.animate(attributes)]
+
+
+def reenactment(animators: Sequence[Animator], scenes: Sequence[Scene]) -> Frame:
+    """Source, driving frame, and each model's neutral picture and output; two driving frames a source."""
+    tiles: list[list[Frame | None]] = []
+    rows = []
+    for scene in scenes:
+        asked = np.stack([scene.turned_attributes, scene.acting_attributes])
+        made = [_made(animator, scene.source, asked) for animator in animators]
+        for i, driving in enumerate((scene.turned, scene.acting)):
+            answers = [tile for frames in made for tile in (frames[0], frames[1 + i])]
+            tiles.append([scene.source, driving, *answers])
+            rows.append(scene.label)
+    heads = [f"{part} {animator.name}" for animator in animators for part in ("neutral", "output")]
+    return sheet(tiles, ["source", "driving", *heads], rows)
+
+
+def expression_only(animators: Sequence[Animator], scenes: Sequence[Scene]) -> Frame:
+    """The driver's expression with the source's own pose."""
+    asked = [mixed(s.acting_attributes, s.source_attributes, POSE_NAMES) for s in scenes]
+    return _one_output(animators, scenes, asked, ["expression from"], [[s.acting] for s in scenes])
+
+
+def mixed_pose_expression(animators: Sequence[Animator], scenes: Sequence[Scene]) -> Frame:
+    """Pose of one driving frame, expression of another, which is of another person where there is one."""
+    others = _next(scenes)
+    asked = [
+        mixed(o.acting_attributes, s.turned_attributes, POSE_NAMES)
+        for s, o in zip(scenes, others, strict=True)
+    ]
+    drivers = [[s.turned, o.acting] for s, o in zip(scenes, others, strict=True)]
+    return _one_output(animators, scenes, asked, ["pose from", "expression from"], drivers)
+
+
+def mixed_mouth_eyes(animators: Sequence[Animator], scenes: Sequence[Scene]) -> Frame:
+    """Mouth and nose of one driving frame, brows and eyes of another, the pose frontal."""
+    others = _next(scenes)
+    asked = [
+        mixed(mixed(neutral(), s.mouth_attributes, MOUTH), o.eyes_attributes, EYES)
+        for s, o in zip(scenes, others, strict=True)
+    ]
+    drivers = [[s.mouth, o.eyes] for s, o in zip(scenes, others, strict=True)]
+    return _one_output(animators, scenes, asked, ["mouth from", "eyes from"], drivers)
+
+
+def _next(scenes: Sequence[Scene]) -> list[Scene]:
+    return [*scenes[1:], *scenes[:1]]
+
+
+def _one_output(
+    animators: Sequence[Animator],
+    scenes: Sequence[Scene],
+    asked: Sequence[FloatArray],
+    heads: Sequence[str],
+    drivers: Sequence[Sequence[Frame]],
+) -> Frame:
+    """A row a scene: source, the frames that drive it, one output of each model."""
+    tiles: list[list[Frame | None]] = []
+    for scene, attributes, frames in zip(scenes, asked, drivers, strict=True):
+        outputs = [_made(animator, scene.source, attributes[None])[1] for animator in animators]
+        tiles.append([scene.source, *frames, *outputs])
+    names = [f"output {animator.name}" for animator in animators]
+    return sheet(tiles, ["source", *heads, *names], [scene.label for scene in scenes])
+
+
+def neutral_row(animators: Sequence[Animator], scenes: Sequence[Scene]) -> Frame:
+    """Sources above, each model's neutral pictures below."""
+    nothing = np.empty((0, len(INDEX)), dtype=np.float32)
+    tiles: list[list[Frame | None]] = [[scene.source for scene in scenes]]
+    for animator in animators:
+        tiles.append([_neutral(animator, scene.source, nothing) for scene in scenes])
+    return sheet(tiles, [s.label for s in scenes], ["source", *(f"neutral {a.name}" for a in animators)])
+
+
+def _neutral(animator: Animator, source: Frame, nothing: FloatArray) -> Frame | None:
+    try:
+        return animator.neutralise(source)
+    except SourceError:
+        return None
+
+
+def multi_view(animator: Animator, scenes: Sequence[Scene], views: int = VIEWS) -> Frame:
+    """Each source turned from side to side, up and down, and about the view."""
+    reach = np.linspace(-POSE_REACH, POSE_REACH, views, dtype=np.float32)
+    tiles: list[list[Frame | None]] = []
+    rows = []
+    for scene in scenes:
+        asked = np.tile(neutral(), (3 * views, 1))
+        for i, name in enumerate(("yaw", "pitch", "roll")):
+            asked[i * views : (i + 1) * views, INDEX[name]] += reach
+        made = _made(animator, scene.source, asked)[1:]
+        for i, name in enumerate(("yaw", "pitch", "roll")):
+            tiles.append([scene.source, *made[i * views : (i + 1) * views]])
+            rows.append(f"{scene.label} {name}")
+    degrees = np.degrees(2 * POSE_LIMIT_RAD * reach)
+    return sheet(tiles, ["source", *(f"{angle:+.0f}°" if round(angle) else "0°" for angle in degrees)], rows)
+
+
+def au_sweep(animator: Animator, scene: Scene) -> Frame:
+    """Every Action Unit from none to whole, on one source."""
+    asked = np.tile(neutral(), (len(AU_NAMES) * len(SWEEP_VALUES), 1))
+    for i, name in enumerate(AU_NAMES):
+        asked[i * len(SWEEP_VALUES) : (i + 1) * len(SWEEP_VALUES), INDEX[name]] = SWEEP_VALUES
+    made = _made(animator, scene.source, asked)[1:]
+    count = len(SWEEP_VALUES)
+    tiles = [made[i * count : (i + 1) * count] for i in range(len(AU_NAMES))]
+    # Two halves beside each other: 17 rows are taller than a screen.
+    half = (len(AU_NAMES) + 1) // 2
+    values = [f"{value:g}" for value in SWEEP_VALUES]
+    first = sheet(tiles[:half], values, AU_NAMES[:half])
+    second = sheet(tiles[half:], values, AU_NAMES[half:])
+    below = np.full((first.shape[0] - second.shape[0], second.shape[1], 3), 255, dtype=np.uint8)
+    return np.concatenate([first, np.concatenate([second, below])], axis=1)
+
+
+def response_plot(results: dict[str, dict[str, Any]]) -> Frame | None:
+    """Measured against asked, the mean over sources, one small plot an attribute and one line a model.
+
+    Args:
+        results: model name to what `training.evaluation.response.response` gave.
+    """
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    names = list(dict.fromkeys(name for result in results.values() for name in result["attributes"]))
+    if not names:
+        return None
+    columns = min(4, len(names))
+    lines = -(-len(names) // columns)
+    figure = Figure(figsize=(2.6 * columns, 2.5 * lines), dpi=100, layout="constrained")
+    canvas = FigureCanvasAgg(figure)
+    for number, name in enumerate(names):
+        axes = figure.add_subplot(lines, columns, number + 1)
+        for model, result in results.items():
+            values = result["attributes"].get(name)
+            if values is not None:
+                shown = [np.nan if value is None else value for value in values["shown_mean"]]
+                axes.plot(values["asked"], shown, marker=".", label=model)
+        asked = next(r["attributes"][name]["asked"] for r in results.values() if name in r["attributes"])
+        axes.plot(asked, asked, color="0.75", linestyle=":", zorder=0)
+        axes.set_title(name, fontsize=9)
+        axes.tick_params(labelsize=7)
+    figure.supxlabel("asked", fontsize=8)
+    figure.supylabel("measured again", fontsize=8)
+    figure.axes[0].legend(fontsize=7)
+    canvas.draw()
+    return np.asarray(canvas.buffer_rgba(), dtype=np.uint8)[..., :3].copy()

@@ -1,0 +1,86 @@
+"""OpenFace's word on presence: from the data set, or from CSV files of the frames that --save-frames writes.
+
+Each answer's frames go to a folder `frames/MODEL.KIND.NUMBER`, those that drove it to `frames/driver.KIND.NUMBER`;
+`FeatureExtraction -fdir FOLDER` names its CSV after the folder, which is how it finds its way back.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import cv2
+import numpy as np
+
+from icface.errors import ConfigError
+from training.dataset import FaceTracks
+from training.evaluation.measuring import enlarged
+from training.evaluation.presence import Presence, read_presence
+from training.evaluation.protocol import Answer
+
+
+def folder_name(model: str, kind: str, number: int) -> str:
+    """Of the frames of one answer; also the stem of its CSV."""
+    return f"{model}.{kind}.{number:03d}"
+
+
+def find_tables(sources: Sequence[Path]) -> dict[str, Path]:
+    """CSV files by stem, from files and folders.
+
+    Raises:
+        ConfigError: one is missing, or two have the same name.
+    """
+    tables: dict[str, Path] = {}
+    for source in sources:
+        paths = sorted(source.glob("*.csv")) if source.is_dir() else [source]
+        for path in paths:
+            if not path.is_file():
+                raise ConfigError(f"there is no OpenFace CSV {path}")
+            if path.stem in tables:
+                raise ConfigError(f"{path} and {tables[path.stem]} have the same name; give one of them")
+            tables[path.stem] = path
+    return tables
+
+
+@dataclass(frozen=True)
+class OpenFacePresence:
+    """Presence as OpenFace saw it, for the answers of one model to tasks of one kind."""
+
+    tracks: FaceTracks
+    tables: Mapping[str, Path]
+    model: str
+    kind: str
+    numbers: Mapping[str, int]
+    """Number of each task, by its name."""
+
+    def __call__(self, side: str, answer: Answer) -> Presence | None:
+        """See `training.evaluation.protocol.PresenceOf`.
+
+        Raises:
+            ConfigError: a table has not one row a frame.
+        """
+        number = self.numbers[answer.task.name]
+        stem = folder_name("driver" if side == "driver" else self.model, self.kind, number)
+        if stem in self.tables:
+            found = read_presence(self.tables[stem])
+            if len(found) != len(answer.output):
+                raise ConfigError(
+                    f"{self.tables[stem]} has {len(found)} rows for {len(answer.output)} frames; "
+                    "evaluate with the flags that wrote the frames"
+                )
+            return found
+        if side == "driver":
+            return np.array(self.tracks.presence[list(answer.task.driving)])
+        return None
+
+
+def save_frames(folder: Path, answer: Answer, model: str, kind: str, number: int) -> None:
+    """Write an answer's frames, and those that drove it, enlarged so that OpenFace sees them."""
+    for name, frames in ((model, answer.output), ("driver", answer.driving)):
+        place = folder / folder_name(name, kind, number)
+        if place.exists():
+            continue
+        place.mkdir(parents=True)
+        for i, frame in enumerate(frames):
+            cv2.imwrite(str(place / f"{i:05d}.png"), cv2.cvtColor(enlarged(frame), cv2.COLOR_RGB2BGR))

@@ -1,0 +1,214 @@
+"""Self- and cross-reenactment of one model over the common tasks: numbers, and frames for whoever wants them.
+
+Two references stand beside the models, so that the numbers can be read: `driving frames`, the answer itself, which
+shows what the measuring makes of a perfect output, and `source kept`, which does nothing at all.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from icface.attributes import COUNT, FloatArray, neutral
+from icface.errors import SourceError
+from icface.face.action_units import Baseline
+from training.dataset import FaceTracks
+from training.evaluation.agreement import agreement, jitter_iod
+from training.evaluation.animators import Animator
+from training.evaluation.judges import Judges
+from training.evaluation.measuring import Viewer
+from training.evaluation.pictures import WINDOW_PX, l1, psnr_db, ssim
+from training.evaluation.presence import Confusion, Presence, confusion, summary, surrogate
+from training.evaluation.tasks import Task
+
+Frame = NDArray[np.uint8]
+
+DRIVER: Final = "driving frames (the answer itself)"
+KEPT: Final = "source kept (does nothing)"
+STILL_FRAMES: Final = 12
+STILL_NOISE: Final = 0.01
+"""Standard deviation of the attributes of a driver that holds still: what is left after smoothing."""
+
+
+@dataclass
+class Answer:
+    """What a model made of one task."""
+
+    task: Task
+    source: Frame
+    """(S, S, 3)"""
+    asked: FloatArray
+    """(n, 20) full-shape attributes of the driving frames."""
+    driving: Frame
+    """(n, S, S, 3) the frames they come from."""
+    neutral: Frame
+    """(S, S, 3) the model's neutral picture."""
+    output: Frame
+    """(n, S, S, 3)"""
+    is_reference: bool = False
+    """Made of real frames: there is no neutral picture, so the person's neutral is learned from the driving frames."""
+    shown: FloatArray = field(default_factory=lambda: np.empty((0, COUNT), dtype=np.float32))
+    """(n, 20) measured in the output, NaN where no face is seen."""
+
+
+PresenceOf = Callable[[str, Answer], Presence | None]
+"""Presence (n, 17) in the `driver` or `output` of an answer as OpenFace saw it; None where that is not known."""
+
+
+@dataclass
+class Collected:
+    """What is summed over tasks."""
+
+    judges: Judges
+    scores: dict[str, list[float]] = field(default_factory=dict)
+    clips: list[tuple[FloatArray, FloatArray]] = field(default_factory=list)
+    """Attributes asked for and shown."""
+    counts: Confusion | None = None
+    measured_by: set[str] = field(default_factory=set)
+    neutral_unseen: int = 0
+    refused: list[str] = field(default_factory=list)
+
+    def add(self, name: str, values: Iterable[float] | None) -> None:
+        """Scores of frames; those that were not measured are left out."""
+        if values is not None:
+            self.scores.setdefault(name, []).extend(float(value) for value in values)
+
+    def mean(self, name: str) -> float | None:
+        """Of the finite scores: equal frames have no PSNR."""
+        values = [value for value in self.scores.get(name, []) if np.isfinite(value)]
+        return float(np.mean(values)) if values else None
+
+
+def answer_of(animator: Animator, tracks: FaceTracks, task: Task) -> Answer:
+    """Let a model do a task.
+
+    Raises:
+        SourceError: the model cannot use this source.
+    """
+    source = tracks.frame(task.source)
+    asked = np.array(tracks.attributes[list(task.driving)])
+    driving = np.stack([tracks.frame(row) for row in task.driving])
+    neutral_picture = animator.neutralise(source)
+    return Answer(task, source, asked, driving, neutral_picture, animator.animate(asked))
+
+
+def reference_of(name: str, tracks: FaceTracks, task: Task) -> Answer:
+    """What the references answer."""
+    source = tracks.frame(task.source)
+    asked = np.array(tracks.attributes[list(task.driving)])
+    driving = np.stack([tracks.frame(row) for row in task.driving])
+    output = driving if name == DRIVER else np.repeat(source[None], len(driving), axis=0)
+    return Answer(task, source, asked, driving, source, output, is_reference=True)
+
+
+def evaluate_tasks(
+    tasks: Sequence[Task],
+    answer: Callable[[Task], Answer],
+    *,
+    same_person: bool,
+    viewer: Viewer,
+    judges: Judges,
+    presence_of: PresenceOf,
+    keep: Callable[[Answer], None] | None = None,
+) -> dict[str, Any]:
+    """Numbers of one model over all tasks.
+
+    Args:
+        tasks: what to do.
+        answer: the model; may raise SourceError, which is counted.
+        same_person: driver and source are one person, so the driving frame is the picture that should come out.
+        viewer: measures outputs.
+        judges: measuring networks.
+        presence_of: what OpenFace saw.
+        keep: is handed every answer.
+    """
+    found = Collected(judges)
+    for task in tasks:
+        try:
+            result = answer(task)
+        except SourceError as error:
+            found.refused.append(f"{task.name}: {error}")
+            continue
+        if result.is_reference:
+            baseline: Baseline | None = viewer.clip_baseline([result.source, *result.driving])
+        else:
+            baseline = viewer.baseline(result.neutral)
+        found.neutral_unseen += baseline is None
+        result.shown = viewer.measure(result.output, baseline)
+        _collect(found, result, presence_of)
+        if same_person:
+            _compare(found, result)
+        if keep is not None:
+            keep(result)
+    return _numbers(found, len(tasks))
+
+
+def _collect(found: Collected, result: Answer, presence_of: PresenceOf) -> None:
+    judges = found.judges
+    found.clips.append((result.asked, result.shown))
+    found.add("cnniqa", judges.quality(result.output))
+    found.add("deepiqa", judges.quality_against(result.output, result.source))
+    found.add("csim", judges.likeness(result.output, result.source))
+    sides = []
+    for side, own in (("driver", result.asked), ("output", result.shown)):
+        known = presence_of(side, result)
+        # A table from elsewhere may know some frames only; those without it keep their surrogate out of the counts.
+        openface = known is not None and bool((known >= 0).any())
+        found.measured_by.add(f"{side}: {'OpenFace' if openface else 'surrogate'}")
+        sides.append(known if openface and known is not None else surrogate(own))
+    counts = confusion(*sides)
+    found.counts = counts if found.counts is None else found.counts + counts
+
+
+def _compare(found: Collected, result: Answer) -> None:
+    pairs = list(zip(result.output, result.driving, strict=True))
+    found.add("l1", (l1(*pair) for pair in pairs))
+    found.add("psnr_db", (psnr_db(*pair) for pair in pairs))
+    if result.source.shape[0] >= WINDOW_PX:
+        found.add("ssim", (ssim(*pair) for pair in pairs))
+    found.add("lpips", found.judges.distance(result.output, result.driving))
+
+
+def _numbers(found: Collected, tasks: int) -> dict[str, Any]:
+    result: dict[str, Any] = {
+        "tasks": tasks,
+        "refused": found.refused,
+        "neutral_without_face": found.neutral_unseen,
+        **{
+            name: found.mean(name)
+            for name in ("l1", "psnr_db", "ssim", "lpips", "csim", "cnniqa", "deepiqa")
+            if name in found.scores
+        },
+    }
+    if found.clips:
+        result |= agreement(found.clips)
+    if found.counts is not None:
+        result["presence"] = {"measured_by": sorted(found.measured_by), **summary(found.counts)}
+    return result
+
+
+def still_jitter(
+    animator: Animator, crops: Sequence[Frame], viewer: Viewer, seed: int, frames: int = STILL_FRAMES
+) -> dict[str, float | None]:
+    """Landmark jitter, in distances of the eye corners, of the neutral face: held exactly, and with STILL_NOISE.
+
+    The mean over sources; None where no face is seen.
+    """
+    noise = np.random.default_rng(seed).normal(0, STILL_NOISE, (frames, COUNT)).astype(np.float32)
+    # Action Units begin at 0, so noise can only raise them.
+    shaky = np.clip(neutral() + noise, 0, 1).astype(np.float32)
+    found: dict[str, list[float]] = {"exact": [], "noisy": []}
+    for crop in crops:
+        try:
+            animator.neutralise(crop)
+        except SourceError:
+            continue
+        for kind, asked in (("exact", np.tile(neutral(), (2, 1))), ("noisy", shaky)):
+            jitter = jitter_iod([viewer.look(frame) for frame in animator.animate(asked)])
+            if jitter is not None:
+                found[kind].append(jitter)
+    return {kind: float(np.mean(values)) if values else None for kind, values in found.items()}
