@@ -97,7 +97,9 @@ class Reenactor:
 
     def describe(self) -> str:
         """One line: what was picked and how well it passed its check."""
-        return f"engine: {self._engine.description}"
+        own, asked = self._bundle.size_px, self._size_px
+        scaled = "" if own is None or asked in (None, own) else f"; its {own} px frames are scaled to {asked}"
+        return f"engine: {self._engine.description}{scaled}"
 
     @property
     def makes_any_size(self) -> bool:

@@ -182,6 +182,7 @@ def test_frames_are_scaled_to_the_size_asked_for(
     scaled = Reenactor(bundle, size_px=size_px, source_cache=cache)
     other = scaled.prepare_source(photo)
     assert other.size_px == (side, side) and not scaled.makes_any_size
+    assert scaled.describe().endswith(" dB" if side == SIDE else f"; its {SIDE} px frames are scaled to {side}")
     scaled.set_source(other)
     frame = scaled.animate(SMILING)
     assert frame.shape == (side, side, 3) and frame.dtype == np.uint8
