@@ -1,7 +1,7 @@
 """End to end on a clip: tracker, generator and compose, stage by stage, as fast as it goes and at 30 FPS.
 
-    python -m benchmarks.fps [--clip C] [--source S] [--size 512] [--engine auto] [--vs engine=NAME |
-    size=N]...
+    python -m benchmarks.fps [--clip C] [--source S] [--size 512] [--engine auto] [--model BUNDLE]
+                             [--vs engine=NAME | size=N | model=BUNDLE]...
 
 Three legs: `null` (file in, nothing written), `file` (file in, video out) and `live` (the clip played as a
 30 FPS camera: capture to send, and the part of the CPU). With --vs the legs of each variant run in turn with
@@ -33,13 +33,17 @@ LIVE_FPS = 30
 
 
 def variant(base: LiveConfig, text: str) -> LiveConfig:
-    """`size=256` or `engine=NAME` applied to the settings."""
+    """`size=256`, `engine=NAME` or `model=BUNDLE` applied to the settings."""
     name, _, value = text.partition("=")
     if name == "size" and value in SIZES:
         return replace(base, size_px=SIZES[value])
     if name == "engine" and value:
         return replace(base, engine=value)
-    raise argparse.ArgumentTypeError(f"--vs {text}: expected engine=NAME or size={'|'.join(SIZES)}")
+    if name == "model" and value:
+        return replace(base, model=Path(value))
+    raise argparse.ArgumentTypeError(
+        f"--vs {text}: expected engine=NAME, model=BUNDLE or size={'|'.join(SIZES)}"
+    )
 
 
 def run_leg(leg: str, config: LiveConfig, camera: Path, folder: Path) -> dict[str, Any]:
@@ -93,6 +97,7 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--source", type=Path, default=REPOSITORY / "examples/source.jpg")
     parser.add_argument("--size", choices=SIZES, default="512")
     parser.add_argument("--engine", default="auto")
+    parser.add_argument("--model", type=Path, help="a bundle (default: the one that ships)")
     parser.add_argument("--framing", choices=("crop", "photo"), default="crop")
     parser.add_argument("--legs", nargs="+", choices=LEGS, default=LEGS)
     parser.add_argument("--frames", type=int, default=400, help="frames a leg (default: %(default)s)")
@@ -103,11 +108,12 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--json", type=Path, help="write the figures here as well")
     flags = parser.parse_args(argv)
 
-    first = f"size={flags.size} engine={flags.engine}"
+    first = f"size={flags.size} engine={flags.engine}" + (f" model={flags.model}" if flags.model else "")
     base = LiveConfig(
         sources=(flags.source,),
         size_px=SIZES[flags.size],
         engine=flags.engine,
+        model=flags.model,
         framing=flags.framing,
         frames=flags.frames,
     )

@@ -169,6 +169,8 @@ def _model(flags: argparse.Namespace) -> tuple[ICface, ModelInfo]:
 def main(argv: list[str] | None = None) -> int:
     """Run the benchmark; 1 or 2 with one line where it cannot."""
     flags = parser().parse_args(argv)
+    if min(flags.threads, flags.frames, flags.rounds) < 1:
+        parser().error("--threads, --frames and --rounds must be at least 1")
     try:
         model, info = _model(flags)
         torch.set_num_threads(flags.threads)
@@ -201,7 +203,11 @@ def main(argv: list[str] | None = None) -> int:
             "ratios": gains,
             "left_out": left_out,
         }
-        flags.json.write_text(json.dumps(document, indent=2) + "\n", encoding="utf-8")
+        try:
+            flags.json.write_text(json.dumps(document, indent=2) + "\n", encoding="utf-8")
+        except OSError as error:
+            print(f"error: cannot write {flags.json}: {error.strerror or error}", file=sys.stderr)
+            return 1
     return 0
 
 
