@@ -27,7 +27,7 @@ def correlation(asked: NDArray[Any], shown: NDArray[Any]) -> float | None:
     x, y = asked[both].astype(np.float64), shown[both].astype(np.float64)
     if len(x) < 3 or x.std() < LEAST_SPREAD:
         return None
-    if y.std() < 1e-9:
+    if y.std() < 1e-6:
         return 0.0
     return float(np.corrcoef(x, y)[0, 1])
 

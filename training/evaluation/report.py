@@ -142,7 +142,7 @@ def _reenactment(report: dict[str, Any], kind: str, title: str) -> str:
     told += (
         " CSIM is the cosine of LightCNN-29 features between output and source. Pose (mean absolute error in degrees, "
         "APD their mean) and Action Units (AED: mean absolute error; r: mean correlation, inside clips, over those that "
-        "the drivers use) are what was asked for against what is measured again in the output, where a face is seen in it."
+        "the drivers use) are what was asked for against what is measured again in the output, where it shows a face."
     )
     return f"## {title}\n\n{told}\n\n{table(head, rows)}"
 

@@ -1,0 +1,422 @@
+"""The choice of frames, what is made of measurements, sweeps and figures; with models whose answers are known."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from icface.attributes import COUNT, INDEX, neutral, pose_to_unit
+from icface.errors import ConfigError, SourceError
+from icface.face.landmarks import Landmarks
+from tests.training.tiny_data import make_tiny_dataset
+from training.dataset import FaceTracks
+from training.evaluation import figures
+from training.evaluation.agreement import agreement, correlation, jitter_iod, slope, spearman
+from training.evaluation.animators import to_frames, to_images, unique_names
+from training.evaluation.judges import Judges
+from training.evaluation.protocol import DRIVER, KEPT, answer_of, evaluate_tasks, reference_of, still_jitter
+from training.evaluation.response import Sweep, requested, response, swept
+from training.evaluation.tasks import (
+    cross_tasks,
+    distance_from_neutral,
+    self_tasks,
+    source_row,
+    spread,
+    tracks_of,
+)
+
+
+class Told:
+    """A model that writes the attributes it is asked for into its pictures, each a grey cell; made worse at will."""
+
+    def __init__(
+        self, size_px: int = 32, *, gain: float = 1.0, ignores: tuple[str, ...] = (), refuses: bool = False
+    ):
+        self.name = "told"
+        self.facts: dict[str, Any] = {}
+        self._size_px = size_px
+        self._gain = gain
+        self._ignored = [INDEX[name] for name in ignores]
+        self._refuses = refuses
+
+    def neutralise(self, crop: np.ndarray) -> np.ndarray:
+        if self._refuses:
+            raise SourceError("no face found in crop")
+        return self.animate(neutral()[None])[0]
+
+    def animate(self, attributes: np.ndarray) -> np.ndarray:
+        shown = neutral() + self._gain * (attributes - neutral())
+        shown[:, self._ignored] = neutral()[self._ignored]
+        frames = np.zeros((len(attributes), self._size_px, self._size_px, 3), dtype=np.uint8)
+        frames[:, 0, :COUNT, 0] = np.clip(np.round(shown * 250), 0, 250)
+        return frames
+
+    def close(self) -> None: ...
+
+
+class Reader:
+    """A viewer that reads what Told wrote; it sees no face where the second row is white."""
+
+    def baseline(self, neutral_picture: np.ndarray) -> str | None:
+        return "own neutral" if self._sees(neutral_picture) else None
+
+    def clip_baseline(self, crops: list[np.ndarray]) -> str:
+        return "clip"
+
+    def measure(self, crops: np.ndarray, baseline: str | None) -> np.ndarray:
+        return np.stack([self._read(crop) for crop in crops])
+
+    def look(self, crop: np.ndarray) -> Landmarks | None:
+        if not self._sees(crop):
+            return None
+        points = np.zeros((478, 3), dtype=np.float32)
+        points[263, 0] = 100.0
+        points[:, 1] = 100.0 * self._read(crop)[INDEX["AU12"]]
+        return Landmarks(points_px=points, image_size_px=(32, 32))
+
+    def _sees(self, crop: np.ndarray) -> bool:
+        return bool((crop[1] != 255).any())
+
+    def _read(self, crop: np.ndarray) -> np.ndarray:
+        values = crop[0, :COUNT, 0].astype(np.float32) / np.float32(250)
+        return values if self._sees(crop) else np.full(COUNT, np.nan, dtype=np.float32)
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory: pytest.TempPathFactory) -> FaceTracks:
+    return FaceTracks(make_tiny_dataset(tmp_path_factory.mktemp("data"), identities=8, tracks=3, frames=6))
+
+
+# Tasks
+
+
+def test_clips_are_spread_over_people(data: FaceTracks) -> None:
+    chosen = tracks_of(data, "test", None, 1)
+    assert len(chosen) == 6
+    assert {track.identity for track in chosen[:2]} == set(data.index.splits["test"])
+    assert tracks_of(data, "test", 3, 1) == chosen[:3]
+    assert any(tracks_of(data, "test", None, seed) != chosen for seed in range(2, 6))
+
+
+def test_a_source_never_drives_itself_and_drivers_are_others(data: FaceTracks) -> None:
+    chosen = tracks_of(data, "test", None, 1)
+    for track, task in zip(chosen, self_tasks(data, chosen, 4), strict=True):
+        assert task.source in track.rows and task.source not in task.driving
+        assert len(task.driving) == 4 and list(task.driving) == sorted(set(task.driving))
+        assert set(task.driving) <= set(track.rows)
+    crossed = cross_tasks(data, chosen, 4)
+    assert len(crossed) == 6
+    for task in crossed:
+        people = {data.tracks[data.track_of(row)].identity for row in (task.source, *task.driving)}
+        assert len(people) == 2
+    alone = [track for track in chosen if track.identity == chosen[0].identity]
+    assert cross_tasks(data, alone, 4) == []
+
+
+def test_the_source_is_the_most_neutral_frame(data: FaceTracks) -> None:
+    track = data.tracks[0]
+    values = np.array(data.attributes[track.first : track.first + track.frames])
+    row = source_row(data, track, "neutral")
+    assert distance_from_neutral(values)[row - track.first] == distance_from_neutral(values).min()
+    assert source_row(data, track, "first") == track.first
+    turned, smiling = neutral(), neutral()
+    turned[INDEX["yaw"]] = 0.8
+    smiling[INDEX["AU12"]] = 0.5
+    near, a, b = distance_from_neutral(np.stack([neutral(), turned, smiling]))
+    assert near == 0 and a == pytest.approx(0.2) and b == pytest.approx(0.5 / 17)
+
+
+def test_rows_are_spread_evenly() -> None:
+    assert spread(list(range(10, 20)), 4) == (10, 13, 16, 19)
+    assert spread([1, 2], 4) == (1, 2)
+    assert spread([1, 2, 3], 1) == (1,)
+
+
+def test_an_empty_split_says_what_to_do(tmp_path: Path) -> None:
+    tracks = FaceTracks(make_tiny_dataset(tmp_path / "d", identities=1))
+    with pytest.raises(ConfigError, match="--split train"):
+        tracks_of(tracks, "test", None, 1)
+
+
+# Agreement
+
+
+def test_pose_errors_are_degrees_and_unseen_faces_are_counted() -> None:
+    asked = np.tile(neutral(), (4, 1))
+    asked[:, INDEX["AU12"]] = [0.0, 0.2, 0.4, 0.6]
+    shown = asked.copy()
+    shown[:, INDEX["yaw"]] = pose_to_unit([math.radians(6.0)])[0]
+    shown[:, INDEX["AU12"]] /= 2
+    shown[3] = np.nan
+    found = agreement([(asked, shown)])
+    assert (found["frames"], found["faces_found"]) == (4, 3)
+    assert found["pose_error_deg"]["yaw"] == pytest.approx(6.0, abs=1e-3)
+    assert found["pose_error_deg"]["pitch"] == pytest.approx(0.0, abs=1e-4)
+    assert found["apd_deg"] == pytest.approx(2.0, abs=1e-3)
+    assert found["aed"] == pytest.approx((0.0 + 0.1 + 0.2) / 3 / 17)
+    assert found["au_correlation"]["AU12"] == pytest.approx(1.0)
+    assert found["au_correlation"]["AU01"] is None  # not exercised
+    assert found["au_correlation_mean"] == pytest.approx(1.0)
+
+
+def test_correlation_is_of_movement_inside_clips() -> None:
+    """A model that stands still in each clip, in another place, follows nothing."""
+    clips = []
+    for level in (0.1, 0.5, 0.9):
+        asked, shown = np.tile(neutral(), (2, 3, 1))
+        asked[:, INDEX["AU12"]] = level + np.array([-0.1, 0.0, 0.1])
+        shown[:, INDEX["AU12"]] = level
+        clips.append((asked, shown))
+    assert agreement(clips)["au_correlation"]["AU12"] == 0.0
+
+
+def test_nothing_seen_at_all_gives_no_numbers() -> None:
+    asked = np.tile(neutral(), (3, 1))
+    found = agreement([(asked, np.full_like(asked, np.nan))])
+    assert found["faces_found"] == 0
+    assert found["apd_deg"] is found["aed"] is found["au_correlation_mean"] is None
+    assert found["pose_error_deg"] == {"pitch": None, "yaw": None, "roll": None}
+
+
+def test_correlations_by_hand() -> None:
+    x = np.array([0.0, 1.0, 2.0, 3.0])
+    assert correlation(x, np.array([0.0, 2.0, 1.0, 3.0])) == pytest.approx(0.8)
+    assert correlation(x, np.array([1.0, 1.0, 1.0, 1.0])) == 0.0
+    assert correlation(np.array([0.5, 0.5, 0.5]), np.array([0.0, 0.5, 1.0])) is None
+    assert correlation(x, np.array([0.0, np.nan, 2.0, np.nan])) is None  # two points say nothing
+    assert spearman(x, np.array([0.0, 0.1, 10.0, 11.0])) == pytest.approx(1.0)
+    assert spearman(x, np.array([3.0, 2.0, 1.0, 0.0])) == pytest.approx(-1.0)
+    # Ranks 1 2 3 4 against 1.5 1.5 3 4.
+    assert spearman(x, np.array([0.0, 0.0, 1.0, 2.0])) == pytest.approx(4.5 / math.sqrt(5 * 4.5))
+    assert spearman(x, np.zeros(4)) == 0.0
+    assert slope(x, 0.5 * x + 3) == pytest.approx(0.5)
+
+
+def test_jitter_by_hand() -> None:
+    def face(dx: float) -> Landmarks:
+        points = np.zeros((478, 3), dtype=np.float32)
+        points[263, 0] = 50.0
+        points[:, 0] += dx
+        points[468:, 1] = 1000 * dx  # irises do not count
+        return Landmarks(points_px=points, image_size_px=(128, 128))
+
+    assert jitter_iod([face(-1.0), face(1.0)]) == pytest.approx(1 / 50)
+    assert jitter_iod([face(0.0), None, face(0.0)]) == 0.0
+    assert jitter_iod([face(0.0), None]) is None
+
+
+# Sweeps
+
+
+def test_a_sweep_that_saturates_falls_back_or_loses_the_face() -> None:
+    asked = np.linspace(0, 1, 5, dtype=np.float32)
+
+    def sweep(*shown: float) -> Sweep:
+        return Sweep(asked, np.array(shown, dtype=np.float32))
+
+    assert sweep(0, 0.25, 0.5, 0.75, 1).is_monotone()
+    assert sweep(0, 0.3, 0.29, 0.6, 0.6).is_monotone()  # within the measuring's noise
+    assert not sweep(0, 0.3, 0.2, 0.6, 0.9).is_monotone()
+    assert not sweep(0.5, 0.5, 0.5, 0.5, 0.5).is_monotone()
+    lost = sweep(0, np.nan, 0.5, 0.75, 1)
+    assert not lost.is_monotone() and lost.spearman() == pytest.approx(1.0)
+    gone = sweep(0, np.nan, np.nan, np.nan, 1)
+    assert gone.spearman() == 0.0 and gone.slope() == 0.0
+    assert sweep(0, 0.2, 0.4, 0.6, 0.8).slope() == pytest.approx(0.8)
+
+
+def test_a_sweep_asks_for_one_attribute() -> None:
+    values = swept("yaw", 5)
+    np.testing.assert_allclose(values[:, INDEX["yaw"]], [0.3, 0.4, 0.5, 0.6, 0.7], atol=1e-6)
+    values[:, INDEX["yaw"]] = 0.5
+    np.testing.assert_array_equal(values, np.tile(neutral(), (5, 1)))
+    assert requested("AU12").min() == 0 and requested("AU12").max() == 1
+
+
+def test_response_tells_a_model_that_follows_from_one_that_does_not() -> None:
+    crops = [np.zeros((32, 32, 3), dtype=np.uint8)] * 2
+    good = response(Told(gain=0.5), crops, Reader())
+    assert (good["sources"], good["refused"]) == (2, 0)
+    for values in good["attributes"].values():
+        assert values["spearman_least"] > 0.99
+        assert values["slope_mean"] == pytest.approx(0.5, abs=0.01)
+        assert values["share_good"] == values["share_monotone"] == 1.0
+    bad = response(Told(ignores=("AU12", "yaw")), crops, Reader())["attributes"]
+    assert bad["AU12"]["spearman_mean"] == bad["yaw"]["share_monotone"] == 0.0
+    assert bad["AU45"]["share_good"] == 1.0
+    refusing = response(Told(refuses=True), crops, Reader())
+    assert (refusing["sources"], refusing["refused"], refusing["attributes"]) == (0, 2, {})
+
+
+# Protocol
+
+
+def nothing_known(side: str, answer: Any) -> None:
+    return None
+
+
+def run(data: FaceTracks, answer: Any, *, same: bool = True) -> dict[str, Any]:
+    tasks = (self_tasks if same else cross_tasks)(data, tracks_of(data, "test", None, 1), 4)
+    return evaluate_tasks(
+        tasks, answer, same_person=same, viewer=Reader(), judges=Judges(), presence_of=nothing_known
+    )
+
+
+def test_a_model_that_follows_scores_full_marks_for_it(data: FaceTracks) -> None:
+    animator = Told()
+    found = run(data, lambda task: answer_of(animator, data, task))
+    assert found["frames"] == found["faces_found"] == 24
+    assert found["apd_deg"] < 0.1 and found["aed"] < 0.003
+    assert found["au_correlation_mean"] > 0.999
+    assert found["presence"]["macro"]["f"] > 0.98
+    assert found["presence"]["measured_by"] == ["driver: surrogate", "output: surrogate"]
+    assert 0 < found["l1"] < 1 and found["psnr_db"] > 0
+    crossed = run(data, lambda task: answer_of(animator, data, task), same=False)
+    assert "l1" not in crossed and crossed["au_correlation_mean"] > 0.999
+
+
+def test_a_model_that_does_not_move_is_seen_through(data: FaceTracks) -> None:
+    found = run(data, lambda task: answer_of(Told(gain=0.0), data, task))
+    assert found["au_correlation_mean"] == 0.0
+    assert found["presence"]["macro"]["balanced_accuracy"] == pytest.approx(0.5)
+    assert found["presence"]["macro"]["f"] == 0.0
+
+
+def test_refused_sources_are_counted_not_raised(data: FaceTracks) -> None:
+    found = run(data, lambda task: answer_of(Told(refuses=True), data, task))
+    assert len(found["refused"]) == found["tasks"] == 6
+    assert "person" in found["refused"][0]
+    assert "apd_deg" not in found and "presence" not in found
+
+
+def test_references_are_the_answer_and_the_source(data: FaceTracks) -> None:
+    task = self_tasks(data, tracks_of(data, "test", 1, 1), 3)[0]
+    best, worst = (reference_of(name, data, task) for name in (DRIVER, KEPT))
+    np.testing.assert_array_equal(best.output, best.driving)
+    for frame in worst.output:
+        np.testing.assert_array_equal(frame, data.frame(task.source))
+    numbers = run(data, lambda task: reference_of(DRIVER, data, task))
+    assert numbers["l1"] == 0 and numbers["ssim"] == pytest.approx(1) and numbers["psnr_db"] is None
+
+
+def test_a_still_driver_leaves_an_exact_model_still() -> None:
+    crops = [np.zeros((32, 32, 3), dtype=np.uint8)]
+    still, shaky = (still_jitter(Told(gain=gain), crops, Reader(), seed=1) for gain in (1.0, 5.0))
+    assert still["exact"] == shaky["exact"] == 0.0
+    # Noise of .01, cut off at 0: its standard deviation is .0058.
+    assert 0.003 < still["noisy"] < 0.008
+    assert shaky["noisy"] == pytest.approx(5 * still["noisy"], rel=0.3)
+    assert still_jitter(Told(refuses=True), crops, Reader(), seed=1) == {"exact": None, "noisy": None}
+
+
+# Pictures
+
+
+def test_images_and_frames_are_each_others_inverse(rng: np.random.Generator) -> None:
+    frames = rng.integers(0, 256, (3, 8, 8, 3), dtype=np.uint8)
+    images = to_images(frames)
+    assert images.shape == (3, 3, 8, 8) and images.min() >= -1 and images.max() <= 1
+    assert images[0, 2, 1, 3].item() == pytest.approx(frames[0, 1, 3, 2] / 127.5 - 1)
+    np.testing.assert_array_equal(to_frames(images), frames)
+    np.testing.assert_array_equal(to_frames(images * 0 + 1.5), np.full_like(frames, 255))  # no wrap-around
+
+
+def test_models_get_names_of_their_own() -> None:
+    assert unique_names([Path("run/model.safetensors"), Path("x/edge.icface")]) == ["model", "edge"]
+    assert unique_names([Path("/a/model.safetensors"), Path("/b/model.safetensors")]) == [
+        "a-model",
+        "b-model",
+    ]
+    same = [Path("/a/model.safetensors")] * 2
+    assert len(set(unique_names(same))) == 2
+
+
+def test_a_sheet_puts_every_tile_in_its_place() -> None:
+    colours = [[(255, 0, 0), (0, 255, 0)], [(0, 0, 255), None]]
+    tiles = [[None if c is None else np.full((16, 16, 3), c, np.uint8) for c in row] for row in colours]
+    picture = figures.sheet(tiles, ["a long label that needs several lines", "unbreakable" * 9], ["x", "y"])
+    step = figures.TILE_PX + figures.GAP_PX
+    centres = (
+        (picture.shape[0] - 1.5 * step, picture.shape[0] - 0.5 * step),
+        (
+            picture.shape[1] - 1.5 * step,
+            picture.shape[1] - 0.5 * step,
+        ),
+    )
+    for y, row in zip(centres[0], colours, strict=True):
+        for x, colour in zip(centres[1], row, strict=True):
+            found = tuple(picture[int(y), int(x)])
+            assert found == (colour or (225, 225, 225))
+    assert (picture[0] == 255).all()  # labels stay inside
+
+
+def test_mixing_takes_only_what_is_named() -> None:
+    base, donor = np.zeros(COUNT, np.float32), np.ones(COUNT, np.float32)
+    found = figures.mixed(base, donor, figures.MOUTH)
+    assert found[INDEX["AU12"]] == 1 and found[INDEX["AU45"]] == found[INDEX["yaw"]] == 0
+    assert not base.any()
+    assert set(figures.MOUTH) | set(figures.EYES) | {"pitch", "yaw", "roll"} == set(INDEX)
+
+
+def test_figures_ask_models_for_what_they_show(data: FaceTracks) -> None:
+    scenes = figures.scenes_of(data, self_tasks(data, tracks_of(data, "test", None, 1), 4), 2)
+    scene = scenes[0]
+    task = self_tasks(data, tracks_of(data, "test", None, 1), 4)[0]
+    values = np.array(data.attributes[list(task.driving)])
+    # The data's frames turn ever further; expressions grow, too.
+    turn = np.abs(values[:, :3] - 0.5).sum(1)
+    np.testing.assert_array_equal(scene.turned_attributes, values[turn.argmax()])
+    assert not np.array_equal(scene.acting_attributes, scene.turned_attributes)
+    asked: list[np.ndarray] = []
+
+    class Listening(Told):
+        def animate(self, attributes: np.ndarray) -> np.ndarray:
+            asked.extend(attributes)
+            return super().animate(attributes)
+
+    model = Listening()
+
+    def said(figure: np.ndarray, index: int) -> np.ndarray:
+        assert figure.dtype == np.uint8 and figure.shape[2] == 3
+        wanted = [a for a in asked if not np.array_equal(a, neutral())]
+        asked.clear()
+        return wanted[index]
+
+    expression = said(figures.expression_only([model], scenes), 0)
+    np.testing.assert_array_equal(expression[:3], scene.source_attributes[:3])
+    np.testing.assert_array_equal(expression[3:], scene.acting_attributes[3:])
+    both = said(figures.mixed_pose_expression([model], scenes), 0)
+    np.testing.assert_array_equal(both[:3], scene.turned_attributes[:3])
+    np.testing.assert_array_equal(both[3:], scenes[1].acting_attributes[3:])
+    parts = said(figures.mixed_mouth_eyes([model], scenes), 0)
+    np.testing.assert_array_equal(parts[:3], [0.5, 0.5, 0.5])
+    assert parts[INDEX["AU12"]] == scene.mouth_attributes[INDEX["AU12"]]
+    assert parts[INDEX["AU45"]] == scenes[1].eyes_attributes[INDEX["AU45"]]
+    first, last = said(figures.multi_view(model, scenes[:1]), 0), None
+    assert first[INDEX["yaw"]] == pytest.approx(0.3)
+    last = said(figures.au_sweep(model, scene), -1)
+    assert last[INDEX["AU45"]] == 1 and last.sum() == pytest.approx(2.5)
+
+
+def test_figures_leave_room_for_a_model_that_refuses(data: FaceTracks) -> None:
+    scenes = figures.scenes_of(data, self_tasks(data, tracks_of(data, "test", None, 1), 4), 2)
+    with_it = figures.reenactment([Told(), Told(refuses=True)], scenes)
+    assert with_it.shape == figures.reenactment([Told(), Told()], scenes).shape
+    figures.neutral_row([Told(refuses=True)], scenes)
+    figures.au_sweep(Told(refuses=True), scenes[0])
+
+
+def test_the_response_plot_stands_gaps() -> None:
+    crops = [np.zeros((32, 32, 3), dtype=np.uint8)]
+    results = {
+        "good": response(Told(), crops, Reader()),
+        "none": response(Told(refuses=True), crops, Reader()),
+    }
+    results["good"]["attributes"]["AU12"]["shown_mean"][2] = None
+    plot = figures.response_plot(results)
+    assert plot is not None and plot.ndim == 3
+    assert figures.response_plot({"none": results["none"]}) is None
