@@ -6,27 +6,41 @@ Source: ICface (arXiv 1904.01909); LSGAN: arXiv 1611.04076; R1: arXiv 1801.04406
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 import torch
 from torch import Tensor
 from torch.nn import functional
 
+from training.config import choose
+
 if TYPE_CHECKING:
     from icface.networks.lightcnn import IdentityFeatures
+
+
+MODES: Final = ("log", "saturating", "lsgan")
+"""Of equation 1. `log` and `saturating` are the paper's logarithms, for D the same, for a generator non-saturating
+(−log C1, the default) or minimax as it is written (log(1 − C1)); `lsgan` has squares in their place."""
+NORMS: Final = ("l2", "l1")
+NEUTRAL_RMS: Final = 0.05
+"""A face whose attributes differ by less than this from FA_N (root of the mean square) counts as neutral."""
 
 
 def adversarial_discriminator(real: Tensor, fakes: Sequence[Tensor], mode: str = "log") -> Tensor:
     """Equation 1 as D sees it: real patches up, patches of every generated image down. To be minimised.
 
-    `log`: −log C1(real) − Σ log(1 − C1(fake)), the paper's form, one term for each generator.
+    `log`, `saturating`: −log C1(real) − Σ log(1 − C1(fake)), the paper's form, one term for each generator.
     `lsgan`: ½ (real − 1)² + ½ Σ fake².
 
     Args:
         real: (B, 1, h, w) logits of C1.
         fakes: the same for each generator's images.
-        mode: `log` or `lsgan`.
+        mode: one of `MODES`.
+
+    Raises:
+        ConfigError: no such mode.
     """
+    choose("adversarial mode", mode, MODES)
     if mode == "lsgan":
         return 0.5 * (real - 1).square().mean() + sum_of([0.5 * fake.square().mean() for fake in fakes])
     # softplus(−x) = −log σ(x) and softplus(x) = −log(1 − σ(x)), finite at any x.
@@ -36,11 +50,17 @@ def adversarial_discriminator(real: Tensor, fakes: Sequence[Tensor], mode: str =
 def adversarial_generator(fake: Tensor, mode: str = "log") -> Tensor:
     """Equation 1 as one generator sees it, to be minimised.
 
-    `log`: −log C1(fake). The minimax form log(1 − C1(fake)) has the same optimum and no gradient where D is sure.
-    `lsgan`: ½ (fake − 1)².
+    `log`: −log C1(fake), non-saturating. `saturating`: log(1 − C1(fake)), the minimax form, which has the same optimum
+    but hardly a gradient where D is sure. `lsgan`: ½ (fake − 1)².
+
+    Raises:
+        ConfigError: no such mode.
     """
+    choose("adversarial mode", mode, MODES)
     if mode == "lsgan":
         return 0.5 * (fake - 1).square().mean()
+    if mode == "saturating":
+        return -functional.softplus(fake).mean()
     return functional.softplus(-fake).mean()
 
 
@@ -53,7 +73,11 @@ def attribute_loss(logits: Tensor, attributes: Tensor, norm: str = "l2") -> Tens
         logits: (B, 20); their sigmoid is C2.
         attributes: (B, 20) in [0, 1].
         norm: `l2` is the squared distance; `l1` of a later draft.
+
+    Raises:
+        ConfigError: no such norm.
     """
+    choose("attribute norm", norm, NORMS)
     difference = torch.sigmoid(logits) - attributes
     distance = difference.square() if norm == "l2" else difference.abs()
     return distance.sum(dim=1).mean()
@@ -82,12 +106,29 @@ def neutral_pseudo_loss(by_neutraliser: Tensor, by_animator: Tensor) -> Tensor:
     return functional.l1_loss(by_neutraliser, by_animator.detach())
 
 
+def anchor_loss(neutral_image: Tensor, pictures: Tensor, attributes: Tensor, neutral: Tensor) -> Tensor:
+    """L1 of G_N's images to real pictures of the same faces, where those happen to be neutral; 0 where none is.
+
+    Not in the paper. Where no identity network holds G_N to the person, nothing else keeps its image from becoming a
+    code that only G_A can read.
+
+    Args:
+        neutral_image: (B, 3, S, S) from G_N.
+        pictures: (B, 3, S, S) real ones of the same faces.
+        attributes: (B, 20) of `pictures`.
+        neutral: (20,) FA_N.
+    """
+    is_neutral = ((attributes - neutral).square().mean(1).sqrt() < NEUTRAL_RMS).float()
+    error = (neutral_image - pictures).abs().mean((1, 2, 3))
+    return (is_neutral * error).sum() / is_neutral.sum().clamp(min=1)
+
+
 def r1_penalty(logits: Tensor, images: Tensor) -> Tensor:
     """½ ‖∇ D(real)‖², mean over the batch; keeps D flat at real images.
 
     Args:
         logits: D's patches (B, 1, h, w) for `images`, still in the graph; each image's are summed.
-        images: (B, 3, S, S) real ones that require gradients.
+        images: (B, C, S, S) real ones that require gradients.
     """
     (gradient,) = torch.autograd.grad(logits.sum(), images, create_graph=True)
     return 0.5 * gradient.square().sum(dim=(1, 2, 3)).mean()
