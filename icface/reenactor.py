@@ -46,6 +46,8 @@ class PreparedSource:
     """(T, T, 3) RGB, the neutral image a user may look at; T is the side of the frames it gives."""
     cache: Mapping[str, NDArray[np.generic]]
     motion: Motion = field(repr=False)
+    rim: float
+    """Part of a frame's side, along its border, over which it may fade into the photo: there is no face."""
     notes: tuple[str, ...] = ()
     """What the user should know, a line each."""
 
@@ -142,6 +144,7 @@ class Reenactor:
             neutral=_scale(neutral, np.empty((side, side, 3), dtype=np.uint8)),
             cache=cache,
             motion=self._family.motion(cache),
+            rim=self._family.rim,
             notes=_notes(int(cache["face_count"][()]), photo.path, face),
         )
 

@@ -18,9 +18,6 @@ Affine = NDArray[np.float64]
 PHOTO_MAX_PX: Final = 1280
 """Longest side with `--framing photo`: what video calls show; more costs time in every later step."""
 
-FEATHER: Final = 1 / 24
-"""Part of the crop's side over which it fades into the photo; the warp hardly moves there."""
-
 
 class Framing(Protocol):
     """Puts crops into pictures of one size."""
@@ -77,6 +74,7 @@ class PhotoFraming:
         crop_to_photo: (2, 3) from crop pixels to photo pixels (centres at integers): one scale and a shift.
         crop_px: side of the square crop that `crop_to_photo` speaks of; `compose` takes other sides, too.
         size_px: (width, height) of the picture; None: what `photo_size` says. The photo is fitted in whole.
+        rim: part of the crop's side over which it fades into the photo.
     """
 
     def __init__(
@@ -85,6 +83,8 @@ class PhotoFraming:
         crop_to_photo: Affine,
         crop_px: int,
         size_px: tuple[int, int] | None = None,
+        *,
+        rim: float,
     ) -> None:
         self.size_px = size_px or photo_size(photo, crop_to_photo)
         width_px, height_px = self.size_px
@@ -107,7 +107,7 @@ class PhotoFraming:
             slice(y0 - self._top, y1 - self._top),
             slice(x0 - self._left, x1 - self._left),
         )
-        weight = _feathered(self._side)[self._visible]
+        weight = _feathered(self._side, rim)[self._visible]
         rest = self._still[y0:y1, x0:x1]
         # Blending costs ten times what copying does: only the rim is blended.
         self._rim = [
@@ -155,12 +155,12 @@ def _lay(photo: Frame, scale: float, origin: NDArray[np.float64], size_px: tuple
     return picture
 
 
-def _feathered(side: int) -> NDArray[np.float32]:
-    """How much of the crop is seen, (side, side) 0 to 1: nothing at its very edge, all from FEATHER
+def _feathered(side: int, rim: float) -> NDArray[np.float32]:
+    """How much of the crop is seen, (side, side) 0 to 1: nothing at its very edge, all from `rim` of the side
     inwards."""
     places = np.arange(side)
     inside = np.minimum(places, side - 1 - places)
-    ramp = np.clip(np.minimum(inside[:, None], inside[None, :]) / (FEATHER * side), 0.0, 1.0)
+    ramp = np.clip(np.minimum(inside[:, None], inside[None, :]) / (rim * side), 0.0, 1.0)
     return (ramp * ramp * (3 - 2 * ramp)).astype(np.float32)
 
 

@@ -56,7 +56,8 @@ def make_scene(number: int, source: PreparedSource, framing: str, size_px: tuple
     """
     crop_px = source.neutral.shape[0]
     if framing == "photo":
-        return Scene(number, source, PhotoFraming(source.photo_frame, source.crop_to_photo, crop_px, size_px))
+        in_photo = PhotoFraming(source.photo_frame, source.crop_to_photo, crop_px, size_px, rim=source.rim)
+        return Scene(number, source, in_photo)
     return Scene(number, source, CropFraming(size_px or (crop_px, crop_px)))
 
 

@@ -41,6 +41,8 @@ class Family(ABC):
 
     version: str
     """Goes into the key of the source cache: another one where `prepare` gives other tensors than before."""
+    rim: float
+    """Part of a frame's side, along its border, over which it may fade into the photo: there is no face."""
 
     @abstractmethod
     def prepare(

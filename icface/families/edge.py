@@ -24,6 +24,8 @@ class EdgeFamily(Family):
     """See the module."""
 
     version = GEOMETRY_VERSION
+    # The flow is zero at the border and hardly anything over this width: what fades is the photo itself.
+    rim = 1 / 24
 
     def prepare(
         self,

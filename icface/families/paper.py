@@ -35,6 +35,8 @@ class PaperFamily(Family):
     """
 
     version = f"{CODE_VERSION}-{ALIGNMENT}"
+    # The networks paint everything anew, also what does not move. The face's box begins at .19 of the side.
+    rim = 1 / 6
 
     def __init__(self, size_px: int, cache: tuple[str, ...]) -> None:
         self._size_px = size_px

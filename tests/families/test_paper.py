@@ -182,7 +182,9 @@ def test_frames_are_scaled_to_the_size_asked_for(
     scaled = Reenactor(bundle, size_px=size_px, source_cache=cache)
     other = scaled.prepare_source(photo)
     assert other.size_px == (side, side) and not scaled.makes_any_size
-    assert scaled.describe().endswith(" dB" if side == SIDE else f"; its {SIDE} px frames are scaled to {side}")
+    assert scaled.describe().endswith(
+        " dB" if side == SIDE else f"; its {SIDE} px frames are scaled to {side}"
+    )
     scaled.set_source(other)
     frame = scaled.animate(SMILING)
     assert frame.shape == (side, side, 3) and frame.dtype == np.uint8
@@ -193,6 +195,17 @@ def test_frames_are_scaled_to_the_size_asked_for(
         if source_ is source:
             expected = edges
         np.testing.assert_allclose(edges, expected)
+
+
+def test_where_it_fades_into_the_photo_there_is_no_face(
+    bundle: Bundle, photo: Photo, source: PreparedSource
+) -> None:
+    detector = open_detector(None, video=False)
+    (face,) = detector.detect(photo.frame)
+    detector.close()
+    scale, corner = source.crop_to_photo[0, 0], source.crop_to_photo[:, 2]
+    inside = (face.points_px[:, :2] - corner) / scale / SIDE
+    assert 0.1 < source.rim < min(inside.min(), 1 - inside.max())
 
 
 def test_a_frame_is_written_where_the_last_one_was(bundle: Bundle, photo: Photo, cache: SourceCache) -> None:

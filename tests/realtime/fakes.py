@@ -97,6 +97,7 @@ class Source:
         default_factory=lambda: np.array([[1.0, 0, 20], [0, 1.0, 10]], dtype=np.float64)
     )
     neutral: Frame = field(default_factory=lambda: np.zeros((16, 16, 3), dtype=np.uint8))
+    rim: float = 1 / 24
     notes: list[str] = field(default_factory=list)
 
 
