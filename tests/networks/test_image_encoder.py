@@ -1,0 +1,64 @@
+"""I_E: features of every pixel, from all sizes."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from torch import nn
+
+from icface.networks import EncoderConfig
+from icface.networks.image_encoder import Hourglass, ImageEncoder
+
+
+@pytest.mark.parametrize("depth", [1, 2, 3, 4])
+def test_size_stays(depth: int) -> None:
+    encoder = ImageEncoder(EncoderConfig(width=4, depth=depth, channels=7))
+    assert encoder.out_channels == 7
+    assert encoder(torch.rand(2, 3, 32, 48)).shape == (2, 7, 32, 48)
+
+
+def test_widths_double_to_four_times() -> None:
+    encoder = ImageEncoder(EncoderConfig(width=4, depth=4, channels=4))
+    widths = [part.here[1].out_channels for part in encoder.modules() if isinstance(part, Hourglass)]
+    assert widths == [4, 8, 16, 16]
+
+
+def reach_px(encoder: ImageEncoder) -> int:
+    """Width of the area of features that the pixel in the middle changes."""
+    image = torch.rand(1, 3, 64, 64)
+    other = image.clone()
+    other[:, :, 32, 32] += 1
+    with torch.no_grad():
+        changed = (encoder(other) - encoder(image)).abs().amax((0, 1, 2)) > 0
+    return int(changed.nonzero().max() - changed.nonzero().min()) + 1
+
+
+def test_each_step_down_sees_further() -> None:
+    torch.manual_seed(0)
+    reaches = [reach_px(ImageEncoder(EncoderConfig(width=4, depth=d, channels=4)).eval()) for d in (1, 2, 3)]
+    assert reaches[0] < reaches[1] < reaches[2]
+    assert reaches[2] > 32
+
+
+def test_fine_detail_passes_beside_the_hourglass() -> None:
+    torch.manual_seed(0)
+    encoder = ImageEncoder(EncoderConfig(width=4, depth=3, channels=4)).eval()
+    with torch.no_grad():
+        for part in encoder.modules():
+            if isinstance(part, Hourglass):
+                for weight in part.below.parameters():
+                    weight.zero_()
+        checks = torch.ones(1, 3, 32, 32)
+        checks[:, :, ::2, ::2] = checks[:, :, 1::2, 1::2] = -1
+        made = encoder(checks)
+    assert float((made[..., 16, 16] - made[..., 16, 17]).abs().max()) > 1e-4
+
+
+def test_brightness_is_kept() -> None:
+    """No instance norm in it, which would make a dark and a bright photo the same."""
+    torch.manual_seed(0)
+    encoder = ImageEncoder(EncoderConfig(width=4, depth=2, channels=4)).eval()
+    assert not [part for part in encoder.modules() if isinstance(part, nn.InstanceNorm2d)]
+    with torch.no_grad():
+        dark, bright = (encoder(torch.full((1, 3, 32, 32), value)) for value in (-0.5, 0.5))
+    assert float((bright - dark).abs().max()) > 1e-3
