@@ -5,6 +5,7 @@ Nothing in it can run code, and a file that does not fit in every name, shape an
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 from collections.abc import Mapping
@@ -140,5 +141,6 @@ def write_tensors(path: Path, tensors: Mapping[str, Tensor], metadata: dict[str,
         )
         os.replace(unfinished, path)
     except (OSError, SafetensorError) as error:
-        unfinished.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):
+            unfinished.unlink()
         raise ConfigError(f"cannot write {path}: {error}") from error

@@ -56,7 +56,7 @@ class DiscriminatorConfig:
     """D: one trunk with the heads C1 (patch realism), C2 (attributes) and, in the first version, identities."""
 
     width: int = 256
-    """Channels of the first stage (ndf); 2, 4, 8 and 8 times as many in the next."""
+    """Channels of the first stage (ndf); 2, 4 and 8 times as many in the next."""
     attributes: bool = True
     """Whether there is a head C2."""
     identities: int | None = None

@@ -2,8 +2,8 @@
 
 One D judges both generators; its heads share one trunk.
 
-Source: ICface (arXiv 1904.01909); the layer table is that of the release. Five pairs of convolutions lead from 128² to
-8×8, so four of the five second ones halve the size and the last gathers `width / 2` channels.
+Source: ICface (arXiv 1904.01909); the layer table is that of the release: nine 3×3 convolutions from 128² to 128×8×8,
+no normalisation.
 """
 
 from __future__ import annotations
@@ -14,8 +14,6 @@ from torch import Tensor, nn
 
 from icface.attributes import COUNT
 from icface.networks.config import DiscriminatorConfig
-
-_SLOPE = 0.2
 
 
 class Judgement(NamedTuple):
@@ -44,11 +42,15 @@ class Discriminator(nn.Module):
         width = config.width
         layers: list[nn.Module] = []
         channels = in_channels
-        for factor in (1, 2, 4, 8):
+        for factor in (1, 2, 4):
             layers += [*_step(channels, factor * width, 1), *_step(factor * width, factor * width, 2)]
             channels = factor * width
         gathered = width // 2
-        layers += [*_step(channels, channels, 1), *_step(channels, gathered, 1)]
+        layers += [
+            *_step(channels, 8 * width, 1),
+            *_step(8 * width, 8 * width, 1),
+            *_step(8 * width, gathered, 2),
+        ]
         self.trunk = nn.Sequential(*layers)
         self.patches = nn.Conv2d(gathered, 1, 4, padding=1)
         features = gathered * (size_px // 16) ** 2
@@ -67,4 +69,4 @@ class Discriminator(nn.Module):
 
 
 def _step(channels: int, out_channels: int, stride: int) -> tuple[nn.Module, ...]:
-    return nn.Conv2d(channels, out_channels, 3, stride=stride, padding=1), nn.LeakyReLU(_SLOPE, inplace=True)
+    return nn.Conv2d(channels, out_channels, 3, stride=stride, padding=1), nn.ReLU(inplace=True)

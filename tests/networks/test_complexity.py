@@ -90,7 +90,7 @@ def convolutions(table: Iterable[tuple[int, int, int, int]]) -> tuple[int, int]:
 
 
 def test_discriminator_by_its_table() -> None:
-    """Width 256: pairs of 3×3 convolutions to 128×8×8, a 4×4 patch head, 20 attributes and 939 identities."""
+    """Width 256: nine 3×3 convolutions to 128×8×8, a 4×4 patch head, 20 attributes and 939 identities."""
     trunk = [
         (3, 256, 3, 128), (256, 256, 3, 64),
         (256, 512, 3, 64), (512, 512, 3, 32),

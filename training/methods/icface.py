@@ -21,7 +21,7 @@ from icface.networks import Discriminator, ICface, Judgement
 from training import losses
 from training.config import TrainConfig
 from training.methods import Batch
-from training.runtime import Runtime, build_optimizer
+from training.runtime import Runtime, build_optimizer, initialise
 
 if TYPE_CHECKING:
     from icface.networks.lightcnn import LightCNN29
@@ -52,8 +52,10 @@ class IcfaceMethod:
                 "--identity LIGHTCNN_WEIGHTS, or --set losses.identity=0"
             )
         self._generators = ICface(config.networks)
+        initialise(self._generators)
         runtime.place(self._generators)
         self._discriminator = Discriminator(config.networks.discriminator, config.networks.size_px)
+        initialise(self._discriminator)
         runtime.place(self._discriminator)
         self._identity = identity if config.losses.identity > 0 else None
         if self._identity is not None:
