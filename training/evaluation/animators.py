@@ -217,16 +217,28 @@ class BundleAnimator:
     def _in_data(self, frame: Frame) -> Frame:
         """A frame of the bundle, as the data set would crop it."""
         assert self._to_photo is not None
-        crop_to_photo = np.vstack([self._to_photo, [0, 0, 1]])
         if self._viewer is None:
-            side = self._photo_px / self._size_px
-            shift = side / 2 - 0.5
-            data_to_photo = np.array([[side, 0, shift], [0, side, shift], [0, 0, 1]])
-            return cut_crop(frame, (np.linalg.inv(crop_to_photo) @ data_to_photo)[:2], self._size_px)
+            affine = data_to_bundle(self._to_photo, self._photo_px, self._size_px)
+            return cut_crop(frame, affine, self._size_px)
         face = self._viewer.look(frame)
         if face is None:
             return resized(frame, self._size_px)
         return cut_crop(frame, align(in_crop(face, frame.shape[0]), self._size_px), self._size_px)
+
+
+def data_to_bundle(crop_to_photo: NDArray[np.float64], photo_px: int, size_px: int) -> NDArray[np.float64]:
+    """(2, 3) affine from pixels of the data's crop to those of a bundle's frame.
+
+    Args:
+        crop_to_photo: (2, 3) from pixels of the bundle's frame to those of the photo.
+        photo_px: side of the photo, which is the data's crop enlarged.
+        size_px: side of the data's crop.
+    """
+    scale = photo_px / size_px
+    shift = scale / 2 - 0.5  # pixel centres are integers
+    data_to_photo = np.array([[scale, 0, shift], [0, scale, shift], [0, 0, 1]])
+    photo_to_frame = np.linalg.inv(np.vstack([crop_to_photo, [0, 0, 1]]))
+    return np.asarray((photo_to_frame @ data_to_photo)[:2])
 
 
 def resized(frame: Frame, size_px: int) -> Frame:

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from icface.networks.checkpoint import load_weights
-from training.evaluation.weights import read_weights
+from icface.networks.foreign import read_published
 
 PATCH_PX: Final = 32
 KERNELS: Final = 50
@@ -74,5 +74,5 @@ def load_cnniqa(path: Path) -> CNNIQA:
         ConfigError: they are not there, or not for this network.
     """
     network = CNNIQA()
-    load_weights(network, read_weights(path), str(path))
+    load_weights(network, read_published(path), str(path))
     return network.eval().requires_grad_(False)

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from icface.networks.checkpoint import load_weights
-from training.evaluation.weights import read_weights
+from icface.networks.foreign import read_published
 
 _SHIFT: Final = (-0.030, -0.088, -0.188)
 _SCALE: Final = (0.458, 0.448, 0.450)
@@ -78,7 +78,7 @@ def load_lpips(path: Path) -> LPIPS:
     # The package's table names each weight of `lin` twice, and holds two constants.
     tensors = {
         name: tensor
-        for name, tensor in read_weights(path).items()
+        for name, tensor in read_published(path).items()
         if not name.startswith(("lins.", "scaling_layer."))
     }
     load_weights(network, tensors, str(path))

@@ -16,8 +16,8 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from icface.networks.checkpoint import load_weights
+from icface.networks.foreign import read_published
 from training.evaluation.cnniqa import patches
-from training.evaluation.weights import read_weights
 
 CHANNELS: Final = (32, 64, 128, 256, 512)
 LEAST_WEIGHT: Final = 1e-6
@@ -71,7 +71,7 @@ def load_wadiqam(path: Path) -> WaDIQaM:
     Raises:
         ConfigError: they are not there, or not for this network.
     """
-    tensors = read_weights(path)
+    tensors = read_published(path)
     of_authors = "fc1_a.weight" in tensors
     if of_authors:
         tensors = {_renamed(name): tensor for name, tensor in tensors.items()}

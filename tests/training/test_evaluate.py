@@ -1,0 +1,349 @@
+"""The command: reports from checkpoints and bundles, whole or not at all, and errors in one line."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import pytest
+import torch
+
+from icface.attributes import AU_NAMES, NAMES, neutral
+from icface.bundle import DEFAULT_BUNDLE
+from icface.face.alignment import align
+from icface.face.landmarks import open_detector
+from icface.images import cut_crop, load_photo
+from icface.networks import (
+    DiscriminatorConfig,
+    GeneratorConfig,
+    ICface,
+    ModelInfo,
+    NetworksConfig,
+    save_model,
+)
+from icface.networks.lightcnn import LightCNN29
+from tests.training.clip_data import make_clip_dataset
+from tests.training.tiny_data import make_tiny_dataset
+from training.dataset import FaceTracks
+from training.evaluate import main
+from training.evaluation.animators import (
+    BundleAnimator,
+    CheckpointAnimator,
+    data_to_bundle,
+    to_frames,
+    to_images,
+)
+from training.evaluation.cnniqa import CNNIQA
+from training.evaluation.measuring import Viewer, in_crop
+from training.evaluation.wadiqam import WaDIQaM
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return make_tiny_dataset(tmp_path_factory.mktemp("data"), identities=8, tracks=1, frames=4)
+
+
+def model(
+    path: Path, *, size_px: int = 32, seed: int = 0, scale: str = "full-shape", **networks: Any
+) -> Path:
+    torch.manual_seed(seed)
+    config = NetworksConfig(
+        size_px=size_px,
+        generator=GeneratorConfig(width=4, blocks=1),
+        discriminator=DiscriminatorConfig(width=4),
+        **networks,
+    )
+    info = ModelInfo(networks=config, attribute_scale=scale, provenance="no data", licence="MIT", step=7)
+    save_model(path, ICface(config), info)
+    return path
+
+
+@pytest.fixture(scope="module")
+def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return model(tmp_path_factory.mktemp("model") / "model.safetensors")
+
+
+def evaluate(data: Path, out: Path, *models: Path, more: tuple[str | Path, ...] = ()) -> dict[str, Any]:
+    arguments = ["--data", data, *(a for m in models for a in ("--model", m)), "--out", out, *more]
+    assert main([str(a) for a in arguments]) == 0
+    report: dict[str, Any] = json.loads((out / "report.json").read_text())
+    return report
+
+
+QUICK = ("--max-frames", "2", "--max-tracks", "2", "--sweep-sources", "1")
+
+
+# Reports
+
+
+def test_a_report_of_pictures_without_any_face(data: Path, checkpoint: Path, tmp_path: Path) -> None:
+    """Random networks on coloured squares: nothing to measure, and that is what the report says."""
+    torch.manual_seed(1)
+    torch.save(CNNIQA().state_dict(), tmp_path / "cnniqa.pth")
+    torch.save(WaDIQaM().state_dict(), tmp_path / "deepiqa.pth")
+    torch.save(LightCNN29().state_dict(), tmp_path / "light.pth")
+    judges = ("--cnniqa", tmp_path / "cnniqa.pth", "--deepiqa", tmp_path / "deepiqa.pth")
+    identity = ("--identity", tmp_path / "light.pth")
+    report = evaluate(data, tmp_path / "out", checkpoint, more=(*QUICK, *judges, *identity))
+    found = report["self"]["model"]
+    assert (found["frames"], found["faces_found"], found["neutral_without_face"]) == (4, 0, 2)
+    assert found["apd_deg"] is None and found["presence"]["macro"]["f"] is None
+    assert 0 < found["l1"] < 1 and 0 < found["psnr_db"] < 40 and found["ssim"] < 1
+    assert isinstance(found["cnniqa"], float) and isinstance(found["deepiqa"], float)
+    assert report["self"]["source kept (does nothing)"]["csim"] == pytest.approx(1.0, abs=1e-5)
+    assert report["models"]["model"]["step"] == 7
+    assert report["data"]["identities"] == 2 and len(report["data"]["sha256"]) == 64
+    assert set(report["judges"]) == {"cnniqa", "deepiqa", "identity"}
+    assert report["response"]["model"]["attributes"]["yaw"]["faces_found"] == 0
+    text = (tmp_path / "out" / "report.md").read_text()
+    assert "| ICface (paper) | 25.02 | 33.08 |" in text
+    assert "| DAE (paper) | OpenFace | 59.86 | 0.3734 |" in text
+    assert "0/4" in text and "LPIPS: not measured; give --lpips" in text and "FID is not measured" in text
+    for name in report["figures"]:
+        assert cv2.imread(str(tmp_path / "out" / name)) is not None
+        assert f"({name})" in text
+    wanted = ["neutral", "reenactment_self", "reenactment_cross", "expression_only", "mixed_mouth_eyes",
+              "mixed_pose_expression", "multi_view.model", "au_sweep.model"]  # fmt: skip
+    assert {f"{name}.png" for name in wanted} <= set(report["figures"])
+
+
+def test_the_same_command_gives_the_same_numbers(data: Path, checkpoint: Path, tmp_path: Path) -> None:
+    more = (*QUICK, "--only", "tables")
+    first, second = (evaluate(data, tmp_path / name, checkpoint, more=more) for name in "ab")
+    first.pop("command"), second.pop("command")
+    assert first == second
+    assert "not measured; give --cnniqa" in (tmp_path / "a" / "report.md").read_text()
+
+
+def test_only_figures_measures_nothing(data: Path, checkpoint: Path, tmp_path: Path) -> None:
+    report = evaluate(data, tmp_path / "out", checkpoint, more=(*QUICK, "--only", "figures"))
+    assert "self" not in report and "neutral.png" in report["figures"]
+    assert "Table 1" not in (tmp_path / "out" / "report.md").read_text()
+
+
+def test_openface_tables_of_saved_frames_find_their_way_back(
+    data: Path, checkpoint: Path, tmp_path: Path
+) -> None:
+    more = (*QUICK, "--only", "tables")
+    evaluate(data, tmp_path / "first", checkpoint, more=(*more, "--save-frames"))
+    folders = sorted((tmp_path / "first" / "frames").iterdir())
+    assert [f.name for f in folders] == [
+        f"{who}.{kind}.{n:03d}" for who in ("driver", "model") for kind in ("cross", "self") for n in (0, 1)
+    ]
+    tables = tmp_path / "tables"
+    tables.mkdir()
+    for folder in folders:
+        frames = sorted(folder.glob("*.png"))
+        assert cv2.imread(str(frames[0])).shape == (256, 256, 3)
+        # The driver shows AU12 in its first frame, the output in both.
+        shown = [[1 if name == "AU12" and (i == 0 or "model" in folder.name) else 0 for name in AU_NAMES]
+                 for i in range(len(frames))]  # fmt: skip
+        lines = [",".join(f"{name}_c" for name in AU_NAMES), *(",".join(map(str, row)) for row in shown)]
+        (tables / f"{folder.name}.csv").write_text("\n".join(lines))
+    report = evaluate(data, tmp_path / "second", checkpoint, more=(*more, "--openface-source", tables))
+    presence = report["self"]["model"]["presence"]
+    assert presence["measured_by"] == ["driver: OpenFace", "output: OpenFace"]
+    assert presence["per_au"]["AU12"] == {
+        "balanced_accuracy": 0.5, "f": pytest.approx(2 / 3), "in_driver": 2, "in_output": 4, "frames": 4,
+    }  # fmt: skip
+    (tables / "driver.self.000.csv").write_text(lines[0] + "\n" + lines[1])
+    assert main([str(a) for a in ("--data", data, "--model", checkpoint, "--out", tmp_path / "third", *more,
+                                  "--openface-source", tables)]) == 2  # fmt: skip
+
+
+def test_openface_presence_of_the_data_is_taken_for_the_driver(checkpoint: Path, tmp_path: Path) -> None:
+    folder = make_tiny_dataset(tmp_path / "data", identities=8, tracks=1, frames=4)
+    table = np.load(folder / "presence.npy")
+    np.save(folder / "presence.npy", np.ones_like(table))
+    report = evaluate(folder, tmp_path / "out", checkpoint, more=(*QUICK, "--only", "tables"))
+    assert report["self"]["model"]["presence"]["measured_by"] == ["driver: OpenFace", "output: surrogate"]
+
+
+def test_an_older_report_is_replaced_and_nothing_else(data: Path, checkpoint: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    evaluate(data, out, checkpoint, more=(*QUICK, "--only", "figures"))
+    (out / "old.txt").write_text("old")
+    evaluate(data, out, checkpoint, more=(*QUICK, "--only", "figures"))
+    assert not (out / "old.txt").exists()
+    precious = tmp_path / "precious"
+    precious.mkdir()
+    (precious / "thesis.txt").write_text("mine")
+    arguments = ["--data", data, "--model", checkpoint, "--out", precious, *QUICK]
+    assert main([str(a) for a in arguments]) == 2
+    assert (precious / "thesis.txt").read_text() == "mine"
+    assert [p.name for p in tmp_path.iterdir() if p.name.startswith(".")] == []
+
+
+def test_a_run_that_fails_leaves_the_older_report(
+    data: Path, checkpoint: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    out = tmp_path / "out"
+    evaluate(data, out, checkpoint, more=(*QUICK, "--only", "figures"))
+    before = (out / "report.json").read_bytes()
+
+    def full(*arguments: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("training.evaluate.write_text", full)
+    assert (
+        main(
+            [
+                str(a)
+                for a in ("--data", data, "--model", checkpoint, "--out", out, *QUICK, "--only", "figures")
+            ]
+        )
+        == 1
+    )
+    assert (out / "report.json").read_bytes() == before
+    assert [p.name for p in tmp_path.iterdir()] == ["out"]
+
+
+# Errors
+
+
+@pytest.mark.parametrize(
+    ("flags", "told"),
+    [
+        (("--model", "nothing.safetensors"), "nothing.safetensors"),
+        (("--model", "."), "is no model"),
+        (("--max-frames", "0"), "--max-frames is 0"),
+        (("--cnniqa", "nothing.pth"), "nothing.pth"),
+        (("--openface-source", "nothing.csv"), "nothing.csv"),
+        (("--device", "abacus"), "--device abacus"),
+        (("--split", "holdout"), "holdout"),
+        (("--data", "nowhere"), "nowhere"),
+    ],
+)
+def test_errors_are_one_line(
+    flags: tuple[str, str],
+    told: str,
+    data: Path,
+    checkpoint: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    arguments = {"--data": str(data), "--model": str(checkpoint), "--out": str(tmp_path / "out")}
+    arguments |= dict([flags])
+    assert main([part for pair in arguments.items() for part in pair]) == 2
+    lines = [line for line in capsys.readouterr().err.splitlines() if line.startswith("error:")]
+    assert len(lines) == 1 and told in lines[0]
+    assert not (tmp_path / "out").exists()
+
+
+# Models
+
+
+def test_a_checkpoint_animates_as_its_networks_do(
+    data: Path, checkpoint: Path, rng: np.random.Generator
+) -> None:
+    animator = CheckpointAnimator(checkpoint, "model", 32)
+    crop = FaceTracks(data).frame(0)
+    asked = rng.uniform(0, 1, (11, 20)).astype(np.float32)  # more than one batch
+    network = animator._model
+    first = network.neutralise(to_images(crop[None]))
+    np.testing.assert_array_equal(animator.neutralise(crop), to_frames(first)[0])
+    wanted = to_frames(network.animate(first.expand(11, -1, -1, -1), torch.from_numpy(asked)))
+    assert np.abs(animator.animate(asked).astype(int) - wanted).max() <= 1
+
+
+def test_a_checkpoint_on_openfaces_scale_gets_it(tmp_path: Path, data: Path) -> None:
+    ours = CheckpointAnimator(model(tmp_path / "a.safetensors"), "a", 32)
+    theirs = CheckpointAnimator(model(tmp_path / "b.safetensors", scale="openface"), "b", 32)
+    crop = FaceTracks(data).frame(0)
+    asked = neutral()[None].copy()
+    asked[0, NAMES.index("AU12")] = 0.88
+    for animator in (ours, theirs):
+        animator.neutralise(crop)
+    smaller = asked.copy()
+    smaller[0, NAMES.index("AU12")] = 0.4  # gain 2.2
+    np.testing.assert_array_equal(theirs.animate(asked), ours.animate(smaller))
+
+
+def test_a_checkpoint_of_another_size_is_scaled_and_says_so(tmp_path: Path, data: Path) -> None:
+    animator = CheckpointAnimator(model(tmp_path / "a.safetensors", size_px=64, neutraliser=False), "a", 32)
+    crop = FaceTracks(data).frame(0)
+    assert np.abs(animator.neutralise(crop).astype(int) - crop).mean() < 3  # without G_N the source itself
+    assert animator.animate(np.tile(neutral(), (2, 1))).shape == (2, 32, 32, 3)
+    assert "64 pixels" in animator.facts["notes"][0] and "no neutraliser" in animator.facts["notes"][1]
+
+
+def test_a_bundles_frame_goes_back_to_its_place(rng: np.random.Generator) -> None:
+    smooth = cv2.GaussianBlur(rng.integers(0, 256, (256, 256, 3), dtype=np.uint8), (0, 0), 6)
+    smooth = cv2.normalize(smooth, None, 0, 255, cv2.NORM_MINMAX)
+    crop_to_photo = np.array([[1.5, 0, 20.25], [0, 1.5, 33.25]])
+    frame = cut_crop(smooth, crop_to_photo, 128)  # what a bundle saw of the photo
+    back = cut_crop(frame, data_to_bundle(crop_to_photo, 256, 64), 64)
+    wanted = cv2.resize(smooth, (64, 64), interpolation=cv2.INTER_AREA)
+    inside = (slice(10, 50), slice(7, 45))
+    error = np.abs(back[inside].astype(int) - wanted[inside])
+    assert error.max() <= 6 and error.mean() < 1.5
+
+
+# Measuring
+
+
+@pytest.fixture(scope="module")
+def face(repository: Path) -> np.ndarray:
+    photo = load_photo(repository / "examples/source.jpg").frame
+    detector = open_detector(video=False)
+    found = detector.detect(photo)[0]
+    detector.close()
+    return cut_crop(photo, align(found, 128), 128)
+
+
+@pytest.mark.parametrize("size_px", [64, 128])
+def test_small_crops_are_seen_where_they_were_aligned(face: np.ndarray, size_px: int) -> None:
+    crop = face if size_px == 128 else cv2.resize(face, (64, 64), interpolation=cv2.INTER_AREA)
+    with Viewer() as viewer:
+        seen = viewer.look(crop)
+    assert seen is not None
+    affine = align(in_crop(seen, size_px), size_px)
+    # Aligning an aligned crop changes nothing.
+    np.testing.assert_allclose(affine[:, :2], np.eye(2), atol=0.02)
+    np.testing.assert_allclose(affine[:, 2], 0, atol=0.02 * size_px)
+
+
+def test_a_measurement_does_not_depend_on_what_was_seen_before(face: np.ndarray) -> None:
+    noise = np.random.default_rng(1).integers(0, 256, face.shape, dtype=np.uint8)
+    moved = np.roll(face, 17, axis=1)
+    with Viewer() as viewer:
+        alone = viewer.measure([face], None)
+    with Viewer() as viewer:
+        among = viewer.measure([moved, noise, face, face[:, ::-1], face], None)
+    np.testing.assert_array_equal(among[2], alone[0])
+    np.testing.assert_array_equal(among[4], alone[0])
+    assert np.isnan(among[1]).all()
+    assert np.isfinite(among[3]).all()
+
+
+@pytest.mark.slow
+def test_the_shipped_bundle_follows_what_it_is_asked(repository: Path, tmp_path: Path) -> None:
+    folder = make_clip_dataset(tmp_path / "data", [repository / "examples/driver.mp4"], every=12)
+    more = ("--max-frames", "8", "--sweep-sources", "1")
+    report = evaluate(folder, tmp_path / "out", DEFAULT_BUNDLE, more=more)
+    found = report["self"]["edge"]
+    assert found["faces_found"] == found["frames"] == 16 and not found["refused"]
+    assert found["apd_deg"] < 4
+    assert min(found["pose_correlation"].values()) > 0.9
+    assert found["l1"] < report["self"]["source kept (does nothing)"]["l1"]
+    assert report["self"]["driving frames (the answer itself)"]["au_correlation_mean"] > 0.8
+    for name, values in report["response"]["edge"]["attributes"].items():
+        assert values["spearman_least"] >= 0.9, name
+    assert report["jitter"]["edge"]["exact"] < 1e-4
+    for name in report["figures"]:
+        assert (tmp_path / "out" / name).is_file()
+
+
+@pytest.mark.slow
+def test_the_shipped_bundle_refuses_what_is_no_face(data: Path) -> None:
+    from icface.errors import SourceError
+
+    animator = BundleAnimator(DEFAULT_BUNDLE, "edge", 32)
+    try:
+        with pytest.raises(SourceError, match="no face"):
+            animator.neutralise(FaceTracks(data).frame(0))
+    finally:
+        animator.close()
