@@ -49,6 +49,8 @@ logger = logging.getLogger(__name__)
 
 JOIN_TIMEOUT_S = 5.0
 HALF_SIZE_PX = 256
+MAX_THREADS = 8
+"""More make a frame of a small network no faster."""
 
 
 def version() -> str:
@@ -150,8 +152,8 @@ class _Session:
             bundle,
             engine=self._config.engine,
             size_px=size_px,
-            # The tracker keeps one core busy.
-            threads=max(1, usable_cores() - 1),
+            # All of them, though the tracker needs one as well: a frame is tracked first, and animated then.
+            threads=min(usable_cores(), MAX_THREADS),
             landmarker=self._config.landmarker,
         )
 
