@@ -64,15 +64,17 @@ def import_model(neutral: Path, animate: Path) -> tuple[ICface, ModelInfo]:
     Raises:
         ConfigError: a file cannot be read, or its first weight that does not fit.
     """
-    weights = {path: read_published(path) for path in (neutral, animate)}
-    configs = [read_config(weights[path], str(path)) for path in (neutral, animate)]
+    configs, renamed = [], []
+    for path in (neutral, animate):
+        weights = read_published(path)
+        configs.append(read_config(weights, str(path)))
+        renamed.append(renamed_weights(weights, configs[-1], str(path)))
     if configs[0] != configs[1]:
         raise ConfigError(
             f"{neutral} and {animate} are of different shapes, while G_N and G_A have the same: "
-            f"{_described(configs[0])} and {_described(configs[1])}"
+            f"{_described(configs[0])}; {_described(configs[1])}"
         )
     networks = NetworksConfig(generator=configs[0])
-    renamed = [renamed_weights(weights[path], configs[0], str(path)) for path in (neutral, animate)]
     model = ICface(networks)
     assert model.generator_neutral is not None
     load_weights(model.generator_neutral, renamed[0], str(neutral))
@@ -126,8 +128,7 @@ def renamed_weights(weights: Mapping[str, Tensor], config: GeneratorConfig, wher
     Raises:
         ConfigError: with the first that is missing, unknown or of another shape.
     """
-    # A file may claim any size; nothing of that size is made before it has been seen to fit.
-    with torch.device("meta"):
+    with torch.device("meta"):  # names and shapes are all that is wanted
         wanted = Generator(config).state_dict()
     places = _places(config)
     theirs = {}

@@ -22,6 +22,7 @@ _PREFIX: Final = "module."
 _DAMAGE: Final = (
     pickle.UnpicklingError,
     struct.error,
+    OSError,
     RuntimeError,
     EOFError,
     ValueError,
@@ -53,6 +54,10 @@ def read_published(path: Path) -> dict[str, Tensor]:
             raise ConfigError(
                 f"{path}: {name} is a sparse, quantised or complex tensor; plain ones are taken"
             )
+        if tensor.numel() * tensor.element_size() > tensor.untyped_storage().nbytes():
+            raise ConfigError(
+                f"{path}: {name} claims {tuple(tensor.shape)}, more numbers than the file holds"
+            )
         short = name.removeprefix(_PREFIX)
         if short in weights:
             raise ConfigError(f"{path} has the weight {short} twice, with and without {_PREFIX}")
@@ -62,13 +67,15 @@ def read_published(path: Path) -> dict[str, Tensor]:
 
 def _unpickled(path: Path) -> object:
     try:
-        with warnings.catch_warnings():
+        file = path.open("rb")
+    except OSError as error:
+        raise ConfigError(f"cannot read {path}: {error.strerror or error}") from error
+    try:
+        with file, warnings.catch_warnings():
             # About the file's age and make; what it cannot read it refuses.
             warnings.simplefilter("ignore")
             # weights_only knows tensors and plain containers, and calls nothing that a file names.
-            return torch.load(path, map_location="cpu", weights_only=True)
-    except OSError as error:
-        raise ConfigError(f"cannot read {path}: {error.strerror or error}") from error
+            return torch.load(file, map_location="cpu", weights_only=True)
     except _DAMAGE as error:
         # Torch's own message goes on for paragraphs, and advises to switch the safety off.
         named = re.search(r"GLOBAL ([\w.]+)", str(error))

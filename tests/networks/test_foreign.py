@@ -111,8 +111,21 @@ def test_whole_networks_are_refused(tmp_path: Path) -> None:
         {"a": torch.zeros(2), "module.a": torch.zeros(2)},
         {"a": torch.zeros(2).to_sparse()},
         {"a": torch.zeros(2, dtype=torch.complex64)},
+        {"a": torch.zeros(1).expand(10**9, 10**3)},
     ],
-    ids=["list", "tensor", "empty", "empty inside", "number", "key", "nested", "twice", "sparse", "complex"],
+    ids=[
+        "list",
+        "tensor",
+        "empty",
+        "empty inside",
+        "number",
+        "key",
+        "nested",
+        "twice",
+        "sparse",
+        "complex",
+        "endless",
+    ],
 )
 def test_other_contents(held: Any, tmp_path: Path) -> None:
     torch.save(held, tmp_path / "weights.pth")
