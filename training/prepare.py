@@ -112,6 +112,13 @@ def parser() -> argparse.ArgumentParser:
         metavar="SHARE",
         help="of the persons, kept for testing (default: .25)",
     )
+    add(
+        "--test-identity",
+        action="append",
+        default=[],
+        metavar="NAME",
+        help="keep this person for testing instead of drawing; may be given again, and be a pattern, as 'id0*'",
+    )
     add("--seed", type=int, default=20, help="decides who is kept for testing (default: 20)")
     add("--shard-mb", type=float, default=256.0, metavar="MB", help="size of a shard (default: 256)")
     add(
@@ -152,6 +159,7 @@ def prepare(flags: argparse.Namespace) -> Index:
         used,
         size_px=settings.size_px,
         test_share=flags.test_share,
+        test_identities=flags.test_identity,
         seed=flags.seed,
         shard_bytes=round(flags.shard_mb * 1e6),
     )

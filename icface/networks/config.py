@@ -113,7 +113,9 @@ def from_dict(kind: type[_T], raw: Any, where: str = "") -> _T:
         ConfigError: with the path of the key that does not fit.
     """
     if not isinstance(raw, Mapping):
-        raise ConfigError(f"{where.rstrip('.') or 'the configuration'} should be a table of settings, not {raw!r}")
+        raise ConfigError(
+            f"{where.rstrip('.') or 'the configuration'} should be a table of settings, not {raw!r}"
+        )
     types = typing.get_type_hints(kind)
     unknown = [key for key in raw if key not in types]
     if unknown:

@@ -21,9 +21,18 @@ def test_configs_that_ship(path: Path) -> None:
 def test_paper_is_the_released_configuration() -> None:
     config = load_config(next(path for path in CONFIGS if path.stem == "paper"))
     generator = config.networks.generator
-    assert (generator.width, generator.blocks, generator.norm, config.networks.size_px) == (128, 6, "batch", 128)
+    assert (generator.width, generator.blocks, generator.norm, config.networks.size_px) == (
+        128,
+        6,
+        "batch",
+        128,
+    )
     assert config.networks.discriminator.width == 256
-    assert (config.optimizer.name, config.optimizer.rate, config.losses.adversarial) == ("rmsprop", 2e-4, "log")
+    assert (config.optimizer.name, config.optimizer.rate, config.losses.adversarial) == (
+        "rmsprop",
+        2e-4,
+        "log",
+    )
     assert (config.losses.attributes, config.losses.identity, config.losses.reconstruction) == (10, 10, 10)
 
 
@@ -34,7 +43,12 @@ def test_ablation_differs_in_the_neutraliser_alone() -> None:
 
 
 def test_overrides() -> None:
-    overrides = ["optimizer.rate=1", "networks.generator.width=8", "sampling.mode=pose", "sampling.flip=false"]
+    overrides = [
+        "optimizer.rate=1",
+        "networks.generator.width=8",
+        "sampling.mode=pose",
+        "sampling.flip=false",
+    ]
     config = load_config(CONFIGS[0], overrides)
     assert (config.optimizer.rate, config.networks.generator.width) == (1.0, 8)
     assert (config.sampling.mode, config.sampling.flip) == ("pose", False)
@@ -48,7 +62,10 @@ def test_overrides() -> None:
         ("steps=many", "steps should be int, not 'many'"),
         ("steps=true", "steps should be int, not True"),
         ("steps=0", "steps is 0"),
-        ("networks.generator.norm=instance", "norm 'instance' is refused: attributes enter as constant planes"),
+        (
+            "networks.generator.norm=instance",
+            "norm 'instance' is refused: attributes enter as constant planes",
+        ),
         ("networks.size_px=100", "size_px 100 is not a multiple of 16"),
         ("losses.identity=-1", "losses.identity is -1"),
         ("optimizer.rate=0", "optimizer.rate is 0"),

@@ -26,9 +26,6 @@ from training.runtime import Runtime, build_optimizer, initialise
 if TYPE_CHECKING:
     from icface.networks.lightcnn import LightCNN29
 
-NEUTRAL_RMS = 0.05
-"""A driving frame whose attributes differ by less than this from FA_N (root of the mean square) counts as neutral."""
-
 
 def build(config: TrainConfig, runtime: Runtime, identity: LightCNN29 | None) -> IcfaceMethod:
     """See `training.methods.build_method`."""
@@ -137,7 +134,12 @@ class IcfaceMethod:
         if len(made) > 1:
             found["neutral"] = losses.neutral_pseudo_loss(images[1].float(), self._pseudo_neutral(source))
             if weights.anchor > 0:
-                found["anchor"] = self._anchor(images[1].float(), batch)
+                found["anchor"] = losses.anchor_loss(
+                    images[1].float(),
+                    batch["driving"],
+                    batch["driving_attributes"],
+                    self._generators.neutral_attributes,
+                )
         if judged.identities is not None:
             of_source = batch["identity"].repeat(len(made))
             found["identity"] = functional.cross_entropy(judged.identities, of_source)
@@ -159,13 +161,6 @@ class IcfaceMethod:
         )
         self._runtime.minimise(total, self.optimizers["generators"])
         return _detached({**found, "total": total})
-
-    def _anchor(self, neutral: Tensor, batch: Batch) -> Tensor:
-        """L1 of the neutral images to those driving frames that are neutral; 0 where none is."""
-        distance = batch["driving_attributes"] - self._generators.neutral_attributes
-        is_neutral = (distance.square().mean(1).sqrt() < NEUTRAL_RMS).float()
-        error = (neutral - batch["driving"]).abs().mean((1, 2, 3))
-        return (is_neutral * error).sum() / is_neutral.sum().clamp(min=1)
 
     @torch.no_grad()
     def _pseudo_neutral(self, source: Tensor) -> Tensor:

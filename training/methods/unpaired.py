@@ -43,7 +43,7 @@ from icface.networks import Discriminator, ICface, Judgement
 from training import losses
 from training.config import TrainConfig, UnpairedConfig
 from training.methods import Batch
-from training.runtime import Runtime, build_optimizer
+from training.runtime import Runtime, build_optimizer, initialise
 
 if TYPE_CHECKING:
     from icface.networks.lightcnn import LightCNN29
@@ -157,8 +157,11 @@ class UnpairedMethod:
             "discriminator": self._discriminator,
             "pair_discriminator": self._pair_discriminator,
         }
-        for module in (*trained.values(), *([] if self._identity is None else [self._identity])):
+        for module in trained.values():
+            initialise(module)
             runtime.place(module)
+        if self._identity is not None:
+            runtime.place(self._identity)
         self.modules: dict[str, nn.Module] = {**trained, "schedule": self._schedule}
         self.optimizers: dict[str, Optimizer] = {
             name: build_optimizer(config.optimizer, module.parameters()) for name, module in trained.items()

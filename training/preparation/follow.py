@@ -18,10 +18,10 @@ Box = tuple[float, float, float, float]
 
 SAME_IOU: Final = 0.4
 """Boxes of one face in two frames overlap by more than this, even at 10 FPS."""
-MAX_GAP_S: Final = 0.3
+MAX_GAP_S: Final = 0.35
 """A face that is not seen for longer begins a new track."""
-LARGER: Final = 2.0
-"""Another face has to be this many times larger in area to be followed instead."""
+LARGER: Final = 4.0
+"""Another face has to be this many times larger in area to be followed instead: faces printed on shirts come and go."""
 CUT_LEVELS: Final = 45.0
 """Mean change of an aligned face from frame to frame, in grey levels, that only a cut makes."""
 SMOOTH_S: Final = 0.12

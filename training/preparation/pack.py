@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterator, Sequence
+from fnmatch import fnmatchcase
 from pathlib import Path
 
 import numpy as np
@@ -33,13 +34,50 @@ def split_identities(identities: Sequence[str], test_share: float, seed: int) ->
     return {"train": tuple(sorted(drawn[tested:])), "test": tuple(sorted(drawn[:tested]))}
 
 
+def split_by_name(identities: Sequence[str], patterns: Sequence[str]) -> dict[str, tuple[str, ...]]:
+    """Who is tested on is told.
+
+    Args:
+        identities: each once.
+        patterns: of names, as `id0*`.
+
+    Raises:
+        ConfigError: a pattern fits nobody, or they leave nobody to train on.
+    """
+    for pattern in patterns:
+        if not any(fnmatchcase(name, pattern) for name in identities):
+            raise ConfigError(
+                f"--test-identity {pattern}: there is no such person; there are {', '.join(sorted(identities)[:5])} …"
+            )
+    tested = {name for name in identities if any(fnmatchcase(name, pattern) for pattern in patterns)}
+    if len(tested) == len(identities):
+        raise ConfigError("--test-identity leaves nobody to train on")
+    return {"train": tuple(sorted(set(identities) - tested)), "test": tuple(sorted(tested))}
+
+
 def pack(
-    out: Path, clips: Sequence[Clip], *, size_px: int, test_share: float, seed: int, shard_bytes: int
+    out: Path,
+    clips: Sequence[Clip],
+    *,
+    size_px: int,
+    test_share: float,
+    test_identities: Sequence[str] = (),
+    seed: int,
+    shard_bytes: int,
 ) -> Index:
     """Write the data set of clips whose parts hold a track.
 
+    Args:
+        out: its folder, where the parts are.
+        clips: that are used.
+        size_px: of the crops.
+        test_share: of the persons; see `split_identities`.
+        test_identities: patterns of names instead; see `split_by_name`.
+        seed: of the split and the order.
+        shard_bytes: when another shard is begun.
+
     Raises:
-        ConfigError: there is no such clip.
+        ConfigError: there is no such clip, or nobody of such a name.
         OSError: it cannot be written.
     """
     if not clips:
@@ -48,7 +86,10 @@ def pack(
     # Persons with clips and portraits are split apart, so that both sides get some of each.
     moving = {clip.identity for clip in clips if not clip.is_portrait}
     groups = (sorted(moving), sorted({clip.identity for clip in clips} - moving))
-    halves = [split_identities(group, test_share, seed) for group in groups]
+    if test_identities:
+        halves = [split_by_name([name for group in groups for name in group], test_identities)]
+    else:
+        halves = [split_identities(group, test_share, seed) for group in groups]
     splits = {name: tuple(one for half in halves for one in half[name]) for name in ("train", "test")}
     # Persons are mixed, so that reading shards from front to back gives many of them soon.
     order = sorted(clips, key=lambda clip: hashlib.sha256(f"{seed}:{clip.name}".encode()).digest())

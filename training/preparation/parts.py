@@ -61,7 +61,7 @@ class PartInfo:
 
     name: str
     fps: float = 0.0
-    """Of the frames that were kept."""
+    """Of the frames that were kept, on average."""
     seconds: float = 0.0
     """Of the clip, as far as it was looked at."""
     frames_seen: int = 0

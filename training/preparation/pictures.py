@@ -69,7 +69,8 @@ def save_sheet(path: Path, tracks: FaceTracks, split: str) -> None:
 
 def save_extremes(path: Path, tracks: FaceTracks) -> None:
     """A row for each attribute: its largest values by different persons; for pose the smallest too."""
-    cells = []
+    cells: list[NDArray[np.uint8]] = []
+    columns = min(COLUMNS, len(tracks.identities))
     for i, name in enumerate(NAMES):
         values = tracks.attributes[:, i]
         for sign, tag in ((1, "+"), (-1, "-")) if i < 3 else ((1, ""),):
@@ -83,8 +84,10 @@ def save_extremes(path: Path, tracks: FaceTracks) -> None:
             line = [
                 _cell(tracks, row, f"{name}{tag} {text}", "") for row, text in zip(rows, shown, strict=True)
             ]
-            cells += line + [np.full_like(line[0], 255)] * (COLUMNS - len(line))
-    _save_cells(path, cells)
+            cells += line + [np.full_like(line[0], 255)] * (columns - len(line))
+    # 23 rows in two columns; one place stays empty.
+    cells += [np.full_like(cells[0], 255)] * (-len(cells) % (2 * columns))
+    _save_cells(path, cells, 2 * columns)
 
 
 def _most(tracks: FaceTracks, values: NDArray[np.float32]) -> list[int]:
@@ -114,8 +117,9 @@ def _cell(tracks: FaceTracks, row: int, first: str, second: str) -> NDArray[np.u
     return cell
 
 
-def _save_cells(path: Path, cells: Sequence[NDArray[np.uint8]]) -> None:
-    lines = [np.hstack(cells[start : start + COLUMNS]) for start in range(0, len(cells), COLUMNS)]
+def _save_cells(path: Path, cells: Sequence[NDArray[np.uint8]], columns: int = COLUMNS) -> None:
+    """A PNG of cells in lines of `columns`; the last line has to be full."""
+    lines = [np.hstack(cells[start : start + columns]) for start in range(0, len(cells), columns)]
     sheet = cv2.cvtColor(np.vstack(lines), cv2.COLOR_RGB2BGR)
     write_whole(path, cv2.imencode(".png", sheet)[1].tobytes())
 

@@ -51,8 +51,12 @@ def run_on_ray(
             [_row(clip) for clip in clips], override_num_blocks=min(len(clips), MAX_BLOCKS)
         )
         done = rows.map(_Task(worker), num_cpus=1, compute=ray.data.TaskPoolStrategy(size=workers))
-        for row in done.iter_rows():
-            yield Outcome(**row)
+        try:
+            for row in done.iter_rows():
+                yield Outcome(**row)
+        except ray.exceptions.RayError as error:
+            # The first line says what; the rest is Ray's own traceback.
+            yield Outcome(name="", fatal=f"Ray stopped: {str(error).splitlines()[0]}")
     finally:
         ray.shutdown()
 

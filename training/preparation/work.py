@@ -86,7 +86,12 @@ class Worker:
         self._stamp = settings.stamp()
 
     def is_done(self, clip: Clip) -> bool:
-        return is_done(part_path(self._out, clip.name), stamp_of(clip, self._stamp))
+        """Whether the clip's part is there; of a clip that is not there any more it is not."""
+        try:
+            stamp = stamp_of(clip, self._stamp)
+        except OSError:
+            return False
+        return is_done(part_path(self._out, clip.name), stamp)
 
     def __call__(self, clip: Clip) -> Outcome:
         """Make a clip's part, if it is not there yet."""
@@ -151,10 +156,10 @@ def prepare_clip(clip: Clip, settings: Settings) -> Part:
     flat = [sighting for run in kept for sighting in run]
     jpegs = tuple(_crops(clip, settings, flat, squares))
     first = flat[0].face
-    steps_s = np.concatenate([np.diff([s.time_s for s in run]) for run in kept])
+    lasting_s = sum(run[-1].time_s - run[0].time_s for run in kept)
     info = PartInfo(
         name=clip.name,
-        fps=round(1 / float(np.median(steps_s)), 3) if len(steps_s) else settings.fps,
+        fps=round((len(flat) - len(kept)) / lasting_s, 3) if lasting_s > 0 else settings.fps,
         seconds=seconds,
         frames_seen=seen,
         tracks=len(kept),
@@ -286,6 +291,7 @@ def _crops(
             yield _jpeg(cut_crop(timed.frame, affine, settings.size_px))
         if number == last:
             return
+    raise SourceError("it gave other frames when it was decoded again")
 
 
 def _jpeg(crop: NDArray[np.uint8]) -> bytes:

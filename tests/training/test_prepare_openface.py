@@ -1,0 +1,95 @@
+"""Attributes from OpenFace's tables, matched to frames by time."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from icface.attributes import AU_NAMES, FULL_SHAPE_GAIN, INDEX
+from icface.errors import ConfigError
+from training.preparation.openface import read_openface
+
+
+def write_table(
+    path: Path,
+    rows: int,
+    fps: float = 25.0,
+    columns: dict[str, list[float]] | None = None,
+    padded: bool = True,
+) -> Path:
+    """A table as FeatureExtraction writes it: names padded with blanks; every value 0 unless given."""
+    names = ["frame", "face_id", "timestamp", "confidence", "success", "pose_Rx", "pose_Ry", "pose_Rz"]
+    names += [f"{au}_r" for au in AU_NAMES] + [f"{au}_c" for au in AU_NAMES]
+    table = {name: [0.0] * rows for name in names}
+    table["frame"] = [float(i + 1) for i in range(rows)]
+    table["timestamp"] = [i / fps for i in range(rows)]
+    table["confidence"] = table["success"] = [1.0] * rows
+    table |= columns or {}
+    lines = [(", " if padded else ",").join(table)]
+    lines += [", ".join(f"{values[i]:g}" for values in table.values()) for i in range(rows)]
+    path.write_text("\n".join(lines) + "\n")
+    return path
+
+
+def test_rows_are_found_by_time(tmp_path: Path) -> None:
+    table = read_openface(
+        write_table(tmp_path / "a.csv", 10, 25.0, {"pose_Ry": [0.01 * i for i in range(10)]}), 25.0
+    )
+    assert [table.row_at(t) for t in (0.0, 0.041, 0.1, 0.36)] == [0, 1, 2, 9]
+    assert table.row_at(0.39) is None  # the table ends before
+    assert table.values[3, INDEX["yaw"]] == pytest.approx((0.03 + 0.7) / 1.4)
+
+
+def test_frames_without_a_sure_face_are_not_used(tmp_path: Path) -> None:
+    columns = {"success": [1, 0, 1, 1], "confidence": [0.98, 0.98, 0.3, 0.7]}
+    table = read_openface(write_table(tmp_path / "a.csv", 4, 10.0, columns), 25.0)  # type: ignore[arg-type]
+    assert [table.row_at(t) for t in (0.0, 0.1, 0.2, 0.3)] == [0, None, None, 3]
+
+
+def test_intensities_become_full_shape_and_presence_is_kept(tmp_path: Path) -> None:
+    columns = {"AU45_r": [0.0, 1.0], "AU45_c": [0.0, 1.0]}
+    table = read_openface(write_table(tmp_path / "a.csv", 2, 25.0, columns, padded=False), 25.0)
+    assert table.values[1, INDEX["AU45"]] == pytest.approx(0.2 * FULL_SHAPE_GAIN[AU_NAMES.index("AU45")])
+    assert table.presence[:, AU_NAMES.index("AU45")].tolist() == [0, 1]
+
+
+def test_presence_is_unknown_without_its_columns(tmp_path: Path) -> None:
+    path = write_table(tmp_path / "a.csv", 2)
+    path.write_text(path.read_text().replace("_c", "_other"))
+    assert (read_openface(path, 25.0).presence == -1).all()
+
+
+def test_a_table_of_several_faces_is_refused(tmp_path: Path) -> None:
+    path = write_table(tmp_path / "a.csv", 4, columns={"face_id": [0, 1, 0, 1]})
+    with pytest.raises(ConfigError, match="rows of several faces"):
+        read_openface(path, 25.0)
+
+
+@pytest.mark.parametrize(
+    ("columns", "message"),
+    [
+        ({"AU12_r": [0.0, np.nan]}, "line 3: column AU12_r is not a number"),
+        ({"timestamp": [0.4, 0.0]}, "timestamp runs backwards"),
+    ],
+)
+def test_tables_that_make_no_sense_are_refused(
+    tmp_path: Path, columns: dict[str, list[float]], message: str
+) -> None:
+    with pytest.raises(ConfigError, match=message):
+        read_openface(write_table(tmp_path / "a.csv", 2, columns=columns), 25.0)
+
+
+def test_a_confidence_that_is_no_number_is_refused(tmp_path: Path) -> None:
+    path = write_table(tmp_path / "a.csv", 2)
+    head, *rows = path.read_text().splitlines()
+    cells = rows[0].split(", ")
+    cells[3] = "high"
+    path.write_text("\n".join([head, ", ".join(cells), rows[1]]))
+    with pytest.raises(ConfigError, match="column confidence is not all numbers"):
+        read_openface(path, 25.0)
+
+
+def test_one_row_is_right_for_any_moment(tmp_path: Path) -> None:
+    assert read_openface(write_table(tmp_path / "a.csv", 1), 25.0).row_at(3.0) == 0
