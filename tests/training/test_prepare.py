@@ -124,7 +124,9 @@ def test_attributes_are_what_was_acted(tmp_path: Path) -> None:
     moved = [max(p.morphs.values()) > 0.02 or max(abs(p.yaw_rad), abs(p.pitch_rad)) > 0.05 for p in acted]
     at_rest = tracks.attributes[~np.array(moved)]
     assert len(at_rest) >= 5
-    assert at_rest[:, 3:].mean(axis=0).max() < 0.06
+    for name in ("AU12", "AU26", "AU45"):  # what a face shows at rest is small beside what it acts
+        index = INDEX[name]
+        assert at_rest[:, index].mean() < 0.25 * tracks.attributes[:, index].max(), name
     assert abs(at_rest[:, :3] - 0.5).max() < 0.05
 
 
