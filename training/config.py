@@ -15,7 +15,7 @@ from icface.networks import NetworksConfig
 from icface.networks.config import from_dict
 
 METHODS: Final = ("icface", "unpaired")
-ADVERSARIAL: Final = ("log", "lsgan")
+ADVERSARIAL: Final = ("log", "saturating", "lsgan")
 OPTIMIZERS: Final = ("rmsprop", "adam")
 SCHEDULES: Final = ("linear", "step", "constant")
 PRECISIONS: Final = ("32-true", "bf16-mixed")
@@ -27,7 +27,7 @@ class LossConfig:
     """What the generators and D are trained for; equations 1–5 of the paper."""
 
     adversarial: str = "log"
-    """`log` as in the paper, or `lsgan`."""
+    """`log` as in the paper, `saturating` in its minimax form, or `lsgan`."""
     attribute_norm: str = "l2"
     """Of L_FA: `l2` as published, `l1` as in a later draft."""
     attributes: float = 10.0
