@@ -49,8 +49,10 @@ def with_smile(seen: Measured, part: slice) -> Measured:
 def test_the_neutral_of_a_calm_person_is_found(rng: np.random.Generator) -> None:
     face = own_face(rng)
     baseline = learn_baseline([clip(face, rng, 300)], population())
+    # A closed mouth is a low quantile of the lips' gap, 1.3 standard deviations of the trembling below its middle.
+    face[F["lip_gap"]] -= 1.28 * 0.002
     distance = np.abs(baseline.features - face) / population_spread()
-    assert distance.max() < 0.15
+    assert distance.max() < 0.1
     assert baseline.pitch_rad == pytest.approx(0.1, abs=0.005)
 
 
@@ -66,7 +68,7 @@ def test_expressions_turned_heads_and_closed_eyes_do_not_count(rng: np.random.Ge
     assert values[:90, INDEX["AU12"]].min() > 0.7
     assert values[200:, INDEX["AU12"]].max() < 0.05
     assert values[100:130, INDEX["AU45"]].min() > 0.9
-    assert values[200:, 3:].max() < 0.15
+    assert values[200:, 3:].max() < 0.2
 
 
 def test_few_frames_lean_on_what_was_believed_before(rng: np.random.Generator) -> None:
@@ -74,10 +76,21 @@ def test_few_frames_lean_on_what_was_believed_before(rng: np.random.Generator) -
     face[F["brow_inner"]] += 0.018
     few = learn_baseline([clip(face, rng, 5)], population())
     moved = few.features[F["brow_inner"]] - population().features[F["brow_inner"]]
-    assert moved == pytest.approx(0.018 * 5 / 20, abs=0.002)
+    assert moved == pytest.approx(0.018 * 5 / 10, abs=0.002)
     nothing = clip(face, rng, 5)
     nothing.pose_rad[:, 1] = 0.6
     assert learn_baseline([nothing], population()) is population()
+
+
+def test_a_face_far_from_the_prior_at_rest_is_still_taken_for_neutral(rng: np.random.Generator) -> None:
+    """High brows in a short clip: at first every frame seems to raise them."""
+    face = population().features.copy()
+    face[[F["brow_inner"], F["brow_outer"]]] += 0.06
+    seen = clip(face, rng, 40)
+    seen.features[25:35, F["brow_inner"]] += 0.03
+    values = attributes_of(seen, learn_baseline([seen], population()))
+    assert values[:25, INDEX["AU01"]].mean() < 0.2
+    assert values[25:35, INDEX["AU01"]].mean() > values[:25, INDEX["AU01"]].mean() + 0.4
 
 
 def test_a_video_leans_on_the_person_not_on_the_population(rng: np.random.Generator) -> None:

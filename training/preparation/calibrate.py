@@ -20,14 +20,14 @@ from icface.face.tracker import DEAD_ZONE
 
 Array = NDArray[np.float64]
 
-PRIOR_FRAMES: Final = 15
-"""So many calm frames weigh as much as the prior."""
+PRIOR_FRAMES: Final = 5
+"""So many calm frames weigh as much as the prior: persons differ far more than calm frames of one do."""
 TURN_RAD: Final = 0.25
 SPEED_RAD_S: Final = 1.2
 OPEN_EYES: Final = 0.655
 """Eye aspect over that of open eyes, above which AU45 is below .3."""
 CALM_LEVEL: Final = 0.35
-"""A frame in which an Action Unit exceeds this is no neutral one."""
+"""A frame in which an Action Unit exceeds the person's lower quartile by this is no neutral one."""
 PITCH_REACH_RAD: Final = 0.20
 ROUNDS: Final = 3
 SMILE_REACH: Final = 0.35
@@ -139,9 +139,14 @@ def _estimate(seen: Measured, calm: NDArray[np.bool_], prior: Baseline) -> Basel
 
 
 def _without_expression(seen: Measured, baseline: Baseline) -> NDArray[np.bool_]:
-    """(n,) frames with open eyes and hardly any Action Unit."""
+    """(n,) frames with open eyes and hardly any Action Unit above what the face often shows.
+
+    Not above 0: where the prior is far off, as for high brows, a face at rest would never be taken for one.
+    """
     open_eyes = (seen.features[:, _EARS] / np.maximum(baseline.features[_EARS], 1e-3)).min(axis=1) > OPEN_EYES
-    return np.asarray(open_eyes & (_action_units(seen, baseline).max(axis=1) <= CALM_LEVEL))
+    units = _action_units(seen, baseline)
+    excess = units - np.quantile(units, 0.25, axis=0)
+    return np.asarray(open_eyes & (excess.max(axis=1) <= CALM_LEVEL))
 
 
 def _action_units(clip: Measured, baseline: Baseline) -> FloatArray:
