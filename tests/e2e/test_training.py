@@ -24,7 +24,7 @@ from tests.conftest import SHARED
 from tests.e2e.measuring import Frame, frames, icface_live
 from training.avatars.render import Performance, Studio, View
 
-AVATAR = SHARED / "data/valid_avatars/Asian_F_2_Casual.glb"
+AVATAR = SHARED / "data/valid_avatars/Hispanic_M_1_Casual.glb"
 SPEAKER = SHARED / "data/clips/grid_s1/bbaf2n.mpg"
 
 pytestmark = [
@@ -36,7 +36,7 @@ pytestmark = [
 ]
 
 CONFIG = """
-steps = 2500
+steps = 3500
 batch_size = 4
 workers = 0
 precision = "bf16-mixed"
@@ -59,7 +59,7 @@ width = 8
 
 [losses]
 adversarial = "lsgan"
-attributes = 1.0
+attributes = 3.0
 identity = 0.0
 reconstruction = 20.0
 anchor = 20.0
@@ -69,13 +69,13 @@ name = "adam"
 rate = 5e-4
 
 [sampling]
-mode = "expression"
+mode = "uniform"
 """
 
 FPS = 10
 ACTS = (("ReyeClose", "LeyeClose"), ("RlipDown", "LlipDown", "RlipUp", "LlipUp"), ("MouthOpen",))
-"""Morph targets that move together; each group has 1.6 s after .6 s of rest, then the head turns for 3 s."""
-FRAMES = 84
+"""Morph targets that move together; each group has 1.4 s, with some rest around it, then the head turns for 3 s."""
+FRAMES = 96
 
 
 @dataclass(frozen=True)
@@ -92,10 +92,10 @@ def acting(time_s: float) -> Performance:
     """One thing after the other, so that nothing but the attribute itself tells a generator what to move."""
 
     def bump(start_s: float) -> float:
-        return float(np.sin(np.pi * np.clip((time_s - start_s) / 1.6, 0, 1)) ** 2)
+        return float(np.sin(np.pi * np.clip((time_s - start_s) / 1.4, 0, 1)) ** 2)
 
-    morphs = {target: 0.95 * bump(0.6 + 1.6 * i) for i, targets in enumerate(ACTS) for target in targets}
-    yaw = np.radians(25) * np.sin(2 * np.pi * np.clip((time_s - 5.4) / 3.0, 0, 1))
+    morphs = {target: 0.95 * bump(0.8 + 1.8 * i) for i, targets in enumerate(ACTS) for target in targets}
+    yaw = np.radians(25) * np.sin(2 * np.pi * np.clip((time_s - 6.2) / 3.0, 0, 1))
     return Performance(yaw_rad=float(yaw), morphs=morphs)
 
 
