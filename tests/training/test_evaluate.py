@@ -329,7 +329,9 @@ def test_the_shipped_bundle_follows_what_it_is_asked(repository: Path, tmp_path:
     assert found["apd_deg"] < 4
     assert min(found["pose_correlation"].values()) > 0.9
     assert found["l1"] < report["self"]["source kept (does nothing)"]["l1"]
-    assert report["self"]["driving frames (the answer itself)"]["au_correlation_mean"] > 0.8
+    answer = report["self"]["driving frames (the answer itself)"]["au_correlation"]
+    for name in ("AU01", "AU02", "AU04", "AU12", "AU26", "AU45"):  # what the driver acts
+        assert answer[name] > 0.85, name
     for name, values in report["response"]["edge"]["attributes"].items():
         assert values["spearman_least"] >= 0.9, name
     assert report["jitter"]["edge"]["exact"] < 1e-4
