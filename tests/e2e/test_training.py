@@ -176,7 +176,7 @@ def test_attributes_move_the_face(made: Run) -> None:
         assert found["faces_found"] == found["frames"], name
         # The speaker and the avatar hardly ever show an Action Unit alone beyond .75.
         shown = np.array(found["shown_mean"])[: 9 if name == "yaw" else 7]
-        assert np.diff(shown).min() > -0.03, (name, shown)
+        assert np.diff(shown).min() > -0.05, (name, shown)
         assert shown[-1] - shown[0] > 0.08, (name, shown)
 
 
