@@ -65,6 +65,8 @@ class LiveConfig:
     """A bundle; None: the one that comes along."""
     engine: str = "auto"
     """Which engine runs it."""
+    cache_mb: float = 0.0
+    """Memory for frames that were made before, found again by rounded attributes; 0: every frame is made."""
 
     record_attributes: Path | None = None
     """CSV of what really drove, after calibration, smoothing, mirror and the handling of losses."""
@@ -98,6 +100,8 @@ class LiveConfig:
             raise ConfigError(f"--camera-fps {self.camera_fps:g}: must be 1 to 240")
         if not 0 <= self.camera_retry_s <= 3600:
             raise ConfigError(f"--camera-retry-s {self.camera_retry_s:g}: must be 0 to 3600")
+        if not 0 <= self.cache_mb <= 65_536:
+            raise ConfigError(f"--cache-mb {self.cache_mb:g}: must be 0 to 65536")
         if self.face is not None and self.face < 1:
             raise ConfigError(f"--face {self.face}: faces are counted from 1")
         if self.duration_s is not None and not self.duration_s > 0:

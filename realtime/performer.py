@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from icface.attributes import FloatArray
 from icface.errors import ICFaceError
+from icface.frame_cache import FrameCache, rounded
 from realtime.framing import CropFraming, Framing, PhotoFraming
 from realtime.mark import Mark
 from realtime.timing import Stats
@@ -104,10 +105,19 @@ class Performer:
     """Makes pictures of the scene that is shown; one thread owns it."""
 
     def __init__(
-        self, animator: Animator, scene: Scene, stats: Stats, *, mark: bool, half_size: HalfSize | None = None
+        self,
+        animator: Animator,
+        scene: Scene,
+        stats: Stats,
+        *,
+        mark: bool,
+        half_size: HalfSize | None = None,
+        cache: FrameCache | None = None,
     ) -> None:
         self._animator = animator
         self._stats = stats
+        self._cache = cache
+        self._crop = np.empty((0, 0, 3), dtype=np.uint8)
         self.half_size = half_size
         self.small = False
         """Animate at half size, as soon as that is ready."""
@@ -135,6 +145,8 @@ class Performer:
             (height, width, 3) RGB, valid until the next call, and whether anything changed: what was asked
             for last is not made again.
         """
+        if self._cache is not None:
+            attributes = rounded(attributes)
         animator = self._animator
         if self.small and self.half_size is not None:
             animator = self.half_size.animator(self._scene.number) or animator
@@ -142,7 +154,7 @@ class Performer:
         if made_of == self._made_of:
             return self._picture, False
         with self._stats.time("animate"):
-            crop = animator.animate(attributes)
+            crop = self._animate(animator, attributes)
         with self._stats.time("compose"):
             self._picture = self._scene.framing.compose(crop)
             if self._mark is not None:
@@ -150,6 +162,22 @@ class Performer:
         self._stats.count("animated")
         self._made_of = made_of
         return self._picture, True
+
+    def _animate(self, animator: Animator, attributes: FloatArray) -> Frame:
+        if self._cache is None:
+            return animator.animate(attributes)
+        key = (attributes.tobytes(), self._scene.number, animator is self._animator)
+        kept = self._cache.find(key)
+        if kept is None:
+            crop = animator.animate(attributes)
+            self._cache.keep(key, crop)
+            return crop
+        self._stats.count("from_cache")
+        # The mark is drawn into what is returned, and must not be drawn into what is kept.
+        if self._crop.shape != kept.shape:
+            self._crop = np.empty_like(kept)
+        np.copyto(self._crop, kept)
+        return self._crop
 
     def again(self) -> Frame:
         """The last picture."""

@@ -22,6 +22,7 @@ from icface.bundle import DEFAULT_BUNDLE, Bundle
 from icface.face.continuity import Continuity
 from icface.face.landmarks import open_detector
 from icface.face.tracker import FaceTracker, TrackerConfig
+from icface.frame_cache import FrameCache
 from icface.images import load_photo
 from realtime.attribute_source import Recorder, frame_rate, load_drive
 from realtime.camera import Camera, CameraConfig, CapturedFrame, open_camera
@@ -107,7 +108,12 @@ class _Session:
             return
 
         performer = Performer(
-            self._reenactor, self._first, stats, mark=config.mark, half_size=self._half_size()
+            self._reenactor,
+            self._first,
+            stats,
+            mark=config.mark,
+            half_size=self._half_size(),
+            cache=FrameCache(round(config.cache_mb * 1e6)) if config.cache_mb > 0 else None,
         )
         outputs = Outputs(sinks, stats)
         outputs.open(*performer.size_px, fps)

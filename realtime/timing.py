@@ -34,6 +34,7 @@ COUNTERS: Final = (
     "faces",
     "sent",
     "animated",
+    "from_cache",
     "held",
     "repeated",
     "dropped_before_tracking",
@@ -185,6 +186,9 @@ class Stats:
             f"{self.cpu_share:.0%} of the CPU; face in {c['faces']} of {c['tracked']} tracked; "
             f"{dropped} dropped, {c['held']} held, {c['repeated']} repeated"
         )
+        if c["from_cache"]:
+            share = c["from_cache"] / c["animated"]
+            lines.append(f"{c['from_cache']} of {c['animated']} pictures came from the cache ({share:.0%})")
         return "\n".join(lines)
 
     def save(self, path: Path) -> None:

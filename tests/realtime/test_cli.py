@@ -46,7 +46,7 @@ def test_every_flag_reaches_its_setting(here: Path) -> None:
         "--no-mirror", "--neutral-after", "1.5", "--landmarker", "face.task", "--pace", "--loop",
         "--virtual-camera", "/dev/video9", "--window", "--output", "a.mp4", "--output", "b.mkv", "--null",
         "--record-attributes", "r.csv", "--stats", "s.json", "--duration", "9", "--frames", "7",
-        "--model", "m.icface", "--engine", "onnxruntime",
+        "--model", "m.icface", "--engine", "onnxruntime", "--cache-mb", "200",
     )  # fmt: skip
     assert got == LiveConfig(
         sources=(Path("me.jpg"), Path("you.jpg")), face=2, size_px=None, framing="photo", mark=False,
@@ -55,7 +55,7 @@ def test_every_flag_reaches_its_setting(here: Path) -> None:
         virtual_camera=True, virtual_camera_device="/dev/video9", window=True,
         outputs=(Path("a.mp4"), Path("b.mkv")), null=True,
         record_attributes=Path("r.csv"), stats=Path("s.json"), duration_s=9.0, frames=7,
-        model=Path("m.icface"), engine="onnxruntime",
+        model=Path("m.icface"), engine="onnxruntime", cache_mb=200.0,
     )  # fmt: skip
 
 
@@ -96,6 +96,8 @@ def test_what_the_flags_mean_together(
         ("--source me.jpg --camera-size 3x4", "16 to 8192"),
         ("--source me.jpg --camera-fps 0", "1 to 240"),
         ("--source me.jpg --camera-fps nan", "1 to 240"),
+        ("--source me.jpg --cache-mb -1", "0 to 65536"),
+        ("--source me.jpg --cache-mb nan", "0 to 65536"),
         ("--source me.jpg --camera-retry-s -1", "0 to 3600"),
         ("--source me.jpg --duration 0", "more than 0"),
         ("--source me.jpg --frames 0", "1 or more"),

@@ -9,8 +9,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from icface.attributes import neutral
+from icface.attributes import FloatArray, neutral
 from icface.errors import SourceError
+from icface.frame_cache import FrameCache
 from realtime.controls import Controls
 from realtime.hotkeys import HOTKEYS
 from realtime.mixer import Mixer
@@ -37,6 +38,52 @@ def test_what_is_shown_already_is_not_made_again() -> None:
     picture, changed = p.perform(smile(0.5))
     assert not changed and (picture == 100).all()
     assert p.perform(smile(0.6))[1]
+
+
+class Counting(Animator):
+    """Notes how often it animates."""
+
+    made = 0
+
+    def animate(self, attributes: FloatArray, /) -> np.ndarray:
+        self.made += 1
+        return super().animate(attributes)
+
+
+def test_a_cached_picture_is_not_made_again_and_not_marked_twice() -> None:
+    animator, stats = Counting(100), Stats()
+    scene = make_scene(0, Source(neutral=np.zeros((100, 100, 3), dtype=np.uint8)), "crop", None)  # type: ignore[arg-type]
+    p = Performer(animator, scene, stats, mark=True, cache=FrameCache(1_000_000))
+    first = p.perform(smile(0.5))[0].copy()
+    p.perform(smile(0.75))
+    for _ in range(2):
+        picture, changed = p.perform(smile(0.5))
+        assert changed and np.array_equal(picture, first)
+        p.perform(smile(0.75))
+    assert animator.made == 2
+    assert stats.counters["animated"] == 6 and stats.counters["from_cache"] == 4
+    assert "4 of 6 pictures came from the cache (67%)" in stats.table()
+
+
+def test_with_a_cache_nearly_equal_attributes_are_the_same() -> None:
+    p = performer()
+    cached = Performer(Animator(), p.scene, Stats(), mark=False, cache=FrameCache(1_000_000))
+    for one, changes in ((p, True), (cached, False)):
+        one.perform(smile(0.5))
+        assert one.perform(smile(0.501))[1] is changes
+
+
+def test_cached_pictures_of_one_source_are_not_shown_for_another() -> None:
+    animator = Counting()
+    scenes = [make_scene(n, Source(), "crop", None) for n in (0, 1)]  # type: ignore[arg-type]
+    p = Performer(animator, scenes[0], Stats(), mark=False, cache=FrameCache(1_000_000))
+    p.perform(smile(0.5))
+    p.show(scenes[1])
+    p.perform(smile(0.5))
+    assert animator.made == 2
+    p.show(scenes[0])
+    p.perform(smile(0.5))
+    assert animator.made == 2
 
 
 @pytest.mark.parametrize("framing", ["crop", "photo"])
