@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
@@ -14,6 +15,27 @@ _ERRORS: Final = (RuntimeError, TypeError, ValueError)
 
 PRECISIONS: Final = {"": "f32", "cpu": "f32", "bf16": "bf16"}
 """OpenVINO's names, by option. Unasked, CPUs that have bfloat16 would use it, also for pixel positions."""
+
+_CORES: Final[list[Any]] = []
+_OPENING: Final = threading.Lock()
+
+
+def the_core() -> Any:
+    """The process's one `openvino.Core`, for its whole life.
+
+    On CPUs with AMX a Core gives the thread that makes it a stack for signals, and puts back what was there before when
+    it is destroyed. Where two are not destroyed in the opposite order, or on another thread, a thread is left with a
+    stack that is freed: its next signal, as Ctrl-C, kills the process.
+
+    Raises:
+        ImportError: OpenVINO is not installed.
+    """
+    import openvino as ov
+
+    with _OPENING:
+        if not _CORES:
+            _CORES.append(ov.Core())
+        return _CORES[0]
 
 
 class OpenVinoEngine(Engine):
@@ -59,6 +81,8 @@ def open_engine(bundle: Bundle, part: Part, *, threads: int, option: str) -> Ope
     step, path = graph_step(bundle, part)
     try:
         import openvino as ov
+
+        core = the_core()
     except ImportError as error:
         raise EngineError(f"OpenVINO is not installed ({error}); pip install openvino") from error
     settings = {
@@ -67,7 +91,6 @@ def open_engine(bundle: Bundle, part: Part, *, threads: int, option: str) -> Ope
         "NUM_STREAMS": 1,
         "INFERENCE_PRECISION_HINT": PRECISIONS[option],
     }
-    core = ov.Core()
     # Where it has none, OpenVINO says nothing and computes in float32.
     if option == "bf16" and "BF16" not in core.get_property("CPU", "OPTIMIZATION_CAPABILITIES"):
         raise EngineError("this CPU has no bfloat16; use the engine openvino")

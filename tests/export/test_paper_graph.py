@@ -46,8 +46,10 @@ def by_onnxruntime(model: onnx.ModelProto, feeds: Outputs) -> Outputs:
 
 
 def by_openvino(model: onnx.ModelProto, feeds: Outputs) -> Outputs:
-    ov = pytest.importorskip("openvino")
-    core = ov.Core()
+    pytest.importorskip("openvino")
+    from icface.engines.openvino import the_core
+
+    core = the_core()
     compiled = core.compile_model(
         core.read_model(model.SerializeToString()), "CPU", {"INFERENCE_PRECISION_HINT": "f32"}
     )
