@@ -1,7 +1,7 @@
 """End to end on a clip: tracker, generator and compose, stage by stage, as fast as it goes and at 30 FPS.
 
     python -m benchmarks.fps [--clip C] [--source S] [--size 512] [--engine auto] [--model BUNDLE]
-                             [--vs engine=NAME | size=N | model=BUNDLE]...
+                             [--vs engine=NAME | size=N | model=BUNDLE]... [--json FILE] [--plot FILE]
 
 Three legs: `null` (file in, nothing written), `file` (file in, video out) and `live` (the clip played as a
 30 FPS camera: capture to send, and the part of the CPU). With --vs the legs of each variant run in turn with
@@ -22,6 +22,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.clips import remux
+from benchmarks.plots import save_stages
 from icface.errors import ICFaceError
 from realtime.config import SIZES, LiveConfig
 from realtime.session import run
@@ -106,6 +107,7 @@ def main(argv: list[str] | None = None) -> int:
         "--vs", action="append", default=[], metavar="KEY=VALUE", help="compare with a variant"
     )
     parser.add_argument("--json", type=Path, help="write the figures here as well")
+    parser.add_argument("--plot", type=Path, help="and a picture of them (.png, .svg)")
     flags = parser.parse_args(argv)
 
     first = f"size={flags.size} engine={flags.engine}" + (f" model={flags.model}" if flags.model else "")
@@ -156,6 +158,12 @@ def main(argv: list[str] | None = None) -> int:
             "fps_ratios": ratios,
         }
         flags.json.write_text(json.dumps(document, indent=2) + "\n", encoding="utf-8")
+    if flags.plot is not None:
+        try:
+            save_stages(flags.plot, figures)
+        except ICFaceError as error:
+            print(f"error: {error}", file=sys.stderr)
+            return 1
     return 0
 
 
