@@ -37,7 +37,7 @@ def test_rows_are_found_by_time(tmp_path: Path) -> None:
     table = read_openface(
         write_table(tmp_path / "a.csv", 10, 25.0, {"pose_Ry": [0.01 * i for i in range(10)]}), 25.0
     )
-    assert [table.row_at(t) for t in (0.0, 0.041, 0.1, 0.36)] == [0, 1, 2, 9]
+    assert [table.row_at(t) for t in (0.0, 0.041, 0.09, 0.36)] == [0, 1, 2, 9]
     assert table.row_at(0.39) is None  # the table ends before
     assert table.values[3, INDEX["yaw"]] == pytest.approx((0.03 + 0.7) / 1.4)
 
