@@ -50,7 +50,10 @@ def variant(base: LiveConfig, text: str) -> LiveConfig:
 def run_leg(leg: str, config: LiveConfig, camera: Path, folder: Path) -> dict[str, Any]:
     """One leg's report, as `--stats` gives it."""
     outputs = (folder / "out.mp4",) if leg == "file" else ()
-    config = replace(config, camera=str(camera), outputs=outputs, null=not outputs, pace=leg == "live")
+    # What is asked for by name may be built before a leg; nothing is built beside one.
+    config = replace(
+        config, camera=str(camera), outputs=outputs, null=not outputs, pace=leg == "live", build=leg != "live"
+    )
     stats = Stats()
     run(config, stats, threading.Event())
     return stats.report()

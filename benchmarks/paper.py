@@ -149,6 +149,9 @@ def parser() -> argparse.ArgumentParser:
     p.add_argument("--width", type=int, default=32, help="of the generators (default: %(default)s)")
     p.add_argument("--blocks", type=int, default=6, help="of the generators (default: %(default)s)")
     p.add_argument("--padding", default="reflect", help="reflect or zero (default: %(default)s)")
+    p.add_argument(
+        "--head-kernel", type=int, default=7, help="of the last convolution (default: %(default)s)"
+    )
     p.add_argument("--threads", type=int, default=usable_cores(), help="(default: %(default)s)")
     p.add_argument("--frames", type=int, default=40, help="a round and way (default: %(default)s)")
     p.add_argument("--rounds", type=int, default=5, help="times each way is measured (default: %(default)s)")
@@ -159,7 +162,9 @@ def parser() -> argparse.ArgumentParser:
 def _model(flags: argparse.Namespace) -> tuple[ICface, ModelInfo]:
     if flags.model is not None:
         return load_model(flags.model)
-    generator = GeneratorConfig(width=flags.width, blocks=flags.blocks, padding=flags.padding)
+    generator = GeneratorConfig(
+        width=flags.width, blocks=flags.blocks, padding=flags.padding, head_kernel=flags.head_kernel
+    )
     networks = NetworksConfig(size_px=flags.size, generator=generator)
     torch.manual_seed(0)
     info = ModelInfo(networks=networks, provenance="random weights", licence="none", step=0)
@@ -183,7 +188,8 @@ def main(argv: list[str] | None = None) -> int:
     result, gains = figures(times), ratios(times)
     generator = info.networks.generator
     print(
-        f"{info.networks.size_px} px, width {generator.width}, {generator.blocks} blocks, {generator.padding} padding; "
+        f"{info.networks.size_px} px, width {generator.width}, {generator.blocks} blocks, {generator.padding} padding, "
+        f"head {generator.head_kernel}×{generator.head_kernel}; "
         f"{flags.threads} threads"
     )
     print(table(result))

@@ -9,7 +9,7 @@ import hashlib
 import json
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Final
 
@@ -27,6 +27,8 @@ FAMILIES: Final = tuple(
 """Those that this version has host code for: the modules of `icface/families/`."""
 ATTRIBUTE_SCALES: Final = ("full-shape", "openface")
 MANIFEST: Final = "manifest.json"
+WARPED: Final = "warped"
+"""What the graph of a host variant calls the frame that it corrects."""
 DEFAULT_BUNDLE: Final = Path(__file__).parent / "models" / "edge.icface"
 """The generator that ships."""
 
@@ -58,6 +60,8 @@ class Variant:
     motion: tuple[TensorSpec, ...]
     """What changes from run to run."""
     outputs: tuple[TensorSpec, ...]
+    graph_inputs: tuple[str, ...] = ()
+    """Of the host variant: what its graph takes of `cache` and `motion`, besides `warped`."""
 
     @property
     def inputs(self) -> tuple[TensorSpec, ...]:
@@ -117,6 +121,23 @@ class Bundle:
         for name, expected in bundle.hashes.items():
             _check_file(path, name, expected)
         return bundle
+
+    @property
+    def corrector(self) -> Variant | None:
+        """What is left for a graph after the host's warp: the warped frame to the frame. None where nothing is."""
+        if self.host is None or self.host.graph is None:
+            return None
+        (frame,) = self.host.outputs
+        wanted = self.host.graph_inputs
+        return Variant(
+            graph=self.host.graph,
+            cache=tuple(spec for spec in self.host.cache if spec.name in wanted),
+            motion=(
+                TensorSpec(name=WARPED, dtype=frame.dtype, shape=frame.shape),
+                *(spec for spec in self.host.motion if spec.name in wanted),
+            ),
+            outputs=self.host.outputs,
+        )
 
     def file(self, name: str) -> Path:
         """Path of a listed file."""
@@ -224,7 +245,7 @@ def _from_manifest(path: Path, raw: Any, digest: str) -> Bundle:
         motion=top.optional_text("motion"),
         neutralise=None if neutralise is None else _neutralise(neutralise),
         graph=_variant(variants.section("graph")),
-        host=None if host is None else _variant(host),
+        host=None if host is None else _host_variant(host),
         golden=top.text("golden"),
         licence=top.text("licence"),
         provenance=top.text("provenance"),
@@ -281,6 +302,18 @@ def _variant(section: _Section) -> Variant:
         motion=_specs(section, "motion"),
         outputs=_specs(section, "outputs"),
     )
+
+
+def _host_variant(section: _Section) -> Variant:
+    variant = _variant(section)
+    if variant.graph is None:
+        return variant
+    names = section.entries("graph_inputs")
+    known = {spec.name for spec in variant.inputs}
+    for name in names:
+        if name not in known:
+            raise _ManifestError(f"'graph_inputs' names {name!r}, which is no tensor of the host variant")
+    return replace(variant, graph_inputs=tuple(names))
 
 
 def _specs(section: _Section, key: str) -> tuple[TensorSpec, ...]:

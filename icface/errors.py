@@ -5,6 +5,8 @@ ICFaceError
 ├── SourceError   the photo (unreadable, no face, too large)
 ├── BundleError   a model on disk (missing, tampered, from another version)
 ├── EngineError   an inference backend (not installed, wrong results)
+│   ├── NotBuiltError   an engine that is to be built first
+│   └── RefusedError    an engine that was built and gave frames too far off
 └── DeviceError   a camera or sink (missing, busy, unplugged)
 """
 
@@ -31,6 +33,14 @@ class BundleError(ICFaceError):
 
 class EngineError(ICFaceError):
     """An inference engine that is not installed, did not load or gave wrong results."""
+
+
+class NotBuiltError(EngineError):
+    """An engine that runs only after it was built, and was not yet."""
+
+
+class RefusedError(EngineError):
+    """An engine whose frames, when it was built, were too far from those of float32."""
 
 
 class DeviceError(ICFaceError):

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 
 from icface.attributes import COUNT, FloatArray, to_openface
 from icface.bundle import Bundle
-from icface.engines import neutralise, open_engine
+from icface.engines import Engine, neutralise, open_engine
 from icface.errors import ConfigError, EngineError, SourceError
 from icface.face.landmarks import Landmarks, open_detector
 from icface.families import Motion, open_family
@@ -104,6 +104,11 @@ class Reenactor:
         return f"engine: {self._engine.description}{scaled}"
 
     @property
+    def unbuilt_engines(self) -> tuple[str, ...]:
+        """Better engines for this machine that are not built yet, best first."""
+        return self._engine.unbuilt
+
+    @property
     def makes_any_size(self) -> bool:
         """Whether a smaller output is made faster; else the model has one size, and its frames are scaled."""
         return self._bundle.size_px is None
@@ -174,6 +179,20 @@ class Reenactor:
         if self._scaled.shape != source.neutral.shape:
             self._scaled = np.empty_like(source.neutral)
         self._source = source
+
+    def adopt(self, engine: Engine) -> None:
+        """Make frames with another engine of the same model from the next one on; the one before is closed.
+
+        Args:
+            engine: opened by `open_engine`, and released: this thread owns it from now on.
+
+        Raises:
+            EngineError: it cannot take the source; then the one before goes on.
+        """
+        if self._source is not None:
+            engine.set_source(self._source.cache)
+        before, self._engine = self._engine, engine
+        before.close()
 
     def animate(self, attributes: FloatArray) -> Frame:
         """One frame.

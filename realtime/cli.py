@@ -29,7 +29,7 @@ _DEFAULTS = LiveConfig(sources=(Path("PHOTO"),))
 _SAME = (
     *("face", "framing", "camera_fps", "camera_retry_s", "attributes", "mirror", "neutral_after_s"),
     *("landmarker", "pace", "loop", "window", "null", "record_attributes", "stats", "duration_s", "frames"),
-    *("model", "engine", "cache_mb"),
+    *("model", "engine", "build", "cache_mb"),
 )
 """Flags that are settings as they stand."""
 
@@ -178,6 +178,10 @@ def parser() -> argparse.ArgumentParser:
         "--model", type=Path, metavar="BUNDLE", help="a model (default: the one that comes along)"
     )
     how.add_argument("--engine", default=d.engine, metavar="NAME", help="what runs it (default: %(default)s)")
+    how.add_argument(
+        "--build", action=argparse.BooleanOptionalAction, default=d.build,
+        help="build a faster engine in the background where this machine has one, and change over to it (default: on)",
+    )  # fmt: skip
     how.add_argument(
         "--cache-mb", type=float, default=d.cache_mb, metavar="MB",
         help="keep so much of the frames that were made, and show them again (default: 0, none)",

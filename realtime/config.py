@@ -65,6 +65,8 @@ class LiveConfig:
     """A bundle; None: the one that comes along."""
     engine: str = "auto"
     """Which engine runs it."""
+    build: bool = True
+    """Build a faster engine in the background where this machine has one that is not built yet."""
     cache_mb: float = 0.0
     """Memory for frames that were made before, found again by rounded attributes; 0: every frame is made."""
 

@@ -12,13 +12,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from icface.attributes import FloatArray
-from icface.errors import ICFaceError
+from icface.errors import EngineError, ICFaceError
 from icface.frame_cache import FrameCache, rounded
 from realtime.framing import CropFraming, Framing, PhotoFraming
 from realtime.mark import Mark
 from realtime.timing import Stats
+from realtime.upgrade import Upgrade
 
 if TYPE_CHECKING:
+    from icface.engines import Engine
     from icface.reenactor import PreparedSource
 
 logger = logging.getLogger(__name__)
@@ -33,6 +35,8 @@ class Animator(Protocol):
 
     def set_source(self, source: PreparedSource, /) -> None: ...
     def animate(self, attributes: FloatArray, /) -> Frame: ...
+    def adopt(self, engine: Engine, /) -> None: ...
+    def describe(self) -> str: ...
     def close(self) -> None: ...
 
 
@@ -113,9 +117,11 @@ class Performer:
         mark: bool,
         half_size: HalfSize | None = None,
         cache: FrameCache | None = None,
+        upgrade: Upgrade | None = None,
     ) -> None:
         self._animator = animator
         self._stats = stats
+        self._upgrade = upgrade
         self._cache = cache
         self._crop = np.empty((0, 0, 3), dtype=np.uint8)
         self.half_size = half_size
@@ -145,6 +151,8 @@ class Performer:
             (height, width, 3) RGB, valid until the next call, and whether anything changed: what was asked
             for last is not made again.
         """
+        if self._upgrade is not None and (engine := self._upgrade.take()) is not None:
+            self._change_engine(engine)
         if self._cache is not None:
             attributes = rounded(attributes)
         animator = self._animator
@@ -162,6 +170,17 @@ class Performer:
         self._stats.count("animated")
         self._made_of = made_of
         return self._picture, True
+
+    def _change_engine(self, engine: Engine) -> None:
+        try:
+            self._animator.adopt(engine)
+        except EngineError as error:
+            logger.warning("%s is not used: %s", engine.description, error)
+            engine.close()
+            return
+        logger.info("%s", self._animator.describe())
+        self._stats.event(self._animator.describe())
+        self._stats.about["engine"] = self._animator.describe()
 
     def _animate(self, animator: Animator, attributes: FloatArray) -> Frame:
         if self._cache is None:

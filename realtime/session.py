@@ -19,6 +19,8 @@ import platformdirs
 
 from icface.attributes import AttributeTrack, neutral
 from icface.bundle import DEFAULT_BUNDLE, Bundle
+from icface.engines import open_engine
+from icface.errors import EngineError, NotBuiltError
 from icface.face.continuity import Continuity
 from icface.face.landmarks import open_detector
 from icface.face.tracker import FaceTracker, TrackerConfig
@@ -42,6 +44,7 @@ from realtime.sinks import Sink, SinkSettings, create_sink
 from realtime.slot import Lane, Slot
 from realtime.sources import SourceBank
 from realtime.timing import Stats, usable_cores
+from realtime.upgrade import Upgrade, build_command, run_builder
 
 if TYPE_CHECKING:
     from icface.reenactor import PreparedSource, Reenactor
@@ -50,6 +53,8 @@ logger = logging.getLogger(__name__)
 
 JOIN_TIMEOUT_S = 5.0
 HALF_SIZE_PX = 256
+GATE_PHOTOS = 3
+"""So many of the photos are what a lower precision is tried on; more take longer and tell little more."""
 MAX_THREADS = 8
 """More make a frame of a small network no faster."""
 
@@ -65,6 +70,11 @@ def version() -> str:
 def neutral_file() -> Path:
     """Where the user's neutral face is kept from one run to the next."""
     return platformdirs.user_data_path("icface-live", appauthor=False) / "neutral.json"
+
+
+def _engine_threads() -> int:
+    # All of them, though the tracker needs one as well: a frame is tracked first, and animated then.
+    return min(usable_cores(), MAX_THREADS)
 
 
 def run(config: LiveConfig, stats: Stats, stop: threading.Event) -> None:
@@ -88,6 +98,7 @@ class _Session:
         self._stop = stop
         self._stack = stack
         self._size_px: tuple[int, int] | None = None
+        self._to_build = ""
         self._camera_config = CameraConfig(
             device=config.camera,
             width_px=config.camera_size_px[0],
@@ -114,6 +125,7 @@ class _Session:
             mark=config.mark,
             half_size=self._half_size(),
             cache=FrameCache(round(config.cache_mb * 1e6)) if config.cache_mb > 0 else None,
+            upgrade=self._start_upgrade(),
         )
         outputs = Outputs(sinks, stats)
         outputs.open(*performer.size_px, fps)
@@ -140,7 +152,7 @@ class _Session:
             # Importing MediaPipe and starting a camera take a second or so each.
             opening_camera = pool.submit(self._open_camera) if driven else None
             opening_tracker = pool.submit(self._open_tracker) if driven else None
-            self._reenactor = self._open_reenactor(self._config.size_px)
+            self._reenactor = self._open_first_reenactor()
             self._stack.callback(self._reenactor.close)
             self._first = scenes.first()
             self._size_px = self._first.framing.size_px
@@ -148,18 +160,58 @@ class _Session:
             tracker = opening_tracker.result() if opening_tracker is not None else None
         return camera, tracker
 
-    def _open_reenactor(self, size_px: int | None) -> Reenactor:
+    def _open_first_reenactor(self) -> Reenactor:
+        """With the engine that was asked for; where that is not built yet, live, with another for the time being."""
+        config = self._config
+        try:
+            return self._open_reenactor(config.size_px, config.engine)
+        except NotBuiltError:
+            if not config.build:
+                raise
+        self._to_build = config.engine
+        if not config.live:
+            logger.info("the engine %s is being built first", config.engine)
+            failed = run_builder(self._build_command(), self._stop)
+            if failed or self._stop.is_set():
+                raise EngineError(failed or "stopped while the engine was being built")
+            self._to_build = ""
+            return self._open_reenactor(config.size_px, config.engine)
+        return self._open_reenactor(config.size_px, "auto")
+
+    def _start_upgrade(self) -> Upgrade | None:
+        """Have the better engine built, if there is one; a run from file to file is over before that pays."""
+        config = self._config
+        if not (config.build and config.live):
+            return None
+        if not self._to_build and self._reenactor.unbuilt_engines:
+            self._to_build = self._reenactor.unbuilt_engines[0]
+        if not self._to_build:
+            return None
+        name, bundle, threads = self._to_build, self._bundle(), _engine_threads()
+        upgrade = Upgrade(name, self._build_command(), lambda: open_engine(name, bundle, threads=threads))
+        upgrade.start()
+        self._stack.callback(upgrade.close)
+        return upgrade
+
+    def _build_command(self) -> list[str]:
+        config = self._config
+        return build_command(
+            config.model or DEFAULT_BUNDLE, self._to_build, config.sources[:GATE_PHOTOS], config.size_px
+        )
+
+    def _bundle(self) -> Bundle:
+        return Bundle.load(self._config.model or DEFAULT_BUNDLE)
+
+    def _open_reenactor(self, size_px: int | None, engine: str) -> Reenactor:
         # Imported here, so that the rasteriser's machine code is loaded (or compiled, the first time) while
         # MediaPipe starts on another thread: .6 s of the time to the first frame, and 1.5 s once.
         from icface.reenactor import Reenactor
 
-        bundle = Bundle.load(self._config.model or DEFAULT_BUNDLE)
         return Reenactor(
-            bundle,
-            engine=self._config.engine,
+            self._bundle(),
+            engine=engine,
             size_px=size_px,
-            # All of them, though the tracker needs one as well: a frame is tracked first, and animated then.
-            threads=min(usable_cores(), MAX_THREADS),
+            threads=_engine_threads(),
             landmarker=self._config.landmarker,
         )
 
@@ -227,7 +279,8 @@ class _Session:
             return None
 
         def make(number: int) -> Reenactor:
-            reenactor = self._open_reenactor(HALF_SIZE_PX)
+            # `auto` takes what is built; what was asked for may not be yet.
+            reenactor = self._open_reenactor(HALF_SIZE_PX, "auto" if self._to_build else self._config.engine)
             reenactor.set_source(self._prepare_for(reenactor, number))
             return reenactor
 

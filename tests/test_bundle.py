@@ -241,3 +241,31 @@ def test_a_golden_file_that_lacks_a_tensor(copy: Path) -> None:
     del tensors["inner_map"], tensors["frame"]
     with pytest.raises(BundleError, match=r"golden\.safetensors lacks inner_map, frame"):
         with_golden(copy, save(tensors)).golden_tensors()
+
+
+# What the host leaves to a graph
+
+
+def with_corrector(raw: dict[str, Any], *names: str) -> None:
+    raw["variants"]["host"] |= {"graph": "animate.onnx", "graph_inputs": list(names)}
+
+
+def test_a_corrector_takes_the_warped_frame_and_what_is_named(copy: Path) -> None:
+    assert Bundle.load(copy).corrector is None
+    edit(copy, lambda raw: with_corrector(raw, "inner_alpha", "skin"))
+    corrector = Bundle.load(copy).corrector
+    assert corrector is not None and corrector.graph == "animate.onnx"
+    assert [spec.name for spec in corrector.cache] == ["skin"]
+    assert [spec.name for spec in corrector.motion] == ["warped", "inner_alpha"]
+    assert corrector.motion[0].shape == corrector.outputs[0].shape == ("height", "width", 3)
+
+
+def test_a_corrector_that_wants_what_there_is_not(copy: Path) -> None:
+    edit(copy, lambda raw: with_corrector(raw, "depth"))
+    with pytest.raises(
+        BundleError, match="'graph_inputs' names 'depth', which is no tensor of the host variant"
+    ):
+        Bundle.load(copy)
+    edit(copy, lambda raw: raw["variants"]["host"].pop("graph_inputs"))
+    with pytest.raises(BundleError, match="lacks 'graph_inputs'"):
+        Bundle.load(copy)

@@ -1,7 +1,8 @@
 """Inference engines: one module each, found by its file name. A new engine is one new file.
 
 An engine module has `open_engine(bundle, part, *, threads, option) -> Engine` and imports its library inside. It raises
-EngineError where the library is missing or did not load what was asked for.
+EngineError where the library is missing or did not load what was asked for. Where engines are built before they run,
+the module also has what `icface/building.py` describes.
 """
 
 from __future__ import annotations
@@ -20,18 +21,21 @@ import numpy as np
 from numpy.typing import NDArray
 
 from icface.bundle import Bundle, TensorSpec, Variant
-from icface.errors import ConfigError, EngineError
+from icface.errors import ConfigError, EngineError, NotBuiltError, RefusedError
 
 logger = logging.getLogger(__name__)
 
 Tensors = Mapping[str, NDArray[np.generic]]
 Frame = NDArray[np.uint8]
 Outputs = tuple[NDArray[Any], ...]
-Part = Literal["animate", "neutralise"]
+Part = Literal["animate", "neutralise", "correct"]
+"""A step of a bundle; `correct` is what the host engine leaves to a graph."""
 
 GOLDEN_PSNR_DB: Final = 45.0
 """An engine must give the golden outputs at least this well. All that work here give 50 dB or more (they round
 differently); positions in half precision or a shift by a quarter of a pixel give less than 40."""
+GOLDEN_SLACK_DB: Final = 3.0
+"""So much less than when it was built may an engine give that was accepted with less: libraries round differently."""
 
 
 class Engine(ABC):
@@ -47,6 +51,10 @@ class Engine(ABC):
         self.description = description
         self.name = ""
         """What `open_engine` opens it by."""
+        self.golden_psnr_db = GOLDEN_PSNR_DB
+        """How well it must give the golden outputs."""
+        self.unbuilt: tuple[str, ...] = ()
+        """Better engines for the same model that were passed over because they are not built yet, best first."""
         self._owner: int | None = None
         self._has_source = False
 
@@ -124,7 +132,8 @@ def open_engine(name: str, bundle: Bundle, *, threads: int = 1, part: Part = "an
     """Open an engine and verify it on the bundle's golden tensors.
 
     Args:
-        name: `auto`, a module's name, or `module:option` (as `onnxruntime:cuda`).
+        name: `auto`, a module's name, or `module:option` (as `onnxruntime:cuda`). `auto` takes what was built for this
+            machine before what is portable.
         bundle: the model.
         threads: CPU threads it may use.
         part: the step of the model that it is to run.
@@ -132,15 +141,23 @@ def open_engine(name: str, bundle: Bundle, *, threads: int = 1, part: Part = "an
     Raises:
         ConfigError: no engine has that name, or no thread may be used.
         EngineError: it did not load, or gave something else than the golden outputs.
+        NotBuiltError: it is to be built first.
     """
     if threads < 1:
         raise ConfigError(f"an engine needs at least 1 thread, not {threads}")
     if name != "auto":
         return _open_verified(name, bundle, threads, part)
-    problems = []
+    problems: list[str] = []
+    unbuilt: list[str] = []
     for candidate in candidates(bundle, part):
         try:
-            return _open_verified(candidate, bundle, threads, part)
+            engine = _open_verified(candidate, bundle, threads, part)
+            engine.unbuilt = tuple(unbuilt)
+            return engine
+        except NotBuiltError:
+            unbuilt.append(candidate)
+        except RefusedError as error:
+            logger.debug("engine %s is not used: %s", candidate, error)
         except EngineError as error:
             logger.warning("engine %s is not used: %s", candidate, error)
             problems.append(f"{candidate}: {error}")
@@ -150,7 +167,8 @@ def open_engine(name: str, bundle: Bundle, *, threads: int = 1, part: Part = "an
 def neutralise(name: str, bundle: Bundle, inputs: Tensors, *, threads: int = 1) -> dict[str, NDArray[Any]]:
     """Run a bundle's `neutralise` graph once, on an engine that is opened for it and closed again.
 
-    It is as large as the graph that makes frames, and wanted once a photo: nothing is gained by keeping it.
+    It is as large as the graph that makes frames, and wanted once a photo: nothing is gained by keeping it, or by
+    building it. So it runs in float32, where the frames come from a built engine by one of the portable ones.
 
     Returns:
         Its outputs by name; the caller's own.
@@ -158,6 +176,7 @@ def neutralise(name: str, bundle: Bundle, inputs: Tensors, *, threads: int = 1) 
     Raises:
         EngineError: as `open_engine` and `Engine.run`.
     """
+    name = "auto" if needs_build(name) else name
     with closing(open_engine(name, bundle, threads=threads, part="neutralise")) as engine:
         engine.set_source({})
         outputs = engine.run(inputs)
@@ -170,25 +189,55 @@ def candidates(bundle: Bundle, part: Part = "animate") -> tuple[str, ...]:
     """Engines worth trying on this machine, best first."""
     x86 = platform.machine().lower() in ("x86_64", "amd64")
     graphs = ("openvino", "onnxruntime") if x86 else ("onnxruntime", "openvino")
-    on_host = part == "animate" and bundle.host is not None and bundle.host.graph is None
-    return ("host", *graphs) if on_host else graphs
+    if part == "neutralise":
+        return graphs
+    return (*worth_building(bundle), *(("host",) if bundle.host is not None else ()), *graphs)
 
 
-def _open_verified(name: str, bundle: Bundle, threads: int, part: Part) -> Engine:
+def needs_build(name: str) -> bool:
+    """Whether an engine runs only after it was built (`export/build_engine.py`).
+
+    Raises:
+        ConfigError: no engine has that name.
+    """
+    if name == "auto":
+        return False
+    module, option = _module(name)
+    return option in getattr(module, "BUILT", ())
+
+
+def worth_building(bundle: Bundle) -> tuple[str, ...]:
+    """Engines that make this model's frames faster here than the portable ones once they are built, best first."""
+    found = []
+    for backend in _BUILT_FIRST:
+        precision = _module(backend)[0].unasked(bundle)
+        if precision:
+            found.append(f"{backend}:{precision}")
+    return tuple(found)
+
+
+_BUILT_FIRST: Final = ("tensorrt", "tensorrt_rtx", "openvino")
+
+
+def _module(name: str) -> tuple[Any, str]:
+    """The module of an engine, and the option behind its name."""
     module, _, option = name.partition(":")
     if module not in available():
         raise ConfigError(f"there is no engine {name!r}; choose from auto, {', '.join(available())}")
-    engine: Engine = importlib.import_module(f"icface.engines.{module}").open_engine(
-        bundle, part, threads=threads, option=option
-    )
+    return importlib.import_module(f"icface.engines.{module}"), option
+
+
+def _open_verified(name: str, bundle: Bundle, threads: int, part: Part) -> Engine:
+    module, option = _module(name)
+    engine: Engine = module.open_engine(bundle, part, threads=threads, option=option)
     engine.name = name
     try:
         db = golden_psnr_db(engine, bundle)
-        if not db >= GOLDEN_PSNR_DB:
+        if not db >= engine.golden_psnr_db:
             what = "frame" if part == "animate" else "neutral image"
             raise EngineError(
                 f"{engine.description} gives a wrong golden {what} "
-                f"({db:.1f} dB, at least {GOLDEN_PSNR_DB:.0f} wanted); choose another engine"
+                f"({db:.1f} dB, at least {engine.golden_psnr_db:.0f} wanted); choose another engine"
             )
     except BaseException:
         engine.close()
@@ -230,7 +279,8 @@ def graph_step(bundle: Bundle, part: Part) -> tuple[Variant, Path]:
     Raises:
         EngineError: the bundle has none.
     """
-    step = bundle.graph if part == "animate" else bundle.neutralise
+    steps = {"animate": bundle.graph, "neutralise": bundle.neutralise, "correct": bundle.corrector}
+    step = steps[part]
     if step is None or step.graph is None:
         raise EngineError(f"{bundle.name} has no graph for {part}")
     return step, bundle.file(step.graph)

@@ -1,50 +1,84 @@
-"""The bundle's host variant: the warp compiled for the CPU, no graph at all."""
+"""The bundle's host variant: the warp compiled for the CPU, and after it the graph that corrects it, if there is one."""
 
 from __future__ import annotations
 
+import importlib
 from collections.abc import Mapping
 from typing import Final
 
-from icface.bundle import Bundle, Variant
+from icface.bundle import WARPED, Bundle, Variant
 from icface.engines import Engine, Outputs, Part, Tensors
 from icface.errors import EngineError
 from icface.geometry.warp import HostWarp
 
 MOTION: Final = "icface.geometry"
 """The manifest's name of the host code whose maps HostWarp reads."""
+GRAPH_ENGINES: Final = ("openvino", "onnxruntime")
+"""What runs the correcting graph, the first that is there."""
 
 
 class HostEngine(Engine):
-    """Runs the family's own warp."""
+    """Runs the family's own warp.
 
-    def __init__(self, variant: Variant, description: str) -> None:
+    Args:
+        variant: the host variant.
+        corrector: runs what is left to do; None where nothing is.
+    """
+
+    def __init__(self, variant: Variant, description: str, corrector: Engine | None = None) -> None:
         super().__init__(variant, description)
+        self._corrector = corrector
         self._cache: Tensors = {}
         self._warp: HostWarp | None = None
 
     def _keep_source(self, cache: Tensors) -> None:
         self._cache = cache
         self._warp = None  # made with the first frame, which tells the size
+        if self._corrector is not None:
+            self._corrector.set_source(cache)
 
     def _compute(self, motion: Tensors, sizes: Mapping[str, int]) -> Outputs:
         if self._warp is None:
             self._warp = HostWarp(self._cache, (sizes["width"], sizes["height"]))
-        return (self._warp.frame(motion),)
+        warped = self._warp.frame(motion)
+        return (warped,) if self._corrector is None else self._corrector.run({**motion, WARPED: warped})
+
+    def release(self) -> None:
+        super().release()
+        if self._corrector is not None:
+            self._corrector.release()
 
     def close(self) -> None:
         super().close()
         self._cache, self._warp = {}, None
+        if self._corrector is not None:
+            self._corrector.close()
 
 
 def open_engine(bundle: Bundle, part: Part, *, threads: int, option: str) -> HostEngine:
     """Open the host variant. Its threads are OpenCV's, which the application sets for the whole process.
 
     Raises:
-        EngineError: the bundle has none, or its host variant needs a graph.
+        EngineError: the bundle has none, or its graph cannot be run.
     """
     variant = bundle.host if part == "animate" else None
-    if variant is None or variant.graph is not None or bundle.motion != MOTION:
-        raise EngineError(f"{bundle.name} has no variant that runs without a graph")
+    if variant is None or bundle.motion != MOTION:
+        raise EngineError(f"{bundle.name} has no variant that runs on the host")
     if option:
         raise EngineError(f"the host engine has no option {option!r}")
-    return HostEngine(variant, f"host warp on the CPU for {bundle.name}")
+    if variant.graph is None:
+        return HostEngine(variant, f"host warp on the CPU for {bundle.name}")
+    corrector = _open_corrector(bundle, threads)
+    return HostEngine(variant, f"host warp on the CPU, corrected by {corrector.description}", corrector)
+
+
+def _open_corrector(bundle: Bundle, threads: int) -> Engine:
+    problems = []
+    for name in GRAPH_ENGINES:
+        module = importlib.import_module(f"icface.engines.{name}")
+        try:
+            engine: Engine = module.open_engine(bundle, "correct", threads=threads, option="")
+            return engine
+        except EngineError as error:
+            problems.append(str(error))
+    raise EngineError("; ".join(problems))

@@ -1,25 +1,61 @@
-"""ONNX Runtime: the portable engine. `onnxruntime:cuda` and the like ask for an execution provider."""
+"""ONNX Runtime: the portable engine.
+
+`onnxruntime:cuda` and the like ask for an execution provider; `onnxruntime:int8` is a lower precision for CPUs, built
+before.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import contextlib
+import ctypes
+import io
+import re
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
 
+from icface.building import BuildRequest, Target
 from icface.bundle import Bundle, TensorSpec, Variant
+from icface.cpu import cpu_name
+from icface.engine_cache import find_built
 from icface.engines import Engine, Outputs, Part, Tensors, check_graph, graph_step
 from icface.errors import EngineError
+
+PRECISIONS: Final = ("int8", "fp32")
+BUILT: Final = PRECISIONS
 
 PROVIDERS: Final = {
     "": "CPUExecutionProvider",
     "cpu": "CPUExecutionProvider",
+    "fp32": "CPUExecutionProvider",
+    "int8": "CPUExecutionProvider",
     "cuda": "CUDAExecutionProvider",
     "tensorrt": "TensorrtExecutionProvider",
     "coreml": "CoreMLExecutionProvider",
     "directml": "DmlExecutionProvider",
 }
+
+_CUDA: Final = '"onnxruntime-gpu[cuda,cudnn]"'
+_PACKAGES: Final = {
+    "CUDAExecutionProvider": (_CUDA, ""),
+    # Made for TensorRT 10, as of onnxruntime-gpu 1.31.
+    "TensorrtExecutionProvider": (f'{_CUDA} "tensorrt-cu13<11"', ""),
+    "DmlExecutionProvider": ("onnxruntime-directml", " on Windows"),
+    "CoreMLExecutionProvider": ("onnxruntime", " on macOS"),
+}
+"""What to install for a provider, and where it exists."""
+_LIBRARIES: Final = {
+    "CUDAExecutionProvider": "libonnxruntime_providers_cuda.so",
+    "TensorrtExecutionProvider": "libonnxruntime_providers_tensorrt.so",
+}
+"""Providers that are libraries of their own, opened when first asked for."""
+_MISSING: Final = re.compile(
+    r"([\w.+-]+\.so[\w.]*): cannot open shared object file|depends on \"?([\w.+-]+\.dll)"
+)
 
 
 class OnnxRuntimeEngine(Engine):
@@ -78,24 +114,121 @@ def _library_errors() -> tuple[type[Exception], ...]:
     return (*own, RuntimeError, TypeError, ValueError, KeyError)
 
 
+def _install(provider: str) -> str:
+    """What to do for a provider to load."""
+    package, place = _PACKAGES.get(provider, ("onnxruntime", ""))
+    return f"install the package that has it{place}: pip install {package}"
+
+
+def _not_loaded(provider: str, missing: str) -> str:
+    """The line for a provider that misses a library. That of the driver comes with no package."""
+    is_driver = missing.startswith(("libcuda.so", "nvcuda.dll"))
+    advice = "install NVIDIA's driver" if is_driver else _install(provider)
+    return f"{provider} did not load: {missing} is missing; {advice}"
+
+
+def _missing_library(ort: Any, provider: str) -> str:
+    """Name of the first library that a provider needs and the loader does not find; empty where it finds all.
+
+    ONNX Runtime lists the providers that it was built with. Where a library is missing it prints about it and takes the
+    CPU. Windows neither tells the name nor looks in the same places for everybody, so there it is not asked.
+    """
+    if provider not in _LIBRARIES:
+        return ""
+    if hasattr(ort, "preload_dlls"):
+        # CUDA's libraries that pip installed are found by nobody else. It prints what it does not find.
+        with contextlib.redirect_stdout(io.StringIO()):
+            ort.preload_dlls()
+    file = Path(ort.__file__).parent / "capi" / _LIBRARIES[provider]
+    if sys.platform != "linux" or not file.is_file():
+        return ""
+    try:
+        ctypes.CDLL(str(file))
+    except OSError as error:
+        return _missing_name(str(error))
+    return ""
+
+
+def _missing_name(message: str) -> str:
+    """Of the library that a loader's message is about; empty where it is about something else."""
+    found = _MISSING.search(message)
+    return (found.group(1) or found.group(2)) if found else ""
+
+
+def target(capabilities: Sequence[str] = ()) -> Target:
+    """This CPU.
+
+    Raises:
+        EngineError: the package is missing, or GPUs were asked for.
+    """
+    if capabilities:
+        raise EngineError("ONNX Runtime builds for this CPU alone; leave out --sm")
+    return Target(library=f"ONNX Runtime {_library().__version__}", device=cpu_name())
+
+
+def unasked(bundle: Bundle) -> str:
+    """Nothing: int8 shows, so it is for those who ask for it."""
+    return ""
+
+
+def build(request: BuildRequest) -> bytes:
+    """The graph itself, once ONNX Runtime has loaded it.
+
+    Raises:
+        EngineError: it refuses the graph.
+    """
+    request.progress(0.0, "loading")
+    _session(request.graph, request.step.graph or "the graph", PROVIDERS["cpu"], threads=1)
+    request.progress(1.0, "loaded")
+    return request.graph
+
+
 def open_engine(bundle: Bundle, part: Part, *, threads: int, option: str) -> OnnxRuntimeEngine:
     """Open the graph on a provider.
 
     Raises:
         EngineError: the package or the provider is missing, fell back, or refuses the graph.
+        NotBuiltError: with `int8`, which is built before.
     """
     if option not in PROVIDERS:
         raise EngineError(
-            f"ONNX Runtime has no provider {option!r}; choose from {', '.join(list(PROVIDERS)[1:])}"
+            f"ONNX Runtime has no provider or precision {option!r}; choose from {', '.join(list(PROVIDERS)[1:])}"
         )
     step, path = graph_step(bundle, part)
+    ort, wanted = _library(), PROVIDERS[option]
+    if wanted not in ort.get_available_providers():
+        raise EngineError(f"this build of ONNX Runtime has no {wanted}; {_install(wanted)}")
+    missing = _missing_library(ort, wanted)
+    if missing:
+        raise EngineError(_not_loaded(wanted, missing))
+    is_built = option in BUILT and part == "animate"
+    built = find_built(bundle, "onnxruntime", option, target()) if is_built else None
+    session = _session(path if built is None else built.content, path.name, wanted, threads=threads)
+    used = session.get_providers()
+    if wanted not in used:
+        raise EngineError(
+            f"ONNX Runtime did not load {wanted} and fell back to {', '.join(used)}: there is no such device, no driver "
+            f"for it, or a library is missing; {_install(wanted)}"
+        )
+    names = ([item.name for item in items] for items in (session.get_inputs(), session.get_outputs()))
+    check_graph(step, bundle, *names)
+    how = wanted if built is None else f"{wanted}, {option}"
+    engine = OnnxRuntimeEngine(step, session, f"ONNX Runtime {ort.__version__} ({how}) for {bundle.name}")
+    if built is not None:
+        engine.golden_psnr_db = built.golden_floor_db
+    return engine
+
+
+def _library() -> Any:
     try:
         import onnxruntime as ort
     except ImportError as error:
         raise EngineError(f"ONNX Runtime is not installed ({error}); pip install onnxruntime") from error
-    wanted = PROVIDERS[option]
-    if wanted not in ort.get_available_providers():
-        raise EngineError(f"this build of ONNX Runtime has no {wanted}; install the package that has it")
+    return ort
+
+
+def _session(graph: Path | bytes, name: str, provider: str, *, threads: int) -> Any:
+    ort = _library()
     options = ort.SessionOptions()
     options.intra_op_num_threads = threads
     options.inter_op_num_threads = 1
@@ -104,14 +237,10 @@ def open_engine(bundle: Bundle, part: Part, *, threads: int, option: str) -> Onn
     options.add_session_config_entry("session.inter_op.allow_spinning", "0")
     options.log_severity_level = 4
     try:
-        session = ort.InferenceSession(str(path), options, providers=[wanted])
+        model = graph if isinstance(graph, bytes) else str(graph)
+        return ort.InferenceSession(model, options, providers=[provider])
     except _library_errors() as error:
-        raise EngineError(f"ONNX Runtime cannot load {step.graph}: {error}") from error
-    used = session.get_providers()
-    if wanted not in used:
-        raise EngineError(
-            f"ONNX Runtime did not load {wanted} and fell back to {', '.join(used)}; a library is missing"
-        )
-    names = ([item.name for item in items] for items in (session.get_inputs(), session.get_outputs()))
-    check_graph(step, bundle, *names)
-    return OnnxRuntimeEngine(step, session, f"ONNX Runtime {ort.__version__} ({wanted}) for {bundle.name}")
+        missing = _missing_name(str(error))
+        if missing:
+            raise EngineError(_not_loaded(provider, missing)) from error
+        raise EngineError(f"ONNX Runtime cannot load {name}: {error}") from error

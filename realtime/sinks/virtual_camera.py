@@ -5,16 +5,20 @@ Through pyvirtualcam: v4l2loopback on Linux, OBS on macOS and Windows, Unity Cap
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import os
+import struct
 import sys
 from fractions import Fraction
-from typing import Any
+from pathlib import Path
+from typing import Any, Final
 
 import cv2
 import numpy as np
 
 from icface.errors import DeviceError
+from realtime.camera import query_capabilities
 from realtime.sinks import Frame, Sink, SinkSettings
 
 logger = logging.getLogger(__name__)
@@ -25,6 +29,11 @@ _HOW = {
     "darwin": "install OBS (obsproject.com), start and stop its virtual camera once, and close it",
     "win32": "install OBS (obsproject.com), start and stop its virtual camera once, or install Unity Capture",
 }
+GIVES_PICTURES: Final = 0x00000001  # V4L2_CAP_VIDEO_CAPTURE
+TAKES_PICTURES: Final = 0x00000002  # V4L2_CAP_VIDEO_OUTPUT
+_STREAMON: Final = 0x40045612  # VIDIOC_STREAMON: _IOW('V', 18, int)
+_VIDEO_OUTPUT: Final = 2  # V4L2_BUF_TYPE_VIDEO_OUTPUT
+
 _INSTEAD = "or see the picture in a window with --window"
 
 
@@ -51,6 +60,8 @@ class VirtualCameraSink(Sink):
             raise DeviceError(
                 f"virtual cameras need the package pyvirtualcam ({error}); run: pip install pyvirtualcam"
             ) from error
+        if sys.platform == "linux":
+            _revive_all(self._asked)
         # Virtual cameras carry 4:2:0, which needs even sides; the last column and row are doubled.
         self._pad_px = (width_px % 2, height_px % 2)
         try:
@@ -96,6 +107,35 @@ class VirtualCameraSink(Sink):
             return self.name
         camera = self._camera
         return f"virtual camera {camera.device} ({camera.backend}) {camera.width}x{camera.height}"
+
+
+def _revive_all(asked: str | None) -> None:
+    """The device that is asked for; where none is, every one, as any of them may be the first that works."""
+    for path in [Path(asked)] if asked is not None else sorted(Path("/dev").glob("video*")):
+        with contextlib.suppress(OSError):  # missing, not ours to open: pyvirtualcam says it better
+            revive(path)
+
+
+def revive(device: Path) -> None:
+    """Let a device of v4l2loopback be written to again.
+
+    With exclusive_caps=1, version 0.12 (Debian 12, Ubuntu 22.04) does not take pictures a second time: that a program
+    ended which wrote without VIDIOC_STREAMON, as pyvirtualcam does, it does not notice. It notices that of any other.
+
+    Raises:
+        OSError: it cannot be opened, or is no video device.
+    """
+    import fcntl  # not on Windows
+
+    if query_capabilities(device) & (GIVES_PICTURES | TAKES_PICTURES):
+        return
+    descriptor = os.open(device, os.O_RDWR)
+    try:
+        with contextlib.suppress(OSError):  # without buffers it fails, after what matters
+            fcntl.ioctl(descriptor, _STREAMON, struct.pack("=I", _VIDEO_OUTPUT))
+    finally:
+        os.close(descriptor)
+    logger.debug("%s takes pictures again", device)
 
 
 def create(settings: SinkSettings) -> Sink:

@@ -154,7 +154,7 @@ def test_a_model_too_slow_for_the_camera(
     ("flags", "words", "code"),
     [
         (("--model", "{model}.safetensors"), "is not a model bundle", 1),
-        (("--model", "{model}.icface", "--engine", "host"), "no variant that runs without a graph", 1),
+        (("--model", "{model}.icface", "--engine", "host"), "no variant that runs on the host", 1),
         (("--model", "{changed}"), "trained on crops by 'mine', not by", 1),
         (("--model", "{damaged}"), "animate.onnx is not the file that manifest.json names", 1),
         (("--model", "{model}.icface", "--source", "{dark}"), "no face found in", 1),

@@ -43,7 +43,7 @@ def test_every_engine_gives_the_contracts_frame(name: str, bundle: Bundle, sourc
     try:
         engine = open_engine(name, bundle)
     except EngineError as error:
-        if "not installed" in str(error) or "no GPU" in str(error):
+        if any(words in str(error) for words in ("not installed", "no NVIDIA GPU", "is built for")):
             pytest.skip(str(error))
         raise
     engine.set_source(source.cache)

@@ -116,7 +116,7 @@ def test_frames_are_those_of_the_networks(
     try:
         reenactor = Reenactor(bundle, engine, size_px=SIDE, source_cache=SourceCache(tmp_path))
     except EngineError as error:
-        if "not installed" not in str(error):
+        if not any(words in str(error) for words in ("not installed", "no NVIDIA GPU", "is built for")):
             raise
         pytest.skip(str(error))
     source = reenactor.prepare_source(photo)
@@ -330,5 +330,5 @@ def larger(bundle: Bundle, name: str) -> tuple[object, ...]:
 
 
 def test_the_host_engine_has_nothing_to_run(bundle: Bundle) -> None:
-    with pytest.raises(EngineError, match="no variant that runs without a graph"):
+    with pytest.raises(EngineError, match="no variant that runs on the host"):
         Reenactor(bundle, "host", size_px=SIDE)

@@ -7,6 +7,7 @@ happens in it is in `in_guest.sh`, what it left behind is checked here.
 from __future__ import annotations
 
 import json
+import math
 import os
 import shlex
 import shutil
@@ -17,12 +18,14 @@ import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from benchmarks.latency import MEASURES, WITH_DEVICES, choose_poses
 from icface.face.landmarks import Landmarks, open_detector
 from icface.images import load_photo
 from realtime.camera import CameraConfig, open_camera
@@ -94,14 +97,18 @@ class GuestRun:
         return [line for line in self.text("live.log").splitlines() if line.startswith("error: ")]
 
 
+def small(frame: Frame) -> Frame:
+    """As the webcam shows it, but BGR."""
+    return cv2.cvtColor(cv2.resize(frame, WEBCAM_PX, interpolation=cv2.INTER_AREA), cv2.COLOR_RGB2BGR)
+
+
 def write_webcam_clip(path: Path) -> None:
     """What the webcam will show: every third frame of the driver, as JPEG (see feed.py)."""
     with open_camera(CameraConfig(device=str(DRIVER))) as camera, path.open("wb") as file:
         file.write(struct.pack("<HH", *WEBCAM_PX))
         for captured in camera.frames():
             if captured.index % 3 == 0:
-                small = cv2.resize(captured.frame, WEBCAM_PX, interpolation=cv2.INTER_AREA)
-                _, jpeg = cv2.imencode(".jpg", cv2.cvtColor(small, cv2.COLOR_RGB2BGR))
+                _, jpeg = cv2.imencode(".jpg", small(captured.frame))
                 file.write(struct.pack("<I", jpeg.size) + jpeg.tobytes())
 
 
@@ -114,6 +121,8 @@ def guest(tmp_path_factory: pytest.TempPathFactory) -> Iterator[GuestRun]:
     share = tmp_path_factory.mktemp("guest")
     shutil.copyfile(SOURCE, share / "source.jpg")
     write_webcam_clip(share / "clip.bin")
+    for number, frame in enumerate(choose_poses(DRIVER)):
+        cv2.imwrite(str(share / f"pose{number}.png"), small(frame))
     environment = {
         "ICFACE_CACHE_DIR": str(share / "cache"),
         "MPLCONFIGDIR": str(share / "matplotlib"),
@@ -291,3 +300,30 @@ def test_a_webcam_that_stays_away_ends_in_one_line(guest: GuestRun) -> None:
     assert error.startswith(f"error: the camera did not come back within {RETRY_S} s: camera /dev/webcam")
     assert "--list-cameras" in error
     assert "Traceback" not in guest.text("live.log")
+
+
+def test_a_virtual_camera_can_be_written_to_again(guest: GuestRun) -> None:
+    """With exclusive_caps=1, as README says, and the driver that Debian ships."""
+    lines = guest.text("again.txt").splitlines()
+    assert [line.split()[0] for line in lines] == ["1", "2"], guest.text("again.txt")
+    assert all("virtual camera /dev/video3" in line for line in lines)
+
+
+def measured(guest: GuestRun, name: str, leg: str) -> dict[str, Any]:
+    """One leg of `benchmarks/latency.py`."""
+    assert guest.text(f"{name}.json"), guest.text(f"{name}.txt")
+    document = json.loads(guest.text(f"{name}.json"))
+    assert document["measured"] == WITH_DEVICES
+    figures: dict[str, Any] = document["legs"][leg]
+    return figures
+
+
+def test_the_latency_benchmark_sees_steps_through_real_devices(guest: GuestRun) -> None:
+    """Onset, half-way, arrived, in this order; a pass-through is quicker. How quick they are here says nothing."""
+    floor, product = measured(guest, "floor", "floor"), measured(guest, "latency", "product")
+    assert floor["steps"] == product["steps"] == 2
+    assert floor["seen"] >= 1 and product["seen"] >= 1
+    for figures in (floor, product):
+        times_ms = [figures[name]["p50_ms"] for name in MEASURES]
+        assert all(map(math.isfinite, times_ms)) and times_ms[0] > 0 and times_ms == sorted(times_ms)
+    assert floor["onset"]["p50_ms"] <= product["onset"]["p50_ms"]

@@ -1,0 +1,221 @@
+"""How near the generators come to what this machine can compute: convolutions alone, then whole generators.
+
+    python -m benchmarks.peak [--shapes 32x6,32x9,64x9] [--precisions fp32,bf16,int8] [--rounds 5] [--json FILE]
+
+The peak is measured, not read off a data sheet: chains of 3 × 3 convolutions of several shapes, in each precision, of
+which the fastest counts. A generator's share is its own multiplications a second over that. Both run in OpenVINO on the
+same threads and take turns, round by round. Weights are random: speed does not depend on them.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import statistics
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+import torch
+from onnx import TensorProto, helper, numpy_helper
+
+from benchmarks.paper import requests
+from export.pack_paper import pack
+from export.quantise import quantised
+from icface.bundle import Bundle
+from icface.engines.openvino import the_core
+from icface.errors import ICFaceError
+from icface.networks import ModelInfo
+from icface.networks.complexity import count_macs
+from icface.networks.config import GeneratorConfig, NetworksConfig
+from icface.networks.icface import ICface
+from realtime.timing import machine, usable_cores
+
+CHAINS = ((64, 64), (128, 32), (256, 32), (512, 16))
+"""Channels, and side of the picture, of the chains of convolutions: the shapes that residual blocks have."""
+LENGTH = 8
+"""Convolutions in a chain: enough that what surrounds them does not count."""
+HINTS = {"fp32": "f32", "bf16": "bf16", "int8": "f32"}
+
+Run = Callable[[int], object]
+
+
+def chain(channels: int, side_px: int) -> onnx.ModelProto:
+    """`LENGTH` convolutions, each followed by a rectifier."""
+    rng = np.random.default_rng(3)
+    nodes, constants, value = [], [], "x"
+    for i in range(LENGTH):
+        weight = rng.normal(0, (2 / (9 * channels)) ** 0.5, (channels, channels, 3, 3)).astype(np.float32)
+        constants += [
+            numpy_helper.from_array(weight, f"w{i}"),
+            numpy_helper.from_array(np.zeros(channels, dtype=np.float32), f"b{i}"),
+        ]
+        nodes += [
+            helper.make_node("Conv", [value, f"w{i}", f"b{i}"], [f"c{i}"], kernel_shape=[3, 3], pads=[1] * 4),
+            helper.make_node("Relu", [f"c{i}"], [f"r{i}"]),
+        ]
+        value = f"r{i}"
+    shape = [1, channels, side_px, side_px]
+    graph = helper.make_graph(
+        nodes,
+        "chain",
+        [helper.make_tensor_value_info("x", TensorProto.FLOAT, shape)],
+        [helper.make_tensor_value_info(value, TensorProto.FLOAT, shape)],
+        constants,
+    )
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)])
+    model.ir_version = 8
+    return model
+
+
+def compiled(model: onnx.ModelProto, precision: str, feeds: list[dict[str, Any]], threads: int) -> Run:
+    """Runs a graph on inputs that take turns.
+
+    Raises:
+        ICFaceError: this CPU does not compute in the precision.
+    """
+    core = the_core()
+    if precision == "bf16" and "BF16" not in core.get_property("CPU", "OPTIMIZATION_CAPABILITIES"):
+        raise ICFaceError("this CPU has no bfloat16; leave it out of --precisions")
+    graph = quantised(model, feeds) if precision == "int8" else model
+    settings = {
+        "PERFORMANCE_HINT": "LATENCY",
+        "INFERENCE_NUM_THREADS": threads,
+        "NUM_STREAMS": 1,
+        "INFERENCE_PRECISION_HINT": HINTS[precision],
+    }
+    network = core.compile_model(core.read_model(graph.SerializeToString()), "CPU", settings)
+    request = network.create_infer_request()
+    return lambda i: request.infer(feeds[i % len(feeds)], share_inputs=True, share_outputs=True)
+
+
+def chains(precision: str, threads: int) -> dict[str, tuple[Run, float]]:
+    """The chains, and the multiplications of each in 10⁹."""
+    rng = np.random.default_rng(4)
+    found = {}
+    for channels, side_px in CHAINS:
+        feeds = [{"x": np.abs(rng.normal(0, 1, (1, channels, side_px, side_px))).astype(np.float32)}]
+        gmac = LENGTH * 9 * channels**2 * side_px**2 / 1e9
+        run = compiled(chain(channels, side_px), precision, feeds, threads)
+        found[f"{precision}, {channels} channels at {side_px}"] = (run, gmac)
+    return found
+
+
+def generators(
+    shapes: list[str], folder: Path
+) -> dict[str, tuple[onnx.ModelProto, list[dict[str, Any]], float]]:
+    """Graphs of G_A as they ship, by their shape, with inputs; and what each multiplies for a frame, in 10⁹."""
+    found = {}
+    for shape in shapes:
+        width, blocks = map(int, shape.split("x"))
+        networks = NetworksConfig(size_px=128, generator=GeneratorConfig(width=width, blocks=blocks))
+        torch.manual_seed(0)
+        model = ICface(networks).eval().requires_grad_(False)
+        info = ModelInfo(networks=networks, provenance="random weights", licence="none", step=0)
+        bundle = pack(model, info, folder / f"{shape}.icface", name=shape)
+        golden = bundle.golden_tensors()
+        feeds = [{"stem": golden["stem"], "attributes": asked} for asked in requests(8)]
+        found[shape] = (graph_of(bundle), feeds, split_gmac(model, bundle))
+    return found
+
+
+def graph_of(bundle: Bundle) -> onnx.ModelProto:
+    """The graph that makes a bundle's frames."""
+    return onnx.load_from_string(bundle.file("animate.onnx").read_bytes())
+
+
+def split_gmac(model: ICface, bundle: Bundle) -> float:
+    """Multiplications of G_A for a frame, without its first convolution: that is done once a photo."""
+    size_px = model.config.size_px
+    whole = count_macs(model.generator_animate, torch.zeros(1, 3, size_px, size_px), torch.zeros(1, 20))
+    first = model.generator_animate.stem
+    return (whole - first.weight.numel() * size_px**2) / 1e9
+
+
+def measure(found: Mapping[str, tuple[Run, float]], frames: int, rounds: int) -> dict[str, list[float]]:
+    """Median milliseconds of each, round by round."""
+    times: dict[str, list[float]] = {name: [] for name in found}
+    for _ in range(rounds):
+        for name, (run, _) in found.items():
+            run(0)
+            run(1)
+            taken = []
+            for i in range(frames):
+                start = time.perf_counter()
+                run(i)
+                taken.append((time.perf_counter() - start) * 1e3)
+            times[name].append(statistics.median(taken))
+    return times
+
+
+def shares(
+    times: Mapping[str, list[float]], gmac: Mapping[str, float], precision: str
+) -> tuple[dict[str, float], dict[str, dict[str, float]]]:
+    """What the chains reach, in 10⁹ multiplications a second; and of each generator its time and share of the best.
+
+    The share is the median over the rounds of both in the same round: the machine drifts, ratios hold.
+    """
+    speeds = {name: [gmac[name] / ms * 1e3 for ms in taken] for name, taken in times.items()}
+    of_chains = {name: speed for name, speed in speeds.items() if name.startswith(f"{precision}, ")}
+    best = [max(speed[i] for speed in of_chains.values()) for i in range(len(next(iter(of_chains.values()))))]
+    found = {}
+    for name, speed in speeds.items():
+        if name.endswith(f" {precision}"):
+            ratios = [value / peak for value, peak in zip(speed, best, strict=True)]
+            found[name] = {
+                "gmac": round(gmac[name], 3),
+                "ms": round(statistics.median(times[name]), 3),
+                "gmac_per_s": round(statistics.median(speed), 1),
+                "share_of_peak": round(statistics.median(ratios), 3),
+            }
+    return {name: round(statistics.median(speed), 1) for name, speed in of_chains.items()}, found
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Run the benchmark; 1 or 2 with one line where it cannot."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--shapes", default="32x6,32x9,64x9", help="channels x blocks (default: %(default)s)")
+    parser.add_argument("--precisions", default="fp32,bf16,int8", help="(default: %(default)s)")
+    parser.add_argument("--threads", type=int, default=usable_cores(), help="(default: %(default)s)")
+    parser.add_argument("--frames", type=int, default=20, help="a round and graph (default: %(default)s)")
+    parser.add_argument("--rounds", type=int, default=5, help="times each is measured (default: %(default)s)")
+    parser.add_argument("--json", type=Path, help="write the figures here as well")
+    flags = parser.parse_args(argv)
+    precisions = flags.precisions.split(",")
+    if not set(precisions) <= set(HINTS):
+        parser.error(f"--precisions {flags.precisions}: choose from {', '.join(HINTS)}")
+    document: dict[str, Any] = {"threads": flags.threads, "machine": machine(), "peak": {}, "generators": {}}
+    try:
+        with tempfile.TemporaryDirectory() as name:
+            graphs = generators(flags.shapes.split(","), Path(name))
+            for precision in precisions:
+                found = chains(precision, flags.threads)
+                for shape, (graph, feeds, gmac) in graphs.items():
+                    found[f"{shape} {precision}"] = (compiled(graph, precision, feeds, flags.threads), gmac)
+                times = measure(found, flags.frames, flags.rounds)
+                peak, reached = shares(times, {name: gmac for name, (_, gmac) in found.items()}, precision)
+                document["peak"] |= peak
+                document["generators"] |= reached
+                print("\n".join(f"{name:<32}{speed:>8.0f} GMAC/s" for name, speed in peak.items()))
+                for shape, row in reached.items():
+                    print(
+                        f"  {shape:<14}{row['gmac']:>7.2f} GMAC {row['ms']:>8.2f} ms {row['gmac_per_s']:>7.0f} GMAC/s"
+                        f"{row['share_of_peak']:>7.0%} of the best"
+                    )
+    except (ICFaceError, ValueError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+    if flags.json is not None:
+        flags.json.write_text(json.dumps(document, indent=2) + "\n", encoding="utf-8")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,358 @@
+"""The command that builds engines: what it keeps, refuses and says; and what then runs."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+from onnx import numpy_helper
+
+from export import engine_job
+from export.build_engine import capabilities, main, pictures
+from export.engine_job import Job, build, load_graph, usual_precision
+from export.pack_paper import pack as pack_paper
+from export.samples import Samples, collect
+from icface.building import BuildRequest
+from icface.bundle import DEFAULT_BUNDLE, MANIFEST, Bundle
+from icface.engine_cache import CONTENT, FACTS, EngineCache
+from icface.engines import Engine, available, needs_build, open_engine, worth_building
+from icface.engines import onnxruntime as onnxruntime_engine
+from icface.engines import openvino as openvino_engine
+from icface.errors import BundleError, ConfigError, EngineError, NotBuiltError, RefusedError
+from icface.networks import ModelInfo
+from icface.networks.config import GeneratorConfig, NetworksConfig
+from tests.conftest import REPOSITORY
+from tests.export.models import random_model
+
+ON_CPUS = ("openvino", "onnxruntime")
+
+
+@pytest.fixture(scope="module")
+def paper(tmp_path_factory: pytest.TempPathFactory) -> Bundle:
+    networks = NetworksConfig(size_px=32, generator=GeneratorConfig(width=8, blocks=1))
+    info = ModelInfo(networks=networks, provenance="random", licence="MIT", step=0)
+    folder = tmp_path_factory.mktemp("paper") / "m.icface"
+    return pack_paper(random_model(networks), info, folder, name="paper")
+
+
+@pytest.fixture(scope="module")
+def samples(paper: Bundle) -> Samples:
+    return collect(paper, rows=12)
+
+
+def frame_of(engine: Engine, bundle: Bundle) -> np.ndarray:
+    golden = bundle.golden_tensors()
+    engine.set_source(golden)
+    return engine.animate(golden).copy()
+
+
+def has_bf16() -> bool:
+    pytest.importorskip("openvino")
+    return "BF16" in openvino_engine.the_core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
+
+
+@contextmanager
+def unused() -> Iterator[None]:
+    yield
+
+
+def never() -> Samples:
+    raise AssertionError("float32 is compared with nothing")
+
+
+# What is built, and runs
+
+
+@pytest.mark.parametrize("backend", ON_CPUS)
+@pytest.mark.parametrize("precision", ["int8", "bf16", "fp32"])
+def test_what_is_built_is_what_runs(
+    backend: str, precision: str, paper: Bundle, samples: Samples, cache_dir: Path
+) -> None:
+    pytest.importorskip(backend)
+    if precision == "bf16" and (backend == "onnxruntime" or not has_bf16()):
+        pytest.skip("bfloat16 is OpenVINO's, on CPUs that have it")
+    name = f"{backend}:{precision}"
+    steps: list[float] = []
+    job = Job(bundle=paper, backend=backend, precision=precision)
+    if needs_build(name):
+        with pytest.raises(NotBuiltError, match=r"run python export/build_engine\.py"):
+            open_engine(name, paper)
+    built = build(job, lambda: samples, lambda done, what: steps.append(done))
+    assert steps == sorted(steps) and steps[0] == 0 and steps[-1] == 1
+    assert built.ran and built.seconds > 0 and built.size_bytes > 1000
+    exact = open_engine(backend, paper)
+    engine = open_engine(name, paper)
+    difference = np.abs(frame_of(engine, paper).astype(int) - frame_of(exact, paper)).mean()
+    # Rounding shows, and is small; float32 is the same arithmetic.
+    bounds = {"int8": (0.05, 8.0), "bf16": (0.05, 1.5), "fp32": (0.0, 0.02)}[precision]
+    assert bounds[0] <= difference <= bounds[1]
+    assert (precision in engine.description) == needs_build(name)
+    engine.close()
+    exact.close()
+    facts = json.loads((built.folder / FACTS).read_text())
+    assert facts["model"] == paper.sha256 and facts["precision"] == precision
+    assert (facts["parity"] is None) == (precision == "fp32")
+    there = build(job, never, lambda *_: None)
+    assert there.seconds == 0 and there.folder == built.folder
+    assert there.size_bytes == built.size_bytes and there.parity == built.parity
+
+
+def test_auto_takes_what_is_built_and_tells_what_would_be_worth_it(
+    paper: Bundle, samples: Samples, cache_dir: Path
+) -> None:
+    if not has_bf16():
+        pytest.skip("this CPU has no bfloat16, so nothing is worth building unasked")
+    assert worth_building(paper)[-1] == "openvino:bf16"
+    assert "openvino:bf16" not in worth_building(Bundle.load(DEFAULT_BUNDLE))  # its warp runs on the host
+    before = open_engine("auto", paper)
+    assert (before.name, before.unbuilt[-1]) == ("openvino", "openvino:bf16")
+    assert open_engine("auto", paper, part="neutralise").name == "openvino"
+    build(Job(bundle=paper, backend="openvino", precision="bf16"), lambda: samples, lambda *_: None)
+    after = open_engine("auto", paper)
+    assert after.name == "openvino:bf16" and "openvino:bf16" not in after.unbuilt
+    before.close()
+    after.close()
+
+
+def test_photos_are_neutralised_in_float32(paper: Bundle, samples: Samples, cache_dir: Path) -> None:
+    pytest.importorskip("onnxruntime")
+    from icface.engines import neutralise
+
+    golden = paper.golden_tensors()
+    made = neutralise("onnxruntime:int8", paper, {"crop": golden["crop"]})  # not built: it need not be
+    np.testing.assert_allclose(made["stem"], golden["stem"], atol=1e-4)
+
+
+# What is refused
+
+
+def spoilt(model: onnx.ModelProto, *_: object) -> onnx.ModelProto:
+    """A graph whose first convolution is off."""
+    made = onnx.ModelProto()
+    made.CopyFrom(model)
+    name = next(node.input[1] for node in made.graph.node if node.op_type == "Conv")
+    for tensor in made.graph.initializer:
+        if tensor.name == name:
+            tensor.CopyFrom(numpy_helper.from_array(numpy_helper.to_array(tensor) * np.float32(0.5), name))
+    return made
+
+
+def test_frames_too_far_off_are_refused_once_and_not_tried_again(
+    paper: Bundle, samples: Samples, cache_dir: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pytest.importorskip("openvino")
+    job = Job(bundle=paper, backend="openvino", precision="int8")
+    with monkeypatch.context() as patch:
+        patch.setattr(engine_job, "quantised", spoilt)
+        with pytest.raises(RefusedError, match=r"int8 against fp32: \d+\.\d dB .*at least 38 dB is wanted"):
+            build(job, lambda: samples, lambda *_: None)
+    with pytest.raises(RefusedError, match=r"dB .*\(tried before; --again tries anew\)"):
+        build(job, never, lambda *_: None)
+    with pytest.raises(RefusedError, match="openvino:int8 is not used for paper: int8 against fp32"):
+        open_engine("openvino:int8", paper)
+    assert build(replace(job, again=True), lambda: samples, lambda *_: None).ran
+
+
+def test_an_engine_that_gives_other_frames_than_its_graph_goes_again(
+    paper: Bundle, cache_dir: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A builder that breaks the graph is found when the engine is tried."""
+    pytest.importorskip("openvino")
+
+    def broken(request: BuildRequest) -> bytes:
+        return bytes(spoilt(onnx.load_from_string(request.graph)).SerializeToString())
+
+    monkeypatch.setattr(openvino_engine, "build", broken)
+    with pytest.raises(EngineError, match="gives a wrong golden frame"):
+        build(Job(bundle=paper, backend="openvino", precision="fp32"), never, lambda *_: None)
+    assert not list((cache_dir / "engines").rglob(CONTENT))
+
+
+def test_a_build_that_dies_leaves_nothing(
+    paper: Bundle, cache_dir: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pytest.importorskip("openvino")
+
+    def dying(request: BuildRequest) -> bytes:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(openvino_engine, "build", dying)
+        with pytest.raises(KeyboardInterrupt):
+            build(Job(bundle=paper, backend="openvino", precision="fp32"), never, lambda *_: None)
+    assert not [path for path in (cache_dir / "engines").iterdir() if path.suffix != ".lock"]
+    assert build(Job(bundle=paper, backend="openvino", precision="fp32"), never, lambda *_: None).ran
+
+
+def test_what_a_backend_does_not_build(paper: Bundle, cache_dir: Path) -> None:
+    pytest.importorskip("onnxruntime")
+    with pytest.raises(ConfigError, match="onnxruntime does not build bf16; choose from int8, fp32"):
+        build(Job(bundle=paper, backend="onnxruntime", precision="bf16"), never, lambda *_: None)
+    for backend, module in (("openvino", openvino_engine), ("onnxruntime", onnxruntime_engine)):
+        pytest.importorskip(backend)
+        with pytest.raises(EngineError, match="for this CPU alone; leave out --sm"):
+            module.target(("8.6",))
+
+
+def test_a_graph_without_convolutions_cannot_be_int8(
+    cache_dir: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    pytest.importorskip("openvino")
+    assert main([str(DEFAULT_BUNDLE), "--backend", "openvino", "--precision", "int8"]) == 2
+    assert "no convolution" in only_error(capsys)
+
+
+def broken_bundle(paper: Bundle, folder: Path, content: bytes) -> Bundle:
+    import hashlib
+
+    shutil.copytree(paper.path, folder)
+    (folder / "animate.onnx").write_bytes(content)
+    manifest = json.loads((folder / MANIFEST).read_text())
+    manifest["files"]["animate.onnx"] = hashlib.sha256(content).hexdigest()
+    (folder / MANIFEST).write_text(json.dumps(manifest))
+    return Bundle.load(folder)
+
+
+def test_a_graph_that_is_not_ours(paper: Bundle, tmp_path: Path) -> None:
+    other = onnx.load_from_string(paper.file("neutralise.onnx").read_bytes())
+    for number, (content, why) in enumerate(
+        (
+            (b"no graph", "is not a graph"),
+            (other.SerializeToString(), "asks for crop, while the manifest of paper"),
+        )
+    ):
+        bundle = broken_bundle(paper, tmp_path / f"{number}.icface", content)
+        with pytest.raises(BundleError, match=why):
+            load_graph(bundle)
+
+
+# The command
+
+
+def only_error(capsys: pytest.CaptureFixture[str]) -> str:
+    (line,) = (line for line in capsys.readouterr().err.splitlines() if line.startswith("error: "))
+    return line
+
+
+def test_the_command_builds_and_tells_what(
+    paper: Bundle, cache_dir: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    pytest.importorskip("openvino")
+    photo = REPOSITORY / "examples/source.jpg"
+    flags = ["--backend", "openvino", "--precision", "int8,fp32", "--json", str(tmp_path / "built.json")]
+    assert main([str(paper.path), *flags, "--photo", str(photo)]) == 0
+    out = capsys.readouterr().out
+    assert "openvino:int8" in out and "openvino:fp32" in out and str(cache_dir / "engines") in out
+    document = json.loads((tmp_path / "built.json").read_text())
+    int8, fp32 = document["built"]
+    assert (int8["engine"], fp32["engine"]) == ("openvino:int8", "openvino:fp32") and not document["failed"]
+    assert int8["parity"]["psnr_db"] >= 38 and fp32["parity"] is None and int8["ran"]
+
+
+def test_one_that_fails_does_not_keep_the_others_from_being_built(
+    paper: Bundle, cache_dir: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    pytest.importorskip("openvino")
+    assert main([str(paper.path), "--backend", "openvino", "--precision", "fp16,fp32"]) == 1
+    captured = capsys.readouterr()
+    assert "openvino:fp32" in captured.out
+    assert "error: openvino:fp16: openvino does not build fp16; choose from bf16, int8, fp32" in captured.err
+
+
+@pytest.mark.parametrize(
+    ("flags", "code", "line"),
+    [
+        (["none.icface"], 1, "none.icface is not a model bundle: a folder with manifest.json is expected"),
+        (["--precision", "fp12"], 2, "--precision fp12: choose from fp32, fp16, bf16, int8"),
+        (["--size", "5"], 2, "--size 5: must be 16 to 2048"),
+        (["--sm", "x"], 2, "'x' is no compute capability; write 86 for 8.6"),
+        (["--backend", "tpu"], 2, "invalid choice: 'tpu'"),
+        (["--backend", "openvino", "--sm", "86"], 1, "OpenVINO builds for this CPU alone; leave out --sm"),
+        (["--bogus"], 2, "unrecognized arguments: --bogus"),
+    ],
+)
+def test_what_cannot_be_used_is_one_line(
+    flags: list[str], code: int, line: str, cache_dir: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(flags) == code
+    assert line in only_error(capsys)
+
+
+def test_a_bundle_of_a_newer_version(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    folder = Path(shutil.copytree(DEFAULT_BUNDLE, tmp_path / "newer.icface"))
+    manifest = json.loads((folder / MANIFEST).read_text())
+    (folder / MANIFEST).write_text(json.dumps({**manifest, "format_version": 99}))
+    assert main([str(folder)]) == 1
+    assert "format 99, while this program reads 1; upgrade icface-live" in only_error(capsys)
+
+
+def test_an_onnx_file_is_no_bundle(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = tmp_path / "model.onnx"
+    path.write_bytes((DEFAULT_BUNDLE / "animate.onnx").read_bytes())
+    assert main([str(path)]) == 1
+    assert f"{path} is not a model bundle" in only_error(capsys)
+
+
+def test_a_photo_without_a_face_and_none_at_all(
+    paper: Bundle, cache_dir: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    import cv2
+
+    pytest.importorskip("openvino")
+    cv2.imwrite(str(tmp_path / "grey.png"), np.full((300, 300, 3), 128, np.uint8))
+    flags = [str(paper.path), "--backend", "openvino", "--precision", "int8", "--photo"]
+    assert main([*flags, str(tmp_path / "grey.png")]) == 1
+    assert "none of 1 photos has a face that can be used" in only_error(capsys)
+    (tmp_path / "empty").mkdir()
+    assert main([*flags, str(tmp_path / "empty")]) == 2
+    assert "no photo in" in only_error(capsys)
+    assert pictures([tmp_path, tmp_path / "x.jpg"]) == [tmp_path / "grey.png", tmp_path / "x.jpg"]
+
+
+def test_compute_capabilities_as_they_are_written() -> None:
+    assert capabilities("86,89, 120") == ("8.6", "8.9", "12.0") and capabilities("8.6,86") == ("8.6",)
+    assert capabilities("") == ()
+    for text in ("8", "1234", "8.6.1x"):
+        with pytest.raises(ConfigError, match="compute capability"):
+            capabilities(text)
+
+
+def test_what_is_built_where_nothing_is_asked_for(paper: Bundle) -> None:
+    pytest.importorskip("openvino")
+    assert usual_precision(paper, "onnxruntime", ()) == "fp32"
+    assert usual_precision(Bundle.load(DEFAULT_BUNDLE), "openvino", ()) == "fp32"
+    assert usual_precision(paper, "tensorrt_rtx", ("8.6",)) == "fp16"
+    assert usual_precision(paper, "openvino", ()) == ("bf16" if has_bf16() else "fp32")
+
+
+def test_every_backend_that_is_built_says_what_it_builds() -> None:
+    import importlib
+
+    for name in available():
+        module = importlib.import_module(f"icface.engines.{name}")
+        if hasattr(module, "build"):
+            assert set(module.PRECISIONS) <= {"fp32", "fp16", "bf16", "int8"}
+            assert set(module.BUILT) <= {"", *module.PRECISIONS} and module.BUILT
+            assert callable(module.target) and callable(module.unasked)
+
+
+def test_the_command_needs_no_torch(paper: Bundle, cache_dir: Path) -> None:
+    """`icface-live` runs it on machines that have none."""
+    pytest.importorskip("onnxruntime")
+    code = (
+        "import sys; sys.modules['torch'] = None; from export.build_engine import main; "
+        "sys.exit(main(sys.argv[1:]))"
+    )
+    command = [sys.executable, "-c", code, str(paper.path), "--backend", "onnxruntime", "--precision", "int8"]
+    result = subprocess.run(command, cwd=REPOSITORY, capture_output=True, text=True, timeout=240)
+    assert result.returncode == 0, result.stderr
+    assert EngineCache().folder.parent == cache_dir and "onnxruntime:int8" in result.stdout

@@ -1,0 +1,125 @@
+"""Whole runs with an engine that is not built yet: live it is built beside, from file to file before."""
+
+from __future__ import annotations
+
+import json
+import threading
+from pathlib import Path
+
+import pytest
+
+from export.pack_paper import pack
+from icface.bundle import Bundle
+from icface.networks import ModelInfo
+from icface.networks.config import GeneratorConfig, NetworksConfig
+from realtime.cli import main
+from realtime.config import LiveConfig
+from realtime.session import run
+from realtime.timing import Stats
+from tests.conftest import REPOSITORY
+from tests.export.models import random_model
+
+PHOTO = REPOSITORY / "examples/source.jpg"
+CLIP = REPOSITORY / "examples/driver.mp4"
+ENGINE = "onnxruntime:int8"
+
+pytest.importorskip("onnxruntime")
+
+
+@pytest.fixture(scope="module")
+def paper(tmp_path_factory: pytest.TempPathFactory) -> Bundle:
+    networks = NetworksConfig(size_px=32, generator=GeneratorConfig(width=8, blocks=1))
+    info = ModelInfo(networks=networks, provenance="random", licence="MIT", step=0)
+    folder = tmp_path_factory.mktemp("paper") / "m.icface"
+    return pack(random_model(networks), info, folder, name="small")
+
+
+def live(paper: Bundle, engine: str, **settings: object) -> LiveConfig:
+    return LiveConfig(
+        sources=(PHOTO,), camera=str(CLIP), null=True, pace=True, loop=True, model=paper.path, engine=engine,
+        **settings,  # type: ignore[arg-type]
+    )  # fmt: skip
+
+
+def test_live_another_engine_runs_until_the_one_asked_for_is_built(paper: Bundle, cache_dir: Path) -> None:
+    stats, stop = Stats(), threading.Event()
+    seen: list[tuple[str, int]] = []
+
+    def watch() -> None:
+        """End the run a few frames after the change; or after minutes, as a failure."""
+        for _ in range(1800):
+            engine = str(stats.about.get("engine", ""))
+            if engine and (not seen or seen[-1][0] != engine):
+                seen.append((engine, stats.counters["sent"]))
+            if len(seen) == 2 and stats.counters["sent"] > seen[1][1] + 5:
+                break
+            if stop.wait(0.1):
+                break
+        stop.set()
+
+    watcher = threading.Thread(target=watch)
+    watcher.start()
+    try:
+        run(live(paper, ENGINE), stats, stop)
+    finally:
+        stop.set()
+        watcher.join()
+    assert len(seen) == 2, stats.events
+    (before, _), (after, at) = seen
+    assert "int8" not in before and "int8" in after and after in stats.events
+    assert at > 0 and stats.counters["sent"] > at + 5  # pictures before and after
+    assert list((cache_dir / "engines").glob("onnxruntime-int8-*/engine.bin"))
+
+
+def test_from_file_to_file_it_is_built_first(paper: Bundle, cache_dir: Path, tmp_path: Path) -> None:
+    report = tmp_path / "stats.json"
+    flags = [
+        "--source",
+        PHOTO,
+        "--camera",
+        CLIP,
+        "--null",
+        "--frames",
+        3,
+        "--model",
+        paper.path,
+        "--stats",
+        report,
+    ]
+    assert main([str(flag) for flag in (*flags, "--engine", ENGINE)]) == 0
+    stats = json.loads(report.read_text())
+    assert "int8" in stats["about"]["engine"] and stats["frames"]["sent"] == 3 and not stats["events"]
+
+
+def test_without_building_it_is_an_error(
+    paper: Bundle, cache_dir: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    flags = ["--source", PHOTO, "--camera", CLIP, "--null", "--frames", 3, "--model", paper.path]
+    assert main([str(flag) for flag in (*flags, "--engine", ENGINE, "--no-build")]) == 1
+    (line,) = (line for line in capsys.readouterr().err.splitlines() if line.startswith("error: "))
+    assert "no int8 engine of onnxruntime is built for small here (none yet)" in line
+    assert f"run python export/build_engine.py {paper.path}" in line
+
+
+def test_a_build_that_fails_leaves_the_run_as_it_is(
+    paper: Bundle, cache_dir: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The folder for engines cannot be made: told once, and the portable engine goes on."""
+    (cache_dir / "engines").write_text("in the way")
+    stats, stop = Stats(), threading.Event()
+
+    def watch() -> None:
+        for _ in range(1800):
+            if "is not used" in caplog.text or stop.wait(0.1):
+                break
+        stop.set()
+
+    watcher = threading.Thread(target=watch)
+    watcher.start()
+    try:
+        run(live(paper, ENGINE), stats, stop)
+    finally:
+        stop.set()
+        watcher.join()
+    assert f"the engine {ENGINE} is not used: cannot write {cache_dir / 'engines'}" in caplog.text
+    assert "int8" not in stats.about["engine"] and stats.counters["sent"] > 0
