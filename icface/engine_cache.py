@@ -95,6 +95,8 @@ def find_built(bundle: Bundle, backend: str, precision: str, target: Target) -> 
     built = cache.find(key)
     if built is None:
         others = cache.others(key)
+        if others:
+            logger.info("%s:%s: the engine that is there is for %s", backend, precision, others[0].describe())
         why = f"there is one for {others[0].describe()}" if others else "none yet"
         raise not_built(bundle, backend, precision, why)
     if built.refused:

@@ -5,8 +5,9 @@ says it again. Tensors are bound by name. The cache tensors go to the GPU once a
 frame from page-locked memory, and frames come back into such. After a first frame of a size all this is one CUDA graph:
 a launch costs the CPU some 10 µs instead of one call a kernel.
 
-TensorRT-RTX compiles its kernels where they run, and may replace them between two frames of a size that varies, so that
-a graph captured around it would keep the slower ones. It captures by itself, and is asked to.
+TensorRT-RTX compiles its kernels where they run; they are kept from one start to the next. It may replace them between
+two frames of a size that varies, so that a graph captured around it would keep the slower ones. It captures by itself,
+and is asked to.
 """
 
 from __future__ import annotations
@@ -326,21 +327,31 @@ def _open_timings(library: Library, config: Any, path: Path | None) -> bool:
 
 
 def _keep_timings(config: Any, path: Path | None) -> None:
-    """The file appears whole or not at all."""
     if path is None:
         return
-    unfinished = None
     try:
-        content = bytes(config.get_timing_cache().serialize())
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.NamedTemporaryFile(dir=path.parent, prefix=f"{path.name}.", delete=False) as file:
-            unfinished = Path(file.name)
-            file.write(content)
-        os.replace(unfinished, path)
+        _write_whole(path, bytes(config.get_timing_cache().serialize()))
     except (OSError, *_ERRORS) as error:
         logger.info("the timings of kernels are not kept: %s", error)
-        if unfinished is not None:
+
+
+def _write_whole(path: Path, content: bytes) -> None:
+    """Write a file that appears whole or not at all.
+
+    Raises:
+        OSError: it cannot be written.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.NamedTemporaryFile(dir=path.parent, prefix=f"{path.name}.", delete=False) as file:
+        unfinished = Path(file.name)
+        try:
+            file.write(content)
+            file.close()  # Windows renames no open file
+            os.replace(unfinished, path)
+        except OSError:
+            file.close()
             unfinished.unlink(missing_ok=True)
+            raise
 
 
 class Progress:
@@ -463,6 +474,7 @@ def open_built(library: Library, bundle: Bundle, step: Variant, precision: str) 
         step,
         built.content,
         f"{library.description} ({precision}, {target.device}) for {bundle.name}",
+        EngineCache().folder / f"{EngineKey.of(bundle, library.backend, precision, target).name}.kernels",
     )
     engine.golden_psnr_db = built.golden_floor_db
     return engine
@@ -506,13 +518,20 @@ class TrtEngine(Engine):
         step: of it.
         content: the engine, serialised.
         description: what runs, in a few words.
+        kernels: where the kernels that the library compiles here are kept; None: nowhere.
 
     Raises:
         EngineError: the library or the GPU refuses it, or its tensors are not those of the step.
     """
 
     def __init__(
-        self, library: Library, bundle: Bundle, step: Variant, content: bytes, description: str
+        self,
+        library: Library,
+        bundle: Bundle,
+        step: Variant,
+        content: bytes,
+        description: str,
+        kernels: Path | None = None,
     ) -> None:
         super().__init__(step, description)
         self._library, self._bundle = library, bundle
@@ -524,6 +543,7 @@ class TrtEngine(Engine):
         self._stream: Stream | None = None
         self._graph: Graph | None = None
         self._captures = False
+        self._kernels_path, self._kernels = kernels, None
         self._on_device = {spec.name: DeviceBuffer(self._cuda) for spec in (*step.inputs, *step.outputs)}
         self._host: dict[str, HostBuffer] = {}
         self._staging: dict[str, NDArray[Any]] = {}
@@ -607,7 +627,36 @@ class TrtEngine(Engine):
         config.dynamic_shapes_kernel_specialization_strategy = (
             trt.DynamicShapesKernelSpecializationStrategy.EAGER
         )
+        self._kernels = self._kept_kernels(config)
         return engine.create_execution_context(config), False
+
+    def _kept_kernels(self, config: Any) -> Any:
+        """The library's store of kernels, with those of earlier starts; None where it has none.
+
+        It looks by itself whether they fit this GPU and version, and takes none that do not.
+        """
+        if self._kernels_path is None or not hasattr(config, "create_runtime_cache"):
+            return None
+        try:
+            kernels = config.create_runtime_cache()
+            with contextlib.suppress(OSError):
+                if not kernels.deserialize(self._kernels_path.read_bytes()):
+                    logger.debug("the kernels in %s are of another GPU or version", self._kernels_path)
+            return kernels if config.set_runtime_cache(kernels) else None
+        except _ERRORS as error:
+            logger.debug("%s compiles its kernels at every start: %s", self.description, error)
+            return None
+
+    def _keep_kernels(self) -> None:
+        """After the first frame of a size: then they are compiled."""
+        if self._kernels is None or self._kernels_path is None:
+            return
+        try:
+            content = bytes(self._kernels.serialize())
+            if content != (self._kernels_path.read_bytes() if self._kernels_path.is_file() else b""):
+                _write_whole(self._kernels_path, content)
+        except (OSError, *_ERRORS) as error:
+            logger.debug("the kernels of %s are not kept: %s", self.description, error)
 
     def _keep_source(self, cache: Tensors) -> None:
         stream = self._opened_stream()
@@ -639,6 +688,7 @@ class TrtEngine(Engine):
             self._enqueue()
         self._wait(stream, FIRST_FRAME_S if first else FRAME_S)
         if first:
+            self._keep_kernels()
             self._capture(stream)
             self._motion_shapes = shapes
         return self._outputs
@@ -729,7 +779,16 @@ class TrtEngine(Engine):
             return
         self._closed = True
         stream, self._stream = self._stream, None
-        held = (self._graph, self._context, self._engine, self._runtime, self._on_device, self._host, stream)
+        held = (
+            self._graph,
+            self._context,
+            self._kernels,
+            self._engine,
+            self._runtime,
+            self._on_device,
+            self._host,
+            stream,
+        )
         try:
             if stream is not None:
                 stream.wait(CLOSE_S)
@@ -746,6 +805,7 @@ class TrtEngine(Engine):
             self._graph.close()
         self._graph = None
         self._context = None
+        self._kernels = None
         self._engine = None
         self._runtime = None
         for buffer in self._on_device.values():

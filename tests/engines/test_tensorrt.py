@@ -321,9 +321,9 @@ def trt(cuda: FakeCuda, bundle: Bundle) -> Any:
     return fake_trt(cuda, bundle.graph, frame_of)
 
 
-def opened(trt: Any, bundle: Bundle, content: bytes = b"engine") -> TrtEngine:
+def opened(trt: Any, bundle: Bundle, content: bytes = b"engine", kernels: Path | None = None) -> TrtEngine:
     library = Library(module=trt, title="TensorRT", backend=trt.__name__, keeps_timings=True)
-    return TrtEngine(library, bundle, bundle.graph, content, "TensorRT 10.9.0 (fp16)")
+    return TrtEngine(library, bundle, bundle.graph, content, "TensorRT 10.9.0 (fp16)", kernels)
 
 
 @pytest.fixture
@@ -483,11 +483,38 @@ def test_tensorrt_rtx_captures_by_itself(bundle: Bundle, cuda: FakeCuda) -> None
     for step in range(3):
         inputs["skin_map"] += np.float32(step)
         assert_frame(engine, inputs)
-    assert vars(trt.engines[0].config) == {
-        "cuda_graph_strategy": "whole",
-        "dynamic_shapes_kernel_specialization_strategy": "eager",
-    }
+    config = trt.engines[0].config
+    assert config.cuda_graph_strategy == "whole"
+    assert config.dynamic_shapes_kernel_specialization_strategy == "eager"
     assert trt.engines[0].contexts[0].enqueued == 3 and not cuda.calls["cudaStreamBeginCapture"]
+    engine.close()
+
+
+@pytest.mark.parametrize("before", [None, b"kernels of another start", b"of another GPU"])
+def test_kernels_that_tensorrt_rtx_compiles_are_kept(
+    bundle: Bundle, cuda: FakeCuda, tmp_path: Path, before: bytes | None
+) -> None:
+    """Those of an earlier start are used where they fit, and else replaced."""
+    path = tmp_path / "engines" / "a.kernels"
+    if before is not None:
+        path.parent.mkdir()
+        path.write_bytes(before)
+    trt = fake_trt(cuda, bundle.graph, frame_of, name="tensorrt_rtx", version="1.7.1")
+    engine = opened(trt, bundle, kernels=path)
+    engine.set_source(inputs_of())
+    assert_frame(engine, inputs_of())
+    used = before if before is not None and before.startswith(b"kernels") else b"kernels of this start"
+    assert trt.engines[0].config.kernels.content == used == path.read_bytes()
+    assert [file.name for file in path.parent.iterdir()] == ["a.kernels"]
+    engine.close()
+
+
+def test_kernels_that_cannot_be_kept_do_no_harm(bundle: Bundle, cuda: FakeCuda, tmp_path: Path) -> None:
+    (tmp_path / "engines").write_text("in the way")
+    trt = fake_trt(cuda, bundle.graph, frame_of, name="tensorrt_rtx", version="1.7.1")
+    engine = opened(trt, bundle, kernels=tmp_path / "engines" / "a.kernels")
+    engine.set_source(inputs_of())
+    assert_frame(engine, inputs_of())
     engine.close()
 
 

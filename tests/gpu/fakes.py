@@ -331,6 +331,22 @@ class FakeContext:
         return cuda.put(cuda.streams[stream], work) == OK
 
 
+class FakeKernels:
+    """`IRuntimeCache`: takes what begins with `kernels`, and holds it."""
+
+    def __init__(self) -> None:
+        self.content = b"kernels of this start"
+
+    def deserialize(self, content: bytes) -> bool:
+        fits = content.startswith(b"kernels")
+        if fits:
+            self.content = content
+        return fits
+
+    def serialize(self) -> bytes:
+        return self.content
+
+
 class FakeTrtEngine:
     """`ICudaEngine` of a step of a bundle."""
 
@@ -364,7 +380,10 @@ class FakeTrtEngine:
         ]
 
     def create_runtime_config(self) -> SimpleNamespace:
-        return SimpleNamespace(cuda_graph_strategy=None, dynamic_shapes_kernel_specialization_strategy=None)
+        config = SimpleNamespace(cuda_graph_strategy=None, dynamic_shapes_kernel_specialization_strategy=None)
+        config.create_runtime_cache = FakeKernels
+        config.set_runtime_cache = lambda kernels: setattr(config, "kernels", kernels) or True
+        return config
 
     def create_execution_context(self, config: SimpleNamespace | None = None) -> FakeContext:
         self.config = config
