@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import threading
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -41,29 +42,36 @@ def live(paper: Bundle, engine: str, **settings: object) -> LiveConfig:
     )  # fmt: skip
 
 
-def test_live_another_engine_runs_until_the_one_asked_for_is_built(paper: Bundle, cache_dir: Path) -> None:
-    stats, stop = Stats(), threading.Event()
-    seen: list[tuple[str, int]] = []
+def run_until(config: LiveConfig, stats: Stats, done: Callable[[], bool]) -> None:
+    """A live run that is ended when `done` says so, looked at ten times a second; or after minutes."""
+    stop = threading.Event()
 
     def watch() -> None:
-        """End the run a few frames after the change; or after minutes, as a failure."""
         for _ in range(1800):
-            engine = str(stats.about.get("engine", ""))
-            if engine and (not seen or seen[-1][0] != engine):
-                seen.append((engine, stats.counters["sent"]))
-            if len(seen) == 2 and stats.counters["sent"] > seen[1][1] + 5:
-                break
-            if stop.wait(0.1):
+            if done() or stop.wait(0.1):
                 break
         stop.set()
 
     watcher = threading.Thread(target=watch)
     watcher.start()
     try:
-        run(live(paper, ENGINE), stats, stop)
+        run(config, stats, stop)
     finally:
         stop.set()
         watcher.join()
+
+
+def test_live_another_engine_runs_until_the_one_asked_for_is_built(paper: Bundle, cache_dir: Path) -> None:
+    stats = Stats()
+    seen: list[tuple[str, int]] = []
+
+    def a_few_frames_after_the_change() -> bool:
+        engine = str(stats.about.get("engine", ""))
+        if engine and (not seen or seen[-1][0] != engine):
+            seen.append((engine, stats.counters["sent"]))
+        return len(seen) == 2 and stats.counters["sent"] > seen[1][1] + 5
+
+    run_until(live(paper, ENGINE), stats, a_few_frames_after_the_change)
     assert len(seen) == 2, stats.events
     (before, _), (after, at) = seen
     assert "int8" not in before and "int8" in after and after in stats.events
@@ -102,24 +110,11 @@ def test_without_building_it_is_an_error(
 
 
 def test_a_build_that_fails_leaves_the_run_as_it_is(
-    paper: Bundle, cache_dir: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+    paper: Bundle, cache_dir: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     """The folder for engines cannot be made: told once, and the portable engine goes on."""
     (cache_dir / "engines").write_text("in the way")
-    stats, stop = Stats(), threading.Event()
-
-    def watch() -> None:
-        for _ in range(1800):
-            if "is not used" in caplog.text or stop.wait(0.1):
-                break
-        stop.set()
-
-    watcher = threading.Thread(target=watch)
-    watcher.start()
-    try:
-        run(live(paper, ENGINE), stats, stop)
-    finally:
-        stop.set()
-        watcher.join()
+    stats = Stats()
+    run_until(live(paper, ENGINE), stats, lambda: "is not used" in caplog.text)
     assert f"the engine {ENGINE} is not used: cannot write {cache_dir / 'engines'}" in caplog.text
     assert "int8" not in stats.about["engine"] and stats.counters["sent"] > 0
