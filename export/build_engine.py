@@ -198,7 +198,12 @@ def build_all(
     for job in jobs:
         name = f"{job.backend}:{job.precision}"
         with tqdm(
-            total=100, desc=name, unit="%", bar_format="{desc}: {bar} {n:3.0f} % {postfix}", leave=False, disable=None
+            total=100,
+            desc=name,
+            unit="%",
+            bar_format="{desc}: {bar} {n:3.0f} % {postfix}",
+            leave=False,
+            disable=None,
         ) as bar:
 
             def progress(done: float, what: str, bar: tqdm[NoReturn] = bar) -> None:

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 
 from export.precision import LOW_TYPES, types_of
-from icface.errors import EngineError
+from icface.engines.onnxruntime import PROVIDERS, open_session
 
 Frame = NDArray[np.uint8]
 Tensors = Mapping[str, NDArray[np.generic]]
@@ -23,20 +23,7 @@ def session_of(model: onnx.ModelProto) -> Any:
     Raises:
         EngineError: ONNX Runtime is missing, or refuses the graph.
     """
-    try:
-        import onnxruntime as ort
-        from onnxruntime.capi import onnxruntime_pybind11_state as native
-    except ImportError as error:
-        raise EngineError(f"ONNX Runtime is not installed ({error}); pip install onnxruntime") from error
-    # Its exceptions have no base of their own.
-    kinds = [kind for kind in vars(native).values() if isinstance(kind, type) and issubclass(kind, Exception)]
-    options = ort.SessionOptions()
-    options.log_severity_level = 3
-    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
-    try:
-        return ort.InferenceSession(model.SerializeToString(), options, providers=["CPUExecutionProvider"])
-    except (*kinds, RuntimeError, ValueError) as error:
-        raise EngineError(f"ONNX Runtime refuses the graph: {' '.join(str(error).split())}") from error
+    return open_session(model.SerializeToString(), "the graph", PROVIDERS["cpu"], threads=0)
 
 
 class Runner:

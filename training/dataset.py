@@ -64,11 +64,12 @@ class FaceTracks:
         except ConfigError as error:
             raise ConfigError(f"{path}: {error}") from error
         rows = self.index.rows
-        self.attributes: FloatArray = _table(folder / ATTRIBUTES_FILE, (rows, COUNT), np.float32)
+        files = {name: folder / file for name, file in self.index.tables.items()}
+        self.attributes: FloatArray = _table(files[ATTRIBUTES_FILE], (rows, COUNT), np.float32)
         """(N, 20) full-shape, one row a frame."""
-        self.times_s: NDArray[np.float32] = _table(folder / TIMES_FILE, (rows,), np.float32)
-        self.presence: NDArray[np.int8] = _table(folder / PRESENCE_FILE, (rows, len(AU_NAMES)), np.int8)
-        self._places: NDArray[np.int64] = _table(folder / FRAMES_FILE, (rows, 2), np.int64)
+        self.times_s: NDArray[np.float32] = _table(files[TIMES_FILE], (rows,), np.float32)
+        self.presence: NDArray[np.int8] = _table(files[PRESENCE_FILE], (rows, len(AU_NAMES)), np.int8)
+        self._places: NDArray[np.int64] = _table(files[FRAMES_FILE], (rows, 2), np.int64)
         self._shards = tuple(folder / shard.file for shard in self.index.shards)
         self._check_files()
         self._firsts = np.array([track.first for track in self.index.tracks], dtype=np.int64)
@@ -191,12 +192,12 @@ class FaceTracks:
         ends = np.repeat(np.array([sizes[track.shard] for track in self.tracks], dtype=np.int64), frames)
         if (starts < 0).any() or (lengths < 1).any() or (lengths > ends - starts).any():
             raise ConfigError(
-                f"{self.folder / FRAMES_FILE} points outside the shards; prepare the data again"
+                f"{self.folder / self.index.tables[FRAMES_FILE]} points outside the shards; prepare the data again"
             )
         # Written so that what is not a number is out of range too.
         if not ((self.attributes >= 0) & (self.attributes <= 1)).all():
             raise ConfigError(
-                f"{self.folder / ATTRIBUTES_FILE} has values outside 0 to 1; prepare the data again"
+                f"{self.folder / self.index.tables[ATTRIBUTES_FILE]} has values outside 0 to 1; prepare the data again"
             )
 
 

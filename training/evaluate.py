@@ -30,6 +30,7 @@ from icface.errors import ConfigError, ICFaceError
 from training.dataset import FaceTracks
 from training.evaluation import figures
 from training.evaluation.animators import Animator, open_animators
+from training.evaluation.embedding import COLOURS, RANGES, SIZES_PX, Taken
 from training.evaluation.judges import Judges, load_judges
 from training.evaluation.measuring import Viewer
 from training.evaluation.openface import OpenFacePresence, find_tables, save_frames
@@ -55,8 +56,18 @@ JUDGES: Final = {
     "cnniqa": "CNNIQA weights trained on LIVE, for table 1",
     "deepiqa": "WaDIQaM-FR weights trained on LIVE, for table 1",
     "lpips": 'state_dict of lpips.LPIPS(net="alex")',
-    "identity": "LightCNN-29 v2 weights, for CSIM",
+    "identity": "for CSIM: LightCNN-29 v2 weights, or another network that tells persons apart as an .onnx file",
 }
+
+NUMBERS: Final = {
+    "max_frames": (1, 1_000_000),
+    "max_tracks": (1, 1_000_000),
+    "sweep_sources": (1, 1_000_000),
+    "identity_size": SIZES_PX,
+    "seed": (0, 2**32 - 1),
+    "threads": (1, 4096),
+}
+"""Smallest and largest value of the flags that are numbers."""
 
 
 def parser() -> argparse.ArgumentParser:
@@ -97,6 +108,22 @@ def parser() -> argparse.ArgumentParser:
     for name, told in JUDGES.items():
         add(f"--{name}", type=Path, metavar="WEIGHTS", help=told)
     add(
+        "--identity-range",
+        choices=RANGES,
+        help="values that an .onnx takes: signed, -1 to 1 (default); unit, 0 to 1; bytes, 0 to 255 (default of uint8)",
+    )
+    add(
+        "--identity-colour",
+        choices=COLOURS,
+        help="channels that an .onnx takes (default: rgb, or gray where it has one)",
+    )
+    add(
+        "--identity-size",
+        type=int,
+        metavar="PX",
+        help="side of what an .onnx takes, where it leaves it open (default: that of the crops)",
+    )
+    add(
         "--landmarker",
         type=Path,
         metavar="TASK",
@@ -126,11 +153,6 @@ class Evaluation:
     """
 
     def __init__(self, flags: argparse.Namespace, stack: ExitStack) -> None:
-        for name in ("max_frames", "max_tracks", "sweep_sources"):
-            if getattr(flags, name) < 1:
-                raise ConfigError(
-                    f"--{name.replace('_', '-')} is {getattr(flags, name)}; at least 1 is needed"
-                )
         self._flags = flags
         self._tables = find_tables(flags.openface_source)
         self._data = stack.enter_context(closing(FaceTracks(flags.data)))
@@ -141,7 +163,12 @@ class Evaluation:
         }
         device = _device(flags.device)
         self._judges: Judges = load_judges(
-            **{name: getattr(flags, name) for name in JUDGES}, size_px=self._data.size_px, device=device
+            **{name: getattr(flags, name) for name in JUDGES},
+            taken=Taken(
+                range=flags.identity_range, colour=flags.identity_colour, size_px=flags.identity_size
+            ),
+            size_px=self._data.size_px,
+            device=device,
         )
         self._animators = open_animators(
             flags.model, self._data.size_px, device=device, landmarker=flags.landmarker
@@ -227,6 +254,7 @@ class Evaluation:
             viewer=self._viewer,
             judges=self._judges,
             presence_of=OpenFacePresence(self._data, self._tables, name, kind, numbers),
+            attributes=self._data.attributes,
             keep=keep,
         )
 
@@ -304,6 +332,15 @@ def _write_picture(folder: Path, name: str, picture: Frame) -> str:
     return name
 
 
+def _check_numbers(flags: argparse.Namespace) -> None:
+    for name, (least, most) in NUMBERS.items():
+        value = getattr(flags, name)
+        if value is not None and not least <= value <= most:
+            raise ConfigError(
+                f"--{name.replace('_', '-')} is {value}; a whole number from {least} to {most} is needed"
+            )
+
+
 def _device(wanted: str) -> str:
     if wanted == "auto":
         return "cuda" if torch.cuda.is_available() else "cpu"
@@ -320,6 +357,7 @@ def evaluate(flags: argparse.Namespace, command: str) -> int:
     Raises:
         ICFaceError: in one line, what failed and what to do.
     """
+    _check_numbers(flags)
     if flags.threads is not None:
         torch.set_num_threads(flags.threads)
     with ExitStack() as stack:

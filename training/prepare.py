@@ -17,6 +17,7 @@ import sys
 import traceback
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Final
 
 from tqdm import tqdm
 
@@ -31,13 +32,19 @@ from training.preparation.pack import pack
 from training.preparation.parts import PARTS_FOLDER, PartInfo, Settings, load_info, part_path
 from training.preparation.report import write_report
 from training.preparation.runners import run_here, run_on_ray
-from training.preparation.shards import write_whole
+from training.preparation.shards import remove_leftovers, write_whole
 from training.preparation.work import TRIES_SUFFIX, Worker
 
 logger = logging.getLogger("training.prepare")
 
 MIN_FACE_SHARE = 0.375
 """Of the crop's side: a face's box smaller than that would be blown up more than 1.7 times."""
+
+MAX_SHARD_MB: Final = 1_000_000
+MAX_SEED: Final = 2**32 - 1
+MAX_WORKERS: Final = 4096
+"""Ray starts a process for each at once."""
+MAX_FACE_PX: Final = 10_000
 
 
 class _Stopped(Exception):
@@ -132,7 +139,11 @@ def parser() -> argparse.ArgumentParser:
         metavar="ADDRESS",
         help="use a running Ray cluster, as `auto`; DATA and VIDEOS lie on storage that all its machines share",
     )
-    add("--clean", action="store_true", help="delete DATA/parts in the end; another run then begins anew")
+    add(
+        "--clean",
+        action="store_true",
+        help="leave no DATA/parts: its pictures go as they are packed, the rest in the end; another run then begins anew",
+    )
     add("-v", "--verbose", action="count", default=0, help="-vv shows tracebacks")
     return result
 
@@ -162,10 +173,12 @@ def prepare(flags: argparse.Namespace) -> Index:
         test_identities=flags.test_identity,
         seed=flags.seed,
         shard_bytes=round(flags.shard_mb * 1e6),
+        clean=flags.clean,
     )
     write_report(flags.out, clips, infos)
     if flags.clean:
         shutil.rmtree(flags.out / PARTS_FOLDER)
+        remove_leftovers(flags.out)
     _say_what_is_there(flags.out, index, len(skipped))
     return index
 
@@ -177,8 +190,17 @@ def _settings(flags: argparse.Namespace) -> Settings:
         raise ConfigError(f"--fps {flags.fps:g}: a rate from above 0 to 1000 is needed")
     if not 0 <= flags.test_share < 1:
         raise ConfigError(f"--test-share {flags.test_share:g}: a share from 0 to below 1 is needed")
-    if flags.shard_mb <= 0 or flags.seed < 0 or (flags.workers or 0) < 0:
-        raise ConfigError("--shard-mb has to be positive, --seed and --workers not negative")
+    # Written so that what is not a number is out of range too.
+    if not 0 < flags.shard_mb <= MAX_SHARD_MB:
+        raise ConfigError(f"--shard-mb {flags.shard_mb:g}: from above 0 to {MAX_SHARD_MB} is needed")
+    if not 0 <= flags.seed <= MAX_SEED:
+        raise ConfigError(f"--seed {flags.seed}: a whole number from 0 to {MAX_SEED} is needed")
+    if flags.workers is not None and not 0 <= flags.workers <= MAX_WORKERS:
+        raise ConfigError(
+            f"--workers {flags.workers}: a number of processes from 0 to {MAX_WORKERS} is needed"
+        )
+    if flags.min_face is not None and not 0 <= flags.min_face <= MAX_FACE_PX:
+        raise ConfigError(f"--min-face {flags.min_face:g}: pixels from 0 to {MAX_FACE_PX} are needed")
     if flags.max_frames_per_clip is not None and flags.max_frames_per_clip < 2:
         raise ConfigError(f"--max-frames-per-clip {flags.max_frames_per_clip}: a pair needs at least 2")
     if flags.ray_address and flags.workers == 0:

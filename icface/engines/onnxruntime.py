@@ -83,7 +83,7 @@ class OnnxRuntimeEngine(Engine):
                 for spec, buffer in zip(self.variant.outputs, self._outputs, strict=True)
             )
             self._session.run_with_iobinding(self._binding)
-        except _library_errors() as error:
+        except library_errors() as error:
             raise EngineError(f"{self.description} failed: {error}") from error
         return self._outputs
 
@@ -106,7 +106,7 @@ class OnnxRuntimeEngine(Engine):
         self._session = self._binding = None
 
 
-def _library_errors() -> tuple[type[Exception], ...]:
+def library_errors() -> tuple[type[Exception], ...]:
     """What the library raises: types of its own without a common base, and tensors that do not fit."""
     from onnxruntime.capi import onnxruntime_pybind11_state as native
 
@@ -178,7 +178,7 @@ def build(request: BuildRequest) -> bytes:
         EngineError: it refuses the graph.
     """
     request.progress(0.0, "loading")
-    _session(request.graph, request.step.graph or "the graph", PROVIDERS["cpu"], threads=1)
+    open_session(request.graph, request.step.graph or "the graph", PROVIDERS["cpu"], threads=1)
     request.progress(1.0, "loaded")
     return request.graph
 
@@ -203,7 +203,7 @@ def open_engine(bundle: Bundle, part: Part, *, threads: int, option: str) -> Onn
         raise EngineError(_not_loaded(wanted, missing))
     is_built = option in BUILT and part == "animate"
     built = find_built(bundle, "onnxruntime", option, target()) if is_built else None
-    session = _session(path if built is None else built.content, path.name, wanted, threads=threads)
+    session = open_session(path if built is None else built.content, path.name, wanted, threads=threads)
     used = session.get_providers()
     if wanted not in used:
         raise EngineError(
@@ -227,7 +227,18 @@ def _library() -> Any:
     return ort
 
 
-def _session(graph: Path | bytes, name: str, provider: str, *, threads: int) -> Any:
+def open_session(graph: Path | bytes, name: str, provider: str, *, threads: int) -> Any:
+    """An `onnxruntime.InferenceSession`.
+
+    Args:
+        graph: a file, or its content.
+        name: of it, for the user.
+        provider: one of PROVIDERS' values.
+        threads: of the CPU; 0: all.
+
+    Raises:
+        EngineError: the library is missing, or refuses the graph.
+    """
     ort = _library()
     options = ort.SessionOptions()
     options.intra_op_num_threads = threads
@@ -239,7 +250,7 @@ def _session(graph: Path | bytes, name: str, provider: str, *, threads: int) -> 
     try:
         model = graph if isinstance(graph, bytes) else str(graph)
         return ort.InferenceSession(model, options, providers=[provider])
-    except _library_errors() as error:
+    except library_errors() as error:
         missing = _missing_name(str(error))
         if missing:
             raise EngineError(_not_loaded(provider, missing)) from error

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import multiprocessing
+import shutil
 import tarfile
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -162,7 +163,7 @@ def test_sampling_prefers_driving_frames_that_differ(tracks: FaceTracks, samplin
 def test_sampling_by_expression_works_where_nothing_moves(tmp_path: Path) -> None:
     folder = make_tiny_dataset(tmp_path)
     still = np.full((48, 20), 0.5, dtype=np.float32)
-    np.save(folder / "attributes.npy", still)
+    np.save(table(folder, "attributes.npy"), still)
     pairs = PairDataset(FaceTracks(folder), config=PairConfig(sampling="expression"))
     assert len({pairs.rows(i)[:2] for i in range(100)}) > 30
 
@@ -210,7 +211,33 @@ def test_threads_read_the_same(tracks: FaceTracks) -> None:
         np.testing.assert_array_equal(frame, tracks.frame(row))
 
 
+def test_a_data_set_of_the_first_format_is_read(folder: Path, tmp_path: Path) -> None:
+    """Its files had fixed names, and its index did not name the tables."""
+    old = tmp_path / "old"
+    shutil.copytree(folder, old)
+    index = json.loads((old / "index.json").read_text())
+    index["format"] = 1
+    for kind, file in index.pop("tables").items():
+        (old / file).rename(old / kind)
+    for number, shard in enumerate(index["shards"]):
+        plain = f"shards/{number:05d}.tar"
+        (old / shard["file"]).rename(old / plain)
+        shard["file"] = plain
+    (old / "index.json").write_text(json.dumps(index))
+    then, now = FaceTracks(old), FaceTracks(folder)
+    then.verify()
+    np.testing.assert_array_equal(then.frame(9), now.frame(9))
+    np.testing.assert_array_equal(then.attributes, now.attributes)
+    # Packed anew, nothing of it stays behind.
+    make_tiny_dataset(old)
+    assert sorted(p.name for p in old.rglob("*")) == sorted(p.name for p in folder.rglob("*"))
+
+
 # What can be wrong with a data set.
+
+
+def table(folder: Path, kind: str) -> Path:
+    return folder / str(json.loads((folder / "index.json").read_text())["tables"][kind])
 
 
 def damaged(tmp_path: Path, change: Any) -> Path:
@@ -255,7 +282,7 @@ def negative_shard(folder: Path, index: dict[str, Any]) -> None:
 
 
 def future(folder: Path, index: dict[str, Any]) -> None:
-    index["format"] = 2
+    index["format"] = 3
 
 
 def other_alignment(folder: Path, index: dict[str, Any]) -> None:
@@ -267,43 +294,58 @@ def no_tracks(folder: Path, index: dict[str, Any]) -> None:
 
 
 def no_number(folder: Path, index: dict[str, Any]) -> None:
-    values = np.load(folder / "attributes.npy")
+    values = np.load(table(folder, "attributes.npy"))
     values[3, 3] = np.nan
-    np.save(folder / "attributes.npy", values)
+    np.save(table(folder, "attributes.npy"), values)
 
 
 def short_table(folder: Path, index: dict[str, Any]) -> None:
-    np.save(folder / "times.npy", np.zeros(5, dtype=np.float32))
+    np.save(table(folder, "times.npy"), np.zeros(5, dtype=np.float32))
 
 
 def pickled_table(folder: Path, index: dict[str, Any]) -> None:
-    np.save(folder / "times.npy", np.array([{}], dtype=object), allow_pickle=True)
+    np.save(table(folder, "times.npy"), np.array([{}], dtype=object), allow_pickle=True)
 
 
 def wild_offset(folder: Path, index: dict[str, Any]) -> None:
-    places = np.load(folder / "frames.npy")
+    places = np.load(table(folder, "frames.npy"))
     places[2] = 2**62, 2**62
-    np.save(folder / "frames.npy", places)
+    np.save(table(folder, "frames.npy"), places)
+
+
+def table_elsewhere(folder: Path, index: dict[str, Any]) -> None:
+    index["tables"]["times.npy"] = "../times.npy"
+
+
+def tables_exchanged(folder: Path, index: dict[str, Any]) -> None:
+    index["tables"]["times.npy"] = index["tables"]["attributes.npy"]
+
+
+def no_tables(folder: Path, index: dict[str, Any]) -> None:
+    del index["tables"]
 
 
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        (cut_shard, "00000.tar has 61464 bytes instead of 62464"),
-        (lost_shard, "cannot read .*00001.tar: No such file"),
+        (cut_shard, r"00000-\w{12}.tar has 61464 bytes instead of 62464"),
+        (lost_shard, r"cannot read .*00001-\w{12}.tar: No such file"),
         (outside, "a name or a sha256 that no shard can have"),
         (outside_within, "a name or a sha256 that no shard can have"),
         (leak, "'person0' is in train and in test"),
         (shifted_rows, "does not follow"),
         (unknown_shard, "does not follow"),
         (negative_shard, "-1 is no whole number"),
-        (future, "format 2 is not known, only 1"),
+        (future, "format 3 is not known, only 1 and 2"),
         (other_alignment, "alignment 'ears' is not known"),
         (no_tracks, "a field is missing or wrong: 'tracks'"),
-        (no_number, "attributes.npy has values outside 0 to 1"),
-        (short_table, r"times.npy is float32 \(5,\) instead of float32 \(48,\)"),
-        (pickled_table, "cannot read .*times.npy"),
+        (no_number, r"attributes-\w{12}.npy has values outside 0 to 1"),
+        (short_table, r"times-\w{12}.npy is float32 \(5,\) instead of float32 \(48,\)"),
+        (pickled_table, r"cannot read .*times-\w{12}.npy"),
         (wild_offset, "points outside the shards"),
+        (table_elsewhere, "'../times.npy' is no name that the table times.npy can have"),
+        (tables_exchanged, "is no name that the table times.npy can have"),
+        (no_tables, "a field is missing or wrong: 'tables'"),
     ],
 )
 def test_damage_is_named_in_one_line(tmp_path: Path, change: Any, message: str) -> None:

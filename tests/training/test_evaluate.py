@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
+import math
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +28,7 @@ from icface.networks import (
 )
 from icface.networks.lightcnn import LightCNN29
 from tests.training.clip_data import make_clip_dataset
+from tests.training.test_evaluation_embedding import mean_colours
 from tests.training.tiny_data import make_tiny_dataset
 from training.dataset import FaceTracks
 from training.evaluate import main
@@ -38,6 +41,7 @@ from training.evaluation.animators import (
 )
 from training.evaluation.cnniqa import CNNIQA
 from training.evaluation.measuring import Viewer, in_crop
+from training.evaluation.tasks import self_tasks, tracks_of
 from training.evaluation.wadiqam import WaDIQaM
 
 
@@ -90,17 +94,28 @@ def test_a_report_of_pictures_without_any_face(data: Path, checkpoint: Path, tmp
     report = evaluate(data, tmp_path / "out", checkpoint, more=(*QUICK, *judges, *identity))
     found = report["self"]["model"]
     assert (found["frames"], found["faces_found"], found["neutral_without_face"]) == (4, 0, 2)
-    assert found["apd_deg"] is None and found["presence"]["macro"]["f"] is None
+    assert found["apd_deg"] is None and found["presence"]["macro"]["f"] == 0.0
+    assert (found["presence"]["frames"], found["presence"]["frames_with_face"]) == (4, 0)
     assert 0 < found["l1"] < 1 and 0 < found["psnr_db"] < 40 and found["ssim"] < 1
     assert isinstance(found["cnniqa"], float) and isinstance(found["deepiqa"], float)
     assert report["self"]["source kept (does nothing)"]["csim"] == pytest.approx(1.0, abs=1e-5)
     assert report["models"]["model"]["step"] == 7
     assert report["data"]["identities"] == 2 and len(report["data"]["sha256"]) == 64
     assert set(report["judges"]) == {"cnniqa", "deepiqa", "identity"}
+    light = (tmp_path / "light.pth").read_bytes()
+    assert report["judges"]["identity"] == {
+        "network": "LightCNN-29 v2", "file": "light.pth", "sha256": hashlib.sha256(light).hexdigest(),
+    }  # fmt: skip
     assert report["response"]["model"]["attributes"]["yaw"]["faces_found"] == 0
     text = (tmp_path / "out" / "report.md").read_text()
     assert "| ICface (paper) | 25.02 | 33.08 |" in text
-    assert "| DAE (paper) | OpenFace | 59.86 | 0.3734 |" in text
+    assert "| DAE (paper) | OpenFace | – | 59.86 | 0.3734 |" in text
+    assert "| model, self | driver: surrogate; output: surrogate | 0.0 % | 50.00 | 0.0000 |" in text
+    # What the driver shows is known, whatever the first model makes of it.
+    table = text.split("Self-reenactment, per Action Unit:")[1].split("\n\n")[1].splitlines()[2:]
+    driven = [found["presence"]["per_au"][name]["in_driver"] for name in AU_NAMES]
+    assert [int(line.split("|")[2]) for line in table] == driven and sum(driven) > 0
+    assert "features of `light.pth` (LightCNN-29 v2)" in text
     assert "0/4" in text and "LPIPS: not measured; give --lpips" in text and "FID is not measured" in text
     for name in report["figures"]:
         assert cv2.imread(str(tmp_path / "out" / name)) is not None
@@ -108,6 +123,33 @@ def test_a_report_of_pictures_without_any_face(data: Path, checkpoint: Path, tmp
     wanted = ["neutral", "reenactment_self", "reenactment_cross", "expression_only", "mixed_mouth_eyes",
               "mixed_pose_expression", "multi_view.model", "au_sweep.model"]  # fmt: skip
     assert {f"{name}.png" for name in wanted} <= set(report["figures"])
+
+
+def test_csim_by_a_network_of_ones_own(data: Path, checkpoint: Path, tmp_path: Path) -> None:
+    path = mean_colours(tmp_path / "means.onnx")
+    more = (*QUICK, "--only", "tables", "--identity", path, "--identity-range", "bytes")
+    report = evaluate(data, tmp_path / "out", checkpoint, more=more)
+    assert report["self"]["source kept (does nothing)"]["csim"] == pytest.approx(1.0)
+    # The driving frames' mean colours against those of their source, from the data.
+    tracks = FaceTracks(data)
+    tasks = self_tasks(tracks, tracks_of(tracks, "test", 2, 20), 2)
+    wanted = []
+    for task in tasks:
+        a = tracks.frame(task.source).mean(axis=(0, 1))
+        for row in task.driving:
+            b = tracks.frame(row).mean(axis=(0, 1))
+            wanted.append(a @ b / math.sqrt(a @ a * (b @ b)))
+    assert report["self"]["driving frames (the answer itself)"]["csim"] == pytest.approx(
+        np.mean(wanted), abs=1e-6
+    )
+    assert report["judges"]["identity"] == {
+        "network": "ONNX, (1, 3, 32, 32) rgb, bytes, to 3 numbers",
+        "file": "means.onnx",
+        "sha256": hashlib.sha256(path.read_bytes()).hexdigest(),
+    }
+    text = (tmp_path / "out/report.md").read_text()
+    assert "features of `means.onnx` (ONNX, (1, 3, 32, 32) rgb, bytes, to 3 numbers)" in text
+    assert report["judges"]["identity"]["sha256"][:16] in text
 
 
 def test_the_same_command_gives_the_same_numbers(data: Path, checkpoint: Path, tmp_path: Path) -> None:
@@ -156,8 +198,8 @@ def test_openface_tables_of_saved_frames_find_their_way_back(
 
 def test_openface_presence_of_the_data_is_taken_for_the_driver(checkpoint: Path, tmp_path: Path) -> None:
     folder = make_tiny_dataset(tmp_path / "data", identities=8, tracks=1, frames=4)
-    table = np.load(folder / "presence.npy")
-    np.save(folder / "presence.npy", np.ones_like(table))
+    (path,) = folder.glob("presence-*.npy")
+    np.save(path, np.ones_like(np.load(path)))
     report = evaluate(folder, tmp_path / "out", checkpoint, more=(*QUICK, "--only", "tables"))
     assert report["self"]["model"]["presence"]["measured_by"] == ["driver: OpenFace", "output: surrogate"]
 
@@ -210,6 +252,14 @@ def test_a_run_that_fails_leaves_the_older_report(
         (("--model", "nothing.safetensors"), "nothing.safetensors"),
         (("--model", "."), "is no model"),
         (("--max-frames", "0"), "--max-frames is 0"),
+        (("--max-tracks", "-3"), "--max-tracks is -3"),
+        (("--sweep-sources", "0"), "--sweep-sources is 0"),
+        (("--threads", "0"), "--threads is 0; a whole number from 1"),
+        (("--threads", "99999999999"), "--threads is 99999999999"),
+        (("--seed", "-1"), "--seed is -1; a whole number from 0"),
+        (("--identity-size", "0"), "--identity-size is 0"),
+        (("--identity-range", "unit"), "need --identity NETWORK.onnx"),
+        (("--identity", "nothing.onnx"), "cannot read nothing.onnx"),
         (("--cnniqa", "nothing.pth"), "nothing.pth"),
         (("--openface-source", "nothing.csv"), "nothing.csv"),
         (("--device", "abacus"), "--device abacus"),

@@ -280,14 +280,30 @@ def test_a_unit_that_the_driver_always_or_never_shows() -> None:
     assert found["macro"]["balanced_accuracy"] is None
 
 
-def test_frames_of_unknown_presence_do_not_count() -> None:
+def test_frames_of_an_unknown_driver_do_not_count() -> None:
     driver, output = presence(AU12=[1, 1, 0, 0]), presence(AU12=[1, 0, 0, 1])
-    driver[1] = -1
-    output[3] = -1
+    driver[1] = driver[3] = -1
     found = summary(confusion(driver, output))
     assert found["per_au"]["AU12"] == {
         "balanced_accuracy": 1.0, "f": 1.0, "in_driver": 1, "in_output": 1, "frames": 2,
     }  # fmt: skip
+
+
+def test_an_output_without_a_face_shows_nothing() -> None:
+    # With the lost frames: TP 1, FN 2 (one lost), FP 1, TN 2 (one lost).
+    driver, output = presence(AU12=[1, 1, 1, 0, 0, 0]), presence(AU12=[1, 0, 1, 0, 1, 1])
+    output[2] = output[5] = -1
+    found = summary(confusion(driver, output))
+    assert found["per_au"]["AU12"] == {
+        "balanced_accuracy": pytest.approx((1 / 3 + 2 / 3) / 2), "f": pytest.approx(2 * 1 / (2 * 1 + 1 + 2)),
+        "in_driver": 3, "in_output": 2, "frames": 6,
+    }  # fmt: skip
+    gone = summary(confusion(driver, np.full_like(output, -1)))
+    assert gone["per_au"]["AU12"] == {
+        "balanced_accuracy": 0.5, "f": 0.0, "in_driver": 3, "in_output": 0, "frames": 6,
+    }  # fmt: skip
+    # In the others driver and output agree in every frame, lost or not: nothing to miss.
+    assert gone["micro"]["balanced_accuracy"] == pytest.approx(0.5)
 
 
 def test_the_surrogate_is_an_intensity_of_one_on_openfaces_scale() -> None:

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from icface.attributes import COUNT, INDEX, neutral, pose_to_unit
+from icface.attributes import AU_NAMES, COUNT, INDEX, neutral, pose_to_unit
 from icface.errors import ConfigError, SourceError
 from icface.face.landmarks import Landmarks
 from tests.training.tiny_data import make_tiny_dataset
@@ -18,6 +18,7 @@ from training.evaluation import figures
 from training.evaluation.agreement import agreement, correlation, jitter_iod, slope, spearman
 from training.evaluation.animators import to_frames, to_images, unique_names
 from training.evaluation.judges import Judges
+from training.evaluation.presence import surrogate
 from training.evaluation.protocol import DRIVER, KEPT, answer_of, evaluate_tasks, reference_of, still_jitter
 from training.evaluation.response import Sweep, requested, response, swept
 from training.evaluation.tasks import (
@@ -255,14 +256,22 @@ def test_response_tells_a_model_that_follows_from_one_that_does_not() -> None:
 # Protocol
 
 
-def nothing_known(side: str, answer: Any) -> None:
+def nothing_known(side: str, task: Any) -> None:
     return None
 
 
-def run(data: FaceTracks, answer: Any, *, same: bool = True) -> dict[str, Any]:
+def run(
+    data: FaceTracks, answer: Any, *, same: bool = True, presence_of: Any = nothing_known
+) -> dict[str, Any]:
     tasks = (self_tasks if same else cross_tasks)(data, tracks_of(data, "test", None, 1), 4)
     return evaluate_tasks(
-        tasks, answer, same_person=same, viewer=Reader(), judges=Judges(), presence_of=nothing_known
+        tasks,
+        answer,
+        same_person=same,
+        viewer=Reader(),
+        judges=Judges(),
+        presence_of=presence_of,
+        attributes=data.attributes,
     )
 
 
@@ -290,7 +299,71 @@ def test_refused_sources_are_counted_not_raised(data: FaceTracks) -> None:
     found = run(data, lambda task: answer_of(Told(refuses=True), data, task))
     assert len(found["refused"]) == found["tasks"] == 6
     assert "person" in found["refused"][0]
-    assert "apd_deg" not in found and "presence" not in found
+    assert "apd_deg" not in found
+    presence = found["presence"]
+    assert (presence["frames"], presence["frames_with_face"]) == (24, 0)
+    assert presence["macro"]["balanced_accuracy"] == pytest.approx(0.5) and presence["macro"]["f"] == 0.0
+
+
+class Shy(Told):
+    """Loses the face in the frames that are asked to smile, and refuses a source."""
+
+    def __init__(self, refused: bytes = b"") -> None:
+        super().__init__()
+        self._refused = refused
+
+    def neutralise(self, crop: np.ndarray) -> np.ndarray:
+        if crop.tobytes() == self._refused:
+            raise SourceError("no face found in crop")
+        return super().neutralise(crop)
+
+    def animate(self, attributes: np.ndarray) -> np.ndarray:
+        frames = super().animate(attributes)
+        frames[attributes[:, INDEX["AU12"]] > 0.6, 1] = 255
+        return frames
+
+
+def test_losing_the_face_is_no_way_to_a_better_presence(data: FaceTracks) -> None:
+    good = run(data, lambda task: answer_of(Told(), data, task))["presence"]
+    shy = run(data, lambda task: answer_of(Shy(), data, task))["presence"]
+    tasks = self_tasks(data, tracks_of(data, "test", None, 1), 4)
+    asked = data.attributes[[row for task in tasks for row in task.driving]]
+    smiles = int((surrogate(asked)[:, AU_NAMES.index("AU12")] == 1).sum())
+    lost = int((asked[:, INDEX["AU12"]] > 0.6).sum())
+    assert 0 < lost < smiles < 24
+    assert (good["frames"], good["frames_with_face"]) == (24, 24)
+    assert (shy["frames"], shy["frames_with_face"]) == (24, 24 - lost)
+    # What the driver shows does not depend on the model; each smile whose face is lost is missed.
+    for name in AU_NAMES:
+        assert shy["per_au"][name]["in_driver"] == good["per_au"][name]["in_driver"]
+        assert shy["per_au"][name]["frames"] == 24
+    unit = shy["per_au"]["AU12"]
+    assert (unit["in_driver"], unit["in_output"]) == (smiles, smiles - lost)
+    assert unit["f"] == pytest.approx(2 * (smiles - lost) / (2 * (smiles - lost) + lost))
+    # Nor does it depend on refused sources.
+    refused = data.frame(tasks[0].source).tobytes()
+    refusing = run(data, lambda task: answer_of(Shy(refused), data, task))
+    assert 0 < len(refusing["refused"]) < 6
+    assert refusing["presence"]["per_au"]["AU12"]["in_driver"] == smiles
+    assert refusing["presence"]["frames"] == 24
+    assert refusing["presence"]["macro"]["f"] < shy["macro"]["f"] < good["macro"]["f"]
+
+
+def test_openface_that_sees_no_face_in_an_output_is_believed(data: FaceTracks) -> None:
+    """Our own landmarks may see one there; which of the two is asked must not depend on what they say."""
+
+    def nobody_in_outputs(side: str, task: Any) -> np.ndarray:
+        present = np.full((len(task.driving), 17), -1 if side == "output" else 0, dtype=np.int8)
+        present[: len(present) // 2 if side == "driver" else 0, AU_NAMES.index("AU45")] = 1
+        return present
+
+    found = run(data, lambda task: answer_of(Told(), data, task), presence_of=nobody_in_outputs)["presence"]
+    assert found["measured_by"] == ["driver: OpenFace", "output: OpenFace"]
+    assert (found["frames"], found["frames_with_face"]) == (24, 0)
+    # Of four driving frames a clip the driver blinks in two: all are missed, the others are right.
+    assert found["per_au"]["AU45"] == {
+        "balanced_accuracy": 0.5, "f": 0.0, "in_driver": 12, "in_output": 0, "frames": 24,
+    }  # fmt: skip
 
 
 def test_references_are_the_answer_and_the_source(data: FaceTracks) -> None:

@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import itertools
 import json
 import os
+import secrets
+import shutil
+import signal
+import socket
 import subprocess
 import sys
-from collections.abc import Callable
+import tempfile
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +23,7 @@ import numpy as np
 import pytest
 
 from icface.attributes import INDEX, mirror
+from icface.errors import ConfigError
 from icface.face.alignment import face_square
 from icface.face.landmarks import open_detector
 from tests.conftest import REPOSITORY
@@ -24,12 +31,12 @@ from tests.training.footage import PORTRAIT, driver_frames, portrait, turn_displ
 from tests.training.test_prepare_openface import write_table
 from training import prepare
 from training.dataset import FaceTracks, PairDataset, PortraitDataset
-from training.preparation import shards, work
+from training.preparation import runners, shards, work
 from training.render_examples import performance_at
 
 
 def run(*arguments: str | Path, workers: int = 0) -> int:
-    return prepare.main([*map(str, arguments), "--workers", str(workers)])
+    return prepare.main(["--workers", str(workers), *map(str, arguments)])
 
 
 @pytest.fixture(scope="module")
@@ -327,7 +334,17 @@ def test_nothing_usable_is_an_error(tmp_path: Path, capsys: pytest.CaptureFixtur
         (["--fps", "0"], "--fps 0"),
         (["--test-share", "1"], "--test-share 1"),
         (["--max-frames-per-clip", "1"], "a pair needs at least 2"),
-        (["--shard-mb", "0"], "--shard-mb has to be positive"),
+        (["--fps", "nan"], "--fps nan"),
+        (["--test-share", "nan"], "--test-share nan"),
+        (["--shard-mb", "0"], "--shard-mb 0: from above 0"),
+        (["--shard-mb", "nan"], "--shard-mb nan: from above 0"),
+        (["--shard-mb", "inf"], "--shard-mb inf: from above 0"),
+        (["--seed", "-1"], "--seed -1: a whole number from 0"),
+        (["--seed", str(2**64)], f"--seed {2**64}: a whole number from 0"),
+        (["--workers", "-1"], "--workers -1: a number of processes from 0"),
+        (["--workers", "99999"], "--workers 99999: a number of processes from 0"),
+        (["--min-face", "-5"], "--min-face -5: pixels from 0"),
+        (["--min-face", "nan"], "--min-face nan: pixels from 0"),
         (["--ray-address", "auto"], "--workers 0 prepares without Ray"),
         (["--landmarker", "missing.task"], "cannot read the landmark model missing.task"),
     ],
@@ -423,19 +440,49 @@ def test_a_disk_that_is_full_while_clips_are_made(
 
 
 @pytest.mark.skipif(not Path("/proc/self/fd").exists(), reason="needs /proc to know a file by its descriptor")
-@pytest.mark.parametrize("file", ["00000.part", "attributes.npy.part", "index.json.part"])
+@pytest.mark.parametrize("file", ["00000.part", "attributes-*.npy.part", "index.json.part"])
 def test_a_disk_that_is_full_while_all_is_packed(
     videos: Path, tmp_path: Path, made: list[str], capsys: pytest.CaptureFixture[str], file: str
 ) -> None:
     with pytest.MonkeyPatch.context() as patch:
-        full_disk(patch, lambda path: path.name == file)
+        full_disk(patch, lambda path: path.match(file))
         assert run(videos, "--out", tmp_path) == 1
     error = capsys.readouterr().err.splitlines()[-1]
     assert "No space left on device (free some space first)" in error
-    assert not (tmp_path / "index.json").exists() and not list(tmp_path.rglob("*.part"))
+    assert data_files(tmp_path) == []
     assert run(videos, "--out", tmp_path) == 0
     assert len(made) == 4
     FaceTracks(tmp_path).verify()
+
+
+def data_files(folder: Path) -> list[str]:
+    """Index, tables, shards, and whatever is left of unfinished ones."""
+    found = (p for p in folder.rglob("*") if p.suffix in (".tar", ".npy", ".part") or p.name == "index.json")
+    return sorted(p.relative_to(folder).as_posix() for p in found)
+
+
+@pytest.mark.skipif(not Path("/proc/self/fd").exists(), reason="needs /proc to know a file by its descriptor")
+@pytest.mark.parametrize("file", ["00000.part", "00001.part", "times-*.npy.part", "index.json.part"])
+def test_a_data_set_stays_usable_where_the_disk_is_full_when_it_is_packed_anew(
+    videos: Path, data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, file: str
+) -> None:
+    shutil.copytree(data, tmp_path, dirs_exist_ok=True)
+    monkeypatch.setattr(prepare, "write_report", lambda *arguments: None)
+    assert run(videos, "--out", tmp_path, "--shard-mb", "0.01", "--seed", "3") == 0
+    before, index = data_files(tmp_path), (tmp_path / "index.json").read_bytes()
+    again = ("--out", tmp_path, "--shard-mb", "0.05", "--seed", "4")
+    with pytest.MonkeyPatch.context() as patch:
+        full_disk(patch, lambda path: path.match(file))
+        assert run(videos, *again) == 1
+    # All of the old is there, and nothing of the new takes the room that is short.
+    assert data_files(tmp_path) == before and (tmp_path / "index.json").read_bytes() == index
+    FaceTracks(tmp_path).verify()
+    assert FaceTracks(tmp_path).index.seed == 3
+    assert run(videos, *again) == 0
+    FaceTracks(tmp_path).verify()
+    assert FaceTracks(tmp_path).index.seed == 4
+    kept = set(data_files(tmp_path))
+    assert len(kept) == 1 + 4 + len(FaceTracks(tmp_path).index.shards) and kept != set(before)
 
 
 def test_an_interruption_says_how_to_go_on(
@@ -513,11 +560,116 @@ def test_parts_can_be_cleaned_away(videos: Path, tmp_path: Path) -> None:
     FaceTracks(tmp_path).verify()
 
 
+@pytest.mark.skipif(not Path("/proc/self/fd").exists(), reason="needs /proc to know a file by its descriptor")
+def test_cleaning_keeps_each_picture_once_and_loses_none(
+    videos: Path, data: Path, tmp_path: Path, made: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Stopped at its third shard, the first two hold what their parts let go of; any other packing can go on there."""
+    one_a_shard = ("--out", tmp_path, "--shard-mb", "0.01")
+    shutil.copytree(data / "parts", tmp_path / "parts")
+    monkeypatch.setattr(prepare, "write_report", lambda *arguments: None)
+    with pytest.MonkeyPatch.context() as patch:
+        full_disk(patch, lambda path: path.name == "00002.part")
+        assert run(videos, *one_a_shard, "--seed", "3", "--clean") == 1
+    sizes = sorted(part.stat().st_size for part in (tmp_path / "parts").iterdir())
+    assert sizes[1] < 6000 and sizes[2] > 20_000  # of six frames; a picture has 8 kB
+    assert len(list((tmp_path / "shards").iterdir())) == 2 and not (tmp_path / "index.json").exists()
+    # Another split and another order, and the disk is full again: what the first run packed is still read from.
+    with pytest.MonkeyPatch.context() as patch:
+        full_disk(patch, lambda path: path.name == "00001.part")
+        assert run(videos, *one_a_shard, "--seed", "5") == 1
+    assert run(videos, "--out", tmp_path, "--seed", "3") == 0
+    shard_names = {shard.file for shard in FaceTracks(tmp_path).index.shards}
+    assert {f"shards/{path.name}" for path in (tmp_path / "shards").iterdir()} == shard_names
+    # The very shards that come of a run without a fault, and parts that still know their pictures.
+    assert (tmp_path / "index.json").read_bytes() == (data / "index.json").read_bytes()
+    FaceTracks(tmp_path).verify()
+    assert run(videos, *one_a_shard, "--seed", "6", "--clean") == 0
+    assert made == [] and not (tmp_path / "parts").exists()
+    FaceTracks(tmp_path).verify()
+
+
+def test_a_part_whose_pictures_are_gone_is_made_again(
+    videos: Path, data: Path, tmp_path: Path, made: list[str]
+) -> None:
+    shutil.copytree(data / "parts", tmp_path / "parts")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(prepare, "write_report", lambda *arguments: (_ for _ in ()).throw(KeyboardInterrupt))
+        assert run(videos, "--out", tmp_path, "--shard-mb", "0.01", "--clean") == 1
+    first = FaceTracks(tmp_path).index.shards[0]
+    (tmp_path / first.file).unlink()
+    assert run(videos, "--out", tmp_path, "--shard-mb", "0.01") == 0
+    assert len(made) == 1
+    FaceTracks(tmp_path).verify()
+
+
+def test_pictures_of_one_clip_in_several_shards_come_back_in_order(tmp_path: Path, made: list[str]) -> None:
+    blank = np.full((240, 640, 3), 128, dtype=np.uint8)
+    here, there = blank.copy(), blank.copy()
+    face = cv2.resize(portrait(), (240, 240), interpolation=cv2.INTER_AREA)
+    here[:, :240], there[:, 400:] = face, face
+    write_clip(tmp_path / "v/jump.mp4", [here] * 3 + [there] * 2 + [here] * 4)
+    out, plain = tmp_path / "out", tmp_path / "plain"
+    assert run(tmp_path / "v", "--out", plain) == 0
+    shutil.copytree(plain / "parts", out / "parts")
+    for size_mb in ("0.01", "0.05", "0.01"):  # three shards, two, and three again
+        with pytest.MonkeyPatch.context() as patch:
+            full_disk(patch, lambda path: path.name.startswith("index"))
+            assert run(tmp_path / "v", "--out", out, "--shard-mb", size_mb, "--clean") == 1
+    assert len(list((out / "shards").iterdir())) == 3
+    assert run(tmp_path / "v", "--out", out) == 0
+    assert made == ["jump"] and (out / "index.json").read_bytes() == (plain / "index.json").read_bytes()
+    assert [track.frames for track in FaceTracks(out).tracks] == [3, 2, 4]
+
+
+def test_parts_of_clips_that_are_left_out_for_once_keep_their_pictures(
+    videos: Path, data: Path, tmp_path: Path, made: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(prepare, "write_report", lambda *arguments: None)
+    shutil.copytree(data / "parts", tmp_path / "parts")
+    with pytest.MonkeyPatch.context() as patch:
+        full_disk(patch, lambda path: path.name.startswith("index"))
+        assert run(videos, "--out", tmp_path, "--shard-mb", "0.01", "--clean") == 1
+    assert len(list((tmp_path / "shards").iterdir())) == 4
+    (tmp_path / "shards/00009-0123456789ab.tar").write_text(
+        "of a run that was killed, and no part relies on it"
+    )
+    assert run(videos / "anna", "--out", tmp_path) == 0
+    assert made == ["v1/00001", "v1/00002"]  # other names, as another folder was given
+    assert len(list((tmp_path / "shards").iterdir())) == 4 + 1
+    assert run(videos, "--out", tmp_path, "--seed", "3") == 0
+    assert len(made) == 2 and len(list((tmp_path / "shards").iterdir())) == 1
+    FaceTracks(tmp_path).verify()
+
+
+def test_a_data_set_is_replaced_in_one_step(
+    videos: Path, data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whenever the process dies, the index that is there fits the files that are there."""
+    shutil.copytree(data, tmp_path, dirs_exist_ok=True)
+    original, seen = shards.os.fsync, []
+
+    def looking(descriptor: int) -> None:
+        original(descriptor)
+        tracks = FaceTracks(tmp_path)
+        tracks.verify()
+        seen.append(tracks.index.seed)
+        tracks.close()
+
+    monkeypatch.setattr(prepare, "write_report", lambda *arguments: None)
+    monkeypatch.setattr(shards.os, "fsync", looking)
+    assert run(videos, "--out", tmp_path, "--seed", "4", "--shard-mb", "0.01") == 0
+    assert seen[0] == 3 and seen[-1] == 4 and seen == sorted(seen)
+
+
 def test_earlier_shards_do_not_stay_behind(videos: Path, tmp_path: Path) -> None:
     assert run(videos, "--out", tmp_path, "--shard-mb", "0.01") == 0
     assert len(list((tmp_path / "shards").iterdir())) == 4
+    (tmp_path / "shards/00007.part").write_text("of a run that was killed")
     assert run(videos, "--out", tmp_path) == 0
-    assert [p.name for p in (tmp_path / "shards").iterdir()] == ["00000.tar"]
+    (shard,) = FaceTracks(tmp_path).index.shards
+    assert [f"shards/{p.name}" for p in (tmp_path / "shards").iterdir()] == [shard.file]
+    assert shard.file == f"shards/00000-{shard.sha256[:12]}.tar"
 
 
 # The report and the command itself.
@@ -575,3 +727,105 @@ def test_on_ray_the_same_comes_out_and_the_terminal_stays_quiet(
     # The same shards, byte for byte, as one process alone makes.
     assert (tmp_path / "out/index.json").read_bytes() == (data / "index.json").read_bytes()
     assert skipped(tmp_path / "out").keys() == {"broken.mp4"}
+
+
+# Ray.
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+@pytest.mark.parametrize(
+    ("address", "message"),
+    [
+        ("127.0.0.1:{port}", "nothing listens there (Connection refused"),
+        ("ray://127.0.0.1:{port}", "nothing listens there (Connection refused"),
+        ("127.0.0.1", "HOST:PORT or ray://HOST:PORT is needed"),
+        (":6379", "HOST:PORT or ray://HOST:PORT is needed"),
+        ("127.0.0.1:port", "HOST:PORT or ray://HOST:PORT is needed"),
+        ("127.0.0.1:70000", "HOST:PORT or ray://HOST:PORT is needed"),
+    ],
+)
+def test_a_cluster_that_is_not_there_is_said_at_once(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], address: str, message: str
+) -> None:
+    write_clip(tmp_path / "v/a.mp4", driver_frames()[:2])
+    address = address.format(port=free_port())
+    code = prepare.main([str(tmp_path / "v"), "--out", str(tmp_path / "out"), "--ray-address", address])
+    error = capsys.readouterr().err
+    assert code == 2 and error.count("\n") == 1
+    assert error.startswith(f"error: --ray-address {address}: ") and message in error
+
+
+def test_waiting_for_a_cluster_is_bounded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    waits: list[float] = []
+
+    def silent(place: tuple[str, int], timeout: float) -> None:
+        waits.append(timeout)
+        raise TimeoutError("timed out")
+
+    monkeypatch.setattr(runners.socket, "create_connection", silent)
+    with pytest.raises(ConfigError, match=r"nothing listens there \(no answer, waited at most 5 s\)"):
+        runners._check_reachable("[2001:db8::1]:6379")
+    assert waits == [5.0]
+    runners._check_reachable("auto")  # Ray's own word
+    assert waits == [5.0]
+
+
+@pytest.fixture
+def cluster(tmp_path: Path) -> Iterator[tuple[str, dict[str, str]]]:
+    """Address of a Ray cluster of this machine, and the environment that may use it."""
+    pytest.importorskip("ray")
+    program = Path(sys.executable).with_name("ray")
+    if not program.exists():
+        pytest.skip("the command `ray` is not beside this Python")
+    environment = {
+        **os.environ,
+        "OMP_NUM_THREADS": "1",
+        "RAY_AUTH_MODE": "token",  # a cluster listens on all interfaces
+        "RAY_AUTH_TOKEN": secrets.token_hex(32),
+        "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
+    }
+    port = free_port()
+    # Sockets lie in it, whose paths may have 107 bytes.
+    with tempfile.TemporaryDirectory(prefix="ray-", dir="/tmp", ignore_cleanup_errors=True) as folder:
+        process = subprocess.Popen(
+            [program, "start", "--head", "--block", f"--port={port}", f"--temp-dir={folder}", "--num-cpus=2",
+             f"--ray-client-server-port={free_port()}", "--dashboard-agent-listen-port=0", "--include-dashboard=false",
+             "--object-store-memory=100000000", "--disable-usage-stats"],
+            stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, start_new_session=True, env=environment,
+        )  # fmt: skip
+        try:
+            assert process.stdout is not None
+            said = []
+            for line in process.stdout:
+                said.append(line)
+                if "Ray runtime started" in line:
+                    break
+            else:
+                pytest.fail("no cluster: " + "".join(said))
+            yield f"127.0.0.1:{port}", environment
+        finally:
+            # `ray stop` would end every cluster of this machine, and asked politely this one takes half a minute.
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(process.pid, signal.SIGKILL)
+            process.communicate()
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(sys.platform != "linux", reason="process groups and /tmp as Linux has them")
+def test_on_a_running_cluster_the_same_comes_out(
+    cluster: tuple[str, dict[str, str]], videos: Path, data: Path, tmp_path: Path
+) -> None:
+    address, environment = cluster
+    result = subprocess.run(
+        [sys.executable, "training/prepare.py", videos, "--out", tmp_path / "out", "--seed", "3",
+         "--ray-address", address],
+        cwd=REPOSITORY, capture_output=True, text=True, timeout=120, env=environment,
+    )  # fmt: skip
+    assert result.returncode == 0, result.stderr
+    assert result.stdout == "" and len(result.stderr.splitlines()) == 1, result.stderr
+    assert (tmp_path / "out/index.json").read_bytes() == (data / "index.json").read_bytes()

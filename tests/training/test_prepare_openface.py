@@ -61,6 +61,31 @@ def test_presence_is_unknown_without_its_columns(tmp_path: Path) -> None:
     assert (read_openface(path, 25.0).presence == -1).all()
 
 
+@pytest.mark.parametrize("value", [np.nan, 0.5, -1.0, 2.0])
+def test_a_presence_that_is_neither_0_nor_1_is_refused(tmp_path: Path, value: float) -> None:
+    """Taken for absent it would teach the wrong thing, and nobody would know."""
+    path = write_table(tmp_path / "a.csv", 3, columns={"AU12_c": [1.0, value, 0.0]})
+    with pytest.raises(
+        ConfigError, match=rf"a\.csv line 3: column AU12_c is '{value:g}', not 0 or 1"
+    ) as caught:
+        read_openface(path, 25.0)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_row_that_ends_before_its_presence_is_refused(tmp_path: Path) -> None:
+    path = write_table(tmp_path / "a.csv", 2)
+    path.write_text(path.read_text().rstrip().rsplit(",", 1)[0])
+    with pytest.raises(ConfigError, match=r"line 3: column AU45_c is '', not 0 or 1"):
+        read_openface(path, 25.0)
+
+
+def test_presence_is_unknown_where_openface_saw_no_face(tmp_path: Path) -> None:
+    columns = {"success": [1.0, 0.0], "AU12_c": [1.0, np.nan]}
+    table = read_openface(write_table(tmp_path / "a.csv", 2, columns=columns), 25.0)
+    assert table.presence[:, AU_NAMES.index("AU12")].tolist() == [1, -1]
+    assert table.row_at(0.04) is None
+
+
 def test_a_table_of_several_faces_is_refused(tmp_path: Path) -> None:
     path = write_table(tmp_path / "a.csv", 4, columns={"face_id": [0, 1, 0, 1]})
     with pytest.raises(ConfigError, match="rows of several faces"):

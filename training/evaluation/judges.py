@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -15,11 +14,9 @@ from torch import nn
 from icface.errors import ConfigError
 from training.evaluation.animators import to_images
 from training.evaluation.cnniqa import CNNIQA, PATCH_PX, load_cnniqa
+from training.evaluation.embedding import Embedder, Taken, cosines, load_embedder
 from training.evaluation.lpips import LPIPS, load_lpips
 from training.evaluation.wadiqam import WaDIQaM, load_wadiqam
-
-if TYPE_CHECKING:
-    from icface.networks.lightcnn import LightCNN29
 
 Frame = NDArray[np.uint8]
 Scores = NDArray[np.float64]
@@ -34,10 +31,10 @@ class Judges:
     cnniqa: CNNIQA | None = None
     deepiqa: WaDIQaM | None = None
     lpips: LPIPS | None = None
-    identity: LightCNN29 | None = None
+    identity: Embedder | None = None
     device: str = "cpu"
-    files: dict[str, str] = field(default_factory=dict)
-    """sha256 of each weights file, by the judge's name."""
+    files: dict[str, dict[str, str]] = field(default_factory=dict)
+    """For the report, by the judge's name: `network`, and `file` and `sha256` of its weights."""
 
     @torch.inference_mode()
     def quality(self, frames: Frame) -> Scores | None:
@@ -58,18 +55,11 @@ class Judges:
         """LPIPS, frame by frame."""
         return None if self.lpips is None else self._by_parts(self.lpips, frames, wanted)
 
-    @torch.inference_mode()
     def likeness(self, frames: Frame, source: Frame) -> Scores | None:
         """CSIM: cosine between the identity features of frames and of one source (S, S, 3)."""
         if self.identity is None:
             return None
-        network = self.identity
-        wanted = network(to_images(source[None]).to(self.device)).fc
-        scores = [
-            torch.cosine_similarity(network(to_images(part).to(self.device)).fc, wanted, dim=1).cpu().numpy()
-            for part in _parts(frames)
-        ]
-        return np.concatenate(scores).astype(np.float64)
+        return cosines(self.identity.embed(frames), self.identity.embed(source[None]))
 
     def _by_parts(self, network: nn.Module, *stacks: Frame) -> Scores:
         """A network over stacks of frames, some at a time."""
@@ -94,10 +84,17 @@ def load_judges(
     deepiqa: Path | None = None,
     lpips: Path | None = None,
     identity: Path | None = None,
+    taken: Taken | None = None,
     size_px: int,
     device: str = "cpu",
 ) -> Judges:
     """Networks with the user's weights.
+
+    Args:
+        cnniqa, deepiqa, lpips, identity: files of weights; `identity` may be an ONNX network.
+        taken: what such a network takes.
+        size_px: side of the crops.
+        device: where they run; ONNX networks run on the CPU.
 
     Raises:
         ConfigError: a file is missing, damaged or for another network, or the crops are too small for it.
@@ -115,13 +112,21 @@ def load_judges(
         judges.deepiqa = load_wadiqam(deepiqa).to(device)
     if lpips is not None:
         judges.lpips = load_lpips(lpips).to(device)
+    told = {"cnniqa": "CNNIQA", "deepiqa": "WaDIQaM-FR", "lpips": "LPIPS (AlexNet)"}
     if identity is not None:
-        from icface.networks.lightcnn import load_lightcnn
-
-        judges.identity = load_lightcnn(identity).to(device)
+        judges.identity = load_embedder(identity, taken or Taken(), crop_px=size_px, device=device)
+        told["identity"] = judges.identity.told
+    elif taken not in (None, Taken()):
+        raise ConfigError(
+            "--identity-range, --identity-colour and --identity-size need --identity NETWORK.onnx"
+        )
     given = {"cnniqa": cnniqa, "deepiqa": deepiqa, "lpips": lpips, "identity": identity}
     judges.files = {
-        name: hashlib.sha256(path.read_bytes()).hexdigest()
+        name: {
+            "network": told[name],
+            "file": path.name,
+            "sha256": hashlib.sha256(path.read_bytes()).hexdigest(),
+        }
         for name, path in given.items()
         if path is not None
     }

@@ -18,6 +18,7 @@ from training.dataset import FaceTracks
 from training.evaluation.measuring import enlarged
 from training.evaluation.presence import Presence, read_presence
 from training.evaluation.protocol import Answer
+from training.evaluation.tasks import Task
 
 
 def folder_name(model: str, kind: str, number: int) -> str:
@@ -45,7 +46,7 @@ def find_tables(sources: Sequence[Path]) -> dict[str, Path]:
 
 @dataclass(frozen=True)
 class OpenFacePresence:
-    """Presence as OpenFace saw it, for the answers of one model to tasks of one kind."""
+    """Presence as OpenFace saw it, of one model and tasks of one kind."""
 
     tracks: FaceTracks
     tables: Mapping[str, Path]
@@ -54,24 +55,25 @@ class OpenFacePresence:
     numbers: Mapping[str, int]
     """Number of each task, by its name."""
 
-    def __call__(self, side: str, answer: Answer) -> Presence | None:
+    def __call__(self, side: str, task: Task) -> Presence | None:
         """See `training.evaluation.protocol.PresenceOf`.
 
         Raises:
             ConfigError: a table has not one row a frame.
         """
-        number = self.numbers[answer.task.name]
+        number = self.numbers[task.name]
         stem = folder_name("driver" if side == "driver" else self.model, self.kind, number)
         if stem in self.tables:
             found = read_presence(self.tables[stem])
-            if len(found) != len(answer.output):
+            if len(found) != len(task.driving):
                 raise ConfigError(
-                    f"{self.tables[stem]} has {len(found)} rows for {len(answer.output)} frames; "
+                    f"{self.tables[stem]} has {len(found)} rows for {len(task.driving)} frames; "
                     "evaluate with the flags that wrote the frames"
                 )
             return found
         if side == "driver":
-            return np.array(self.tracks.presence[list(answer.task.driving)])
+            known = np.array(self.tracks.presence[list(task.driving)])
+            return known if (known >= 0).any() else None
         return None
 
 

@@ -68,8 +68,12 @@ def _ratio(part: NDArray[np.int64], whole: NDArray[np.int64]) -> NDArray[np.floa
 
 
 def confusion(driver: Presence, output: Presence) -> Confusion:
-    """Counts over all frames in which presence is known on both sides; both (n, 17)."""
-    known = (driver >= 0) & (output >= 0)
+    """Counts over all frames in which the driver's presence is known; both (n, 17).
+
+    An output of unknown presence shows no face, and so no Action Unit: leaving such frames out would be in favour of
+    models that lose the face where it moves most.
+    """
+    known = driver >= 0
     wanted, shown = driver == 1, output == 1
     return Confusion(
         true_positive=(known & wanted & shown).sum(axis=0),

@@ -55,8 +55,8 @@ class Answer:
     """(n, 20) measured in the output, NaN where no face is seen."""
 
 
-PresenceOf = Callable[[str, Answer], Presence | None]
-"""Presence (n, 17) in the `driver` or `output` of an answer as OpenFace saw it; None where that is not known."""
+PresenceOf = Callable[[str, Task], Presence | None]
+"""Presence (n, 17) in the `driver` or `output` of a task as OpenFace saw it; None where OpenFace did not look."""
 
 
 @dataclass
@@ -68,6 +68,10 @@ class Collected:
     clips: list[tuple[FloatArray, FloatArray]] = field(default_factory=list)
     """Attributes asked for and shown."""
     counts: Confusion | None = None
+    driving_frames: int = 0
+    """Of all tasks, those of refused sources too."""
+    frames_with_face: int = 0
+    """Of these, as whoever tells presence saw it in the output."""
     measured_by: set[str] = field(default_factory=set)
     neutral_unseen: int = 0
     refused: list[str] = field(default_factory=list)
@@ -113,6 +117,7 @@ def evaluate_tasks(
     viewer: Viewer,
     judges: Judges,
     presence_of: PresenceOf,
+    attributes: FloatArray,
     keep: Callable[[Answer], None] | None = None,
 ) -> dict[str, Any]:
     """Numbers of one model over all tasks.
@@ -124,14 +129,17 @@ def evaluate_tasks(
         viewer: measures outputs.
         judges: measuring networks.
         presence_of: what OpenFace saw.
+        attributes: (N, 20) full-shape, of every row of the data set.
         keep: is handed every answer.
     """
     found = Collected(judges)
     for task in tasks:
+        driver = np.array(attributes[list(task.driving)])
         try:
             result = answer(task)
         except SourceError as error:
             found.refused.append(f"{task.name}: {error}")
+            _count(found, task, driver, None, presence_of)
             continue
         if result.is_reference:
             baseline: Baseline | None = viewer.clip_baseline([result.source, *result.driving])
@@ -139,7 +147,8 @@ def evaluate_tasks(
             baseline = viewer.baseline(result.neutral)
         found.neutral_unseen += baseline is None
         result.shown = viewer.measure(result.output, baseline)
-        _collect(found, result, presence_of)
+        _count(found, task, driver, result.shown, presence_of)
+        _collect(found, result)
         if same_person:
             _compare(found, result)
         if keep is not None:
@@ -147,21 +156,32 @@ def evaluate_tasks(
     return _numbers(found, len(tasks))
 
 
-def _collect(found: Collected, result: Answer, presence_of: PresenceOf) -> None:
+def _count(
+    found: Collected, task: Task, driver: FloatArray, shown: FloatArray | None, presence_of: PresenceOf
+) -> None:
+    """Action Units present in the driver, and what became of them; a source that was refused shows none (None)."""
+    wanted = _presence(found, "driver", task, driver, presence_of)
+    nothing = np.full_like(wanted, -1)
+    got = nothing if shown is None else _presence(found, "output", task, shown, presence_of)
+    found.driving_frames += len(got)
+    found.frames_with_face += int((got >= 0).any(axis=1).sum())
+    counts = confusion(wanted, got)
+    found.counts = counts if found.counts is None else found.counts + counts
+
+
+def _presence(found: Collected, side: str, task: Task, own: FloatArray, presence_of: PresenceOf) -> Presence:
+    # What OpenFace does not know in a clip that it has seen is not filled with our surrogate: they do not mix.
+    openface = presence_of(side, task)
+    found.measured_by.add(f"{side}: {'surrogate' if openface is None else 'OpenFace'}")
+    return surrogate(own) if openface is None else openface
+
+
+def _collect(found: Collected, result: Answer) -> None:
     judges = found.judges
     found.clips.append((result.asked, result.shown))
     found.add("cnniqa", judges.quality(result.output))
     found.add("deepiqa", judges.quality_against(result.output, result.source))
     found.add("csim", judges.likeness(result.output, result.source))
-    sides = []
-    for side, own in (("driver", result.asked), ("output", result.shown)):
-        known = presence_of(side, result)
-        # A table from elsewhere may know some frames only; those without it keep their surrogate out of the counts.
-        openface = known is not None and bool((known >= 0).any())
-        found.measured_by.add(f"{side}: {'OpenFace' if openface else 'surrogate'}")
-        sides.append(known if openface and known is not None else surrogate(own))
-    counts = confusion(*sides)
-    found.counts = counts if found.counts is None else found.counts + counts
 
 
 def _compare(found: Collected, result: Answer) -> None:
@@ -187,7 +207,12 @@ def _numbers(found: Collected, tasks: int) -> dict[str, Any]:
     if found.clips:
         result |= agreement(found.clips)
     if found.counts is not None:
-        result["presence"] = {"measured_by": sorted(found.measured_by), **summary(found.counts)}
+        result["presence"] = {
+            "measured_by": sorted(found.measured_by),
+            "frames": found.driving_frames,
+            "frames_with_face": found.frames_with_face,
+            **summary(found.counts),
+        }
     return result
 
 

@@ -99,6 +99,12 @@ def _head(report: dict[str, Any]) -> str:
             ],
         ),
     ]
+    if report["judges"]:
+        rows = [
+            [judge["network"], f"`{judge['file']}`", f"`{judge['sha256'][:16]}…`"]
+            for judge in report["judges"].values()
+        ]
+        lines.append(table(["measured with", "file", "sha256"], rows))
     notes = [f"- {name}: {note}." for name, facts in report["models"].items() for note in facts["notes"]]
     return "\n\n".join([*lines, *(["\n".join(notes)] if notes else [])])
 
@@ -140,11 +146,17 @@ def _reenactment(report: dict[str, Any], kind: str, title: str) -> str:
             ]
         )
     told += (
-        " CSIM is the cosine of LightCNN-29 features between output and source. Pose (mean absolute error in degrees, "
-        "APD their mean) and Action Units (AED: mean absolute error; r: mean correlation, inside clips, over those that "
-        "the drivers use) are what was asked for against what is measured again in the output, where it shows a face."
+        f" CSIM is the cosine between output and source of the features of {_identity(report)}. Pose (mean absolute "
+        "error in degrees, APD their mean) and Action Units (AED: mean absolute error; r: mean correlation, inside "
+        "clips, over those that the drivers use) are what was asked for against what is measured again in the output, "
+        "where it shows a face."
     )
     return f"## {title}\n\n{told}\n\n{table(head, rows)}"
+
+
+def _identity(report: dict[str, Any]) -> str:
+    judge = report["judges"].get("identity")
+    return "an identity network" if judge is None else f"`{judge['file']}` ({judge['network']})"
 
 
 def _response(report: dict[str, Any]) -> str:
@@ -226,7 +238,7 @@ def _table_1(report: dict[str, Any]) -> str:
 
 def _table_2(report: dict[str, Any]) -> str:
     rows: list[list[Any]] = [
-        [f"{name} (paper)", "OpenFace", f"{accuracy:.2f}", f"{f:.4f}", _NONE, _NONE]
+        [f"{name} (paper)", "OpenFace", _NONE, f"{accuracy:.2f}", f"{f:.4f}", _NONE, _NONE]
         for name, accuracy, f in paper.PRESENCE
     ]
     detail: list[str] = []
@@ -238,6 +250,7 @@ def _table_2(report: dict[str, Any]) -> str:
                 [
                     f"{name}, {kind}",
                     "; ".join(presence["measured_by"]),
+                    f"{100 * presence['frames_with_face'] / presence['frames']:.1f} %",
                     number(_percent(macro["balanced_accuracy"]), 2),
                     number(macro["f"], 4),
                     number(_percent(micro["balanced_accuracy"]), 2),
@@ -264,11 +277,21 @@ def _table_2(report: dict[str, Any]) -> str:
             detail.append(f"{kind.capitalize()}-reenactment, per Action Unit:\n\n{table(head, body)}")
     told = (
         "Balanced accuracy in percent and F of Action Unit presence in the output against the driver; higher is better. "
+        "Every frame whose driver is known counts, the same for all models: where the output shows no face, or the "
+        "source was refused, no Action Unit is present in it. Coverage: the share of frames with a face in the output. "
         f"“Surrogate” is not OpenFace's classifier: present means an intensity of {THRESHOLD:g} or more on OpenFace's "
         "scale, from our own landmarks, and such rows cannot be compared with the paper's. Macro: mean over the Action "
         "Units for which it is defined (balanced accuracy needs both classes in the driver); micro: all counts together."
     )
-    head = ["method", "presence by", "bal. acc. % (macro)", "F (macro)", "bal. acc. % (micro)", "F (micro)"]
+    head = [
+        "method",
+        "presence by",
+        "coverage",
+        "bal. acc. % (macro)",
+        "F (macro)",
+        "bal. acc. % (micro)",
+        "F (micro)",
+    ]
     parts = [f"## Table 2 of the paper: Action Unit presence\n\n{told}", table(head, rows), *detail]
     return "\n\n".join(parts)
 

@@ -9,13 +9,15 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from typing import Any, Final
 
 from icface.errors import ConfigError
 from icface.face.alignment import ALIGNMENT
 
-FORMAT: Final = 1
+FORMAT: Final = 2
+READ_FORMATS: Final = (1, 2)
+"""1 had files of fixed names, as `shards/00000.tar` and `attributes.npy`."""
 INDEX_FILE: Final = "index.json"
 ATTRIBUTES_FILE: Final = "attributes.npy"
 """(N, 20) float32 full-shape."""
@@ -25,6 +27,7 @@ TIMES_FILE: Final = "times.npy"
 """(N,) float32 seconds in the clip."""
 PRESENCE_FILE: Final = "presence.npy"
 """(N, 17) int8: OpenFace's AUxx_c, 0 or 1; −1 where it is not known."""
+TABLES: Final = (ATTRIBUTES_FILE, FRAMES_FILE, TIMES_FILE, PRESENCE_FILE)
 SHARDS_FOLDER: Final = "shards"
 SPLITS: Final = ("train", "test")
 SOURCES: Final = ("tracker", "openface", "mixed")
@@ -32,8 +35,25 @@ SIZES_PX: Final = (16, 1024)
 """Smallest and largest side of a crop that is believed."""
 
 # A shard lies in the shards folder and nowhere else, whatever an index from elsewhere says.
-_SHARD_NAME: Final = re.compile(rf"{SHARDS_FOLDER}/[0-9]+\.tar")
+_SHARD_NAME: Final = re.compile(rf"{SHARDS_FOLDER}/[0-9]+(-[0-9a-f]{{12}})?\.tar")
+_TABLE_NAME: Final = re.compile(r"([a-z]+)(?:-[0-9a-f]{12})?\.npy")
 _SHA256: Final = re.compile(r"[0-9a-f]{64}")
+
+
+def content_name(name: str, sha256: str) -> str:
+    """`attributes.npy` with the beginning of its content's hash, as `attributes-0123456789ab.npy`.
+
+    Another content has another name, so that a new data set is written beside the old one, and the index alone decides
+    which of them is there.
+    """
+    stem, dot, ending = name.rpartition(".")
+    return f"{stem}-{sha256[:12]}{dot}{ending}"
+
+
+def is_table(name: str, kind: str | None = None) -> bool:
+    """Whether a file has the name of a table: of any, or of the one that is called `attributes.npy` and so on."""
+    match = _TABLE_NAME.fullmatch(name)
+    return match is not None and f"{match[1]}.npy" in (TABLES if kind is None else (kind,))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -79,6 +99,8 @@ class Index:
     """Identities to train on and to test on; none is in both."""
     shards: tuple[Shard, ...]
     tracks: tuple[Track, ...]
+    tables: Mapping[str, str] = field(default_factory=lambda: {name: name for name in TABLES})
+    """File of each of `TABLES`."""
     attribute_scale: str = "full-shape"
     alignment: str = ALIGNMENT
 
@@ -101,9 +123,10 @@ def index_from_json(text: str) -> Index:
         raw = json.loads(text)
     except ValueError as error:
         raise ConfigError(f"it is no JSON ({error})") from error
-    if not isinstance(raw, dict) or raw.get("format") != FORMAT:
+    if not isinstance(raw, dict) or raw.get("format") not in READ_FORMATS:
         found = raw.get("format") if isinstance(raw, dict) else None
-        raise ConfigError(f"format {found!r} is not known, only {FORMAT}; prepare the data again")
+        known = " and ".join(map(str, READ_FORMATS))
+        raise ConfigError(f"format {found!r} is not known, only {known}; prepare the data again")
     try:
         index = Index(
             size_px=_whole(raw["size_px"], *SIZES_PX),
@@ -117,6 +140,7 @@ def index_from_json(text: str) -> Index:
                 for one in raw["shards"]
             ),
             tracks=tuple(_track(one) for one in raw["tracks"]),
+            tables={name: name if raw["format"] == 1 else _text(raw["tables"][name]) for name in TABLES},
         )
     except (KeyError, TypeError, ValueError) as error:
         raise ConfigError(f"a field is missing or wrong: {error}") from error
@@ -146,6 +170,9 @@ def _check(index: Index) -> None:
     for shard in index.shards:
         if not _SHARD_NAME.fullmatch(shard.file) or not _SHA256.fullmatch(shard.sha256):
             raise ConfigError(f"shard {shard.file!r} has a name or a sha256 that no shard can have")
+    for kind, file in index.tables.items():
+        if not is_table(file, kind):
+            raise ConfigError(f"{file!r} is no name that the table {kind} can have")
     train, test = (set(index.splits[name]) for name in SPLITS)
     if train & test:
         raise ConfigError(f"identity {min(train & test)!r} is in train and in test")

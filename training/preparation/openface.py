@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import math
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -26,7 +27,7 @@ class OpenFaceTable:
     values: FloatArray
     """(n, 20) full-shape."""
     presence: NDArray[np.int8]
-    """(n, 17) AUxx_c; −1 where the file has no such column."""
+    """(n, 17) AUxx_c; −1 where the file has no such column, or no face."""
     usable: NDArray[np.bool_]
     """(n,) a face was found, and with confidence."""
 
@@ -46,13 +47,16 @@ def read_openface(path: Path, fps: float) -> OpenFaceTable:
         fps: of the clip, for tables without a `timestamp`.
 
     Raises:
-        ConfigError: it cannot be read, lacks columns, has values that are no numbers, or rows of several faces.
+        ConfigError: it cannot be read, lacks columns, has values that are no numbers or a presence that is not
+            0 or 1, or rows of several faces.
     """
     track = read_csv(path, fps=fps)
     with path.open(newline="", encoding="utf-8-sig") as file:
-        header, *rows = csv.reader(file)
+        header, *body = csv.reader(file)
     columns = {name.strip(): i for i, name in enumerate(header)}
-    rows = [row for row in rows if any(cell.strip() for cell in row)]
+    # Numbered as `read_csv` does.
+    filled = [(line, row) for line, row in enumerate(body, start=2) if any(cell.strip() for cell in row)]
+    lines, rows = [line for line, _ in filled], [row for _, row in filled]
 
     def column(name: str) -> NDArray[np.float64] | None:
         if name not in columns:
@@ -61,6 +65,24 @@ def read_openface(path: Path, fps: float) -> OpenFaceTable:
             return np.array([float(row[columns[name]]) for row in rows])
         except (ValueError, IndexError) as error:
             raise ConfigError(f"{path}: column {name} is not all numbers ({error})") from error
+
+    def seen(name: str) -> list[int]:
+        """Of the rows with a face."""
+        values = []
+        for row, line, present in zip(rows, lines, track.present, strict=True):
+            if not present:
+                continue
+            cell = row[columns[name]].strip() if columns[name] < len(row) else ""
+            try:
+                value = float(cell)
+            except ValueError:
+                value = math.nan
+            if value not in (0.0, 1.0):
+                raise ConfigError(
+                    f"{path} line {line}: column {name} is {cell!r}, not 0 or 1; mend or remove that line"
+                )
+            values.append(int(value))
+        return values
 
     faces = column("face_id")
     if faces is not None and len(np.unique(faces)) > 1:
@@ -73,7 +95,6 @@ def read_openface(path: Path, fps: float) -> OpenFaceTable:
         usable &= confidence >= MIN_CONFIDENCE
     presence = np.full((len(rows), len(AU_NAMES)), -1, dtype=np.int8)
     for au, name in enumerate(AU_NAMES):
-        seen = column(f"{name}_c")
-        if seen is not None:
-            presence[:, au] = seen > 0.5
+        if f"{name}_c" in columns:
+            presence[track.present, au] = seen(f"{name}_c")
     return OpenFaceTable(times_s=track.times_s, values=track.values, presence=presence, usable=usable)

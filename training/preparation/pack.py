@@ -3,19 +3,20 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from fnmatch import fnmatchcase
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
 
 from icface.attributes import AU_NAMES
 from icface.errors import ConfigError
 from icface.face.action_units import Baseline, population
 from training.preparation.calibrate import Measured, attributes_of, learn_baseline
 from training.preparation.clips import Clip
-from training.preparation.index import Index
-from training.preparation.parts import Part, load_part, part_path
+from training.preparation.index import Index, Shard
+from training.preparation.parts import Part, hand_over, load_part, part_path, shards_relied_on
 from training.preparation.shards import TrackData, write_dataset
 
 
@@ -64,6 +65,7 @@ def pack(
     test_identities: Sequence[str] = (),
     seed: int,
     shard_bytes: int,
+    clean: bool = False,
 ) -> Index:
     """Write the data set of clips whose parts hold a track.
 
@@ -75,9 +77,10 @@ def pack(
         test_identities: patterns of names instead; see `split_by_name`.
         seed: of the split and the order.
         shard_bytes: when another shard is begun.
+        clean: parts let go of their pictures as soon as these lie in shards.
 
     Raises:
-        ConfigError: there is no such clip, or nobody of such a name.
+        ConfigError: there is no such clip, or nobody of such a name; pictures that cannot be read any more.
         OSError: it cannot be written.
     """
     if not clips:
@@ -94,7 +97,8 @@ def pack(
     # Persons are mixed, so that reading shards from front to back gives many of them soon.
     order = sorted(clips, key=lambda clip: hashlib.sha256(f"{seed}:{clip.name}".encode()).digest())
     sources: set[str] = set()
-    tracks = _tracks(out, order, baselines, sources)
+    handover = _Handover(out)
+    tracks = _tracks(out, order, baselines, sources, handover, clean)
     # The source is known only when all tracks have been read, and the index is written after that.
     return write_dataset(
         out,
@@ -104,7 +108,37 @@ def pack(
         attribute_source=lambda: sources.pop() if len(sources) == 1 else "mixed",
         seed=seed,
         shard_bytes=shard_bytes,
+        stored=handover,
+        in_use=lambda: shards_relied_on(out),
     )
+
+
+class _Handover:
+    """Lets parts go of pictures that lie in shards: having all of them twice would take twice the disk.
+
+    A part is changed only when the shards of all of its tracks are on the disk, so that at any moment every picture is
+    in one place at least, and a run that is stopped loses none.
+    """
+
+    def __init__(self, out: Path) -> None:
+        self._out = out
+        self._expected: dict[str, int] = {}
+        self._found: dict[str, list[tuple[Shard, NDArray[np.int64]]]] = {}
+
+    def expect(self, clip: str, tracks: int) -> None:
+        """A clip's part will be handed over with its last track."""
+        self._expected[clip] = tracks
+
+    def __call__(self, shard: Shard, places: Mapping[str, NDArray[np.int64]]) -> None:
+        """See `training.preparation.shards.Stored`."""
+        for track, rows in places.items():
+            clip = track.rpartition("#")[0]
+            if clip not in self._expected:
+                continue
+            found = self._found.setdefault(clip, [])
+            found.append((shard, rows))
+            if len(found) == self._expected[clip]:
+                hand_over(part_path(self._out, clip), self._found.pop(clip))
 
 
 def learn_baselines(out: Path, clips: Sequence[Clip]) -> dict[tuple[str, str], Baseline]:
@@ -125,11 +159,19 @@ def learn_baselines(out: Path, clips: Sequence[Clip]) -> dict[tuple[str, str], B
 
 
 def _tracks(
-    out: Path, clips: Sequence[Clip], baselines: dict[tuple[str, str], Baseline], sources: set[str]
+    out: Path,
+    clips: Sequence[Clip],
+    baselines: dict[tuple[str, str], Baseline],
+    sources: set[str],
+    handover: _Handover,
+    clean: bool,
 ) -> Iterator[TrackData]:
     for clip in clips:
         part = load_part(part_path(out, clip.name), pictures=True)
         sources.add("tracker" if part.openface is None else "openface")
+        # The shards that it was handed over to before are those of a data set that is being replaced.
+        if clean or part.handed_over:
+            handover.expect(clip.name, part.info.tracks)
         yield from tracks_of(part, clip, baselines[clip.identity, clip.video])
 
 

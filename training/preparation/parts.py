@@ -1,12 +1,15 @@
 """What is kept of one clip until all is packed: one file each, so that an interrupted run goes on where it was.
 
-A part holds measurements, not attributes: a person's neutral is learned from all of their clips.
+A part holds measurements, not attributes: a person's neutral is learned from all of their clips. Its pictures are in it
+too, until they are handed over to the shards.
 """
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any, Final
@@ -17,15 +20,19 @@ from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save
 
 from icface.attributes import FloatArray
+from icface.errors import ConfigError
 from icface.face.alignment import ALIGNMENT
 from training.preparation.calibrate import Measured
 from training.preparation.clips import Clip
+from training.preparation.index import Shard
 from training.preparation.shards import write_whole
 
 FORMAT: Final = 1
 """Raise it when a measurement's meaning changes: parts of another format are made again."""
 PARTS_FOLDER: Final = "parts"
 _HEADER: Final = "part"
+_PICTURES: Final = ("ends", "jpegs", "places")
+_PLACES: Final = "places"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -90,6 +97,8 @@ class Part:
     """(n, 17) from the same."""
     jpegs: tuple[bytes, ...] = field(default=(), repr=False)
     """(n) crops; empty where they were not asked for."""
+    handed_over: bool = False
+    """The crops lie in shards alone."""
 
 
 def stamp_of(clip: Clip, settings: dict[str, Any]) -> str:
@@ -104,10 +113,14 @@ def part_path(out: Path, name: str) -> Path:
 
 
 def is_done(path: Path, stamp: str) -> bool:
-    """Whether a part is there, whole, and of this clip with these settings."""
+    """Whether a part is there, whole, with its pictures, and of this clip with these settings."""
     try:
         with safe_open(path, framework="numpy") as file:
-            return json.loads((file.metadata() or {})[_HEADER])["stamp"] == stamp
+            header = json.loads((file.metadata() or {})[_HEADER])
+        shards = header.get("shards", [])
+        return header["stamp"] == stamp and all(
+            (_out_of(path) / shard["file"]).stat().st_size == shard["bytes"] for shard in shards
+        )
     except (OSError, SafetensorError, ValueError, KeyError, TypeError):
         return False
 
@@ -136,6 +149,38 @@ def save_part(path: Path, part: Part, stamp: str) -> None:
     write_whole(path, save({name: np.ascontiguousarray(value) for name, value in arrays.items()}, header))
 
 
+def hand_over(path: Path, stored: Sequence[tuple[Shard, NDArray[np.int64]]]) -> None:
+    """Let a part go of its pictures, which lie in shards of the same data set's folder: it then says where.
+
+    Args:
+        path: of the part.
+        stored: for each track in turn, its shard and (n, 2) offset and length in it.
+
+    Raises:
+        OSError: it cannot be written; it is then as it was.
+    """
+    with safe_open(path, framework="numpy") as file:
+        header = json.loads(file.metadata()[_HEADER])
+        arrays = {name: file.get_tensor(name) for name in set(file.keys()) - set(_PICTURES)}
+    shards = list(dict.fromkeys(shard for shard, _ in stored))
+    header["shards"] = [{"file": shard.file, "bytes": shard.bytes} for shard in shards]
+    arrays[_PLACES] = np.concatenate(
+        [np.insert(places, 0, shards.index(shard), axis=1) for shard, places in stored]
+    )
+    write_whole(path, save(arrays, {_HEADER: json.dumps(header)}))
+
+
+def shards_relied_on(out: Path) -> set[str]:
+    """Files that hold the pictures of parts, relative to the data set's folder."""
+    files: set[str] = set()
+    for path in (out / PARTS_FOLDER).glob("*.safetensors"):
+        with contextlib.suppress(OSError, SafetensorError, ValueError, KeyError, TypeError):
+            with safe_open(path, framework="numpy") as file:
+                header = json.loads((file.metadata() or {})[_HEADER])
+            files.update(shard["file"] for shard in header.get("shards", []))
+    return files
+
+
 def load_info(path: Path) -> PartInfo:
     with safe_open(path, framework="numpy") as file:
         raw = json.loads(file.metadata()[_HEADER])["info"]
@@ -148,6 +193,9 @@ def load_part(path: Path, *, pictures: bool) -> Part:
     Args:
         path: checked with `is_done`.
         pictures: whether the crops are wanted too.
+
+    Raises:
+        ConfigError: the pictures lie in a shard that cannot be read any more.
     """
     info = load_info(path)
     with safe_open(path, framework="numpy") as file:
@@ -168,13 +216,40 @@ def load_part(path: Path, *, pictures: bool) -> Part:
             face_px=file.get_tensor("face_px"),
             openface=optional("openface"),
             presence=optional("presence"),
+            handed_over=_PLACES in names,
         )
         if not pictures:
             return part
+        if part.handed_over:
+            files = [_out_of(path) / s["file"] for s in json.loads(file.metadata()[_HEADER])["shards"]]
+            return replace(part, jpegs=tuple(_from_shards(files, file.get_tensor(_PLACES))))
         ends = file.get_tensor("ends")
         content = file.get_tensor("jpegs").tobytes()
     starts = [0, *ends[:-1]]
     return replace(part, jpegs=tuple(content[a:b] for a, b in zip(starts, ends, strict=True)))
+
+
+def _out_of(path: Path) -> Path:
+    """The data set's folder, of a part's path."""
+    return path.parent.parent
+
+
+def _from_shards(shards: Sequence[Path], places: NDArray[np.int64]) -> Iterator[bytes]:
+    """Pictures at (n, 3) number of the shard, offset and length."""
+    with contextlib.ExitStack() as stack:
+        try:
+            files = [stack.enter_context(shard.open("rb")) for shard in shards]
+            for number, offset, length in places.tolist():
+                files[number].seek(offset)
+                content = files[number].read(length)
+                if len(content) != length:
+                    raise OSError(f"it ends before byte {offset + length}")
+                yield content
+        except OSError as error:
+            names = ", ".join(map(str, shards))
+            raise ConfigError(
+                f"pictures cannot be read back from {names}: {error.strerror or error}; run the same command again"
+            ) from error
 
 
 def empty_part(info: PartInfo) -> Part:

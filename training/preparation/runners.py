@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import secrets
+import socket
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -20,6 +21,10 @@ MAX_BLOCKS: Final = 2000
 """Ray's bookkeeping grows with them; fewer clips than that are one each."""
 OBJECT_STORE_BYTES: Final = 100 * 2**20
 """Only names pass through it."""
+CONNECT_TIMEOUT_S: Final = 5.0
+RAY_CLIENT: Final = "ray://"
+RAY_WORDS: Final = ("auto", "local")
+"""Addresses in Ray's own words: the cluster that this machine belongs to; a new one."""
 
 
 def run_here(worker: Worker, clips: Sequence[Clip]) -> Iterator[Outcome]:
@@ -84,6 +89,31 @@ def _clip(row: dict[str, Any]) -> Clip:
     return Clip(**{**row, "path": Path(row["path"]), "csv": Path(row["csv"]) if row["csv"] else None})
 
 
+def _check_reachable(address: str) -> None:
+    """Ray itself tries an address where nothing listens for minutes, and tells of it in its own way.
+
+    Raises:
+        ConfigError: it is no HOST:PORT, or nothing answers there.
+    """
+    if address in RAY_WORDS:
+        return
+    host, colon, port = address.removeprefix(RAY_CLIENT).rpartition(":")
+    if not colon or not host or not port.isdecimal() or not 0 < int(port) < 2**16:
+        raise ConfigError(
+            f"--ray-address {address}: {' or '.join(RAY_WORDS)}, HOST:PORT or ray://HOST:PORT is needed"
+        )
+    try:
+        socket.create_connection((host.strip("[]"), int(port)), timeout=CONNECT_TIMEOUT_S).close()
+    except (OSError, UnicodeError) as error:
+        reason = (
+            "no answer" if isinstance(error, TimeoutError) else getattr(error, "strerror", None) or str(error)
+        )
+        raise ConfigError(
+            f"--ray-address {address}: nothing listens there ({reason}, waited at most {CONNECT_TIMEOUT_S:g} s); start "
+            "the cluster with `ray start --head` and give the address that it tells, or leave the flag out"
+        ) from error
+
+
 def _start_ray(workers: int | None, address: str | None) -> Any:
     # Read when Ray is imported.
     os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
@@ -101,6 +131,7 @@ def _start_ray(workers: int | None, address: str | None) -> Any:
             "runtime_env": {"env_vars": {"PYTHONPATH": os.pathsep.join(str(p.parent) for p in packages)}},
         }
     else:
+        _check_reachable(address)
         options = {"address": address, "runtime_env": {"py_modules": [str(package) for package in packages]}}
     try:
         import ray

@@ -1,4 +1,8 @@
-"""Writing a data set: WebDataset shards, tables, index; what is half written is never taken for whole."""
+"""Writing a data set: WebDataset shards, tables, index; what is half written is never taken for whole.
+
+Files are named by their content, so a new data set grows beside an earlier one, which stays as it was until the new
+index takes the old one's place in one step.
+"""
 
 from __future__ import annotations
 
@@ -7,7 +11,7 @@ import io
 import json
 import os
 import tarfile
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any, Final
@@ -16,19 +20,29 @@ import numpy as np
 from numpy.typing import NDArray
 
 from icface.attributes import FloatArray
+from icface.errors import ConfigError
 from training.preparation.index import (
     ATTRIBUTES_FILE,
     FRAMES_FILE,
     INDEX_FILE,
     PRESENCE_FILE,
     SHARDS_FOLDER,
+    TABLES,
     TIMES_FILE,
     Index,
     Shard,
     Track,
+    content_name,
+    index_from_json,
+    is_table,
 )
 
 _BLOCK: Final = tarfile.BLOCKSIZE
+_PART: Final = ".part"
+
+Stored = Callable[[Shard, Mapping[str, NDArray[np.int64]]], None]
+"""Is told of each shard that lies on the disk for good, and where in it the pictures of each track are: (n, 2) offset
+and length by the track's name."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -53,12 +67,14 @@ class _ShardFile:
     """One tar being written under another name, with where each picture lies and the hash of it all."""
 
     def __init__(self, folder: Path, number: int) -> None:
-        self.name = f"{SHARDS_FOLDER}/{number:05d}.tar"
-        self._path = folder / self.name
-        self._part = self._path.with_suffix(".part")
+        self._folder = folder / SHARDS_FOLDER
+        self._name = f"{number:05d}.tar"
+        self._part = (self._folder / self._name).with_suffix(_PART)
         self._file: IO[bytes] = self._part.open("wb")
         self._hash = hashlib.sha256()
         self.bytes = 0
+        self.places: dict[str, NDArray[np.int64]] = {}
+        """(n, 2) offset and length of the pictures of each track."""
 
     def add(self, name: str, content: bytes) -> int:
         """Append a file; gives the offset of its first byte."""
@@ -75,8 +91,11 @@ class _ShardFile:
         self._file.flush()
         os.fsync(self._file.fileno())
         self._file.close()
-        self._part.replace(self._path)
-        return Shard(file=self.name, bytes=self.bytes, sha256=self._hash.hexdigest())
+        sha256 = self._hash.hexdigest()
+        name = content_name(self._name, sha256)
+        self._part.replace(self._folder / name)
+        _sync_folder(self._folder)
+        return Shard(file=f"{SHARDS_FOLDER}/{name}", bytes=self.bytes, sha256=sha256)
 
     def abandon(self) -> None:
         self._file.close()
@@ -97,35 +116,91 @@ def write_dataset(
     attribute_source: str | Callable[[], str],
     seed: int,
     shard_bytes: int = 256_000_000,
+    stored: Stored | None = None,
+    in_use: Callable[[], Collection[str]] = frozenset,
 ) -> Index:
-    """Pack tracks into `folder`; an earlier data set in it is replaced. The index comes last.
+    """Pack tracks into `folder`. An earlier data set in it is replaced at the end, or stays whole where that fails.
 
     Args:
         tracks: read once, one after another: they need not be in memory together.
         splits: identities of `train` and `test`.
         attribute_source: of the index; called after the last track where it is not known before.
         shard_bytes: a shard that has reached this is closed.
+        stored: is told of every shard.
+        in_use: gives shards that are kept though no index names them.
 
     Raises:
         OSError: nothing can be written, or the disk is full.
     """
     (folder / SHARDS_FOLDER).mkdir(parents=True, exist_ok=True)
-    (folder / INDEX_FILE).unlink(missing_ok=True)
-    for old in (folder / SHARDS_FOLDER).iterdir():
-        if old.suffix in (".tar", ".part"):
-            old.unlink()
+    for old in (folder / SHARDS_FOLDER).glob(f"*{_PART}"):
+        old.unlink()
+    remove_leftovers(folder, in_use())
+    try:
+        index = _write_files(folder, tracks, splits, size_px, attribute_source, seed, shard_bytes, stored)
+        write_whole(folder / INDEX_FILE, index.to_json().encode())
+        _sync_folder(folder)
+    finally:
+        # Of the old and the new data set one stays, and the other one's room is needed.
+        remove_leftovers(folder, in_use())
+    return index
+
+
+def remove_leftovers(folder: Path, in_use: Collection[str] = frozenset()) -> None:
+    """Remove shards and tables that the index does not name: of an earlier data set, or of one that was not finished.
+
+    Args:
+        folder: the data set's; where its index cannot be read, nothing is removed.
+        in_use: shards to keep all the same.
+    """
+    named: set[str] = set()
+    try:
+        index = index_from_json((folder / INDEX_FILE).read_text(encoding="utf-8"))
+        named = {*(shard.file for shard in index.shards), *index.tables.values()}
+    except FileNotFoundError:
+        pass
+    except (OSError, UnicodeDecodeError, ConfigError):
+        return
+    for name in set(_files(folder)) - named - set(in_use):
+        (folder / name).unlink(missing_ok=True)
+
+
+def _files(folder: Path) -> Iterator[str]:
+    """Names of all shards and tables that lie in a folder, of whichever data set."""
+    for path in (folder / SHARDS_FOLDER).glob("*.tar"):
+        yield f"{SHARDS_FOLDER}/{path.name}"
+    for path in folder.glob("*.npy*"):
+        if is_table(path.name.removesuffix(_PART)):
+            yield path.name
+
+
+def _write_files(
+    folder: Path,
+    tracks: Iterable[TrackData],
+    splits: Mapping[str, tuple[str, ...]],
+    size_px: int,
+    attribute_source: str | Callable[[], str],
+    seed: int,
+    shard_bytes: int,
+    stored: Stored | None,
+) -> Index:
+    """Everything but the index, which is given."""
     shards: list[Shard] = []
     entries: list[Track] = []
-    tables: dict[str, list[NDArray[Any]]] = {
-        name: [] for name in (ATTRIBUTES_FILE, FRAMES_FILE, TIMES_FILE, PRESENCE_FILE)
-    }
+    tables: dict[str, list[NDArray[Any]]] = {name: [] for name in TABLES}
     row = 0
     shard: _ShardFile | None = None
+
+    def close(whole: _ShardFile) -> None:
+        shards.append(whole.close())
+        if stored is not None:
+            stored(shards[-1], whole.places)
+
     try:
         for track in tracks:
             if shard is None:
                 shard = _ShardFile(folder, len(shards))
-            places = _add_track(shard, track, row)
+            places = shard.places[track.name] = _add_track(shard, track, row)
             entries.append(
                 Track(
                     name=track.name,
@@ -143,26 +218,24 @@ def write_dataset(
             tables[TIMES_FILE].append(track.times_s.astype(np.float32))
             tables[PRESENCE_FILE].append(track.presence.astype(np.int8))
             if shard.bytes >= shard_bytes:
-                shards.append(shard.close())
+                close(shard)
                 shard = None
         if shard is not None:
-            shards.append(shard.close())
+            close(shard)
             shard = None
     finally:
         if shard is not None:
             shard.abandon()
-    for name, parts in tables.items():
-        _write_table(folder / name, np.concatenate(parts))
-    index = Index(
+    files = {name: _write_table(folder, name, np.concatenate(parts)) for name, parts in tables.items()}
+    return Index(
         size_px=size_px,
         attribute_source=attribute_source if isinstance(attribute_source, str) else attribute_source(),
         seed=seed,
         splits=splits,
         shards=tuple(shards),
         tracks=tuple(entries),
+        tables=files,
     )
-    write_whole(folder / INDEX_FILE, index.to_json().encode())
-    return index
 
 
 def _add_track(shard: _ShardFile, track: TrackData, first_row: int) -> NDArray[np.int64]:
@@ -182,10 +255,24 @@ def _add_track(shard: _ShardFile, track: TrackData, first_row: int) -> NDArray[n
     return places
 
 
-def _write_table(path: Path, table: NDArray[Any]) -> None:
+def _write_table(folder: Path, name: str, table: NDArray[Any]) -> str:
+    """Gives the name that it got."""
     content = io.BytesIO()
     np.save(content, table, allow_pickle=False)
-    write_whole(path, content.getvalue())
+    file = content_name(name, hashlib.sha256(content.getbuffer()).hexdigest())
+    write_whole(folder / file, content.getvalue())
+    return file
+
+
+def _sync_folder(folder: Path) -> None:
+    """Make names that were just given last through a loss of power, where the system can."""
+    if not hasattr(os, "O_DIRECTORY"):
+        return
+    descriptor = os.open(folder, os.O_DIRECTORY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
 
 
 def write_whole(path: Path, content: bytes) -> None:
@@ -194,7 +281,7 @@ def write_whole(path: Path, content: bytes) -> None:
     Raises:
         OSError: it cannot be written.
     """
-    part = path.with_name(path.name + ".part")
+    part = path.with_name(path.name + _PART)
     path.parent.mkdir(parents=True, exist_ok=True)
     try:
         with part.open("wb") as file:

@@ -1,0 +1,227 @@
+"""Networks that tell persons apart, for CSIM: LightCNN-29 v2 from its published weights, or any in an .onnx file.
+
+An ONNX file is a graph of known operators: running it runs no code of the file's. What it takes is read from its input's
+shape; how colours are ordered and what range they have cannot be read anywhere, so that is told.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final, Protocol
+
+import cv2
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from icface.engines.onnxruntime import library_errors, open_session
+from icface.errors import ConfigError, EngineError
+from icface.networks.lightcnn import LightCNN29, load_lightcnn
+from training.evaluation.animators import to_images
+
+Frame = NDArray[np.uint8]
+Vectors = NDArray[np.float64]
+
+SUFFIX: Final = ".onnx"
+RANGES: Final = {"signed": (-1.0, 1.0), "unit": (0.0, 1.0), "bytes": (0.0, 255.0)}
+"""What black and white become."""
+COLOURS: Final = {"rgb": 3, "bgr": 3, "gray": 1}
+"""Channels of each order."""
+SIZES_PX: Final = (16, 1024)
+"""Smallest and largest side of an input that is believed."""
+_TYPES: Final = {"tensor(float)": np.float32, "tensor(float16)": np.float16, "tensor(uint8)": np.uint8}
+_BATCH: Final = 16
+# Tensors outside of the file are entries with this key (ONNX, TensorProto.external_data). ONNX Runtime would look for
+# them in whatever folder we are started in, and the file's sha256 would not be that of the network.
+_OUTSIDE: Final = re.compile(rb"\x0a\x08location")
+
+
+class Embedder(Protocol):
+    """Frames in, one vector for each person's face out."""
+
+    told: str
+    """What it is, for the report."""
+
+    def embed(self, frames: Frame) -> Vectors:
+        """(n, D) of frames (n, S, S, 3), not normalised."""
+        ...
+
+
+def cosines(vectors: Vectors, wanted: Vectors) -> Vectors:
+    """(n,) between (n, D) and (1, D); 0 where one is zero, which is like nobody."""
+    norms = np.linalg.norm(vectors, axis=1) * np.linalg.norm(wanted, axis=1)
+    products = (vectors * wanted).sum(axis=1)
+    return np.asarray(np.divide(products, norms, out=np.zeros_like(products), where=norms > 0))
+
+
+@dataclass(frozen=True, kw_only=True)
+class Taken:
+    """What a network takes, as far as it is told by hand; None is what its file or habit says."""
+
+    range: str | None = None
+    """One of RANGES; by default signed, and bytes where the input has whole numbers."""
+    colour: str | None = None
+    """One of COLOURS; by default rgb, and gray where the input has one channel."""
+    size_px: int | None = None
+    """Side of the input, where the file leaves it open; by default that of the crops."""
+
+
+class LightCNN:
+    """LightCNN-29 v2, before its classifier: 256 numbers."""
+
+    told = "LightCNN-29 v2"
+
+    def __init__(self, network: LightCNN29, device: str = "cpu") -> None:
+        self._network = network.to(device)
+        self._device = device
+
+    @torch.inference_mode()
+    def embed(self, frames: Frame) -> Vectors:
+        """See `Embedder`."""
+        found = [
+            self._network(to_images(frames[i : i + _BATCH]).to(self._device)).fc.cpu().numpy()
+            for i in range(0, len(frames), _BATCH)
+        ]
+        return np.concatenate(found).astype(np.float64)
+
+
+class OnnxEmbedder:
+    """A network of one input, (1, C, H, W) or (1, H, W, C), and one output, (1, D). The whole crop is scaled to H × W.
+
+    Args:
+        path: the file, with its weights inside.
+        taken: what its input is.
+        crop_px: side of the data set's crops.
+
+    Raises:
+        ConfigError: it cannot be read or run, or takes or gives something else.
+    """
+
+    def __init__(self, path: Path, taken: Taken, crop_px: int) -> None:
+        try:
+            content = path.read_bytes()
+        except OSError as error:
+            raise ConfigError(f"cannot read {path}: {error.strerror or error}") from error
+        if _OUTSIDE.search(content):
+            raise ConfigError(
+                f"{path} has weights in another file; save it as one (onnx.save without external data)"
+            )
+        try:
+            self._session: Any = open_session(
+                content, str(path), "CPUExecutionProvider", threads=torch.get_num_threads()
+            )
+        except EngineError as error:
+            raise ConfigError(str(error)) from error
+        self._path = path
+        inputs, outputs = self._session.get_inputs(), self._session.get_outputs()
+        if len(inputs) != 1 or len(outputs) != 1:
+            raise ConfigError(
+                f"{path} has {len(inputs)} inputs and {len(outputs)} outputs; a network with one picture in and one "
+                "vector out is needed"
+            )
+        self._input: str = inputs[0].name
+        self._read_input(inputs[0], taken, crop_px)
+        width = self._run(np.zeros((crop_px, crop_px, 3), dtype=np.uint8)).shape[1]
+        shape = ", ".join(map(str, self._shape))
+        self.told = f"ONNX, ({shape}) {self._colour}, {self._range}, to {width} numbers"
+
+    def embed(self, frames: Frame) -> Vectors:
+        """See `Embedder`.
+
+        Raises:
+            ConfigError: it fails, or gives what are no numbers.
+        """
+        found = np.concatenate([self._run(frame) for frame in frames])
+        if not np.isfinite(found).all():
+            raise ConfigError(f"{self._path} gives values that are not numbers; look at --identity-range")
+        return found
+
+    def _read_input(self, port: Any, taken: Taken, crop_px: int) -> None:
+        path, shape = self._path, list(port.shape)
+        if port.type not in _TYPES:
+            raise ConfigError(f"{path} takes {port.type}; one of {', '.join(_TYPES)} is needed")
+        self._type = _TYPES[port.type]
+        last = len(shape) == 4 and shape[3] in (1, 3) and shape[1] not in (1, 3)
+        if (
+            len(shape) != 4
+            or shape[3 if last else 1] not in (1, 3)
+            or (isinstance(shape[0], int) and shape[0] != 1)
+        ):
+            raise ConfigError(
+                f"{path} takes {tuple(shape)}; (1, C, H, W) or (1, H, W, C) is needed, with C 1 or 3, and a name or None "
+                "where a size is open"
+            )
+        self._channels_last = last
+        channels: int = shape[3 if last else 1]
+        self._colour = taken.colour or ("gray" if channels == 1 else "rgb")
+        if COLOURS[self._colour] != channels:
+            raise ConfigError(
+                f"--identity-colour {self._colour} does not fit {path}, which takes {channels} channels"
+            )
+        whole = self._type is np.uint8
+        self._range = taken.range or ("bytes" if whole else "signed")
+        if whole and self._range != "bytes":
+            raise ConfigError(f"--identity-range {self._range} does not fit {path}, which takes bytes")
+        sides = [side if isinstance(side, int) else None for side in (shape[1:3] if last else shape[2:])]
+        for side in sides:
+            if side is not None and taken.size_px not in (None, side):
+                raise ConfigError(
+                    f"--identity-size {taken.size_px} does not fit {path}, which takes {side} pixels"
+                )
+        height, width = (taken.size_px or crop_px if side is None else side for side in sides)
+        if not all(SIZES_PX[0] <= side <= SIZES_PX[1] for side in (height, width)):
+            raise ConfigError(
+                f"{path} takes {height} × {width} pixels; {SIZES_PX[0]} to {SIZES_PX[1]} are possible"
+            )
+        self._size_px = (width, height)
+        self._shape = (1, height, width, channels) if last else (1, channels, height, width)
+
+    def _prepared(self, frame: Frame) -> NDArray[Any]:
+        """A frame (S, S, 3) as the network takes it."""
+        smaller = min(self._size_px) < frame.shape[0]
+        picture = frame
+        if self._size_px != (frame.shape[1], frame.shape[0]):
+            how = cv2.INTER_AREA if smaller else cv2.INTER_CUBIC
+            picture = np.asarray(cv2.resize(frame, self._size_px, interpolation=how), dtype=np.uint8)
+        if self._colour == "gray":
+            picture = np.asarray(cv2.cvtColor(picture, cv2.COLOR_RGB2GRAY))[..., None]
+        elif self._colour == "bgr":
+            picture = picture[..., ::-1]
+        if self._type is not np.uint8:
+            black, white = RANGES[self._range]
+            picture = (picture / np.float64(255) * (white - black) + black).astype(self._type)
+        placed = picture if self._channels_last else picture.transpose(2, 0, 1)
+        return np.ascontiguousarray(placed[None])
+
+    def _run(self, frame: Frame) -> Vectors:
+        """(1, D) of one frame: many networks take one picture at a time."""
+        try:
+            found = self._session.run(None, {self._input: self._prepared(frame)})[0]
+        except library_errors() as error:
+            raise ConfigError(f"{self._path} cannot be run: {error}") from error
+        if not isinstance(found, np.ndarray) or found.ndim != 2 or found.shape[0] != 1 or found.shape[1] < 2:
+            shape = getattr(found, "shape", None)
+            raise ConfigError(
+                f"{self._path} gives {shape or type(found).__name__}; a vector (1, D) is needed"
+            )
+        if not np.issubdtype(found.dtype, np.floating):
+            raise ConfigError(f"{self._path} gives {found.dtype}; a vector of real numbers is needed")
+        return found.astype(np.float64)
+
+
+def load_embedder(path: Path, taken: Taken, *, crop_px: int, device: str = "cpu") -> Embedder:
+    """The network of a file: an `.onnx` as it is, anything else as weights of LightCNN-29 v2.
+
+    Raises:
+        ConfigError: it cannot be used, or `taken` tells of an input that is fixed.
+    """
+    if path.suffix.lower() == SUFFIX:
+        return OnnxEmbedder(path, taken, crop_px)
+    if taken != Taken():
+        raise ConfigError(
+            f"--identity-range, --identity-colour and --identity-size are for {SUFFIX} networks; {path} is taken for "
+            "weights of LightCNN-29 v2, whose input is known"
+        )
+    return LightCNN(load_lightcnn(path), device)
