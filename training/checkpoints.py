@@ -45,7 +45,13 @@ class Progress:
 
 
 def save_state(
-    path: Path, config: TrainConfig, data: str, progress: Progress, method: Method, average: Average
+    path: Path,
+    config: TrainConfig,
+    data: str,
+    processes: int,
+    progress: Progress,
+    method: Method,
+    average: Average,
 ) -> None:
     """Write the state.
 
@@ -53,12 +59,13 @@ def save_state(
         path: the file; it appears whole or not at all.
         config: settings of the run.
         data: digest of the data set's index.
+        processes: that train together; with the batch size and the step they decide which pairs come next.
         progress: how far it is.
         method: with its networks and optimisers.
         average: the slow generators.
 
     Raises:
-        ConfigError: it cannot be written.
+        ConfigError: it cannot be written, or a value is no finite number; an older state stays.
     """
     tensors = {f"average/{name}": tensor for name, tensor in average.module.state_dict().items()}
     for name, module in method.modules.items():
@@ -66,21 +73,24 @@ def save_state(
     for name, optimizer in method.optimizers.items():
         for index, values in optimizer.state_dict()["state"].items():
             tensors |= {f"optimizer/{name}/{index}/{key}": value for key, value in values.items()}
-    header = {"config": config.to_json(), "data": data, **vars(progress)}
+    header = {"config": config.to_json(), "data": data, "processes": processes, **vars(progress)}
     write_tensors(path, tensors, {_HEADER: json.dumps(header)})
 
 
-def load_state(path: Path, config: TrainConfig, data: str, method: Method, average: Average) -> Progress:
+def load_state(
+    path: Path, config: TrainConfig, data: str, processes: int, method: Method, average: Average
+) -> Progress:
     """Put a saved state into a fresh method and average.
 
     Raises:
-        ConfigError: the file is damaged, or of a run with other settings or other data.
+        ConfigError: the file is damaged, or of a run with other settings, other data or another number of processes.
     """
     tensors, metadata = read_tensors(path)
     try:
         header = json.loads(metadata[_HEADER])
         progress = Progress(step=int(header["step"]), best=header["best"])
         before = TrainConfig.from_json(header["config"])
+        processes_before = int(header["processes"])
     except (KeyError, ValueError, TypeError) as error:
         raise ConfigError(f"{path} is not the state of a run of this version ({error})") from error
     different = first_difference(before, config)
@@ -90,6 +100,11 @@ def load_state(path: Path, config: TrainConfig, data: str, method: Method, avera
         )
     if header["data"] != data:
         raise ConfigError(f"{path} is a run on other data; give the same --data, or choose another --out")
+    if processes_before != processes:
+        raise ConfigError(
+            f"{path} is a run of {processes_before} processes, not {processes}, which would see other pairs; "
+            "go on with as many, or choose another --out"
+        )
     parts: dict[str, dict[str, Tensor]] = {}
     for name, tensor in tensors.items():
         part, _, key = name.rpartition("/")

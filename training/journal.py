@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import os
 import time
 from collections.abc import Mapping
 from pathlib import Path
@@ -18,6 +19,7 @@ from icface.networks import ICface
 logger = logging.getLogger(__name__)
 
 GRID_ROWS = 8
+LOG = "log.jsonl"
 
 
 class Journal:
@@ -25,7 +27,7 @@ class Journal:
 
     Args:
         folder: of the run.
-        step: how far it is; TensorBoard drops what an interrupted run wrote beyond.
+        step: how far it is; what an interrupted run wrote beyond is dropped.
 
     Raises:
         ConfigError: the folder cannot be written.
@@ -35,7 +37,8 @@ class Journal:
         try:
             folder.mkdir(parents=True, exist_ok=True)
             self._writer = SummaryWriter(str(folder / "tensorboard"), purge_step=step + 1)
-            self._lines = (folder / "log.jsonl").open("a", encoding="utf-8")
+            _drop_beyond(folder / LOG, step)
+            self._lines = (folder / LOG).open("a", encoding="utf-8")
         except OSError as error:
             raise ConfigError(f"cannot write to {folder}: {error}") from error
         self._last = (time.monotonic(), step)
@@ -61,6 +64,25 @@ class Journal:
     def close(self) -> None:
         self._writer.close()
         self._lines.close()
+
+
+def _drop_beyond(path: Path, step: int) -> None:
+    """Keep the lines up to a step: those after it are written again, and a killed run's last one may be half."""
+    if not path.exists():
+        return
+    lines = path.read_text(encoding="utf-8", errors="replace").splitlines(keepends=True)
+    kept = [line for line in lines if _is_until(line, step)]
+    if len(kept) < len(lines):
+        unfinished = path.with_name(f".{path.name}.{os.getpid()}")
+        unfinished.write_text("".join(kept), encoding="utf-8")
+        os.replace(unfinished, path)
+
+
+def _is_until(line: str, step: int) -> bool:
+    try:
+        return bool(json.loads(line)["step"] <= step)
+    except (ValueError, KeyError, TypeError):
+        return False
 
 
 @torch.no_grad()

@@ -29,8 +29,11 @@ NEUTRAL_RMS: Final = 0.05
 def adversarial_discriminator(real: Tensor, fakes: Sequence[Tensor], mode: str = "log") -> Tensor:
     """Equation 1 as D sees it: real patches up, patches of every generated image down. To be minimised.
 
-    `log`, `saturating`: −log C1(real) − Σ log(1 − C1(fake)), the paper's form, one term for each generator.
-    `lsgan`: ½ (real − 1)² + ½ Σ fake².
+    The sum of L_adv(G, D) over the generators, as equation 5 has it. Each L_adv has its own term for the real images,
+    so that with G_N and G_A they count twice, and real and generated images weigh the same.
+
+    `log`, `saturating`: Σ (−log C1(real) − log(1 − C1(fake))), the paper's form.
+    `lsgan`: Σ (½ (real − 1)² + ½ fake²).
 
     Args:
         real: (B, 1, h, w) logits of C1.
@@ -42,9 +45,11 @@ def adversarial_discriminator(real: Tensor, fakes: Sequence[Tensor], mode: str =
     """
     choose("adversarial mode", mode, MODES)
     if mode == "lsgan":
-        return 0.5 * (real - 1).square().mean() + sum_of([0.5 * fake.square().mean() for fake in fakes])
+        of_real = 0.5 * (real - 1).square().mean()
+        return len(fakes) * of_real + sum_of([0.5 * fake.square().mean() for fake in fakes])
     # softplus(−x) = −log σ(x) and softplus(x) = −log(1 − σ(x)), finite at any x.
-    return functional.softplus(-real).mean() + sum_of([functional.softplus(fake).mean() for fake in fakes])
+    of_real = functional.softplus(-real).mean()
+    return len(fakes) * of_real + sum_of([functional.softplus(fake).mean() for fake in fakes])
 
 
 def adversarial_generator(fake: Tensor, mode: str = "log") -> Tensor:

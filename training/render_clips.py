@@ -2,15 +2,17 @@
 
     python training/render_clips.py --avatars ../shared/data/valid_avatars --out runs/avatar_clips
 
-Clips that are there already are kept, so an interrupted run goes on; two runs with `--part 1/2` and `--part 2/2`
-share the work.
+The first clip of an avatar shows one thing after the other, the others mix everything. Clips that are there already are
+kept, so an interrupted run goes on; two runs with `--part 1/2` and `--part 2/2` share the work.
 """
 
 from __future__ import annotations
 
 import argparse
+import fnmatch
 import sys
 import zlib
+from collections.abc import Sequence
 from fractions import Fraction
 from pathlib import Path
 
@@ -21,12 +23,13 @@ from numpy.typing import NDArray
 if __package__ in (None, ""):  # started as a file
     sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from training.avatars.acting import random_performances
+from training.avatars.acting import mixed_performances, single_performances
 from training.avatars.glb import load_avatar
 from training.avatars.render import Studio, View
 
 FPS = 10
 """Low, so that few frames hold much movement."""
+HELD_OUT = "held_out_"
 
 
 def random_view(rng: np.random.Generator, size_px: int) -> View:
@@ -61,24 +64,59 @@ def write_video(path: Path, frames: list[NDArray[np.uint8]]) -> None:
 
 
 def part(text: str) -> tuple[int, int]:
+    """K/N as two numbers."""
     number, _, of = text.partition("/")
     return int(number), int(of)
 
 
+def chosen(avatars: Sequence[Path], only: str, count: int | None) -> list[Path]:
+    """Those whose name matches a pattern; of these so many, spread over all."""
+    found = [path for path in sorted(avatars) if fnmatch.fnmatchcase(path.stem, only)]
+    count = len(found) if count is None else min(count, len(found))
+    return [found[number * len(found) // count] for number in range(count)]
+
+
+def clip_paths(out: Path, name: str, videos: int, held_out: int) -> list[Path]:
+    """An avatar's clips; the last ones are those of another person, whom prepare.py can keep for testing."""
+    return [
+        out / (name if video < videos - held_out else f"{HELD_OUT}{name}") / f"v{video}" / "00001.mp4"
+        for video in range(videos)
+    ]
+
+
+def parser() -> argparse.ArgumentParser:
+    """The command's flags."""
+    result = argparse.ArgumentParser(description="Render clips of avatars to train on.")
+    add = result.add_argument
+    add("--avatars", type=Path, required=True, help="folder of the VALID avatars' GLB files")
+    add("--out", type=Path, required=True)
+    add(
+        "--only",
+        default="*",
+        metavar="PATTERN",
+        help="avatars of such names: 'X_*', or all but those: '[!X]*'",
+    )
+    add("--identities", type=int, help="how many avatars, spread over all (default: all)")
+    add("--videos", type=int, default=2, help="clips of each (default: 2)")
+    add(
+        "--held-out",
+        type=int,
+        default=0,
+        metavar="N",
+        help=f"the last N clips of each go to {HELD_OUT}NAME, for --test-identity '{HELD_OUT}*' of prepare.py",
+    )
+    add("--frames", type=int, default=40, help="frames of each clip (default: 40)")
+    add("--size", type=int, default=224, help="side of the video (default: 224)")
+    add("--part", type=part, default=(1, 1), metavar="K/N", help="render every Nth avatar")
+    return result
+
+
 def main() -> None:
-    parser = argparse.ArgumentParser(description="Render clips of avatars to train on.")
-    parser.add_argument("--avatars", type=Path, required=True, help="folder of the VALID avatars' GLB files")
-    parser.add_argument("--out", type=Path, required=True)
-    parser.add_argument("--identities", type=int, help="how many avatars (default: all)")
-    parser.add_argument("--videos", type=int, default=2, help="clips of each (default: 2)")
-    parser.add_argument("--frames", type=int, default=40, help="frames of each clip (default: 40)")
-    parser.add_argument("--size", type=int, default=224, help="side of the video (default: 224)")
-    parser.add_argument("--part", type=part, default=(1, 1), metavar="K/N", help="render every Nth avatar")
-    args = parser.parse_args()
+    args = parser().parse_args()
     number, of = args.part
-    avatars = sorted(args.avatars.glob("*.glb"))[: args.identities]
+    avatars = chosen(list(args.avatars.glob("*.glb")), args.only, args.identities)
     for path in avatars[number - 1 :: of]:
-        clips = [args.out / path.stem / f"v{video}" / "00001.mp4" for video in range(args.videos)]
+        clips = clip_paths(args.out, path.stem, args.videos, args.held_out)
         if all(clip.is_file() for clip in clips):
             continue
         avatar = load_avatar(path)
@@ -87,7 +125,8 @@ def main() -> None:
                 continue
             rng = np.random.default_rng([zlib.crc32(path.stem.encode()), video])
             studio = Studio(avatar, random_view(rng, args.size))
-            write_video(clip, [studio.frame(p) for p in random_performances(rng, args.frames, FPS)])
+            act = single_performances if video == 0 else mixed_performances
+            write_video(clip, [studio.frame(p) for p in act(rng, args.frames, FPS)])
             print(clip, flush=True)
 
 

@@ -1,7 +1,7 @@
 """Train the generators: `python training/train.py --config training/configs/paper.toml --data DATA --out runs/paper`.
 
-The same command goes on where it was interrupted. On several GPUs or machines: `--devices 8 --nodes 2` under torchrun
-or `fabric run`. docs/training.md walks through it.
+The same command goes on where it was interrupted. Several GPUs of one machine: `--devices 8`; several machines: under
+`torchrun` or `fabric run`, which decide how many processes there are. docs/training.md walks through it.
 """
 
 from __future__ import annotations
@@ -10,11 +10,12 @@ import argparse
 import hashlib
 import json
 import logging
+import os
 import signal
 import sys
 import time
 import traceback
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -24,6 +25,7 @@ if __package__ in (None, ""):  # started as a file
     sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 import torch
+from filelock import FileLock, Timeout
 from lightning_fabric import Fabric
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
@@ -36,13 +38,14 @@ from training.dataset import FaceTracks, PairConfig, PairDataset, PortraitDatase
 from training.ema import Average
 from training.journal import Journal, grid
 from training.methods import build_method
-from training.runtime import Runtime
+from training.runtime import DivergedError, Runtime
 from training.validation import Validation
 
 logger = logging.getLogger("training")
 
 STATE = "last.safetensors"
 MODEL, BEST = "model.safetensors", "best.safetensors"
+LOCK = "run.lock"
 
 
 class Trainer:
@@ -101,25 +104,36 @@ class Trainer:
         self._progress = Progress()
         state = out / STATE
         if state.exists():
-            self._progress = load_state(state, config, self._data_digest, self._method, self._average)
+            self._progress = load_state(
+                state, config, self._data_digest, self._runtime.processes, self._method, self._average
+            )
             logger.info("going on after step %d of %d", self._progress.step, config.steps)
+        if self._runtime.any(fabric.broadcast(self._progress.step) != self._progress.step):
+            raise ConfigError(
+                f"the processes find different states in {out}; all machines have to share that folder"
+            )
         self._journal = Journal(out, self._progress.step) if self._runtime.rank == 0 else None
 
-    def run(self, minutes: float | None = None) -> bool:
-        """Train to the end, or for about that long; the state is kept either way.
+    def run(self, minutes: float | None = None, stopped: Callable[[], bool] = lambda: False) -> bool:
+        """Train to the end, for about that long, or until it is stopped; the state is kept each time.
+
+        Args:
+            minutes: for how long; None is to the end.
+            stopped: asked before each step. Between two steps all networks are equally far.
 
         Returns:
             Whether all steps are done.
 
         Raises:
-            ConfigError: a loss is no finite number any more, or the state cannot be written.
+            ConfigError: a loss or a gradient is no finite number any more, or the state cannot be written.
         """
-        config, progress = self._config, self._progress
+        config, progress, runtime = self._config, self._progress, self._runtime
         end_s = None if minutes is None else time.monotonic() + 60 * minutes
         saved = progress.step
         try:
             for step, batch in self._batches(progress.step):
-                if end_s is not None and time.monotonic() > end_s:
+                # Together: a process that goes on alone would wait for the others' gradients for ever.
+                if runtime.any(stopped() or (end_s is not None and time.monotonic() > end_s)):
                     break
                 losses = self._step(step, batch)
                 progress.step = step
@@ -135,7 +149,7 @@ class Trainer:
         finally:
             if self._journal is not None:
                 self._journal.close()
-            # Also after ctrl-C, but never after a failure: the weights are the cause then.
+            # Also after a second ctrl-C, but never after a failure: the weights are the cause then.
             if saved != progress.step and not isinstance(sys.exc_info()[1], Exception):
                 self._save()
         return progress.step >= config.steps
@@ -171,16 +185,15 @@ class Trainer:
         for optimizer in self._method.optimizers.values():
             for group in optimizer.param_groups:
                 group["lr"] = config.optimizer.rate * config.rate_factor(step - 1)
-        losses = self._method.step(batch)
-        values = torch.stack(list(losses.values()))
-        if not bool(torch.isfinite(values).all()):
-            names = [name for name, loss in losses.items() if not bool(torch.isfinite(loss))]
+        try:
+            losses = self._method.step(batch)
+        except DivergedError as error:
             kept = self._out / STATE
             raise ConfigError(
-                f"step {step}: the loss {', '.join(names)} is not a finite number any more; "
+                f"step {step}: {error}; "
                 + (f"the last good state is {kept}; " if kept.exists() else "")
                 + "use a lower optimizer.rate, precision 32-true, or other data"
-            )
+            ) from error
         if config.ema > 0:
             self._average.update(step)
         return losses
@@ -210,8 +223,15 @@ class Trainer:
     def _save(self) -> None:
         if self._runtime.rank == 0:
             self._write(MODEL)
-            path = self._out / STATE
-            save_state(path, self._config, self._data_digest, self._progress, self._method, self._average)
+            save_state(
+                self._out / STATE,
+                self._config,
+                self._data_digest,
+                self._runtime.processes,
+                self._progress,
+                self._method,
+                self._average,
+            )
 
     def _shown(self) -> Any:
         """The generators that count: averaged, if there is averaging."""
@@ -254,25 +274,101 @@ def parser() -> argparse.ArgumentParser:
     add("--identity", type=Path, metavar="WEIGHTS", help="LightCNN-29 v2 weights for the identity loss")
     add("--minutes", type=float, help="stop after about so long, to go on later")
     add("--accelerator", default="auto", help="auto, cpu, cuda, mps (default: auto)")
-    add("--devices", default="auto", help="how many, or auto (default: auto; on a CPU 1)")
-    add("--nodes", type=int, default=1, help="machines (default: 1)")
+    add(
+        "--devices",
+        default="auto",
+        help="how many; auto: all GPUs, or one CPU, or a launcher's (default: auto)",
+    )
+    add("--nodes", type=int, default=1, help="machines (default: 1, or a launcher's)")
     add("--threads", type=int, help="CPU threads (default: all)")
     add("-v", "--verbose", action="count", default=0, help="-vv shows tracebacks")
     return result
 
 
 @contextmanager
-def _terminable() -> Iterator[None]:
-    """A termination is like ctrl-C: the state is kept."""
+def _terminable() -> Iterator[Callable[[], bool]]:
+    """Gives whether the run was asked to stop, by ctrl-C or a termination.
+
+    Asked twice, it stops amid a step: what it keeps then may have one network a step further than another.
+    """
+    asked = False
 
     def stop(*_: object) -> None:
-        raise KeyboardInterrupt
+        nonlocal asked
+        if asked:
+            raise KeyboardInterrupt
+        asked = True
 
-    before = signal.signal(signal.SIGTERM, stop)
+    before = {number: signal.signal(number, stop) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield lambda: asked
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+@contextmanager
+def _alone(out: Path, fabric: Fabric) -> Iterator[None]:
+    """Meanwhile no other training, of however many processes, writes into the folder; one that dies lets go.
+
+    Raises:
+        ConfigError: another one does, or the folder cannot be written.
+    """
+    lock, refused = FileLock(out / LOCK), ""
+    if fabric.global_rank == 0:
+        try:
+            out.mkdir(parents=True, exist_ok=True)
+            lock.acquire(timeout=0)
+        except Timeout:
+            refused = f"another training runs in {out}; wait for its end, or choose another --out"
+        except OSError as error:
+            refused = f"cannot write to {out}: {error}"
+    # All give up together.
+    refused = fabric.broadcast(refused)
+    if refused:
+        raise ConfigError(refused)
     try:
         yield
     finally:
-        signal.signal(signal.SIGTERM, before)
+        lock.release()
+
+
+def _check_flags(flags: argparse.Namespace) -> None:
+    for name in ("threads", "nodes"):
+        value = getattr(flags, name)
+        if value is not None and value < 1:
+            raise ConfigError(f"--{name} is {value}; it has to be at least 1")
+    if flags.minutes is not None and not flags.minutes >= 0:
+        raise ConfigError(f"--minutes is {flags.minutes}; it cannot be negative")
+
+
+def _launch(flags: argparse.Namespace, precision: str) -> Fabric:
+    """The processes that train together: as many as the flags say, or as many as a launcher has started.
+
+    Raises:
+        ConfigError: there is no such device, or flags and launcher contradict each other.
+    """
+    # `fabric run` hands its own flags to Fabric and has its processes joined; torchrun leaves both to us.
+    by_fabric = os.environ.get("LT_CLI_USED", "0") == "1"
+    started = int(os.environ.get("WORLD_SIZE", "1"))
+    here = os.environ.get("LOCAL_WORLD_SIZE")
+    devices, nodes = flags.devices, flags.nodes
+    if here is not None and not by_fabric:
+        devices = here if devices == "auto" else devices
+        nodes = started // int(here) if nodes == 1 else nodes
+    try:
+        fabric = Fabric(accelerator=flags.accelerator, devices=devices, num_nodes=nodes, precision=precision)
+        if not by_fabric:
+            fabric.launch()
+    except (RuntimeError, ValueError, TypeError) as error:
+        raise ConfigError(f"--accelerator {flags.accelerator} --devices {flags.devices}: {error}") from error
+    # Each would train by itself, into the same folder.
+    if started > 1 and fabric.world_size != started:
+        raise ConfigError(
+            f"a launcher started {started} processes, but --devices {flags.devices} --nodes {flags.nodes} makes "
+            f"{fabric.world_size} train together; leave both flags to the launcher"
+        )
+    return fabric
 
 
 def train(flags: argparse.Namespace) -> int:
@@ -281,29 +377,26 @@ def train(flags: argparse.Namespace) -> int:
     Raises:
         ICFaceError: in one line, what failed and what to do.
     """
+    _check_flags(flags)
     config = load_config(flags.config, flags.set)
     if flags.threads is not None:
         torch.set_num_threads(flags.threads)
-    devices = flags.devices
-    if devices == "auto" and not torch.cuda.is_available():
-        devices = 1
-    try:
-        fabric = Fabric(
-            accelerator=flags.accelerator, devices=devices, num_nodes=flags.nodes, precision=config.precision
-        )
-        fabric.launch()
-    except (RuntimeError, ValueError, TypeError) as error:
-        raise ConfigError(f"--accelerator {flags.accelerator} --devices {flags.devices}: {error}") from error
-    trainer = Trainer(config, flags.data, flags.out, fabric, flags.portraits, flags.identity)
-    if fabric.global_rank == 0:
-        (flags.out / "config.json").write_text(json.dumps(json.loads(config.to_json()), indent=2) + "\n")
-    with _terminable():
-        try:
-            done = trainer.run(flags.minutes)
-        except KeyboardInterrupt:
-            done = False
+    fabric = _launch(flags, config.precision)
+    with _alone(flags.out, fabric):
+        trainer = Trainer(config, flags.data, flags.out, fabric, flags.portraits, flags.identity)
+        if fabric.global_rank == 0:
+            (flags.out / "config.json").write_text(json.dumps(json.loads(config.to_json()), indent=2) + "\n")
+        with _terminable() as stopped:
+            try:
+                done = trainer.run(flags.minutes, stopped)
+            except KeyboardInterrupt:
+                done = False
     if not done and fabric.global_rank == 0:
-        logger.info("stopped; the same command goes on from %s", flags.out / STATE)
+        state = flags.out / STATE
+        if state.exists():
+            logger.info("stopped; the same command goes on from %s", state)
+        else:
+            logger.info("stopped before the first step; nothing is kept yet")
     return 0
 
 

@@ -99,11 +99,15 @@ def load_weights(module: nn.Module, tensors: Mapping[str, Tensor], where: str) -
             raise ConfigError(
                 f"{where}: {name} is {tuple(tensor.shape)}, while the network takes {tuple(wanted[name].shape)}"
             )
-        if tensor.is_floating_point() and not bool(torch.isfinite(tensor).all()):
+        if not _is_finite(tensor):
             raise ConfigError(
                 f"{where}: {name} holds values that are not finite numbers; its training failed"
             )
     module.load_state_dict(tensors, strict=True)
+
+
+def _is_finite(tensor: Tensor) -> bool:
+    return not tensor.is_floating_point() or bool(torch.isfinite(tensor).all())
 
 
 def _info(raw: Any) -> ModelInfo:
@@ -131,14 +135,22 @@ def write_tensors(path: Path, tensors: Mapping[str, Tensor], metadata: dict[str,
     """A safetensors file that appears whole or not at all.
 
     Raises:
-        ConfigError: it cannot be written (no space, no permission); an older file of that name stays as it was.
+        ConfigError: it cannot be written (no space, no permission), or a value is no finite number; an older file of
+            that name stays as it was.
     """
+    for name, tensor in tensors.items():
+        if not _is_finite(tensor):
+            raise ConfigError(f"{path} is not written: {name} holds values that are not finite numbers")
     unfinished = path.with_name(f".{path.name}.{os.getpid()}")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
+        # safetensors lets nobody but the owner read; an empty file of ours has what the umask gives.
+        unfinished.touch()
+        mode = unfinished.stat().st_mode
         save_file(
             {name: tensor.detach().contiguous() for name, tensor in tensors.items()}, unfinished, metadata
         )
+        unfinished.chmod(mode)
         os.replace(unfinished, path)
     except (OSError, SafetensorError) as error:
         with contextlib.suppress(OSError):

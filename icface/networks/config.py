@@ -100,6 +100,14 @@ class NetworksConfig:
     def __post_init__(self) -> None:
         if self.size_px < 32 or self.size_px % 16:
             raise ConfigError(f"size_px {self.size_px} is not a multiple of 16 from 32 on")
+        if self.image_encoder is not None:
+            depth = self.image_encoder.depth
+            # Each step halves, and the reflecting convolutions at the lowest size need two pixels.
+            if self.size_px % 2**depth or self.size_px < 2 ** (depth + 1):
+                raise ConfigError(
+                    f"image_encoder.depth {depth} is too deep for size_px {self.size_px}: {depth} halvings have to "
+                    "leave a whole number of pixels, at least 2"
+                )
 
     def to_dict(self) -> dict[str, Any]:
         """As JSON and TOML take it."""

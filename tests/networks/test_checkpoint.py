@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -198,6 +199,29 @@ def test_failed_writing_keeps_the_older_file(saved: Path, monkeypatch: pytest.Mo
         save_model(saved, model, replace(info, step=2))
     assert saved.read_bytes() == before
     assert [file.name for file in saved.parent.iterdir()] == [saved.name]
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("-inf")])
+def test_what_is_no_number_is_not_written(saved: Path, value: float) -> None:
+    before = saved.read_bytes()
+    model, info = model_of(NETWORKS["as published"])
+    with torch.no_grad():
+        model.get_parameter(STEM)[0, 0, 0, 0] = value
+    with pytest.raises(ConfigError, match=f"is not written: {STEM} holds values that are not finite"):
+        save_model(saved, model, info)
+    assert saved.read_bytes() == before
+    assert [file.name for file in saved.parent.iterdir()] == [saved.name]
+
+
+@pytest.mark.parametrize(("umask", "mode"), [(0o022, 0o644), (0o027, 0o640), (0o077, 0o600)])
+def test_the_umask_says_who_may_read(tmp_path: Path, umask: int, mode: int) -> None:
+    path = tmp_path / "model.safetensors"
+    before = os.umask(umask)
+    try:
+        save_model(path, *model_of(NETWORKS["as published"]))
+    finally:
+        os.umask(before)
+    assert path.stat().st_mode & 0o777 == mode
 
 
 def test_place_that_is_taken_by_a_folder(tmp_path: Path) -> None:

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 import torch
 from torch import nn
 
-from icface.networks import EncoderConfig
+from icface.errors import ConfigError
+from icface.networks import EncoderConfig, NetworksConfig
 from icface.networks.image_encoder import Hourglass, ImageEncoder
 
 
@@ -15,6 +18,16 @@ def test_size_stays(depth: int) -> None:
     encoder = ImageEncoder(EncoderConfig(width=4, depth=depth, channels=7))
     assert encoder.out_channels == 7
     assert encoder(torch.rand(2, 3, 32, 48)).shape == (2, 7, 32, 48)
+
+
+@pytest.mark.parametrize(("size_px", "depth"), [(32, 4), (64, 5), (80, 4), (128, 6)])
+def test_deepest_that_fits(size_px: int, depth: int) -> None:
+    networks = NetworksConfig(size_px=size_px, image_encoder=EncoderConfig(width=2, depth=depth, channels=2))
+    assert networks.image_encoder is not None
+    encoder = ImageEncoder(networks.image_encoder)
+    assert encoder(torch.rand(2, 3, size_px, size_px)).shape == (2, 2, size_px, size_px)
+    with pytest.raises(ConfigError, match=rf"depth {depth + 1} is too deep for size_px {size_px}"):
+        replace(networks, image_encoder=replace(networks.image_encoder, depth=depth + 1))
 
 
 def test_widths_double_to_four_times() -> None:

@@ -67,6 +67,7 @@ def test_overrides() -> None:
             "norm 'instance' is refused: attributes enter as constant planes",
         ),
         ("networks.size_px=100", "size_px 100 is not a multiple of 16"),
+        ("networks.image_encoder.depth=7", "image_encoder.depth 7 is too deep for size_px 128"),
         ("losses.identity=-1", "losses.identity is -1"),
         ("optimizer.rate=0", "optimizer.rate is 0"),
         ("optimizer.name=sgd", "optimizer.name 'sgd' is unknown; choose rmsprop, adam"),

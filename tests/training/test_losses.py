@@ -30,7 +30,8 @@ def test_log_form_of_d_has_a_term_for_each_generator() -> None:
     found = losses.adversarial_discriminator(
         logits(logit(0.8), logit(0.5)), [logits(logit(0.25)), logits(logit(0.1))]
     )
-    assert float(found) == pytest.approx(-(log(0.8) + log(0.5)) / 2 - log(0.75) - log(0.9), abs=1e-6)
+    # Each generator's L_adv has the term for the real images.
+    assert float(found) == pytest.approx(-2 * (log(0.8) + log(0.5)) / 2 - log(0.75) - log(0.9), abs=1e-6)
 
 
 def test_log_form_of_a_generator() -> None:
@@ -75,9 +76,9 @@ def test_extreme_logits_stay_finite(mode: str, value: float) -> None:
 
 
 def test_lsgan_values() -> None:
-    # ½(.5−1)², ½(3−1)² on real; ½·2², ½·1² on the fakes.
+    # ½(.5−1)², ½(3−1)² on real, once for each generator; ½·2², ½·1² on the fakes.
     found = losses.adversarial_discriminator(logits(0.5, 3.0), [logits(2.0), logits(-1.0)], "lsgan")
-    assert float(found) == pytest.approx((0.125 + 2.0) / 2 + 2.0 + 0.5)
+    assert float(found) == pytest.approx(2 * (0.125 + 2.0) / 2 + 2.0 + 0.5)
     assert float(losses.adversarial_generator(logits(0.0, 3.0), "lsgan")) == pytest.approx((0.5 + 2.0) / 2)
 
 

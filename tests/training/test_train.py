@@ -4,14 +4,19 @@ from __future__ import annotations
 
 import json
 import os
+import signal
+import socket
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import Any, ClassVar
 
 import pytest
 import torch
+from filelock import FileLock
 from safetensors import safe_open
+from safetensors.torch import save_file
 from torch import Tensor
 
 from icface.errors import ConfigError
@@ -19,7 +24,9 @@ from icface.networks import load_model
 from tests.training.tiny_data import make_tiny_dataset
 from training import train
 from training.checkpoints import load_state
-from training.train import BEST, MODEL, STATE, main
+from training.methods.icface import IcfaceMethod
+from training.runtime import Runtime
+from training.train import BEST, LOCK, MODEL, STATE, main
 
 TINY = """
 steps = 6
@@ -94,8 +101,7 @@ def test_resumed_run_equals_one_in_one_go(
     interrupt_after(3, monkeypatch)
     assert run(config, data, tmp_path / "parts", *chosen) == 0
     monkeypatch.undo()
-    with safe_open(tmp_path / "parts" / STATE, framework="pt") as file:
-        assert json.loads(file.metadata()["icface-training"])["step"] == 3
+    assert header_of(tmp_path / "parts")["step"] == 3
     assert run(config, data, tmp_path / "parts", *chosen) == 0
 
     whole, parts = tensors(tmp_path / "whole" / STATE), tensors(tmp_path / "parts" / STATE)
@@ -173,8 +179,6 @@ def test_failure_on_nan_keeps_the_last_state(
     assert run(config, data, out) == 0
     monkeypatch.undo()
     kept = (out / STATE).read_bytes()
-    from training.methods.icface import IcfaceMethod
-
     whole = IcfaceMethod.step
 
     def broken(self: IcfaceMethod, batch: dict[str, Tensor]) -> dict[str, Tensor]:
@@ -185,10 +189,242 @@ def test_failure_on_nan_keeps_the_last_state(
     monkeypatch.setattr(IcfaceMethod, "step", broken)
     assert run(config, data, out) != 0
     said = capsys.readouterr().err.strip().splitlines()[-1]
-    assert said.startswith("error: step 3: the loss ")
+    assert said.startswith("error: step 3: the loss d_adversarial")
     assert "not a finite number" in said
     assert str(out / STATE) in said
     assert (out / STATE).read_bytes() == kept
+
+
+def test_failure_on_an_infinite_gradient_keeps_the_last_state(
+    config: Path,
+    data: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """The losses of step 4 are finite, its state would be saved, and one step with the gradient makes weights NaN."""
+    assert run(config, data, tmp_path / "whole") == 0
+    out = tmp_path / "run"
+    interrupt_after(3, monkeypatch)
+    assert run(config, data, out) == 0
+    monkeypatch.undo()
+    kept = {name: (out / name).read_bytes() for name in (STATE, MODEL)}
+
+    whole = IcfaceMethod.step
+
+    def broken(self: IcfaceMethod, batch: dict[str, Tensor]) -> dict[str, Tensor]:
+        weight = next(self.modules["generators"].parameters())
+        weight.register_hook(lambda gradient: gradient.fill_(float("inf")))
+        return whole(self, batch)
+
+    monkeypatch.setattr(IcfaceMethod, "step", broken)
+    assert run(config, data, out, "--set", "save_every=4") == 2
+    monkeypatch.undo()
+    said = capsys.readouterr().err.strip().splitlines()[-1]
+    assert said.startswith("error: step 4: the gradient of the losses adversarial, reconstruction, ")
+    assert f"the last good state is {out / STATE}" in said
+    assert {name: (out / name).read_bytes() for name in kept} == kept
+    load_model(out / MODEL)
+    assert run(config, data, out) == 0
+    ended, wanted = tensors(out / STATE), tensors(tmp_path / "whole" / STATE)
+    assert all(torch.equal(ended[name], wanted[name]) for name in wanted)
+
+
+def test_termination_amid_a_step_is_obeyed_after_it(
+    config: Path, data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A state in which D is a step further than the generators would not go on as the run in one go."""
+    assert run(config, data, tmp_path / "whole") == 0
+    out, whole = tmp_path / "run", IcfaceMethod._step_generators
+    steps: list[None] = []
+
+    def terminated(self: IcfaceMethod, *arguments: Any) -> dict[str, Tensor]:
+        steps.append(None)
+        if len(steps) == 3:
+            os.kill(os.getpid(), signal.SIGTERM)
+        return whole(self, *arguments)
+
+    monkeypatch.setattr(IcfaceMethod, "_step_generators", terminated)
+    assert run(config, data, out) == 0
+    monkeypatch.undo()
+    assert len(steps) == 3
+    assert header_of(out)["step"] == 3
+    assert run(config, data, out) == 0
+    ended, wanted = tensors(out / STATE), tensors(tmp_path / "whole" / STATE)
+    assert all(torch.equal(ended[name], wanted[name]) for name in wanted)
+
+
+def test_asked_twice_it_stops_at_once(
+    config: Path, data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def hangs(self: IcfaceMethod, *_: Any) -> dict[str, Tensor]:
+        os.kill(os.getpid(), signal.SIGINT)
+        os.kill(os.getpid(), signal.SIGTERM)
+        raise AssertionError("was not stopped")
+
+    monkeypatch.setattr(IcfaceMethod, "_step_generators", hangs)
+    before = signal.getsignal(signal.SIGTERM)
+    assert run(config, data, tmp_path / "run") == 0
+    assert signal.getsignal(signal.SIGTERM) is before
+
+
+def test_no_time_is_no_step(
+    config: Path, data: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("INFO")
+    assert run(config, data, tmp_path / "run", "--minutes", "0") == 0
+    assert "stopped before the first step; nothing is kept yet" in caplog.messages
+    assert not (tmp_path / "run" / STATE).exists()
+    assert run(config, data, tmp_path / "run") == 0
+    caplog.clear()
+    assert run(config, data, tmp_path / "run", "--minutes", "0") == 0
+    assert not [message for message in caplog.messages if message.startswith("stopped")]
+
+
+def test_a_killed_runs_lines_are_written_once(
+    config: Path, data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """kill -9 leaves lines of steps that no state holds, the last one in half."""
+    assert run(config, data, tmp_path / "whole") == 0
+    out = tmp_path / "run"
+    interrupt_after(3, monkeypatch)
+    assert run(config, data, out) == 0
+    monkeypatch.undo()
+    with (out / "log.jsonl").open("a") as file:
+        file.write('{"step": 4, "group": "train", "total": 1.0}\n{"step": 5, "gro')
+    assert run(config, data, out) == 0
+    assert lines(out) == lines(tmp_path / "whole")
+
+
+def test_a_run_killed_before_its_first_state_starts_its_log_anew(
+    config: Path, data: Path, tmp_path: Path
+) -> None:
+    assert run(config, data, tmp_path / "whole") == 0
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run/log.jsonl").write_text('{"step": 1, "group": "train", "total": 1.0}\n')
+    assert run(config, data, tmp_path / "run") == 0
+    assert lines(tmp_path / "run") == lines(tmp_path / "whole")
+
+
+def test_two_trainings_do_not_share_a_folder(
+    config: Path, data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "run"
+    out.mkdir()
+    with FileLock(out / LOCK):
+        assert run(config, data, out) == 2
+        said = capsys.readouterr().err.strip().splitlines()
+        assert said[-1].startswith(f"error: another training runs in {out}; ")
+        assert [path.name for path in out.iterdir()] == [LOCK]
+    assert run(config, data, out) == 0
+
+
+def header_of(out: Path) -> dict[str, Any]:
+    with safe_open(out / STATE, framework="pt") as file:
+        return json.loads(file.metadata()["icface-training"])  # type: ignore[no-any-return]
+
+
+def test_another_number_of_processes_does_not_go_on(
+    config: Path,
+    data: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """A step's number says which pairs come next only together with how many a step takes."""
+    out = tmp_path / "run"
+    interrupt_after(1, monkeypatch)
+    assert run(config, data, out) == 0
+    monkeypatch.undo()
+    header = header_of(out)
+    assert header["processes"] == 1
+    save_file(tensors(out / STATE), out / STATE, {"icface-training": json.dumps({**header, "processes": 2})})
+    assert run(config, data, out) == 2
+    said = capsys.readouterr().err.strip().splitlines()[-1]
+    assert said.startswith(
+        f"error: {out / STATE} is a run of 2 processes, not 1, which would see other pairs; "
+    )
+
+
+def test_a_folder_that_machines_do_not_share_is_refused(
+    config: Path,
+    data: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """The first process has a state, this one on another machine has none and would begin anew."""
+    monkeypatch.setattr(train.Fabric, "broadcast", lambda self, found: 3 if found == 0 else found)
+    assert run(config, data, tmp_path / "run") == 2
+    said = capsys.readouterr().err.strip().splitlines()[-1]
+    assert said.startswith(f"error: the processes find different states in {tmp_path / 'run'}; ")
+
+
+class Processes:
+    """Stands in for Fabric: remembers how it was started."""
+
+    started: ClassVar[list[Processes]] = []
+
+    def __init__(self, **arguments: Any) -> None:
+        self.arguments = arguments
+        self.launched = False
+        self.world_size = int(os.environ.get("WORLD_SIZE", "1"))
+        self.started.append(self)
+
+    def launch(self) -> None:
+        self.launched = True
+
+
+@pytest.mark.parametrize(
+    ("environment", "flags", "devices", "nodes", "launched"),
+    [
+        ({}, [], "auto", 1, True),
+        ({}, ["--devices", "8", "--nodes", "2"], "8", 2, True),
+        # torchrun --nproc_per_node 2, on one machine and on three.
+        ({"WORLD_SIZE": "2", "LOCAL_WORLD_SIZE": "2"}, [], "2", 1, True),
+        ({"WORLD_SIZE": "6", "LOCAL_WORLD_SIZE": "2"}, [], "2", 3, True),
+        ({"WORLD_SIZE": "6", "LOCAL_WORLD_SIZE": "2"}, ["--devices", "2", "--nodes", "3"], "2", 3, True),
+        # fabric run --devices 2: Fabric takes it from its own variables, and refuses to be launched again.
+        ({"WORLD_SIZE": "2", "LOCAL_WORLD_SIZE": "2", "LT_CLI_USED": "1"}, [], "auto", 1, False),
+    ],
+)
+def test_what_a_launcher_decided_is_kept(
+    monkeypatch: pytest.MonkeyPatch,
+    environment: dict[str, str],
+    flags: list[str],
+    devices: str,
+    nodes: int,
+    launched: bool,
+) -> None:
+    for name, value in environment.items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.setattr(train, "Fabric", Processes)
+    given = train.parser().parse_args(["--config", "c", "--data", "d", "--out", "o", *flags])
+    train._launch(given, "32-true")
+    started = Processes.started.pop()
+    assert started.arguments == {
+        "accelerator": "auto",
+        "devices": devices,
+        "num_nodes": nodes,
+        "precision": "32-true",
+    }
+    assert started.launched == launched
+
+
+def test_processes_that_would_train_alone_are_refused(
+    config: Path,
+    data: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    assert run(config, data, tmp_path / "run", "--devices", "1") == 2
+    said = capsys.readouterr().err.strip().splitlines()[-1]
+    assert said.startswith(
+        "error: a launcher started 2 processes, but --devices 1 --nodes 1 makes 1 train together"
+    )
+    assert not (tmp_path / "run").exists()
 
 
 @pytest.mark.parametrize(
@@ -262,6 +498,11 @@ def test_damaged_state_is_refused(
         (["--accelerator", "abacus"], "--accelerator abacus"),
         (["--devices", "zero"], "--devices zero"),
         (["--identity", "missing.pth"], "missing.pth"),
+        (["--threads", "0"], "--threads is 0; it has to be at least 1"),
+        (["--nodes", "-1"], "--nodes is -1; it has to be at least 1"),
+        (["--minutes", "-1"], "--minutes is -1.0; it cannot be negative"),
+        (["--minutes", "nan"], "--minutes is nan; it cannot be negative"),
+        (["--set", "networks.image_encoder.depth=7"], "image_encoder.depth 7 is too deep for size_px 32"),
     ],
 )
 def test_one_line_for_what_does_not_fit(
@@ -304,7 +545,6 @@ def test_state_of_another_network_is_refused(config: Path, data: Path, tmp_path:
     from training.config import load_config
     from training.ema import Average
     from training.methods import build_method
-    from training.runtime import Runtime
 
     settings = load_config(config)
     runtime = Runtime(Fabric(accelerator="cpu", devices=1))
@@ -312,8 +552,6 @@ def test_state_of_another_network_is_refused(config: Path, data: Path, tmp_path:
     path = tmp_path / "other.safetensors"
     content = tensors(tmp_path / "run" / STATE)
     content.pop("module/generators/generator_neutral.stem.weight")
-    from safetensors.torch import save_file
-
     with safe_open(tmp_path / "run" / STATE, framework="pt") as file:
         metadata = file.metadata()
     save_file(content, path, metadata)
@@ -322,38 +560,61 @@ def test_state_of_another_network_is_refused(config: Path, data: Path, tmp_path:
             path,
             settings,
             json.loads(metadata["icface-training"])["data"],
+            1,
             method,
             Average(method.model(), 0.9),
         )
+
+
+def two_processes(repository: Path, *arguments: str, module: str = "", inner: Sequence[str] = ()) -> None:
+    """Train with a launcher in front (a module, with its flags), or as it is."""
+    script = [str(repository / "training/train.py"), *arguments]
+    command = [sys.executable, "-m", module, *inner, *script] if module else [sys.executable, *script]
+    subprocess.run(
+        command, check=True, timeout=300, cwd=repository, env={**os.environ, "OMP_NUM_THREADS": "1"}
+    )
 
 
 @pytest.mark.slow
 def test_two_processes_train_as_one_with_twice_the_batch(
     config: Path, data: Path, tmp_path: Path, repository: Path
 ) -> None:
-    """Without batch norm and dropout, which look at a process's own batch; gradients are averaged over processes."""
+    """Without batch norm and dropout, which look at a process's own batch; gradients are averaged over processes.
+
+    However they are started: by the command itself, by torchrun, or by `fabric run`.
+    """
     same = ["networks.generator.norm=none", "networks.generator.dropout=0.0", "steps=3", "validate_every=3"]
-    for out, batch_size, devices in (("one", 4, 1), ("two", 2, 2)):
+
+    def arguments(out: str, batch_size: int) -> list[str]:
         settings = [part for setting in [*same, f"batch_size={batch_size}"] for part in ("--set", setting)]
-        command = [sys.executable, str(repository / "training/train.py"), "--config", str(config)]
-        command += [
-            "--data",
-            str(data),
-            "--out",
-            str(tmp_path / out),
-            "--accelerator",
-            "cpu",
-            "--threads",
-            "1",
-        ]
-        subprocess.run(
-            [*command, "--devices", str(devices), *settings],
-            check=True,
-            timeout=300,
-            env={**os.environ, "OMP_NUM_THREADS": "1"},
-        )
-    one, two = tensors(tmp_path / "one" / STATE), tensors(tmp_path / "two" / STATE)
-    assert one.keys() == two.keys()
-    for name, tensor in one.items():
-        assert torch.allclose(tensor, two[name], atol=1e-5), name
-    assert [line["step"] for line in lines(tmp_path / "two")] == [1, 2, 3, 3], "one process alone writes"
+        folders = ["--config", str(config), "--data", str(data), "--out", str(tmp_path / out)]
+        return [*folders, "--threads", "1", *settings]
+
+    alone = [*arguments("one", 4), "--accelerator", "cpu"]
+    two_processes(repository, *alone)
+    two_processes(repository, *arguments("flag", 2), "--accelerator", "cpu", "--devices", "2")
+    two_processes(
+        repository,
+        *arguments("torchrun", 2),
+        "--accelerator",
+        "cpu",
+        module="torch.distributed.run",
+        inner=["--standalone", "--nproc_per_node", "2"],
+    )
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    # The module is `fabric run`.
+    two_processes(
+        repository,
+        *arguments("fabric", 2),
+        module="lightning_fabric.cli",
+        inner=["--accelerator=cpu", "--devices=2", f"--main-port={port}"],
+    )
+    one = tensors(tmp_path / "one" / STATE)
+    for out in ("flag", "torchrun", "fabric"):
+        two = tensors(tmp_path / out / STATE)
+        assert one.keys() == two.keys()
+        for name, tensor in one.items():
+            assert torch.allclose(tensor, two[name], atol=1e-5), (out, name)
+        assert [line["step"] for line in lines(tmp_path / out)] == [1, 2, 3, 3], "one process alone writes"
+        assert header_of(tmp_path / out)["processes"] == 2

@@ -1,50 +1,106 @@
-"""Acting for an avatar that shows everything once: turns of the head and parts of the face, each on its own clock."""
+"""Acting for an avatar that shows everything once: one thing after the other, or all of it mixed.
+
+A generator can only tell two attributes apart that were seen apart. In nature an open jaw parts the lips, too; here it
+also moves alone, and so does everything else that is swept when a model is measured.
+"""
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import numpy as np
+from numpy.typing import NDArray
 
 from training.avatars.render import Performance
+
+Array = NDArray[np.float64]
 
 REST_S = 0.6
 """A clip begins at rest, as a tracker that has to learn the person's neutral face would have it."""
 
 # Largest turn in degrees: pitch, yaw, roll.
-TURNS_DEG = {"pitch_rad": 16.0, "yaw_rad": 27.0, "roll_rad": 13.0}
+TURNS_DEG = {"pitch_rad": 16.0, "yaw_rad": 30.0, "roll_rad": 25.0}
 
 
-def _both(*names: str) -> tuple[str, ...]:
-    return tuple(side + name for name in names for side in "RL")
+@dataclass(frozen=True, kw_only=True)
+class Movement:
+    """A part of the face that moves."""
+
+    morphs: dict[str, float]
+    """Morph targets and their weights at the whole movement."""
+    chance: float
+    """How often it is chosen where movements are mixed."""
+    length_s: float
+    """How long it takes there."""
+    share: float = 0.0
+    """Of the frames in which one thing moves after the other, against that of others; 0: not shown there."""
 
 
-# Movement -> its morph targets, their weight at the whole movement, how often it is chosen, how long it takes (s).
-MOVEMENTS: dict[str, tuple[tuple[str, ...], float, float, float]] = {
-    "brows up": ((*_both("browUp"), "RRbrowUp", "LLbrowUp"), 0.95, 1.5, 0.9),
-    "brows down": ((*_both("browDown"), "RRbrowDown", "LLbrowDown"), 0.95, 1.2, 0.9),
-    "smile": (_both("smileClose"), 0.95, 1.6, 1.1),
-    "open smile": (_both("smileOpen"), 0.8, 0.5, 1.1),
-    "blink": (_both("eyeClose"), 1.0, 2.5, 0.55),
-    "wide eyes": (_both("eyeOpen"), 0.9, 0.5, 0.8),
-    "squint": (_both("squint"), 0.9, 0.5, 0.8),
-    "jaw": (("MouthOpen",), 0.9, 2.5, 0.8),
-    "lips": (_both("lipDown", "lipUp"), 0.8, 1.0, 0.7),
-    "disgust": (_both("disgust"), 0.8, 0.5, 0.9),
-    "sad mouth": (_both("mouthSad"), 0.9, 0.5, 0.9),
-    "rounded": (("UH_OO",), 0.7, 0.5, 0.6),
-}
+def _both(weight: float, *names: str) -> dict[str, float]:
+    return {side + name: weight for name in names for side in "RL"}
 
 
-def _bump(time_s: float, start_s: float, length_s: float) -> float:
-    """0 to 1 and back, smooth, with a plateau over the middle third."""
-    x = (time_s - start_s) / length_s
-    if not 0.0 < x < 1.0:
-        return 0.0
-    rise = min(1.0, 3 * x, 3 * (1 - x))
-    return rise * rise * (3 - 2 * rise)
+MOVEMENTS: dict[str, Movement] = {
+    "brows up": Movement(
+        morphs=_both(0.95, "browUp") | {"RRbrowUp": 0.95, "LLbrowUp": 0.95},
+        chance=1.5, length_s=0.9, share=2,
+    ),
+    "brows down": Movement(
+        morphs=_both(0.95, "browDown") | {"RRbrowDown": 0.95, "LLbrowDown": 0.95},
+        chance=1.2, length_s=0.9, share=1,
+    ),
+    "smile": Movement(morphs=_both(1.1, "smileClose"), chance=1.6, length_s=1.1, share=3),
+    "open smile": Movement(morphs=_both(0.8, "smileOpen"), chance=0.5, length_s=1.1),
+    # Beyond 1 the lids are shut as a tracker sees it, too.
+    "blink": Movement(morphs=_both(1.2, "eyeClose"), chance=2.5, length_s=0.55, share=4),
+    "wide eyes": Movement(morphs=_both(0.9, "eyeOpen"), chance=0.5, length_s=0.8),
+    "squint": Movement(morphs=_both(0.9, "squint"), chance=0.5, length_s=0.8),
+    "mouth open": Movement(morphs={"MouthOpen": 1.0}, chance=1.8, length_s=0.8, share=2),
+    # AU26 without AU25: the jaw falls, the lips stay closed.
+    "jaw": Movement(morphs={"MouthOpen": 0.8, "Chew": 1.0}, chance=1.2, length_s=0.8, share=4),
+    # AU25 without AU26.
+    "lips": Movement(
+        morphs=_both(1.0, "lipDown") | _both(0.3, "lipUp"), chance=1.5, length_s=0.7, share=4,
+    ),
+    "snarl": Movement(morphs=_both(0.8, "lipDown", "lipUp"), chance=0.4, length_s=0.7),
+    "disgust": Movement(morphs=_both(0.8, "disgust"), chance=0.5, length_s=0.9),
+    "sad mouth": Movement(morphs=_both(0.9, "mouthSad"), chance=0.5, length_s=0.9),
+    "rounded": Movement(morphs={"UH_OO": 0.7}, chance=0.5, length_s=0.6),
+}  # fmt: skip
+
+TURN_SHARES = {"yaw_rad": 4.0, "pitch_rad": 3.0, "roll_rad": 4.0}
+"""As `Movement.share`."""
 
 
-def random_performances(rng: np.random.Generator, frames: int, fps: float) -> list[Performance]:
-    """A clip's acting.
+def single_performances(rng: np.random.Generator, frames: int, fps: float) -> list[Performance]:
+    """A clip in which one thing moves after the other, each from rest to its whole range and back.
+
+    Args:
+        rng: decides the order and how far each frame has come.
+        frames: how many.
+        fps: frames a second; of the rest at the beginning only, what follows is spread over the frames.
+    """
+    acts = dict(TURN_SHARES) | {name: m.share for name, m in MOVEMENTS.items() if m.share > 0}
+    names = [str(name) for name in rng.permutation(list(acts))]
+    rest = min(frames, round(REST_S * fps))
+    ends = np.cumsum([acts[name] for name in names])
+    ends = np.round(ends / ends[-1] * (frames - rest)).astype(int)
+    result = [Performance()] * rest
+    for name, start, end in zip(names, [0, *ends[:-1]], ends, strict=True):
+        for place in range(end - start):
+            phase = (place + rng.uniform(0.2, 0.8)) / (end - start)
+            if name in TURN_SHARES:
+                angle = np.radians(TURNS_DEG[name]) * np.sin(2 * np.pi * phase)
+                result.append(Performance(morphs={}, **{name: float(angle)}))
+            else:
+                amount = float(np.sin(np.pi * phase))
+                morphs = {target: weight * amount for target, weight in MOVEMENTS[name].morphs.items()}
+                result.append(Performance(morphs=morphs))
+    return result
+
+
+def mixed_performances(rng: np.random.Generator, frames: int, fps: float) -> list[Performance]:
+    """A clip in which turns of the head and parts of the face each have their own clock.
 
     Args:
         rng: decides everything.
@@ -53,12 +109,14 @@ def random_performances(rng: np.random.Generator, frames: int, fps: float) -> li
     """
     length_s = frames / fps
     names = list(MOVEMENTS)
-    chances = np.array([MOVEMENTS[name][2] for name in names])
+    chances = np.array([MOVEMENTS[name].chance for name in names])
     events = []
     for _ in range(max(2, round(2.4 * length_s))):
         name = names[int(rng.choice(len(names), p=chances / chances.sum()))]
-        span_s = MOVEMENTS[name][3] * rng.uniform(0.8, 1.5)
-        events.append((name, rng.uniform(REST_S, length_s - 0.3), span_s, rng.uniform(0.35, 1.0)))
+        span_s = MOVEMENTS[name].length_s * rng.uniform(0.8, 1.5)
+        events.append(
+            (name, rng.uniform(REST_S, max(REST_S, length_s - 0.3)), span_s, rng.uniform(0.35, 1.0))
+        )
     # Each angle holds a value for about a second and moves on.
     keys_s = np.concatenate([[0.0, REST_S], REST_S + np.cumsum(rng.uniform(0.45, 0.9, size=frames))])
     angles = {
@@ -70,15 +128,23 @@ def random_performances(rng: np.random.Generator, frames: int, fps: float) -> li
         time_s = index / fps
         morphs: dict[str, float] = {}
         for name, start_s, span_s, amount in events:
-            targets, weight, _, _ = MOVEMENTS[name]
-            value = amount * weight * _bump(time_s, start_s, span_s)
-            for target in targets:
-                morphs[target] = max(morphs.get(target, 0.0), value)
+            value = amount * _bump(time_s, start_s, span_s)
+            for target, weight in MOVEMENTS[name].morphs.items():
+                morphs[target] = max(morphs.get(target, 0.0), value * weight)
         result.append(Performance(morphs=morphs, **_angles(keys_s, angles, time_s)))
     return result
 
 
-def _angles(keys_s: np.ndarray, values: dict[str, np.ndarray], time_s: float) -> dict[str, float]:
+def _bump(time_s: float, start_s: float, length_s: float) -> float:
+    """0 to 1 and back, smooth, with a plateau over the middle third."""
+    x = (time_s - start_s) / length_s
+    if not 0.0 < x < 1.0:
+        return 0.0
+    rise = min(1.0, 3 * x, 3 * (1 - x))
+    return rise * rise * (3 - 2 * rise)
+
+
+def _angles(keys_s: Array, values: dict[str, Array], time_s: float) -> dict[str, float]:
     after = int(np.searchsorted(keys_s, time_s, side="right"))
     x = (time_s - keys_s[after - 1]) / (keys_s[after] - keys_s[after - 1])
     blend = x * x * (3 - 2 * x)

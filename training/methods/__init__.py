@@ -6,6 +6,7 @@ import importlib
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Protocol
 
+import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
@@ -35,6 +36,9 @@ class Method(Protocol):
 
         Returns:
             The losses, unweighted and detached, one number each.
+
+        Raises:
+            DivergedError: a loss or a gradient is no finite number; the state in memory is of no use then.
         """
         ...
 
@@ -55,3 +59,18 @@ def build_method(config: TrainConfig, runtime: Runtime, identity: LightCNN29 | N
         config, runtime, identity
     )
     return method
+
+
+@torch.no_grad()
+def pseudo_neutral(generators: ICface, runtime: Runtime, images: Tensor) -> Tensor:
+    """G_A(images, FA_N), which G_N's neutral images are compared with: (B, 3, S, S) float32 without gradients.
+
+    As it is shipped: without dropout, and without a trace in the statistics of batch norm, which are to be those of
+    what G_A is given later, G_N's images.
+    """
+    before = generators.training
+    generators.eval()
+    with runtime.autocast():
+        made = generators.animate(images, generators.neutral_attributes.expand(len(images), -1)).float()
+    generators.train(before)
+    return made

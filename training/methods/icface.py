@@ -20,7 +20,7 @@ from icface.errors import ConfigError
 from icface.networks import Discriminator, ICface, Judgement
 from training import losses
 from training.config import TrainConfig
-from training.methods import Batch
+from training.methods import Batch, pseudo_neutral
 from training.runtime import Runtime, build_optimizer, initialise
 
 if TYPE_CHECKING:
@@ -109,7 +109,7 @@ class IcfaceMethod:
         if weights.r1 > 0:
             found["d_r1"] = losses.r1_penalty(on_real.patches, real)
             total = total + weights.r1 * found["d_r1"]
-        self._runtime.minimise(total, self.optimizers["discriminator"])
+        self._runtime.minimise(total, self.optimizers["discriminator"], found)
         return _detached(found)
 
     def _step_generators(self, batch: Batch, made: list[tuple[Tensor, Tensor]]) -> dict[str, Tensor]:
@@ -132,7 +132,9 @@ class IcfaceMethod:
                 [losses.attribute_loss(read[i], made[i][1], weights.attribute_norm) for i in parts]
             )
         if len(made) > 1:
-            found["neutral"] = losses.neutral_pseudo_loss(images[1].float(), self._pseudo_neutral(source))
+            found["neutral"] = losses.neutral_pseudo_loss(
+                images[1].float(), pseudo_neutral(self._generators, self._runtime, source)
+            )
             if weights.anchor > 0:
                 found["anchor"] = losses.anchor_loss(
                     images[1].float(),
@@ -159,16 +161,8 @@ class IcfaceMethod:
                 "anchor": weights.anchor,
             },
         )
-        self._runtime.minimise(total, self.optimizers["generators"])
+        self._runtime.minimise(total, self.optimizers["generators"], found)
         return _detached({**found, "total": total})
-
-    @torch.no_grad()
-    def _pseudo_neutral(self, source: Tensor) -> Tensor:
-        """What G_A makes of the source itself with FA_N: the neutral image that G_N is compared with."""
-        with self._runtime.autocast():
-            return self._generators.animate(
-                source, self._generators.neutral_attributes.expand(len(source), -1)
-            )
 
 
 def _in_float(judgement: Judgement) -> Judgement:

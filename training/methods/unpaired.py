@@ -42,7 +42,7 @@ from icface.errors import ConfigError
 from icface.networks import Discriminator, ICface, Judgement
 from training import losses
 from training.config import TrainConfig, UnpairedConfig
-from training.methods import Batch
+from training.methods import Batch, pseudo_neutral
 from training.runtime import Runtime, build_optimizer, initialise
 
 if TYPE_CHECKING:
@@ -237,7 +237,7 @@ class UnpairedMethod:
     def _minimise_judge(self, name: str, found: dict[str, Tensor]) -> None:
         weights = self._config.losses
         total = losses.total_loss(found, {"d_attributes": weights.attributes, "d_r1": weights.r1})
-        self._runtime.minimise(total, self.optimizers[name])
+        self._runtime.minimise(total, self.optimizers[name], found)
         # What follows is the generators' step, through a judge that stays as it is.
         self.modules[name].requires_grad_(False)
 
@@ -258,7 +258,9 @@ class UnpairedMethod:
             "pair": losses.adversarial_generator(pair.patches, weights.adversarial),
             "cycle": functional.l1_loss(made.cycled, task.images),
             "unchanged": functional.l1_loss(made.unchanged, task.images),
-            "neutral": losses.neutral_pseudo_loss(made.neutral, self._pseudo_neutral(task.images)),
+            "neutral": losses.neutral_pseudo_loss(
+                made.neutral, pseudo_neutral(self._generators, self._runtime, task.images)
+            ),
         }
         if judged.attributes is not None:
             of_output, of_neutral = judged.attributes.chunk(2)
@@ -296,19 +298,8 @@ class UnpairedMethod:
                 "anchor": weights.anchor,
             },
         )
-        self._runtime.minimise(total, self.optimizers["generators"])
+        self._runtime.minimise(total, self.optimizers["generators"], found)
         return {**found, "total": total}
-
-    @torch.no_grad()
-    def _pseudo_neutral(self, images: Tensor) -> Tensor:
-        """G_A(A, FA_N), as it is shipped: without dropout, and without a trace in the statistics of batch norm, which
-        are to be those of what G_A is given later."""
-        self._generators.eval()
-        with self._runtime.autocast():
-            neutral_attributes = self._generators.neutral_attributes.expand(len(images), -1)
-            pseudo = self._generators.animate(images, neutral_attributes).float()
-        self._generators.train()
-        return pseudo
 
 
 def _pairs(task: Task, made: _Made) -> tuple[Tensor, Tensor, Tensor]:
