@@ -59,7 +59,7 @@ width = 8
 
 [losses]
 adversarial = "lsgan"
-attributes = 3.0
+attributes = 4.5
 identity = 0.0
 reconstruction = 20.0
 anchor = 20.0

@@ -367,8 +367,8 @@ def test_statistics_are_of_what_the_generators_are_given_later() -> None:
 
 
 @pytest.mark.parametrize("training", [True, False])
-def test_pseudo_ground_truth_is_made_as_it_is_shipped(training: bool) -> None:
-    """No dropout, no trace in the statistics, and the mode is as it was."""
+def test_pseudo_ground_truth_leaves_no_trace(training: bool) -> None:
+    """Normalised by its own batch, without dropout, the statistics and the mode as they were."""
     config = replace(
         CONFIG, networks=replace(CONFIG.networks, generator=GeneratorConfig(width=8, blocks=1, dropout=0.5))
     )
@@ -379,8 +379,12 @@ def test_pseudo_ground_truth_is_made_as_it_is_shipped(training: bool) -> None:
     assert torch.equal(made, pseudo_neutral(model, runtime(), source))
     assert all(torch.equal(before[name], tensor) for name, tensor in model.state_dict().items())
     assert model.training == training
+    for part in model.modules():
+        if isinstance(part, nn.Dropout):
+            part.p = 0.0
     with torch.no_grad():
-        assert torch.equal(made, model.eval().animate(source, FA_N.expand(2, -1)))
+        assert torch.equal(made, model.train().animate(source, FA_N.expand(2, -1)))
+        assert not torch.equal(made, model.eval().animate(source, FA_N.expand(2, -1)))
 
 
 def test_a_few_steps_bring_the_output_nearer() -> None:
