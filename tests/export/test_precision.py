@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import onnx
 import pytest
+import torch
 from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 
@@ -15,6 +16,8 @@ from export.paper_graph import build_paper_graphs
 from export.precision import bfloat16_bits, cleaned, in_precision, subpixel_kernel, types_of
 from export.running import emulated, session_of
 from icface.errors import ConfigError
+from icface.networks.config import NetworksConfig
+from icface.networks.icface import ICface
 from tests.export.models import NETWORKS, random_attributes, random_crop, random_model
 from tests.export.rtx import CAPABILITIES, engine_bytes
 
@@ -392,3 +395,22 @@ def test_tensorrt_rtx_builds_the_edge_graph(precision: str, capability: str) -> 
 def test_tensorrt_rtx_builds_the_paper_graphs(part: str, precision: str, capability: str) -> None:
     graphs = build_paper_graphs(random_model(NETWORKS["as published"]))
     assert engine_bytes(in_precision(getattr(graphs, part), precision), capability) > 10_000
+
+
+@pytest.fixture(scope="module")
+def published() -> onnx.ModelProto:
+    """G_A as the authors released it: 128 channels, 6 blocks, 128 × 128. Its weights do not matter here."""
+    torch.manual_seed(0)
+    return build_paper_graphs(ICface(NetworksConfig()).eval().requires_grad_(False)).animate
+
+
+@pytest.mark.parametrize("capability", CAPABILITIES)
+@pytest.mark.parametrize("precision", ["fp32", "fp16"])
+def test_tensorrt_rtx_builds_the_published_generator(
+    published: onnx.ModelProto, precision: str, capability: str
+) -> None:
+    """The engine holds the weights: 4 bytes each in float32, 2 in FP16."""
+    found = engine_bytes(in_precision(published, precision), capability)
+    weights = sum(int(np.prod(tensor.dims)) for tensor in published.graph.initializer)
+    assert weights > 31e6
+    assert found > weights * {"fp32": 4, "fp16": 2}[precision] * 0.98
