@@ -196,7 +196,11 @@ class _Session:
     def _build_command(self) -> list[str]:
         config = self._config
         return build_command(
-            config.model or DEFAULT_BUNDLE, self._to_build, config.sources[:GATE_PHOTOS], config.size_px
+            config.model or DEFAULT_BUNDLE,
+            self._to_build,
+            config.sources[:GATE_PHOTOS],
+            config.size_px,
+            beside=config.live,
         )
 
     def _bundle(self) -> Bundle:

@@ -123,8 +123,10 @@ def _end(process: subprocess.Popen[bytes]) -> None:
         process.wait(TERM_S)
 
 
-def build_command(bundle: Path, engine: str, photos: Sequence[Path], size_px: int | None) -> list[str]:
-    """The command line that builds an engine for a bundle, gated on these photos."""
+def build_command(
+    bundle: Path, engine: str, photos: Sequence[Path], size_px: int | None, *, beside: bool
+) -> list[str]:
+    """The command line that builds an engine for a bundle, gated on these photos; slowly, `beside` a live loop."""
     backend, _, precision = engine.partition(":")
     command = [
         sys.executable,
@@ -136,4 +138,5 @@ def build_command(bundle: Path, engine: str, photos: Sequence[Path], size_px: in
     ]
     command += ["--precision", precision] if precision else []
     command += ["--size", str(size_px)] if size_px else []
-    return command + [part for photo in photos for part in ("--photo", str(photo))] + ["--low-priority"]
+    command += [part for photo in photos for part in ("--photo", str(photo))]
+    return [*command, "--low-priority"] if beside else command

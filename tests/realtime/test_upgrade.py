@@ -133,13 +133,17 @@ def test_a_build_without_end_is_ended(started: Path) -> None:
 
 
 def test_the_command_that_builds() -> None:
-    command = build_command(Path("m.icface"), "tensorrt_rtx:fp16", [Path("a.jpg"), Path("b.jpg")], 256)
+    command = build_command(
+        Path("m.icface"), "tensorrt_rtx:fp16", [Path("a.jpg"), Path("b.jpg")], 256, beside=True
+    )
     assert command[:5] == [sys.executable, "-m", "export.build_engine", "m.icface", "--backend"]
     assert command[5:] == [
         *("tensorrt-rtx", "--precision", "fp16", "--size", "256"),
         *("--photo", "a.jpg", "--photo", "b.jpg", "--low-priority"),
     ]
-    assert "--precision" not in build_command(Path("m.icface"), "tensorrt", [], None)
+    assert build_command(Path("m.icface"), "tensorrt", [], None, beside=False)[3:] == [
+        *("m.icface", "--backend", "tensorrt")
+    ]
 
 
 class Changing(Animator):
