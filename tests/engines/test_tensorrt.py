@@ -109,7 +109,7 @@ def test_an_operator_that_the_library_lacks_is_named(
     request = request_of(bundle)
     graph = onnx.load_from_string(request.graph)
     graph.graph.node[5].op_type = "Conjure"
-    with caplog.at_level(logging.DEBUG), pytest.raises(EngineError) as caught:
+    with caplog.at_level(logging.DEBUG, logger="icface"), pytest.raises(EngineError) as caught:
         tensorrt_rtx.build(dataclasses.replace(request, graph=graph.SerializeToString()))
     line = str(caught.value)
     assert line.startswith("TensorRT-RTX cannot build animate.onnx: node 5 (Conjure): Plugin not found")
@@ -527,7 +527,7 @@ def test_without_a_graph_it_goes_on(
     cuda.failing[function] = [Status.cudaErrorStreamCaptureUnsupported]
     inputs = inputs_of()
     engine.set_source(inputs)
-    with caplog.at_level(logging.DEBUG):
+    with caplog.at_level(logging.DEBUG, logger="icface"):
         for step in range(3):
             inputs["skin_map"] += np.float32(step)
             assert_frame(engine, inputs)
