@@ -34,6 +34,8 @@ Part = Literal["animate", "neutralise", "correct"]
 GOLDEN_PSNR_DB: Final = 45.0
 """An engine must give the golden outputs at least this well. All that work here give 50 dB or more (they round
 differently); positions in half precision or a shift by a quarter of a pixel give less than 40."""
+_BUILT_FIRST: Final = ("tensorrt", "tensorrt_rtx", "openvino")
+"""Backends whose engines are worth building unasked, the fastest first."""
 GOLDEN_SLACK_DB: Final = 3.0
 """So much less than when it was built may an engine give that was accepted with less: libraries round differently."""
 
@@ -214,9 +216,6 @@ def worth_building(bundle: Bundle) -> tuple[str, ...]:
         if precision:
             found.append(f"{backend}:{precision}")
     return tuple(found)
-
-
-_BUILT_FIRST: Final = ("tensorrt", "tensorrt_rtx", "openvino")
 
 
 def _module(name: str) -> tuple[Any, str]:

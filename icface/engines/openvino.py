@@ -1,6 +1,6 @@
 """OpenVINO: the engine for graphs on x86 CPUs.
 
-`openvino:bf16` and `openvino:int8` take half and a quarter of the time; they are built before, which is to say that the
+`openvino:bf16` and `openvino:int8` take half and a third of the time; they are built before, which is to say that the
 frames they give were compared with those of float32.
 """
 
