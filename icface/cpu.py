@@ -1,18 +1,42 @@
-"""What the processor is called: engines that were measured on one are not taken for another."""
+"""What the processor is called, and whether it computes in bfloat16 by itself."""
 
 from __future__ import annotations
 
 import platform
 from pathlib import Path
+from typing import Final
+
+_CPUINFO: Final = Path("/proc/cpuinfo")
+_BF16: Final = frozenset({"avx512_bf16", "amx_bf16", "bf16"})
+"""What Linux calls the instructions: two of x86, one of ARM."""
 
 
 def cpu_name() -> str:
-    """As the system gives it, as `AMD Ryzen 7 5800U`; its architecture where it gives none."""
+    """As the system gives it, as `AMD Ryzen 7 5800U`; its architecture where it gives none.
+
+    Engines that were measured on one processor are not taken for another.
+    """
+    name = " ".join((_first("model name", "Model") or "").split())
+    return name or platform.processor() or platform.machine() or "CPU"
+
+
+def has_bf16() -> bool | None:
+    """Whether it has instructions for bfloat16; None where the system does not say.
+
+    Libraries compute in bfloat16 on any processor, but without them several times slower than in float32.
+    """
+    flags = _first("flags", "Features")
+    return None if flags is None else not _BF16.isdisjoint(flags.split())
+
+
+def _first(*keys: str) -> str | None:
+    """The first entry of /proc/cpuinfo that has one of these names and is not empty."""
     try:
-        for line in Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace").splitlines():
-            key, _, value = line.partition(":")
-            if key.strip() in ("model name", "Model") and value.strip():
-                return " ".join(value.split())
+        lines = _CPUINFO.read_text(encoding="utf-8", errors="replace").splitlines()
     except OSError:
-        pass  # not Linux
-    return platform.processor() or platform.machine() or "CPU"
+        return None  # not Linux
+    for line in lines:
+        key, _, value = line.partition(":")
+        if key.strip() in keys and value.strip():
+            return value
+    return None

@@ -36,7 +36,10 @@ FACTS: Final = "engine.json"
 LIMIT_BYTES: Final = 8_000_000_000
 STALE_S: Final = 24 * 3600
 """So old is nothing that is still being written."""
+KERNELS_STALE_S: Final = 30 * 24 * 3600
+"""So long are kernels kept that no engine here has the name of: one built ahead for several GPUs has another name."""
 _PART: Final = ".part"
+_KERNELS: Final = ".kernels"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -219,6 +222,10 @@ class EngineCache:
         """Forget the engine under a key, if there is one."""
         shutil.rmtree(self.folder / key.name, ignore_errors=True)
 
+    def kernels(self, key: EngineKey) -> Path:
+        """The file for what a library compiles where the engine runs."""
+        return self.folder / f"{key.name}{_KERNELS}"
+
     def _engines(self) -> list[Path]:
         try:
             return [path for path in self.folder.iterdir() if path.is_dir() and path.suffix != _PART]
@@ -226,7 +233,7 @@ class EngineCache:
             return []
 
     def _tidy(self, keep: Path) -> None:
-        """Drop what builds that died left behind, and the engines used longest ago."""
+        """Drop what builds that died left behind, the engines used longest ago, and old kernels of none that is here."""
         for path in self.folder.glob(f"*{_PART}"):
             if time.time() - path.stat().st_mtime > STALE_S:
                 shutil.rmtree(path, ignore_errors=True)
@@ -235,6 +242,10 @@ class EngineCache:
             total += sum(file.stat().st_size for file in path.iterdir())
             if total > self._limit_bytes and path != keep:
                 shutil.rmtree(path, ignore_errors=True)
+        for path in self.folder.glob(f"*{_KERNELS}"):
+            old = time.time() - path.stat().st_mtime > KERNELS_STALE_S
+            if old and not path.with_suffix("").is_dir():
+                path.unlink(missing_ok=True)
 
     def _cannot_write(self, error: OSError, size: int = 0) -> EngineError:
         if error.errno in (errno.ENOSPC, errno.EDQUOT):

@@ -16,7 +16,7 @@ import pytest
 
 from icface.building import Target
 from icface.bundle import DEFAULT_BUNDLE, Bundle
-from icface.engine_cache import CONTENT, FACTS, STALE_S, EngineCache, EngineKey, find_built
+from icface.engine_cache import CONTENT, FACTS, KERNELS_STALE_S, STALE_S, EngineCache, EngineKey, find_built
 from icface.engines import GOLDEN_PSNR_DB
 from icface.errors import EngineError, NotBuiltError, RefusedError
 
@@ -124,6 +124,17 @@ def test_engines_used_longest_ago_go_and_so_does_what_a_dead_build_left(tmp_path
     cache.store(keys[2], b"x" * 2_000, {})
     assert [cache.find(key) is not None for key in keys] == [True, False, True]
     assert not dead.exists() and alive.exists()
+
+
+def test_old_kernels_of_engines_that_are_gone_go(tmp_path: Path) -> None:
+    cache = EngineCache(tmp_path)
+    gone, built_ahead, here = (replace(KEY, model=str(i) * 64) for i in range(1, 4))
+    cache.store(here, b"plan", {})
+    for key, age in ((gone, KERNELS_STALE_S + 60), (built_ahead, 60), (here, KERNELS_STALE_S + 60)):
+        cache.kernels(key).write_bytes(b"kernels")
+        os.utime(cache.kernels(key), (time.time() - age, time.time() - age))
+    cache.store(KEY, b"plan", {})
+    assert [cache.kernels(key).exists() for key in (gone, built_ahead, here)] == [False, True, True]
 
 
 def hold(folder: Path, held: object, release: object) -> None:

@@ -30,6 +30,7 @@ from lightning_fabric import Fabric
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
+from icface.cpu import has_bf16
 from icface.errors import ConfigError, ICFaceError
 from icface.networks import ModelInfo, save_model
 from training.checkpoints import Progress, load_state, save_state
@@ -382,6 +383,10 @@ def train(flags: argparse.Namespace) -> int:
     if flags.threads is not None:
         torch.set_num_threads(flags.threads)
     fabric = _launch(flags, config.precision)
+    if fabric.device.type == "cpu" and config.precision == "bf16-mixed" and has_bf16() is False:
+        logger.warning(
+            "this processor has no bfloat16 of its own: --set precision=32-true is several times faster here"
+        )
     with _alone(flags.out, fabric):
         trainer = Trainer(config, flags.data, flags.out, fabric, flags.portraits, flags.identity)
         if fabric.global_rank == 0:

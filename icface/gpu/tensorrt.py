@@ -474,7 +474,7 @@ def open_built(library: Library, bundle: Bundle, step: Variant, precision: str) 
         step,
         built.content,
         f"{library.description} ({precision}, {target.device}) for {bundle.name}",
-        EngineCache().folder / f"{EngineKey.of(bundle, library.backend, precision, target).name}.kernels",
+        EngineCache().kernels(EngineKey.of(bundle, library.backend, precision, target)),
     )
     engine.golden_psnr_db = built.golden_floor_db
     return engine

@@ -306,6 +306,25 @@ def test_a_run_killed_before_its_first_state_starts_its_log_anew(
     assert lines(tmp_path / "run") == lines(tmp_path / "whole")
 
 
+@pytest.mark.parametrize(
+    ("precision", "has", "warned"),
+    [("bf16-mixed", False, True), ("bf16-mixed", None, False), ("32-true", False, False)],
+)
+def test_slow_bfloat16_is_said(
+    precision: str,
+    has: bool | None,
+    warned: bool,
+    config: Path,
+    data: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    monkeypatch.setattr(train, "has_bf16", lambda: has)
+    assert run(config, data, tmp_path / "run", "--set", f"precision={precision}", "--minutes", "0") == 0
+    assert ("precision=32-true is several times faster" in caplog.text) == warned
+
+
 def test_two_trainings_do_not_share_a_folder(
     config: Path, data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
