@@ -216,21 +216,10 @@ def run_in_process(leg: str, config: LiveConfig, player: Player, poses: Sequence
 def _run_session(config: LiveConfig, camera: Camera, sink: Sink) -> dict[str, Any]:
     """The product between a camera and a sink of ours; gives its statistics."""
     # Loads everything, and is not needed with devices, where the product is another process.
-    from realtime.session import _Session
+    from realtime import session
 
-    class Session(_Session):
-        """As it is, but for the two ends."""
-
-        def _open_camera(self) -> Camera:
-            return camera
-
-        def _create_sinks(self) -> list[Sink]:
-            return [sink]
-
-    cv2.setNumThreads(1)  # as realtime.session.run does
     stats = Stats()
-    with ExitStack() as stack:
-        Session(config, stats, threading.Event(), stack).run()
+    session.run(config, stats, threading.Event(), camera=camera, sinks=[sink])
     return stats.report()
 
 

@@ -6,7 +6,7 @@ import hashlib
 import importlib.metadata
 import logging
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
@@ -77,8 +77,22 @@ def _engine_threads() -> int:
     return min(usable_cores(), MAX_THREADS)
 
 
-def run(config: LiveConfig, stats: Stats, stop: threading.Event) -> None:
+def run(
+    config: LiveConfig,
+    stats: Stats,
+    stop: threading.Event,
+    *,
+    camera: Camera | None = None,
+    sinks: Sequence[Sink] | None = None,
+) -> None:
     """Do what the settings say until it ends or `stop` is set; `stats` fills meanwhile.
+
+    Args:
+        config: the settings.
+        stats: of this run.
+        stop: from any thread.
+        camera: open, in the place of the one in the settings; it is closed in the end.
+        sinks: not yet open, in the place of those in the settings.
 
     Raises:
         ICFaceError: in one line, what failed and what to do.
@@ -86,17 +100,27 @@ def run(config: LiveConfig, stats: Stats, stop: threading.Event) -> None:
     # Three threads of our own share the cores already; OpenCV's would only get in their way.
     cv2.setNumThreads(1)
     with ExitStack() as stack:
-        _Session(config, stats, stop, stack).run()
+        _Session(config, stats, stop, stack, camera, sinks).run()
 
 
 class _Session:
     """The parts of one run. Whatever is opened goes on `stack`, which lets go of it in reverse order."""
 
-    def __init__(self, config: LiveConfig, stats: Stats, stop: threading.Event, stack: ExitStack) -> None:
+    def __init__(
+        self,
+        config: LiveConfig,
+        stats: Stats,
+        stop: threading.Event,
+        stack: ExitStack,
+        camera: Camera | None,
+        sinks: Sequence[Sink] | None,
+    ) -> None:
         self._config = config
         self._stats = stats
         self._stop = stop
         self._stack = stack
+        self._given_camera = camera
+        self._given_sinks = sinks
         self._size_px: tuple[int, int] | None = None
         self._to_build = ""
         self._camera_config = CameraConfig(
@@ -220,7 +244,7 @@ class _Session:
         )
 
     def _open_camera(self) -> Camera:
-        camera = open_camera(self._camera_config)
+        camera = self._given_camera or open_camera(self._camera_config)
         self._stack.callback(camera.close)
         return camera
 
@@ -244,6 +268,8 @@ class _Session:
 
     def _create_sinks(self) -> list[Sink]:
         """All that are wanted, not yet open; those that somebody watches first."""
+        if self._given_sinks is not None:
+            return list(self._given_sinks)
         config = self._config
         common = SinkSettings(
             device=config.virtual_camera_device,
