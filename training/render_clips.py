@@ -2,8 +2,8 @@
 
     python training/render_clips.py --avatars ../shared/data/valid_avatars --out runs/avatar_clips
 
-The first clip of an avatar shows one thing after the other, the others mix everything. Clips that are there already are
-kept, so an interrupted run goes on; two runs with `--part 1/2` and `--part 2/2` share the work.
+The first, third, … clip of an avatar shows one thing after the other, the others mix everything. Clips that are there
+already are kept, so an interrupted run goes on; two runs with `--part 1/2` and `--part 2/2` share the work.
 """
 
 from __future__ import annotations
@@ -125,7 +125,7 @@ def main() -> None:
                 continue
             rng = np.random.default_rng([zlib.crc32(path.stem.encode()), video])
             studio = Studio(avatar, random_view(rng, args.size))
-            act = single_performances if video == 0 else mixed_performances
+            act = mixed_performances if video % 2 else single_performances
             write_video(clip, [studio.frame(p) for p in act(rng, args.frames, FPS)])
             print(clip, flush=True)
 

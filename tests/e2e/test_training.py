@@ -1,7 +1,7 @@
 """From clips to a live bundle with the real commands: prepare, train, evaluate, export, drive. Small, and in minutes.
 
-Two clips: a rendered avatar that closes its eyes, parts its lips, drops its jaw and turns its head, one after the
-other; and a real speaker. Their even frames are trained on, their odd ones held out.
+A rendered avatar closes its eyes, parts its lips, drops its jaw, turns its head and talks, each in a clip of its own; and
+there is a real speaker. Their even frames are trained on, their odd ones held out.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from tests.conftest import SHARED
 from tests.e2e.measuring import Frame, frames, icface_live
 from training.avatars.render import Performance, Studio, View
 
-AVATAR = SHARED / "data/valid_avatars/Hispanic_M_1_Casual.glb"
+AVATAR = SHARED / "data/valid_avatars/Asian_F_1_Casual.glb"
 SPEAKER = SHARED / "data/clips/grid_s1/bbaf2n.mpg"
 
 pytestmark = [
@@ -39,7 +39,7 @@ CONFIG = """
 steps = 3500
 batch_size = 4
 workers = 0
-precision = "bf16-mixed"
+seed = 1
 channels_last = true
 ema = 0.99
 log_every = 50
@@ -61,8 +61,8 @@ width = 8
 adversarial = "lsgan"
 attributes = 4.5
 identity = 0.0
-reconstruction = 20.0
-anchor = 20.0
+reconstruction = 80.0
+anchor = 40.0
 
 [optimizer]
 name = "adam"
@@ -73,9 +73,24 @@ mode = "uniform"
 """
 
 FPS = 10
-ACTS = (("ReyeClose", "LeyeClose"), ("RlipDown", "LlipDown"), ("MouthOpen",))
-"""Morph targets that move together; each group has 1.4 s, with some rest around it, then the head turns for 3 s."""
-FRAMES = 96
+
+
+def lips(down: float, up: float = 0.0) -> dict[str, float]:
+    return {"RlipDown": down, "LlipDown": down, "RlipUp": up, "LlipUp": up}
+
+
+def smile(weight: float) -> dict[str, float]:
+    return {"RsmileClose": weight, "LsmileClose": weight}
+
+
+# Parting the lips, AU26 and AU12 are measured a little, too, and with a dropped jaw AU25: a generator would learn to
+# move the lips by those. So the jaw is held against it, and drops with closed lips.
+ACTS = {
+    "eyes": {"ReyeClose": 1.1, "LeyeClose": 1.1},
+    "lips": lips(1.3) | {"MouthOpen": -0.1},
+    "jaw": lips(-0.5, -0.5) | smile(0.5) | {"MouthOpen": 0.7, "Chew": 1.6},
+}
+"""Morph targets at the height of each clip."""
 
 
 @dataclass(frozen=True)
@@ -88,25 +103,39 @@ class Run:
     bundle: Path
 
 
-def acting(time_s: float) -> Performance:
-    """One thing after the other, so that nothing but the attribute itself tells a generator what to move."""
+def acting(time_s: float) -> dict[str, Performance]:
+    """By clip: one thing each, and talk, where what the lips do has nothing to do with anything else."""
+    level = float(np.interp(time_s, (0.4, 1.2, 2.6, 3.4), (0, 1, 1, 0)))
 
-    def bump(start_s: float) -> float:
-        return float(np.sin(np.pi * np.clip((time_s - start_s) / 1.4, 0, 1)) ** 2)
+    def wave(period_s: float, phase: float = 0.0) -> float:
+        return float(np.sin(2 * np.pi * time_s / period_s + phase))
 
-    morphs = {target: 0.95 * bump(0.8 + 1.8 * i) for i, targets in enumerate(ACTS) for target in targets}
-    yaw = np.radians(25) * np.sin(2 * np.pi * np.clip((time_s - 6.2) / 3.0, 0, 1))
-    return Performance(yaw_rad=float(yaw), morphs=morphs)
+    single = {
+        name: Performance(morphs={target: level * weight for target, weight in morphs.items()})
+        for name, morphs in ACTS.items()
+    }
+    talk = (
+        lips(1.3 * level) | smile(0.2 + 0.2 * wave(0.7, 0.5)) | {"MouthOpen": 0.15 * level * wave(1.1) - 0.1}
+    )
+    return {
+        **single,
+        "turn": Performance(yaw_rad=np.radians(25) * wave(5.0)),
+        "talk": Performance(yaw_rad=np.radians(8) * wave(2.3), morphs=talk),
+    }
 
 
-def acted() -> list[Frame]:
-    """The avatar's clip."""
+def acted() -> dict[str, list[Frame]]:
+    """The avatar's clips."""
     pytest.importorskip("meshoptimizer", reason="decoding avatars needs meshoptimizer")
     from training.avatars.glb import load_avatar
 
     view = View(width_px=192, height_px=192, head_px=92, centre=(0.5, 0.52))
     studio = Studio(load_avatar(AVATAR), view)
-    return [studio.frame(acting(number / FPS)) for number in range(FRAMES)]
+    frames_of = {name: 50 if name == "turn" else 36 for name in acting(0)}
+    return {
+        name: [studio.frame(acting(number / FPS)[name]) for number in range(count)]
+        for name, count in frames_of.items()
+    }
 
 
 def command(repository: Path, script: str, *arguments: str | Path) -> None:
@@ -123,7 +152,7 @@ def command(repository: Path, script: str, *arguments: str | Path) -> None:
 
 
 def write_clip(path: Path, shown: Sequence[NDArray[np.uint8]]) -> None:
-    path.parent.mkdir(parents=True)
+    path.parent.mkdir(parents=True, exist_ok=True)
     with av.open(str(path), "w") as container:
         stream = container.add_stream("libx264", rate=FPS, options={"crf": "12", "threads": "1"})
         stream.height, stream.width = shown[0].shape[:2]
@@ -139,14 +168,18 @@ def write_clip(path: Path, shown: Sequence[NDArray[np.uint8]]) -> None:
 def made(tmp_path_factory: pytest.TempPathFactory, repository: Path) -> Run:
     folder = tmp_path_factory.mktemp("training")
     clips, data, run = folder / "clips", folder / "data", folder / "run"
-    for name, shown in (("avatar", acted()), ("speaker", list(frames(SPEAKER)))):
-        write_clip(clips / name / "even/clip.mp4", shown[0::2])
-        write_clip(clips / "held_out" / name / "odd.mp4", shown[1::2])
+    for name, filmed in (("avatar", acted()), ("speaker", {"speech": list(frames(SPEAKER))})):
+        for clip, shown in filmed.items():
+            write_clip(clips / name / f"even/{clip}.mp4", shown[0::2])
+            write_clip(clips / "held_out" / name / f"{clip}.mp4", shown[1::2])
     command(repository, "training/prepare.py", clips, "--out", data, "--workers", "0", "--size", "64",
             "--test-identity", "held_out")  # fmt: skip
     config = folder / "tiny.toml"
     config.write_text(CONFIG)
-    command(repository, "training/train.py", "--config", config, "--data", data, "--out", run)
+    # One thread adds in one order on any machine, and does not wait for another one where the cores are busy.
+    command(
+        repository, "training/train.py", "--config", config, "--data", data, "--out", run, "--threads", "1"
+    )
     report, bundle = folder / "report", run / "model.icface"
     model = run / "model.safetensors"
     command(repository, "training/evaluate.py", "--data", data, "--model", model, "--out", report)
@@ -174,7 +207,7 @@ def test_attributes_move_the_face(made: Run) -> None:
     for name in ("yaw", "AU25", "AU26", "AU45"):
         found = swept[name]
         assert found["faces_found"] == found["frames"], name
-        # The speaker and the avatar hardly ever show an Action Unit alone beyond .75.
+        # What is measured in the clips hardly goes beyond .75.
         shown = np.array(found["shown_mean"])[: 9 if name == "yaw" else 7]
         assert np.diff(shown).min() > -0.05, (name, shown)
         assert shown[-1] - shown[0] > 0.08, (name, shown)

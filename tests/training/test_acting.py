@@ -66,13 +66,6 @@ def test_the_whole_range_is_shown(seed: int) -> None:
             assert least < max(amounts) <= 1, name
 
 
-def test_jaw_and_lips_move_apart() -> None:
-    """Two attributes that are only ever seen together cannot be told apart."""
-    jaw, lips = MOVEMENTS["jaw"].morphs, MOVEMENTS["lips"].morphs
-    assert not set(jaw) & set(lips)
-    assert set(jaw) > set(MOVEMENTS["mouth open"].morphs), "the jaw falls without parting the lips"
-
-
 def test_everything_is_mixed() -> None:
     """Turned heads act, and together the angles fill their range."""
     shown = [p for seed in range(20) for p in mixed_performances(np.random.default_rng(seed), FRAMES, FPS)]
@@ -85,8 +78,8 @@ def test_everything_is_mixed() -> None:
     assert len(both) > 0.1 * len(shown)
     for name, movement in MOVEMENTS.items():
         for target, weight in movement.morphs.items():
-            most = max(p.morphs.get(target, 0.0) for p in shown)
-            assert most > 0.5 * weight, (name, target)
+            share = max(p.morphs.get(target, 0.0) / weight for p in shown)
+            assert share > 0.5, (name, target)
 
 
 @pytest.mark.parametrize("act", [single_performances, mixed_performances])

@@ -252,3 +252,26 @@ def test_what_is_performed_is_what_is_seen() -> None:
         assert opened > lips + 0.1
     finally:
         detector.close()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["Asian_F_1_Casual", "Hispanic_M_1_Casual", "MENA_M_2_Casual"])
+def test_jaw_and_lips_are_told_apart(name: str) -> None:
+    """Two attributes that are only ever measured together cannot be learned apart."""
+    pytest.importorskip("meshoptimizer", reason='avatars need it: pip install ".[train]"')
+    from icface.attributes import INDEX
+    from training.avatars.acting import MOVEMENTS
+    from training.avatars.glb import load_avatar
+    from training.avatars.render import Performance, Studio, View
+    from training.evaluation.measuring import Viewer
+
+    studio = Studio(load_avatar(shared_file(f"data/valid_avatars/{name}.glb")), View())
+    with Viewer() as viewer:
+        baseline = viewer.baseline(studio.frame(Performance()))
+        jaw, lips = viewer.measure(
+            [studio.frame(Performance(morphs=MOVEMENTS[act].morphs)) for act in ("jaw", "lips")], baseline
+        )
+    assert jaw[INDEX["AU26"]] > 0.4 and lips[INDEX["AU25"]] > 0.7
+    assert jaw[INDEX["AU25"]] < 0.1 and lips[INDEX["AU26"]] < 0.35
+    for other in ("AU10", "AU12", "AU15"):
+        assert jaw[INDEX[other]] < 0.3 and lips[INDEX[other]] < 0.3, other

@@ -56,11 +56,14 @@ MOVEMENTS: dict[str, Movement] = {
     "wide eyes": Movement(morphs=_both(0.9, "eyeOpen"), chance=0.5, length_s=0.8),
     "squint": Movement(morphs=_both(0.9, "squint"), chance=0.5, length_s=0.8),
     "mouth open": Movement(morphs={"MouthOpen": 1.0}, chance=1.8, length_s=0.8, share=2),
-    # AU26 without AU25: the jaw falls, the lips stay closed.
-    "jaw": Movement(morphs={"MouthOpen": 0.8, "Chew": 1.0}, chance=1.2, length_s=0.8, share=4),
-    # AU25 without AU26.
+    # AU26 without AU25: the jaw falls, the lips stay closed. AU25 without AU26: they part, and the jaw is held against
+    # it. What else moves is there so that nothing else is measured: a generator would learn to move by that.
+    "jaw": Movement(
+        morphs={"MouthOpen": 0.7, "Chew": 1.6} | _both(-0.5, "lipDown", "lipUp") | _both(0.5, "smileClose"),
+        chance=1.2, length_s=0.8, share=4,
+    ),
     "lips": Movement(
-        morphs=_both(1.0, "lipDown") | _both(0.3, "lipUp"), chance=1.5, length_s=0.7, share=4,
+        morphs=_both(1.3, "lipDown") | {"MouthOpen": -0.1}, chance=1.5, length_s=0.7, share=4,
     ),
     "snarl": Movement(morphs=_both(0.8, "lipDown", "lipUp"), chance=0.4, length_s=0.7),
     "disgust": Movement(morphs=_both(0.8, "disgust"), chance=0.5, length_s=0.9),
@@ -130,7 +133,8 @@ def mixed_performances(rng: np.random.Generator, frames: int, fps: float) -> lis
         for name, start_s, span_s, amount in events:
             value = amount * _bump(time_s, start_s, span_s)
             for target, weight in MOVEMENTS[name].morphs.items():
-                morphs[target] = max(morphs.get(target, 0.0), value * weight)
+                # Two movements of one target do not add up; the larger one shows.
+                morphs[target] = max(morphs.get(target, 0.0), value * weight, key=abs)
         result.append(Performance(morphs=morphs, **_angles(keys_s, angles, time_s)))
     return result
 
