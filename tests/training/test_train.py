@@ -320,6 +320,7 @@ def test_slow_bfloat16_is_said(
     monkeypatch: pytest.MonkeyPatch,
     caplog: pytest.LogCaptureFixture,
 ) -> None:
+    caplog.set_level("WARNING")  # whatever a command set before
     monkeypatch.setattr(train, "has_bf16", lambda: has)
     assert run(config, data, tmp_path / "run", "--set", f"precision={precision}", "--minutes", "0") == 0
     assert ("precision=32-true is several times faster" in caplog.text) == warned
