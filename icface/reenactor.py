@@ -5,7 +5,6 @@ The same for every model: what a family does of its own is in `icface/families/`
 
 from __future__ import annotations
 
-import hashlib
 import logging
 import threading
 from collections.abc import Mapping
@@ -21,7 +20,7 @@ from icface.attributes import COUNT, FloatArray, to_openface
 from icface.bundle import Bundle
 from icface.engines import Engine, neutralise, open_engine
 from icface.errors import ConfigError, EngineError, SourceError
-from icface.face.landmarks import Landmarks, open_detector
+from icface.face.landmarks import MODEL_SHA256, Landmarks, open_detector
 from icface.families import Motion, open_family
 from icface.images import Photo
 from icface.source_cache import SourceCache, source_key
@@ -66,7 +65,6 @@ class Reenactor:
         size_px: side of the output; None keeps each photo's own resolution, or the model's where it has but one.
         threads: CPU threads an engine may use.
         source_cache: where prepared sources are kept; None takes the user's folder.
-        landmarker: a FaceLandmarker task file for photos; None takes the bundled FaceMesh.
 
     Raises:
         BundleError: the model needs what this version has not.
@@ -81,7 +79,6 @@ class Reenactor:
         size_px: int | None = 512,
         threads: int = 1,
         source_cache: SourceCache | None = None,
-        landmarker: Path | None = None,
     ) -> None:
         if size_px is not None and not 64 <= size_px <= 2048:
             raise ConfigError(f"an output of {size_px} pixels is out of range; choose 64 to 2048, or native")
@@ -91,8 +88,6 @@ class Reenactor:
         self._threads = threads
         self._size_px = size_px
         self._cache = source_cache or SourceCache()
-        self._landmarker = landmarker
-        self._landmarker_key = _file_key(landmarker)
         self._source: PreparedSource | None = None
         self._preparing = threading.Lock()
         self._scaled: Frame = np.empty((0, 0, 3), dtype=np.uint8)
@@ -131,9 +126,7 @@ class Reenactor:
             EngineError: the model's graph for photos does not run.
         """
         crop_px = self._size_px if self._bundle.size_px is None else self._bundle.size_px
-        key = source_key(
-            photo.sha256, self._bundle.sha256, crop_px, face, self._family.version, self._landmarker_key
-        )
+        key = source_key(photo.sha256, self._bundle.sha256, crop_px, face, self._family.version, MODEL_SHA256)
         with self._preparing:
             cache = self._cache.load(key)
             if cache is None:
@@ -155,7 +148,7 @@ class Reenactor:
         )
 
     def _prepare(self, photo: Photo, face: int | None, crop_px: int | None) -> Tensors:
-        detector = open_detector(self._landmarker, video=False, max_faces=MAX_FACES)
+        detector = open_detector(video=False, max_faces=MAX_FACES)
         try:
             found = detector.detect(photo.frame)
             chosen = choose_face(found, photo.path, face)
@@ -268,10 +261,3 @@ def _notes(face_count: int, path: Path, face: int | None) -> tuple[str, ...]:
     if face is not None or face_count < 2:
         return ()
     return (f"{face_count} faces in {path.name}; the largest is taken, choose another with --face 2",)
-
-
-def _file_key(path: Path | None) -> str:
-    """What tells one landmark model from another: its content. A missing one is told of when it is opened."""
-    if path is None or not path.is_file():
-        return str(path)
-    return hashlib.sha256(path.read_bytes()).hexdigest()

@@ -28,7 +28,7 @@ _DEFAULTS = LiveConfig(sources=(Path("PHOTO"),))
 
 _SAME = (
     *("face", "framing", "camera_fps", "camera_retry_s", "attributes", "mirror", "neutral_after_s"),
-    *("landmarker", "pace", "loop", "window", "null", "record_attributes", "stats", "duration_s", "frames"),
+    *("pace", "loop", "window", "null", "record_attributes", "stats", "duration_s", "frames"),
     *("model", "engine", "build", "cache_mb"),
 )
 """Flags that are settings as they stand."""
@@ -138,10 +138,6 @@ def parser() -> argparse.ArgumentParser:
     driver.add_argument(
         "--neutral-after", type=float, metavar="SECONDS", dest="neutral_after_s",
         help="take the driver's face as neutral then, as the key n does at any time",
-    )  # fmt: skip
-    driver.add_argument(
-        "--landmarker", type=Path, metavar="TASK",
-        help="FaceLandmarker task file, for finer expressions (default: the FaceMesh that comes along)",
     )  # fmt: skip
     driver.add_argument(
         "--pace", action=argparse.BooleanOptionalAction, default=None,

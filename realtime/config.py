@@ -40,8 +40,6 @@ class LiveConfig:
     """Show the driver as in a mirror. None: for cameras, not for files."""
     neutral_after_s: float | None = None
     """Take the driver's face as neutral this long after the first frame; None: by hotkey only."""
-    landmarker: Path | None = None
-    """A FaceLandmarker task file, for blendshapes; None: the FaceMesh inside mediapipe."""
 
     outputs: tuple[Path, ...] = ()
     """Video files to write."""
@@ -134,7 +132,7 @@ class LiveConfig:
 
     def _check_files(self) -> None:
         written = [*self.outputs, *filter(None, (self.record_attributes, self.stats))]
-        read = [*self.sources, *filter(None, (self.attributes, self.landmarker, self.model))]
+        read = [*self.sources, *filter(None, (self.attributes, self.model))]
         if self.driver_video is not None:
             read.append(self.driver_video)
         seen = {path.resolve() for path in read}

@@ -240,7 +240,6 @@ class _Session:
             engine=engine,
             size_px=size_px,
             threads=_engine_threads(),
-            landmarker=self._config.landmarker,
         )
 
     def _open_camera(self) -> Camera:
@@ -255,7 +254,7 @@ class _Session:
     def _open_tracker(self) -> FaceTracker:
         # A neutral that was set belongs to whoever sits at this computer, not to the person in a file.
         neutral_path = None if self._config.driven_by_file else neutral_file()
-        detector = open_detector(self._config.landmarker, video=True)
+        detector = open_detector(video=True)
         tracker = FaceTracker(TrackerConfig(neutral_path=neutral_path), detector)
         self._stack.callback(tracker.close)
         return tracker

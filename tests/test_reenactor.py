@@ -192,19 +192,17 @@ def test_the_second_time_comes_from_the_cache_and_looks_the_same(
 
 
 @pytest.mark.usefixtures("source", "no_detector")
-@pytest.mark.parametrize("what", ["photo", "face", "size", "bundle", "landmarker"])
+@pytest.mark.parametrize("what", ["photo", "face", "size", "bundle", "tracker"])
 def test_whatever_changes_the_result_is_part_of_the_key(
-    photo: Photo, cache: SourceCache, tmp_path: Path, what: str
+    photo: Photo, cache: SourceCache, monkeypatch: pytest.MonkeyPatch, what: str
 ) -> None:
     bundle = Bundle.load(DEFAULT_BUNDLE)
-    landmarker = tmp_path / "face.task" if what == "landmarker" else None
-    if landmarker is not None:
-        landmarker.write_bytes(b"a model")
+    if what == "tracker":
+        monkeypatch.setattr("icface.reenactor.MODEL_SHA256", "another")
     reenactor = Reenactor(
         replace(bundle, sha256="another") if what == "bundle" else bundle,
         size_px=SIDE + 32 if what == "size" else SIDE,
         source_cache=cache,
-        landmarker=landmarker,
     )
     changed = replace(photo, sha256="another") if what == "photo" else photo
     with pytest.raises(AssertionError, match="prepared again"):
@@ -286,13 +284,3 @@ def test_once_closed_it_shows_nothing(reenactor: Reenactor, source: PreparedSour
     reenactor.close()
     with pytest.raises(EngineError, match="no source is set"):
         reenactor.animate(neutral())
-
-
-def test_a_landmark_model_that_is_none(photo: Photo, cache: SourceCache, tmp_path: Path) -> None:
-    bundle = Bundle.load(DEFAULT_BUNDLE)
-    for name, content in (("missing.task", None), ("text.task", b"no model")):
-        if content is not None:
-            (tmp_path / name).write_bytes(content)
-        reenactor = Reenactor(bundle, size_px=SIDE, source_cache=cache, landmarker=tmp_path / name)
-        with pytest.raises(ConfigError, match=name):
-            reenactor.prepare_source(photo)

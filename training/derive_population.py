@@ -1,6 +1,6 @@
 """Derive the population's neutral face: medians and spread of features, medians of blendshapes, over neutral portraits.
 
-    python training/derive_population.py --images ../shared/data --landmarker face_landmarker.task \
+    python training/derive_population.py --images ../shared/data \
         --out icface/face/data/population.json
 
 Reads `images.csv` beside the pictures; takes frontal faces whose blendshapes say neutral from SFHQ-T2I (MIT) and the
@@ -39,21 +39,20 @@ def is_neutral(row: dict[str, str]) -> bool:
 def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("--images", type=Path, required=True)
-    parser.add_argument("--landmarker", type=Path, required=True)
     parser.add_argument("--out", type=Path, required=True)
     args = parser.parse_args()
     with (args.images / "images.csv").open(newline="") as file:
         rows = [row for row in csv.DictReader(file) if row["file"].startswith(FOLDERS) and is_neutral(row)]
-    mesh, task = open_detector(None, video=False), open_detector(args.landmarker, video=False)
+    detector = open_detector(video=False)
     values, blendshapes, pitches = [], [], []
     for row in rows:
         picture = cv2.imread(str(args.images / row["file"]))
         frame = np.ascontiguousarray(picture[..., ::-1])
-        found, scored = mesh.detect(frame), task.detect(frame)
-        if found and scored and scored[0].blendshapes is not None:
+        found = detector.detect(frame)
+        if found and found[0].blendshapes is not None:
             values.append(features.measure_features(found[0]))
             pitches.append(head_pose(found[0]).pitch_rad)
-            blendshapes.append(scored[0].blendshapes)
+            blendshapes.append(found[0].blendshapes)
     middle = np.median(values, axis=0)
     for name in ("ear_right", "ear_left"):  # open eyes, not the middle of a blink
         index = features.INDEX[name]

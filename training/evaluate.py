@@ -27,6 +27,7 @@ if __package__ in (None, ""):  # started as a file
     sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from icface.errors import ConfigError, ICFaceError
+from icface.face.landmarks import MODEL_SHA256
 from training.dataset import FaceTracks
 from training.evaluation import figures
 from training.evaluation.animators import Animator, open_animators
@@ -124,12 +125,6 @@ def parser() -> argparse.ArgumentParser:
         help="side of what an .onnx takes, where it leaves it open (default: that of the crops)",
     )
     add(
-        "--landmarker",
-        type=Path,
-        metavar="TASK",
-        help="FaceLandmarker task file to measure with (default: FaceMesh)",
-    )
-    add(
         "--openface-source",
         type=Path,
         nargs="+",
@@ -170,12 +165,10 @@ class Evaluation:
             size_px=self._data.size_px,
             device=device,
         )
-        self._animators = open_animators(
-            flags.model, self._data.size_px, device=device, landmarker=flags.landmarker
-        )
+        self._animators = open_animators(flags.model, self._data.size_px, device=device)
         for animator in self._animators:
             stack.callback(animator.close)
-        self._viewer = stack.enter_context(Viewer(flags.landmarker))
+        self._viewer = stack.enter_context(Viewer())
 
     def run(self, folder: Path, command: str) -> None:
         """Measure, draw and write everything into a folder."""
@@ -208,7 +201,7 @@ class Evaluation:
                 name: getattr(flags, name)
                 for name in ("seed", "source", "max_frames", "max_tracks", "sweep_sources", "only")
             }
-            | {"landmarks": "FaceMesh" if flags.landmarker is None else flags.landmarker.name},
+            | {"landmarks": MODEL_SHA256},
             "models": {animator.name: animator.facts for animator in self._animators},
             "judges": self._judges.files,
             "figures": [],

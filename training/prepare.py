@@ -25,7 +25,6 @@ if __package__ in (None, ""):  # started as a file
     sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from icface.errors import ConfigError, ICFaceError
-from icface.face.landmarks import open_detector
 from training.preparation.clips import Clip, find_clips
 from training.preparation.index import Index
 from training.preparation.pack import pack
@@ -99,12 +98,6 @@ def parser() -> argparse.ArgumentParser:
         type=float,
         metavar="PX",
         help="leave out faces whose box is smaller (default: 3/8 of --size)",
-    )
-    add(
-        "--landmarker",
-        type=Path,
-        metavar="TASK",
-        help="measure with MediaPipe's face_landmarker.task (default: the bundled FaceMesh)",
     )
     add(
         "--csv-errors",
@@ -205,14 +198,11 @@ def _settings(flags: argparse.Namespace) -> Settings:
         raise ConfigError(f"--max-frames-per-clip {flags.max_frames_per_clip}: a pair needs at least 2")
     if flags.ray_address and flags.workers == 0:
         raise ConfigError("--workers 0 prepares without Ray; leave it out with --ray-address")
-    if flags.landmarker is not None:  # say at once what every clip would say
-        open_detector(flags.landmarker, video=False).close()
     return Settings(
         size_px=flags.size,
         fps=flags.fps,
         max_frames=flags.max_frames_per_clip,
         min_face_px=MIN_FACE_SHARE * flags.size if flags.min_face is None else flags.min_face,
-        landmarker=None if flags.landmarker is None else flags.landmarker.resolve(),
         csv_errors=flags.csv_errors,
     )
 

@@ -1,23 +1,18 @@
-"""Face landmarks from MediaPipe: the FaceMesh model inside its wheel, or a FaceLandmarker task file.
+"""Face landmarks, blendshapes and pose matrix from MediaPipe's FaceLandmarker task.
 
-FaceMesh is the default because it needs no download. The task file adds 52 blendshapes and a pose matrix.
-Everything MediaPipe is imported here, when a detector is opened.
+The model file ships with this package. Everything MediaPipe is imported here, when a detector is opened.
 """
 
 from __future__ import annotations
 
 import hashlib
-import importlib
-import logging
 import math
 import os
-import sys
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
-from types import ModuleType
 from typing import Any, Final, Protocol
 
 import numpy as np
@@ -25,15 +20,14 @@ from numpy.typing import NDArray
 
 from icface.errors import ConfigError
 
-logger = logging.getLogger(__name__)
-
 Frame = NDArray[np.uint8]
 
 POINTS: Final = 478
 SEARCH_SHARES: Final = (0.6, 0.35)
 """Parts of a still that are looked at one by one where no face was found, as shares of its shorter side."""
 SEARCH_MIN_PX: Final = 64
-KNOWN_TASK_SHA256: Final = "64184e229b263107bc2b804c6625db1341ff2bb731874b0bcc2fe6544e0bc9ff"
+MODEL_PATH: Final = Path(__file__).parent / "data" / "face_landmarker.task"
+MODEL_SHA256: Final = "64184e229b263107bc2b804c6625db1341ff2bb731874b0bcc2fe6544e0bc9ff"
 
 
 @dataclass(frozen=True)
@@ -45,7 +39,7 @@ class Landmarks:
     image_size_px: tuple[int, int]
     """(width, height) of the picture, which the camera model of the head pose needs."""
     blendshapes: NDArray[np.float32] | None = None
-    """(52,) in MediaPipe's order, `_neutral` first; None from FaceMesh."""
+    """(52,) in MediaPipe's order, `_neutral` first; None where they were not measured."""
     matrix: NDArray[np.float64] | None = None
     """(4, 4) pose of the canonical face, y up; None where it was not measured in this picture."""
 
@@ -76,23 +70,19 @@ class LandmarkDetector(Protocol):
     def close(self) -> None: ...
 
 
-def open_detector(model: Path | None = None, *, video: bool, max_faces: int = 1) -> LandmarkDetector:
-    """Open the bundled FaceMesh (`model` None) or a FaceLandmarker task file.
+def open_detector(*, video: bool, max_faces: int = 1) -> LandmarkDetector:
+    """Open the FaceLandmarker that ships with this package.
 
     Args:
-        model: path of a `.task` file.
         video: frames of one video, followed from one to the next; else unrelated stills.
         max_faces: how many faces to look for.
 
     Raises:
-        ConfigError: the task file is missing or not one.
+        ConfigError: the model file is missing or damaged.
     """
-    if model is None:
-        return _FaceMesh(video=video, max_faces=max_faces)
-    return _FaceLandmarker(model, video=video, max_faces=max_faces)
+    return _FaceLandmarker(video=video, max_faces=max_faces)
 
 
-_import_lock = threading.Lock()
 _quiet_lock = threading.Lock()
 _quiet_depth = 0
 _quiet_saved = -1
@@ -125,92 +115,6 @@ def quiet_native() -> Iterator[None]:
             if _quiet_depth == 0 and _quiet_saved >= 0:
                 os.dup2(_quiet_saved, 2)
                 os.close(_quiet_saved)
-
-
-class _Later(ModuleType):
-    """Stands for a module until something of it is used."""
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(importlib.import_module(self.__name__), name)
-
-
-@contextmanager
-def _importing_mediapipe() -> Iterator[None]:
-    """Keep its native lines down, and matplotlib out.
-
-    MediaPipe imports matplotlib for drawing functions that are not used here, which is more than half of its 0.75 s
-    import. Whoever does call one gets the real matplotlib then.
-    """
-    os.environ.setdefault("GLOG_minloglevel", "3")
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-    with _import_lock:
-        if "matplotlib" in sys.modules or "mediapipe" in sys.modules:
-            yield
-            return
-        package, plotting = _Later("matplotlib"), _Later("matplotlib.pyplot")
-        package.pyplot = plotting  # type: ignore[attr-defined]
-        sys.modules |= {"matplotlib": package, "matplotlib.pyplot": plotting}
-        try:
-            yield
-        finally:
-            del sys.modules["matplotlib"], sys.modules["matplotlib.pyplot"]
-
-
-class _FaceMesh:
-    """MediaPipe's legacy FaceMesh graph with refined eyes and lips, 478 points."""
-
-    def __init__(self, *, video: bool, max_faces: int) -> None:
-        with quiet_native():
-            with _importing_mediapipe():
-                from mediapipe.python.solutions.face_mesh import FaceMesh
-            self._mesh: Any = FaceMesh(
-                static_image_mode=not video, max_num_faces=max_faces, refine_landmarks=True
-            )
-            # The graph starts its threads, and prints, with its first picture.
-            self._mesh.process(np.zeros((64, 64, 3), dtype=np.uint8))
-        self._video = video
-        self._settled = False  # it prints once more with its first face
-
-    def detect(self, frame: Frame, time_s: float | None = None) -> list[Landmarks]:
-        if self._settled:
-            found = self._faces(frame)
-        else:
-            with quiet_native():
-                found = self._faces(frame)
-            self._settled = bool(found)
-        if not found and not self._video:
-            found = _search(frame, self._faces)
-        return _largest_first(found)
-
-    def _faces(self, frame: Frame) -> list[Landmarks]:
-        height, width = frame.shape[:2]
-        result = self._mesh.process(frame).multi_face_landmarks or []
-        scale = np.array([width, height, width], dtype=np.float32)
-        return [Landmarks(points_px=_points(face) * scale, image_size_px=(width, height)) for face in result]
-
-    def close(self) -> None:
-        self._mesh.close()
-
-
-# A landmark as protobuf writes it: field 1 of 15 bytes with x, y, z as floats 1, 2, 3.
-_WIRE: Final = np.dtype(
-    [
-        ("head", "<u2"),
-        *((f"{part}{axis}", kind) for axis in "xyz" for part, kind in (("tag", "u1"), ("", "<f4"))),
-    ]
-)
-
-
-def _points(face: Any) -> NDArray[np.float32]:
-    """(478, 3) of a landmark list, in parts of the picture.
-
-    Reading the message's bytes at once takes a tenth of the 0.2 ms that 1434 attribute reads take.
-    """
-    content = face.SerializeToString()
-    if len(content) != POINTS * _WIRE.itemsize:  # a message with more fields than three
-        return np.array([(p.x, p.y, p.z) for p in face.landmark], dtype=np.float32)
-    wire = np.frombuffer(content, dtype=_WIRE)
-    return np.stack([wire["x"], wire["y"], wire["z"]], axis=1)
 
 
 def _largest_first(faces: list[Landmarks]) -> list[Landmarks]:
@@ -257,18 +161,29 @@ def _same_face(a: Landmarks, b: Landmarks) -> bool:
     return bool(distance < 0.25 * np.sqrt(max(a.area_px, b.area_px)))
 
 
+def _model_content() -> bytes:
+    """The FaceLandmarker task file of this package, checked by its hash."""
+    try:
+        content = MODEL_PATH.read_bytes()
+    except OSError as error:
+        raise ConfigError(
+            f"cannot read the face tracker's model {MODEL_PATH}: {error.strerror or error}; install icface-live again"
+        ) from error
+    if hashlib.sha256(content).hexdigest() != MODEL_SHA256:
+        raise ConfigError(f"the face tracker's model {MODEL_PATH} is damaged; install icface-live again")
+    return content
+
+
 class _FaceLandmarker:
     """MediaPipe's FaceLandmarker task: landmarks, blendshapes and pose matrix."""
 
-    def __init__(self, model: Path, *, video: bool, max_faces: int) -> None:
-        try:
-            content = model.read_bytes()
-        except OSError as error:
-            raise ConfigError(f"cannot read the landmark model {model}: {error.strerror or error}") from error
+    def __init__(self, *, video: bool, max_faces: int) -> None:
+        content = _model_content()
+        os.environ.setdefault("GLOG_minloglevel", "3")
+        os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
         with quiet_native():
-            with _importing_mediapipe():
-                import mediapipe as mp
-                from mediapipe.tasks.python import BaseOptions, vision
+            import mediapipe as mp
+            from mediapipe.tasks.python import BaseOptions, vision
 
             options = vision.FaceLandmarkerOptions(
                 base_options=BaseOptions(model_asset_buffer=content),
@@ -277,19 +192,13 @@ class _FaceLandmarker:
                 output_face_blendshapes=True,
                 output_facial_transformation_matrixes=True,
             )
-            try:
-                self._landmarker: Any = vision.FaceLandmarker.create_from_options(options)
-            except (RuntimeError, ValueError) as error:
-                raise ConfigError(
-                    f"{model} is not a FaceLandmarker task file; use MediaPipe's face_landmarker.task"
-                ) from error
+            self._landmarker: Any = vision.FaceLandmarker.create_from_options(options)
+            # The graph starts its threads, and prints, with its first picture.
             blank = mp.Image(image_format=mp.ImageFormat.SRGB, data=np.zeros((64, 64, 3), dtype=np.uint8))
             if video:
                 self._landmarker.detect_for_video(blank, 0)
             else:
                 self._landmarker.detect(blank)
-        if hashlib.sha256(content).hexdigest() != KNOWN_TASK_SHA256:
-            logger.warning("%s is not the FaceLandmarker file this version was tried with", model)
         self._image = mp.Image
         self._format = mp.ImageFormat.SRGB
         self._video = video

@@ -61,12 +61,12 @@ class FaceTracker:
 
     Args:
         config: settings.
-        detector: finds the face; None opens the bundled FaceMesh. The tracker closes it.
+        detector: finds the face; None opens the one that ships. The tracker closes it.
     """
 
     def __init__(self, config: TrackerConfig | None = None, detector: LandmarkDetector | None = None) -> None:
         self._config = config or TrackerConfig()
-        self._detector = detector or open_detector(None, video=True)
+        self._detector = detector or open_detector(video=True)
         saved = None if self._config.neutral_path is None else load_neutral(self._config.neutral_path)
         self._calibration = Calibration(saved)
         self._smoothing = OneEuro()

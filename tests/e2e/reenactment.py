@@ -98,14 +98,10 @@ class Viewer:
         return measure_attributes(self._look(frame), self._baseline)
 
 
-def check_sweep(reenactor: Reenactor, landmarker: Path | None = None) -> None:
-    """More asked for is more shown, attribute by attribute, for the source that is set.
-
-    `landmarker` is the FaceLandmarker task file: on photos of people it sees lips and jaw more exactly than the
-    bundled FaceMesh, which reads some half-open mouths as closed.
-    """
+def check_sweep(reenactor: Reenactor) -> None:
+    """More asked for is more shown, attribute by attribute, for the source that is set."""
     weak = []
-    with closing(open_detector(landmarker, video=True)) as detector:
+    with closing(open_detector(video=True)) as detector:
         viewer = Viewer(detector, reenactor.animate(neutral()))
         for name in SWEPT:
             answers = []

@@ -12,7 +12,6 @@ from icface.attributes import neutral
 from icface.bundle import DEFAULT_BUNDLE, Bundle
 from icface.images import load_photo
 from icface.reenactor import Reenactor
-from tests.conftest import shared_file
 from tests.e2e.reenactment import check_driven_file, check_sweep
 
 # Three neutral faces and one that smiles with teeth, of real people; a generated portrait.
@@ -37,7 +36,7 @@ def test_a_photo_is_driven_by_a_real_person(shared: Path, shared_clip: Path, tmp
 @pytest.mark.parametrize("photo", PHOTOS)
 def test_more_asked_for_is_more_shown(photo: str, shared: Path, reenactor: Reenactor) -> None:
     reenactor.set_source(reenactor.prepare_source(load_photo(shared / photo)))
-    check_sweep(reenactor, shared_file("models/face_landmarker.task"))
+    check_sweep(reenactor)
 
 
 @pytest.mark.parametrize("photo", PHOTOS)

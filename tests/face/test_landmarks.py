@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
 
@@ -12,10 +13,8 @@ import numpy as np
 import pytest
 
 from icface.errors import ConfigError
-from icface.face.landmarks import POINTS, LandmarkDetector, _overlapping, _points, open_detector
+from icface.face.landmarks import MODEL_PATH, LandmarkDetector, _overlapping, open_detector
 from tests.conftest import REPOSITORY, shared_file
-
-TASK = "models/face_landmarker.task"
 
 
 def photo(name: str, width_px: int | None = None) -> np.ndarray:
@@ -39,10 +38,9 @@ def centre(points_px: np.ndarray) -> np.ndarray:
     return points_px[:468, :2].mean(axis=0)
 
 
-@pytest.fixture(params=["bundled", "task"])
-def still_detector(request: pytest.FixtureRequest) -> LandmarkDetector:
-    model = shared_file(TASK) if request.param == "task" else None
-    with closing(open_detector(model, video=False, max_faces=4)) as detector:
+@pytest.fixture(scope="module")
+def still_detector() -> Iterator[LandmarkDetector]:
+    with closing(open_detector(video=False, max_faces=4)) as detector:
         yield detector
 
 
@@ -91,74 +89,36 @@ def test_parts_cover_the_picture_and_overlap_by_half() -> None:
     assert max(np.diff(starts)) <= 64
 
 
-def test_a_message_with_and_without_more_fields_reads_alike(rng: np.random.Generator) -> None:
-    from mediapipe.framework.formats.landmark_pb2 import NormalizedLandmarkList
-
-    places = rng.uniform(-1, 1, (POINTS, 3)).astype(np.float32)
-    places[3] = 0.0  # zeros are written too
-    message = NormalizedLandmarkList()
-    for x, y, z in places:
-        message.landmark.add(x=x, y=y, z=z)
-    np.testing.assert_array_equal(_points(message), places)
-    for landmark in message.landmark:
-        landmark.visibility = 0.5
-    np.testing.assert_array_equal(_points(message), places)
-
-
 def test_a_video_may_begin_again(shared_clip: Path) -> None:
     """Looped files and restarted cameras: the task insists on rising times, its users need not know."""
     frame = photo("n_002_03", width_px=320)
-    with closing(open_detector(shared_file(TASK), video=True)) as detector:
+    with closing(open_detector(video=True)) as detector:
         found = [len(detector.detect(frame, time_s)) for time_s in (7.0, 7.04, 7.04, 0.0, 0.04, 3.0)]
     assert found == [1] * 6
 
 
-def test_a_wrong_task_file_is_one_line(tmp_path: Path) -> None:
-    wrong = tmp_path / "model.task"
-    wrong.write_bytes(b"no model")
-    with pytest.raises(ConfigError, match="not a FaceLandmarker task file"):
-        open_detector(wrong, video=True)
-    with pytest.raises(ConfigError, match="cannot read the landmark model"):
-        open_detector(tmp_path / "missing.task", video=True)
-    with pytest.raises(ConfigError, match="cannot read the landmark model"):
-        open_detector(tmp_path, video=True)
+@pytest.mark.parametrize("content", [None, b"no model", MODEL_PATH.read_bytes()[:-1]])
+def test_a_missing_or_damaged_model_is_one_line(
+    content: bytes | None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model = tmp_path / "model.task"
+    if content is not None:
+        model.write_bytes(content)
+    monkeypatch.setattr("icface.face.landmarks.MODEL_PATH", model)
+    with pytest.raises(ConfigError, match=r"model\.task.*; install icface-live again"):
+        open_detector(video=True)
 
 
-def test_a_damaged_task_file_is_one_line(tmp_path: Path) -> None:
-    content = bytearray(shared_file(TASK).read_bytes())
-    cut = tmp_path / "cut.task"
-    cut.write_bytes(content[: len(content) // 2])
-    with pytest.raises(ConfigError, match="not a FaceLandmarker task file"):
-        open_detector(cut, video=True)
-
-
-@pytest.mark.parametrize("model", ["bundled", "task"])
-def test_nothing_is_printed(model: str) -> None:
+def test_nothing_is_printed() -> None:
     """MediaPipe's native lines at its start and at the first face do not reach the user."""
-    path = str(shared_file(TASK)) if model == "task" else ""
     program = (
-        "import sys, cv2; from pathlib import Path; from icface.face.landmarks import open_detector\n"
+        "import cv2; from icface.face.landmarks import open_detector\n"
         "frame = cv2.imread('examples/source.jpg')[..., ::-1].copy()\n"
-        "detector = open_detector(Path(sys.argv[1]) if sys.argv[1] else None, video=True)\n"
+        "detector = open_detector(video=True)\n"
         "print(sum(len(detector.detect(frame, i / 25)) for i in range(3)))\n"
         "detector.close()"
     )
     result = subprocess.run(
-        [sys.executable, "-c", program, path], cwd=REPOSITORY, capture_output=True, text=True, timeout=60
-    )
-    assert (result.stdout, result.stderr) == ("3\n", "")
-
-
-def test_matplotlib_is_loaded_only_by_whoever_draws() -> None:
-    program = (
-        "import sys; from icface.face.landmarks import open_detector\n"
-        "open_detector(video=True).close()\n"
-        "assert 'matplotlib' not in sys.modules\n"
-        "from mediapipe.python.solutions import drawing_utils\n"
-        "assert callable(drawing_utils.plt.figure) and 'matplotlib' in sys.modules\n"
-        "import matplotlib.pyplot as plt; assert drawing_utils.plt.figure is plt.figure"
-    )
-    result = subprocess.run(
         [sys.executable, "-c", program], cwd=REPOSITORY, capture_output=True, text=True, timeout=60
     )
-    assert result.returncode == 0, result.stderr
+    assert (result.stdout, result.stderr) == ("3\n", "")

@@ -12,11 +12,10 @@ from icface.face.action_units import measure_action_units, population, populatio
 from icface.face.calibration import Calibration, load_neutral, save_neutral
 from icface.face.features import INDEX as F
 from icface.face.features import measure_features
-from icface.face.landmarks import Landmarks, open_detector
+from icface.face.landmarks import Landmarks
 from icface.face.pose import Pose
 from icface.face.tracker import FaceTracker, TrackerConfig
 from icface.geometry.shape import rotation_matrix
-from tests.conftest import shared_file
 from tests.face.test_action_units import face
 
 AU12 = AU_NAMES.index("AU12")
@@ -279,17 +278,9 @@ def test_smoothing_leaves_the_blinks_of_a_real_clip_whole(
     assert min(shown[i : i + 2].max() / raw[i] for i in peaks) > 0.94
 
 
-def test_a_real_clip_by_both_detectors(shared_clip: Path) -> None:
-    task = shared_file("models/face_landmarker.task")
-    tracks = []
-    for model in (None, task):
-        with closing(FaceTracker(detector=open_detector(model, video=True))) as tracker:
-            tracks.append(read_clip(shared_clip, tracker))
-    for track in tracks:
-        assert np.isfinite(track).all(axis=1).mean() >= 0.99
-        assert np.nanmax(track[:, INDEX["AU45"]]) > 0.9  # closed eyes are seen as closed
-        assert np.nanmax(track[:, INDEX["AU12"]]) > 0.8  # and the laugh as a laugh
-    both = np.isfinite(tracks[0]).all(axis=1) & np.isfinite(tracks[1]).all(axis=1)
-    for name, at_least in (("yaw", 0.97), ("roll", 0.97), ("pitch", 0.85), ("AU12", 0.6), ("AU45", 0.7)):
-        a, b = (track[both, INDEX[name]] for track in tracks)
-        assert np.corrcoef(a, b)[0, 1] >= at_least, name
+def test_a_real_clip(shared_clip: Path) -> None:
+    with closing(FaceTracker()) as tracker:
+        track = read_clip(shared_clip, tracker)
+    assert np.isfinite(track).all(axis=1).mean() >= 0.99
+    assert np.nanmax(track[:, INDEX["AU45"]]) > 0.9  # closed eyes are seen as closed
+    assert np.nanmax(track[:, INDEX["AU12"]]) > 0.8  # and the laugh as a laugh

@@ -52,16 +52,13 @@ class Animator(Protocol):
     def close(self) -> None: ...
 
 
-def open_animators(
-    paths: Sequence[Path], size_px: int, *, device: str = "cpu", landmarker: Path | None = None
-) -> list[Animator]:
+def open_animators(paths: Sequence[Path], size_px: int, *, device: str = "cpu") -> list[Animator]:
     """Models from checkpoints (.safetensors) and bundle folders, named after their files.
 
     Args:
         paths: the models.
         size_px: side S of the data set's crops.
         device: where checkpoints run; bundles choose their own engine.
-        landmarker: a FaceLandmarker task file for bundles that look for a face.
 
     Raises:
         ConfigError: no such model, or damaged.
@@ -70,7 +67,7 @@ def open_animators(
     opened: list[Animator] = []
     for path, name in zip(paths, unique_names(paths), strict=True):
         if (path / MANIFEST).is_file():
-            opened.append(BundleAnimator(path, name, size_px, landmarker))
+            opened.append(BundleAnimator(path, name, size_px))
         elif path.suffix == ".safetensors":
             opened.append(CheckpointAnimator(path, name, size_px, device))
         else:
@@ -161,7 +158,7 @@ class BundleAnimator:
         EngineError: no engine can run it.
     """
 
-    def __init__(self, path: Path, name: str, size_px: int, landmarker: Path | None = None) -> None:
+    def __init__(self, path: Path, name: str, size_px: int) -> None:
         bundle = Bundle.load(path)
         self.name = name
         self._size_px = size_px
@@ -170,9 +167,8 @@ class BundleAnimator:
             bundle,
             size_px=None,
             source_cache=SourceCache(Path(self._folder.name)),
-            landmarker=landmarker,
         )
-        self._viewer = None if bundle.alignment == ALIGNMENT else Viewer(landmarker)
+        self._viewer = None if bundle.alignment == ALIGNMENT else Viewer()
         self._photo_px = 0
         self._to_photo: NDArray[np.float64] | None = None
         self.facts: dict[str, Any] = {

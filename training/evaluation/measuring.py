@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import replace
-from pathlib import Path
 from types import TracebackType
 from typing import Final
 
@@ -29,22 +28,14 @@ Frame = NDArray[np.uint8]
 
 LEAST_PX: Final = 256
 """Smaller pictures are enlarged to this."""
-LOOKS: Final = 3
-_BLACK: Final = np.zeros((64, 64, 3), dtype=np.uint8)
 
 
 class Viewer:
-    """Finds the face of small square pictures; use it with `with`.
+    """Finds the face of small square pictures; use it with `with`."""
 
-    Args:
-        landmarker: a FaceLandmarker task file; None takes the FaceMesh that comes along.
-    """
-
-    def __init__(self, landmarker: Path | None = None) -> None:
-        # The task smooths what it takes for a video, which would mix pictures; as stills it sees each by itself.
-        self._stills = landmarker is not None
-        self._detector = open_detector(landmarker, video=not self._stills)
-        self._time_s = 0.0
+    def __init__(self) -> None:
+        # The task smooths a video, which would mix pictures. As stills it sees each picture by itself.
+        self._detector = open_detector(video=False)
 
     def __enter__(self) -> Viewer:
         return self
@@ -58,14 +49,7 @@ class Viewer:
         """The face of a picture (S, S, 3), in pixels of the enlarged and bordered picture, whose camera its pose
         belongs to; None where none is seen. `in_crop` brings it back.
         """
-        picture = _framed(crop)
-        faces = []
-        if self._stills:
-            faces = self._detector.detect(picture)
-        else:
-            for look in (_BLACK, *[picture] * LOOKS):
-                self._time_s += 0.04
-                faces = self._detector.detect(look, self._time_s)
+        faces = self._detector.detect(_framed(crop))
         return faces[0] if faces else None
 
     def baseline(self, neutral: Frame) -> Baseline | None:

@@ -22,6 +22,7 @@ from safetensors.numpy import save
 from icface.attributes import FloatArray
 from icface.errors import ConfigError
 from icface.face.alignment import ALIGNMENT
+from icface.face.landmarks import MODEL_SHA256
 from training.preparation.calibrate import Measured
 from training.preparation.clips import Clip
 from training.preparation.index import Shard
@@ -47,19 +48,12 @@ class Settings:
     """Of a clip."""
     min_face_px: float = 48.0
     """Tracks whose face's box is smaller (median of its side) are left out."""
-    landmarker: Path | None = None
-    """FaceLandmarker task file; None: the bundled FaceMesh."""
     csv_errors: str = "skip"
     """What becomes of a clip whose CSV cannot be used: `skip`, or `tracker`: measured here."""
 
     def stamp(self) -> dict[str, Any]:
         """As parts carry it: the landmark model by its content."""
-        model = (
-            "FaceMesh"
-            if self.landmarker is None
-            else hashlib.sha256(self.landmarker.read_bytes()).hexdigest()
-        )
-        return {"format": FORMAT, "alignment": ALIGNMENT, **asdict(self), "landmarker": model}
+        return {"format": FORMAT, "alignment": ALIGNMENT, **asdict(self), "landmarker": MODEL_SHA256}
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -211,7 +211,7 @@ def _look(
     follower = Follower()
     seen, last_s = 0, 0.0
     faces_at_once = 0
-    detector = open_detector(settings.landmarker, video=not clip.is_portrait, max_faces=MAX_FACES)
+    detector = open_detector(video=not clip.is_portrait, max_faces=MAX_FACES)
     try:
         for number, timed in enumerate(_frames(clip, settings)):
             seen, last_s = number + 1, timed.time_s
