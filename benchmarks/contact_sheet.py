@@ -15,12 +15,10 @@ from pathlib import Path
 import av
 import cv2
 import numpy as np
-from numpy.typing import NDArray
 
+from icface.arrays import Frame
 from icface.face.landmarks import LandmarkDetector, open_detector
 from icface.images import load_photo
-
-Frame = NDArray[np.uint8]
 
 GAP_PX = 6
 PAPER = 255

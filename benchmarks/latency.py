@@ -40,7 +40,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from benchmarks.loopback import Product, Webcam, Worker, check_devices, pass_on, pass_on_devices, read_back
-from benchmarks.steps import Frame, Player, Recorder, find_steps, percentile, schedule
+from benchmarks.steps import Player, Recorder, find_steps, percentile, schedule
+from icface.arrays import Frame
 from icface.errors import ConfigError, ICFaceError
 from realtime.camera import Camera, CameraConfig, CameraInfo, CapturedFrame, open_camera
 from realtime.config import SIZES, LiveConfig

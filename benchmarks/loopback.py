@@ -18,7 +18,8 @@ from typing import Any, Final
 
 import cv2
 
-from benchmarks.steps import Frame, Player, Recorder
+from benchmarks.steps import Player, Recorder
+from icface.arrays import Frame
 from icface.errors import ConfigError, DeviceError, ICFaceError
 from realtime.camera import Camera, CameraConfig, DeviceCamera, query_capabilities
 from realtime.config import SIZES, LiveConfig

@@ -20,7 +20,8 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from benchmarks.paper import RELEASE, Frame, by_torch, figures, measure, table
+from benchmarks.paper import RELEASE, by_torch, figures, measure, table
+from icface.arrays import Frame
 from icface.attributes import COUNT, neutral
 from icface.bundle import DEFAULT_BUNDLE, Bundle
 from icface.errors import ICFaceError

@@ -14,6 +14,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import NoReturn
 
+from icface.arrays import Frame
+
 if __package__ in (None, ""):  # started as a file
     sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
@@ -32,8 +34,6 @@ from icface.errors import ConfigError, ICFaceError
 from icface.images import load_photo
 from icface.networks import ModelInfo, load_model
 from icface.networks.icface import ICface
-
-Frame = NDArray[np.uint8]
 
 
 def golden_inputs(size_px: int) -> tuple[Frame, NDArray[np.float32]]:

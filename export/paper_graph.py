@@ -21,11 +21,10 @@ from numpy.typing import NDArray
 from torch import nn
 
 from export.torch_graph import GraphBuilder
+from icface.arrays import Array
 from icface.attributes import COUNT
 from icface.networks.generator import Generator
 from icface.networks.icface import ICface
-
-Array = NDArray[np.float64]
 
 REACH = 3
 """Of the first convolution's kernel, 7 wide."""

@@ -15,10 +15,10 @@ from typing import Any, Final
 import cv2
 import numpy as np
 import onnx
-from numpy.typing import NDArray
 
 from export.running import Runner
 from export.samples import Samples
+from icface.arrays import Frame
 from icface.attributes import ACTION_UNITS, COUNT, NAMES, POSE, FloatArray, pose_from_unit
 from icface.bundle import Bundle
 from icface.errors import EngineError, RefusedError
@@ -27,7 +27,6 @@ from icface.face.measure import measure_attributes
 
 logger = logging.getLogger(__name__)
 
-Frame = NDArray[np.uint8]
 
 LEAST_PSNR_DB: Final = {"fp32": 60.0, "fp16": 45.0, "bf16": 45.0, "int8": 38.0}
 """Of all samples together. 45 dB is 1.4 levels of 255 (root of the mean square), 38 dB is 3.2."""

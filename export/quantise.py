@@ -6,7 +6,7 @@ and TensorRT-RTX all accept. Everything between convolutions stays float32, and 
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from typing import Any, Final
 
 import numpy as np
@@ -16,10 +16,10 @@ from onnx import TensorProto, helper, numpy_helper
 
 from export.precision import check_float32, cleaned
 from export.running import session_of
+from icface.arrays import Tensors
 from icface.errors import ConfigError
 
 Array = NDArray[Any]
-Tensors = Mapping[str, NDArray[np.generic]]
 
 LEVELS: Final = 127
 """−128 is not used, so that a value and its negative are the same."""

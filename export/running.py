@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -11,10 +10,8 @@ from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 
 from export.precision import LOW_TYPES, types_of
+from icface.arrays import Frame, Tensors
 from icface.engines.onnxruntime import PROVIDERS, open_session
-
-Frame = NDArray[np.uint8]
-Tensors = Mapping[str, NDArray[np.generic]]
 
 
 def session_of(model: onnx.ModelProto) -> Any:

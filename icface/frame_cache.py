@@ -11,11 +11,9 @@ from collections.abc import Hashable
 from typing import Final
 
 import numpy as np
-from numpy.typing import NDArray
 
+from icface.arrays import Frame
 from icface.attributes import COUNT, POSE_LIMIT_RAD, POSE_NAMES, FloatArray
-
-Frame = NDArray[np.uint8]
 
 POSE_STEP_RAD: Final = float(np.radians(0.25))
 """Half of it moves the rim of a face of 300 pixels by a third of a pixel."""

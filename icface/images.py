@@ -16,11 +16,11 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageCms, ImageOps, UnidentifiedImageError
 
+from icface.arrays import Frame
 from icface.errors import SourceError
 
 logger = logging.getLogger(__name__)
 
-Frame = NDArray[np.uint8]
 
 MAX_PIXELS: Final = 100_000_000
 MAX_FILE_SIDE_PX: Final = 20_000

@@ -16,6 +16,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from icface.arrays import Frame
 from icface.attributes import COUNT, FloatArray, to_openface
 from icface.bundle import Bundle
 from icface.engines import Engine, neutralise, open_engine
@@ -27,7 +28,6 @@ from icface.source_cache import SourceCache, source_key
 
 logger = logging.getLogger(__name__)
 
-Frame = NDArray[np.uint8]
 Tensors = dict[str, NDArray[np.generic]]
 
 MAX_FACES: Final = 10

@@ -36,11 +36,11 @@ import numpy as np
 from av.container import InputContainer
 from numpy.typing import NDArray
 
+from icface.arrays import Frame
 from icface.errors import ConfigError, DeviceError
 
 logger = logging.getLogger(__name__)
 
-Frame = NDArray[np.uint8]
 
 LIST_HINT = "Run: icface-live --list-cameras"
 

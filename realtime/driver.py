@@ -8,8 +8,9 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
+from icface.arrays import Frame
 from icface.attributes import AttributeTrack, FloatArray
-from realtime.camera import CapturedFrame, Frame
+from realtime.camera import CapturedFrame
 from realtime.capture import Stop
 from realtime.slot import Closed, Lane, Slot
 from realtime.timing import Stats

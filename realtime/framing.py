@@ -12,7 +12,8 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-Frame = NDArray[np.uint8]
+from icface.arrays import Frame
+
 Affine = NDArray[np.float64]
 
 PHOTO_MAX_PX: Final = 1280

@@ -6,8 +6,9 @@ import logging
 from collections.abc import Sequence
 from fractions import Fraction
 
+from icface.arrays import Frame
 from icface.errors import ICFaceError
-from realtime.sinks import Frame, Sink
+from realtime.sinks import Sink
 from realtime.timing import Stats
 
 logger = logging.getLogger(__name__)

@@ -9,8 +9,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, Protocol
 
 import numpy as np
-from numpy.typing import NDArray
 
+from icface.arrays import Frame
 from icface.attributes import FloatArray
 from icface.errors import EngineError, ICFaceError
 from icface.frame_cache import FrameCache, rounded
@@ -25,7 +25,6 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-Frame = NDArray[np.uint8]
 
 CLOSE_TIMEOUT_S: Final = 5.0
 

@@ -21,7 +21,8 @@ from typing import Any, Final
 import cv2
 import numpy as np
 import torch
-from numpy.typing import NDArray
+
+from icface.arrays import Frame
 
 if __package__ in (None, ""):  # started as a file
     sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
@@ -51,7 +52,6 @@ from training.preparation.index import INDEX_FILE
 
 logger = logging.getLogger(__name__)
 
-Frame = NDArray[np.uint8]
 
 JUDGES: Final = {
     "cnniqa": "CNNIQA weights trained on LIVE, for table 1",

@@ -20,13 +20,12 @@ from typing import Any, Final, Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from icface.arrays import Frame, Tensors
 from icface.bundle import Bundle, TensorSpec, Variant
 from icface.errors import ConfigError, EngineError, NotBuiltError, RefusedError
 
 logger = logging.getLogger(__name__)
 
-Tensors = Mapping[str, NDArray[np.generic]]
-Frame = NDArray[np.uint8]
 Outputs = tuple[NDArray[Any], ...]
 Part = Literal["animate", "neutralise", "correct"]
 """A step of a bundle; `correct` is what the host engine leaves to a graph."""

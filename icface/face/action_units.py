@@ -15,11 +15,10 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
+from icface.arrays import Array
 from icface.attributes import AU_NAMES
 from icface.face import features
 from icface.face.features import INDEX as F
-
-Array = NDArray[np.float64]
 
 POPULATION_PATH = Path(__file__).parent / "data" / "population.json"
 

@@ -15,6 +15,7 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
+from icface.arrays import Array
 from icface.attributes import AU_NAMES
 from icface.face.action_units import (
     BLENDSHAPE_NAMES,
@@ -30,7 +31,6 @@ from icface.face.pose import Pose
 
 logger = logging.getLogger(__name__)
 
-Array = NDArray[np.float64]
 
 PRIOR_FRAMES: Final = 15
 SET_NEUTRAL_FRAMES: Final = 20

@@ -9,12 +9,10 @@ from __future__ import annotations
 from typing import Final
 
 import numpy as np
-from numpy.typing import NDArray
 
+from icface.arrays import Array
 from icface.face.landmarks import Landmarks
 from icface.face.pose import FLIP, weak_perspective_rotation
-
-Array = NDArray[np.float64]
 
 NAMES: Final = (
     "brow_inner", "brow_outer", "brow_middle", "brow_gap", "upper_lid", "lower_lid", "cheek", "nose_wing",

@@ -18,9 +18,8 @@ from typing import Any, Final, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from icface.arrays import Frame
 from icface.errors import ConfigError
-
-Frame = NDArray[np.uint8]
 
 POINTS: Final = 478
 SEARCH_SHARES: Final = (0.6, 0.35)

@@ -13,9 +13,8 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
+from icface.arrays import Array
 from icface.face.landmarks import Landmarks
-
-Array = NDArray[np.float64]
 
 VERTICAL_FOV_RAD: Final = math.radians(63.0)
 NEAR: Final = 1.0

@@ -13,12 +13,12 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from icface.arrays import Frame
 from icface.attributes import FloatArray
 from icface.bundle import Bundle
 from icface.errors import BundleError
 from icface.face.landmarks import LandmarkDetector, Landmarks
 
-Frame = NDArray[np.uint8]
 Tensors = dict[str, NDArray[np.generic]]
 Neutralise = Callable[[Mapping[str, NDArray[np.generic]]], Tensors]
 """Runs the bundle's `neutralise` graph: its inputs to its outputs, by name."""

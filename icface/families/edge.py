@@ -11,9 +11,10 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
+from icface.arrays import Frame
 from icface.bundle import Bundle
 from icface.face.landmarks import LandmarkDetector, Landmarks
-from icface.families import Family, Frame, Neutralise, Tensors, cannot_run
+from icface.families import Family, Neutralise, Tensors, cannot_run
 from icface.geometry import GEOMETRY_VERSION, Motion, prepare_source
 
 MOTION: Final = "icface.geometry"

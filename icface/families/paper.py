@@ -14,12 +14,13 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
+from icface.arrays import Frame
 from icface.attributes import COUNT, FloatArray
 from icface.bundle import Bundle, TensorSpec
 from icface.face.alignment import ALIGNMENT, align
 from icface.face.landmarks import LandmarkDetector, Landmarks
 from icface.face.suitability import check_suitable
-from icface.families import Family, Frame, Neutralise, Tensors, cannot_run
+from icface.families import Family, Neutralise, Tensors, cannot_run
 from icface.images import cut_crop
 
 CODE_VERSION: Final = 1

@@ -8,6 +8,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from icface.arrays import Frame
 from icface.geometry.shape import PIVOT, SourceShape
 from icface.geometry.topology import (
     LEFT_EYE_OPENING,
@@ -17,7 +18,6 @@ from icface.geometry.topology import (
     RIGHT_IRIS,
 )
 
-Frame = NDArray[np.uint8]
 Float = NDArray[np.float32]
 
 # The mouth's inside in IOD, measured from where the closed lips meet: incisor edge, and how far the painted

@@ -8,6 +8,7 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
+from icface.arrays import Frame
 from icface.attributes import ACTION_UNITS, AU_NAMES, POSE, neutral, pose_from_unit
 from icface.face.action_units import POPULATION_PATH, population
 from icface.face.landmarks import LandmarkDetector, Landmarks
@@ -22,7 +23,6 @@ from icface.geometry.topology import FACE_VERTICES
 from icface.geometry.warp import HostWarp
 from icface.images import cut_crop
 
-Frame = NDArray[np.uint8]
 Cache = dict[str, NDArray[np.generic]]
 
 _CODE_VERSION: Final = 2

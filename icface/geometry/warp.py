@@ -12,9 +12,8 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from icface.arrays import Frame
 from icface.geometry import raster
-
-Frame = NDArray[np.uint8]
 
 _NO_MAP = cast(NDArray[np.float32], None)
 """cv2.remap's second map is part of the first here; its type stubs do not know that this is allowed."""

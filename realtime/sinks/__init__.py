@@ -17,10 +17,9 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from icface.arrays import Frame
 from icface.errors import ConfigError
 from realtime.provenance import Provenance
-
-Frame = NDArray[np.uint8]
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from fractions import Fraction
 
-from realtime.sinks import Frame, Sink, SinkSettings
+from icface.arrays import Frame
+from realtime.sinks import Sink, SinkSettings
 
 
 class NullSink(Sink):

@@ -27,9 +27,10 @@ import numpy as np
 from av.audio.resampler import AudioResampler
 from av.container import InputContainer, OutputContainer
 
+from icface.arrays import Frame
 from icface.errors import ConfigError, DeviceError
 from realtime.camera import open_container
-from realtime.sinks import Frame, Sink, SinkSettings
+from realtime.sinks import Sink, SinkSettings
 
 logger = logging.getLogger(__name__)
 

@@ -17,9 +17,10 @@ from typing import Any, Final
 import cv2
 import numpy as np
 
+from icface.arrays import Frame
 from icface.errors import DeviceError
 from realtime.camera import query_capabilities
-from realtime.sinks import Frame, Sink, SinkSettings
+from realtime.sinks import Sink, SinkSettings
 
 logger = logging.getLogger(__name__)
 

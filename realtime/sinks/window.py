@@ -13,8 +13,9 @@ from fractions import Fraction
 
 import cv2
 
+from icface.arrays import Frame
 from icface.errors import DeviceError
-from realtime.sinks import Frame, Sink, SinkSettings
+from realtime.sinks import Sink, SinkSettings
 
 _NAMES = {27: "escape", 13: "enter", 10: "enter", 32: "space", 9: "tab", 8: "backspace"}
 _LARGEST_PX = 960

@@ -14,13 +14,12 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from icface.arrays import Frame
 from icface.attributes import COUNT
 from icface.face.landmarks import LandmarkDetector
 from icface.face.measure import measure_attributes
 
 REPOSITORY = Path(__file__).resolve().parents[2]
-
-Frame = NDArray[np.uint8]
 
 
 def icface_live(*arguments: str | Path, timeout_s: float = 240.0) -> subprocess.CompletedProcess[str]:

@@ -16,11 +16,12 @@ import pytest
 from PIL import Image
 
 from export.pack_paper import main as pack_paper
+from icface.arrays import Frame
 from icface.attributes import FloatArray
 from icface.images import load_photo
 from icface.networks import ModelInfo, save_model
 from icface.networks.config import GeneratorConfig, NetworksConfig
-from icface.reenactor import Frame, Reenactor
+from icface.reenactor import Reenactor
 from realtime.cli import main
 from realtime.hotkeys import TerminalKeys
 from realtime.scheduler import HALF_SIZE, REPEAT

@@ -19,9 +19,10 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from icface.arrays import Frame
 from icface.bundle import Bundle
 from tests.conftest import SHARED
-from tests.e2e.measuring import Frame, frames, icface_live
+from tests.e2e.measuring import frames, icface_live
 from training.avatars.render import Performance, Studio, View
 
 AVATAR = SHARED / "data/valid_avatars/Asian_F_1_Casual.glb"

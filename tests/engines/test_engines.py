@@ -24,9 +24,10 @@ from safetensors.numpy import load, save
 from export.pack_edge import golden_inputs, reference_frame
 from export.pack_paper import pack as pack_paper
 from icface import engines
+from icface.arrays import Frame, Tensors
 from icface.bundle import DEFAULT_BUNDLE, MANIFEST, Bundle
 from icface.engine_cache import EngineCache, EngineKey
-from icface.engines import Engine, Frame, Outputs, Tensors, available, golden_psnr_db, neutralise, open_engine
+from icface.engines import Engine, Outputs, available, golden_psnr_db, neutralise, open_engine
 from icface.engines import onnxruntime as onnxruntime_engine
 from icface.errors import BundleError, ConfigError, EngineError
 from icface.networks import ModelInfo

@@ -8,11 +8,10 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
+from icface.arrays import Frame
 from icface.attributes import COUNT
 from icface.networks.config import EncoderConfig, GeneratorConfig, NetworksConfig
 from icface.networks.icface import ICface
-
-Frame = NDArray[np.uint8]
 
 SIZE_PX = 32
 

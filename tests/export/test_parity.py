@@ -12,7 +12,6 @@ import cv2
 import numpy as np
 import onnx
 import pytest
-from numpy.typing import NDArray
 from onnx import numpy_helper
 
 from export.pack_paper import pack
@@ -30,14 +29,13 @@ from export.precision import in_precision
 from export.quantise import quantised
 from export.running import Runner
 from export.samples import EXAMPLE_PHOTO, Samples, collect, spread
+from icface.arrays import Frame
 from icface.attributes import COUNT, INDEX, AttributeTrack, neutral, read_csv, write_csv
 from icface.bundle import DEFAULT_BUNDLE, Bundle
 from icface.errors import ConfigError, EngineError, RefusedError, SourceError
 from icface.networks import ModelInfo
 from tests.conftest import shared_file
 from tests.export.models import NETWORKS, random_model
-
-Frame = NDArray[np.uint8]
 
 needs_example = pytest.mark.skipif(not EXAMPLE_PHOTO.is_file(), reason="examples/ is only in a checkout")
 

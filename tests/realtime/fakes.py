@@ -9,12 +9,11 @@ from fractions import Fraction
 import numpy as np
 from numpy.typing import NDArray
 
+from icface.arrays import Frame
 from icface.attributes import FloatArray, neutral
 from icface.errors import DeviceError
 from realtime.camera import Camera, CameraInfo, CapturedFrame
 from realtime.sinks import Sink
-
-Frame = NDArray[np.uint8]
 
 
 class Clock:

@@ -7,8 +7,9 @@ from dataclasses import dataclass
 import numpy as np
 import pytest
 
+from icface.arrays import Frame
 from icface.attributes import AttributeTrack, FloatArray
-from realtime.camera import CapturedFrame, Frame
+from realtime.camera import CapturedFrame
 from realtime.driver import CsvFeed, Sample, TrackerFeed
 from realtime.slot import Closed, Lane, Slot
 from realtime.timing import Stats

@@ -15,8 +15,8 @@ from typing import Any
 import av
 import numpy as np
 import pytest
-from numpy.typing import NDArray
 
+from icface.arrays import Frame
 from icface.attributes import mirror, read_csv
 from icface.errors import DeviceError
 from icface.face.continuity import Continuity
@@ -26,8 +26,6 @@ from realtime import session
 from realtime.camera import Camera, CameraConfig, CameraInfo, CapturedFrame, open_camera
 from realtime.cli import main
 from realtime.hotkeys import TerminalKeys
-
-Frame = NDArray[np.uint8]
 
 FRAMES = 24
 

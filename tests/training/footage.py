@@ -11,11 +11,9 @@ from pathlib import Path
 import av
 import cv2
 import numpy as np
-from numpy.typing import NDArray
 
+from icface.arrays import Frame
 from tests.conftest import REPOSITORY
-
-Frame = NDArray[np.uint8]
 
 DRIVER = REPOSITORY / "examples" / "driver.mp4"
 """640×480, 30 FPS, 8 s; what is acted is in training/render_examples.py."""

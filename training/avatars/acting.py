@@ -9,11 +9,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 
+from icface.arrays import Array
 from training.avatars.render import Performance
-
-Array = NDArray[np.float64]
 
 REST_S = 0.6
 """A clip begins at rest, as a tracker that has to learn the person's neutral face would have it."""

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-Array = NDArray[np.float64]
+from icface.arrays import Array
 
 _COMPONENTS = {
     5120: np.int8,

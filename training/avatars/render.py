@@ -10,6 +10,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from icface.arrays import Array, Frame
 from training.avatars.light import ShadowMaps, studio_lights
 from training.avatars.raster import raster
 from training.avatars.shade import EYE, HAIR, MOUTH, SKIN, shade
@@ -17,8 +18,6 @@ from training.avatars.shade import EYE, HAIR, MOUTH, SKIN, shade
 if TYPE_CHECKING:  # rendering needs no decoder of compressed files
     from training.avatars.glb import Avatar, Part
 
-Array = NDArray[np.float64]
-Frame = NDArray[np.uint8]
 
 SUPERSAMPLING = 2
 ARMS_DOWN_RAD = 1.15

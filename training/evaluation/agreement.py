@@ -9,10 +9,9 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.stats import rankdata
 
+from icface.arrays import Array
 from icface.attributes import ACTION_UNITS, AU_NAMES, POSE, POSE_NAMES, FloatArray, pose_from_unit
 from icface.face.landmarks import Landmarks
-
-Array = NDArray[np.float64]
 
 LEAST_SPREAD: Final = 0.02
 """Standard deviation of what was asked for, below which an attribute was not exercised and nothing can be said."""

@@ -14,6 +14,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from icface.arrays import Frame
 from icface.attributes import FloatArray, to_openface
 from icface.bundle import MANIFEST, Bundle
 from icface.errors import ConfigError
@@ -23,8 +24,6 @@ from icface.networks import load_model
 from icface.reenactor import Reenactor
 from icface.source_cache import SourceCache
 from training.evaluation.measuring import Viewer, enlarged, in_crop
-
-Frame = NDArray[np.uint8]
 
 BATCH: Final = 8
 

@@ -16,12 +16,12 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from icface.arrays import Frame
 from icface.engines.onnxruntime import library_errors, open_session
 from icface.errors import ConfigError, EngineError
 from icface.networks.lightcnn import LightCNN29, load_lightcnn
 from training.evaluation.animators import to_images
 
-Frame = NDArray[np.uint8]
 Vectors = NDArray[np.float64]
 
 SUFFIX: Final = ".onnx"

@@ -11,9 +11,9 @@ from typing import Any, Final
 
 import cv2
 import numpy as np
-from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 
+from icface.arrays import Frame
 from icface.attributes import (
     ACTION_UNITS,
     AU_NAMES,
@@ -30,8 +30,6 @@ from training.dataset import FaceTracks
 from training.evaluation.animators import Animator
 from training.evaluation.response import POSE_REACH
 from training.evaluation.tasks import Task
-
-Frame = NDArray[np.uint8]
 
 TILE_PX: Final = 128
 """Smaller frames are enlarged to this."""

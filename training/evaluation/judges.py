@@ -11,6 +11,7 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
+from icface.arrays import Frame
 from icface.errors import ConfigError
 from training.evaluation.animators import to_images
 from training.evaluation.cnniqa import CNNIQA, PATCH_PX, load_cnniqa
@@ -18,7 +19,6 @@ from training.evaluation.embedding import Embedder, Taken, cosines, load_embedde
 from training.evaluation.lpips import LPIPS, load_lpips
 from training.evaluation.wadiqam import WaDIQaM, load_wadiqam
 
-Frame = NDArray[np.uint8]
 Scores = NDArray[np.float64]
 
 _BATCH = 16

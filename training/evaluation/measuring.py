@@ -14,8 +14,8 @@ from typing import Final
 
 import cv2
 import numpy as np
-from numpy.typing import NDArray
 
+from icface.arrays import Frame
 from icface.attributes import COUNT, FloatArray
 from icface.face.action_units import Baseline, population
 from icface.face.features import measure_features
@@ -23,8 +23,6 @@ from icface.face.landmarks import Landmarks, open_detector
 from icface.face.measure import baseline_of, measure_attributes
 from icface.face.pose import head_pose
 from training.preparation.calibrate import Measured, learn_baseline
-
-Frame = NDArray[np.uint8]
 
 LEAST_PX: Final = 256
 """Smaller pictures are enlarged to this."""

@@ -9,7 +9,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-Frame = NDArray[np.uint8]
+from icface.arrays import Frame
 
 WINDOW_PX: Final = 11
 """Side of SSIM's Gaussian window."""

@@ -11,8 +11,8 @@ from dataclasses import dataclass, field
 from typing import Any, Final
 
 import numpy as np
-from numpy.typing import NDArray
 
+from icface.arrays import Frame
 from icface.attributes import COUNT, FloatArray, neutral
 from icface.errors import SourceError
 from icface.face.action_units import Baseline
@@ -24,8 +24,6 @@ from training.evaluation.measuring import Viewer
 from training.evaluation.pictures import WINDOW_PX, l1, psnr_db, ssim
 from training.evaluation.presence import Confusion, Presence, confusion, summary, surrogate
 from training.evaluation.tasks import Task
-
-Frame = NDArray[np.uint8]
 
 DRIVER: Final = "driving frames (the answer itself)"
 KEPT: Final = "source kept (does nothing)"

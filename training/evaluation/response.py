@@ -9,13 +9,12 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
+from icface.arrays import Frame
 from icface.attributes import INDEX, POSE_LIMIT_RAD, POSE_NAMES, FloatArray, neutral
 from icface.errors import SourceError
 from training.evaluation.agreement import slope, spearman
 from training.evaluation.animators import Animator
 from training.evaluation.measuring import Viewer
-
-Frame = NDArray[np.uint8]
 
 SWEPT: Final = ("yaw", "pitch", "roll", "AU01", "AU12", "AU25", "AU26", "AU45")
 STEPS: Final = 9

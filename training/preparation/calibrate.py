@@ -13,12 +13,11 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
+from icface.arrays import Array
 from icface.attributes import AU_NAMES, FloatArray, pose_to_unit
 from icface.face.action_units import Baseline, measure_action_units, population
 from icface.face.features import INDEX as F
 from icface.face.tracker import DEAD_ZONE
-
-Array = NDArray[np.float64]
 
 PRIOR_FRAMES: Final = 5
 """So many calm frames weigh as much as the prior: persons differ far more than calm frames of one do."""

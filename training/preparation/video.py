@@ -8,12 +8,10 @@ from pathlib import Path
 
 import av
 import numpy as np
-from numpy.typing import NDArray
 
+from icface.arrays import Frame
 from icface.errors import SourceError
 from icface.images import load_photo
-
-Frame = NDArray[np.uint8]
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,65 @@
+"""What all commands of this project share: one line for each error, and the exit codes 0, 1 and 2."""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import sys
+import traceback
+from collections.abc import Callable, Sequence
+from typing import Any, NoReturn
+
+from icface.errors import ICFaceError
+
+
+class Parser(argparse.ArgumentParser):
+    """Reports a wrong flag in one line. Flags cannot be abbreviated."""
+
+    def __init__(self, **settings: Any) -> None:
+        super().__init__(**{"allow_abbrev": False, **settings})
+
+    def error(self, message: str) -> NoReturn:
+        self.exit(2, f"error: {message}; see {self.prog} --help\n")
+
+
+def run_command(
+    parser: argparse.ArgumentParser,
+    body: Callable[[argparse.Namespace], int | None],
+    argv: Sequence[str] | None = None,
+    *,
+    stopped: str = "stopped",
+    level: int = logging.WARNING,
+) -> int:
+    """Parse the flags and run a command's body.
+
+    Args:
+        parser: has `verbose` among its flags where tracebacks can be asked for (`-vv`).
+        body: does the work; its result is the exit code, and None means 0.
+        argv: the flags; None takes those of the process.
+        stopped: what the user reads after Ctrl-C.
+        level: the lowest level that is logged; one lower with `-v`.
+
+    Returns:
+        The exit code. Errors of ours and of the operating system end in one `error:` line on standard error.
+    """
+    try:
+        flags = parser.parse_args(argv)
+    except SystemExit as end:  # --help, or a wrong flag
+        return int(end.code or 0)
+    verbose = getattr(flags, "verbose", 0)
+    logging.basicConfig(level=level - 10 * min(verbose, 1), format="%(message)s", stream=sys.stderr)
+    try:
+        return body(flags) or 0
+    except (ICFaceError, OSError) as error:
+        if verbose > 1:
+            traceback.print_exc()
+        print_error(str(error))
+        return getattr(error, "exit_code", 1)
+    except KeyboardInterrupt:
+        print_error(stopped)
+        return 1
+
+
+def print_error(message: str) -> None:
+    """Print one `error:` line on standard error."""
+    print(f"error: {' '.join(message.split())}", file=sys.stderr)

@@ -1,0 +1,71 @@
+"""Files and folders that appear whole or not at all."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+
+@contextmanager
+def replacing_file(path: Path) -> Iterator[Path]:
+    """Give a new path to write to. After the block the new file takes the place of `path`.
+
+    The folder is made where it is missing. After an exception `path` is as it was, and the new file is gone.
+
+    Raises:
+        OSError: the file cannot be written or moved.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    unfinished = _beside(path, "part")
+    try:
+        yield unfinished
+        with unfinished.open("rb+") as file:
+            os.fsync(
+                file.fileno()
+            )  # a crash of the machine must not leave an empty file under the final name
+        unfinished.replace(path)
+    finally:
+        unfinished.unlink(missing_ok=True)
+
+
+def write_file(path: Path, content: bytes | str) -> None:
+    """Write a whole file; see `replacing_file`.
+
+    Args:
+        path: the file.
+        content: bytes, or text that is written in UTF-8.
+    """
+    with replacing_file(path) as unfinished:
+        unfinished.write_bytes(content.encode("utf-8") if isinstance(content, str) else content)
+
+
+@contextmanager
+def replacing_folder(path: Path) -> Iterator[Path]:
+    """Give a new empty folder to fill. After the block it takes the place of `path`, whatever was there before.
+
+    After an exception `path` is as it was, and the new folder is gone.
+
+    Raises:
+        OSError: the folder cannot be made or moved.
+    """
+    unfinished, before = _beside(path, "part"), _beside(path, "before")
+    try:
+        unfinished.mkdir(parents=True)
+        yield unfinished
+        if path.exists():
+            path.rename(before)
+        unfinished.rename(path)
+    finally:
+        shutil.rmtree(unfinished, ignore_errors=True)
+        if before.exists() and not path.exists():
+            before.rename(path)
+        shutil.rmtree(before, ignore_errors=True)
+
+
+def _beside(path: Path, what: str) -> Path:
+    """A hidden name in the same folder that no other process or thread uses."""
+    return path.with_name(f".{path.name}.{os.getpid()}-{threading.get_ident()}.{what}")
