@@ -6,8 +6,9 @@ import importlib
 from collections.abc import Mapping
 from typing import Final
 
+from icface.arrays import Tensors
 from icface.bundle import WARPED, Bundle, Variant
-from icface.engines import Engine, Outputs, Part, Tensors
+from icface.engines import Engine, Outputs, Part
 from icface.errors import EngineError
 from icface.geometry.warp import HostWarp
 

@@ -18,11 +18,12 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
+from icface.arrays import Tensors
 from icface.building import BuildRequest, Target
 from icface.bundle import Bundle, TensorSpec, Variant
 from icface.cpu import cpu_name
 from icface.engine_cache import find_built
-from icface.engines import Engine, Outputs, Part, Tensors, check_graph, graph_step
+from icface.engines import Engine, Outputs, Part, check_graph, graph_step
 from icface.errors import EngineError
 
 PRECISIONS: Final = ("int8", "fp32")

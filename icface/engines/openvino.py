@@ -11,11 +11,12 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
 
+from icface.arrays import Tensors
 from icface.building import BuildRequest, Target
 from icface.bundle import Bundle, TensorSpec, Variant
 from icface.cpu import cpu_name
 from icface.engine_cache import find_built
-from icface.engines import Engine, Outputs, Part, Tensors, check_graph, graph_step
+from icface.engines import Engine, Outputs, Part, check_graph, graph_step
 from icface.errors import EngineError
 
 # What OpenVINO's binding raises: its own errors as RuntimeError, tensors that do not fit as the others.

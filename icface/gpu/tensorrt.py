@@ -29,10 +29,11 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
+from icface.arrays import Tensors
 from icface.building import BuildRequest, Target
 from icface.bundle import Bundle, TensorSpec, Variant
 from icface.engine_cache import BuiltEngine, EngineCache, EngineKey, find_built
-from icface.engines import Engine, Outputs, Part, Tensors, check_graph, graph_step
+from icface.engines import Engine, Outputs, Part, check_graph, graph_step
 from icface.errors import EngineError
 from icface.gpu import cuda
 from icface.gpu.cuda import DeviceBuffer, Graph, HostBuffer, Stream, StreamTimeoutError, default_precision

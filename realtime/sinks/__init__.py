@@ -14,9 +14,6 @@ from pathlib import Path
 from types import TracebackType
 from typing import Literal
 
-import numpy as np
-from numpy.typing import NDArray
-
 from icface.arrays import Frame
 from icface.errors import ConfigError
 from realtime.provenance import Provenance
