@@ -27,12 +27,12 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from benchmarks.paper import requests
-from export.engine_job import Job, build
 from export.pack_edge import golden_inputs
 from export.pack_paper import pack
 from export.samples import collect
 from icface.bundle import DEFAULT_BUNDLE, Bundle
 from icface.engines import open_engine
+from icface.engines.building import Job, build
 from icface.errors import EngineError, ICFaceError
 from icface.networks import ModelInfo
 from icface.networks.complexity import count_macs

@@ -26,9 +26,11 @@ from export.pack_paper import pack as pack_paper
 from icface import engines
 from icface.arrays import Frame, Tensors
 from icface.bundle import DEFAULT_BUNDLE, MANIFEST, Bundle
-from icface.engine_cache import EngineCache, EngineKey
 from icface.engines import Engine, Outputs, available, golden_psnr_db, neutralise, open_engine
-from icface.engines import onnxruntime as onnxruntime_engine
+from icface.engines.backends import host
+from icface.engines.backends import onnxruntime as onnxruntime_engine
+from icface.engines.base import GOLDEN_PSNR_DB
+from icface.engines.cache import EngineCache, EngineKey
 from icface.errors import BundleError, ConfigError, EngineError
 from icface.networks import ModelInfo
 from icface.networks.config import GeneratorConfig, NetworksConfig
@@ -349,7 +351,7 @@ WRONG: dict[str, Callable[[Tensors], Frame]] = {
 
 @pytest.mark.parametrize("what", WRONG)
 def test_the_golden_frame_finds_what_is_wrong(bundle: Bundle, what: str) -> None:
-    assert golden_psnr_db(Substitute(WRONG[what]), bundle) < engines.GOLDEN_PSNR_DB - 3
+    assert golden_psnr_db(Substitute(WRONG[what]), bundle) < GOLDEN_PSNR_DB - 3
 
 
 def test_the_golden_frame_passes_what_rounds_differently(bundle: Bundle) -> None:
@@ -358,7 +360,7 @@ def test_the_golden_frame_passes_what_rounds_differently(bundle: Bundle) -> None
         frame = reference_frame(dict(tensors)).astype(int)
         return np.asarray(np.clip(frame - (np.indices(frame.shape).sum(0) % 2), 0, 255), dtype=np.uint8)
 
-    assert golden_psnr_db(Substitute(cut), bundle) > engines.GOLDEN_PSNR_DB
+    assert golden_psnr_db(Substitute(cut), bundle) > GOLDEN_PSNR_DB
     assert golden_psnr_db(Substitute(lambda tensors: reference_frame(dict(tensors))), bundle) == float("inf")
 
 
@@ -371,8 +373,6 @@ def test_a_frame_of_another_shape_or_type_is_an_error(bundle: Bundle, frame: np.
 def test_an_engine_that_is_wrong_is_closed_and_refused(
     bundle: Bundle, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from icface.engines import host
-
     wrong = Substitute(WRONG["black"])
     monkeypatch.setattr(host, "open_engine", lambda *args, **kwargs: wrong)
     with pytest.raises(EngineError, match=r"substitute gives a wrong golden frame \(\d+\.\d dB"):
@@ -388,8 +388,6 @@ def test_auto_takes_the_host_where_no_graph_is_left(bundle: Bundle) -> None:
 def test_auto_goes_on_to_the_next_with_a_reason(
     bundle: Bundle, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    from icface.engines import host
-
     monkeypatch.setattr(host, "open_engine", lambda *args, **kwargs: Substitute(WRONG["black"]))
     with caplog.at_level(logging.WARNING, logger="icface"), opened("auto", bundle) as engine:
         assert engine.description.startswith(("OpenVINO", "ONNX Runtime"))
@@ -397,8 +395,6 @@ def test_auto_goes_on_to_the_next_with_a_reason(
 
 
 def test_auto_tells_of_all_when_none_works(bundle: Bundle, monkeypatch: pytest.MonkeyPatch) -> None:
-    from icface.engines import host
-
     monkeypatch.setattr(host, "open_engine", lambda *args, **kwargs: Substitute(WRONG["black"]))
     monkeypatch.setitem(sys.modules, "openvino", None)
     monkeypatch.setitem(sys.modules, "onnxruntime", None)
@@ -482,7 +478,7 @@ def test_half_the_precision_where_the_cpu_has_none(
 ) -> None:
     """Also where it was built: on another CPU of the same name."""
     ov = pytest.importorskip("openvino")
-    from icface.engines import openvino as module
+    from icface.engines.backends import openvino as module
 
     graph = paper.file("animate.onnx").read_bytes()
     EngineCache().store(EngineKey.of(paper, "openvino", "bf16", module.target()), graph, {})

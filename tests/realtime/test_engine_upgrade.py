@@ -106,7 +106,7 @@ def test_without_building_it_is_an_error(
     assert main([str(flag) for flag in (*flags, "--engine", ENGINE, "--no-build")]) == 1
     (line,) = (line for line in capsys.readouterr().err.splitlines() if line.startswith("error: "))
     assert "no int8 engine of onnxruntime is built for small here (none yet)" in line
-    assert f"run python export/build_engine.py {paper.path}" in line
+    assert f"run icface-build-engine {paper.path}" in line
 
 
 def test_a_build_that_fails_leaves_the_run_as_it_is(

@@ -1,8 +1,8 @@
 """The part of CUDA that engines need: the GPU's facts, memory, streams, graphs.
 
-A thin layer over `cuda.bindings.runtime`, imported when it is first asked for. Every status is looked at: one that is
-no success becomes an EngineError with CUDA's own name for it. Nothing here waits without a bound. The first GPU that
-CUDA lists is used; `CUDA_VISIBLE_DEVICES` chooses another.
+A thin layer over `cuda.bindings.runtime`, which is imported when it is first needed. Every status is checked: a failure
+becomes an EngineError with CUDA's own name for it. Nothing here waits without a bound. The first GPU that CUDA lists is
+used; `CUDA_VISIBLE_DEVICES` chooses another.
 """
 
 from __future__ import annotations
@@ -23,10 +23,10 @@ from icface.errors import EngineError
 logger = logging.getLogger(__name__)
 
 NO_GPU: Final = "there is no NVIDIA GPU here"
-"""How the error begins where there is none, or no driver for it."""
+"""The error begins so where there is no GPU, or no driver for it."""
 
 POLL_S: Final = 0.0001
-"""Between two looks at a stream. CUDA's own wait has no bound; one that spins costs a core beside the tracker."""
+"""Pause between two queries of a stream. CUDA's own wait has no bound, or spins and takes a core from the tracker."""
 
 _ADVICE: Final = {
     "cudaErrorMemoryAllocation": "close other programs that use the GPU, or take a smaller --size",
@@ -44,7 +44,7 @@ class StreamTimeoutError(EngineError):
 
 
 def runtime() -> Any:
-    """The module `cuda.bindings.runtime`.
+    """Import the module `cuda.bindings.runtime`.
 
     Raises:
         EngineError: it is not installed.
@@ -57,12 +57,12 @@ def runtime() -> Any:
 
 
 def call(cuda: Any, function: str, *arguments: Any) -> Any:
-    """Call a function of CUDA and look at its status.
+    """Call a function of CUDA and check its status.
 
     Args:
         cuda: what `runtime` gave.
         function: its name, as `cudaMalloc`.
-        arguments: handed on.
+        arguments: what the function takes.
 
     Returns:
         What it gives besides the status: None, the value, or a tuple of values.
@@ -85,7 +85,7 @@ def _error(function: str, status: Any) -> EngineError:
 
 
 def _release(cuda: Any, function: str, handle: Any) -> None:
-    """Give something back. After a fault on the GPU that fails as well, and there is nothing left to do about it."""
+    """Free something. After a fault on the GPU this fails as well, and nothing can be done about it."""
     try:
         call(cuda, function, handle)
     except EngineError as error:
@@ -94,16 +94,12 @@ def _release(cuda: Any, function: str, handle: Any) -> None:
 
 @dataclass(frozen=True, kw_only=True)
 class Device:
-    """A GPU and what drives it."""
+    """A GPU."""
 
     name: str
     """As `NVIDIA GeForce RTX 3060`."""
     capability: str
     """Compute capability, as `8.6`."""
-    driver: str
-    """Newest version of CUDA that the driver knows, as `13.0`."""
-    runtime: str
-    """Version of CUDA that cuda-bindings was made for."""
 
 
 def device() -> Device:
@@ -136,23 +132,12 @@ def device() -> Device:
         raise _error("cudaGetDeviceCount", status)
     facts = call(cuda, "cudaGetDeviceProperties", 0)
     name = facts.name.decode(errors="replace") if isinstance(facts.name, bytes) else str(facts.name)
-    return Device(
-        name=name.rstrip("\0"), capability=f"{facts.major}.{facts.minor}", driver=driver, runtime=own
-    )
+    return Device(name=name.rstrip("\0"), capability=f"{facts.major}.{facts.minor}")
 
 
 def _version(number: int) -> str:
-    """CUDA counts 12060 for 12.6."""
+    """A version as CUDA counts it: 12060 is 12.6."""
     return f"{number // 1000}.{number % 1000 // 10}"
-
-
-def default_precision(name: str, capability: str) -> str:
-    """What an engine computes in when nobody says: fp16, twice as fast or more and close enough to be accepted.
-
-    GeForce GTX 16 cards (TU116, TU117) are the exception: their half precision units have given NaN, seen as black
-    frames, in one generator after another. The capability alone does not tell: RTX 20 cards have the same and work.
-    """
-    return "fp32" if capability == "7.5" and "GTX 16" in name else "fp16"
 
 
 class DeviceBuffer:
@@ -168,10 +153,10 @@ class DeviceBuffer:
         self.nbytes = 0
 
     def reserve(self, nbytes: int) -> bool:
-        """Have room for `nbytes`; what was inside is lost where that takes more than there is.
+        """Make room for `nbytes`. Where that takes new memory, the content is lost.
 
         Returns:
-            Whether the address is another one now.
+            Whether the memory is new, so that its address changed.
 
         Raises:
             EngineError: the GPU has no room; the buffer is as it was.
@@ -184,16 +169,16 @@ class DeviceBuffer:
         return True
 
     def free(self) -> None:
-        """Give the memory back. No stream may still use it: CUDA would wait for that, without a bound."""
+        """Free the memory. No stream may still use it, because CUDA would wait for that without a bound."""
         if self.nbytes:
             address, self.address, self.nbytes = self.address, 0, 0
             _release(self._cuda, "cudaFree", address)
 
 
 class HostBuffer:
-    """Page-locked memory, which the GPU copies from and to without the CPU.
+    """Page-locked memory: the GPU copies from it and to it without the CPU.
 
-    It goes when the last array over it has gone, so a frame that somebody still holds is never unmapped under them.
+    It is freed after the last array over it, so a frame that is still in use stays readable.
 
     Args:
         cuda: what `runtime` gave.
@@ -207,19 +192,19 @@ class HostBuffer:
         self.nbytes = nbytes
         address = int(call(cuda, "cudaHostAlloc", nbytes, cuda.cudaHostAllocDefault))
         memory = (ctypes.c_uint8 * nbytes).from_address(address)
-        # At the interpreter's exit the driver may be gone before, and the memory goes with the process.
+        # When the interpreter exits, the driver may be gone already. The memory is freed with the process.
         weakref.finalize(memory, _release, cuda, "cudaFreeHost", address).atexit = False
         self._bytes = np.frombuffer(memoryview(memory), dtype=np.uint8)
 
     def array(self, shape: tuple[int, ...], dtype: DTypeLike) -> NDArray[Any]:
-        """The memory's beginning as an array; it keeps the memory."""
+        """The beginning of the memory as an array, which keeps the memory."""
         kind = np.dtype(dtype)
         whole: NDArray[Any] = self._bytes[: int(np.prod(shape)) * kind.itemsize].view(kind)
         return whole.reshape(shape)
 
 
 class Graph:
-    """Work that was captured once and is launched as a whole.
+    """Work that was captured once, and is launched as a whole.
 
     Args:
         cuda: what `runtime` gave.
@@ -238,7 +223,7 @@ class Graph:
         call(self._cuda, "cudaGraphLaunch", self._executable, stream.handle)
 
     def close(self) -> None:
-        """Give it back; its last launch must have finished."""
+        """Free it. Its last launch must have finished."""
         if self._executable is not None:
             executable, self._executable = self._executable, None
             _release(self._cuda, "cudaGraphExecDestroy", executable)
@@ -259,36 +244,23 @@ class Stream:
         self.handle: Any = call(cuda, "cudaStreamCreateWithFlags", cuda.cudaStreamNonBlocking)
 
     def upload(self, target: DeviceBuffer, tensor: NDArray[Any]) -> None:
-        """Enqueue a copy to the GPU. The contiguous tensor must stay until the stream was waited for."""
+        """Enqueue a copy to the GPU. The contiguous tensor must stay until `wait` has returned."""
         kind = self._cuda.cudaMemcpyKind.cudaMemcpyHostToDevice
-        call(
-            self._cuda,
-            "cudaMemcpyAsync",
-            target.address,
-            tensor.ctypes.data,
-            tensor.nbytes,
-            kind,
-            self.handle,
-        )
+        self._copy(target.address, tensor.ctypes.data, tensor.nbytes, kind)
 
     def download(self, tensor: NDArray[Any], source: DeviceBuffer) -> None:
-        """Enqueue a copy from the GPU. The contiguous tensor must stay until the stream was waited for."""
+        """Enqueue a copy from the GPU. The contiguous tensor must stay until `wait` has returned."""
         kind = self._cuda.cudaMemcpyKind.cudaMemcpyDeviceToHost
-        call(
-            self._cuda,
-            "cudaMemcpyAsync",
-            tensor.ctypes.data,
-            source.address,
-            tensor.nbytes,
-            kind,
-            self.handle,
-        )
+        self._copy(tensor.ctypes.data, source.address, tensor.nbytes, kind)
+
+    def _copy(self, target: int, source: int, nbytes: int, kind: Any) -> None:
+        call(self._cuda, "cudaMemcpyAsync", target, source, nbytes, kind, self.handle)
 
     def wait(self, timeout_s: float) -> None:
-        """Until all that was enqueued is done.
+        """Wait until all enqueued work is done.
 
         Raises:
-            StreamTimeoutError: it is not after `timeout_s`.
+            StreamTimeoutError: it is not done after `timeout_s`.
             EngineError: it failed.
         """
         deadline_s = None
@@ -309,27 +281,23 @@ class Stream:
             _pause(POLL_S)
 
     def capture(self, enqueue: Callable[[], None]) -> Graph:
-        """Record what `enqueue` puts into this stream instead of doing it.
+        """Record what `enqueue` puts into this stream, instead of doing it.
 
         Raises:
-            EngineError: something in it cannot be captured. The stream works on.
+            EngineError: something in it cannot be captured. The stream can still be used.
         """
         cuda = self._cuda
-        # Of this thread alone: other engines go on allocating meanwhile.
-        call(
-            cuda,
-            "cudaStreamBeginCapture",
-            self.handle,
-            cuda.cudaStreamCaptureMode.cudaStreamCaptureModeThreadLocal,
-        )
+        # Only calls of this thread are restricted, so other engines may allocate meanwhile.
+        mode = cuda.cudaStreamCaptureMode.cudaStreamCaptureModeThreadLocal
+        call(cuda, "cudaStreamBeginCapture", self.handle, mode)
         try:
             enqueue()
         except BaseException:
-            # The capture must end before the stream can be used; that reports its failure once more.
+            # The capture must end before the stream can be used. Ending it reports the same failure again.
             status, graph = cuda.cudaStreamEndCapture(self.handle)
             if status == cuda.cudaError_t.cudaSuccess and graph is not None:
                 _release(cuda, "cudaGraphDestroy", graph)
-            cuda.cudaGetLastError()  # else the next call of somebody who looks finds it
+            cuda.cudaGetLastError()  # clears the failure, so that no later call reports it
             raise
         try:
             graph = call(cuda, "cudaStreamEndCapture", self.handle)
@@ -342,7 +310,7 @@ class Stream:
             raise
 
     def close(self) -> None:
-        """Give it back; nothing may be left in it."""
+        """Free it. It must be empty."""
         if self.handle is not None:
             handle, self.handle = self.handle, None
             _release(self._cuda, "cudaStreamDestroy", handle)

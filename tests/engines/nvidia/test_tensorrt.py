@@ -7,6 +7,7 @@ import gc
 import logging
 import sys
 from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -17,18 +18,23 @@ import pytest
 
 from export.pack_edge import golden_inputs, reference_frame
 from export.pack_paper import pack as pack_paper
-from icface.building import BuildRequest, Target, sizes_of
 from icface.bundle import DEFAULT_BUNDLE, Bundle
-from icface.engine_cache import EngineCache, EngineKey
-from icface.engines import needs_build, open_engine, tensorrt, tensorrt_rtx
+from icface.engines import needs_build, open_engine
+from icface.engines.backends import tensorrt, tensorrt_rtx
+from icface.engines.base import BuildRequest, Target
+from icface.engines.building import sizes_of
+from icface.engines.cache import EngineCache, EngineKey
+from icface.engines.nvidia import cuda as cuda_layer
+from icface.engines.nvidia import library as nvidia_library
+from icface.engines.nvidia import running
+from icface.engines.nvidia.building import Progress, keep_timings, network_flags, open_timings
+from icface.engines.nvidia.library import Library
+from icface.engines.nvidia.running import TrtEngine
 from icface.errors import EngineError, NotBuiltError
-from icface.gpu import cuda as cuda_layer
-from icface.gpu import tensorrt as shared
-from icface.gpu.tensorrt import Library, Progress, TrtEngine
 from icface.networks import ModelInfo
 from icface.networks.config import GeneratorConfig, NetworksConfig
+from tests.engines.nvidia.fakes import FakeCuda, Status, fake_trt
 from tests.export.models import random_model
-from tests.gpu.fakes import FakeCuda, Status, fake_trt
 
 Tensors = dict[str, np.ndarray]
 
@@ -183,7 +189,7 @@ def test_an_engine_without_a_gpu_to_run_it(
     rtx: Any, bundle: Bundle, cuda: FakeCuda, capfd: pytest.CaptureFixture[str]
 ) -> None:
     """Deserialising gives None there; CUDA itself is faked, so that it comes to that."""
-    library = Library(module=rtx, title="TensorRT-RTX", backend="tensorrt_rtx", keeps_timings=False)
+    library = tensorrt_rtx.LIBRARY
     for content in (tensorrt_rtx.build(request_of(bundle)), b"no engine"):
         with pytest.raises(
             EngineError, match=r"^TensorRT-RTX cannot load edge geometry's engine: .*; build it again"
@@ -239,20 +245,19 @@ class Config:
         self.flags.append(flag)
 
 
-LIBRARY = Library(module=SimpleNamespace(), title="TensorRT", backend="tensorrt", keeps_timings=True)
-
-
 def test_timings_are_read_and_kept(tmp_path: Path) -> None:
     path = tmp_path / "folder" / "timings"
     config = Config(b"old timings")
-    assert shared._open_timings(LIBRARY, config, path) and config.attached == [b"empty"]
-    shared._keep_timings(config, path)
+    open_timings(config, path)
+    assert config.attached == [b"empty"]
+    keep_timings(config, path)
     assert path.read_bytes() == b"new timings" and [file.name for file in path.parent.iterdir()] == [
         "timings"
     ]
     path.write_bytes(b"old timings")
     config = Config(b"old timings")
-    assert shared._open_timings(LIBRARY, config, path) and config.attached == [b"old timings"]
+    open_timings(config, path)
+    assert config.attached == [b"old timings"]
 
 
 @pytest.mark.parametrize("content", [b"damaged", b"broken", b"of another GPU"])
@@ -263,7 +268,7 @@ def test_timings_that_are_damaged_or_foreign_are_no_error(
     path.write_bytes(content)
     config = Config(b"old timings")
     with caplog.at_level(logging.INFO):
-        assert shared._open_timings(LIBRARY, config, path)
+        open_timings(config, path)
     assert config.attached[-1] == b"empty" and "measured again" in caplog.text
 
 
@@ -272,32 +277,17 @@ def test_timings_that_cannot_be_written_are_no_error(
 ) -> None:
     (tmp_path / "file").touch()
     with caplog.at_level(logging.INFO):
-        shared._keep_timings(Config(b""), tmp_path / "file" / "timings")
+        keep_timings(Config(b""), tmp_path / "file" / "timings")
     assert "not kept" in caplog.text
-    assert not shared._open_timings(LIBRARY, SimpleNamespace(), tmp_path / "timings")
+    open_timings(SimpleNamespace(), tmp_path / "timings")  # a builder without any
 
 
 def test_networks_are_strongly_typed_where_that_is_a_choice() -> None:
-    def version(names: Mapping[str, int], *flags: str) -> SimpleNamespace:
-        return SimpleNamespace(
-            NetworkDefinitionCreationFlag=SimpleNamespace(**names),
-            BuilderFlag=SimpleNamespace(**{flag: flag for flag in flags}),
-        )
+    def version(**flags: int) -> SimpleNamespace:
+        return SimpleNamespace(NetworkDefinitionCreationFlag=SimpleNamespace(**flags))
 
-    ten = version({"EXPLICIT_BATCH": 0, "STRONGLY_TYPED": 1}, "FP16", "INT8")
-    eight = version({"EXPLICIT_BATCH": 0}, "FP16", "INT8")
-    later = version({})
-    assert [shared._network_flags(trt) for trt in (ten, eight, later)] == [2, 1, 0]
-    for trt, precision, expected in (
-        (ten, "fp16", []),
-        (eight, "fp16", ["FP16"]),
-        (eight, "fp32", []),
-        (eight, "bf16", []),  # it has no such flag
-        (later, "int8", []),
-    ):
-        config = Config(b"")
-        shared._set_precision(trt, config, precision)
-        assert config.flags == expected
+    assert network_flags(version(EXPLICIT_BATCH=0, STRONGLY_TYPED=1)) == 2
+    assert network_flags(version()) == 0
 
 
 # Running, on a fake GPU
@@ -321,8 +311,20 @@ def trt(cuda: FakeCuda, bundle: Bundle) -> Any:
     return fake_trt(cuda, bundle.graph, frame_of)
 
 
+@dataclass(frozen=True, kw_only=True)
+class Given(Library):
+    """A library that is handed over instead of being imported."""
+
+    module: Any
+
+    def load(self) -> Any:
+        return self.module
+
+
 def opened(trt: Any, bundle: Bundle, content: bytes = b"engine", kernels: Path | None = None) -> TrtEngine:
-    library = Library(module=trt, title="TensorRT", backend=trt.__name__, keeps_timings=True)
+    library = Given(
+        name=trt.__name__, title="TensorRT", install="", rtx=trt.__name__ == "tensorrt_rtx", module=trt
+    )
     return TrtEngine(library, bundle, bundle.graph, content, "TensorRT 10.9.0 (fp16)", kernels)
 
 
@@ -616,7 +618,7 @@ def test_a_gpu_that_stopped_is_an_error_and_left_alone(
         return now[0]
 
     monkeypatch.setattr(cuda_layer, "_clock", clock)
-    monkeypatch.setattr(shared, "_ABANDONED", [])
+    monkeypatch.setattr(running, "_ABANDONED", [])
     engine, inputs = opened(trt, bundle), inputs_of()
     engine.set_source(inputs)
     engine.animate(inputs)
@@ -624,7 +626,7 @@ def test_a_gpu_that_stopped_is_an_error_and_left_alone(
     before = now[0]
     with pytest.raises(EngineError, match="did not finish within 5 s"):
         engine.animate(inputs)
-    assert now[0] - before < shared.FRAME_S + 1
+    assert now[0] - before < running.FRAME_S + 1
     before = now[0]
     for use in (lambda: engine.animate(inputs), lambda: engine.set_source(inputs_of(9, 9))):
         with pytest.raises(EngineError, match=r"not used any more: the GPU did not finish"):
@@ -635,7 +637,7 @@ def test_a_gpu_that_stopped_is_an_error_and_left_alone(
         engine.close()
     gc.collect()
     # Freeing would wait for the GPU for ever.
-    assert cuda.live == live and len(shared._ABANDONED) == 1 and "is left as it is" in caplog.text
+    assert cuda.live == live and len(running._ABANDONED) == 1 and "is left as it is" in caplog.text
 
 
 def test_an_engine_that_the_library_refuses(trt: Any, bundle: Bundle, cuda: FakeCuda) -> None:
@@ -650,9 +652,9 @@ def test_a_context_that_finds_no_room(
     trt: Any, bundle: Bundle, cuda: FakeCuda, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(
-        "tests.gpu.fakes.FakeTrtEngine.create_execution_context", lambda self, config=None: None
+        "tests.engines.nvidia.fakes.FakeTrtEngine.create_execution_context", lambda self, config=None: None
     )
-    with pytest.raises(EngineError, match=r"cannot run edge geometry's engine: .*; close other programs"):
+    with pytest.raises(EngineError, match=r"cannot load edge geometry's engine: .*; close other programs"):
         opened(trt, bundle)
     assert not cuda.live
 
@@ -685,7 +687,7 @@ def test_an_interrupt_within_the_library_is_raised_when_it_has_returned(
     trt: Any, bundle: Bundle, monkeypatch: pytest.MonkeyPatch, stage: str
 ) -> None:
     """An exception must not leave through C++; it must not be lost either."""
-    from tests.gpu.fakes import FakeContext
+    from tests.engines.nvidia.fakes import FakeContext
 
     def interrupted(*_: object) -> None:
         raise KeyboardInterrupt
@@ -696,7 +698,7 @@ def test_an_interrupt_within_the_library_is_raised_when_it_has_returned(
     def call(self: Any, *arguments: Any) -> Any:
         log = self.log if hasattr(self, "log") else self.engine.log
         with monkeypatch.context() as patch:
-            patch.setattr(shared.logger, "debug", interrupted)
+            patch.setattr(nvidia_library.logger, "debug", interrupted)
             log.log(log.Severity.INFO, "something")
         return original(self, *arguments)
 
@@ -713,6 +715,23 @@ def test_an_interrupt_within_the_library_is_raised_when_it_has_returned(
 
 
 # Finding what was built
+
+
+@pytest.mark.parametrize(
+    ("name", "capability", "expected"),
+    [
+        ("NVIDIA GeForce GTX 1660 SUPER", "7.5", "fp32"),
+        ("NVIDIA GeForce GTX 1650", "7.5", "fp32"),
+        ("NVIDIA GeForce RTX 2080 Ti", "7.5", "fp16"),
+        ("NVIDIA GeForce RTX 3060", "8.6", "fp16"),
+        ("Orin", "8.7", "fp16"),
+    ],
+)
+def test_cards_whose_half_precision_gives_nan_get_float32(
+    bundle: Bundle, name: str, capability: str, expected: str
+) -> None:
+    target = Target(library="TensorRT", device=name, capability=capability)
+    assert tensorrt.usual(bundle, target) == expected
 
 
 LIBRARIES = {"tensorrt": ("TensorRT 10.9.0", "10.9.0"), "tensorrt_rtx": ("TensorRT-RTX 1.7.1", "1.7.1")}
@@ -792,7 +811,7 @@ def test_what_is_worth_building_unasked(
     installed: EngineCache, bundle: Bundle, paper: Bundle, cuda: FakeCuda, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     found = SimpleNamespace()
-    monkeypatch.setattr(shared, "find_spec", lambda name: found)
+    monkeypatch.setattr(nvidia_library, "find_spec", lambda name: found)
     assert (tensorrt.unasked(paper), tensorrt_rtx.unasked(paper)) == ("fp16", "fp16")
     assert tensorrt.unasked(bundle) == ""  # host code makes its frames
     cuda.count = 0
