@@ -164,8 +164,9 @@ def run_builder(order: Order, stop: threading.Event, timeout_s: float = TIMEOUT_
             chatter.seek(0)
             logger.debug("the builder's last words: %s", chatter.read().decode(errors="replace"))
             raise EngineError(f"the builder died (code {process.returncode})")
-    if error := json.loads(answer)["error"]:
-        raise EngineError(error)
+    problem = json.loads(answer)["error"]
+    if problem:
+        raise EngineError(problem)
 
 
 def builder_command() -> list[str]:

@@ -20,7 +20,6 @@ from tqdm import tqdm
 from icface.bundle import DEFAULT_BUNDLE, Bundle
 from icface.command import Parser, print_error, run_command
 from icface.engines import backends
-from icface.engines.background import step_back
 from icface.engines.base import PRECISIONS
 from icface.engines.building import LARGEST_PX, SMALLEST_PX, Built, Job, build, sampler, usual_backend
 from icface.engines.cache import EngineCache
@@ -39,6 +38,10 @@ exit codes: 0 all are there, 1 something failed or was refused, 2 a flag that ca
 """
 
 
+_SIZE_HELP: Final = "side of the frames that a model of any size is tuned for"
+_PHOTO_HELP: Final = "a photo, or a folder of them, that lower precisions are calibrated and compared on"
+
+
 def parser() -> argparse.ArgumentParser:
     """All flags."""
     p = Parser(
@@ -47,63 +50,25 @@ def parser() -> argparse.ArgumentParser:
         epilog=_EXAMPLES,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
+    names = [name.replace("_", "-") for name in backends.building()]
     add = p.add_argument
+    add("bundle", type=Path, nargs="?", default=DEFAULT_BUNDLE, help="a model (default: the one that ships)")
+    add("--backend", choices=("auto", *names), default="auto", help="the library (default: the fastest here)")
     add(
-        "bundle",
-        type=Path,
-        nargs="?",
-        default=DEFAULT_BUNDLE,
-        metavar="BUNDLE",
-        help="a model (default: the one that ships)",
+        "--precision", metavar="P[,P]", default="", help=f"of {', '.join(PRECISIONS)} (default: what is safe)"
     )
-    add(
-        "--backend",
-        choices=("auto", *(name.replace("_", "-") for name in backends.building())),
-        default="auto",
-        help="the library that runs it (default: the fastest that this machine has)",
-    )
-    add(
-        "--precision",
-        metavar="P[,P]",
-        default="",
-        help=f"{', '.join(PRECISIONS)}; several with commas (default: the fastest that is safe here)",
-    )
-    add(
-        "--size",
-        type=int,
-        default=Job.size_px,
-        metavar="PX",
-        help="side of the frames that a model of any size is tuned for (default: %(default)s)",
-    )
-    add(
-        "--sm",
-        metavar="SM[,SM]",
-        default="",
-        help="compute capabilities of GPUs elsewhere, as 86,89,120: TensorRT-RTX builds for them without one",
-    )
-    add(
-        "--photo",
-        type=Path,
-        action="append",
-        default=[],
-        metavar="PHOTO",
-        help="a photo, or a folder of photos, that lower precisions are calibrated and compared on; several times",
-    )
+    add("--size", type=int, default=Job.size_px, metavar="PX", help=f"{_SIZE_HELP} (default: %(default)s)")
+    add("--sm", metavar="SM[,SM]", default="", help="for GPUs elsewhere, by compute capability, as 86,89,120")
+    add("--photo", type=Path, action="append", default=[], help=f"{_PHOTO_HELP}; can be given several times")
     add(
         "--attributes",
         type=Path,
         metavar="CSV",
-        help="the track that moves the photos (default: one that comes along)",
+        help="what moves the photos (default: a track of the example)",
     )
-    add(
-        "--timing-cache",
-        type=Path,
-        metavar="FILE",
-        help="where TensorRT keeps the timings of this GPU's kernels (default: beside the engines)",
-    )
+    add("--timing-cache", type=Path, metavar="FILE", help="TensorRT's timings of this GPU's kernels")
     add("--again", action="store_true", help="build what is there, and try what was refused")
     add("--json", type=Path, metavar="FILE", help="write the table here as well")
-    add("--low-priority", action="store_true", help="give everything else on this machine the right of way")
     add("-v", "--verbose", action="count", default=0, help="say more; -vv: tracebacks")
     return p
 
@@ -245,8 +210,6 @@ def table(built: Sequence[Built]) -> str:
 
 def _run(flags: argparse.Namespace) -> int:
     jobs = jobs_from(flags)
-    if flags.low_priority:
-        step_back()
     built, failed = build_all(jobs, flags.photo, flags.attributes)
     if built:
         print(table(built))

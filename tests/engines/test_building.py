@@ -125,7 +125,7 @@ def test_auto_takes_what_is_built_and_tells_what_would_be_worth_it(
 
 def test_photos_are_neutralised_in_float32(paper: Bundle, samples: Samples, cache_dir: Path) -> None:
     pytest.importorskip("onnxruntime")
-    golden = paper.golden_tensors()
+    golden: dict[str, np.ndarray] = paper.golden_tensors()
     made = neutralise("onnxruntime:int8", paper, {"crop": golden["crop"]})  # not built: it need not be
     np.testing.assert_allclose(made["stem"], golden["stem"], atol=1e-4)
 

@@ -129,7 +129,7 @@ def test_parity_with_the_reference(name: str, bundle: Bundle) -> None:
 def test_motion_in_the_same_arrays_is_seen(name: str, bundle: Bundle) -> None:
     """The host overwrites its maps in place; an engine must read them anew for each frame."""
     with opened(name, bundle) as engine:
-        inputs = golden_inputs()
+        inputs: dict[str, np.ndarray] = golden_inputs()
         engine.set_source(inputs)
         first = engine.animate(inputs).copy()
         inputs["skin_map"] += np.float32(9)
@@ -241,7 +241,7 @@ def paper(tmp_path_factory: pytest.TempPathFactory) -> Bundle:
 
 @pytest.mark.parametrize("name", GRAPH_ENGINES)
 def test_neutralising_gives_every_output_by_name(name: str, paper: Bundle) -> None:
-    golden = paper.golden_tensors()
+    golden: Tensors = paper.golden_tensors()
     with opened(name, paper):  # skipped where the library is missing
         made = neutralise(name, paper, {"crop": golden["crop"]})
     assert list(made) == ["neutral", "stem"]
@@ -345,7 +345,7 @@ WRONG: dict[str, Callable[[Tensors], Frame]] = {
     "no shade": lambda tensors: reference_frame({**tensors, "inner_shade": tensors["inner_shade"] | 255}),
     "no inner layer": lambda tensors: reference_frame({**tensors, "inner_alpha": tensors["inner_alpha"] & 0}),
     "nearest neighbours": lambda tensors: reference_frame({**tensors, "skin_map": np.round(tensors["skin_map"])}),
-    "black": lambda tensors: reference_frame(dict(tensors)) & 0,
+    "black": lambda tensors: np.zeros_like(reference_frame(dict(tensors))),
 }  # fmt: skip
 
 

@@ -204,7 +204,7 @@ class FakeCuda:
         def copy() -> None:
             if kind == 1:
                 host = (ctypes.c_uint8 * size).from_address(source)
-                self.device(target, size)[:] = np.frombuffer(host, dtype=np.uint8)
+                self.device(target, size)[:] = np.frombuffer(memoryview(host), dtype=np.uint8)
             else:
                 ctypes.memmove(target, self.device(source, size).tobytes(), size)
 
@@ -382,7 +382,12 @@ class FakeTrtEngine:
     def create_runtime_config(self) -> SimpleNamespace:
         config = SimpleNamespace(cuda_graph_strategy=None, dynamic_shapes_kernel_specialization_strategy=None)
         config.create_runtime_cache = FakeKernels
-        config.set_runtime_cache = lambda kernels: setattr(config, "kernels", kernels) or True
+
+        def set_runtime_cache(kernels: FakeKernels) -> bool:
+            config.kernels = kernels
+            return True
+
+        config.set_runtime_cache = set_runtime_cache
         return config
 
     def create_execution_context(self, config: SimpleNamespace | None = None) -> FakeContext:
@@ -416,8 +421,9 @@ def fake_trt(
                     ILogger.Severity.ERROR, "IRuntime::deserializeCudaEngine: Error Code 1: bad\nmagic tag"
                 )
                 return None
-            trt.engines.append(FakeTrtEngine(cuda, variant, compute, self.log))
-            return trt.engines[-1]
+            engine = FakeTrtEngine(cuda, variant, compute, self.log)
+            trt.engines.append(engine)
+            return engine
 
     def nptype(kind: str) -> Any:
         if kind == "bfloat16":

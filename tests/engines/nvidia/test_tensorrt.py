@@ -77,7 +77,7 @@ def request_of(bundle: Bundle, *capabilities: str, **changes: Any) -> BuildReque
     """An engine in float32, by TensorRT-RTX ahead of time if nothing else is said."""
     if "target" not in changes:
         changes["target"] = tensorrt_rtx.target(capabilities or ("8.6",))
-    facts = {
+    facts: dict[str, Any] = {
         "graph": bundle.file("animate.onnx").read_bytes(),
         "step": bundle.graph,
         "precision": "fp32",
@@ -463,7 +463,7 @@ def test_closing_gives_everything_back_once(trt: Any, bundle: Bundle, cuda: Fake
 
 
 def test_what_has_one_size_is_allocated_when_it_is_opened(paper: Bundle, cuda: FakeCuda) -> None:
-    golden = paper.golden_tensors()
+    golden: Tensors = paper.golden_tensors()
     trt = fake_trt(
         cuda,
         paper.graph,
@@ -710,7 +710,7 @@ def test_an_interrupt_within_the_library_is_raised_when_it_has_returned(
         try:
             engine.animate(inputs)
         finally:
-            engine._stream.wait(1.0)
+            engine._stream.wait(1.0)  # type: ignore[union-attr]
             engine.close()
 
 
@@ -864,7 +864,8 @@ def test_frames_of_a_real_gpu_are_those_of_the_contract(
 ) -> None:
     built_here(backend, bundle, EngineCache())
     engine = open_engine(f"{backend.__name__.rpartition('.')[2]}:fp32", bundle)
-    for inputs in (golden_inputs(), inputs_of(75, 131), golden_inputs()):
+    sources: list[Tensors] = [golden_inputs(), inputs_of(75, 131), golden_inputs()]
+    for inputs in sources:
         engine.set_source(inputs)
         for step in (0.0, 2.5, 4.0):
             inputs["skin_map"] += np.float32(step)
