@@ -10,19 +10,13 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Final
 
-import onnx
-from google.protobuf.message import DecodeError
-
-from export.parity import ParityReport, gate
-from export.precision import in_precision
-from export.quantise import quantised
-from export.samples import Samples, collect
+from export.for_engines import Samples, collect, gate, graph_for
 from icface.bundle import Bundle, Variant
 from icface.engines import backends
-from icface.engines.base import BuildingBackend, BuildRequest, check_graph, graph_step
+from icface.engines.base import BuildingBackend, BuildRequest
 from icface.engines.cache import EngineCache, EngineKey
 from icface.engines.opening import open_engine
-from icface.errors import BundleError, ConfigError, EngineError, RefusedError
+from icface.errors import ConfigError, EngineError, RefusedError
 
 LOCK_TIMEOUT_S: Final = 3600.0
 """The longest time that a builder waits for another one; TensorRT's longest builds take some minutes."""
@@ -161,35 +155,26 @@ def _build_and_store(
 ) -> dict[str, Any]:
     """Build an engine and store it, or that it was refused; return its facts."""
     start_s = time.monotonic()
-    progress(0.0, "reading")
     parity = None
-    if job.precision == "fp32":
-        graph = graph_for(job.bundle, "fp32", None)
-    else:
-        progress(0.05, "preparing photos")
-        seen = samples()
-        progress(0.15, "converting")
-        graph = graph_for(job.bundle, job.precision, seen)
-        progress(0.25, "comparing with float32")
+    progress(0.0, "preparing the graph")
+    graph = graph_for(job.bundle, job.precision, samples)
+    if job.precision != "fp32":
+        progress(0.15, "comparing with float32")
         try:
-            parity = compare(job.bundle, graph, job.precision, seen)
+            parity = gate(job.bundle, graph, job.precision, samples())
         except RefusedError as error:
             cache.store(key, b"", {"name": job.bundle.name, "refused": str(error)})
             raise
-    if job.precision == "bf16":  # a setting of OpenVINO, which takes the graph in float32
-        graph = graph_for(job.bundle, "fp32", None)
-    step, _ = graph_step(job.bundle, "animate")
-    content = backend.build(
-        BuildRequest(
-            graph=graph,
-            step=step,
-            precision=job.precision,
-            sizes=sizes_of(step, job.size_px),
-            target=key.target,
-            timing_cache=job.timing_cache or cache.folder / f"{job.backend}.timing",
-            progress=lambda done, what: progress(0.5 + 0.45 * done, what),
-        )
+    request = BuildRequest(
+        graph=graph,
+        step=job.bundle.graph,
+        precision=job.precision,
+        sizes=sizes_of(job.bundle.graph, job.size_px),
+        target=key.target,
+        timing_cache=job.timing_cache or cache.folder / f"{job.backend}.timing",
+        progress=lambda done, what: progress(0.5 + 0.45 * done, what),
     )
+    content = backend.build(request)
     facts = {
         "name": job.bundle.name,
         "size_px": job.size_px,
@@ -216,51 +201,3 @@ def _try(job: Job, cache: EngineCache, key: EngineKey) -> None:
     except EngineError:
         cache.drop(key)
         raise
-
-
-# What export/ does for a build.
-
-
-def graph_for(bundle: Bundle, precision: str, samples: Samples | None) -> bytes:
-    """A bundle's graph in a precision.
-
-    Raises:
-        BundleError: the graph cannot be read, or is not what the manifest says.
-        ConfigError: it cannot be in that precision.
-    """
-    reference = load_graph(bundle)
-    if precision == "int8" and samples is not None:
-        graph = quantised(reference, samples.calibration())
-    else:
-        graph = in_precision(reference, precision)
-    return bytes(graph.SerializeToString())
-
-
-def compare(bundle: Bundle, graph: bytes, precision: str, samples: Samples) -> ParityReport:
-    """Compare a graph's frames with those of float32.
-
-    Raises:
-        RefusedError: they are too far apart.
-        EngineError: ONNX Runtime is missing, or refuses a graph.
-    """
-    return gate(bundle, load_graph(bundle), onnx.load_from_string(graph), precision, samples)
-
-
-def load_graph(bundle: Bundle) -> onnx.ModelProto:
-    """Read and check the graph that makes a bundle's frames.
-
-    Raises:
-        BundleError: it is no ONNX graph, or not what the manifest says.
-    """
-    step, path = graph_step(bundle, "animate")
-    try:
-        model = onnx.load_from_string(path.read_bytes())
-        onnx.checker.check_model(model)
-        check_graph(
-            step,
-            bundle,
-            *([item.name for item in items] for items in (model.graph.input, model.graph.output)),
-        )
-    except (OSError, DecodeError, onnx.checker.ValidationError, EngineError) as error:
-        raise BundleError(f"{path} is not a graph that can be built: {error}") from error
-    return model

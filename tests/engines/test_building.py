@@ -23,7 +23,7 @@ from icface.engines import Engine, backends, building, needs_build, neutralise, 
 from icface.engines.backends import onnxruntime as onnxruntime_engine
 from icface.engines.backends import openvino as openvino_engine
 from icface.engines.base import PRECISIONS, BuildRequest, Target
-from icface.engines.building import Job, build, load_graph
+from icface.engines.building import Job, build
 from icface.engines.cache import CONTENT, FACTS, EngineCache
 from icface.engines.command import capabilities, main, pictures
 from icface.engines.opening import worth_building
@@ -144,13 +144,18 @@ def spoilt(model: onnx.ModelProto, *_: object) -> onnx.ModelProto:
     return made
 
 
+def spoilt_graph(bundle: Bundle, *_: object) -> bytes:
+    """The bundle's graph, spoilt."""
+    return bytes(spoilt(onnx.load(bundle.file("animate.onnx"))).SerializeToString())
+
+
 def test_frames_too_far_off_are_refused_once_and_not_tried_again(
     paper: Bundle, samples: Samples, cache_dir: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     pytest.importorskip("openvino")
     job = Job(bundle=paper, backend="openvino", precision="int8")
     with monkeypatch.context() as patch:
-        patch.setattr(building, "quantised", spoilt)
+        patch.setattr(building, "graph_for", spoilt_graph)
         with pytest.raises(RefusedError, match=r"int8 against fp32: \d+\.\d dB .*at least 38 dB is wanted"):
             build(job, lambda: samples, lambda *_: None)
     with pytest.raises(RefusedError, match=r"dB .*\(tried before; --again tries anew\)"):
@@ -230,7 +235,7 @@ def test_a_graph_that_is_not_ours(paper: Bundle, tmp_path: Path) -> None:
     ):
         bundle = broken_bundle(paper, tmp_path / f"{number}.icface", content)
         with pytest.raises(BundleError, match=why):
-            load_graph(bundle)
+            build(Job(bundle=bundle, backend="onnxruntime", precision="fp32"), never, lambda *_: None)
 
 
 # The command
