@@ -120,15 +120,10 @@ class Engine(ABC):
 
 
 class Backend(Protocol):
-    """A module of `icface/engines/backends/`."""
+    """A module of `icface/engines/backends/`. Its functions raise EngineError where the library or device fails."""
 
     def open_engine(self, bundle: Bundle, part: Part, *, threads: int, option: str) -> Engine:
-        """Open an engine; `option` stands behind the colon of its name.
-
-        Raises:
-            EngineError: the library is missing, or did not load what was asked for.
-            NotBuiltError: it has to be built first.
-        """
+        """Open an engine; `option` is what follows the colon in its name. NotBuiltError: it has to be built first."""
 
 
 class BuildingBackend(Backend, Protocol):
@@ -140,11 +135,7 @@ class BuildingBackend(Backend, Protocol):
     """The options of `open_engine` that need a build: precisions, and "" where that needs one."""
 
     def target(self, capabilities: Sequence[str] = ()) -> Target:
-        """This machine; or, where the library can build for them, GPUs elsewhere by their compute capabilities.
-
-        Raises:
-            EngineError: the library or the GPU is missing, or it cannot build for those.
-        """
+        """This machine; or, where the library can build for them, GPUs elsewhere by their compute capabilities."""
 
     def usual(self, bundle: Bundle, target: Target) -> str:
         """The precision for a target when nobody names one."""
@@ -153,11 +144,7 @@ class BuildingBackend(Backend, Protocol):
         """The precision that is worth building here without being asked; "" for none."""
 
     def build(self, request: BuildRequest) -> bytes:
-        """Build an engine, serialised.
-
-        Raises:
-            EngineError: the library is missing, or refuses the graph or the target.
-        """
+        """Build an engine, and return it serialised."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -197,11 +184,7 @@ class BuildRequest:
 
 
 def graph_step(bundle: Bundle, part: Part) -> tuple[Variant, Path]:
-    """Find the step that a graph engine runs, and the file of its graph.
-
-    Raises:
-        EngineError: the bundle has none.
-    """
+    """Find the step that a graph engine runs, and the file of its graph; EngineError where the bundle has none."""
     steps = {"animate": bundle.graph, "neutralise": bundle.neutralise, "correct": bundle.corrector}
     step = steps[part]
     if step is None or step.graph is None:
@@ -210,11 +193,7 @@ def graph_step(bundle: Bundle, part: Part) -> tuple[Variant, Path]:
 
 
 def check_graph(step: Variant, bundle: Bundle, inputs: Sequence[str], outputs: Sequence[str]) -> None:
-    """Compare the names of a loaded graph's inputs and outputs with the manifest.
-
-    Raises:
-        EngineError: they differ, so the graph belongs to another model.
-    """
+    """Compare the names of a loaded graph's inputs and outputs with the manifest; EngineError where they differ."""
     for verb, found, specs in (("asks for", inputs, step.inputs), ("gives", outputs, step.outputs)):
         expected = {spec.name for spec in specs}
         if set(found) != expected:
@@ -225,10 +204,7 @@ def check_graph(step: Variant, bundle: Bundle, inputs: Sequence[str], outputs: S
 
 
 def check_tensors(specs: Sequence[TensorSpec], tensors: Tensors) -> dict[str, int]:
-    """Compare tensors with their specs.
-
-    Returns:
-        The sizes that the names in the shapes stand for.
+    """Compare tensors with their specs, and return the sizes that the names in the shapes stand for.
 
     Raises:
         EngineError: one is missing, of another type, or of a shape that does not fit the others.

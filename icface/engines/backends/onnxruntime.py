@@ -154,11 +154,7 @@ def _missing_name(message: str) -> str:
 
 
 def target(capabilities: Sequence[str] = ()) -> Target:
-    """This CPU.
-
-    Raises:
-        EngineError: the package is missing, or GPUs were asked for.
-    """
+    """This CPU."""
     if capabilities:
         raise EngineError("ONNX Runtime builds for this CPU alone; leave out --sm")
     return Target(library=f"ONNX Runtime {_library().__version__}", device=cpu_name())
@@ -175,11 +171,7 @@ def unasked(bundle: Bundle) -> str:
 
 
 def build(request: BuildRequest) -> bytes:
-    """Load the graph and return it.
-
-    Raises:
-        EngineError: it refuses the graph.
-    """
+    """Load the graph and return it."""
     request.progress(0.0, "loading")
     open_session(request.graph, request.step.graph or "the graph", PROVIDERS["cpu"], threads=1)
     request.progress(1.0, "loaded")
@@ -187,11 +179,10 @@ def build(request: BuildRequest) -> bytes:
 
 
 def open_engine(bundle: Bundle, part: Part, *, threads: int, option: str) -> OnnxRuntimeEngine:
-    """Open the graph on a provider.
+    """Open the graph on a provider, or with a precision, which has to be built first.
 
     Raises:
-        EngineError: the package or the provider is missing, fell back, or refuses the graph.
-        NotBuiltError: with a precision, which has to be built first.
+        EngineError: the package or the provider is missing, fell back to another one, or refuses the graph.
     """
     if option not in PROVIDERS:
         raise EngineError(

@@ -76,11 +76,7 @@ class OpenVinoEngine(Engine):
 
 
 def target(capabilities: Sequence[str] = ()) -> Target:
-    """This CPU.
-
-    Raises:
-        EngineError: the package is missing, or GPUs were asked for.
-    """
+    """This CPU."""
     if capabilities:
         raise EngineError("OpenVINO builds for this CPU alone; leave out --sm")
     return Target(library=f"OpenVINO {_version()}", device=cpu_name())
@@ -100,11 +96,7 @@ def unasked(bundle: Bundle) -> str:
 
 
 def build(request: BuildRequest) -> bytes:
-    """Compile the graph and return it: compiling takes a fifth of a second, so nothing more is kept.
-
-    Raises:
-        EngineError: OpenVINO refuses the graph, or the CPU has no bfloat16.
-    """
+    """Compile the graph and return it: compiling takes a fifth of a second, so nothing more is kept."""
     request.progress(0.0, "compiling")
     _compiled(request.graph, request.step.graph or "the graph", threads=1, option=request.precision)
     request.progress(1.0, "compiled")
@@ -112,12 +104,7 @@ def build(request: BuildRequest) -> bytes:
 
 
 def open_engine(bundle: Bundle, part: Part, *, threads: int, option: str) -> OpenVinoEngine:
-    """Compile the graph for the CPU.
-
-    Raises:
-        EngineError: the package is missing or refuses the graph, or the CPU has no bfloat16.
-        NotBuiltError: with a precision, which has to be built first.
-    """
+    """Compile the graph for the CPU. With a precision it has to be built first."""
     if option not in _HINTS:
         raise EngineError(f"the OpenVINO engine has no option {option!r}; choose from cpu, bf16, int8")
     step, path = graph_step(bundle, part)

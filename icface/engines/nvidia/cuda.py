@@ -44,11 +44,7 @@ class StreamTimeoutError(EngineError):
 
 
 def runtime() -> Any:
-    """Import the module `cuda.bindings.runtime`.
-
-    Raises:
-        EngineError: it is not installed.
-    """
+    """Import the module `cuda.bindings.runtime`; EngineError where it is not installed."""
     try:
         from cuda.bindings import runtime as module
     except ImportError as error:
@@ -57,15 +53,7 @@ def runtime() -> Any:
 
 
 def call(cuda: Any, function: str, *arguments: Any) -> Any:
-    """Call a function of CUDA and check its status.
-
-    Args:
-        cuda: what `runtime` gave.
-        function: its name, as `cudaMalloc`.
-        arguments: what the function takes.
-
-    Returns:
-        What it gives besides the status: None, the value, or a tuple of values.
+    """Call a function of CUDA by its name, and return what it gives besides the status: None, a value, or a tuple.
 
     Raises:
         EngineError: the status is no success.
@@ -103,11 +91,7 @@ class Device:
 
 
 def device() -> Device:
-    """The GPU that engines run on.
-
-    Raises:
-        EngineError: cuda-bindings is missing; there is no GPU (the line begins with NO_GPU); its driver is too old.
-    """
+    """The GPU that engines run on; EngineError where cuda-bindings, the GPU or a driver that is new enough is missing."""
     cuda = runtime()
     driver, own = (
         _version(int(call(cuda, function))) for function in ("cudaDriverGetVersion", "cudaRuntimeGetVersion")
@@ -141,22 +125,15 @@ def _version(number: int) -> str:
 
 
 class DeviceBuffer:
-    """Memory on the GPU.
+    """Memory on the GPU."""
 
-    Args:
-        cuda: what `runtime` gave.
-    """
-
-    def __init__(self, cuda: Any) -> None:
-        self._cuda = cuda
+    def __init__(self) -> None:
+        self._cuda = runtime()
         self.address = 0
         self.nbytes = 0
 
     def reserve(self, nbytes: int) -> bool:
-        """Make room for `nbytes`. Where that takes new memory, the content is lost.
-
-        Returns:
-            Whether the memory is new, so that its address changed.
+        """Make room for `nbytes`; true where that took new memory, so that the address changed and the content is lost.
 
         Raises:
             EngineError: the GPU has no room; the buffer is as it was.
@@ -180,16 +157,13 @@ class HostBuffer:
 
     It is freed after the last array over it, so a frame that is still in use stays readable.
 
-    Args:
-        cuda: what `runtime` gave.
-        nbytes: size.
-
     Raises:
         EngineError: the system gives no more page-locked memory.
     """
 
-    def __init__(self, cuda: Any, nbytes: int) -> None:
+    def __init__(self, nbytes: int) -> None:
         self.nbytes = nbytes
+        cuda = runtime()
         address = int(call(cuda, "cudaHostAlloc", nbytes, cuda.cudaHostAllocDefault))
         memory = (ctypes.c_uint8 * nbytes).from_address(address)
         # When the interpreter exits, the driver may be gone already. The memory is freed with the process.
@@ -204,22 +178,13 @@ class HostBuffer:
 
 
 class Graph:
-    """Work that was captured once, and is launched as a whole.
-
-    Args:
-        cuda: what `runtime` gave.
-        executable: what CUDA made of the capture.
-    """
+    """Work that was captured once, and is launched as a whole. `executable` is what CUDA made of the capture."""
 
     def __init__(self, cuda: Any, executable: Any) -> None:
         self._cuda, self._executable = cuda, executable
 
     def launch(self, stream: Stream) -> None:
-        """Enqueue all of it.
-
-        Raises:
-            EngineError: CUDA refuses.
-        """
+        """Enqueue all of it."""
         call(self._cuda, "cudaGraphLaunch", self._executable, stream.handle)
 
     def close(self) -> None:
@@ -230,18 +195,12 @@ class Graph:
 
 
 class Stream:
-    """A queue of work on the GPU, apart from every other one.
+    """A queue of work on the GPU, apart from every other one. Its methods raise EngineError where CUDA fails."""
 
-    Args:
-        cuda: what `runtime` gave.
-
-    Raises:
-        EngineError: CUDA gives none.
-    """
-
-    def __init__(self, cuda: Any) -> None:
-        self._cuda = cuda
-        self.handle: Any = call(cuda, "cudaStreamCreateWithFlags", cuda.cudaStreamNonBlocking)
+    def __init__(self) -> None:
+        self._cuda = runtime()
+        flags = self._cuda.cudaStreamNonBlocking
+        self.handle: Any = call(self._cuda, "cudaStreamCreateWithFlags", flags)
 
     def upload(self, target: DeviceBuffer, tensor: NDArray[Any]) -> None:
         """Enqueue a copy to the GPU. The contiguous tensor must stay until `wait` has returned."""
@@ -257,12 +216,7 @@ class Stream:
         call(self._cuda, "cudaMemcpyAsync", target, source, nbytes, kind, self.handle)
 
     def wait(self, timeout_s: float) -> None:
-        """Wait until all enqueued work is done.
-
-        Raises:
-            StreamTimeoutError: it is not done after `timeout_s`.
-            EngineError: it failed.
-        """
+        """Wait until all enqueued work is done; StreamTimeoutError where it is not after `timeout_s`."""
         deadline_s = None
         while True:
             (status,) = self._cuda.cudaStreamQuery(self.handle)
@@ -281,11 +235,7 @@ class Stream:
             _pause(POLL_S)
 
     def capture(self, enqueue: Callable[[], None]) -> Graph:
-        """Record what `enqueue` puts into this stream, instead of doing it.
-
-        Raises:
-            EngineError: something in it cannot be captured. The stream can still be used.
-        """
+        """Record what `enqueue` puts into this stream, instead of doing it. After an error the stream can be used."""
         cuda = self._cuda
         # Only calls of this thread are restricted, so other engines may allocate meanwhile.
         mode = cuda.cudaStreamCaptureMode.cudaStreamCaptureModeThreadLocal

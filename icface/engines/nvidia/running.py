@@ -23,7 +23,6 @@ from icface.arrays import Tensors
 from icface.bundle import Bundle, TensorSpec, Variant
 from icface.engines.base import ANY, Engine, Outputs, Part, check_graph, graph_step
 from icface.engines.cache import EngineCache, EngineKey, find_built
-from icface.engines.nvidia import cuda
 from icface.engines.nvidia.cuda import DeviceBuffer, Graph, HostBuffer, Stream, StreamTimeoutError
 from icface.engines.nvidia.library import BINDING_ERRORS, PRECISIONS, Library, log_of, one_line
 from icface.errors import EngineError
@@ -46,15 +45,13 @@ def open_built(library: Library, bundle: Bundle, part: Part, *, threads: int, op
     """Open the engine that was built for this GPU, or ahead for GPUs of its kind.
 
     Args:
-        library: which of the two.
-        bundle: the model.
         part: only `animate` runs on a GPU.
         threads: has no meaning here.
         option: one of PRECISIONS; "" takes the one that suits the GPU.
 
     Raises:
         NotBuiltError: there is none.
-        EngineError: the library or the GPU is missing, it refuses the engine, or the part or the option is another.
+        EngineError: the library or the GPU is missing, or refuses the engine; or the part or the option is another.
     """
     if option and option not in PRECISIONS:
         raise EngineError(
@@ -86,8 +83,6 @@ class TrtEngine(Engine):
     """Runs a built engine. Frames are in page-locked memory, valid until the next call.
 
     Args:
-        library: which of the two.
-        bundle: the model.
         step: the step that the engine is.
         content: the engine, serialised.
         description: what runs, in a few words.
@@ -109,7 +104,6 @@ class TrtEngine(Engine):
         super().__init__(step, description)
         self._trt = library.load()
         self._log = log_of(self._trt)
-        self._cuda = cuda.runtime()
         self._runtime: Any = None
         self._engine: Any = None
         self._context: Any = None
@@ -117,7 +111,7 @@ class TrtEngine(Engine):
         self._graph: Graph | None = None
         self._captures = not library.rtx
         self._kernels_path, self._kernels = kernels, None
-        self._on_device = {spec.name: DeviceBuffer(self._cuda) for spec in (*step.inputs, *step.outputs)}
+        self._on_device = {spec.name: DeviceBuffer() for spec in (*step.inputs, *step.outputs)}
         self._host: dict[str, HostBuffer] = {}
         self._staging: dict[str, NDArray[Any]] = {}
         self._outputs: Outputs = ()
@@ -131,7 +125,7 @@ class TrtEngine(Engine):
             raise
 
     def _open(self, content: bytes, bundle: Bundle, failed: str) -> None:
-        self._stream = Stream(self._cuda)
+        self._stream = Stream()
         self._log.errors.clear()
         try:
             self._runtime = self._trt.Runtime(self._log)
@@ -277,7 +271,7 @@ class TrtEngine(Engine):
         self._on_device[spec.name].reserve(nbytes)
         buffer = self._host.get(spec.name)
         if buffer is None or buffer.nbytes < nbytes:
-            buffer = self._host[spec.name] = HostBuffer(self._cuda, nbytes)
+            buffer = self._host[spec.name] = HostBuffer(nbytes)
         return buffer.array(shape, spec.dtype)
 
     def _enqueue(self) -> None:

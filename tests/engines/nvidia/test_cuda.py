@@ -95,7 +95,7 @@ def test_a_function_that_the_driver_lacks(cuda: FakeCuda, monkeypatch: pytest.Mo
 
 
 def test_device_memory_only_grows(cuda: FakeCuda) -> None:
-    buffer = DeviceBuffer(cuda)
+    buffer = DeviceBuffer()
     assert buffer.reserve(100) and not buffer.reserve(60) and not buffer.reserve(100)
     first = buffer.address
     assert buffer.reserve(101) and buffer.address != first and buffer.nbytes == 101
@@ -110,7 +110,7 @@ def test_device_memory_only_grows(cuda: FakeCuda) -> None:
 
 
 def test_host_memory_stays_while_somebody_holds_it(cuda: FakeCuda) -> None:
-    buffer = HostBuffer(cuda, 24)
+    buffer = HostBuffer(24)
     array = buffer.array((2, 3), np.float32)
     array[:] = 7
     del buffer
@@ -129,7 +129,7 @@ def there_and_back(
     cuda: FakeCuda, stream: Stream
 ) -> tuple[DeviceBuffer, np.ndarray, np.ndarray, Callable[[], None]]:
     """A copy to the GPU and back."""
-    memory = DeviceBuffer(cuda)
+    memory = DeviceBuffer()
     memory.reserve(6)
     source, target = np.arange(6, dtype=np.uint8), np.zeros(6, dtype=np.uint8)
 
@@ -141,7 +141,7 @@ def there_and_back(
 
 
 def test_copies_are_done_when_the_stream_was_waited_for(cuda: FakeCuda) -> None:
-    stream = Stream(cuda)
+    stream = Stream()
     _, source, target, enqueue = there_and_back(cuda, stream)
     enqueue()
     assert not target.any()
@@ -150,7 +150,7 @@ def test_copies_are_done_when_the_stream_was_waited_for(cuda: FakeCuda) -> None:
 
 
 def test_a_graph_repeats_what_was_captured(cuda: FakeCuda) -> None:
-    stream = Stream(cuda)
+    stream = Stream()
     memory, source, target, enqueue = there_and_back(cuda, stream)
     graph = stream.capture(enqueue)
     stream.wait(1.0)
@@ -171,7 +171,7 @@ def test_a_graph_repeats_what_was_captured(cuda: FakeCuda) -> None:
     "function", ["cudaStreamBeginCapture", "cudaMemcpyAsync", "cudaStreamEndCapture", "cudaGraphInstantiate"]
 )
 def test_a_stream_works_on_after_a_capture_that_failed(cuda: FakeCuda, function: str) -> None:
-    stream = Stream(cuda)
+    stream = Stream()
     memory, source, target, enqueue = there_and_back(cuda, stream)
     cuda.failing[function] = [Status.cudaErrorStreamCaptureUnsupported]
     with pytest.raises(EngineError, match=f"{function} failed .*cudaErrorStreamCaptureUnsupported"):
@@ -185,10 +185,10 @@ def test_a_stream_works_on_after_a_capture_that_failed(cuda: FakeCuda, function:
 
 
 def test_what_may_not_be_captured_ends_the_capture(cuda: FakeCuda) -> None:
-    stream = Stream(cuda)
+    stream = Stream()
 
     def allocate() -> None:
-        DeviceBuffer(cuda).reserve(8)
+        DeviceBuffer().reserve(8)
 
     with pytest.raises(EngineError, match=r"cudaMalloc failed .*cudaErrorStreamCaptureUnsupported"):
         stream.capture(allocate)
@@ -198,7 +198,7 @@ def test_what_may_not_be_captured_ends_the_capture(cuda: FakeCuda) -> None:
 def test_a_gpu_that_stopped_is_waited_for_so_long_and_no_longer(
     cuda: FakeCuda, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    stream = Stream(cuda)
+    stream = Stream()
     *_, enqueue = there_and_back(cuda, stream)
     clock = itertools.count(step=0.5)
     monkeypatch.setattr(layer, "_clock", lambda: next(clock))
@@ -210,7 +210,7 @@ def test_a_gpu_that_stopped_is_waited_for_so_long_and_no_longer(
 
 
 def test_a_fault_on_the_gpu_is_an_error_of_the_wait(cuda: FakeCuda) -> None:
-    stream = Stream(cuda)
+    stream = Stream()
     memory, *_, enqueue = there_and_back(cuda, stream)
     cuda.memory.pop(memory.address)
     enqueue()
