@@ -6,6 +6,7 @@ import json
 import shutil
 import subprocess
 import sys
+import tomllib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
@@ -239,6 +240,11 @@ def test_a_graph_that_is_not_ours(paper: Bundle, tmp_path: Path) -> None:
 
 
 # The command
+
+
+def test_it_is_installed_by_its_name() -> None:
+    project = tomllib.loads((REPOSITORY / "pyproject.toml").read_text())["project"]
+    assert project["scripts"]["icface-build-engine"] == "icface.engines.command:main"
 
 
 def only_error(capsys: pytest.CaptureFixture[str]) -> str:
