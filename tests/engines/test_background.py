@@ -1,4 +1,4 @@
-"""Building in another process: its order and answer, its end, and what it leaves alone."""
+"""Tests of building in another process: the order and the answer, the end, and what the builder must not touch."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def use(monkeypatch: pytest.MonkeyPatch, code: str) -> None:
 
 
 class Opened:
-    """What stands for an engine."""
+    """Stands for an engine."""
 
     def __init__(self) -> None:
         self.closed = 0
@@ -51,7 +51,7 @@ class Opened:
 
 @pytest.fixture
 def engine(monkeypatch: pytest.MonkeyPatch) -> Opened:
-    """What `open_engine` opens."""
+    """The engine that `open_engine` opens."""
     engine = Opened()
     monkeypatch.setattr(background, "open_engine", lambda name, bundle, *, threads: engine)
     return engine
@@ -59,14 +59,14 @@ def engine(monkeypatch: pytest.MonkeyPatch) -> Opened:
 
 @pytest.fixture
 def listener() -> Iterator[socket.socket]:
-    """Where a builder calls when it has started. Its end closes the connection."""
+    """A builder connects to it when it has started. The connection closes when the builder ends."""
     with socket.create_server(("127.0.0.1", 0)) as server:
         server.settimeout(60)
         yield server
 
 
 def never_done(listener: socket.socket) -> str:
-    """A builder that calls the listener, and then builds for ever. It does not listen to SIGTERM."""
+    """A builder that connects to the listener and then builds for ever. It ignores SIGTERM."""
     return f"""
 signal.signal(signal.SIGTERM, signal.SIG_IGN)
 def build(order):
@@ -82,7 +82,7 @@ def started(listener: socket.socket) -> socket.socket:
     return connection
 
 
-# What it gives
+# Results
 
 
 def test_what_was_built_is_opened_and_given_once(monkeypatch: pytest.MonkeyPatch, engine: Opened) -> None:
@@ -164,7 +164,7 @@ def test_the_order_arrives_and_what_libraries_print_does_not_disturb_the_answer(
     assert Order.from_json(ORDER.to_json()) == ORDER
 
 
-# Its end
+# The end of a build
 
 
 def test_the_end_of_the_run_ends_a_build(
@@ -217,7 +217,7 @@ background.run_builder(background.Order(bundle=Path("m"), engine="x"), threading
 
 
 def test_it_dies_with_its_parent(listener: socket.socket) -> None:
-    """Also where the parent is killed and cannot tell it."""
+    """The parent is killed, so it cannot say anything to the builder."""
     code = HEADER + never_done(listener)
     parent = subprocess.Popen([sys.executable, "-P", "-c", PARENT, str(REPOSITORY), code])
     try:
@@ -229,7 +229,7 @@ def test_it_dies_with_its_parent(listener: socket.socket) -> None:
         parent.wait(60)
 
 
-# What it leaves alone
+# Folder and priority
 
 
 FROM_A_FOLDER = """
@@ -243,7 +243,7 @@ run_builder(Order(bundle=DEFAULT_BUNDLE, engine="onnxruntime:fp32", beside=True)
 
 
 def test_nothing_is_imported_from_the_folder_of_the_user(tmp_path: Path, cache_dir: Path) -> None:
-    """A whole build, by the real builder."""
+    """The real builder builds an engine in a folder whose modules raise when they are imported."""
     pytest.importorskip("onnxruntime")
     for name in ("export", "icface", "json", "realtime", "numpy"):
         (tmp_path / f"{name}.py").write_text(f"raise SystemExit('{name}.py of the user was imported')\n")
@@ -255,7 +255,7 @@ def test_nothing_is_imported_from_the_folder_of_the_user(tmp_path: Path, cache_d
     assert result.returncode == 0, result.stderr
     (facts,) = (cache_dir / "engines").glob("onnxruntime-fp32-*/engine.json")
     assert json.loads(facts.read_text())["precision"] == "fp32"
-    # The command itself as well, as a file of a checkout.
+    # So does the command, started as a file of a checkout.
     command = [sys.executable, str(REPOSITORY / "export/build_engine.py"), "--backend", "onnxruntime"]
     result = subprocess.run(
         command, cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=120

@@ -1,4 +1,4 @@
-"""Building engines, and the command that does it: what they keep, refuse and say, and what then runs."""
+"""Tests of building engines and of the command: what is kept, refused and printed, and what runs afterwards."""
 
 from __future__ import annotations
 
@@ -70,7 +70,7 @@ def never() -> Samples:
     raise AssertionError("float32 is compared with nothing")
 
 
-# What is built, and runs
+# Engines that are built
 
 
 @pytest.mark.parametrize("backend", ON_CPUS)
@@ -93,7 +93,7 @@ def test_what_is_built_is_what_runs(
     exact = open_engine(backend, paper)
     engine = open_engine(name, paper)
     difference = np.abs(frame_of(engine, paper).astype(int) - frame_of(exact, paper)).mean()
-    # Rounding shows, and is small; float32 is the same arithmetic.
+    # Rounding changes the frames a little. float32 is the same arithmetic.
     bounds = {"int8": (0.05, 8.0), "bf16": (0.05, 1.5), "fp32": (0.0, 0.02)}[precision]
     assert bounds[0] <= difference <= bounds[1]
     assert (precision in engine.description) == needs_build(name)
@@ -127,15 +127,15 @@ def test_auto_takes_what_is_built_and_tells_what_would_be_worth_it(
 def test_photos_are_neutralised_in_float32(paper: Bundle, samples: Samples, cache_dir: Path) -> None:
     pytest.importorskip("onnxruntime")
     golden: dict[str, np.ndarray] = paper.golden_tensors()
-    made = neutralise("onnxruntime:int8", paper, {"crop": golden["crop"]})  # not built: it need not be
+    made = neutralise("onnxruntime:int8", paper, {"crop": golden["crop"]})  # it is not built, and need not be
     np.testing.assert_allclose(made["stem"], golden["stem"], atol=1e-4)
 
 
-# What is refused
+# Engines that are refused
 
 
 def spoilt(model: onnx.ModelProto, *_: object) -> onnx.ModelProto:
-    """A graph whose first convolution is off."""
+    """A copy of a graph whose first convolution is wrong."""
     made = onnx.ModelProto()
     made.CopyFrom(model)
     name = next(node.input[1] for node in made.graph.node if node.op_type == "Conv")
@@ -146,7 +146,7 @@ def spoilt(model: onnx.ModelProto, *_: object) -> onnx.ModelProto:
 
 
 def spoilt_graph(bundle: Bundle, *_: object) -> bytes:
-    """The bundle's graph, spoilt."""
+    """The bundle's graph with a wrong convolution."""
     return bytes(spoilt(onnx.load(bundle.file("animate.onnx"))).SerializeToString())
 
 
@@ -169,7 +169,7 @@ def test_frames_too_far_off_are_refused_once_and_not_tried_again(
 def test_an_engine_that_gives_other_frames_than_its_graph_goes_again(
     paper: Bundle, cache_dir: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A builder that breaks the graph is found when the engine is tried."""
+    """Trying the engine finds a builder that breaks the graph."""
     pytest.importorskip("openvino")
 
     def broken(request: BuildRequest) -> bytes:
@@ -358,7 +358,7 @@ def test_every_backend_that_is_built_says_what_it_builds() -> None:
 
 
 def test_the_command_needs_no_torch(paper: Bundle, cache_dir: Path) -> None:
-    """The machines that it runs on may have none."""
+    """Machines of users may not have torch."""
     pytest.importorskip("onnxruntime")
     code = (
         "import sys; sys.modules['torch'] = None; from icface.engines.command import main; "

@@ -1,4 +1,4 @@
-"""Built engines on disk: found under all that they were built for, whole or not at all, by one builder at a time."""
+"""Tests of built engines on disk: their key, damaged and unfinished ones, the lock, and tidying."""
 
 from __future__ import annotations
 
@@ -143,7 +143,7 @@ def hold(folder: Path, held: object, release: object) -> None:
 
 
 def test_two_processes_do_not_build_the_same_at_once(tmp_path: Path) -> None:
-    """The second waits; when the first dies without a word, it goes on."""
+    """The second one waits, and goes on when the first one is killed."""
     context = multiprocessing.get_context("spawn")
     held, release = context.Event(), context.Event()
     first = context.Process(target=hold, args=(tmp_path, held, release))
@@ -157,7 +157,7 @@ def test_two_processes_do_not_build_the_same_at_once(tmp_path: Path) -> None:
         ):
             pytest.fail("both build")
         with cache.building(replace(KEY, precision="fp32"), timeout_s=0.1):
-            pass  # another engine is no matter of theirs
+            pass  # another engine has another lock
         entered = threading.Event()
 
         def second() -> None:

@@ -1,4 +1,4 @@
-"""Whole runs with an engine that is not built yet: live it is built beside, from file to file before."""
+"""Tests of whole runs with an engine that is not built yet. A live run builds it in the background, others first."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def live(paper: Bundle, engine: str, **settings: object) -> LiveConfig:
 
 
 def run_until(config: LiveConfig, stats: Stats, done: Callable[[], bool]) -> None:
-    """A live run that is ended when `done` says so, looked at ten times a second; or after minutes."""
+    """Run until `done` says so, which is asked ten times a second; at most some minutes."""
     stop = threading.Event()
 
     def watch() -> None:
@@ -95,7 +95,7 @@ def test_live_another_engine_runs_until_the_one_asked_for_is_built(
             if not before and sent > 5:
                 before.append(stats.about["engine"])
                 builder, _ = server.accept()
-                builder.close()  # go on
+                builder.close()  # it may build now
             if before and not after and any("int8" in event for event in list(stats.events)):
                 after.append(sent)
             return bool(after) and sent > after[0] + 5
@@ -139,7 +139,7 @@ def test_without_building_it_is_an_error(
 def test_a_build_that_fails_leaves_the_run_as_it_is(
     paper: Bundle, cache_dir: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """The folder for engines cannot be made: told once, and the portable engine goes on."""
+    """The folder for engines cannot be made. That is logged once, and the portable engine goes on."""
     (cache_dir / "engines").write_text("in the way")
     stats = Stats()
     run_until(live(paper, ENGINE), stats, lambda: "is not used" in caplog.text and stats.counters["sent"] > 0)

@@ -12,7 +12,7 @@ from tests.realtime.fakes import Animator, Source, smile
 
 
 class Opened:
-    """What stands for an engine."""
+    """Stands for an engine."""
 
     description = "a better engine"
 
@@ -24,7 +24,7 @@ class Opened:
 
 
 class Changing(Animator):
-    """Takes over engines, or refuses to."""
+    """An animator that takes over engines, or refuses to."""
 
     def __init__(self, refuse: str = "") -> None:
         super().__init__()
@@ -46,7 +46,7 @@ class Changing(Animator):
 
 
 class Ready:
-    """An upgrade whose engine is there from the second look on."""
+    """A background build whose engine is ready when it is asked for the second time."""
 
     def __init__(self, engine: Opened) -> None:
         self._looks = [None, engine]

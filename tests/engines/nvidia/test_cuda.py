@@ -1,4 +1,4 @@
-"""The thin layer over CUDA: every status is looked at, nothing waits for ever, everything is given back once."""
+"""Tests of the layer over CUDA: every status is checked, nothing waits for ever, everything is freed once."""
 
 from __future__ import annotations
 
@@ -68,7 +68,7 @@ def test_without_the_binding(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_this_machine_has_a_gpu_or_says_why_not() -> None:
-    """The real binding, where it is installed."""
+    """The real binding is asked, where it is installed."""
     try:
         found = device()
     except EngineError as error:
@@ -128,7 +128,7 @@ def test_host_memory_stays_while_somebody_holds_it(cuda: FakeCuda) -> None:
 def there_and_back(
     cuda: FakeCuda, stream: Stream
 ) -> tuple[DeviceBuffer, np.ndarray, np.ndarray, Callable[[], None]]:
-    """A copy to the GPU and back."""
+    """Prepare a copy to the GPU and back."""
     memory = DeviceBuffer()
     memory.reserve(6)
     source, target = np.arange(6, dtype=np.uint8), np.zeros(6, dtype=np.uint8)
@@ -154,7 +154,7 @@ def test_a_graph_repeats_what_was_captured(cuda: FakeCuda) -> None:
     memory, source, target, enqueue = there_and_back(cuda, stream)
     graph = stream.capture(enqueue)
     stream.wait(1.0)
-    assert not target.any()  # captured, not done
+    assert not target.any()  # it was captured, and not done
     for value in (3, 9):
         source[:] = value
         graph.launch(stream)
@@ -206,7 +206,7 @@ def test_a_gpu_that_stopped_is_waited_for_so_long_and_no_longer(
     enqueue()
     with pytest.raises(StreamTimeoutError, match=r"did not finish within 2 s; .*another program"):
         stream.wait(2.0)
-    assert next(clock) == 3.0  # asked at 0, .5, … 2.5
+    assert next(clock) == 3.0  # it looked at 0, .5, … 2.5
 
 
 def test_a_fault_on_the_gpu_is_an_error_of_the_wait(cuda: FakeCuda) -> None:

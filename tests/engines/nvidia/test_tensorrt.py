@@ -1,4 +1,4 @@
-"""TensorRT and TensorRT-RTX: engines built for real, and run on a GPU that is a fake unless there is one."""
+"""Tests of TensorRT and TensorRT-RTX. Engines are really built. They run on a fake GPU, or on a real one where it is."""
 
 from __future__ import annotations
 
@@ -65,7 +65,7 @@ def paper(tmp_path_factory: pytest.TempPathFactory) -> Bundle:
     )
 
 
-# Building, for real
+# Building
 
 
 @pytest.fixture
@@ -74,7 +74,7 @@ def rtx() -> Any:
 
 
 def request_of(bundle: Bundle, *capabilities: str, **changes: Any) -> BuildRequest:
-    """An engine in float32, by TensorRT-RTX ahead of time if nothing else is said."""
+    """A request for an engine in float32, ahead of time by TensorRT-RTX unless `changes` say otherwise."""
     if "target" not in changes:
         changes["target"] = tensorrt_rtx.target(capabilities or ("8.6",))
     facts: dict[str, Any] = {
@@ -120,7 +120,7 @@ def test_an_operator_that_the_library_lacks_is_named(
     line = str(caught.value)
     assert line.startswith("TensorRT-RTX cannot build animate.onnx: node 5 (Conjure): Plugin not found")
     assert line.endswith("; use --backend onnxruntime or another precision") and "\n" not in line
-    assert "Conjure" in caplog.text  # the library's own words are for those who ask for more lines
+    assert "Conjure" in caplog.text  # the library's own message is in the log
 
 
 def test_what_is_no_graph_is_an_error_of_one_line(rtx: Any, bundle: Bundle) -> None:
@@ -162,13 +162,13 @@ def test_what_progress_raises_stops_the_build(
 
     with caplog.at_level(logging.INFO), pytest.raises(type(error)) as caught:
         tensorrt_rtx.build(request_of(bundle, progress=progress))
-    assert "Build canceled by user" in caplog.text  # rather than built to the end
+    assert "Build canceled by user" in caplog.text  # it was not built to the end
     assert caught.value is error and max(told) < 0.5
-    assert len(tensorrt_rtx.build(request_of(bundle))) > 10_000  # nothing of it is left
+    assert len(tensorrt_rtx.build(request_of(bundle))) > 10_000  # the next build is not stopped
 
 
 def test_tensorrt_rtx_is_not_asked_for_timings(rtx: Any, bundle: Bundle, tmp_path: Path) -> None:
-    """It does nothing with them, warns, and would want a GPU."""
+    """It would warn, ask for a GPU, and not use them."""
     tensorrt_rtx.build(request_of(bundle, timing_cache=tmp_path / "timings"))
     assert not list(tmp_path.iterdir())
 
@@ -188,7 +188,7 @@ def test_building_for_this_machines_gpu_needs_one(rtx: Any, bundle: Bundle) -> N
 def test_an_engine_without_a_gpu_to_run_it(
     rtx: Any, bundle: Bundle, cuda: FakeCuda, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    """Deserialising gives None there; CUDA itself is faked, so that it comes to that."""
+    """The real library cannot load an engine here, and gives None. CUDA is faked, so that it is asked at all."""
     library = tensorrt_rtx.LIBRARY
     for content in (tensorrt_rtx.build(request_of(bundle)), b"no engine"):
         with pytest.raises(
@@ -217,7 +217,7 @@ def test_shares_of_phases_within_phases() -> None:
     assert told == [(0.125, "first"), (0.25, "first"), (0.5, "first"), (0.99, "second")]
 
 
-# Builders of other versions, by what they have
+# Builders of other versions
 
 
 class Config:
@@ -279,7 +279,7 @@ def test_timings_that_cannot_be_written_are_no_error(
     with caplog.at_level(logging.INFO):
         keep_timings(Config(b""), tmp_path / "file" / "timings")
     assert "not kept" in caplog.text
-    open_timings(SimpleNamespace(), tmp_path / "timings")  # a builder without any
+    open_timings(SimpleNamespace(), tmp_path / "timings")  # this builder has no timing cache
 
 
 def test_networks_are_strongly_typed_where_that_is_a_choice() -> None:
@@ -313,7 +313,7 @@ def trt(cuda: FakeCuda, bundle: Bundle) -> Any:
 
 @dataclass(frozen=True, kw_only=True)
 class Given(Library):
-    """A library that is handed over instead of being imported."""
+    """A library that is given instead of being imported."""
 
     module: Any
 
@@ -356,14 +356,17 @@ def test_frames_after_the_first_are_launches_of_one_graph(
     engine.set_source(inputs)
     assert_frame(engine, inputs)
     (context,) = trt.engines[0].contexts
-    assert (context.enqueued, cuda.calls["cudaGraphLaunch"]) == (2, 0)  # once done, once captured
+    assert (context.enqueued, cuda.calls["cudaGraphLaunch"]) == (
+        2,
+        0,
+    )  # the work was done once and captured once
     before = dict(cuda.calls)
     for step in (4.0, 9.0):
-        inputs["skin_map"] += np.float32(step)  # in the same array, as the host writes them
+        inputs["skin_map"] += np.float32(step)  # the host writes into the same array
         assert_frame(engine, inputs)
     assert (context.enqueued, cuda.calls["cudaGraphLaunch"]) == (2, 2)
     used = {name for name, count in cuda.calls.items() if count != before.get(name, 0)}
-    assert used == {"cudaGraphLaunch", "cudaStreamQuery"}  # nothing is allocated, nothing waits
+    assert used == {"cudaGraphLaunch", "cudaStreamQuery"}  # so nothing is allocated
 
 
 def test_the_source_goes_over_once(engine: TrtEngine, cuda: FakeCuda) -> None:
@@ -372,7 +375,7 @@ def test_the_source_goes_over_once(engine: TrtEngine, cuda: FakeCuda) -> None:
     assert cuda.calls["cudaMemcpyAsync"] == 2
     engine.animate(inputs)
     kept = cuda.calls["cudaMemcpyAsync"]
-    assert kept == 2 + 2 * 5  # four motion tensors and the frame: done and captured
+    assert kept == 2 + 2 * 5  # four motion tensors and the frame, done and captured
     engine.animate(inputs)
     assert cuda.calls["cudaMemcpyAsync"] == kept
 
@@ -496,7 +499,7 @@ def test_tensorrt_rtx_captures_by_itself(bundle: Bundle, cuda: FakeCuda) -> None
 def test_kernels_that_tensorrt_rtx_compiles_are_kept(
     bundle: Bundle, cuda: FakeCuda, tmp_path: Path, before: bytes | None
 ) -> None:
-    """Those of an earlier start are used where they fit, and else replaced."""
+    """Kernels of an earlier start are used where they fit, and replaced where they do not."""
     path = tmp_path / "engines" / "a.kernels"
     if before is not None:
         path.parent.mkdir()
@@ -636,7 +639,7 @@ def test_a_gpu_that_stopped_is_an_error_and_left_alone(
     with caplog.at_level(logging.WARNING):
         engine.close()
     gc.collect()
-    # Freeing would wait for the GPU for ever.
+    # Nothing is freed, because that would wait for ever.
     assert cuda.live == live and len(running._ABANDONED) == 1 and "is left as it is" in caplog.text
 
 
@@ -686,7 +689,7 @@ def test_an_engine_of_another_model(
 def test_an_interrupt_within_the_library_is_raised_when_it_has_returned(
     trt: Any, bundle: Bundle, monkeypatch: pytest.MonkeyPatch, stage: str
 ) -> None:
-    """An exception must not leave through C++; it must not be lost either."""
+    """An exception must not pass through C++, and must not be lost."""
     from tests.engines.nvidia.fakes import FakeContext
 
     def interrupted(*_: object) -> None:
@@ -714,7 +717,7 @@ def test_an_interrupt_within_the_library_is_raised_when_it_has_returned(
             engine.close()
 
 
-# Finding what was built
+# Finding built engines
 
 
 @pytest.mark.parametrize(
@@ -741,7 +744,7 @@ LIBRARIES = {"tensorrt": ("TensorRT 10.9.0", "10.9.0"), "tensorrt_rtx": ("Tensor
 def installed(
     cuda: FakeCuda, bundle: Bundle, monkeypatch: pytest.MonkeyPatch, cache_dir: Path
 ) -> EngineCache:
-    """Both libraries, on a machine with an RTX 3060 and nothing built."""
+    """An empty cache on a machine that has both libraries and an RTX 3060."""
     for name, (_, version) in LIBRARIES.items():
         trt = fake_trt(cuda, bundle.graph, frame_of, name=name, version=version)
         monkeypatch.setitem(sys.modules, name, trt)
@@ -843,11 +846,11 @@ def test_what_is_missing_is_named(
         open_engine(name, bundle)
 
 
-# On a GPU that is there
+# On a real GPU
 
 
 def built_here(backend: Any, bundle: Bundle, cache: EngineCache) -> None:
-    """For this machine's GPU, in float32; the test is skipped where there is none."""
+    """Build for this machine's GPU in float32. The test is skipped where there is none."""
     try:
         target = backend.target()
     except EngineError as error:
@@ -877,7 +880,7 @@ def test_frames_of_a_real_gpu_are_those_of_the_contract(
 @pytest.mark.gpu
 @pytest.mark.parametrize("backend", [tensorrt, tensorrt_rtx], ids=["tensorrt", "tensorrt_rtx"])
 def test_a_real_gpu_runs_the_papers_generator(backend: Any, paper: Bundle, cache_dir: Path) -> None:
-    """Verified on its golden frame when it is opened; TF32 is what float32 convolutions are computed in."""
+    """GPUs compute float32 convolutions in TF32, so two levels of difference are allowed."""
     built_here(backend, paper, EngineCache())
     engine = open_engine(f"{backend.__name__.rpartition('.')[2]}:fp32", paper)
     golden = paper.golden_tensors()
