@@ -24,6 +24,7 @@ from icface.engines.base import PRECISIONS
 from icface.engines.building import LARGEST_PX, SMALLEST_PX, Built, Job, build, sampler, usual_backend
 from icface.engines.cache import EngineCache
 from icface.errors import ConfigError, ICFaceError, RefusedError
+from icface.files import write_file
 
 PICTURES: Final = (".jpg", ".jpeg", ".png", ".webp")
 
@@ -217,7 +218,7 @@ def _run(flags: argparse.Namespace) -> int:
     if flags.json is not None:
         document = {"built": [each.to_dict() for each in built], "failed": failed}
         try:
-            flags.json.write_text(json.dumps(document, indent=2) + "\n", encoding="utf-8")
+            write_file(flags.json, json.dumps(document, indent=2) + "\n")
         except OSError as error:
             raise ConfigError(f"cannot write {flags.json}: {error.strerror or error}") from error
     for line in failed:

@@ -296,6 +296,16 @@ def test_what_cannot_be_used_is_one_line(
     assert line in only_error(capsys)
 
 
+def test_a_table_that_cannot_be_written_is_one_line(
+    cache_dir: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    pytest.importorskip("onnxruntime")
+    (tmp_path / "file").touch()
+    flags = ["--backend", "onnxruntime", "--json", str(tmp_path / "file" / "built.json")]
+    assert main(flags) == 2
+    assert f"cannot write {tmp_path / 'file' / 'built.json'}: " in only_error(capsys)
+
+
 def test_a_bundle_of_a_newer_version(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     folder = Path(shutil.copytree(DEFAULT_BUNDLE, tmp_path / "newer.icface"))
     manifest = json.loads((folder / MANIFEST).read_text())

@@ -157,54 +157,46 @@ class Progress:
 
     def __init__(self, report: Callable[[float, str], None]) -> None:
         self._report = report
-        self._phases: dict[str, list[float]] = {}
-        """By name: begin and end as shares of the whole, number of steps, steps done."""
+        self._phases: dict[str | None, tuple[float, float, int, int]] = {}
+        """By name: begin and size as shares of the whole, number of steps, steps done."""
         self._done = 0.0
-        self._lock = threading.Lock()
 
     def start(self, phase: str, parent: str | None, steps: int) -> None:
         """Begin a phase, within its parent's next step where it has a parent."""
-        with self._lock:
-            begin, end = 0.0, 1.0
-            if parent in self._phases:
-                begin, end, of, done = self._phases[parent]
-                share = (end - begin) / of
-                begin += share * min(done, of - 1)
-                end = begin + share
-            self._phases[phase] = [begin, end, max(1, steps), 0]
+        begin, size, of, done = self._phases.get(parent, (0.0, 1.0, 1, 0))
+        self._phases[phase] = (begin + size / of * min(done, of - 1), size / of, max(1, steps), 0)
 
     def step(self, phase: str, step: int) -> None:
         """Count a step of a phase as done."""
-        self._advance(phase, step + 1)
+        if phase not in self._phases:
+            return
+        begin, size, of, _ = self._phases[phase]
+        done = min(step + 1, of)
+        self._phases[phase] = (begin, size, of, done)
+        share = min(begin + size * done / of, 0.99)
+        if share >= self._done + 0.001:  # large networks have ten thousands of steps
+            self._done = share
+            self._report(share, phase)
 
     def finish(self, phase: str) -> None:
         """End a phase, whether all its steps were told or not."""
-        self._advance(phase, None)
-        self._phases.pop(phase, None)
-
-    def _advance(self, phase: str, steps: int | None) -> None:
-        with self._lock:
-            if phase not in self._phases:
-                return
-            begin, end, of, _ = self._phases[phase]
-            self._phases[phase][3] = done = of if steps is None else min(steps, of)
-            share = min(begin + (end - begin) * done / of, 0.99)
-            if share >= self._done + 0.001:  # large networks have ten thousands of steps
-                self._done = share
-                self._report(share, phase)
+        if phase in self._phases:
+            self.step(phase, self._phases[phase][2])
+            del self._phases[phase]
 
 
 def _monitor(trt: Any, report: Callable[[float, str], None], log: Any) -> Any:
     """The library's view of a Progress. What `report` raises stops the build, and is kept in `log.stopped`."""
-    progress = Progress(report)
+    progress, lock = Progress(report), threading.Lock()
 
     def tell(what: Callable[..., None], *arguments: Any) -> bool:
-        if log.stopped is None:
-            try:
-                what(*arguments)
-            except BaseException as error:
-                log.stopped = error
-        return log.stopped is None
+        with lock:  # the library builds on several threads
+            if log.stopped is None:
+                try:
+                    what(*arguments)
+                except BaseException as error:
+                    log.stopped = error
+            return log.stopped is None
 
     class Monitor(trt.IProgressMonitor):  # type: ignore[misc]
         def __init__(self) -> None:
