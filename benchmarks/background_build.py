@@ -1,10 +1,11 @@
-"""Does building an engine beside it disturb the live loop? The same clip live, while one is built, and without.
+"""Measures whether building an engine beside the live loop disturbs it.
 
-    python -m benchmarks.background_build --model BUNDLE [--engine NAME] [--seconds 30] [--rounds 3] [--json FILE]
+    python benchmarks/background_build.py [--model BUNDLE] [--engine NAME] [--seconds 30] [--rounds 3] [--json FILE]
 
-Each round begins with an empty cache folder and plays the clip as a 30 FPS camera, first without building, then with:
-the portable engine runs while the better one is built at low priority, and the loop changes over when it is ready. Of
-both: the time between two pictures and the latency, p50, p95, p99 and the longest; what counts is their ratio.
+Each round begins with an empty cache folder and plays the clip as a 30 FPS camera, first without a build and then with
+one: the portable engine runs while the better one is built at low priority, and the loop changes over when it is ready.
+The benchmark reports the time between two frames and the latency of both runs: p50, p95, p99 and the longest. Their ratio
+is what counts.
 """
 
 from __future__ import annotations
@@ -21,9 +22,14 @@ from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
+if not __package__:  # started as a file: the repository takes the place of this folder
+    sys.path[0] = str(Path(__file__).resolve().parents[1])
+
 from benchmarks.clips import remux
 from benchmarks.fps import LIVE_FPS, REPOSITORY
-from icface.errors import ICFaceError
+from icface.command import Parser, run_command
+from icface.errors import EngineError
+from icface.files import write_file
 from realtime.config import LiveConfig
 from realtime.session import run
 from realtime.timing import Stats, machine
@@ -34,7 +40,7 @@ WITHOUT, WITH = "no build", "build beside"
 
 
 def live(config: LiveConfig, cache: Path) -> dict[str, Any]:
-    """One run's report, its cache folder empty before."""
+    """Run once with this cache folder, which is empty, and give the report."""
     os.environ["ICFACE_CACHE_DIR"] = str(cache)
     stats = Stats()
     run(config, stats, threading.Event())
@@ -53,7 +59,7 @@ def middle(reports: list[dict[str, Any]]) -> dict[str, dict[str, float]]:
 
 
 def ratios(reports: dict[str, list[dict[str, Any]]]) -> dict[str, dict[str, float]]:
-    """With a build as a multiple of without, round by round; the median."""
+    """The figures with a build divided by those without, round by round; the median."""
     pairs = list(zip(reports[WITH], reports[WITHOUT], strict=True))
     return {
         stage: {
@@ -68,10 +74,8 @@ def ratios(reports: dict[str, list[dict[str, Any]]]) -> dict[str, dict[str, floa
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Run the benchmark; 1 with one line where it cannot."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    """Run the benchmark; 0, or 1 with one line where it cannot."""
+    parser = Parser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--model", type=Path, help="a bundle (default: the one that ships)")
     parser.add_argument(
         "--engine", default="auto", help="what is to be built (default: what is worth it here)"
@@ -81,31 +85,33 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--seconds", type=float, default=30.0, help="of each run (default: %(default)g)")
     parser.add_argument("--rounds", type=int, default=3, help="(default: %(default)s)")
     parser.add_argument("--json", type=Path, help="write the figures here as well")
-    flags = parser.parse_args(argv)
+    return run_command(parser, measure, argv)
+
+
+def measure(flags: argparse.Namespace) -> None:
+    """Run all rounds and print the figures.
+
+    Raises:
+        EngineError: no engine was built before the end.
+    """
     reports: dict[str, list[dict[str, Any]]] = {WITHOUT: [], WITH: []}
-    try:
-        with tempfile.TemporaryDirectory() as name:
-            folder = Path(name)
-            frames = round(LIVE_FPS * flags.seconds)
-            clip = remux(flags.clip, folder / "clip.mp4", fps=Fraction(LIVE_FPS), frames=frames)
-            config = LiveConfig(
-                sources=(flags.source,), camera=str(clip), null=True, pace=True, model=flags.model,
-                duration_s=flags.seconds,
-            )  # fmt: skip
-            for i in range(flags.rounds):
-                without = replace(config, engine="auto", build=False)
-                reports[WITHOUT].append(live(without, folder / f"without{i}"))
-                reports[WITH].append(live(replace(config, engine=flags.engine), folder / f"with{i}"))
-    except (ICFaceError, OSError) as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 1
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        frames = round(LIVE_FPS * flags.seconds)
+        clip = remux(flags.clip, folder / "clip.mp4", fps=Fraction(LIVE_FPS), frames=frames)
+        config = LiveConfig(
+            sources=(flags.source,), camera=str(clip), null=True, pace=True, model=flags.model,
+            duration_s=flags.seconds,
+        )  # fmt: skip
+        for i in range(flags.rounds):
+            without = replace(config, engine="auto", build=False)
+            reports[WITHOUT].append(live(without, folder / f"without{i}"))
+            reports[WITH].append(live(replace(config, engine=flags.engine), folder / f"with{i}"))
     changed = [report["about"]["engine"] for report in reports[WITH] if report["events"]]
     if not changed:
-        print(
-            "error: no engine was built in time; give more --seconds, or an --engine that is built",
-            file=sys.stderr,
+        raise EngineError(
+            "no engine was built in time; give more --seconds, or an --engine that has to be built"
         )
-        return 1
     figures, compared = {name: middle(rounds) for name, rounds in reports.items()}, ratios(reports)
     print(f"from {reports[WITHOUT][0]['about']['engine']}\nto   {changed[-1]}")
     for stage in STAGES:
@@ -114,8 +120,7 @@ def main(argv: list[str] | None = None) -> int:
             print(f"{stage:<10}{name:<14}{cells}   p50 p95 p99 max{'' if name == 'ratio' else ', ms'}")
     if flags.json is not None:
         document = {"figures": figures, "ratios": compared, "to": changed[-1], "machine": machine()}
-        flags.json.write_text(json.dumps(document, indent=2) + "\n", encoding="utf-8")
-    return 0
+        write_file(flags.json, json.dumps(document, indent=2) + "\n")
 
 
 if __name__ == "__main__":

@@ -3,7 +3,7 @@
     python -m benchmarks.gpu [--shapes 32x6,64x9,128x6] [--size 512] [--frames 200] [--rounds 5] [--json FILE]
 
 Every generator runs in FP16 as a CUDA graph of torch (channels last, uint8 frames in and out as in a bundle), and by
-TensorRT or TensorRT-RTX where one is installed: its engine is built as `export/build_engine.py` does. Beside the time
+TensorRT or TensorRT-RTX where one is installed: its engine is built as `icface-build-engine` does. Beside the time
 stand two floors (docs/performance.md): its multiplications at the rate of the card's fastest matrix product, and the
 bytes that its layers must read and write at the rate of the card's fastest copy; both rates are measured here.
 """
@@ -27,12 +27,12 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from benchmarks.paper import requests
-from export.engine_job import Job, build
 from export.pack_edge import golden_inputs
 from export.pack_paper import pack
 from export.samples import collect
 from icface.bundle import DEFAULT_BUNDLE, Bundle
 from icface.engines import open_engine
+from icface.engines.building import Job, build
 from icface.errors import EngineError, ICFaceError
 from icface.networks import ModelInfo
 from icface.networks.complexity import count_macs

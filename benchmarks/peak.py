@@ -28,7 +28,7 @@ from benchmarks.paper import requests
 from export.pack_paper import pack
 from export.quantise import quantised
 from icface.bundle import Bundle
-from icface.engines.openvino import the_core
+from icface.engines.backends.openvino import the_core
 from icface.errors import ICFaceError
 from icface.networks import ModelInfo
 from icface.networks.complexity import count_macs

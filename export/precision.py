@@ -22,7 +22,7 @@ import onnx.version_converter
 from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 
-from icface.building import PRECISIONS
+from icface.engines.base import PRECISIONS
 from icface.errors import ConfigError
 
 Array = NDArray[Any]

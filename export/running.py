@@ -11,7 +11,7 @@ from onnx import TensorProto, helper, numpy_helper
 
 from export.precision import LOW_TYPES, types_of
 from icface.arrays import Frame, Tensors
-from icface.engines.onnxruntime import PROVIDERS, open_session
+from icface.engines.backends.onnxruntime import PROVIDERS, open_session
 
 
 def session_of(model: onnx.ModelProto) -> Any:

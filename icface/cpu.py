@@ -1,4 +1,4 @@
-"""What the processor is called, and whether it computes in bfloat16 by itself."""
+"""The name of the processor, and whether it has instructions for bfloat16."""
 
 from __future__ import annotations
 
@@ -8,20 +8,20 @@ from typing import Final
 
 _CPUINFO: Final = Path("/proc/cpuinfo")
 _BF16: Final = frozenset({"avx512_bf16", "amx_bf16", "bf16"})
-"""What Linux calls the instructions: two of x86, one of ARM."""
+"""Linux' names of the instructions: two of x86 and one of ARM."""
 
 
 def cpu_name() -> str:
-    """As the system gives it, as `AMD Ryzen 7 5800U`; its architecture where it gives none.
+    """The name that the system gives, as `AMD Ryzen 7 5800U`; the architecture where it gives none.
 
-    Engines that were measured on one processor are not taken for another.
+    An engine that was compared on one processor is not used on another.
     """
     name = " ".join((_first("model name", "Model") or "").split())
     return name or platform.processor() or platform.machine() or "CPU"
 
 
 def has_bf16() -> bool | None:
-    """Whether it has instructions for bfloat16; None where the system does not say.
+    """Whether the processor has instructions for bfloat16; None where the system does not say.
 
     Libraries compute in bfloat16 on any processor, but without them several times slower than in float32.
     """

@@ -12,12 +12,12 @@ import numpy as np
 
 from icface.arrays import Frame
 from icface.attributes import FloatArray
+from icface.engines.background import BackgroundBuild
 from icface.errors import EngineError, ICFaceError
 from icface.frame_cache import FrameCache, rounded
 from realtime.framing import CropFraming, Framing, PhotoFraming
 from realtime.mark import Mark
 from realtime.timing import Stats
-from realtime.upgrade import Upgrade
 
 if TYPE_CHECKING:
     from icface.engines import Engine
@@ -116,7 +116,7 @@ class Performer:
         mark: bool,
         half_size: HalfSize | None = None,
         cache: FrameCache | None = None,
-        upgrade: Upgrade | None = None,
+        upgrade: BackgroundBuild | None = None,
     ) -> None:
         self._animator = animator
         self._stats = stats

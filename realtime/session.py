@@ -19,8 +19,8 @@ import platformdirs
 
 from icface.attributes import AttributeTrack, neutral
 from icface.bundle import DEFAULT_BUNDLE, Bundle
-from icface.engines import open_engine
-from icface.errors import EngineError, NotBuiltError
+from icface.engines.background import BackgroundBuild, Order, run_builder
+from icface.errors import NotBuiltError
 from icface.face.continuity import Continuity
 from icface.face.landmarks import open_detector
 from icface.face.tracker import FaceTracker, TrackerConfig
@@ -44,7 +44,6 @@ from realtime.sinks import Sink, SinkSettings, create_sink
 from realtime.slot import Lane, Slot
 from realtime.sources import SourceBank
 from realtime.timing import Stats, usable_cores
-from realtime.upgrade import Upgrade, build_command, run_builder
 
 if TYPE_CHECKING:
     from icface.reenactor import PreparedSource, Reenactor
@@ -195,14 +194,12 @@ class _Session:
         self._to_build = config.engine
         if not config.live:
             logger.info("the engine %s is being built first", config.engine)
-            failed = run_builder(self._build_command(), self._stop)
-            if failed or self._stop.is_set():
-                raise EngineError(failed or "stopped while the engine was being built")
+            run_builder(self._order(), self._stop)
             self._to_build = ""
             return self._open_reenactor(config.size_px, config.engine)
         return self._open_reenactor(config.size_px, "auto")
 
-    def _start_upgrade(self) -> Upgrade | None:
+    def _start_upgrade(self) -> BackgroundBuild | None:
         """Have the better engine built, if there is one; a run from file to file is over before that pays."""
         config = self._config
         if not (config.build and config.live):
@@ -211,19 +208,18 @@ class _Session:
             self._to_build = self._reenactor.unbuilt_engines[0]
         if not self._to_build:
             return None
-        name, bundle, threads = self._to_build, self._bundle(), _engine_threads()
-        upgrade = Upgrade(name, self._build_command(), lambda: open_engine(name, bundle, threads=threads))
+        upgrade = BackgroundBuild(self._order(), _engine_threads())
         upgrade.start()
         self._stack.callback(upgrade.close)
         return upgrade
 
-    def _build_command(self) -> list[str]:
+    def _order(self) -> Order:
         config = self._config
-        return build_command(
-            config.model or DEFAULT_BUNDLE,
-            self._to_build,
-            config.sources[:GATE_PHOTOS],
-            config.size_px,
+        return Order(
+            bundle=config.model or DEFAULT_BUNDLE,
+            engine=self._to_build,
+            photos=config.sources[:GATE_PHOTOS],
+            size_px=config.size_px,
             beside=config.live,
         )
 

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from icface.engines.command import parser as engine_parser
 from realtime.cli import parser
 from realtime.hotkeys import HOTKEYS
 
@@ -35,7 +36,8 @@ def test_readme_has_every_flag(flag: str) -> None:
 
 
 def test_readme_has_no_flag_that_is_not_there() -> None:
-    known = {option for action in parser()._actions for option in action.option_strings}
+    actions = (*parser()._actions, *engine_parser()._actions)
+    known = {option for action in actions for option in action.option_strings}
     for folder in (
         "training",
         "export",

@@ -1,4 +1,4 @@
-"""The benchmark of building beside the loop: its arithmetic, and that it does not pass over a build that never came."""
+"""Tests of the benchmark of background builds: its arithmetic, and its error where no engine was built."""
 
 from __future__ import annotations
 

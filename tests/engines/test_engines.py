@@ -1,4 +1,4 @@
-"""Every engine of the folder keeps the contract; choosing, verifying and refusing engines."""
+"""Tests of the contract, run on every backend, and of choosing, checking and refusing engines."""
 
 from __future__ import annotations
 
@@ -26,9 +26,11 @@ from export.pack_paper import pack as pack_paper
 from icface import engines
 from icface.arrays import Frame, Tensors
 from icface.bundle import DEFAULT_BUNDLE, MANIFEST, Bundle
-from icface.engine_cache import EngineCache, EngineKey
 from icface.engines import Engine, Outputs, available, golden_psnr_db, neutralise, open_engine
-from icface.engines import onnxruntime as onnxruntime_engine
+from icface.engines.backends import host
+from icface.engines.backends import onnxruntime as onnxruntime_engine
+from icface.engines.base import GOLDEN_PSNR_DB
+from icface.engines.cache import EngineCache, EngineKey
 from icface.errors import BundleError, ConfigError, EngineError
 from icface.networks import ModelInfo
 from icface.networks.config import GeneratorConfig, NetworksConfig
@@ -36,7 +38,7 @@ from tests.conftest import REPOSITORY
 from tests.export.models import random_model
 
 GRAPH_ENGINES = tuple(name for name in available() if name != "host")
-# Of an engine that cannot be opened on this machine: its library, or the GPU, or the build is missing.
+# The error of an engine that cannot be opened on this machine: its library, the GPU, or the build is missing.
 NOT_HERE = "not installed|no NVIDIA GPU|is built for"
 # cv2.remap reads at multiples of 1/32 pixel: at most 1/64 pixel off each way, which between neighbours that differ
 # by all of 255 is 4 levels an axis. Graph engines compute in float32: one level where a value lies at .5.
@@ -45,7 +47,7 @@ TOLERANCE = {"host": 8}
 
 @contextmanager
 def opened(name: str, bundle: Bundle) -> Iterator[Engine]:
-    """An engine; the test is skipped where its library or its GPU is not on this machine."""
+    """An open engine. The test is skipped where its library or its GPU is not on this machine."""
     try:
         engine = open_engine(name, bundle)
     except EngineError as error:
@@ -64,7 +66,7 @@ def bundle() -> Bundle:
 
 
 def odd_inputs() -> dict[str, np.ndarray]:
-    """Another size than the golden one, odd, not square; positions beyond every border; every weight."""
+    """Inputs of an odd size that is not square, with positions beyond every border and every weight."""
     inputs = golden_inputs()
     y, x = np.mgrid[:75, :131].astype(np.float32)
     inputs["skin_map"] = np.stack([x * 1.2 - 20, y * 1.6 - 9], axis=-1)
@@ -76,7 +78,7 @@ def odd_inputs() -> dict[str, np.ndarray]:
 
 
 def hand_made(weight: int, shade: int) -> dict[str, np.ndarray]:
-    """One output row of three pixels: at pixel 1, half way between pixels 0 and 1, and left of the border."""
+    """Inputs for one row of three pixels. They are read at pixel 1, half way to pixel 0, and left of the border."""
     skin = np.zeros((2, 2, 3), dtype=np.uint8)
     skin[:, 0], skin[:, 1] = (10, 100, 200), (30, 110, 100)
     skin_map = np.array([[[1, 0], [0.5, 1], [-7, 0]]], dtype=np.float32)
@@ -127,7 +129,7 @@ def test_parity_with_the_reference(name: str, bundle: Bundle) -> None:
 def test_motion_in_the_same_arrays_is_seen(name: str, bundle: Bundle) -> None:
     """The host overwrites its maps in place; an engine must read them anew for each frame."""
     with opened(name, bundle) as engine:
-        inputs = golden_inputs()
+        inputs: dict[str, np.ndarray] = golden_inputs()
         engine.set_source(inputs)
         first = engine.animate(inputs).copy()
         inputs["skin_map"] += np.float32(9)
@@ -151,7 +153,7 @@ def test_a_source_outlives_what_it_was_given_in(name: str, bundle: Bundle) -> No
     with opened(name, bundle) as engine:
         inputs = golden_inputs()
         engine.set_source({key: inputs[key].copy() for key in ("skin", "inner")})
-        # What frees memory and takes it again would overwrite tensors that nobody holds.
+        # New arrays would take the memory of tensors that nobody keeps.
         rubbish = [np.full(96 * 96 * 3, 77, dtype=np.uint8) for _ in range(50)]
         difference = np.abs(engine.animate(inputs).astype(int) - reference_frame(inputs))
         assert difference.max() <= TOLERANCE.get(name, 1) and len(rubbish) == 50
@@ -159,7 +161,7 @@ def test_a_source_outlives_what_it_was_given_in(name: str, bundle: Bundle) -> No
 
 @pytest.mark.parametrize("name", available())
 def test_without_a_source_it_says_so(name: str, bundle: Bundle) -> None:
-    """Also just opened: the golden source that it was verified with is not left in it."""
+    """It does not keep the golden source that it was checked with."""
     with opened(name, bundle) as engine, pytest.raises(EngineError, match="no source is set"):
         engine.animate(golden_inputs())
 
@@ -239,13 +241,13 @@ def paper(tmp_path_factory: pytest.TempPathFactory) -> Bundle:
 
 @pytest.mark.parametrize("name", GRAPH_ENGINES)
 def test_neutralising_gives_every_output_by_name(name: str, paper: Bundle) -> None:
-    golden = paper.golden_tensors()
+    golden: Tensors = paper.golden_tensors()
     with opened(name, paper):  # skipped where the library is missing
         made = neutralise(name, paper, {"crop": golden["crop"]})
     assert list(made) == ["neutral", "stem"]
     assert np.abs(made["neutral"].astype(int) - golden["neutral"]).max() <= 1
     np.testing.assert_allclose(made["stem"], golden["stem"], atol=1e-4)
-    made["neutral"][:] = 0  # the caller's own
+    made["neutral"][:] = 0  # it belongs to the caller
 
 
 @pytest.mark.parametrize("name", GRAPH_ENGINES)
@@ -293,7 +295,7 @@ def test_a_graph_with_other_outputs_is_refused(name: str, paper: Bundle, tmp_pat
 
 
 def rewrite(folder: Path, name: str, content: bytes) -> None:
-    """Another content for a file of a bundle, and the hash to match."""
+    """Write another content for a file of a bundle, and its hash."""
     (folder / name).write_bytes(content)
     manifest = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
     manifest["files"][name] = hashlib.sha256(content).hexdigest()
@@ -326,7 +328,7 @@ def moved(tensors: Tensors, by_px: float) -> Frame:
 
 
 def in_half_precision(tensors: Tensors) -> Frame:
-    """Normalised positions rounded to bfloat16: what a graph at that precision would do to them."""
+    """The frame from positions that are normalised and rounded to bfloat16, as a graph of that precision has them."""
     maps = {}
     for name, picture in (("skin_map", "skin"), ("inner_map", "inner")):
         last = np.array(tensors[picture].shape[1::-1], dtype=np.float32) - 1
@@ -343,22 +345,22 @@ WRONG: dict[str, Callable[[Tensors], Frame]] = {
     "no shade": lambda tensors: reference_frame({**tensors, "inner_shade": tensors["inner_shade"] | 255}),
     "no inner layer": lambda tensors: reference_frame({**tensors, "inner_alpha": tensors["inner_alpha"] & 0}),
     "nearest neighbours": lambda tensors: reference_frame({**tensors, "skin_map": np.round(tensors["skin_map"])}),
-    "black": lambda tensors: reference_frame(dict(tensors)) & 0,
+    "black": lambda tensors: np.zeros_like(reference_frame(dict(tensors))),
 }  # fmt: skip
 
 
 @pytest.mark.parametrize("what", WRONG)
 def test_the_golden_frame_finds_what_is_wrong(bundle: Bundle, what: str) -> None:
-    assert golden_psnr_db(Substitute(WRONG[what]), bundle) < engines.GOLDEN_PSNR_DB - 3
+    assert golden_psnr_db(Substitute(WRONG[what]), bundle) < GOLDEN_PSNR_DB - 3
 
 
 def test_the_golden_frame_passes_what_rounds_differently(bundle: Bundle) -> None:
     def cut(tensors: Tensors) -> Frame:
-        """cv2 works with positions in 1/32 pixel and whole levels between."""
+        """The frame with every second value one level lower."""
         frame = reference_frame(dict(tensors)).astype(int)
         return np.asarray(np.clip(frame - (np.indices(frame.shape).sum(0) % 2), 0, 255), dtype=np.uint8)
 
-    assert golden_psnr_db(Substitute(cut), bundle) > engines.GOLDEN_PSNR_DB
+    assert golden_psnr_db(Substitute(cut), bundle) > GOLDEN_PSNR_DB
     assert golden_psnr_db(Substitute(lambda tensors: reference_frame(dict(tensors))), bundle) == float("inf")
 
 
@@ -371,8 +373,6 @@ def test_a_frame_of_another_shape_or_type_is_an_error(bundle: Bundle, frame: np.
 def test_an_engine_that_is_wrong_is_closed_and_refused(
     bundle: Bundle, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from icface.engines import host
-
     wrong = Substitute(WRONG["black"])
     monkeypatch.setattr(host, "open_engine", lambda *args, **kwargs: wrong)
     with pytest.raises(EngineError, match=r"substitute gives a wrong golden frame \(\d+\.\d dB"):
@@ -388,8 +388,6 @@ def test_auto_takes_the_host_where_no_graph_is_left(bundle: Bundle) -> None:
 def test_auto_goes_on_to_the_next_with_a_reason(
     bundle: Bundle, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    from icface.engines import host
-
     monkeypatch.setattr(host, "open_engine", lambda *args, **kwargs: Substitute(WRONG["black"]))
     with caplog.at_level(logging.WARNING, logger="icface"), opened("auto", bundle) as engine:
         assert engine.description.startswith(("OpenVINO", "ONNX Runtime"))
@@ -397,8 +395,6 @@ def test_auto_goes_on_to_the_next_with_a_reason(
 
 
 def test_auto_tells_of_all_when_none_works(bundle: Bundle, monkeypatch: pytest.MonkeyPatch) -> None:
-    from icface.engines import host
-
     monkeypatch.setattr(host, "open_engine", lambda *args, **kwargs: Substitute(WRONG["black"]))
     monkeypatch.setitem(sys.modules, "openvino", None)
     monkeypatch.setitem(sys.modules, "onnxruntime", None)
@@ -468,7 +464,7 @@ signal.raise_signal(signal.SIGTERM)
 
 
 def test_signals_are_heard_after_engines_have_come_and_gone(bundle: Bundle) -> None:
-    """OpenVINO's own handling of signal stacks kills the process where Cores go in another order than they came."""
+    """OpenVINO's handling of signal stacks kills the process where Cores are destroyed in another order."""
     pytest.importorskip("openvino")
     result = subprocess.run(
         [sys.executable, "-c", ENGINES_THAT_COME_AND_GO, bundle.path],
@@ -480,9 +476,9 @@ def test_signals_are_heard_after_engines_have_come_and_gone(bundle: Bundle) -> N
 def test_half_the_precision_where_the_cpu_has_none(
     paper: Bundle, cache_dir: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Also where it was built: on another CPU of the same name."""
+    """The engine was built on another CPU of the same name."""
     ov = pytest.importorskip("openvino")
-    from icface.engines import openvino as module
+    from icface.engines.backends import openvino as module
 
     graph = paper.file("animate.onnx").read_bytes()
     EngineCache().store(EngineKey.of(paper, "openvino", "bf16", module.target()), graph, {})
@@ -506,7 +502,7 @@ def test_a_provider_that_the_build_lacks_is_an_error(bundle: Bundle) -> None:
 def test_a_provider_that_silently_fell_back_is_an_error(
     bundle: Bundle, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """As onnxruntime-gpu does where CUDA's libraries are missing: listed, accepted, not used."""
+    """onnxruntime-gpu lists and accepts a provider whose libraries are missing, and does not use it."""
     ort = pytest.importorskip("onnxruntime")
     session = ort.InferenceSession
     monkeypatch.setattr(
@@ -565,11 +561,11 @@ def test_the_package_that_has_a_provider_is_named(
         open_engine(f"onnxruntime:{option}", bundle)
 
 
-# Bundles that are not ours
+# Bundles of other models
 
 
 def with_files(folder: Path, **contents: bytes) -> Bundle:
-    """The shipped bundle with other contents in its files, and hashes to match."""
+    """A copy of the shipped bundle with other contents in its files, and their hashes."""
     shutil.copytree(DEFAULT_BUNDLE, folder)
     manifest = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
     for name, content in zip(("animate.onnx", "golden.safetensors"), contents.values(), strict=False):

@@ -1,4 +1,4 @@
-"""Every engine of the folder on what it gets in earnest: the portrait's own maps, turned, talking, blinking."""
+"""Tests of every backend on real maps: of a portrait that is turned, talks and blinks."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ def test_every_engine_gives_the_contracts_frame(name: str, bundle: Bundle, sourc
             assert difference.max() <= 4, pose
             assert difference.mean() < 0.1, pose
         else:
-            # Computed in float32: a level where a value lies on the edge of rounding, which is rare.
+            # Graphs compute in float32. Few values are so near to .5 that they round to another level.
             assert difference.max() <= 1, pose
             assert (difference > 0).mean() < 1e-3, pose
     engine.close()

@@ -1,4 +1,4 @@
-"""TensorRT-RTX building graphs on a machine that has no GPU."""
+"""Builds graphs with TensorRT-RTX on a machine without a GPU."""
 
 from __future__ import annotations
 

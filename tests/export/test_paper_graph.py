@@ -47,7 +47,7 @@ def by_onnxruntime(model: onnx.ModelProto, feeds: Outputs) -> Outputs:
 
 def by_openvino(model: onnx.ModelProto, feeds: Outputs) -> Outputs:
     pytest.importorskip("openvino")
-    from icface.engines.openvino import the_core
+    from icface.engines.backends.openvino import the_core
 
     core = the_core()
     compiled = core.compile_model(

@@ -367,7 +367,7 @@ def test_a_transposed_convolution_that_does_not_enlarge_evenly_stays_float32_in_
 @pytest.mark.parametrize("precision", ["fp32", "fp16", "bf16"])
 def test_openvino_reads_it_and_agrees(precision: str) -> None:
     ov = pytest.importorskip("openvino", reason="OpenVINO is not installed")
-    from icface.engines.openvino import the_core
+    from icface.engines.backends.openvino import the_core
 
     config = NETWORKS["as published"]
     graphs = build_paper_graphs(random_model(config))

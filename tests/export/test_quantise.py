@@ -155,7 +155,7 @@ def test_nothing_to_quantise_is_said() -> None:
 def test_onnx_runtime_and_openvino_agree(paper: tuple[onnx.ModelProto, list[dict[str, Array]]]) -> None:
     """Both compute whole numbers, so they differ where a value lies at a half; and both are near float32."""
     pytest.importorskip("openvino", reason="OpenVINO is not installed")
-    from icface.engines.openvino import the_core
+    from icface.engines.backends.openvino import the_core
 
     graph, calibration = paper
     made = quantised(graph, calibration)

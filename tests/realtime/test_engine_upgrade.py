@@ -1,8 +1,10 @@
-"""Whole runs with an engine that is not built yet: live it is built beside, from file to file before."""
+"""Tests of whole runs with an engine that is not built yet. A live run builds it in the background, others first."""
 
 from __future__ import annotations
 
 import json
+import socket
+import sys
 import threading
 from collections.abc import Callable
 from pathlib import Path
@@ -11,6 +13,7 @@ import pytest
 
 from export.pack_paper import pack
 from icface.bundle import Bundle
+from icface.engines import background
 from icface.networks import ModelInfo
 from icface.networks.config import GeneratorConfig, NetworksConfig
 from realtime.cli import main
@@ -43,7 +46,7 @@ def live(paper: Bundle, engine: str, **settings: object) -> LiveConfig:
 
 
 def run_until(config: LiveConfig, stats: Stats, done: Callable[[], bool]) -> None:
-    """A live run that is ended when `done` says so, looked at ten times a second; or after minutes."""
+    """Run until `done` says so, which is asked ten times a second; at most some minutes."""
     stop = threading.Event()
 
     def watch() -> None:
@@ -61,21 +64,45 @@ def run_until(config: LiveConfig, stats: Stats, done: Callable[[], bool]) -> Non
         watcher.join()
 
 
-def test_live_another_engine_runs_until_the_one_asked_for_is_built(paper: Bundle, cache_dir: Path) -> None:
+WAITING = """
+import socket, sys
+sys.path.insert(0, sys.argv[1])
+from icface.engines import background
+def build(order):
+    with socket.create_connection(("127.0.0.1", int(sys.argv[2]))) as test:
+        test.recv(1)
+    background._build(order)
+background.serve(build)
+"""
+
+
+def test_live_another_engine_runs_until_the_one_asked_for_is_built(
+    paper: Bundle, cache_dir: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The builder waits until frames were sent, so that there are some before the change on any machine."""
     stats = Stats()
-    seen: list[tuple[str, int]] = []
+    before: list[str] = []
+    after: list[int] = []
 
-    def a_few_frames_after_the_change() -> bool:
-        engine = str(stats.about.get("engine", ""))
-        if engine and (not seen or seen[-1][0] != engine):
-            seen.append((engine, stats.counters["sent"]))
-        return len(seen) == 2 and stats.counters["sent"] > seen[1][1] + 5
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        server.settimeout(120)
+        port = server.getsockname()[1]
+        command = [sys.executable, "-P", "-c", WAITING, str(REPOSITORY), str(port)]
+        monkeypatch.setattr(background, "builder_command", lambda: command)
 
-    run_until(live(paper, ENGINE), stats, a_few_frames_after_the_change)
-    assert len(seen) == 2, stats.events
-    (before, _), (after, at) = seen
-    assert "int8" not in before and "int8" in after and after in stats.events
-    assert at > 0 and stats.counters["sent"] > at + 5  # pictures before and after
+        def a_few_frames_after_the_change() -> bool:
+            sent = stats.counters["sent"]
+            if not before and sent > 5:
+                before.append(stats.about["engine"])
+                builder, _ = server.accept()
+                builder.close()  # it may build now
+            if before and not after and any("int8" in event for event in list(stats.events)):
+                after.append(sent)
+            return bool(after) and sent > after[0] + 5
+
+        run_until(live(paper, ENGINE), stats, a_few_frames_after_the_change)
+    assert after and "int8" not in before[0]
+    assert "int8" in stats.about["engine"] and stats.about["engine"] in stats.events
     assert list((cache_dir / "engines").glob("onnxruntime-int8-*/engine.bin"))
 
 
@@ -106,15 +133,15 @@ def test_without_building_it_is_an_error(
     assert main([str(flag) for flag in (*flags, "--engine", ENGINE, "--no-build")]) == 1
     (line,) = (line for line in capsys.readouterr().err.splitlines() if line.startswith("error: "))
     assert "no int8 engine of onnxruntime is built for small here (none yet)" in line
-    assert f"run python export/build_engine.py {paper.path}" in line
+    assert f"run icface-build-engine {paper.path}" in line
 
 
 def test_a_build_that_fails_leaves_the_run_as_it_is(
     paper: Bundle, cache_dir: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """The folder for engines cannot be made: told once, and the portable engine goes on."""
+    """The folder for engines cannot be made. That is logged once, and the portable engine goes on."""
     (cache_dir / "engines").write_text("in the way")
     stats = Stats()
-    run_until(live(paper, ENGINE), stats, lambda: "is not used" in caplog.text)
+    run_until(live(paper, ENGINE), stats, lambda: "is not used" in caplog.text and stats.counters["sent"] > 0)
     assert f"the engine {ENGINE} is not used: cannot write {cache_dir / 'engines'}" in caplog.text
     assert "int8" not in stats.about["engine"] and stats.counters["sent"] > 0

@@ -17,7 +17,7 @@ import torch
 from numpy.typing import NDArray
 
 from icface.arrays import Frame
-from icface.engines.onnxruntime import library_errors, open_session
+from icface.engines.backends.onnxruntime import library_errors, open_session
 from icface.errors import ConfigError, EngineError
 from icface.networks.lightcnn import LightCNN29, load_lightcnn
 from training.evaluation.animators import to_images

@@ -1,7 +1,7 @@
-"""Built engines kept on disk, each under what it was built from and for.
+"""Built engines on disk, each under what it was built from and for.
 
-One folder an engine, in the user's cache (`ICFACE_CACHE_DIR` overrides it): `engine.bin`, and `engine.json` that says
-what it is. A folder appears whole or not at all; a damaged one goes; two builders of one engine wait for each other.
+Each engine is a folder in the user's cache (`ICFACE_CACHE_DIR` moves it): `engine.bin`, and `engine.json` that
+describes it. A folder appears whole or not at all. A damaged one is removed. Two builders of one engine take turns.
 """
 
 from __future__ import annotations
@@ -13,19 +13,18 @@ import json
 import logging
 import os
 import shutil
-import tempfile
 import time
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Final
 
 from filelock import FileLock, Timeout
 
-from icface.building import Target, not_built
 from icface.bundle import Bundle
-from icface.engines import GOLDEN_PSNR_DB, GOLDEN_SLACK_DB
-from icface.errors import EngineError, RefusedError
+from icface.engines.base import GOLDEN_PSNR_DB, Target
+from icface.errors import EngineError, NotBuiltError, RefusedError
+from icface.files import replacing_folder
 from icface.source_cache import cache_folder
 
 logger = logging.getLogger(__name__)
@@ -34,22 +33,23 @@ FORMAT: Final = 1
 CONTENT: Final = "engine.bin"
 FACTS: Final = "engine.json"
 LIMIT_BYTES: Final = 8_000_000_000
+GOLDEN_SLACK_DB: Final = 3.0
+"""An engine that was accepted below GOLDEN_PSNR_DB may lose this much more, because libraries round differently."""
 STALE_S: Final = 24 * 3600
-"""So old is nothing that is still being written."""
+"""An unfinished folder that is older belongs to a build that died."""
 KERNELS_STALE_S: Final = 30 * 24 * 3600
-"""So long are kernels kept that no engine here has the name of: one built ahead for several GPUs has another name."""
-_PART: Final = ".part"
+"""Compiled kernels without an engine of their name are kept this long. One that was built ahead for several GPUs has
+another name than its kernels."""
 _KERNELS: Final = ".kernels"
 
 
 @dataclass(frozen=True, kw_only=True)
 class EngineKey:
-    """Everything that makes one built engine another one."""
+    """Everything that distinguishes one built engine from another."""
 
     model: str
-    """Digest of the bundle, graphs included."""
+    """Digest of the bundle with its graphs."""
     backend: str
-    """Module of `icface/engines/`."""
     precision: str
     target: Target
 
@@ -60,15 +60,15 @@ class EngineKey:
 
     @property
     def name(self) -> str:
-        """Of its folder."""
-        parts = (self.model, self.backend, self.precision, *_target_facts(self.target).values())
+        """Name of the engine's folder."""
+        parts = (self.model, self.backend, self.precision, *asdict(self.target).values())
         digest = hashlib.sha256("\0".join(parts).encode()).hexdigest()
         return f"{self.backend}-{self.precision}-{digest[:24]}"
 
 
 @dataclass(frozen=True)
 class BuiltEngine:
-    """An engine as it was found."""
+    """An engine that was found on disk."""
 
     content: bytes
     facts: Mapping[str, Any]
@@ -76,19 +76,19 @@ class BuiltEngine:
 
     @property
     def refused(self) -> str:
-        """Why it may not be used, where it gave frames that were too far off; else empty."""
+        """Why it may not be used, where its frames were too far off; else empty."""
         return str(self.facts.get("refused") or "")
 
     @property
     def golden_floor_db(self) -> float:
-        """How well it must give the golden outputs now: what was accepted, less GOLDEN_SLACK_DB."""
+        """How well it must give the golden outputs: as when it was accepted, less GOLDEN_SLACK_DB."""
         value = self.facts.get("golden_psnr_db")
         accepted = float(value) if isinstance(value, int | float) else GOLDEN_PSNR_DB
         return min(GOLDEN_PSNR_DB, accepted - GOLDEN_SLACK_DB)
 
 
 def find_built(bundle: Bundle, backend: str, precision: str, target: Target) -> BuiltEngine:
-    """A bundle's engine that was built before.
+    """Find a bundle's engine that was built before.
 
     Raises:
         NotBuiltError: there is none; the line says for what else there is one.
@@ -98,10 +98,11 @@ def find_built(bundle: Bundle, backend: str, precision: str, target: Target) -> 
     built = cache.find(key)
     if built is None:
         others = cache.others(key)
-        if others:
-            logger.info("%s:%s: the engine that is there is for %s", backend, precision, others[0].describe())
         why = f"there is one for {others[0].describe()}" if others else "none yet"
-        raise not_built(bundle, backend, precision, why)
+        raise NotBuiltError(
+            f"no {precision} engine of {backend} is built for {bundle.name} here ({why}); run icface-build-engine "
+            f"{bundle.path} --backend {backend.replace('_', '-')} --precision {precision}"
+        )
     if built.refused:
         raise RefusedError(f"{backend}:{precision} is not used for {bundle.name}: {built.refused}")
     return built
@@ -112,7 +113,7 @@ class EngineCache:
 
     Args:
         folder: None takes the user's.
-        limit_bytes: the engines used longest ago go when all together are larger.
+        limit_bytes: when all engines together are larger, those that were used longest ago are removed.
     """
 
     def __init__(self, folder: Path | None = None, limit_bytes: int = LIMIT_BYTES) -> None:
@@ -120,10 +121,8 @@ class EngineCache:
         self._limit_bytes = limit_bytes
 
     def find(self, key: EngineKey) -> BuiltEngine | None:
-        """The engine under a key; None where there is none, or it is damaged (then it goes)."""
+        """The engine under a key; None where there is none, or it is damaged (then it is removed)."""
         folder = self.folder / key.name
-        if not folder.is_dir():
-            return None
         try:
             facts = json.loads((folder / FACTS).read_bytes())
             content = (folder / CONTENT).read_bytes()
@@ -131,35 +130,32 @@ class EngineCache:
                 raise ValueError("its description is of another version")
             if facts.get("sha256") != hashlib.sha256(content).hexdigest():
                 raise ValueError("its checksum does not match")
-        except FileNotFoundError:
-            return None  # another process is replacing it
+        except (FileNotFoundError, NotADirectoryError):
+            return None
         except (OSError, ValueError) as error:
             logger.warning("the engine in %s is damaged (%s) and has to be built again", folder, error)
-            shutil.rmtree(folder, ignore_errors=True)
+            self.drop(key)
             return None
         with contextlib.suppress(OSError):
-            os.utime(folder)  # newest use: the oldest go first
+            os.utime(folder)  # the time of its last use
         return BuiltEngine(content, facts)
 
     def others(self, key: EngineKey) -> list[Target]:
-        """What the same engine was built for besides, newest first: another GPU, another version."""
+        """Other targets that the same engine was built for, newest first."""
         found = []
         for folder in self._engines():
             try:
                 facts = json.loads((folder / FACTS).read_bytes())
-                known = {"model": key.model, "backend": key.backend, "precision": key.precision}
-                if {name: facts[name] for name in known} == known and folder.name != key.name:
-                    target = Target(
-                        **{name: str(facts["target"][name]) for name in _target_facts(key.target)}
-                    )
-                    found.append((folder.stat().st_mtime_ns, target))
+                same = all(facts[name] == getattr(key, name) for name in ("model", "backend", "precision"))
+                if same and folder.name != key.name:
+                    found.append((folder.stat().st_mtime_ns, Target(**facts["target"])))
             except (OSError, ValueError, KeyError, TypeError):
-                continue  # being written, or damaged: of no use for a message
+                continue  # it is being written, or damaged
         return [target for _, target in sorted(found, key=lambda item: item[0], reverse=True)]
 
     @contextlib.contextmanager
     def building(self, key: EngineKey, timeout_s: float) -> Iterator[None]:
-        """Keep other processes from building the same engine meanwhile. A process that dies lets go.
+        """Keep other processes from building the same engine during the block. A process that dies lets go.
 
         Raises:
             EngineError: another process was still building after `timeout_s`, or the folder cannot be written.
@@ -184,68 +180,53 @@ class EngineCache:
             lock.release()
 
     def store(self, key: EngineKey, content: bytes, facts: Mapping[str, Any]) -> Path:
-        """Keep an engine, in the place of an older one under the same key. Gives its folder.
+        """Keep an engine in place of an older one under the same key, and return its folder.
 
         Raises:
             EngineError: there is no room for it, or the folder cannot be written.
         """
-        description = {
-            "format": FORMAT,
-            "model": key.model,
-            "backend": key.backend,
-            "precision": key.precision,
-            "target": _target_facts(key.target),
-            "bytes": len(content),
-            "sha256": hashlib.sha256(content).hexdigest(),
-            **facts,
-        }
+        digest = hashlib.sha256(content).hexdigest()
+        description = {"format": FORMAT, **asdict(key), "bytes": len(content), "sha256": digest, **facts}
         target = self.folder / key.name
-        unfinished: Path | None = None
         try:
-            self.folder.mkdir(parents=True, exist_ok=True)
-            unfinished = Path(tempfile.mkdtemp(prefix=f"{key.name}.", suffix=_PART, dir=self.folder))
-            (unfinished / CONTENT).write_bytes(content)
-            text = json.dumps(description, indent=2, ensure_ascii=False) + "\n"
-            (unfinished / FACTS).write_text(text, encoding="utf-8")
-            shutil.rmtree(target, ignore_errors=True)
-            unfinished.rename(target)
+            with replacing_folder(target) as folder:
+                (folder / CONTENT).write_bytes(content)
+                text = json.dumps(description, indent=2, ensure_ascii=False) + "\n"
+                (folder / FACTS).write_text(text, encoding="utf-8")
         except OSError as error:
             raise self._cannot_write(error, len(content)) from error
-        finally:
-            if unfinished is not None:
-                shutil.rmtree(unfinished, ignore_errors=True)
-        with contextlib.suppress(OSError):  # another process tidies up as well
+        with contextlib.suppress(OSError):  # another process may tidy at the same time
             self._tidy(keep=target)
         return target
 
     def drop(self, key: EngineKey) -> None:
-        """Forget the engine under a key, if there is one."""
+        """Remove the engine under a key, if there is one."""
         shutil.rmtree(self.folder / key.name, ignore_errors=True)
 
     def kernels(self, key: EngineKey) -> Path:
-        """The file for what a library compiles where the engine runs."""
+        """The file for the kernels that a library compiles where the engine runs."""
         return self.folder / f"{key.name}{_KERNELS}"
 
     def _engines(self) -> list[Path]:
         try:
-            return [path for path in self.folder.iterdir() if path.is_dir() and path.suffix != _PART]
+            return [path for path in self.folder.iterdir() if path.is_dir() and path.name[0] != "."]
         except OSError:
             return []
 
     def _tidy(self, keep: Path) -> None:
-        """Drop what builds that died left behind, the engines used longest ago, and old kernels of none that is here."""
-        for path in self.folder.glob(f"*{_PART}"):
-            if time.time() - path.stat().st_mtime > STALE_S:
-                shutil.rmtree(path, ignore_errors=True)
+        """Remove remains of builds that died, the engines that were used longest ago, and kernels without an engine."""
+        now_s = time.time()
+        for path in self.folder.glob(".*"):  # unfinished files and folders are hidden
+            if now_s - path.stat().st_mtime > STALE_S:
+                shutil.rmtree(path) if path.is_dir() else path.unlink(missing_ok=True)
+        for path in self.folder.glob(f"*{_KERNELS}"):
+            if now_s - path.stat().st_mtime > KERNELS_STALE_S and not path.with_suffix("").is_dir():
+                path.unlink(missing_ok=True)
         total = 0
         for path in sorted(self._engines(), key=lambda path: path.stat().st_mtime_ns, reverse=True):
             total += sum(file.stat().st_size for file in path.iterdir())
             if total > self._limit_bytes and path != keep:
-                shutil.rmtree(path, ignore_errors=True)
-        for path in self.folder.glob(f"*{_KERNELS}"):
-            old = time.time() - path.stat().st_mtime > KERNELS_STALE_S
-            if old and not path.with_suffix("").is_dir():
-                path.unlink(missing_ok=True)
+                shutil.rmtree(path)
 
     def _cannot_write(self, error: OSError, size: int = 0) -> EngineError:
         if error.errno in (errno.ENOSPC, errno.EDQUOT):
@@ -254,9 +235,6 @@ class EngineCache:
                 "ICFACE_CACHE_DIR to a folder that has it"
             )
         return EngineError(
-            f"cannot write {self.folder}: {error.strerror or error}; set ICFACE_CACHE_DIR to a folder that can be written"
+            f"cannot write {self.folder}: {error.strerror or error}; set ICFACE_CACHE_DIR to a folder that can be "
+            "written"
         )
-
-
-def _target_facts(target: Target) -> dict[str, str]:
-    return {"library": target.library, "device": target.device, "capability": target.capability}

@@ -1,8 +1,8 @@
 """The part of CUDA that engines need: the GPU's facts, memory, streams, graphs.
 
-A thin layer over `cuda.bindings.runtime`, imported when it is first asked for. Every status is looked at: one that is
-no success becomes an EngineError with CUDA's own name for it. Nothing here waits without a bound. The first GPU that
-CUDA lists is used; `CUDA_VISIBLE_DEVICES` chooses another.
+A thin layer over `cuda.bindings.runtime`, which is imported when it is first needed. Every status is checked: a failure
+becomes an EngineError with CUDA's own name for it. Nothing here waits without a bound. The first GPU that CUDA lists is
+used; `CUDA_VISIBLE_DEVICES` chooses another.
 """
 
 from __future__ import annotations
@@ -23,10 +23,10 @@ from icface.errors import EngineError
 logger = logging.getLogger(__name__)
 
 NO_GPU: Final = "there is no NVIDIA GPU here"
-"""How the error begins where there is none, or no driver for it."""
+"""The error begins so where there is no GPU, or no driver for it."""
 
 POLL_S: Final = 0.0001
-"""Between two looks at a stream. CUDA's own wait has no bound; one that spins costs a core beside the tracker."""
+"""Pause between two queries of a stream. CUDA's own wait has no bound, or spins and takes a core from the tracker."""
 
 _ADVICE: Final = {
     "cudaErrorMemoryAllocation": "close other programs that use the GPU, or take a smaller --size",
@@ -44,11 +44,7 @@ class StreamTimeoutError(EngineError):
 
 
 def runtime() -> Any:
-    """The module `cuda.bindings.runtime`.
-
-    Raises:
-        EngineError: it is not installed.
-    """
+    """Import the module `cuda.bindings.runtime`; EngineError where it is not installed."""
     try:
         from cuda.bindings import runtime as module
     except ImportError as error:
@@ -57,15 +53,7 @@ def runtime() -> Any:
 
 
 def call(cuda: Any, function: str, *arguments: Any) -> Any:
-    """Call a function of CUDA and look at its status.
-
-    Args:
-        cuda: what `runtime` gave.
-        function: its name, as `cudaMalloc`.
-        arguments: handed on.
-
-    Returns:
-        What it gives besides the status: None, the value, or a tuple of values.
+    """Call a function of CUDA by its name, and return what it gives besides the status: None, a value, or a tuple.
 
     Raises:
         EngineError: the status is no success.
@@ -85,7 +73,7 @@ def _error(function: str, status: Any) -> EngineError:
 
 
 def _release(cuda: Any, function: str, handle: Any) -> None:
-    """Give something back. After a fault on the GPU that fails as well, and there is nothing left to do about it."""
+    """Free something. After a fault on the GPU this fails as well, and nothing can be done about it."""
     try:
         call(cuda, function, handle)
     except EngineError as error:
@@ -94,24 +82,16 @@ def _release(cuda: Any, function: str, handle: Any) -> None:
 
 @dataclass(frozen=True, kw_only=True)
 class Device:
-    """A GPU and what drives it."""
+    """A GPU."""
 
     name: str
     """As `NVIDIA GeForce RTX 3060`."""
     capability: str
     """Compute capability, as `8.6`."""
-    driver: str
-    """Newest version of CUDA that the driver knows, as `13.0`."""
-    runtime: str
-    """Version of CUDA that cuda-bindings was made for."""
 
 
 def device() -> Device:
-    """The GPU that engines run on.
-
-    Raises:
-        EngineError: cuda-bindings is missing; there is no GPU (the line begins with NO_GPU); its driver is too old.
-    """
+    """The GPU that engines run on; EngineError where cuda-bindings, the GPU or a driver that is new enough is missing."""
     cuda = runtime()
     driver, own = (
         _version(int(call(cuda, function))) for function in ("cudaDriverGetVersion", "cudaRuntimeGetVersion")
@@ -136,42 +116,24 @@ def device() -> Device:
         raise _error("cudaGetDeviceCount", status)
     facts = call(cuda, "cudaGetDeviceProperties", 0)
     name = facts.name.decode(errors="replace") if isinstance(facts.name, bytes) else str(facts.name)
-    return Device(
-        name=name.rstrip("\0"), capability=f"{facts.major}.{facts.minor}", driver=driver, runtime=own
-    )
+    return Device(name=name.rstrip("\0"), capability=f"{facts.major}.{facts.minor}")
 
 
 def _version(number: int) -> str:
-    """CUDA counts 12060 for 12.6."""
+    """A version as CUDA counts it: 12060 is 12.6."""
     return f"{number // 1000}.{number % 1000 // 10}"
 
 
-def default_precision(name: str, capability: str) -> str:
-    """What an engine computes in when nobody says: fp16, twice as fast or more and close enough to be accepted.
-
-    GeForce GTX 16 cards (TU116, TU117) are the exception: their half precision units have given NaN, seen as black
-    frames, in one generator after another. The capability alone does not tell: RTX 20 cards have the same and work.
-    """
-    return "fp32" if capability == "7.5" and "GTX 16" in name else "fp16"
-
-
 class DeviceBuffer:
-    """Memory on the GPU.
+    """Memory on the GPU."""
 
-    Args:
-        cuda: what `runtime` gave.
-    """
-
-    def __init__(self, cuda: Any) -> None:
-        self._cuda = cuda
+    def __init__(self) -> None:
+        self._cuda = runtime()
         self.address = 0
         self.nbytes = 0
 
     def reserve(self, nbytes: int) -> bool:
-        """Have room for `nbytes`; what was inside is lost where that takes more than there is.
-
-        Returns:
-            Whether the address is another one now.
+        """Make room for `nbytes`; true where that took new memory, so that the address changed and the content is lost.
 
         Raises:
             EngineError: the GPU has no room; the buffer is as it was.
@@ -184,113 +146,77 @@ class DeviceBuffer:
         return True
 
     def free(self) -> None:
-        """Give the memory back. No stream may still use it: CUDA would wait for that, without a bound."""
+        """Free the memory. No stream may still use it, because CUDA would wait for that without a bound."""
         if self.nbytes:
             address, self.address, self.nbytes = self.address, 0, 0
             _release(self._cuda, "cudaFree", address)
 
 
 class HostBuffer:
-    """Page-locked memory, which the GPU copies from and to without the CPU.
+    """Page-locked memory: the GPU copies from it and to it without the CPU.
 
-    It goes when the last array over it has gone, so a frame that somebody still holds is never unmapped under them.
-
-    Args:
-        cuda: what `runtime` gave.
-        nbytes: size.
+    It is freed after the last array over it, so a frame that is still in use stays readable.
 
     Raises:
         EngineError: the system gives no more page-locked memory.
     """
 
-    def __init__(self, cuda: Any, nbytes: int) -> None:
+    def __init__(self, nbytes: int) -> None:
         self.nbytes = nbytes
+        cuda = runtime()
         address = int(call(cuda, "cudaHostAlloc", nbytes, cuda.cudaHostAllocDefault))
         memory = (ctypes.c_uint8 * nbytes).from_address(address)
-        # At the interpreter's exit the driver may be gone before, and the memory goes with the process.
+        # When the interpreter exits, the driver may be gone already. The memory is freed with the process.
         weakref.finalize(memory, _release, cuda, "cudaFreeHost", address).atexit = False
         self._bytes = np.frombuffer(memoryview(memory), dtype=np.uint8)
 
     def array(self, shape: tuple[int, ...], dtype: DTypeLike) -> NDArray[Any]:
-        """The memory's beginning as an array; it keeps the memory."""
+        """The beginning of the memory as an array, which keeps the memory."""
         kind = np.dtype(dtype)
         whole: NDArray[Any] = self._bytes[: int(np.prod(shape)) * kind.itemsize].view(kind)
         return whole.reshape(shape)
 
 
 class Graph:
-    """Work that was captured once and is launched as a whole.
-
-    Args:
-        cuda: what `runtime` gave.
-        executable: what CUDA made of the capture.
-    """
+    """Work that was captured once, and is launched as a whole. `executable` is what CUDA made of the capture."""
 
     def __init__(self, cuda: Any, executable: Any) -> None:
         self._cuda, self._executable = cuda, executable
 
     def launch(self, stream: Stream) -> None:
-        """Enqueue all of it.
-
-        Raises:
-            EngineError: CUDA refuses.
-        """
+        """Enqueue all of it."""
         call(self._cuda, "cudaGraphLaunch", self._executable, stream.handle)
 
     def close(self) -> None:
-        """Give it back; its last launch must have finished."""
+        """Free it. Its last launch must have finished."""
         if self._executable is not None:
             executable, self._executable = self._executable, None
             _release(self._cuda, "cudaGraphExecDestroy", executable)
 
 
 class Stream:
-    """A queue of work on the GPU, apart from every other one.
+    """A queue of work on the GPU, apart from every other one. Its methods raise EngineError where CUDA fails."""
 
-    Args:
-        cuda: what `runtime` gave.
-
-    Raises:
-        EngineError: CUDA gives none.
-    """
-
-    def __init__(self, cuda: Any) -> None:
-        self._cuda = cuda
-        self.handle: Any = call(cuda, "cudaStreamCreateWithFlags", cuda.cudaStreamNonBlocking)
+    def __init__(self) -> None:
+        self._cuda = runtime()
+        flags = self._cuda.cudaStreamNonBlocking
+        self.handle: Any = call(self._cuda, "cudaStreamCreateWithFlags", flags)
 
     def upload(self, target: DeviceBuffer, tensor: NDArray[Any]) -> None:
-        """Enqueue a copy to the GPU. The contiguous tensor must stay until the stream was waited for."""
+        """Enqueue a copy to the GPU. The contiguous tensor must stay until `wait` has returned."""
         kind = self._cuda.cudaMemcpyKind.cudaMemcpyHostToDevice
-        call(
-            self._cuda,
-            "cudaMemcpyAsync",
-            target.address,
-            tensor.ctypes.data,
-            tensor.nbytes,
-            kind,
-            self.handle,
-        )
+        self._copy(target.address, tensor.ctypes.data, tensor.nbytes, kind)
 
     def download(self, tensor: NDArray[Any], source: DeviceBuffer) -> None:
-        """Enqueue a copy from the GPU. The contiguous tensor must stay until the stream was waited for."""
+        """Enqueue a copy from the GPU. The contiguous tensor must stay until `wait` has returned."""
         kind = self._cuda.cudaMemcpyKind.cudaMemcpyDeviceToHost
-        call(
-            self._cuda,
-            "cudaMemcpyAsync",
-            tensor.ctypes.data,
-            source.address,
-            tensor.nbytes,
-            kind,
-            self.handle,
-        )
+        self._copy(tensor.ctypes.data, source.address, tensor.nbytes, kind)
+
+    def _copy(self, target: int, source: int, nbytes: int, kind: Any) -> None:
+        call(self._cuda, "cudaMemcpyAsync", target, source, nbytes, kind, self.handle)
 
     def wait(self, timeout_s: float) -> None:
-        """Until all that was enqueued is done.
-
-        Raises:
-            StreamTimeoutError: it is not after `timeout_s`.
-            EngineError: it failed.
-        """
+        """Wait until all enqueued work is done; StreamTimeoutError where it is not after `timeout_s`."""
         deadline_s = None
         while True:
             (status,) = self._cuda.cudaStreamQuery(self.handle)
@@ -309,27 +235,19 @@ class Stream:
             _pause(POLL_S)
 
     def capture(self, enqueue: Callable[[], None]) -> Graph:
-        """Record what `enqueue` puts into this stream instead of doing it.
-
-        Raises:
-            EngineError: something in it cannot be captured. The stream works on.
-        """
+        """Record what `enqueue` puts into this stream, instead of doing it. After an error the stream can be used."""
         cuda = self._cuda
-        # Of this thread alone: other engines go on allocating meanwhile.
-        call(
-            cuda,
-            "cudaStreamBeginCapture",
-            self.handle,
-            cuda.cudaStreamCaptureMode.cudaStreamCaptureModeThreadLocal,
-        )
+        # Only calls of this thread are restricted, so other engines may allocate meanwhile.
+        mode = cuda.cudaStreamCaptureMode.cudaStreamCaptureModeThreadLocal
+        call(cuda, "cudaStreamBeginCapture", self.handle, mode)
         try:
             enqueue()
         except BaseException:
-            # The capture must end before the stream can be used; that reports its failure once more.
+            # The capture must end before the stream can be used. Ending it reports the same failure again.
             status, graph = cuda.cudaStreamEndCapture(self.handle)
             if status == cuda.cudaError_t.cudaSuccess and graph is not None:
                 _release(cuda, "cudaGraphDestroy", graph)
-            cuda.cudaGetLastError()  # else the next call of somebody who looks finds it
+            cuda.cudaGetLastError()  # clears the failure, so that no later call reports it
             raise
         try:
             graph = call(cuda, "cudaStreamEndCapture", self.handle)
@@ -342,7 +260,7 @@ class Stream:
             raise
 
     def close(self) -> None:
-        """Give it back; nothing may be left in it."""
+        """Free it. It must be empty."""
         if self.handle is not None:
             handle, self.handle = self.handle, None
             _release(self._cuda, "cudaStreamDestroy", handle)

@@ -1,4 +1,4 @@
-"""The command that builds engines: what it keeps, refuses and says; and what then runs."""
+"""Tests of building engines and of the command: what is kept, refused and printed, and what runs afterwards."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import json
 import shutil
 import subprocess
 import sys
+import tomllib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
@@ -16,17 +17,17 @@ import onnx
 import pytest
 from onnx import numpy_helper
 
-from export import engine_job
-from export.build_engine import capabilities, main, pictures
-from export.engine_job import Job, build, load_graph, usual_precision
 from export.pack_paper import pack as pack_paper
 from export.samples import Samples, collect
-from icface.building import BuildRequest
 from icface.bundle import DEFAULT_BUNDLE, MANIFEST, Bundle
-from icface.engine_cache import CONTENT, FACTS, EngineCache
-from icface.engines import Engine, available, needs_build, open_engine, worth_building
-from icface.engines import onnxruntime as onnxruntime_engine
-from icface.engines import openvino as openvino_engine
+from icface.engines import Engine, backends, building, needs_build, neutralise, open_engine
+from icface.engines.backends import onnxruntime as onnxruntime_engine
+from icface.engines.backends import openvino as openvino_engine
+from icface.engines.base import PRECISIONS, BuildRequest, Target
+from icface.engines.building import Job, build
+from icface.engines.cache import CONTENT, FACTS, EngineCache
+from icface.engines.command import capabilities, main, pictures
+from icface.engines.opening import worth_building
 from icface.errors import BundleError, ConfigError, EngineError, NotBuiltError, RefusedError
 from icface.networks import ModelInfo
 from icface.networks.config import GeneratorConfig, NetworksConfig
@@ -69,7 +70,7 @@ def never() -> Samples:
     raise AssertionError("float32 is compared with nothing")
 
 
-# What is built, and runs
+# Engines that are built
 
 
 @pytest.mark.parametrize("backend", ON_CPUS)
@@ -84,7 +85,7 @@ def test_what_is_built_is_what_runs(
     steps: list[float] = []
     job = Job(bundle=paper, backend=backend, precision=precision)
     if needs_build(name):
-        with pytest.raises(NotBuiltError, match=r"run python export/build_engine\.py"):
+        with pytest.raises(NotBuiltError, match=r"run icface-build-engine"):
             open_engine(name, paper)
     built = build(job, lambda: samples, lambda done, what: steps.append(done))
     assert steps == sorted(steps) and steps[0] == 0 and steps[-1] == 1
@@ -92,7 +93,7 @@ def test_what_is_built_is_what_runs(
     exact = open_engine(backend, paper)
     engine = open_engine(name, paper)
     difference = np.abs(frame_of(engine, paper).astype(int) - frame_of(exact, paper)).mean()
-    # Rounding shows, and is small; float32 is the same arithmetic.
+    # Rounding changes the frames a little. float32 is the same arithmetic.
     bounds = {"int8": (0.05, 8.0), "bf16": (0.05, 1.5), "fp32": (0.0, 0.02)}[precision]
     assert bounds[0] <= difference <= bounds[1]
     assert (precision in engine.description) == needs_build(name)
@@ -125,18 +126,16 @@ def test_auto_takes_what_is_built_and_tells_what_would_be_worth_it(
 
 def test_photos_are_neutralised_in_float32(paper: Bundle, samples: Samples, cache_dir: Path) -> None:
     pytest.importorskip("onnxruntime")
-    from icface.engines import neutralise
-
-    golden = paper.golden_tensors()
-    made = neutralise("onnxruntime:int8", paper, {"crop": golden["crop"]})  # not built: it need not be
+    golden: dict[str, np.ndarray] = paper.golden_tensors()
+    made = neutralise("onnxruntime:int8", paper, {"crop": golden["crop"]})  # it is not built, and need not be
     np.testing.assert_allclose(made["stem"], golden["stem"], atol=1e-4)
 
 
-# What is refused
+# Engines that are refused
 
 
 def spoilt(model: onnx.ModelProto, *_: object) -> onnx.ModelProto:
-    """A graph whose first convolution is off."""
+    """A copy of a graph whose first convolution is wrong."""
     made = onnx.ModelProto()
     made.CopyFrom(model)
     name = next(node.input[1] for node in made.graph.node if node.op_type == "Conv")
@@ -146,13 +145,18 @@ def spoilt(model: onnx.ModelProto, *_: object) -> onnx.ModelProto:
     return made
 
 
+def spoilt_graph(bundle: Bundle, *_: object) -> bytes:
+    """The bundle's graph with a wrong convolution."""
+    return bytes(spoilt(onnx.load(bundle.file("animate.onnx"))).SerializeToString())
+
+
 def test_frames_too_far_off_are_refused_once_and_not_tried_again(
     paper: Bundle, samples: Samples, cache_dir: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     pytest.importorskip("openvino")
     job = Job(bundle=paper, backend="openvino", precision="int8")
     with monkeypatch.context() as patch:
-        patch.setattr(engine_job, "quantised", spoilt)
+        patch.setattr(building, "graph_for", spoilt_graph)
         with pytest.raises(RefusedError, match=r"int8 against fp32: \d+\.\d dB .*at least 38 dB is wanted"):
             build(job, lambda: samples, lambda *_: None)
     with pytest.raises(RefusedError, match=r"dB .*\(tried before; --again tries anew\)"):
@@ -165,7 +169,7 @@ def test_frames_too_far_off_are_refused_once_and_not_tried_again(
 def test_an_engine_that_gives_other_frames_than_its_graph_goes_again(
     paper: Bundle, cache_dir: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A builder that breaks the graph is found when the engine is tried."""
+    """Trying the engine finds a builder that breaks the graph."""
     pytest.importorskip("openvino")
 
     def broken(request: BuildRequest) -> bytes:
@@ -232,10 +236,15 @@ def test_a_graph_that_is_not_ours(paper: Bundle, tmp_path: Path) -> None:
     ):
         bundle = broken_bundle(paper, tmp_path / f"{number}.icface", content)
         with pytest.raises(BundleError, match=why):
-            load_graph(bundle)
+            build(Job(bundle=bundle, backend="onnxruntime", precision="fp32"), never, lambda *_: None)
 
 
 # The command
+
+
+def test_it_is_installed_by_its_name() -> None:
+    project = tomllib.loads((REPOSITORY / "pyproject.toml").read_text())["project"]
+    assert project["scripts"]["icface-build-engine"] == "icface.engines.command:main"
 
 
 def only_error(capsys: pytest.CaptureFixture[str]) -> str:
@@ -287,6 +296,16 @@ def test_what_cannot_be_used_is_one_line(
     assert line in only_error(capsys)
 
 
+def test_a_table_that_cannot_be_written_is_one_line(
+    cache_dir: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    pytest.importorskip("onnxruntime")
+    (tmp_path / "file").touch()
+    flags = ["--backend", "onnxruntime", "--json", str(tmp_path / "file" / "built.json")]
+    assert main(flags) == 2
+    assert f"cannot write {tmp_path / 'file' / 'built.json'}: " in only_error(capsys)
+
+
 def test_a_bundle_of_a_newer_version(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     folder = Path(shutil.copytree(DEFAULT_BUNDLE, tmp_path / "newer.icface"))
     manifest = json.loads((folder / MANIFEST).read_text())
@@ -328,28 +347,31 @@ def test_compute_capabilities_as_they_are_written() -> None:
 
 def test_what_is_built_where_nothing_is_asked_for(paper: Bundle) -> None:
     pytest.importorskip("openvino")
-    assert usual_precision(paper, "onnxruntime", ()) == "fp32"
-    assert usual_precision(Bundle.load(DEFAULT_BUNDLE), "openvino", ()) == "fp32"
-    assert usual_precision(paper, "tensorrt_rtx", ("8.6",)) == "fp16"
-    assert usual_precision(paper, "openvino", ()) == ("bf16" if has_bf16() else "fp32")
+    found = backends.building()
+    cpu = found["openvino"].target()
+    assert found["onnxruntime"].usual(paper, cpu) == "fp32"
+    assert found["openvino"].usual(Bundle.load(DEFAULT_BUNDLE), cpu) == "fp32"
+    assert found["openvino"].usual(paper, cpu) == ("bf16" if has_bf16() else "fp32")
+    ahead = Target(library="TensorRT-RTX 1.7.1", device="any", capability="8.6")
+    assert found["tensorrt_rtx"].usual(paper, ahead) == "fp16"
 
 
 def test_every_backend_that_is_built_says_what_it_builds() -> None:
-    import importlib
-
-    for name in available():
-        module = importlib.import_module(f"icface.engines.{name}")
-        if hasattr(module, "build"):
-            assert set(module.PRECISIONS) <= {"fp32", "fp16", "bf16", "int8"}
-            assert set(module.BUILT) <= {"", *module.PRECISIONS} and module.BUILT
-            assert callable(module.target) and callable(module.unasked)
+    found = backends.building()
+    assert set(found) == {"onnxruntime", "openvino", "tensorrt", "tensorrt_rtx"}
+    for backend in found.values():
+        assert set(backend.PRECISIONS) <= set(PRECISIONS)
+        assert set(backend.BUILT) <= {"", *backend.PRECISIONS} and backend.BUILT
+        assert callable(backend.target) and callable(backend.usual) and callable(backend.unasked)
+    # bfloat16 is a setting of OpenVINO. A GPU has FP16, which is as fast and more exact.
+    assert [name for name, backend in found.items() if "bf16" in backend.PRECISIONS] == ["openvino"]
 
 
 def test_the_command_needs_no_torch(paper: Bundle, cache_dir: Path) -> None:
-    """`icface-live` runs it on machines that have none."""
+    """Machines of users may not have torch."""
     pytest.importorskip("onnxruntime")
     code = (
-        "import sys; sys.modules['torch'] = None; from export.build_engine import main; "
+        "import sys; sys.modules['torch'] = None; from icface.engines.command import main; "
         "sys.exit(main(sys.argv[1:]))"
     )
     command = [sys.executable, "-c", code, str(paper.path), "--backend", "onnxruntime", "--precision", "int8"]

@@ -1,7 +1,7 @@
 """ONNX Runtime: the portable engine.
 
-`onnxruntime:cuda` and the like ask for an execution provider; `onnxruntime:int8` is a lower precision for CPUs, built
-before.
+`onnxruntime:cuda` and the like ask for an execution provider. `onnxruntime:int8` is a lower precision for CPUs, which is
+built before it runs.
 """
 
 from __future__ import annotations
@@ -19,11 +19,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from icface.arrays import Tensors
-from icface.building import BuildRequest, Target
 from icface.bundle import Bundle, TensorSpec, Variant
 from icface.cpu import cpu_name
-from icface.engine_cache import find_built
-from icface.engines import Engine, Outputs, Part, check_graph, graph_step
+from icface.engines.base import BuildRequest, Engine, Outputs, Part, Target, check_graph, graph_step
+from icface.engines.cache import find_built
 from icface.errors import EngineError
 
 PRECISIONS: Final = ("int8", "fp32")
@@ -48,12 +47,12 @@ _PACKAGES: Final = {
     "DmlExecutionProvider": ("onnxruntime-directml", " on Windows"),
     "CoreMLExecutionProvider": ("onnxruntime", " on macOS"),
 }
-"""What to install for a provider, and where it exists."""
+"""The package that has a provider, and the system where it exists."""
 _LIBRARIES: Final = {
     "CUDAExecutionProvider": "libonnxruntime_providers_cuda.so",
     "TensorrtExecutionProvider": "libonnxruntime_providers_tensorrt.so",
 }
-"""Providers that are libraries of their own, opened when first asked for."""
+"""Providers that are libraries of their own, loaded when they are first asked for."""
 _MISSING: Final = re.compile(
     r"([\w.+-]+\.so[\w.]*): cannot open shared object file|depends on \"?([\w.+-]+\.dll)"
 )
@@ -69,7 +68,7 @@ class OnnxRuntimeEngine(Engine):
         self._outputs: Outputs = ()
 
     def _keep_source(self, cache: Tensors) -> None:
-        # On a GPU the binding copies them over now, once; there they stay.
+        # On a GPU the binding copies them now, once, and they stay there.
         self._binding = self._session.io_binding()
         self._outputs = tuple(np.empty(0, dtype=spec.dtype) for spec in self.variant.outputs)
         for name, tensor in cache.items():
@@ -89,7 +88,7 @@ class OnnxRuntimeEngine(Engine):
         return self._outputs
 
     def _bound(self, output: TensorSpec, buffer: NDArray[Any], sizes: Mapping[str, int]) -> NDArray[Any]:
-        """A buffer of ours that the output is written into; another size alone replaces it."""
+        """Our buffer that the output is written into. It is replaced only where the size is another one."""
         shape = tuple(size if isinstance(size, int) else sizes[size] for size in output.shape)
         if buffer.shape != shape:
             buffer = np.empty(shape, dtype=output.dtype)
@@ -108,36 +107,34 @@ class OnnxRuntimeEngine(Engine):
 
 
 def library_errors() -> tuple[type[Exception], ...]:
-    """What the library raises: types of its own without a common base, and tensors that do not fit."""
+    """What the library raises: its own types, which have no common base, and others for tensors that do not fit."""
     from onnxruntime.capi import onnxruntime_pybind11_state as native
 
     own = (kind for kind in vars(native).values() if isinstance(kind, type) and issubclass(kind, Exception))
     return (*own, RuntimeError, TypeError, ValueError, KeyError)
 
 
-def _install(provider: str) -> str:
-    """What to do for a provider to load."""
-    package, place = _PACKAGES.get(provider, ("onnxruntime", ""))
-    return f"install the package that has it{place}: pip install {package}"
-
-
 def _not_loaded(provider: str, missing: str) -> str:
-    """The line for a provider that misses a library. That of the driver comes with no package."""
+    """The error line for a provider that misses a library. The driver's library comes with no package."""
     is_driver = missing.startswith(("libcuda.so", "nvcuda.dll"))
     advice = "install NVIDIA's driver" if is_driver else _install(provider)
     return f"{provider} did not load: {missing} is missing; {advice}"
 
 
-def _missing_library(ort: Any, provider: str) -> str:
-    """Name of the first library that a provider needs and the loader does not find; empty where it finds all.
+def _install(provider: str) -> str:
+    package, system = _PACKAGES.get(provider, ("onnxruntime", ""))
+    return f"install the package that has it{system}: pip install {package}"
 
-    ONNX Runtime lists the providers that it was built with. Where a library is missing it prints about it and takes the
-    CPU. Windows neither tells the name nor looks in the same places for everybody, so there it is not asked.
+
+def _missing_library(ort: Any, provider: str) -> str:
+    """Name the first library that a provider needs and the loader does not find; empty where it finds all.
+
+    Where a library is missing, ONNX Runtime prints a message and takes the CPU. Only Linux's loader names the library.
     """
     if provider not in _LIBRARIES:
         return ""
     if hasattr(ort, "preload_dlls"):
-        # CUDA's libraries that pip installed are found by nobody else. It prints what it does not find.
+        # It loads CUDA's libraries that pip installed; the loader would not find them. It prints what it does not find.
         with contextlib.redirect_stdout(io.StringIO()):
             ort.preload_dlls()
     file = Path(ort.__file__).parent / "capi" / _LIBRARIES[provider]
@@ -151,33 +148,30 @@ def _missing_library(ort: Any, provider: str) -> str:
 
 
 def _missing_name(message: str) -> str:
-    """Of the library that a loader's message is about; empty where it is about something else."""
+    """Name of the library that a loader's message is about; empty where it is about something else."""
     found = _MISSING.search(message)
     return (found.group(1) or found.group(2)) if found else ""
 
 
 def target(capabilities: Sequence[str] = ()) -> Target:
-    """This CPU.
-
-    Raises:
-        EngineError: the package is missing, or GPUs were asked for.
-    """
+    """This CPU."""
     if capabilities:
         raise EngineError("ONNX Runtime builds for this CPU alone; leave out --sm")
     return Target(library=f"ONNX Runtime {_library().__version__}", device=cpu_name())
 
 
+def usual(bundle: Bundle, target: Target) -> str:
+    """float32, because int8 can be seen."""
+    return "fp32"
+
+
 def unasked(bundle: Bundle) -> str:
-    """Nothing: int8 shows, so it is for those who ask for it."""
+    """Nothing, because the portable engine is this one in float32."""
     return ""
 
 
 def build(request: BuildRequest) -> bytes:
-    """The graph itself, once ONNX Runtime has loaded it.
-
-    Raises:
-        EngineError: it refuses the graph.
-    """
+    """Load the graph and return it."""
     request.progress(0.0, "loading")
     open_session(request.graph, request.step.graph or "the graph", PROVIDERS["cpu"], threads=1)
     request.progress(1.0, "loaded")
@@ -185,11 +179,10 @@ def build(request: BuildRequest) -> bytes:
 
 
 def open_engine(bundle: Bundle, part: Part, *, threads: int, option: str) -> OnnxRuntimeEngine:
-    """Open the graph on a provider.
+    """Open the graph on a provider, or with a precision, which has to be built first.
 
     Raises:
-        EngineError: the package or the provider is missing, fell back, or refuses the graph.
-        NotBuiltError: with `int8`, which is built before.
+        EngineError: the package or the provider is missing, fell back to another one, or refuses the graph.
     """
     if option not in PROVIDERS:
         raise EngineError(
@@ -229,13 +222,13 @@ def _library() -> Any:
 
 
 def open_session(graph: Path | bytes, name: str, provider: str, *, threads: int) -> Any:
-    """An `onnxruntime.InferenceSession`.
+    """Open an `onnxruntime.InferenceSession`.
 
     Args:
         graph: a file, or its content.
-        name: of it, for the user.
+        name: what the user calls the graph.
         provider: one of PROVIDERS' values.
-        threads: of the CPU; 0: all.
+        threads: CPU threads it may use; 0 for all.
 
     Raises:
         EngineError: the library is missing, or refuses the graph.
@@ -244,7 +237,7 @@ def open_session(graph: Path | bytes, name: str, provider: str, *, threads: int)
     options = ort.SessionOptions()
     options.intra_op_num_threads = threads
     options.inter_op_num_threads = 1
-    # Waiting threads that spin cost a whole core beside the tracker.
+    # Threads that spin while they wait would take a whole core from the tracker.
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     options.add_session_config_entry("session.inter_op.allow_spinning", "0")
     options.log_severity_level = 4

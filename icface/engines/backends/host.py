@@ -1,21 +1,21 @@
-"""The bundle's host variant: the warp compiled for the CPU, and after it the graph that corrects it, if there is one."""
+"""The bundle's host variant: the warp compiled for the CPU, and then the graph that corrects it, if there is one."""
 
 from __future__ import annotations
 
-import importlib
 from collections.abc import Mapping
 from typing import Final
 
 from icface.arrays import Tensors
 from icface.bundle import WARPED, Bundle, Variant
-from icface.engines import Engine, Outputs, Part
+from icface.engines import backends
+from icface.engines.base import Engine, Outputs, Part
 from icface.errors import EngineError
 from icface.geometry.warp import HostWarp
 
 MOTION: Final = "icface.geometry"
-"""The manifest's name of the host code whose maps HostWarp reads."""
+"""The manifest's name of the host code that makes HostWarp's maps."""
 GRAPH_ENGINES: Final = ("openvino", "onnxruntime")
-"""What runs the correcting graph, the first that is there."""
+"""What may run the correcting graph; the first that works is taken."""
 
 
 class HostEngine(Engine):
@@ -23,7 +23,8 @@ class HostEngine(Engine):
 
     Args:
         variant: the host variant.
-        corrector: runs what is left to do; None where nothing is.
+        description: what runs, in a few words.
+        corrector: runs the correcting graph; None where the variant has none.
     """
 
     def __init__(self, variant: Variant, description: str, corrector: Engine | None = None) -> None:
@@ -60,7 +61,7 @@ def open_engine(bundle: Bundle, part: Part, *, threads: int, option: str) -> Hos
     """Open the host variant. Its threads are OpenCV's, which the application sets for the whole process.
 
     Raises:
-        EngineError: the bundle has none, or its graph cannot be run.
+        EngineError: the bundle has none, or no library runs its graph.
     """
     variant = bundle.host if part == "animate" else None
     if variant is None or bundle.motion != MOTION:
@@ -69,17 +70,14 @@ def open_engine(bundle: Bundle, part: Part, *, threads: int, option: str) -> Hos
         raise EngineError(f"the host engine has no option {option!r}")
     if variant.graph is None:
         return HostEngine(variant, f"host warp on the CPU for {bundle.name}")
-    corrector = _open_corrector(bundle, threads)
-    return HostEngine(variant, f"host warp on the CPU, corrected by {corrector.description}", corrector)
-
-
-def _open_corrector(bundle: Bundle, threads: int) -> Engine:
     problems = []
     for name in GRAPH_ENGINES:
-        module = importlib.import_module(f"icface.engines.{name}")
         try:
-            engine: Engine = module.open_engine(bundle, "correct", threads=threads, option="")
-            return engine
+            corrector = backends.load(name).open_engine(bundle, "correct", threads=threads, option="")
         except EngineError as error:
             problems.append(str(error))
+        else:
+            return HostEngine(
+                variant, f"host warp on the CPU, corrected by {corrector.description}", corrector
+            )
     raise EngineError("; ".join(problems))

@@ -1,4 +1,4 @@
-"""Built engines on disk: found under all that they were built for, whole or not at all, by one builder at a time."""
+"""Tests of built engines on disk: their key, damaged and unfinished ones, the lock, and tidying."""
 
 from __future__ import annotations
 
@@ -14,10 +14,9 @@ from pathlib import Path
 
 import pytest
 
-from icface.building import Target
 from icface.bundle import DEFAULT_BUNDLE, Bundle
-from icface.engine_cache import CONTENT, FACTS, KERNELS_STALE_S, STALE_S, EngineCache, EngineKey, find_built
-from icface.engines import GOLDEN_PSNR_DB
+from icface.engines.base import GOLDEN_PSNR_DB, Target
+from icface.engines.cache import CONTENT, FACTS, KERNELS_STALE_S, STALE_S, EngineCache, EngineKey, find_built
 from icface.errors import EngineError, NotBuiltError, RefusedError
 
 TARGET = Target(library="TensorRT 10.9.0", device="NVIDIA GeForce RTX 3060", capability="8.6")
@@ -117,7 +116,7 @@ def test_engines_used_longest_ago_go_and_so_does_what_a_dead_build_left(tmp_path
         folder = cache.store(key, b"x" * 2_000, {})
         os.utime(folder, (time.time() - age, time.time() - age))
     assert cache.find(keys[0]) is not None  # used now, so the other one is the oldest
-    dead, alive = tmp_path / "engines" / "a.part", tmp_path / "engines" / "b.part"
+    dead, alive = tmp_path / "engines" / ".a.1-2.part", tmp_path / "engines" / ".b.1-2.before"
     for folder, age in ((dead, STALE_S + 60), (alive, 60)):
         folder.mkdir()
         os.utime(folder, (time.time() - age, time.time() - age))
@@ -144,7 +143,7 @@ def hold(folder: Path, held: object, release: object) -> None:
 
 
 def test_two_processes_do_not_build_the_same_at_once(tmp_path: Path) -> None:
-    """The second waits; when the first dies without a word, it goes on."""
+    """The second one waits, and goes on when the first one is killed."""
     context = multiprocessing.get_context("spawn")
     held, release = context.Event(), context.Event()
     first = context.Process(target=hold, args=(tmp_path, held, release))
@@ -158,7 +157,7 @@ def test_two_processes_do_not_build_the_same_at_once(tmp_path: Path) -> None:
         ):
             pytest.fail("both build")
         with cache.building(replace(KEY, precision="fp32"), timeout_s=0.1):
-            pass  # another engine is no matter of theirs
+            pass  # another engine has another lock
         entered = threading.Event()
 
         def second() -> None:
@@ -187,7 +186,7 @@ def test_what_is_not_built_says_for_what_else_there_is_one(cache_dir: Path) -> N
     with pytest.raises(NotBuiltError) as caught:
         find_built(bundle, "tensorrt", "fp16", newer)
     assert "there is one for TensorRT 10.9.0 on NVIDIA GeForce RTX 3060, SM 8.6" in str(caught.value)
-    assert f"build_engine.py {bundle.path} --backend tensorrt --precision fp16" in str(caught.value)
+    assert f"icface-build-engine {bundle.path} --backend tensorrt --precision fp16" in str(caught.value)
     assert find_built(bundle, "tensorrt", "fp16", TARGET).content == b"plan"
 
 

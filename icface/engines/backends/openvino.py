@@ -1,7 +1,7 @@
 """OpenVINO: the engine for graphs on x86 CPUs.
 
-`openvino:bf16` and `openvino:int8` take half and a third of the time; they are built before, which is to say that the
-frames they give were compared with those of float32.
+`openvino:bf16` and `openvino:int8` take half and a third of the time. They are built before they run: building means
+that the frames were compared with those of float32.
 """
 
 from __future__ import annotations
@@ -12,22 +12,21 @@ from pathlib import Path
 from typing import Any, Final
 
 from icface.arrays import Tensors
-from icface.building import BuildRequest, Target
 from icface.bundle import Bundle, TensorSpec, Variant
 from icface.cpu import cpu_name
-from icface.engine_cache import find_built
-from icface.engines import Engine, Outputs, Part, check_graph, graph_step
+from icface.engines.base import BuildRequest, Engine, Outputs, Part, Target, check_graph, graph_step
+from icface.engines.cache import find_built
 from icface.errors import EngineError
 
-# What OpenVINO's binding raises: its own errors as RuntimeError, tensors that do not fit as the others.
+# OpenVINO's binding raises its own errors as RuntimeError, and the others for tensors that do not fit.
 _ERRORS: Final = (RuntimeError, TypeError, ValueError)
 
 PRECISIONS: Final = ("bf16", "int8", "fp32")
 BUILT: Final = PRECISIONS
 
 _HINTS: Final = {"": "f32", "cpu": "f32", "fp32": "f32", "bf16": "bf16", "int8": "f32"}
-"""OpenVINO's names, by option. Unasked, CPUs that have bfloat16 would use it, also for pixel positions. Int8 is in the
-graph; what is left is float32."""
+"""OpenVINO's inference precision by option. Without it, a CPU that has bfloat16 would use it, also for pixel positions.
+In int8 the graph says what is int8, and the rest is float32."""
 
 _CORES: Final[list[Any]] = []
 _OPENING: Final = threading.Lock()
@@ -36,15 +35,14 @@ _OPENING: Final = threading.Lock()
 def the_core() -> Any:
     """The process's one `openvino.Core`, for its whole life.
 
-    On CPUs with AMX a Core gives the thread that makes it a stack for signals, and puts back what was there before when
-    it is destroyed. Where two are not destroyed in the opposite order, or on another thread, a thread is left with a
-    stack that is freed: its next signal, as Ctrl-C, kills the process.
+    On CPUs with AMX a Core gives the thread that makes it a stack for signals, and restores the previous one when it is
+    destroyed. Where two are not destroyed in the opposite order, or on another thread, a thread keeps a stack that is
+    freed: its next signal, as Ctrl-C, kills the process.
 
     Raises:
-        ImportError: OpenVINO is not installed.
+        EngineError: OpenVINO is not installed.
     """
-    import openvino as ov
-
+    ov = _library()
     with _OPENING:
         if not _CORES:
             _CORES.append(ov.Core())
@@ -66,7 +64,7 @@ class OpenVinoEngine(Engine):
         for spec in self.variant.motion:
             self._feeds[spec.name] = motion[spec.name]
         try:
-            # Inputs are read in place; outputs are OpenVINO's own buffers, overwritten by the next run.
+            # Inputs are read in place. Outputs are OpenVINO's own buffers, overwritten by the next run.
             self._request.infer(self._feeds, share_inputs=True, share_outputs=True)
         except _ERRORS as error:
             raise EngineError(f"{self.description} failed: {error}") from error
@@ -77,39 +75,28 @@ class OpenVinoEngine(Engine):
         self._request, self._feeds = None, {}
 
 
-def _name(names: set[str], specs: Sequence[TensorSpec]) -> str:
-    """A tensor may have several names here, where nothing is computed between them: ours, if it is one of them."""
-    expected = {spec.name for spec in specs}
-    return min(names & expected or names)
-
-
 def target(capabilities: Sequence[str] = ()) -> Target:
-    """This CPU.
-
-    Raises:
-        EngineError: the package is missing, or GPUs were asked for.
-    """
+    """This CPU."""
     if capabilities:
         raise EngineError("OpenVINO builds for this CPU alone; leave out --sm")
     return Target(library=f"OpenVINO {_version()}", device=cpu_name())
 
 
+def usual(bundle: Bundle, target: Target) -> str:
+    """bfloat16 where it is worth building, else float32."""
+    return unasked(bundle) or "fp32"
+
+
 def unasked(bundle: Bundle) -> str:
-    """bfloat16 where the CPU computes in it and no host code makes the frames."""
-    if bundle.host is not None:
-        return ""
+    """bfloat16, where the CPU computes in it and no host code makes the frames."""
     try:
-        return "bf16" if _has_bf16() else ""
-    except ImportError:
+        return "bf16" if bundle.host is None and _has_bf16() else ""
+    except EngineError:
         return ""
 
 
 def build(request: BuildRequest) -> bytes:
-    """The graph itself, once OpenVINO has compiled it: that takes a fifth of a second, so nothing more is kept.
-
-    Raises:
-        EngineError: OpenVINO refuses the graph, or the CPU has no bfloat16.
-    """
+    """Compile the graph and return it: compiling takes a fifth of a second, so nothing more is kept."""
     request.progress(0.0, "compiling")
     _compiled(request.graph, request.step.graph or "the graph", threads=1, option=request.precision)
     request.progress(1.0, "compiled")
@@ -117,12 +104,7 @@ def build(request: BuildRequest) -> bytes:
 
 
 def open_engine(bundle: Bundle, part: Part, *, threads: int, option: str) -> OpenVinoEngine:
-    """Compile the graph for the CPU.
-
-    Raises:
-        EngineError: the package is missing or refuses the graph, or the CPU has no bfloat16.
-        NotBuiltError: with `bf16` or `int8`, which are built before.
-    """
+    """Compile the graph for the CPU. With a precision it has to be built first."""
     if option not in _HINTS:
         raise EngineError(f"the OpenVINO engine has no option {option!r}; choose from cpu, bf16, int8")
     step, path = graph_step(bundle, part)
@@ -144,14 +126,14 @@ def open_engine(bundle: Bundle, part: Part, *, threads: int, option: str) -> Ope
     return engine
 
 
-def _compiled(graph: Path | bytes, name: str, *, threads: int, option: str) -> Any:
-    try:
-        import openvino as ov  # noqa: F401
+def _name(names: set[str], specs: Sequence[TensorSpec]) -> str:
+    """Our name of a tensor. OpenVINO gives it several where nothing is computed between them."""
+    return min(names & {spec.name for spec in specs} or names)
 
-        core = the_core()
-    except ImportError as error:
-        raise EngineError(f"OpenVINO is not installed ({error}); pip install openvino") from error
-    # Where it has none, OpenVINO says nothing and computes in float32.
+
+def _compiled(graph: Path | bytes, name: str, *, threads: int, option: str) -> Any:
+    core = the_core()
+    # On a CPU without bfloat16 OpenVINO says nothing and computes in float32.
     if option == "bf16" and not _has_bf16():
         raise EngineError("this CPU has no bfloat16; use the engine openvino")
     settings = {
@@ -171,9 +153,13 @@ def _has_bf16() -> bool:
     return "BF16" in the_core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
 
 
-def _version() -> str:
+def _library() -> Any:
     try:
         import openvino as ov
     except ImportError as error:
         raise EngineError(f"OpenVINO is not installed ({error}); pip install openvino") from error
-    return str(ov.__version__).split("-")[0]
+    return ov
+
+
+def _version() -> str:
+    return str(_library().__version__).split("-")[0]

@@ -1,4 +1,4 @@
-"""CUDA and TensorRT without a GPU: what they promise, done by NumPy, and every misuse noticed.
+"""Stand-ins for CUDA and TensorRT on machines without a GPU. NumPy does the work, and every misuse is noted.
 
 Device memory is an array under a made-up address, so nothing but a copy can reach it. What is put into a stream is done
 when the stream is asked a second time whether it is finished, not before; while a stream is captured it is recorded, and
@@ -37,7 +37,7 @@ Work = Callable[[], None]
 
 
 class Handle:
-    """As the binding's handles: an object that is a number."""
+    """A handle is an object that can be turned into a number, as in the binding."""
 
     def __init__(self, number: int) -> None:
         self.number = number
@@ -62,7 +62,7 @@ class FakeGraph(Handle):
 
 
 class FakeCuda:
-    """`cuda.bindings.runtime`, as much of it as is used.
+    """The part of `cuda.bindings.runtime` that is used.
 
     `failing` maps a function to the statuses of its next calls, None for one that works; `live` holds what was given
     out and not given back; `misuse` tells what no driver would forgive.
@@ -171,7 +171,7 @@ class FakeCuda:
         return self._back(address, "page-locked memory")
 
     def device(self, address: int, size: int) -> np.ndarray:
-        """Device memory as the GPU sees it; a fault where there is none."""
+        """Device memory as an array; raises Fault where there is none."""
         for base, memory in self.memory.items():
             if base <= address and address + size <= base + len(memory):
                 return memory[address - base : address - base + size]
@@ -192,7 +192,7 @@ class FakeCuda:
         return self._back(stream, "stream")
 
     def put(self, stream: FakeStream, work: Work) -> Status:
-        """Into the stream, or into what is being captured."""
+        """Put work into the stream, or into the graph that is being captured."""
         if stream.broken:
             return Status.cudaErrorStreamCaptureInvalidated
         (stream.pending if stream.captured is None else stream.captured).append(work)
@@ -204,7 +204,7 @@ class FakeCuda:
         def copy() -> None:
             if kind == 1:
                 host = (ctypes.c_uint8 * size).from_address(source)
-                self.device(target, size)[:] = np.frombuffer(host, dtype=np.uint8)
+                self.device(target, size)[:] = np.frombuffer(memoryview(host), dtype=np.uint8)
             else:
                 ctypes.memmove(target, self.device(source, size).tobytes(), size)
 
@@ -264,7 +264,7 @@ VOID = frozenset(
         "cudaStreamBeginCapture", "cudaStreamDestroy", "cudaStreamQuery",
     }
 )  # fmt: skip
-"""Functions that give a status alone."""
+"""Functions that give only a status."""
 
 
 class Fault(Exception):
@@ -275,7 +275,7 @@ Compute = Callable[[Mapping[str, np.ndarray]], Mapping[str, np.ndarray]]
 
 
 class FakeContext:
-    """`IExecutionContext`: what is bound when work is enqueued is what it works on, also when a graph repeats it."""
+    """Stands for `IExecutionContext`. Work uses the addresses that were bound when it was enqueued, also in a graph."""
 
     def __init__(self, engine: FakeTrtEngine) -> None:
         self.engine = engine
@@ -332,7 +332,7 @@ class FakeContext:
 
 
 class FakeKernels:
-    """`IRuntimeCache`: takes what begins with `kernels`, and holds it."""
+    """Stands for `IRuntimeCache`. It takes content that begins with `kernels`."""
 
     def __init__(self) -> None:
         self.content = b"kernels of this start"
@@ -348,7 +348,7 @@ class FakeKernels:
 
 
 class FakeTrtEngine:
-    """`ICudaEngine` of a step of a bundle."""
+    """Stands for the `ICudaEngine` of a step of a bundle."""
 
     def __init__(self, cuda: FakeCuda, variant: Variant, compute: Compute, log: Any) -> None:
         self.cuda, self.variant, self.compute, self.log = cuda, variant, compute, log
@@ -382,7 +382,12 @@ class FakeTrtEngine:
     def create_runtime_config(self) -> SimpleNamespace:
         config = SimpleNamespace(cuda_graph_strategy=None, dynamic_shapes_kernel_specialization_strategy=None)
         config.create_runtime_cache = FakeKernels
-        config.set_runtime_cache = lambda kernels: setattr(config, "kernels", kernels) or True
+
+        def set_runtime_cache(kernels: FakeKernels) -> bool:
+            config.kernels = kernels
+            return True
+
+        config.set_runtime_cache = set_runtime_cache
         return config
 
     def create_execution_context(self, config: SimpleNamespace | None = None) -> FakeContext:
@@ -394,7 +399,7 @@ class FakeTrtEngine:
 def fake_trt(
     cuda: FakeCuda, variant: Variant, compute: Compute, *, name: str = "tensorrt", version: str = "10.9.0"
 ) -> Any:
-    """The module `tensorrt`, or `tensorrt_rtx`, to run one engine with; `engines` are those that it loaded.
+    """Stands for the module `tensorrt` or `tensorrt_rtx`, with one engine. `engines` lists what it loaded.
 
     Content that is `b"damaged"` is refused, as the library refuses what is of another GPU or version.
     """
@@ -416,8 +421,9 @@ def fake_trt(
                     ILogger.Severity.ERROR, "IRuntime::deserializeCudaEngine: Error Code 1: bad\nmagic tag"
                 )
                 return None
-            trt.engines.append(FakeTrtEngine(cuda, variant, compute, self.log))
-            return trt.engines[-1]
+            engine = FakeTrtEngine(cuda, variant, compute, self.log)
+            trt.engines.append(engine)
+            return engine
 
     def nptype(kind: str) -> Any:
         if kind == "bfloat16":

@@ -1,0 +1,230 @@
+"""What an engine is, what a backend is, and what they check.
+
+A backend is one file of `icface/engines/backends/`, found by its name. It follows the protocol `Backend`, or
+`BuildingBackend` where its engines are built before they run. It imports its library inside its functions.
+"""
+
+from __future__ import annotations
+
+import threading
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final, Literal, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from icface.arrays import Frame, Tensors
+from icface.bundle import Bundle, TensorSpec, Variant
+from icface.errors import EngineError
+
+Outputs = tuple[NDArray[Any], ...]
+Part = Literal["animate", "neutralise", "correct"]
+"""A step of a bundle. `correct` is the graph that the host engine runs after its warp."""
+
+PRECISIONS: Final = ("fp32", "fp16", "bf16", "int8")
+"""The arithmetic that an engine may be built for."""
+GOLDEN_PSNR_DB: Final = 45.0
+"""An engine must give the golden outputs at least this well. Correct engines give 50 dB or more, because they only
+round differently. Positions in half precision, or a shift by a quarter of a pixel, give less than 40."""
+ANY: Final = "any"
+"""The device of a target that is built ahead, for GPUs of a kind."""
+
+
+class Engine(ABC):
+    """Runs one step of a bundle. The thread that runs it first owns it, until `release`.
+
+    Args:
+        variant: the step that it runs.
+        description: what runs, in a few words.
+    """
+
+    def __init__(self, variant: Variant, description: str) -> None:
+        self.variant = variant
+        self.description = description
+        self.name = ""
+        """The name that `open_engine` opened it by."""
+        self.golden_psnr_db = GOLDEN_PSNR_DB
+        """How well it must give the golden outputs."""
+        self.unbuilt: tuple[str, ...] = ()
+        """Better engines for the same model that are not built yet, best first."""
+        self._owner: int | None = None
+        self._has_source = False
+
+    def set_source(self, cache: Tensors) -> None:
+        """Keep a source's tensors until the next call.
+
+        Raises:
+            EngineError: they do not fit the bundle, or another thread owns the engine.
+        """
+        if self._owner is not None:
+            self._check_owner()
+        check_tensors(self.variant.cache, cache)
+        self._has_source = False  # until all of it is kept
+        self._keep_source({spec.name: np.asarray(cache[spec.name], order="C") for spec in self.variant.cache})
+        self._has_source = True
+
+    def animate(self, motion: Tensors) -> Frame:
+        """Make one frame.
+
+        Args:
+            motion: the tensors that change from frame to frame.
+
+        Returns:
+            (H, W, 3) RGB, the engine's own buffer: valid until the next call.
+
+        Raises:
+            EngineError: as `run`.
+        """
+        frame: Frame = self.run(motion)[0]
+        return frame
+
+    def run(self, motion: Tensors) -> Outputs:
+        """Make all outputs, in the manifest's order, in the engine's own buffers as in `animate`.
+
+        Raises:
+            EngineError: no source is set, another thread owns the engine, or the library fails.
+        """
+        if self._owner is None:
+            self._owner = threading.get_ident()
+        self._check_owner()
+        if not self._has_source:
+            raise EngineError("no source is set; call set_source first")
+        # Some backends read beyond a tensor that is too small. This check costs less than 10 µs.
+        sizes = check_tensors(self.variant.motion, motion)
+        return self._compute(motion, sizes)
+
+    def release(self) -> None:
+        """Forget the source and the owner, so that another thread may take over."""
+        self._owner = None
+        self._has_source = False
+
+    def close(self) -> None:
+        """Free everything. The engine cannot be used any more."""
+        self.release()
+
+    def _check_owner(self) -> None:
+        # In other products, buffers shared between threads have shown frames of the wrong face.
+        if self._owner != threading.get_ident():
+            raise EngineError("an engine was used from two threads; open one for each")
+
+    @abstractmethod
+    def _keep_source(self, cache: Tensors) -> None:
+        """Keep the variant's cache tensors. They are contiguous, and there are no others."""
+
+    @abstractmethod
+    def _compute(self, motion: Tensors, sizes: Mapping[str, int]) -> Outputs:
+        """Make the outputs from tensors that fit the variant; `sizes` gives the sizes that its shapes name."""
+
+
+class Backend(Protocol):
+    """A module of `icface/engines/backends/`. Its functions raise EngineError where the library or device fails."""
+
+    def open_engine(self, bundle: Bundle, part: Part, *, threads: int, option: str) -> Engine:
+        """Open an engine; `option` is what follows the colon in its name. NotBuiltError: it has to be built first."""
+
+
+class BuildingBackend(Backend, Protocol):
+    """A backend whose engines are built before they run."""
+
+    PRECISIONS: tuple[str, ...]
+    """What it builds, the usual one first."""
+    BUILT: tuple[str, ...]
+    """The options of `open_engine` that need a build: precisions, and "" where that needs one."""
+
+    def target(self, capabilities: Sequence[str] = ()) -> Target:
+        """This machine; or, where the library can build for them, GPUs elsewhere by their compute capabilities."""
+
+    def usual(self, bundle: Bundle, target: Target) -> str:
+        """The precision for a target when nobody names one."""
+
+    def unasked(self, bundle: Bundle) -> str:
+        """The precision that is worth building here without being asked; "" for none."""
+
+    def build(self, request: BuildRequest) -> bytes:
+        """Build an engine, and return it serialised."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Target:
+    """What a built engine runs on. Another library or another device needs another engine."""
+
+    library: str
+    """Name and version, as `TensorRT-RTX 1.7.1.116`."""
+    device: str
+    """Name of the GPU or the CPU; ANY for GPUs of a kind."""
+    capability: str = ""
+    """Compute capability of the GPU, as `8.6`; several as `8.6+8.9`; empty on a CPU."""
+
+    def describe(self) -> str:
+        """Describe it in a few words."""
+        capability = f", SM {self.capability}" if self.capability else ""
+        device = "GPUs" if self.device == ANY else self.device
+        return f"{self.library} on {device}{capability}"
+
+
+@dataclass(frozen=True, kw_only=True)
+class BuildRequest:
+    """One engine for a backend to build."""
+
+    graph: bytes
+    """The ONNX graph. Its types say the precision of everything; only bf16 is a setting of OpenVINO."""
+    step: Variant
+    """The step of the bundle that the graph is."""
+    precision: str
+    sizes: Mapping[str, tuple[int, int, int]]
+    """Smallest, usual and largest, of each size that varies, by its name in the shapes."""
+    target: Target
+    timing_cache: Path | None = None
+    """Where TensorRT keeps the timings of kernels from one build to the next."""
+    progress: Callable[[float, str], None] = lambda done, what: None
+    """Told the share that is done, 0 to 1, and what is being done."""
+
+
+def graph_step(bundle: Bundle, part: Part) -> tuple[Variant, Path]:
+    """Find the step that a graph engine runs, and the file of its graph; EngineError where the bundle has none."""
+    steps = {"animate": bundle.graph, "neutralise": bundle.neutralise, "correct": bundle.corrector}
+    step = steps[part]
+    if step is None or step.graph is None:
+        raise EngineError(f"{bundle.name} has no graph for {part}")
+    return step, bundle.file(step.graph)
+
+
+def check_graph(step: Variant, bundle: Bundle, inputs: Sequence[str], outputs: Sequence[str]) -> None:
+    """Compare the names of a loaded graph's inputs and outputs with the manifest; EngineError where they differ."""
+    for verb, found, specs in (("asks for", inputs, step.inputs), ("gives", outputs, step.outputs)):
+        expected = {spec.name for spec in specs}
+        if set(found) != expected:
+            raise EngineError(
+                f"{step.graph} {verb} {', '.join(sorted(found)) or 'nothing'}, while the manifest of "
+                f"{bundle.name} states {', '.join(sorted(expected)) or 'nothing'}; export the bundle again"
+            )
+
+
+def check_tensors(specs: Sequence[TensorSpec], tensors: Tensors) -> dict[str, int]:
+    """Compare tensors with their specs, and return the sizes that the names in the shapes stand for.
+
+    Raises:
+        EngineError: one is missing, of another type, or of a shape that does not fit the others.
+    """
+    sizes: dict[str, int] = {}
+    for spec in specs:
+        tensor = tensors.get(spec.name)
+        if tensor is None:
+            raise EngineError(f"the tensor {spec.name} is missing; prepare the photo again")
+        fits = tensor.dtype == spec.dtype and tensor.ndim == len(spec.shape)
+        for wanted, found in zip(spec.shape, tensor.shape, strict=False):
+            expected = wanted if isinstance(wanted, int) else sizes.setdefault(wanted, found)
+            fits = fits and found == expected
+        if not fits:
+            shape = ", ".join(
+                f"{size}={sizes[size]}" if isinstance(size, str) and size in sizes else str(size)
+                for size in spec.shape
+            )
+            raise EngineError(
+                f"the tensor {spec.name} is {tensor.shape} of {tensor.dtype}, while the model takes "
+                f"({shape}) of {spec.dtype}; prepare the photo again"
+            )
+    return sizes

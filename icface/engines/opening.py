@@ -1,0 +1,147 @@
+"""Opens engines: the one that was asked for, or the best that works here. Each is checked on the golden outputs."""
+
+from __future__ import annotations
+
+import logging
+import platform
+from contextlib import closing
+from typing import Any, Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from icface.arrays import Tensors
+from icface.bundle import Bundle
+from icface.engines import backends
+from icface.engines.base import Engine, Part
+from icface.errors import ConfigError, EngineError, NotBuiltError, RefusedError
+from icface.quality import psnr_db
+
+logger = logging.getLogger(__name__)
+
+_BUILT_FIRST: Final = ("tensorrt", "tensorrt_rtx", "openvino")
+"""Backends whose engines are worth building unasked, the fastest first."""
+
+
+def open_engine(name: str, bundle: Bundle, *, threads: int = 1, part: Part = "animate") -> Engine:
+    """Open an engine and check it on the bundle's golden outputs.
+
+    Args:
+        name: `auto`, a backend's name, or `backend:option` (as `onnxruntime:cuda`). `auto` prefers what was built for
+            this machine to what is portable.
+        bundle: the model.
+        threads: CPU threads it may use.
+        part: the step of the model that it runs.
+
+    Raises:
+        ConfigError: no engine has that name, or `threads` is less than 1.
+        EngineError: it did not load, or does not give the golden outputs.
+        NotBuiltError: it has to be built first.
+    """
+    if threads < 1:
+        raise ConfigError(f"an engine needs at least 1 thread, not {threads}")
+    if name != "auto":
+        return _open_checked(name, bundle, threads, part)
+    problems: list[str] = []
+    unbuilt: list[str] = []
+    for candidate in candidates(bundle, part):
+        try:
+            engine = _open_checked(candidate, bundle, threads, part)
+            engine.unbuilt = tuple(unbuilt)
+            return engine
+        except NotBuiltError:
+            unbuilt.append(candidate)
+        except RefusedError as error:
+            logger.debug("engine %s is not used: %s", candidate, error)
+        except EngineError as error:
+            logger.warning("engine %s is not used: %s", candidate, error)
+            problems.append(f"{candidate}: {error}")
+    raise EngineError("no engine works here: " + "; ".join(problems))
+
+
+def neutralise(name: str, bundle: Bundle, inputs: Tensors, *, threads: int = 1) -> dict[str, NDArray[Any]]:
+    """Run a bundle's `neutralise` graph once, on an engine that is opened for it and closed again.
+
+    It runs once a photo, so a built engine would gain nothing. Where `name` is a built engine, a portable one runs it
+    in float32.
+
+    Returns:
+        Its outputs by name; the caller's own.
+
+    Raises:
+        EngineError: as `open_engine` and `Engine.run`.
+    """
+    name = "auto" if needs_build(name) else name
+    with closing(open_engine(name, bundle, threads=threads, part="neutralise")) as engine:
+        engine.set_source({})
+        outputs = engine.run(inputs)
+        return {
+            spec.name: output.copy() for spec, output in zip(engine.variant.outputs, outputs, strict=True)
+        }
+
+
+def candidates(bundle: Bundle, part: Part = "animate") -> tuple[str, ...]:
+    """Engines worth trying on this machine, best first."""
+    x86 = platform.machine().lower() in ("x86_64", "amd64")
+    graphs = ("openvino", "onnxruntime") if x86 else ("onnxruntime", "openvino")
+    if part == "neutralise":
+        return graphs
+    return (*worth_building(bundle), *(("host",) if bundle.host is not None else ()), *graphs)
+
+
+def needs_build(name: str) -> bool:
+    """Whether an engine runs only after it was built.
+
+    Raises:
+        ConfigError: no engine has that name.
+    """
+    backend, _, option = name.partition(":")
+    return name != "auto" and option in getattr(backends.load(backend), "BUILT", ())
+
+
+def worth_building(bundle: Bundle) -> tuple[str, ...]:
+    """Engines that make this model's frames faster here than the portable ones, once they are built; best first."""
+    building = backends.building()
+    unasked = ((name, building[name].unasked(bundle)) for name in _BUILT_FIRST)
+    return tuple(f"{name}:{precision}" for name, precision in unasked if precision)
+
+
+def golden_psnr_db(engine: Engine, bundle: Bundle) -> float:
+    """How well an engine gives the bundle's golden outputs: the worst of them; infinite when all are the same.
+
+    Raises:
+        EngineError: it fails, or gives a tensor of another shape or type.
+    """
+    tensors = bundle.golden_tensors()
+    engine.set_source(tensors)
+    values = []
+    for spec, found in zip(engine.variant.outputs, engine.run(tensors), strict=True):
+        expected = tensors[spec.name]
+        if found.shape != expected.shape or found.dtype != expected.dtype:
+            raise EngineError(
+                f"{engine.description} gives a {spec.name} {found.shape} of {found.dtype}, "
+                f"not {expected.shape} of {expected.dtype}"
+            )
+        peak = 255.0 if expected.dtype == np.uint8 else float(np.ptp(expected)) or 1.0
+        values.append(psnr_db(found, expected, peak))
+    return min(values)
+
+
+def _open_checked(name: str, bundle: Bundle, threads: int, part: Part) -> Engine:
+    backend, _, option = name.partition(":")
+    engine = backends.load(backend).open_engine(bundle, part, threads=threads, option=option)
+    engine.name = name
+    try:
+        db = golden_psnr_db(engine, bundle)
+        if not db >= engine.golden_psnr_db:
+            what = "frame" if part == "animate" else "neutral image"
+            raise EngineError(
+                f"{engine.description} gives a wrong golden {what} "
+                f"({db:.1f} dB, at least {engine.golden_psnr_db:.0f} wanted); choose another engine"
+            )
+    except BaseException:
+        engine.close()
+        raise
+    engine.release()
+    engine.description += f", golden frame {min(db, 99.0):.0f} dB"
+    return engine
