@@ -1,14 +1,13 @@
 """`icface-live`: a photo and a webcam become a virtual webcam.
 
-Only the flags are handled here. Everything heavy is imported once they are known to be right, so that
-`--help` and a mistake are answered at once.
+Only the flags are handled here. Everything heavy is imported after they are known to be right, so that `--help` and a
+mistake are answered at once.
 """
 
 from __future__ import annotations
 
 import argparse
 import contextlib
-import importlib.metadata
 import logging
 import os
 import signal
@@ -18,20 +17,25 @@ import traceback
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from types import FrameType
-from typing import NoReturn
+from typing import Final
 
+from icface.command import Parser, print_error
 from icface.errors import ConfigError, ICFaceError
+from realtime import version
 from realtime.config import FRAMINGS, SIZES, LiveConfig
 from realtime.hotkeys import HOTKEYS
 
 _DEFAULTS = LiveConfig(sources=(Path("PHOTO"),))
 
-_SAME = (
+_SAME: Final = (
     *("face", "framing", "camera_fps", "camera_retry_s", "attributes", "mirror", "neutral_after_s"),
     *("pace", "loop", "window", "null", "record_attributes", "stats", "duration_s", "frames"),
-    *("model", "engine", "build", "cache_mb"),
+    *("model", "engine", "build"),
 )
 """Flags that are settings as they stand."""
+
+_PACKAGES: Final = "sudo apt install libgl1 libglib2.0-0 libegl1 libgles2"
+"""Debian's and Ubuntu's packages that OpenCV and MediaPipe need on a machine without a desktop."""
 
 _KEYS = "\n".join(f"  {key:<8}{meaning}" for key, meaning in HOTKEYS.items())
 
@@ -51,13 +55,6 @@ exit codes: 0 done, 1 something failed, 2 a flag or setting that cannot be used
 """
 
 
-class _Parser(argparse.ArgumentParser):
-    """Says what is wrong in one line, like every other error of this command."""
-
-    def error(self, message: str) -> NoReturn:
-        self.exit(2, f"error: {message}; see {self.prog} --help\n")
-
-
 def _size(text: str) -> tuple[int, int]:
     width, _, height = text.lower().partition("x")
     try:
@@ -66,24 +63,16 @@ def _size(text: str) -> tuple[int, int]:
         raise argparse.ArgumentTypeError(f"{text!r} is no size; write it as 1280x720") from None
 
 
-def _installed_version() -> str:
-    try:
-        return importlib.metadata.version("icface-live")
-    except importlib.metadata.PackageNotFoundError:
-        return "(not installed)"
-
-
-def parser() -> argparse.ArgumentParser:
+def parser() -> Parser:
     """All flags; defaults come from LiveConfig."""
     d = _DEFAULTS
-    p = _Parser(
+    p = Parser(
         prog="icface-live",
         description="A photo and a webcam become a virtual webcam that shows the photo's face, in real time.",
         epilog=_EXAMPLES,
         formatter_class=argparse.RawDescriptionHelpFormatter,
-        allow_abbrev=False,
     )
-    p.add_argument("--version", action="version", version=f"icface-live {_installed_version()}")
+    p.add_argument("--version", action="version", version=f"icface-live {version()}")
     p.add_argument(
         "-v", "--verbose", action="count", default=0, help="say more; -vv: tracebacks, libraries too"
     )
@@ -178,10 +167,6 @@ def parser() -> argparse.ArgumentParser:
         "--build", action=argparse.BooleanOptionalAction, default=d.build,
         help="build a faster engine in the background where this machine has one, and change over to it (default: on)",
     )  # fmt: skip
-    how.add_argument(
-        "--cache-mb", type=float, default=d.cache_mb, metavar="MB",
-        help="keep so much of the frames that were made, and show them again (default: 0, none)",
-    )  # fmt: skip
     return p
 
 
@@ -228,10 +213,9 @@ def _log(verbose: int) -> logging.Handler:
 
 @contextlib.contextmanager
 def _own_stderr(verbose: int) -> Iterator[None]:
-    """Keep standard error for our lines: native libraries write theirs to descriptor 2, past Python's logging.
+    """Keep standard error for our lines. Native libraries write theirs to descriptor 2, past Python's logging.
 
-    With -vv they are let through. Where standard error is something else already (a test's, none at all), nothing
-    is done.
+    With -vv theirs are let through. Nothing is done where standard error is something else already, as in a test.
     """
     try:
         redirect = verbose < 2 and sys.stderr.fileno() == 2
@@ -260,7 +244,7 @@ def _own_stderr(verbose: int) -> Iterator[None]:
 
 @contextlib.contextmanager
 def _signals(stop: threading.Event) -> Iterator[None]:
-    """Ctrl-C and SIGTERM ask for the end, so that files are finished; a second one does not ask."""
+    """Ctrl-C and SIGTERM ask for the end, so that files are finished. A second one ends at once."""
     asked = False
 
     def ask(number: int, frame: FrameType | None) -> None:
@@ -271,7 +255,7 @@ def _signals(stop: threading.Event) -> Iterator[None]:
         stop.set()
 
     if threading.current_thread() is not threading.main_thread():
-        yield  # only the main thread may set handlers; there, whoever called us has his own
+        yield  # only the main thread may set handlers
         return
     before = {number: signal.signal(number, ask) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
@@ -281,8 +265,14 @@ def _signals(stop: threading.Event) -> Iterator[None]:
             signal.signal(number, handler)
 
 
+def _load_opencv() -> None:
+    """Load OpenCV before anything else that needs it, so that a library it lacks is told as what it is."""
+    import cv2  # noqa: F401
+
+
 def _list_cameras() -> None:
-    from realtime.camera import list_cameras
+    _load_opencv()
+    from realtime.cameras import list_cameras
 
     listings = list_cameras()
     for listing in listings:
@@ -294,6 +284,7 @@ def _list_cameras() -> None:
 
 
 def _run(config: LiveConfig) -> None:
+    _load_opencv()
     from realtime.timing import Stats
 
     stats = Stats()
@@ -329,8 +320,8 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _command(flags: argparse.Namespace) -> int:
-    # Read when numpy is loaded. OpenBLAS's second thread waits for work by spinning: for the small products of one
-    # frame it gains nothing and costs 10 ms of CPU a frame, more than everything else together.
+    # OpenBLAS reads this when numpy is loaded. Its second thread waits for work by spinning. For the small products of
+    # one frame it gains nothing and costs 10 ms of CPU a frame, more than everything else together.
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
     handler = _log(flags.verbose)
     try:
@@ -344,6 +335,8 @@ def _command(flags: argparse.Namespace) -> int:
     except KeyboardInterrupt:
         return _fail("stopped at once, as asked twice; files may be cut short", 1, flags.verbose)
     except Exception as error:  # the main thread's top: a defect is one line, too
+        if "cannot open shared object file" in str(error):  # the words of Linux's loader
+            return _fail(f"a system library is missing ({error}); run: {_PACKAGES}", 1, flags.verbose)
         what = f"{type(error).__name__}: {error}"
         return _fail(f"unexpected {what}; run again with -vv and report what it shows", 1, flags.verbose)
     finally:
@@ -353,7 +346,7 @@ def _command(flags: argparse.Namespace) -> int:
 def _fail(message: str, code: int, verbose: int) -> int:
     if verbose > 1:
         traceback.print_exc()
-    print(f"error: {' '.join(message.split())}", file=sys.stderr)
+    print_error(message)
     return code
 
 

@@ -29,7 +29,7 @@ from av.container import InputContainer, OutputContainer
 
 from icface.arrays import Frame
 from icface.errors import ConfigError, DeviceError
-from realtime.camera import open_container
+from realtime.cameras.video_file import open_container
 from realtime.sinks import Sink, SinkSettings
 
 logger = logging.getLogger(__name__)

@@ -19,7 +19,7 @@ import numpy as np
 
 from icface.arrays import Frame
 from icface.errors import DeviceError
-from realtime.camera import query_capabilities
+from realtime.cameras.v4l2 import query_capabilities
 from realtime.sinks import Sink, SinkSettings
 
 logger = logging.getLogger(__name__)

@@ -46,7 +46,7 @@ def test_every_flag_reaches_its_setting(here: Path) -> None:
         "--no-mirror", "--neutral-after", "1.5", "--pace", "--loop",
         "--virtual-camera", "/dev/video9", "--window", "--output", "a.mp4", "--output", "b.mkv", "--null",
         "--record-attributes", "r.csv", "--stats", "s.json", "--duration", "9", "--frames", "7",
-        "--model", "m.icface", "--engine", "onnxruntime", "--cache-mb", "200",
+        "--model", "m.icface", "--engine", "onnxruntime", "--no-build",
     )  # fmt: skip
     assert got == LiveConfig(
         sources=(Path("me.jpg"), Path("you.jpg")), face=2, size_px=None, framing="photo", mark=False,
@@ -55,7 +55,7 @@ def test_every_flag_reaches_its_setting(here: Path) -> None:
         virtual_camera=True, virtual_camera_device="/dev/video9", window=True,
         outputs=(Path("a.mp4"), Path("b.mkv")), null=True,
         record_attributes=Path("r.csv"), stats=Path("s.json"), duration_s=9.0, frames=7,
-        model=Path("m.icface"), engine="onnxruntime", cache_mb=200.0,
+        model=Path("m.icface"), engine="onnxruntime", build=False,
     )  # fmt: skip
 
 
@@ -96,8 +96,6 @@ def test_what_the_flags_mean_together(
         ("--source me.jpg --camera-size 3x4", "16 to 8192"),
         ("--source me.jpg --camera-fps 0", "1 to 240"),
         ("--source me.jpg --camera-fps nan", "1 to 240"),
-        ("--source me.jpg --cache-mb -1", "0 to 65536"),
-        ("--source me.jpg --cache-mb nan", "0 to 65536"),
         ("--source me.jpg --camera-retry-s -1", "0 to 3600"),
         ("--source me.jpg --duration 0", "more than 0"),
         ("--source me.jpg --frames 0", "1 or more"),
@@ -117,6 +115,7 @@ def test_what_the_flags_mean_together(
         ("--source me.jpg --output o.txt --camera talk.mp4", "must end in"),
         ("--source me.jpg --null --attributes missing.csv", "cannot read attributes"),
         ("--source me.jpg --null --camera http://example.org/cam", "network"),
+        ("--source me.jpg --null --camera=", "--camera is empty"),
         ("--sauce me.jpg", "--sauce"),
         ("--source me.jpg --frames many", "--frames"),
         ("--source me.jpg --mark maybe", "--mark"),
@@ -189,6 +188,24 @@ def test_help_and_version_end_well(capsys: pytest.CaptureFixture[str]) -> None:
     for flag in ("--source", "--camera", "--virtual-camera", "--record-attributes", "--list-cameras"):
         assert flag in out
     assert "freeze" in out
+
+
+@pytest.mark.parametrize("flags", [["--source", "me.jpg", "--null"], ["--list-cameras"]])
+def test_without_the_libraries_of_opencv_the_packages_are_named(tmp_path: Path, flags: list[str]) -> None:
+    (tmp_path / "cv2.py").write_text(
+        "raise ImportError('libGL.so.1: cannot open shared object file: No such file or directory')"
+    )
+    # The fake OpenCV is found first, whatever imports it.
+    script = (
+        "import sys; sys.path.insert(0, sys.argv.pop(1)); from realtime.cli import main; sys.exit(main())"
+    )
+    result = subprocess.run(
+        [sys.executable, "-c", script, str(tmp_path), *flags], capture_output=True, text=True, timeout=60
+    )
+    assert result.returncode == 1 and not result.stdout
+    (line,) = result.stderr.splitlines()
+    assert line.startswith("error: a system library is missing (libGL.so.1: cannot open shared object file")
+    assert "sudo apt install libgl1 libglib2.0-0" in line
 
 
 def test_help_imports_nothing_heavy() -> None:

@@ -13,7 +13,7 @@ from contextlib import contextmanager
 from fractions import Fraction
 from pathlib import Path
 from types import ModuleType
-from typing import Any
+from typing import Any, cast
 
 import av
 import numpy as np
@@ -78,15 +78,16 @@ def make_driver(
         video = container.add_stream("libx264", rate=FPS)
         video.width, video.height, video.pix_fmt = 64, 48, "yuv420p"
         video.options = {"preset": "ultrafast"}
-        audio = container.add_stream(sound, rate=rate)
+        audio = cast("av.AudioStream", container.add_stream(sound, rate=rate))
         audio.layout = "mono"
         for index in range(round((video_seconds or seconds) * FPS)):
             container.mux(video.encode(av.VideoFrame.from_ndarray(picture(index), format="rgb24")))
         container.mux(video.encode(None))
         time_s = np.arange(round(seconds * rate)) / rate
         wave = 0.5 * np.sin(2 * np.pi * (200 * time_s + 100 * time_s**2))
+        data: np.ndarray
         if audio.format.name.startswith("flt"):
-            data, form = wave.astype(np.float32)[None], "fltp"
+            data, form = wave[None].astype(np.float32), "fltp"
         else:
             data, form = (wave * 32767).astype(np.int16)[None], "s16"
         for start in range(0, data.shape[1], 1024):
@@ -261,7 +262,7 @@ def test_sound_is_moved_along_when_the_driver_s_pictures_begin_late(tmp_path: Pa
     with av.open(str(early)) as source, av.open(str(late), "w") as target:
         streams = {stream.index: target.add_stream_from_template(stream) for stream in source.streams}
         for packet in source.demux():
-            if packet.dts is None:
+            if packet.pts is None or packet.dts is None:
                 continue
             if packet.stream.type == "video":  # pictures half a second later than the sound
                 packet.pts += round(Fraction(1, 2) / packet.time_base)
