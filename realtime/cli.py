@@ -15,6 +15,7 @@ import sys
 import threading
 import traceback
 from collections.abc import Iterator, Sequence
+from dataclasses import fields
 from pathlib import Path
 from types import FrameType
 from typing import Final
@@ -24,15 +25,6 @@ from icface.errors import ConfigError, ICFaceError
 from realtime import version
 from realtime.config import FRAMINGS, SIZES, LiveConfig
 from realtime.hotkeys import HOTKEYS
-
-_DEFAULTS = LiveConfig(sources=(Path("PHOTO"),))
-
-_SAME: Final = (
-    *("face", "framing", "camera_fps", "camera_retry_s", "attributes", "mirror", "neutral_after_s"),
-    *("pace", "loop", "window", "null", "record_attributes", "stats", "duration_s", "frames"),
-    *("model", "engine", "build"),
-)
-"""Flags that are settings as they stand."""
 
 _PACKAGES: Final = "sudo apt install libgl1 libglib2.0-0 libegl1 libgles2"
 """Debian's and Ubuntu's packages that OpenCV and MediaPipe need on a machine without a desktop."""
@@ -69,7 +61,7 @@ def _size(text: str) -> tuple[int, int]:
 
 def parser() -> Parser:
     """All flags; defaults come from LiveConfig."""
-    d = _DEFAULTS
+    d = LiveConfig
     p = Parser(
         prog="icface-live",
         description="A photo and a webcam become a virtual webcam that shows the photo's face, in real time.",
@@ -84,14 +76,14 @@ def parser() -> Parser:
 
     who = p.add_argument_group("who is shown")
     who.add_argument(
-        "--source", type=Path, action="append", default=[], metavar="PHOTO",
+        "--source", type=Path, action="append", default=[], metavar="PHOTO", dest="sources",
         help="photo of the face to show; up to 9, chosen by the keys 1-9 (needed)",
     )  # fmt: skip
     who.add_argument(
         "--face", type=int, metavar="N", help="which face of a photo with several (default: the largest)"
     )
     who.add_argument(
-        "--size", choices=SIZES, default=str(d.size_px),
+        "--size", choices=SIZES, default=str(d.size_px), dest="size_px",
         help="side of the animated crop in pixels; native: as the photo gives it (default: %(default)s)",
     )  # fmt: skip
     who.add_argument(
@@ -109,7 +101,7 @@ def parser() -> Parser:
         help=f"camera number, device path or video file (default: {d.camera})",
     )  # fmt: skip
     driver.add_argument(
-        "--camera-size", type=_size, default=d.camera_size_px, metavar="WxH",
+        "--camera-size", type=_size, default=d.camera_size_px, metavar="WxH", dest="camera_size_px",
         help="asked of a camera (default: {}x{})".format(*d.camera_size_px),
     )  # fmt: skip
     driver.add_argument(
@@ -149,7 +141,7 @@ def parser() -> Parser:
     )
     where.add_argument("--window", action="store_true", help="a window; keys: see below")
     where.add_argument(
-        "--output", type=Path, action="append", default=[], metavar="FILE",
+        "--output", type=Path, action="append", default=[], metavar="FILE", dest="outputs",
         help="a video file (.mp4, .mov, .mkv, .webm), with the sound of a --camera file",
     )  # fmt: skip
     where.add_argument("--null", action="store_true", help="nowhere: for measuring")
@@ -182,17 +174,18 @@ def config_from(flags: argparse.Namespace) -> LiveConfig:
     """
     if flags.camera is not None and flags.attributes is not None:
         raise ConfigError("--camera and --attributes both drive; give one of them")
-    return LiveConfig(
-        **{name: getattr(flags, name) for name in _SAME},
-        camera_size_px=flags.camera_size,
-        sources=tuple(flags.source),
-        camera=flags.camera if flags.camera is not None else _DEFAULTS.camera,
-        outputs=tuple(flags.output),
+    names = {field.name for field in fields(LiveConfig)}
+    settings = {name: value for name, value in vars(flags).items() if name in names}
+    settings.update(
+        sources=tuple(flags.sources),
+        outputs=tuple(flags.outputs),
+        camera=flags.camera if flags.camera is not None else LiveConfig.camera,
         virtual_camera=flags.virtual_camera is not None,
         virtual_camera_device=flags.virtual_camera or None,
-        size_px=SIZES[flags.size],
+        size_px=SIZES[flags.size_px],
         mark=flags.mark == "on",
     )
+    return LiveConfig(**settings)
 
 
 class _Line(logging.Formatter):

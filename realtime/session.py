@@ -179,7 +179,6 @@ class _Session:
         common = SinkSettings(
             device=config.virtual_camera_device,
             audio_from=None if config.loop else config.driver_video,
-            keep_away_from=(*config.sources, *filter(None, (config.driver_video, config.attributes))),
             timing="timestamps" if config.live else "constant",
             provenance=Provenance(
                 source_sha256=tuple(_sha256(path) for path in config.sources),

@@ -21,7 +21,7 @@ from realtime.provenance import Provenance
 
 @dataclass(frozen=True, kw_only=True)
 class SinkSettings:
-    """What any sink may want to know; each takes what concerns it."""
+    """What the sinks may want to know. Each sink takes what concerns it."""
 
     path: Path | None = None
     """video_file: the file to write."""
@@ -29,11 +29,9 @@ class SinkSettings:
     """virtual_camera: device path or name; None takes the first that works."""
     audio_from: Path | None = None
     """video_file: the driver's file, whose sound goes along."""
-    keep_away_from: tuple[Path, ...] = ()
-    """video_file: files that must not be overwritten (driver, photos)."""
     timing: Literal["constant", "timestamps"] = "constant"
-    """video_file: `constant` puts frame i at i / fps (file to file); `timestamps` puts each at its `time_s`,
-    so that a live recording with dropped frames plays at the right speed."""
+    """video_file: `constant` puts frame i at i / fps (file to file). `timestamps` puts each at its `time_s`, so that a
+    live recording with dropped frames plays at the right speed."""
     provenance: Provenance = field(default_factory=Provenance)
     """video_file: written into the container."""
     title: str = "ICface Live"

@@ -1,10 +1,8 @@
 """The file sink: every frame sent becomes exactly one frame of a video file, beside the driver's sound.
 
-`send` converts to 4:2:0 (OpenCV: 0.15 ms at 512x512, swscale: 1.3 ms) and hands over to a thread that encodes
-and writes, behind a queue of one: it waits rather than drops. The file is written as NAME.partial.SUFFIX next
-to its final place and renamed by `close`, so that what stands under the final name always plays. A run that
-is interrupted closes too, and keeps what was finished; only a killed process leaves a partial file, which the
-next run replaces.
+`send` converts to 4:2:0 (OpenCV: 0.15 ms at 512x512, swscale: 1.3 ms) and hands over to a thread that encodes and writes,
+behind a bounded queue of one: it waits rather than drops. The file gets its name when it is complete, so a file under the
+final name always plays. A run that is interrupted closes too, and keeps what was finished.
 """
 
 from __future__ import annotations
@@ -15,7 +13,7 @@ import logging
 import queue
 import threading
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from fractions import Fraction
 from pathlib import Path
 from typing import TypeVar, cast
@@ -29,6 +27,7 @@ from av.container import InputContainer, OutputContainer
 
 from icface.arrays import Frame
 from icface.errors import ConfigError, DeviceError
+from icface.files import replacing_file
 from realtime.cameras.video_file import open_container
 from realtime.sinks import Sink, SinkSettings
 
@@ -39,13 +38,15 @@ logger = logging.getLogger(__name__)
 class Container:
     """What goes into files of one suffix."""
 
+    format: str
+    """FFmpeg's name of the container."""
     video_codec: str
     audio_codec: str
     """Encodes sound that cannot be copied."""
     copied_audio: frozenset[str] | None
     """Sound that ordinary players of this container can play; None: all that its muxer takes."""
     video_options: dict[str, str]
-    options: dict[str, str]
+    options: dict[str, str] = field(default_factory=dict)
 
 
 # At 512x512 on one core superfast takes 2.5 ms a frame and half the bytes of ultrafast (1.4 ms).
@@ -55,6 +56,7 @@ _KEEP_TAGS = {"movflags": "use_metadata_tags"}  # without it, tags that MP4 has 
 
 CONTAINERS = {
     ".mp4": Container(
+        format="mp4",
         video_codec="libx264",
         audio_codec="aac",
         copied_audio=frozenset({"aac", "mp3", "ac3", "eac3", "alac", "opus"}),
@@ -62,6 +64,7 @@ CONTAINERS = {
         options=_KEEP_TAGS,
     ),
     ".mov": Container(
+        format="mov",
         video_codec="libx264",
         audio_codec="aac",
         copied_audio=frozenset({"aac", "mp3", "ac3", "eac3", "alac", "pcm_s16le", "pcm_s24le"}),
@@ -69,17 +72,25 @@ CONTAINERS = {
         options=_KEEP_TAGS,
     ),
     ".mkv": Container(
-        video_codec="libx264", audio_codec="aac", copied_audio=None, video_options=_X264, options={}
+        format="matroska",
+        video_codec="libx264",
+        audio_codec="aac",
+        copied_audio=None,
+        video_options=_X264,
     ),
     ".webm": Container(
-        video_codec="libvpx-vp9", audio_codec="libopus", copied_audio=None, video_options=_VP9, options={}
+        format="webm",
+        video_codec="libvpx-vp9",
+        audio_codec="libopus",
+        copied_audio=None,
+        video_options=_VP9,
     ),
 }
 
 _Piece = TypeVar("_Piece")
 
 _TICKS_PER_S = 90_000
-"""Time base for frames with times of their own; that of MPEG."""
+"""Time base of frames with times of their own; it is MPEG's."""
 
 
 class VideoFileSink(Sink):
@@ -88,30 +99,20 @@ class VideoFileSink(Sink):
     name = "video_file"
 
     def __init__(self, path: Path, settings: SinkSettings) -> None:
-        """Check that `path` can become a video file, without touching it.
+        """Check the name, without touching the file.
 
         Raises:
-            ConfigError: unknown suffix, missing folder, or a file that must not be overwritten.
+            ConfigError: unknown suffix.
         """
         if path.suffix.lower() not in CONTAINERS:
             raise ConfigError(f"--output {path}: the name must end in one of {', '.join(CONTAINERS)}")
-        if not path.parent.is_dir():
-            raise ConfigError(f"--output {path}: there is no folder {path.parent}; create it first")
-        if path.is_dir():
-            raise ConfigError(f"--output {path} is a folder; give a file name in it")
         self._path = path
-        self._partial = path.with_name(f"{path.stem}.partial{path.suffix}")
-        kept = [*settings.keep_away_from, *([settings.audio_from] if settings.audio_from else [])]
-        for target in (self._path, self._partial):
-            for other in kept:
-                if target.exists() and other.exists() and target.samefile(other):
-                    raise ConfigError(f"--output {path} would overwrite {other}; give another name")
         self._settings = settings
         self._writer: _Writer | None = None
 
     def open(self, width_px: int, height_px: int, fps: Fraction) -> None:
         self.close()
-        self._writer = _Writer(self._path, self._partial, self._settings, width_px, height_px, fps)
+        self._writer = _Writer(self._path, self._settings, width_px, height_px, fps)
 
     def send(self, frame: Frame, index: int, time_s: float) -> None:
         if self._writer is None:
@@ -139,10 +140,10 @@ class _Writer:
     """One open file: the calling thread converts, the writer thread encodes and writes."""
 
     def __init__(
-        self, path: Path, partial: Path, settings: SinkSettings, width_px: int, height_px: int, fps: Fraction
+        self, path: Path, settings: SinkSettings, width_px: int, height_px: int, fps: Fraction
     ) -> None:
         self._path = path
-        self._partial = partial
+        self._replacing = replacing_file(path)
         self._constant = settings.timing == "constant"
         self._size_px = (width_px, height_px)
         # 4:2:0 needs even sides; the last column and row are doubled.
@@ -157,8 +158,11 @@ class _Writer:
 
         kind = CONTAINERS[path.suffix.lower()]
         try:
+            partial = self._replacing.__enter__()
             partial.touch()  # FFmpeg would open the file only when there is something to write
-            self._container = av.open(str(partial.absolute()), "w", container_options=kind.options)
+            self._container = av.open(
+                str(partial.absolute()), "w", format=kind.format, container_options=kind.options
+            )
         except (av.error.FFmpegError, OSError) as error:
             raise self._error(error) from error
         try:
@@ -181,8 +185,10 @@ class _Writer:
                 if settings.audio_from is not None
                 else None
             )
-        except BaseException:
-            self._abandon()
+        except BaseException as error:
+            with contextlib.suppress(av.error.FFmpegError, OSError):
+                self._container.close()
+            self._replacing.__exit__(type(error), error, None)
             raise
         if self._even_px != self._size_px:
             logger.info("%s is written as %dx%d (even sides, edge doubled)", path.name, *self._even_px)
@@ -219,23 +225,20 @@ class _Writer:
         return max(self._last_pts + 1, round((time_s - self._first_s) * _TICKS_PER_S))
 
     def close(self) -> None:
-        """Finish; the partial file gets its name, or goes if there was no frame or a failure.
+        """Finish and give the file its name. Nothing is left where there was no frame, or after a failure.
 
         Raises:
             DeviceError: the file could not be written.
         """
         self._queue.put(None)
         self._thread.join()
-        if self._failure is not None:
-            self._partial.unlink(missing_ok=True)
-            raise self._error(self._failure) from self._failure
-        if self._count == 0:
-            self._partial.unlink(missing_ok=True)
-            return
+        dropped = self._failure or (EOFError("no frame was sent") if self._count == 0 else None)
         try:
-            self._partial.replace(self._path)
+            self._replacing.__exit__(type(dropped) if dropped else None, dropped, None)
         except OSError as error:
             raise self._error(error) from error
+        if self._failure is not None:
+            raise self._error(self._failure) from self._failure
 
     def _error(self, error: BaseException) -> DeviceError:
         number = getattr(error, "errno", None)
@@ -243,11 +246,6 @@ class _Writer:
             return DeviceError(f"no space left for {self._path}; free some and run again")
         reason = getattr(error, "strerror", None) or str(error)
         return DeviceError(f"{self._path} cannot be written: {reason}")
-
-    def _abandon(self) -> None:
-        with contextlib.suppress(av.error.FFmpegError, OSError):
-            self._container.close()
-        self._partial.unlink(missing_ok=True)
 
     # The writer thread
 

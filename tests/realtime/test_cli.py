@@ -24,6 +24,8 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.chdir(tmp_path)
     for name in ("me.jpg", "talk.mp4"):
         Path(name).write_bytes(b"not really")
+    Path("link.mp4").symlink_to("talk.mp4")
+    Path("folder.mp4").mkdir()
     track = AttributeTrack(
         times_s=np.array([0.0, 0.04]), values=np.stack([neutral()] * 2), present=np.ones(2, bool)
     )
@@ -107,6 +109,10 @@ def test_what_the_flags_mean_together(
         ("--source me.jpg --camera talk.mp4 --null --loop", "--pace"),
         ("--source me.jpg --attributes drive.csv --neutral-after 2 --null", "camera's driver"),
         ("--source me.jpg --camera talk.mp4 --output talk.mp4", "overwritten"),
+        ("--source me.jpg --camera talk.mp4 --output link.mp4", "overwritten"),
+        ("--source me.jpg --camera link.mp4 --output talk.mp4", "overwritten"),
+        ("--source me.jpg --source you.mp4 --camera talk.mp4 --output you.mp4", "overwritten"),
+        ("--source me.jpg --camera talk.mp4 --output folder.mp4", "is a folder"),
         ("--source me.jpg --attributes drive.csv --null --record-attributes drive.csv", "overwritten"),
         ("--source me.jpg --output o.mp4 --output ./o.mp4", "overwritten"),
         ("--source me.jpg --output missing/o.mp4", "make it first"),
