@@ -68,101 +68,65 @@ def parser() -> Parser:
         epilog=_EXAMPLES,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
+    # fmt: off
     p.add_argument("--version", action="version", version=f"icface-live {version()}")
-    p.add_argument(
-        "-v", "--verbose", action="count", default=0, help="say more; -vv: tracebacks, libraries too"
-    )
+    p.add_argument("-v", "--verbose", action="count", default=0,
+        help="say more; -vv: tracebacks, libraries too")
     p.add_argument("--list-cameras", action="store_true", help="list the cameras and end")
 
     who = p.add_argument_group("who is shown")
-    who.add_argument(
-        "--source", type=Path, action="append", default=[], metavar="PHOTO", dest="sources",
-        help="photo of the face to show; up to 9, chosen by the keys 1-9 (needed)",
-    )  # fmt: skip
-    who.add_argument(
-        "--face", type=int, metavar="N", help="which face of a photo with several (default: the largest)"
-    )
-    who.add_argument(
-        "--size", choices=SIZES, default=str(d.size_px), dest="size_px",
-        help="side of the animated crop in pixels; native: as the photo gives it (default: %(default)s)",
-    )  # fmt: skip
-    who.add_argument(
-        "--framing", choices=FRAMINGS, default=d.framing,
-        help="show the animated crop, or the whole photo with the crop in it (default: %(default)s)",
-    )  # fmt: skip
-    who.add_argument(
-        "--mark", choices=("on", "off"), default="on" if d.mark else "off",
-        help="the small mark that discloses a synthetic picture (default: %(default)s)",
-    )  # fmt: skip
+    who.add_argument("--source", type=Path, action="append", default=[], metavar="PHOTO", dest="sources",
+        help="photo of the face to show; up to 9, chosen by the keys 1-9 (needed)")
+    who.add_argument("--face", type=int, metavar="N",
+        help="which face of a photo with several (default: the largest)")
+    who.add_argument("--size", choices=SIZES, default=str(d.size_px), dest="size_px",
+        help="side of the animated crop in pixels; native: as the photo gives it (default: %(default)s)")
+    who.add_argument("--framing", choices=FRAMINGS, default=d.framing,
+        help="show the animated crop, or the whole photo with the crop in it (default: %(default)s)")
+    who.add_argument("--mark", choices=("on", "off"), default="on" if d.mark else "off",
+        help="the small mark that discloses a synthetic picture (default: %(default)s)")
 
     driver = p.add_argument_group("who drives")
-    driver.add_argument(
-        "--camera", metavar="CAMERA",
-        help=f"camera number, device path or video file (default: {d.camera})",
-    )  # fmt: skip
-    driver.add_argument(
-        "--camera-size", type=_size, default=d.camera_size_px, metavar="WxH", dest="camera_size_px",
-        help="asked of a camera (default: {}x{})".format(*d.camera_size_px),
-    )  # fmt: skip
-    driver.add_argument(
-        "--camera-fps", type=float, default=d.camera_fps, metavar="FPS",
-        help="asked of a camera (default: %(default)g)",
-    )  # fmt: skip
-    driver.add_argument(
-        "--camera-retry-s", type=float, default=d.camera_retry_s, metavar="SECONDS",
-        help="how long a camera that was lost is tried again (default: %(default)g)",
-    )  # fmt: skip
-    driver.add_argument(
-        "--attributes", type=Path, metavar="CSV",
-        help="drive by a file of attributes instead (made by --record-attributes, or OpenFace's)",
-    )  # fmt: skip
-    driver.add_argument(
-        "--mirror", action=argparse.BooleanOptionalAction, default=None,
-        help="show the driver as in a mirror (default: on for cameras, off for files)",
-    )  # fmt: skip
-    driver.add_argument(
-        "--neutral-after", type=float, metavar="SECONDS", dest="neutral_after_s",
-        help="take the driver's face as neutral then, as the key n does at any time",
-    )  # fmt: skip
-    driver.add_argument(
-        "--pace", action=argparse.BooleanOptionalAction, default=None,
+    driver.add_argument("--camera", metavar="CAMERA",
+        help=f"camera number, device path or video file (default: {d.camera})")
+    driver.add_argument("--camera-size", type=_size, default=d.camera_size_px, metavar="WxH", dest="camera_size_px",
+        help="asked of a camera (default: {}x{})".format(*d.camera_size_px))
+    driver.add_argument("--camera-fps", type=float, default=d.camera_fps, metavar="FPS",
+        help="asked of a camera (default: %(default)g)")
+    driver.add_argument("--camera-retry-s", type=float, default=d.camera_retry_s, metavar="SECONDS",
+        help="how long a camera that was lost is tried again (default: %(default)g)")
+    driver.add_argument("--attributes", type=Path, metavar="CSV",
+        help="drive by a file of attributes instead (made by --record-attributes, or OpenFace's)")
+    driver.add_argument("--mirror", action=argparse.BooleanOptionalAction, default=None,
+        help="show the driver as in a mirror (default: on for cameras, off for files)")
+    driver.add_argument("--neutral-after", type=float, metavar="SECONDS", dest="neutral_after_s",
+        help="take the driver's face as neutral then, as the key n does at any time")
+    driver.add_argument("--pace", action=argparse.BooleanOptionalAction, default=None,
         help="play a file at its own rate, or every frame as fast as it goes "
-        "(default: at its rate with a virtual camera or a window)",
-    )  # fmt: skip
+        "(default: at its rate with a virtual camera or a window)")
     driver.add_argument("--loop", action="store_true", help="start a file again at its end; live only")
 
     where = p.add_argument_group("where it goes (several at once; a virtual camera if none is given)")
-    where.add_argument(
-        "--virtual-camera",
-        nargs="?",
-        const="",
-        metavar="DEVICE",
-        help="a virtual camera (default: the first)",
-    )
+    where.add_argument("--virtual-camera", nargs="?", const="", metavar="DEVICE",
+        help="a virtual camera (default: the first)")
     where.add_argument("--window", action="store_true", help="a window; keys: see below")
-    where.add_argument(
-        "--output", type=Path, action="append", default=[], metavar="FILE", dest="outputs",
-        help="a video file (.mp4, .mov, .mkv, .webm), with the sound of a --camera file",
-    )  # fmt: skip
+    where.add_argument("--output", type=Path, action="append", default=[], metavar="FILE", dest="outputs",
+        help="a video file (.mp4, .mov, .mkv, .webm), with the sound of a --camera file")
     where.add_argument("--null", action="store_true", help="nowhere: for measuring")
-    where.add_argument(
-        "--record-attributes", type=Path, metavar="CSV", help="write what really drove, frame by frame"
-    )
+    where.add_argument("--record-attributes", type=Path, metavar="CSV",
+        help="write what really drove, frame by frame")
     where.add_argument("--stats", type=Path, metavar="JSON", help="write what was measured")
-    where.add_argument(
-        "--duration", type=float, metavar="SECONDS", dest="duration_s", help="end after this long"
-    )
+    where.add_argument("--duration", type=float, metavar="SECONDS", dest="duration_s",
+        help="end after this long")
     where.add_argument("--frames", type=int, metavar="N", help="end after this many output frames")
 
     how = p.add_argument_group("how it is made")
-    how.add_argument(
-        "--model", type=Path, metavar="BUNDLE", help="a model (default: the one that comes along)"
-    )
+    how.add_argument("--model", type=Path, metavar="BUNDLE",
+        help="a model (default: the one that comes along)")
     how.add_argument("--engine", default=d.engine, metavar="NAME", help="what runs it (default: %(default)s)")
-    how.add_argument(
-        "--build", action=argparse.BooleanOptionalAction, default=d.build,
-        help="build a faster engine in the background where this machine has one, and change over to it (default: on)",
-    )  # fmt: skip
+    how.add_argument("--build", action=argparse.BooleanOptionalAction, default=d.build,
+        help="build a faster engine in the background where this machine has one, and change over to it (default: on)")
+    # fmt: on
     return p
 
 

@@ -70,8 +70,7 @@ class Outputs:
     def poll_key(self) -> str | None:
         """A key pressed in a window, or None. A closed window is let go of; as the last sink it is a `q`."""
         for sink in tuple(self._sinks):
-            poll = getattr(sink, "poll_key", None)
-            key: str | None = poll() if poll is not None else None
+            key = sink.poll_key()
             if key == "closed":
                 self._sinks.remove(sink)
                 sink.close()

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Final
 
 FULL: Final = "full"
@@ -13,22 +12,18 @@ LEVELS: Final = (FULL, HALF_TRACKING, REPEAT)
 """Each level also gives up what the levels before it do."""
 
 
-@dataclass(frozen=True, kw_only=True)
-class SchedulerConfig:
-    """When to step down and when to try again."""
-
-    over: float = 0.95
-    """A frame is late above this load, which is the time it takes divided by the time between frames."""
-    room: float = 0.65
-    """Below this load there is room for the better level. The gap to `over` keeps the level from flapping."""
-    memory: int = 10
-    """The load is averaged (EMA) over about this many frames: one slow frame is no reason to step down."""
-    settle_s: float = 1.0
-    """Least time at a level before it is judged."""
-    recover_s: float = 4.0
-    """Time with room before the better level is tried. It doubles each time the trial fails."""
-    recover_max_s: float = 60.0
-    """It never grows beyond this."""
+OVER: Final = 0.95
+"""A frame is late above this load, which is the time it takes divided by the time between frames."""
+ROOM: Final = 0.65
+"""Below this load there is room for the better level. The gap to OVER keeps the level from flapping."""
+MEMORY: Final = 10
+"""The load is averaged (EMA) over about this many frames: one slow frame is no reason to step down."""
+SETTLE_S: Final = 1.0
+"""Least time at a level before it is judged."""
+RECOVER_S: Final = 4.0
+"""Time with room before the better level is tried. It doubles each time the trial fails."""
+RECOVER_MAX_S: Final = 60.0
+"""It never grows beyond this."""
 
 
 class DeadlineScheduler:
@@ -38,24 +33,17 @@ class DeadlineScheduler:
         period_s: time between two output frames.
         halve_tracking: called with True to track every second frame, with False to track all. Without it there
             is no tracker to slow down, and that level is left out.
-        config: when to change.
     """
 
-    def __init__(
-        self,
-        period_s: float,
-        halve_tracking: Callable[[bool], None] | None = None,
-        config: SchedulerConfig | None = None,
-    ) -> None:
+    def __init__(self, period_s: float, halve_tracking: Callable[[bool], None] | None = None) -> None:
         self.period_s = period_s
-        self.config = config or SchedulerConfig()
         self._halve_tracking = halve_tracking
         self._levels = LEVELS if halve_tracking is not None else (FULL, REPEAT)
         self._at = 0
         self._load = 0.0
         self._since_s: float | None = None
         self._room_since_s: float | None = None
-        self._recover_s = self.config.recover_s
+        self._recover_s = RECOVER_S
         self._on_trial = False
 
     @property
@@ -73,25 +61,24 @@ class DeadlineScheduler:
 
         At the level of repeated frames only the animated ones are observed. Each of them has two periods.
         """
-        c = self.config
         allowed_s = self.period_s * (2 if self.repeats else 1)
-        self._load += (work_s / allowed_s - self._load) / c.memory
+        self._load += (work_s / allowed_s - self._load) / MEMORY
         if self._since_s is None:
             self._since_s = now_s
-        if now_s - self._since_s < c.settle_s:
+        if now_s - self._since_s < SETTLE_S:
             return False
-        if self._load > c.over:
+        if self._load > OVER:
             self._room_since_s = None
             if self._at == len(self._levels) - 1:
                 return False
             if self._on_trial:
-                self._recover_s = min(2 * self._recover_s, c.recover_max_s)
+                self._recover_s = min(2 * self._recover_s, RECOVER_MAX_S)
             self._go(self._at + 1, now_s, on_trial=False)
             return True
-        if self._on_trial and now_s - self._since_s > c.recover_s:
+        if self._on_trial and now_s - self._since_s > RECOVER_S:
             self._on_trial = False
-            self._recover_s = c.recover_s
-        if self._at == 0 or self._load > c.room:
+            self._recover_s = RECOVER_S
+        if self._at == 0 or self._load > ROOM:
             self._room_since_s = None
             return False
         if self._room_since_s is None:

@@ -34,8 +34,6 @@ class SinkSettings:
     live recording with dropped frames plays at the right speed."""
     provenance: Provenance = field(default_factory=Provenance)
     """video_file: written into the container."""
-    title: str = "ICface Live"
-    """window: its title."""
 
 
 class Sink(ABC):
@@ -71,6 +69,10 @@ class Sink(ABC):
     def describe(self) -> str:
         """One line for the user, once open."""
         return self.name
+
+    def poll_key(self) -> str | None:
+        """The character of a key pressed since the last call, "closed" if the user closed it, or None. Never waits."""
+        return None
 
     def __enter__(self) -> Sink:
         return self

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from realtime.scheduler import FULL, HALF_TRACKING, LEVELS, REPEAT, DeadlineScheduler, SchedulerConfig
+from realtime.scheduler import FULL, HALF_TRACKING, LEVELS, REPEAT, DeadlineScheduler
 
 PERIOD_S = 0.04
 
@@ -10,9 +10,9 @@ PERIOD_S = 0.04
 class Run:
     """Feeds a scheduler one frame a period."""
 
-    def __init__(self, *, tracker: bool = True, config: SchedulerConfig | None = None) -> None:
+    def __init__(self, *, tracker: bool = True) -> None:
         self.rates: list[bool] = []
-        self.scheduler = DeadlineScheduler(PERIOD_S, self.rates.append if tracker else None, config)
+        self.scheduler = DeadlineScheduler(PERIOD_S, self.rates.append if tracker else None)
         self.now_s = 0.0
 
     def frames(self, seconds: float, load: float) -> list[tuple[float, str]]:
@@ -61,19 +61,18 @@ def test_between_over_and_room_it_stays() -> None:
 
 
 def test_each_failed_trial_doubles_the_wait_for_the_next_up_to_a_bound() -> None:
-    config = SchedulerConfig(recover_s=4.0, recover_max_s=16.0)
-    run = Run(tracker=False, config=config)
+    run = Run(tracker=False)
     run.frames(1.5, load=1.2)
     waits = []
-    for _ in range(5):
+    for _ in range(6):
         down_s = run.now_s
         while run.scheduler.level == REPEAT:
             run.frames(PERIOD_S, load=0.3)
         waits.append(run.now_s - down_s)
         while run.scheduler.level == FULL:
             run.frames(PERIOD_S, load=1.5)
-    # A second to settle, then 4, 8, 16, 16, 16.
-    assert [round(wait_s) for wait_s in waits] == [5, 9, 17, 17, 17]
+    # A second to settle, then 4, 8, 16, 32, 60, 60.
+    assert [round(wait_s) for wait_s in waits] == [5, 9, 17, 33, 61, 61]
 
 
 def test_without_a_tracker_its_level_is_left_out() -> None:
