@@ -227,7 +227,10 @@ def _signals(stop: threading.Event) -> Iterator[None]:
 
 
 def _load_opencv() -> None:
-    """Load OpenCV before anything else that needs it, so that a library it lacks is told as what it is."""
+    """Load OpenCV before anything that needs it, so that a system library that it lacks is named.
+
+    It also has to come before PyAV. With PyAV's libxcb loaded first, OpenCV's windows hang when they open.
+    """
     import cv2  # noqa: F401
 
 
