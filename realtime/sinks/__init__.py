@@ -1,6 +1,6 @@
-"""Sinks: where the finished frames go. One module each in this folder, found by its file name.
+"""Sinks: where the finished frames go. Each is a module in this folder, found by its file name.
 
-A new sink is a new file with a `create(settings: SinkSettings) -> Sink`; heavy imports stay inside that file.
+A new sink is a new file with a `create(settings: SinkSettings) -> Sink`. Heavy imports stay inside that file.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ class SinkSettings:
 
 
 class Sink(ABC):
-    """Takes finished frames; a context manager. All calls come from one thread."""
+    """Takes finished frames; a context manager. One thread makes all calls."""
 
     name: str
 

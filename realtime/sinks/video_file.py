@@ -16,7 +16,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from fractions import Fraction
 from pathlib import Path
-from typing import TypeVar, cast
+from typing import Final, TypeVar, cast
 
 import av
 import av.error
@@ -34,57 +34,34 @@ from realtime.sinks import Sink, SinkSettings
 logger = logging.getLogger(__name__)
 
 
+# At 512x512 on one core superfast takes 2.5 ms a frame and half the bytes of ultrafast (1.4 ms).
+_X264: Final = {"preset": "superfast", "crf": "20"}
+_VP9: Final = {"deadline": "realtime", "cpu-used": "8", "row-mt": "1", "crf": "32", "b": "0"}
+# Without it, tags that MP4 has no field for are dropped.
+_KEEP_TAGS: Final = {"movflags": "use_metadata_tags"}
+_MP4_AUDIO: Final = frozenset({"aac", "mp3", "ac3", "eac3", "alac"})
+
+
 @dataclass(frozen=True, kw_only=True)
 class Container:
     """What goes into files of one suffix."""
 
     format: str
     """FFmpeg's name of the container."""
-    video_codec: str
-    audio_codec: str
+    video_codec: str = "libx264"
+    video_options: dict[str, str] = field(default_factory=lambda: _X264)
+    audio_codec: str = "aac"
     """Encodes sound that cannot be copied."""
-    copied_audio: frozenset[str] | None
+    copied_audio: frozenset[str] | None = None
     """Sound that ordinary players of this container can play; None: all that its muxer takes."""
-    video_options: dict[str, str]
     options: dict[str, str] = field(default_factory=dict)
 
 
-# At 512x512 on one core superfast takes 2.5 ms a frame and half the bytes of ultrafast (1.4 ms).
-_X264 = {"preset": "superfast", "crf": "20"}
-_VP9 = {"deadline": "realtime", "cpu-used": "8", "row-mt": "1", "crf": "32", "b": "0"}
-_KEEP_TAGS = {"movflags": "use_metadata_tags"}  # without it, tags that MP4 has no field for are dropped
-
-CONTAINERS = {
-    ".mp4": Container(
-        format="mp4",
-        video_codec="libx264",
-        audio_codec="aac",
-        copied_audio=frozenset({"aac", "mp3", "ac3", "eac3", "alac", "opus"}),
-        video_options=_X264,
-        options=_KEEP_TAGS,
-    ),
-    ".mov": Container(
-        format="mov",
-        video_codec="libx264",
-        audio_codec="aac",
-        copied_audio=frozenset({"aac", "mp3", "ac3", "eac3", "alac", "pcm_s16le", "pcm_s24le"}),
-        video_options=_X264,
-        options=_KEEP_TAGS,
-    ),
-    ".mkv": Container(
-        format="matroska",
-        video_codec="libx264",
-        audio_codec="aac",
-        copied_audio=None,
-        video_options=_X264,
-    ),
-    ".webm": Container(
-        format="webm",
-        video_codec="libvpx-vp9",
-        audio_codec="libopus",
-        copied_audio=None,
-        video_options=_VP9,
-    ),
+CONTAINERS: Final = {
+    ".mp4": Container(format="mp4", copied_audio=_MP4_AUDIO | {"opus"}, options=_KEEP_TAGS),
+    ".mov": Container(format="mov", copied_audio=_MP4_AUDIO | {"pcm_s16le", "pcm_s24le"}, options=_KEEP_TAGS),
+    ".mkv": Container(format="matroska"),
+    ".webm": Container(format="webm", video_codec="libvpx-vp9", video_options=_VP9, audio_codec="libopus"),
 }
 
 _Piece = TypeVar("_Piece")
@@ -126,7 +103,7 @@ class VideoFileSink(Sink):
         """Write what is left and give the file its name.
 
         Raises:
-            DeviceError: the file could not be finished (disk full); nothing stands under its name then.
+            DeviceError: the file could not be finished (disk full). Then there is no file.
         """
         if self._writer is not None:
             writer, self._writer = self._writer, None
@@ -146,7 +123,7 @@ class _Writer:
         self._replacing = replacing_file(path)
         self._constant = settings.timing == "constant"
         self._size_px = (width_px, height_px)
-        # 4:2:0 needs even sides; the last column and row are doubled.
+        # 4:2:0 needs even sides. The last column and row are doubled.
         self._even_px = (width_px + width_px % 2, height_px + height_px % 2)
         self._time_base = 1 / Fraction(fps) if self._constant else Fraction(1, _TICKS_PER_S)
         self._frame_s = float(1 / Fraction(fps))
@@ -174,10 +151,10 @@ class _Writer:
             context.width, context.height = self._even_px
             context.pix_fmt = "yuv420p"
             context.time_base = self._time_base
-            # What OpenCV's conversion is; players would otherwise guess BT.709 for large pictures.
+            # This is OpenCV's conversion. Without it players guess BT.709 for large pictures.
             context.colorspace, context.color_range = 6, 1
             context.color_primaries, context.color_trc = 1, 1
-            # One thread holds 400 FPS at 512x512 for a third less CPU than two; large pictures need all.
+            # One thread makes 400 FPS at 512x512 with a third less CPU than two. Large pictures need all.
             context.thread_count = 1 if width_px * height_px <= 1_000_000 else 0
             context.options = dict(kind.video_options)
             self._audio = (
@@ -256,7 +233,9 @@ class _Writer:
             self._failure = error
             with contextlib.suppress(av.error.FFmpegError, OSError):
                 self._container.close()
-            while self._queue.get() is not None:  # let the sender go on to where it is told
+            while (
+                self._queue.get() is not None
+            ):  # so that the sender does not wait; it is told at its next call
                 pass
 
     def _write(self) -> None:
@@ -278,13 +257,13 @@ class _Writer:
 
 
 class _Audio:
-    """The driver's sound: packets copied as they are, or encoded anew where they do not fit the container."""
+    """The driver's sound. Packets are copied, or encoded anew where they do not fit the container."""
 
     def __init__(self, source: InputContainer, target: OutputContainer, kind: Container) -> None:
         self._source = source
         self._target = target
         self._stream = source.streams.audio[0]
-        # The output starts with the driver's first picture, wherever that stands in its file.
+        # The output starts with the driver's first picture, which may come late in its file.
         self._start_s = Fraction(0)
         if source.streams.video:
             video = source.streams.video[0]
@@ -304,7 +283,7 @@ class _Audio:
 
     @staticmethod
     def open(path: Path, target: OutputContainer, kind: Container) -> _Audio | None:
-        """Take the sound of `path`; None where it has none or it cannot be read."""
+        """Take the sound of a file; None where it has none or it cannot be read."""
         try:
             source = open_container(path)
         except (av.error.FFmpegError, OSError) as error:
@@ -349,7 +328,7 @@ class _Audio:
         end_s = self._start_s
         for frame in self._undamaged(self._source.decode(self._stream)):
             if frame.pts is None or frame.time_base is None or frame.pts * frame.time_base < end_s:
-                continue  # before the start, or again what has been
+                continue  # before the start, or given already
             end_s = frame.pts * frame.time_base + Fraction(frame.samples, 2 * frame.sample_rate)
             frame.pts -= round(self._start_s / frame.time_base)
             kind = (frame.format.name, frame.layout.name, frame.sample_rate)
