@@ -67,8 +67,8 @@ def photo_size(photo: Frame, crop_to_photo: Affine) -> tuple[int, int]:
 class PhotoFraming:
     """The crop at its place in the whole photo.
 
-    The photo is placed so that the crop falls on whole pixels. Then a picture costs a copy and a blended rim, and the crop
-    is not resampled where the photo keeps its size.
+    The photo is placed so that the crop falls on whole pixels. Then a picture costs a copy and a blended rim, and the
+    crop is not resampled where the photo keeps its size.
 
     Args:
         photo: (Hp, Wp, 3) RGB, upright.

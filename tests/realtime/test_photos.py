@@ -62,17 +62,16 @@ def test_a_missing_photo_is_told_before_anything_is_done(photos: list[Path]) -> 
 
 
 def test_closing_waits_for_the_photo_at_hand_and_begins_no_other(photos: list[Path]) -> None:
-    begun, release = threading.Event(), threading.Event()
+    begun = threading.Event()
 
     def prepare(number: int) -> int:
         begun.set()
-        release.wait(30)
+        assert prepared._stop.wait(30), "it ends after `close` was called"
         return number
 
     prepared = Photos(photos, prepare)
     prepared.start_others()
     assert begun.wait(30)
-    threading.Timer(0.01, release.set).start()
     prepared.close()
     assert not prepared._thread.is_alive()
     assert prepared.get(1) == 1 and prepared.get(2) is None
