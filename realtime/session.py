@@ -94,22 +94,19 @@ class _Session:
         sinks = list(given_sinks) if given_sinks is not None else self._create_sinks()
         photos = Photos(config.sources, self._prepare)
         engines = EngineChoice(config, self._stop)
-        with ThreadPoolExecutor(2, thread_name_prefix="opening") as pool:
-            # Importing MediaPipe and starting a camera take a second or so each.
-            opening_camera = pool.submit(self._open_camera, camera) if table is None else None
-            opening_tracker = pool.submit(self._open_tracker) if table is None else None
-            self._reenactor = engines.open()
-            stack.callback(self._reenactor.close)
-            first = photos.first()
-            driver: Driver
-            if table is not None:
-                driver = TableDriver(table, stats, loop=config.loop)
-            else:
-                assert opening_camera is not None and opening_tracker is not None
+        driver: Driver
+        if table is not None:
+            driver = TableDriver(table, stats, loop=config.loop)
+            first = self._open_engine(engines, photos)
+        else:
+            with ThreadPoolExecutor(2, thread_name_prefix="opening") as pool:
+                # Importing MediaPipe and starting a camera take a second or so each.
+                opening_camera = pool.submit(self._open_camera, camera)
+                opening_tracker = pool.submit(self._open_tracker)
+                first = self._open_engine(engines, photos)
                 camera, tracker = opening_camera.result(), opening_tracker.result()
-                logger.info("camera: %s", camera.info.describe())
-                driver = FaceDriver(camera, self._reopen_camera, tracker, config, stats)
-        self._size_px = first.framing.size_px
+            logger.info("camera: %s", camera.info.describe())
+            driver = FaceDriver(camera, self._reopen_camera, tracker, config, stats)
         logger.info("%s", self._reenactor.describe())
         self._describe(first, driver.fps)
         if self._stop.is_set():
@@ -156,6 +153,14 @@ class _Session:
             self._stop.set()
 
     # Opening
+
+    def _open_engine(self, engines: EngineChoice, photos: Photos[Scene]) -> Scene:
+        """Open the engine, and with it the first photo, which decides the size of all pictures."""
+        self._reenactor = engines.open()
+        self._stack.callback(self._reenactor.close)
+        first = photos.first()
+        self._size_px = first.framing.size_px
+        return first
 
     def _open_camera(self, given: Camera | None) -> Camera:
         camera = given or open_camera(self._camera_config)
