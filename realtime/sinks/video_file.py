@@ -71,7 +71,7 @@ _TICKS_PER_S = 90_000
 
 
 class VideoFileSink(Sink):
-    """Writes a video file."""
+    """Writes a video file. The calling thread converts; the writer thread encodes and writes."""
 
     name = "video_file"
 
@@ -85,43 +85,11 @@ class VideoFileSink(Sink):
             raise ConfigError(f"--output {path}: the name must end in one of {', '.join(CONTAINERS)}")
         self._path = path
         self._settings = settings
-        self._writer: _Writer | None = None
+        self._is_open = False
 
     def open(self, width_px: int, height_px: int, fps: Fraction) -> None:
         self.close()
-        self._writer = _Writer(self._path, self._settings, width_px, height_px, fps)
-
-    def send(self, frame: Frame, index: int, time_s: float) -> None:
-        if self._writer is None:
-            raise DeviceError(f"{self._path} is not open")
-        if self._writer.has_failed:
-            self.close()
-        else:
-            self._writer.send(frame, time_s)
-
-    def close(self) -> None:
-        """Write what is left and give the file its name.
-
-        Raises:
-            DeviceError: the file could not be finished (disk full). Then there is no file.
-        """
-        if self._writer is not None:
-            writer, self._writer = self._writer, None
-            writer.close()
-
-    def describe(self) -> str:
-        return self._writer.describe() if self._writer else f"{self.name} {self._path}"
-
-
-class _Writer:
-    """One open file: the calling thread converts, the writer thread encodes and writes."""
-
-    def __init__(
-        self, path: Path, settings: SinkSettings, width_px: int, height_px: int, fps: Fraction
-    ) -> None:
-        self._path = path
-        self._replacing = replacing_file(path)
-        self._constant = settings.timing == "constant"
+        self._constant = self._settings.timing == "constant"
         self._size_px = (width_px, height_px)
         # 4:2:0 needs even sides. The last column and row are doubled.
         self._even_px = (width_px + width_px % 2, height_px + height_px % 2)
@@ -132,21 +100,32 @@ class _Writer:
         self._last_pts = -1
         self._failure: BaseException | None = None
         self._queue: queue.Queue[tuple[Frame, int] | None] = queue.Queue(maxsize=1)
-
-        kind = CONTAINERS[path.suffix.lower()]
+        self._replacing = replacing_file(self._path)
         try:
-            partial = self._replacing.__enter__()
-            partial.touch()  # FFmpeg would open the file only when there is something to write
-            self._container = av.open(
-                str(partial.absolute()), "w", format=kind.format, container_options=kind.options
-            )
+            unfinished = self._replacing.__enter__()
+            try:
+                self._open_container(unfinished, fps)
+            except BaseException as error:
+                self._replacing.__exit__(type(error), error, None)
+                raise
         except (av.error.FFmpegError, OSError) as error:
             raise self._error(error) from error
+        if self._even_px != self._size_px:
+            logger.info("%s is written as %dx%d (even sides, edge doubled)", self._path.name, *self._even_px)
+        self._thread = threading.Thread(target=self._run, name=f"writer {self._path.name}", daemon=True)
+        self._thread.start()
+        self._is_open = True
+
+    def _open_container(self, path: Path, fps: Fraction) -> None:
+        kind = CONTAINERS[self._path.suffix.lower()]
+        path.touch()  # FFmpeg would open the file only when there is something to write
+        self._container = av.open(
+            str(path.absolute()), "w", format=kind.format, container_options=kind.options
+        )
         try:
-            self._container.metadata.update(settings.provenance.metadata())
-            self._stream = cast(
-                "av.VideoStream", self._container.add_stream(kind.video_codec, rate=Fraction(fps))
-            )
+            self._container.metadata.update(self._settings.provenance.metadata())
+            stream = self._container.add_stream(kind.video_codec, rate=Fraction(fps))
+            self._stream = cast("av.VideoStream", stream)
             context = self._stream.codec_context
             context.width, context.height = self._even_px
             context.pix_fmt = "yuv420p"
@@ -155,34 +134,27 @@ class _Writer:
             context.colorspace, context.color_range = 6, 1
             context.color_primaries, context.color_trc = 1, 1
             # One thread makes 400 FPS at 512x512 with a third less CPU than two. Large pictures need all.
-            context.thread_count = 1 if width_px * height_px <= 1_000_000 else 0
+            context.thread_count = 1 if context.width * context.height <= 1_000_000 else 0
             context.options = dict(kind.video_options)
-            self._audio = (
-                _Audio.open(settings.audio_from, self._container, kind)
-                if settings.audio_from is not None
-                else None
-            )
-        except BaseException as error:
+            sound = self._settings.audio_from
+            self._audio = _Audio.open(sound, self._container, kind) if sound is not None else None
+        except BaseException:
             with contextlib.suppress(av.error.FFmpegError, OSError):
                 self._container.close()
-            self._replacing.__exit__(type(error), error, None)
             raise
-        if self._even_px != self._size_px:
-            logger.info("%s is written as %dx%d (even sides, edge doubled)", path.name, *self._even_px)
-        self._thread = threading.Thread(target=self._run, name=f"writer {path.name}", daemon=True)
-        self._thread.start()
-
-    @property
-    def has_failed(self) -> bool:
-        """Whether the file can no longer be written; `close` says why."""
-        return self._failure is not None
 
     def describe(self) -> str:
+        if not self._is_open:
+            return f"{self.name} {self._path}"
         width_px, height_px = self._even_px
         sound = f", sound {self._audio.how}" if self._audio else ", no sound"
         return f"{self._path}: {width_px}x{height_px} {self._stream.codec_context.name}{sound}"
 
-    def send(self, frame: Frame, time_s: float) -> None:
+    def send(self, frame: Frame, index: int, time_s: float) -> None:
+        if not self._is_open:
+            raise DeviceError(f"{self._path} is not open")
+        if self._failure is not None:
+            self.close()  # raises
         if frame.shape != (self._size_px[1], self._size_px[0], 3) or frame.dtype != np.uint8:
             raise ValueError(f"frame {frame.shape} {frame.dtype} sent to a file of {self._size_px} px")
         if self._even_px != self._size_px:
@@ -202,11 +174,14 @@ class _Writer:
         return max(self._last_pts + 1, round((time_s - self._first_s) * _TICKS_PER_S))
 
     def close(self) -> None:
-        """Finish and give the file its name. Nothing is left where there was no frame, or after a failure.
+        """Write what is left and give the file its name. There is no file where no frame was sent.
 
         Raises:
-            DeviceError: the file could not be written.
+            DeviceError: the file could not be finished (disk full). Then there is no file either.
         """
+        if not self._is_open:
+            return
+        self._is_open = False
         self._queue.put(None)
         self._thread.join()
         dropped = self._failure or (EOFError("no frame was sent") if self._count == 0 else None)
@@ -233,9 +208,7 @@ class _Writer:
             self._failure = error
             with contextlib.suppress(av.error.FFmpegError, OSError):
                 self._container.close()
-            while (
-                self._queue.get() is not None
-            ):  # so that the sender does not wait; it is told at its next call
+            while self._queue.get() is not None:  # else the sender would wait; its next call raises
                 pass
 
     def _write(self) -> None:

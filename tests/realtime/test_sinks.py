@@ -21,7 +21,7 @@ import numpy as np
 import pytest
 
 from icface.errors import ConfigError, DeviceError, ICFaceError
-from realtime.sinks import Sink, SinkSettings, create_sink, open_sink, sink_names
+from realtime.sinks import Sink, SinkSettings, create_sink, open_sink, sink_names, video_file
 
 FPS = Fraction(25)
 
@@ -379,6 +379,23 @@ def test_a_folder_that_may_not_be_written_is_one_line(tmp_path: Path) -> None:
     tmp_path.chmod(0o500)
     with pytest.raises(DeviceError, match="cannot be written: Permission denied"):
         open_sink("video_file", SinkSettings(path=tmp_path / "o.mp4"), width_px=64, height_px=48, fps=FPS)
+
+
+def test_a_place_that_is_no_folder_is_one_line(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(DeviceError, match=r"out\.mp4 cannot be written: "):
+        open_sink(
+            "video_file", SinkSettings(path=tmp_path / "file/out.mp4"), width_px=64, height_px=48, fps=FPS
+        )
+
+
+def test_a_container_that_does_not_open_leaves_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(video_file.CONTAINERS, ".mp4", video_file.Container(format="mp4", video_codec="none"))
+    with pytest.raises(Exception, match="none"):
+        open_sink("video_file", SinkSettings(path=tmp_path / "out.mp4"), width_px=64, height_px=48, fps=FPS)
+    assert list(tmp_path.iterdir()) == []
 
 
 # The virtual camera
