@@ -29,10 +29,6 @@ from realtime.hotkeys import HOTKEYS
 _PACKAGES: Final = "sudo apt install libgl1 libglib2.0-0 libegl1 libgles2"
 """Debian's and Ubuntu's packages that OpenCV and MediaPipe need on a machine without a desktop."""
 
-_NO_UPLOAD: Final = {"https_proxy": "none://none", "no_proxy": "", "NO_PROXY": ""}
-"""MediaPipe's wheel sends usage statistics to Google by libcurl, and has no switch for it. A proxy of no known kind makes
-libcurl give up before it looks up a name or opens a connection."""
-
 _KEYS = "\n".join(f"  {key:<8}{meaning}" for key, meaning in HOTKEYS.items())
 
 _EXAMPLES = f"""\
@@ -287,7 +283,6 @@ def _command(flags: argparse.Namespace) -> int:
     # OpenBLAS reads this when numpy is loaded. Its second thread waits for work by spinning. For the small products of
     # one frame it gains nothing and costs 10 ms of CPU a frame, more than everything else together.
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
-    os.environ.update(_NO_UPLOAD)
     handler = _log(flags.verbose)
     try:
         if flags.list_cameras:

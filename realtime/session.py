@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import logging
+import os
 import threading
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -11,6 +12,7 @@ from contextlib import ExitStack
 from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
+from typing import Final
 
 import cv2
 import platformdirs
@@ -43,6 +45,10 @@ from realtime.timing import Stats
 
 logger = logging.getLogger(__name__)
 
+_NO_UPLOAD: Final = {"https_proxy": "none://none", "no_proxy": "", "NO_PROXY": ""}
+"""MediaPipe's wheel sends usage statistics to Google by libcurl, and has no switch for it. A proxy of no known kind makes
+libcurl give up before it looks up a name or opens a connection."""
+
 
 def neutral_file() -> Path:
     """Where the user's neutral face is kept from one run to the next."""
@@ -69,6 +75,7 @@ def run(
     Raises:
         ICFaceError: something cannot be used, or was lost for good.
     """
+    os.environ.update(_NO_UPLOAD)
     # Tracker and engine share the cores already. OpenCV's threads would only get in their way.
     cv2.setNumThreads(1)
     with ExitStack() as stack:
