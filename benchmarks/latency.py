@@ -43,7 +43,7 @@ from benchmarks.loopback import Product, Webcam, Worker, check_devices, pass_on,
 from benchmarks.steps import Player, Recorder, find_steps, percentile, schedule
 from icface.arrays import Frame
 from icface.errors import ConfigError, ICFaceError
-from realtime.camera import Camera, CameraConfig, CameraInfo, CapturedFrame, open_camera
+from realtime.cameras import Camera, CameraConfig, CameraInfo, CapturedFrame, open_camera
 from realtime.config import SIZES, LiveConfig
 from realtime.sinks import Sink
 from realtime.timing import Stats, machine

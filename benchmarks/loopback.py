@@ -21,7 +21,9 @@ import cv2
 from benchmarks.steps import Player, Recorder
 from icface.arrays import Frame
 from icface.errors import ConfigError, DeviceError, ICFaceError
-from realtime.camera import Camera, CameraConfig, DeviceCamera, query_capabilities
+from realtime.cameras import Camera, CameraConfig
+from realtime.cameras.device import DeviceCamera
+from realtime.cameras.v4l2 import query_capabilities
 from realtime.config import SIZES, LiveConfig
 from realtime.sinks import Sink, SinkSettings, open_sink
 from realtime.sinks.virtual_camera import TAKES_PICTURES, revive
@@ -325,8 +327,7 @@ def _open_device(device: str, config: LiveConfig, fourcc: str, stop: threading.E
     """
     asked = CameraConfig(
         device=device,
-        width_px=config.camera_size_px[0],
-        height_px=config.camera_size_px[1],
+        size_px=config.camera_size_px,
         fps=config.camera_fps,
         fourcc=fourcc,
         stall_timeout_s=STALL_TIMEOUT_S,

@@ -104,11 +104,6 @@ class Reenactor:
         return self._engine.unbuilt
 
     @property
-    def makes_any_size(self) -> bool:
-        """Whether a smaller output is made faster; else the model has one size, and its frames are scaled."""
-        return self._bundle.size_px is None
-
-    @property
     def size_px(self) -> tuple[int, int]:
         """(width, height) of the frames of the current source."""
         return self._current.size_px

@@ -1,16 +1,17 @@
-"""The capture thread's work: newest frames into a slot, at the rate of the camera or of the file."""
+"""Frames from a camera to the tracker: the newest at their own times (live), or all in order (file to file)."""
 
 from __future__ import annotations
 
 import logging
+import threading
 import time
 from collections.abc import Callable
 from dataclasses import replace
-from typing import Protocol
 
 from icface.errors import DeviceError, ICFaceError
-from realtime.camera import Camera, CapturedFrame
-from realtime.slot import Closed, Slot
+from realtime.cameras import Camera, CapturedFrame
+from realtime.config import LiveConfig
+from realtime.slot import Lane, Slot, filling
 from realtime.timing import Stats
 
 logger = logging.getLogger(__name__)
@@ -18,11 +19,16 @@ logger = logging.getLogger(__name__)
 RETRY_EVERY_S = 1.0
 
 
-class Stop(Protocol):
-    """The part of `threading.Event` that is used: somebody has asked for the end."""
-
-    def is_set(self) -> bool: ...
-    def wait(self, timeout: float) -> bool: ...
+def read_file(camera: Camera, lane: Lane[CapturedFrame], stats: Stats) -> None:
+    """Decode a file into a lane until the end, then close it. It is the body of a thread."""
+    with filling(lane):
+        while True:
+            with stats.time("capture"):
+                captured = camera.read()
+            if captured is None:
+                return
+            stats.count("captured")
+            lane.put(captured)
 
 
 class CameraFeed:
@@ -30,10 +36,12 @@ class CameraFeed:
 
     Args:
         camera: open; this object closes it.
-        reopen: opens it again, giving it the seconds it may take (device: after a loss; file: for `loop`).
-        slot: takes the frames; numbered on over losses and loops, stamped on `clock`.
-        retry_s: how long a lost camera is tried again.
-        loop: start a file again at its end.
+        reopen: opens it again within that many seconds (a device after a loss, a file for `loop`).
+        slot: takes the frames. Their numbers go on over losses and loops; their times are on `clock`.
+        config: how long a lost camera is tried again, and whether a file starts again at its end.
+        stats: of the run.
+        stop: asks for the end.
+        clock: seconds.
     """
 
     def __init__(
@@ -41,36 +49,28 @@ class CameraFeed:
         camera: Camera,
         reopen: Callable[[float], Camera],
         slot: Slot[CapturedFrame],
+        config: LiveConfig,
         stats: Stats,
-        stop: Stop,
-        *,
-        retry_s: float,
-        loop: bool = False,
+        stop: threading.Event,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._camera: Camera | None = camera
         self._reopen = reopen
         self._slot = slot
+        self._retry_s = config.camera_retry_s
+        self._loop = config.loop
         self._stats = stats
         self._stop = stop
-        self._retry_s = retry_s
-        self._loop = loop
         self._clock = clock
         self._next_index = 0
 
     def run(self) -> None:
-        """Feed the slot, then close it: with the exception, where one ended it."""
+        """Feed the slot, then close it."""
         try:
-            assert self._camera is not None
-            if self._camera.info.is_file:
-                self._feed_file(self._camera)
-            else:
-                self._feed_device(self._camera)
-            self._slot.close()
-        except Closed:
-            pass
-        except BaseException as error:  # a thread's top: kept, and raised in whoever reads the slot
-            self._slot.close(error)
+            with filling(self._slot):
+                assert self._camera is not None
+                feed = self._feed_file if self._camera.info.is_file else self._feed_device
+                feed(self._camera)
         finally:
             if self._camera is not None:
                 self._camera.close()
@@ -93,7 +93,7 @@ class CameraFeed:
             self._put(replace(captured, index=base + captured.index))
 
     def _recover(self, camera: Camera, error: DeviceError) -> Camera | None:
-        """The camera opened again, or None when asked to stop.
+        """Open the camera again; None when asked to stop.
 
         Raises:
             DeviceError: it did not come back in time.
@@ -136,7 +136,7 @@ class CameraFeed:
                 if due_s > ready_s:
                     self._stop.wait(due_s - ready_s)
                 else:
-                    # Decoding fell behind: as a camera would, go on from here instead of racing to catch up.
+                    # Decoding fell behind. Go on from here, as a camera would, instead of racing to catch up.
                     start_s += ready_s - due_s
                     due_s = ready_s
                 self._put(replace(captured, index=base + captured.index, time_s=due_s))

@@ -1,14 +1,13 @@
 """`icface-live`: a photo and a webcam become a virtual webcam.
 
-Only the flags are handled here. Everything heavy is imported once they are known to be right, so that
-`--help` and a mistake are answered at once.
+Only the flags are handled here. Everything heavy is imported after they are known to be right, so that `--help` and a
+mistake are answered at once.
 """
 
 from __future__ import annotations
 
 import argparse
 import contextlib
-import importlib.metadata
 import logging
 import os
 import signal
@@ -16,22 +15,19 @@ import sys
 import threading
 import traceback
 from collections.abc import Iterator, Sequence
+from dataclasses import fields
 from pathlib import Path
 from types import FrameType
-from typing import NoReturn
+from typing import Final
 
+from icface.command import Parser, print_error
 from icface.errors import ConfigError, ICFaceError
+from realtime import version
 from realtime.config import FRAMINGS, SIZES, LiveConfig
 from realtime.hotkeys import HOTKEYS
 
-_DEFAULTS = LiveConfig(sources=(Path("PHOTO"),))
-
-_SAME = (
-    *("face", "framing", "camera_fps", "camera_retry_s", "attributes", "mirror", "neutral_after_s"),
-    *("pace", "loop", "window", "null", "record_attributes", "stats", "duration_s", "frames"),
-    *("model", "engine", "build", "cache_mb"),
-)
-"""Flags that are settings as they stand."""
+_PACKAGES: Final = "sudo apt install libgl1 libglib2.0-0 libegl1 libgles2"
+"""Debian's and Ubuntu's packages that OpenCV and MediaPipe need on a machine without a desktop."""
 
 _KEYS = "\n".join(f"  {key:<8}{meaning}" for key, meaning in HOTKEYS.items())
 
@@ -51,13 +47,6 @@ exit codes: 0 done, 1 something failed, 2 a flag or setting that cannot be used
 """
 
 
-class _Parser(argparse.ArgumentParser):
-    """Says what is wrong in one line, like every other error of this command."""
-
-    def error(self, message: str) -> NoReturn:
-        self.exit(2, f"error: {message}; see {self.prog} --help\n")
-
-
 def _size(text: str) -> tuple[int, int]:
     width, _, height = text.lower().partition("x")
     try:
@@ -66,122 +55,74 @@ def _size(text: str) -> tuple[int, int]:
         raise argparse.ArgumentTypeError(f"{text!r} is no size; write it as 1280x720") from None
 
 
-def _installed_version() -> str:
-    try:
-        return importlib.metadata.version("icface-live")
-    except importlib.metadata.PackageNotFoundError:
-        return "(not installed)"
-
-
-def parser() -> argparse.ArgumentParser:
+def parser() -> Parser:
     """All flags; defaults come from LiveConfig."""
-    d = _DEFAULTS
-    p = _Parser(
+    d = LiveConfig
+    p = Parser(
         prog="icface-live",
         description="A photo and a webcam become a virtual webcam that shows the photo's face, in real time.",
         epilog=_EXAMPLES,
         formatter_class=argparse.RawDescriptionHelpFormatter,
-        allow_abbrev=False,
     )
-    p.add_argument("--version", action="version", version=f"icface-live {_installed_version()}")
-    p.add_argument(
-        "-v", "--verbose", action="count", default=0, help="say more; -vv: tracebacks, libraries too"
-    )
+    # fmt: off
+    p.add_argument("--version", action="version", version=f"icface-live {version()}")
+    p.add_argument("-v", "--verbose", action="count", default=0,
+        help="say more; -vv: tracebacks, libraries too")
     p.add_argument("--list-cameras", action="store_true", help="list the cameras and end")
 
     who = p.add_argument_group("who is shown")
-    who.add_argument(
-        "--source", type=Path, action="append", default=[], metavar="PHOTO",
-        help="photo of the face to show; up to 9, chosen by the keys 1-9 (needed)",
-    )  # fmt: skip
-    who.add_argument(
-        "--face", type=int, metavar="N", help="which face of a photo with several (default: the largest)"
-    )
-    who.add_argument(
-        "--size", choices=SIZES, default=str(d.size_px),
-        help="side of the animated crop in pixels; native: as the photo gives it (default: %(default)s)",
-    )  # fmt: skip
-    who.add_argument(
-        "--framing", choices=FRAMINGS, default=d.framing,
-        help="show the animated crop, or the whole photo with the crop in it (default: %(default)s)",
-    )  # fmt: skip
-    who.add_argument(
-        "--mark", choices=("on", "off"), default="on" if d.mark else "off",
-        help="the small mark that discloses a synthetic picture (default: %(default)s)",
-    )  # fmt: skip
+    who.add_argument("--source", type=Path, action="append", default=[], metavar="PHOTO", dest="sources",
+        help="photo of the face to show; up to 9, chosen by the keys 1-9 (needed)")
+    who.add_argument("--face", type=int, metavar="N",
+        help="which face of a photo with several (default: the largest)")
+    who.add_argument("--size", choices=SIZES, default=str(d.size_px), dest="size_px",
+        help="side of the animated crop in pixels; native: as the photo gives it (default: %(default)s)")
+    who.add_argument("--framing", choices=FRAMINGS, default=d.framing,
+        help="show the animated crop, or the whole photo with the crop in it (default: %(default)s)")
+    who.add_argument("--mark", choices=("on", "off"), default="on" if d.mark else "off",
+        help="the small mark that discloses a synthetic picture (default: %(default)s)")
 
     driver = p.add_argument_group("who drives")
-    driver.add_argument(
-        "--camera", metavar="CAMERA",
-        help=f"camera number, device path or video file (default: {d.camera})",
-    )  # fmt: skip
-    driver.add_argument(
-        "--camera-size", type=_size, default=d.camera_size_px, metavar="WxH",
-        help="asked of a camera (default: {}x{})".format(*d.camera_size_px),
-    )  # fmt: skip
-    driver.add_argument(
-        "--camera-fps", type=float, default=d.camera_fps, metavar="FPS",
-        help="asked of a camera (default: %(default)g)",
-    )  # fmt: skip
-    driver.add_argument(
-        "--camera-retry-s", type=float, default=d.camera_retry_s, metavar="SECONDS",
-        help="how long a camera that was lost is tried again (default: %(default)g)",
-    )  # fmt: skip
-    driver.add_argument(
-        "--attributes", type=Path, metavar="CSV",
-        help="drive by a file of attributes instead (made by --record-attributes, or OpenFace's)",
-    )  # fmt: skip
-    driver.add_argument(
-        "--mirror", action=argparse.BooleanOptionalAction, default=None,
-        help="show the driver as in a mirror (default: on for cameras, off for files)",
-    )  # fmt: skip
-    driver.add_argument(
-        "--neutral-after", type=float, metavar="SECONDS", dest="neutral_after_s",
-        help="take the driver's face as neutral then, as the key n does at any time",
-    )  # fmt: skip
-    driver.add_argument(
-        "--pace", action=argparse.BooleanOptionalAction, default=None,
+    driver.add_argument("--camera", metavar="CAMERA",
+        help=f"camera number, device path or video file (default: {d.camera})")
+    driver.add_argument("--camera-size", type=_size, default=d.camera_size_px, metavar="WxH", dest="camera_size_px",
+        help="asked of a camera (default: {}x{})".format(*d.camera_size_px))
+    driver.add_argument("--camera-fps", type=float, default=d.camera_fps, metavar="FPS",
+        help="asked of a camera (default: %(default)g)")
+    driver.add_argument("--camera-retry-s", type=float, default=d.camera_retry_s, metavar="SECONDS",
+        help="how long a camera that was lost is tried again (default: %(default)g)")
+    driver.add_argument("--attributes", type=Path, metavar="CSV",
+        help="drive by a file of attributes instead (made by --record-attributes, or OpenFace's)")
+    driver.add_argument("--mirror", action=argparse.BooleanOptionalAction, default=None,
+        help="show the driver as in a mirror (default: on for cameras, off for files)")
+    driver.add_argument("--neutral-after", type=float, metavar="SECONDS", dest="neutral_after_s",
+        help="take the driver's face as neutral then, as the key n does at any time")
+    driver.add_argument("--pace", action=argparse.BooleanOptionalAction, default=None,
         help="play a file at its own rate, or every frame as fast as it goes "
-        "(default: at its rate with a virtual camera or a window)",
-    )  # fmt: skip
+        "(default: at its rate with a virtual camera or a window)")
     driver.add_argument("--loop", action="store_true", help="start a file again at its end; live only")
 
     where = p.add_argument_group("where it goes (several at once; a virtual camera if none is given)")
-    where.add_argument(
-        "--virtual-camera",
-        nargs="?",
-        const="",
-        metavar="DEVICE",
-        help="a virtual camera (default: the first)",
-    )
+    where.add_argument("--virtual-camera", nargs="?", const="", metavar="DEVICE",
+        help="a virtual camera (default: the first)")
     where.add_argument("--window", action="store_true", help="a window; keys: see below")
-    where.add_argument(
-        "--output", type=Path, action="append", default=[], metavar="FILE",
-        help="a video file (.mp4, .mov, .mkv, .webm), with the sound of a --camera file",
-    )  # fmt: skip
+    where.add_argument("--output", type=Path, action="append", default=[], metavar="FILE", dest="outputs",
+        help="a video file (.mp4, .mov, .mkv, .webm), with the sound of a --camera file")
     where.add_argument("--null", action="store_true", help="nowhere: for measuring")
-    where.add_argument(
-        "--record-attributes", type=Path, metavar="CSV", help="write what really drove, frame by frame"
-    )
+    where.add_argument("--record-attributes", type=Path, metavar="CSV",
+        help="write what really drove, frame by frame")
     where.add_argument("--stats", type=Path, metavar="JSON", help="write what was measured")
-    where.add_argument(
-        "--duration", type=float, metavar="SECONDS", dest="duration_s", help="end after this long"
-    )
+    where.add_argument("--duration", type=float, metavar="SECONDS", dest="duration_s",
+        help="end after this long")
     where.add_argument("--frames", type=int, metavar="N", help="end after this many output frames")
 
     how = p.add_argument_group("how it is made")
-    how.add_argument(
-        "--model", type=Path, metavar="BUNDLE", help="a model (default: the one that comes along)"
-    )
+    how.add_argument("--model", type=Path, metavar="BUNDLE",
+        help="a model (default: the one that comes along)")
     how.add_argument("--engine", default=d.engine, metavar="NAME", help="what runs it (default: %(default)s)")
-    how.add_argument(
-        "--build", action=argparse.BooleanOptionalAction, default=d.build,
-        help="build a faster engine in the background where this machine has one, and change over to it (default: on)",
-    )  # fmt: skip
-    how.add_argument(
-        "--cache-mb", type=float, default=d.cache_mb, metavar="MB",
-        help="keep so much of the frames that were made, and show them again (default: 0, none)",
-    )  # fmt: skip
+    how.add_argument("--build", action=argparse.BooleanOptionalAction, default=d.build,
+        help="build a faster engine in the background where this machine has one, and change over to it (default: on)")
+    # fmt: on
     return p
 
 
@@ -193,17 +134,18 @@ def config_from(flags: argparse.Namespace) -> LiveConfig:
     """
     if flags.camera is not None and flags.attributes is not None:
         raise ConfigError("--camera and --attributes both drive; give one of them")
-    return LiveConfig(
-        **{name: getattr(flags, name) for name in _SAME},
-        camera_size_px=flags.camera_size,
-        sources=tuple(flags.source),
-        camera=flags.camera if flags.camera is not None else _DEFAULTS.camera,
-        outputs=tuple(flags.output),
+    names = {field.name for field in fields(LiveConfig)}
+    settings = {name: value for name, value in vars(flags).items() if name in names}
+    settings.update(
+        sources=tuple(flags.sources),
+        outputs=tuple(flags.outputs),
+        camera=flags.camera if flags.camera is not None else LiveConfig.camera,
         virtual_camera=flags.virtual_camera is not None,
         virtual_camera_device=flags.virtual_camera or None,
-        size_px=SIZES[flags.size],
+        size_px=SIZES[flags.size_px],
         mark=flags.mark == "on",
     )
+    return LiveConfig(**settings)
 
 
 class _Line(logging.Formatter):
@@ -228,10 +170,9 @@ def _log(verbose: int) -> logging.Handler:
 
 @contextlib.contextmanager
 def _own_stderr(verbose: int) -> Iterator[None]:
-    """Keep standard error for our lines: native libraries write theirs to descriptor 2, past Python's logging.
+    """Keep standard error for our lines. Native libraries write theirs to descriptor 2, past Python's logging.
 
-    With -vv they are let through. Where standard error is something else already (a test's, none at all), nothing
-    is done.
+    With -vv theirs are let through. Nothing is done where standard error is something else already, as in a test.
     """
     try:
         redirect = verbose < 2 and sys.stderr.fileno() == 2
@@ -260,7 +201,7 @@ def _own_stderr(verbose: int) -> Iterator[None]:
 
 @contextlib.contextmanager
 def _signals(stop: threading.Event) -> Iterator[None]:
-    """Ctrl-C and SIGTERM ask for the end, so that files are finished; a second one does not ask."""
+    """Ctrl-C and SIGTERM ask for the end, so that files are finished. A second one ends at once."""
     asked = False
 
     def ask(number: int, frame: FrameType | None) -> None:
@@ -271,7 +212,7 @@ def _signals(stop: threading.Event) -> Iterator[None]:
         stop.set()
 
     if threading.current_thread() is not threading.main_thread():
-        yield  # only the main thread may set handlers; there, whoever called us has his own
+        yield  # only the main thread may set handlers
         return
     before = {number: signal.signal(number, ask) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
@@ -281,8 +222,17 @@ def _signals(stop: threading.Event) -> Iterator[None]:
             signal.signal(number, handler)
 
 
+def _load_opencv() -> None:
+    """Load OpenCV before anything that needs it, so that a system library that it lacks is named.
+
+    It also has to come before PyAV. With PyAV's libxcb loaded first, OpenCV's windows hang when they open.
+    """
+    import cv2  # noqa: F401
+
+
 def _list_cameras() -> None:
-    from realtime.camera import list_cameras
+    _load_opencv()
+    from realtime.cameras import list_cameras
 
     listings = list_cameras()
     for listing in listings:
@@ -294,6 +244,7 @@ def _list_cameras() -> None:
 
 
 def _run(config: LiveConfig) -> None:
+    _load_opencv()
     from realtime.timing import Stats
 
     stats = Stats()
@@ -329,8 +280,8 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _command(flags: argparse.Namespace) -> int:
-    # Read when numpy is loaded. OpenBLAS's second thread waits for work by spinning: for the small products of one
-    # frame it gains nothing and costs 10 ms of CPU a frame, more than everything else together.
+    # OpenBLAS reads this when numpy is loaded. Its second thread waits for work by spinning. For the small products of
+    # one frame it gains nothing and costs 10 ms of CPU a frame, more than everything else together.
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
     handler = _log(flags.verbose)
     try:
@@ -344,6 +295,8 @@ def _command(flags: argparse.Namespace) -> int:
     except KeyboardInterrupt:
         return _fail("stopped at once, as asked twice; files may be cut short", 1, flags.verbose)
     except Exception as error:  # the main thread's top: a defect is one line, too
+        if "cannot open shared object file" in str(error):  # the words of Linux's loader
+            return _fail(f"a system library is missing ({error}); run: {_PACKAGES}", 1, flags.verbose)
         what = f"{type(error).__name__}: {error}"
         return _fail(f"unexpected {what}; run again with -vv and report what it shows", 1, flags.verbose)
     finally:
@@ -353,7 +306,7 @@ def _command(flags: argparse.Namespace) -> int:
 def _fail(message: str, code: int, verbose: int) -> int:
     if verbose > 1:
         traceback.print_exc()
-    print(f"error: {' '.join(message.split())}", file=sys.stderr)
+    print_error(message)
     return code
 
 

@@ -12,6 +12,20 @@ SIZES: Final = {"256": 256, "512": 512, "native": None}
 FRAMINGS: Final = ("crop", "photo")
 
 
+@dataclass(frozen=True)
+class Limits:
+    """Where a run ends by itself; None: nowhere."""
+
+    frames: int | None = None
+    duration_s: float | None = None
+
+    def reached(self, frames: int, elapsed_s: float) -> bool:
+        """Whether so many output frames, or so much time, are enough."""
+        return (self.frames is not None and frames >= self.frames) or (
+            self.duration_s is not None and elapsed_s >= self.duration_s
+        )
+
+
 @dataclass(frozen=True, kw_only=True)
 class LiveConfig:
     """One run of `icface-live`."""
@@ -24,7 +38,8 @@ class LiveConfig:
     camera: str = "0"
     """A camera's number, a device's path or a video file."""
     camera_size_px: tuple[int, int] = (640, 480)
-    """Width and height asked of a camera; what it really gives is reported. Files keep theirs."""
+    """Width and height asked of a camera; the size it gives is reported. Tracking gains nothing from more. Files keep
+    theirs."""
     camera_fps: float = 30.0
     """Rate asked of a camera."""
     camera_retry_s: float = 10.0
@@ -32,25 +47,25 @@ class LiveConfig:
     loop: bool = False
     """Start a file (video or attributes) again at its end; live only."""
     pace: bool | None = None
-    """A file at its own rate (True), or as fast as it goes with every frame (False). None: at its own rate
-    where somebody watches (virtual camera, window)."""
+    """True: a file at its own rate. False: every frame, as fast as it goes. None: at its own rate where somebody
+    watches (virtual camera, window)."""
     attributes: Path | None = None
     """A CSV of attributes that drives instead of a camera."""
     mirror: bool | None = None
     """Show the driver as in a mirror. None: for cameras, not for files."""
     neutral_after_s: float | None = None
-    """Take the driver's face as neutral this long after the first frame; None: by hotkey only."""
+    """Take the driver's face as neutral this long after the first frame; None: only when the key is pressed."""
 
     outputs: tuple[Path, ...] = ()
     """Video files to write."""
     virtual_camera: bool = False
-    """Write to a virtual camera; so it is too where no other sink is given."""
+    """Write to a virtual camera. This is also done where no other sink is given."""
     virtual_camera_device: str | None = None
-    """Which; None: the first that works."""
+    """The virtual camera's device; None: the first that works."""
     window: bool = False
     """Show a window."""
     null: bool = False
-    """Make every frame and throw it away: for measuring."""
+    """Make every frame and throw it away, for measuring."""
 
     size_px: int | None = 512
     """Side of the animated crop; None: as the photo gives it."""
@@ -62,18 +77,16 @@ class LiveConfig:
     model: Path | None = None
     """A bundle; None: the one that comes along."""
     engine: str = "auto"
-    """Which engine runs it."""
+    """Name of the engine that runs the bundle; `auto`: the fastest that is there."""
     build: bool = True
     """Build a faster engine in the background where this machine has one that is not built yet."""
-    cache_mb: float = 0.0
-    """Memory for frames that were made before, found again by rounded attributes; 0: every frame is made."""
 
     record_attributes: Path | None = None
-    """CSV of what really drove, after calibration, smoothing, mirror and the handling of losses."""
+    """CSV to write: the attributes that really drove, after calibration, smoothing, mirror and handling of losses."""
     stats: Path | None = None
-    """JSON of what was measured."""
+    """JSON to write: what was measured."""
     duration_s: float | None = None
-    """End after this long: of the clock when live, of the file otherwise."""
+    """End after this long: by the clock when live, in the file's own time otherwise."""
     frames: int | None = None
     """End after this many output frames."""
 
@@ -100,8 +113,6 @@ class LiveConfig:
             raise ConfigError(f"--camera-fps {self.camera_fps:g}: must be 1 to 240")
         if not 0 <= self.camera_retry_s <= 3600:
             raise ConfigError(f"--camera-retry-s {self.camera_retry_s:g}: must be 0 to 3600")
-        if not 0 <= self.cache_mb <= 65_536:
-            raise ConfigError(f"--cache-mb {self.cache_mb:g}: must be 0 to 65536")
         if self.face is not None and self.face < 1:
             raise ConfigError(f"--face {self.face}: faces are counted from 1")
         if self.duration_s is not None and not self.duration_s > 0:
@@ -112,6 +123,12 @@ class LiveConfig:
             raise ConfigError(f"--neutral-after {self.neutral_after_s:g}: must be 0 seconds or more")
 
     def _check_driver(self) -> None:
+        if not self.camera:
+            raise ConfigError("--camera is empty; give a number, a device path or a video file")
+        if "://" in self.camera:
+            raise ConfigError(
+                f"--camera {self.camera}: network addresses are not read; give a device or a file"
+            )
         if not self.driven_by_file and self.pace is not None:
             raise ConfigError(
                 "--pace and --no-pace are for a video file or --attributes; a camera has its own rate"
@@ -155,22 +172,27 @@ class LiveConfig:
 
     @property
     def driven_by_file(self) -> bool:
-        """Whether what drives has an end and can be read faster than it happened."""
+        """Whether a file drives: it has an end and can be read faster than it happened."""
         return self.attributes is not None or self.driver_video is not None
 
     @property
     def to_virtual_camera(self) -> bool:
-        """Whether a virtual camera is asked for, or meant because nothing else is."""
+        """Whether a virtual camera is asked for, or is meant because no other sink is given."""
         return self.virtual_camera or not (self.outputs or self.window or self.null)
 
     @property
     def live(self) -> bool:
-        """Real time (newest frame only), or every frame once and in order."""
+        """True: in real time, newest frame only. False: every frame once and in order."""
         if self.pace is not None:
             return self.pace
         return not self.driven_by_file or self.to_virtual_camera or self.window
 
     @property
     def mirrored(self) -> bool:
-        """What `mirror` means here."""
+        """Whether the driver is shown as in a mirror, with `mirror` unset decided."""
         return self.mirror if self.mirror is not None else not self.driven_by_file
+
+    @property
+    def limits(self) -> Limits:
+        """Where the run ends by itself."""
+        return Limits(self.frames, self.duration_s)

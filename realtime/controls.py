@@ -1,58 +1,71 @@
-"""What the keys of `hotkeys.HOTKEYS` do, between two frames."""
+"""What the keys of `hotkeys.HOTKEYS` do, between two pictures."""
 
 from __future__ import annotations
 
 import logging
+import threading
 from collections.abc import Callable
-from typing import Protocol
 
-from realtime.mixer import Mixer
-from realtime.performer import Performer, Scene
-from realtime.sources import SourceBank
+from realtime.hotkeys import key_name
+from realtime.photos import Photos
+from realtime.renderer import Scene
+from realtime.step import Reenactment
 
 logger = logging.getLogger(__name__)
 
 
-class Ends(Protocol):
-    """The part of `threading.Event` that is used."""
-
-    def set(self) -> None: ...
-
-
 class Controls:
-    """Applies keys to the parts they change; called by the thread that owns the performer."""
+    """Hears the keys and changes what they mean. The thread that owns the reenactment calls it.
+
+    Args:
+        reenactment: what the keys change.
+        photos: the scenes that the keys 1 to 9 choose from.
+        stop: set when the user wants the end.
+        keyboard: gives the next key of the terminal, or None.
+        ask_neutral: takes the driver's face as neutral; None where no tracker runs.
+    """
 
     def __init__(
         self,
-        performer: Performer,
-        mixer: Mixer,
-        scenes: SourceBank[Scene],
-        stop: Ends,
+        reenactment: Reenactment,
+        photos: Photos[Scene],
+        stop: threading.Event,
+        keyboard: Callable[[], str | None] | None = None,
         ask_neutral: Callable[[], None] | None = None,
     ) -> None:
-        self._performer = performer
-        self._mixer = mixer
-        self._scenes = scenes
+        self._reenactment = reenactment
+        self._photos = photos
         self._stop = stop
+        self._keyboard = keyboard
         self._ask_neutral = ask_neutral
-        self.frozen = False
-        """Show the last picture on and on."""
+
+    @property
+    def stopped(self) -> bool:
+        """Whether somebody has asked for the end."""
+        return self._stop.is_set()
+
+    def poll(self) -> None:
+        """Do what the next key means that waits in a window or in the terminal. Never waits."""
+        key = self._reenactment.outputs.poll_key() or (self._keyboard() if self._keyboard else None)
+        if key is not None:
+            self.press(key_name(key))
 
     def press(self, key: str) -> None:
         """Do what the key means; unknown keys do nothing."""
+        reenactment, mixer = self._reenactment, self._reenactment.mixer
         if key in ("q", "escape"):
             self._stop.set()
         elif key == "space":
-            self.frozen = not self.frozen
-            logger.info("frozen" if self.frozen else "going on")
+            reenactment.frozen = not reenactment.frozen
+            logger.info("frozen" if reenactment.frozen else "going on")
         elif key == "m":
-            self._mixer.mirrored = not self._mixer.mirrored
-            logger.info("mirror %s", "on" if self._mixer.mirrored else "off")
+            mixer.mirrored = not mixer.mirrored
+            logger.info("mirror %s", "on" if mixer.mirrored else "off")
         elif key == "n" and self._ask_neutral is not None:
             self._ask_neutral()
             logger.info("the driver's face as it is now counts as neutral")
         elif len(key) == 1 and key in "123456789":
-            scene = self._scenes.get(int(key) - 1)
+            scene = self._photos.get(int(key) - 1)
             if scene is not None:
-                self._performer.show(scene)
+                reenactment.renderer.show(scene)
                 logger.info("source %s", key)

@@ -1,7 +1,7 @@
-"""What of the photograph is shown: the animated crop as it is, or put back into the whole photo.
+"""What is shown: the animated crop alone, or the crop put back into the whole photo.
 
-A sink's size is fixed when it is opened, so the first source decides it; another one that differs is fitted
-in, with black beside it.
+A sink's size is fixed when it is opened, so the first photo decides it. Another photo that differs is fitted in, with
+black beside it.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from icface.arrays import Frame
 Affine = NDArray[np.float64]
 
 PHOTO_MAX_PX: Final = 1280
-"""Longest side with `--framing photo`: what video calls show; more costs time in every later step."""
+"""Longest side with `--framing photo`. Video calls show no more, and more costs time in every later step."""
 
 
 class Framing(Protocol):
@@ -27,8 +27,8 @@ class Framing(Protocol):
     """(width, height) of the picture."""
 
     def compose(self, crop: Frame) -> Frame:
-        """The picture, (height, width, 3) RGB, in a buffer of this object's that the caller may draw on;
-        valid until the next call. `crop` is not changed."""
+        """Give the picture, (height, width, 3) RGB. It is a buffer of this object: the caller may draw on it until the
+        next call. `crop` is not changed."""
         ...
 
 
@@ -38,7 +38,7 @@ def even(length: float) -> int:
 
 
 class CropFraming:
-    """The crop alone, `size_px` wide and high; a crop of another size is scaled to fit."""
+    """The crop alone. A crop that is not `size_px` wide and high is scaled to fit."""
 
     def __init__(self, size_px: tuple[int, int]) -> None:
         self.size_px = size_px
@@ -58,7 +58,7 @@ class CropFraming:
 
 
 def photo_size(photo: Frame, crop_to_photo: Affine) -> tuple[int, int]:
-    """(width, height) for the whole photo: the crop keeps its pixels, within PHOTO_MAX_PX; even."""
+    """(width, height) of the whole photo, even: the crop keeps its pixels, but no side exceeds PHOTO_MAX_PX."""
     height_px, width_px = photo.shape[:2]
     scale = min(1 / float(crop_to_photo[0, 0]), PHOTO_MAX_PX / max(width_px, height_px))
     return even(width_px * scale), even(height_px * scale)
@@ -67,13 +67,13 @@ def photo_size(photo: Frame, crop_to_photo: Affine) -> tuple[int, int]:
 class PhotoFraming:
     """The crop at its place in the whole photo.
 
-    The photo is laid so that the crop falls on whole pixels: then a picture costs a copy and a blended rim,
-    and the crop is not resampled where the photo keeps its size.
+    The photo is placed so that the crop falls on whole pixels. Then a picture costs a copy and a blended rim, and the
+    crop is not resampled where the photo keeps its size.
 
     Args:
         photo: (Hp, Wp, 3) RGB, upright.
         crop_to_photo: (2, 3) from crop pixels to photo pixels (centres at integers): one scale and a shift.
-        crop_px: side of the square crop that `crop_to_photo` speaks of; `compose` takes other sides, too.
+        crop_px: side of the square crop that `crop_to_photo` is for; `compose` takes other sides as well.
         size_px: (width, height) of the picture; None: what `photo_size` says. The photo is fitted in whole.
         rim: part of the crop's side over which it fades into the photo.
     """
@@ -119,7 +119,7 @@ class PhotoFraming:
     def compose(self, crop: Frame) -> Frame:
         """See Framing."""
         if crop.shape[0] != self._side:
-            # The area filter takes eight times as long: only where linear would alias.
+            # The area filter takes eight times as long. It is used only where the linear one would alias.
             smooth = cv2.INTER_AREA if crop.shape[0] > 1.5 * self._side else cv2.INTER_LINEAR
             crop = cv2.resize(crop, (self._side, self._side), interpolation=smooth).astype(
                 np.uint8, copy=False
@@ -134,8 +134,7 @@ class PhotoFraming:
 
 
 def _lay(photo: Frame, scale: float, origin: NDArray[np.float64], size_px: tuple[int, int]) -> Frame:
-    """The photo, scaled, its upper left corner at `origin` (x, y) of a picture of `size_px`; black around
-    it."""
+    """The scaled photo in a picture of `size_px`, its upper left corner at `origin` (x, y), black around it."""
     height_px, width_px = photo.shape[:2]
     if scale < 1:  # shrunk with an area filter first, so that nothing aliases
         shrunk_px = max(1, round(width_px * scale)), max(1, round(height_px * scale))
@@ -147,8 +146,7 @@ def _lay(photo: Frame, scale: float, origin: NDArray[np.float64], size_px: tuple
     ).astype(np.uint8, copy=False)
     for axis, length in ((1, width_px * scale), (0, height_px * scale)):
         start, end, whole = origin[1 - axis], origin[1 - axis] + length, picture.shape[axis]
-        # An even size seldom has the photo's exact proportions: its edge is repeated rather than a line left
-        # black.
+        # An even size seldom has the photo's exact proportions. Its edge is repeated, so that no line is black.
         if length < 0.97 * whole:
             lines = np.arange(whole) + 0.5
             outside = np.flatnonzero((lines < start) | (lines > end))
@@ -157,8 +155,7 @@ def _lay(photo: Frame, scale: float, origin: NDArray[np.float64], size_px: tuple
 
 
 def _feathered(side: int, rim: float) -> NDArray[np.float32]:
-    """How much of the crop is seen, (side, side) 0 to 1: nothing at its very edge, all from `rim` of the side
-    inwards."""
+    """How much of the crop is seen, (side, side): 0 at its very edge, 1 from `rim` of the side inwards."""
     places = np.arange(side)
     inside = np.minimum(places, side - 1 - places)
     ramp = np.clip(np.minimum(inside[:, None], inside[None, :]) / (rim * side), 0.0, 1.0)
@@ -166,8 +163,7 @@ def _feathered(side: int, rim: float) -> NDArray[np.float32]:
 
 
 def _rim(weight: NDArray[np.float32]) -> list[tuple[slice, slice]]:
-    """Up to four boxes that hold every pixel of less than full weight: above, below, left, right of the
-    rest."""
+    """Up to four boxes that hold every pixel of less than full weight: above, below, left and right."""
     height, width = weight.shape
     full = weight >= 1.0
     rows, columns = np.flatnonzero(full.any(1)), np.flatnonzero(full.any(0))

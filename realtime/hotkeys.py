@@ -1,4 +1,4 @@
-"""The keys of the window and of the terminal: one table, which README and `--help` repeat."""
+"""The keys of the window and of the terminal. README and `--help` repeat the table."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ HOTKEYS: Final[dict[str, str]] = {
 
 
 def key_name(character: str) -> str:
-    """One name a key: space and Esc by name, letters small."""
+    """One name for each key: `space`, `escape`, or the character, letters small."""
     return {" ": "space", "\x1b": "escape"}.get(character, character.lower())
 
 
 class TerminalKeys:
-    """Single key presses from a terminal, without Enter; nothing where stdin is no terminal (or on Windows).
+    """Single key presses from a terminal, without Enter. There are none where stdin is no terminal, or on Windows.
 
-    The terminal's settings are restored on leaving, whatever happens in between. Ctrl-C stays Ctrl-C.
+    The terminal's settings are restored on leaving. Ctrl-C stays Ctrl-C.
     """
 
     def __init__(self) -> None:
@@ -36,7 +36,7 @@ class TerminalKeys:
             import termios
             import tty
 
-            # A process in the background is stopped when it changes its terminal: leave the keys alone then.
+            # The system stops a process in the background that changes its terminal.
             with contextlib.suppress(OSError, termios.error):
                 if os.tcgetpgrp(sys.stdin.fileno()) == os.getpgrp():
                     self._settings = termios.tcgetattr(sys.stdin)
@@ -52,7 +52,7 @@ class TerminalKeys:
         if not select.select([sys.stdin], [], [], 0)[0]:
             return None
         pressed = os.read(sys.stdin.fileno(), 16).decode("ascii", "ignore")
-        # Arrow and function keys come as several characters that begin with Esc: not an Esc.
+        # Arrow and function keys come as several characters that begin with Esc. They are no Esc.
         return key_name(pressed) if len(pressed) == 1 else None
 
     def __exit__(

@@ -1,205 +1,134 @@
 """The live loop: a picture for each camera frame, and one in time where no camera frame comes.
 
-    capture thread ─ Slot ─► tracker thread ─ Slot ─► this loop: hold or ease, mix, animate, send
+    camera thread ─ slot ─► tracker thread ─ slot ─► this loop: condition, mix, animate, compose, send, record
 
-Each slot holds the newest item only, so nothing queues up and a slow stage costs frames, never delay.
-Whatever happens before it, the loop sends at the output rate: the driver's face, or the face held or eased to
-rest, and never a picture of the driver.
+Each slot holds the newest item only. So nothing queues up, and a slow stage costs frames, never delay. Whatever
+happens before it, the loop sends at the output rate: the driver's face, or that face held or eased to rest. It never
+sends a picture of the driver.
 """
 
 from __future__ import annotations
 
+import itertools
 import logging
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Protocol
 
-from icface.attributes import FloatArray, neutral
-from realtime.attribute_source import Recorder
-from realtime.capture import Stop
+from icface.attributes import FloatArray
+from realtime.config import Limits
 from realtime.controls import Controls
-from realtime.driver import Sample
-from realtime.hotkeys import key_name
-from realtime.mixer import Mixer
-from realtime.outputs import Outputs
-from realtime.performer import Performer
+from realtime.drivers import Sample
 from realtime.scheduler import DeadlineScheduler
 from realtime.slot import Closed, Slot
+from realtime.step import Reenactment
 from realtime.timing import Stats
 
 logger = logging.getLogger(__name__)
 
-
-class Conditioner(Protocol):
-    """What stands between the driver and the mixer: `icface.face.continuity.Continuity`, or `Unchanged`."""
-
-    def update(self, attributes: FloatArray | None, time_s: float) -> FloatArray: ...
-
-
-class Unchanged:
-    """For attributes from a file: as they are, and the last ones again where none come."""
-
-    def __init__(self, first: FloatArray) -> None:
-        self._last = first
-
-    def update(self, attributes: FloatArray | None, time_s: float) -> FloatArray:
-        """(20,): the argument, or the last that was none of None."""
-        if attributes is not None:
-            self._last = attributes
-        return self._last
-
-
-@dataclass(frozen=True, kw_only=True)
-class Pace:
-    """When the loop stops waiting for a driver's frame."""
-
-    period_s: float
-    """Time between two output frames."""
-    grace: float = 0.25
-    """Part of a period that a driver's frame may be late before the last one is shown again."""
-    stale_periods: float = 3.0
-    """So many periods after a driver's frame came it no longer counts: the camera has stopped."""
-    stale_gaps: float = 1.5
-    """Where they come more slowly (a slow machine tracks fewer): so many of the usual gaps, if that is longer."""
-    stale_max_s: float = 1.5
-    """And at most so long."""
+GRACE = 0.25
+"""Part of a period that a driver's frame may be late before the last one is shown again."""
+STALE_PERIODS = 3.0
+"""A driver's frame no longer counts after this many periods: the camera has stopped."""
+STALE_GAPS = 1.5
+"""A slow machine tracks fewer frames. There it counts for this many of the usual gaps, if that is longer."""
+STALE_MAX_S = 1.5
+"""It never counts longer than this."""
 
 
 class LiveLoop:
-    """Animates and sends until the driver ends, somebody stops it, or the last sink is lost.
+    """Sends pictures until the driver ends, somebody stops it, a limit is reached or the last sink is lost.
 
     Args:
+        reenactment: the step, ready to go.
         samples: what drives, newest only.
-        set_tracker_rate: called with True to track every second frame only, with False to track all.
+        controls: the keys, and the wish to stop.
+        scheduler: what to give up when time is short.
+        limits: where to end.
+        clock: seconds.
     """
 
     def __init__(
         self,
-        *,
+        reenactment: Reenactment,
         samples: Slot[Sample],
-        conditioner: Conditioner,
-        mixer: Mixer,
-        performer: Performer,
-        outputs: Outputs,
         controls: Controls,
         scheduler: DeadlineScheduler,
-        stats: Stats,
-        stop: Stop,
-        pace: Pace,
-        recorder: Recorder | None = None,
-        poll_key: Callable[[], str | None] | None = None,
-        set_tracker_rate: Callable[[bool], None] | None = None,
-        duration_s: float | None = None,
-        frames: int | None = None,
+        limits: Limits,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
+        self._reenactment = reenactment
         self._samples = samples
-        self._conditioner = conditioner
-        self._mixer = mixer
-        self._performer = performer
-        self._outputs = outputs
         self._controls = controls
         self._scheduler = scheduler
-        self._stats = stats
-        self._stop = stop
-        self._pace = pace
-        self._recorder = recorder
-        self._poll_key = poll_key
-        self._set_tracker_rate = set_tracker_rate
-        self._duration_s = duration_s
-        self._frames = frames
+        self._limits = limits
         self._clock = clock
-        self._last: Sample | None = None
-        self._last_serial = -1
-        self._last_came_s = 0.0
-        self._gap_s = 0.0
-        self._shown = neutral()
-        self._rest = False
+        self._newest = _Newest(scheduler.period_s, reenactment.stats)
+        self._repeat = False
 
     def run(self) -> None:
-        """Send frames until the end.
+        """Send pictures until the end.
 
         Raises:
             DeviceError: the camera was lost and did not come back, or the last sink is lost.
         """
+        period_s = self._scheduler.period_s
         start_s = due_s = self._clock()
-        sent = 0
         sample: Sample | None = None
-        while not self._stop.is_set():
+        for number in itertools.count():
+            if self._controls.stopped:
+                return
             now_s = self._clock()
-            # A driver's frame sets the beat; without one it goes on from the last beat.
-            due_s = now_s if sample is not None else max(due_s, now_s - self._pace.period_s)
-            self._step(sample, now_s, sent)
-            sent += 1
-            self._press_keys()
-            if self._frames is not None and sent >= self._frames:
+            # A driver's frame sets the beat. Without one, the beat goes on from the last.
+            due_s = now_s if sample is not None else max(due_s, now_s - period_s)
+            self._show(sample, number, now_s)
+            self._controls.poll()
+            if self._limits.reached(number + 1, self._clock() - start_s):
                 return
-            if self._duration_s is not None and self._clock() - start_s >= self._duration_s:
-                return
-            wait_s = due_s + (1 + self._pace.grace) * self._pace.period_s - self._clock()
             try:
-                sample = self._samples.get(max(0.0, wait_s))
+                sample = self._samples.get(max(0.0, due_s + (1 + GRACE) * period_s - self._clock()))
             except Closed:
                 return
             if sample is None:
-                due_s += self._pace.period_s
+                due_s += period_s
 
-    def _step(self, sample: Sample | None, now_s: float, number: int) -> None:
-        """Make and send one picture."""
+    def _show(self, sample: Sample | None, number: int, now_s: float) -> None:
+        """Make and send one picture; `sample` is what has come since the last one."""
         if sample is not None:
-            self._stats.count("dropped_before_animation", sample.serial - self._last_serial - 1)
-            if self._last is not None:
-                gap_s = min(now_s - self._last_came_s, self._pace.stale_max_s)
-                self._gap_s = self._gap_s + (gap_s - self._gap_s) / 4 if self._gap_s else gap_s
-            self._last_came_s = now_s
-            self._last_serial = sample.serial
-            self._last = sample
-        driver = self._conditioner.update(self._current(now_s), now_s)
-        attributes = self._mixer.mix(driver)
-        if self._must_repeat():
-            picture = self._performer.again()
-            self._stats.count("repeated")
-        else:
-            picture, changed = self._performer.perform(attributes)
-            self._shown = attributes
-            if not changed:
-                self._stats.count("held")
-        with self._stats.time("send"):
-            self._outputs.send(picture, number, now_s)
+            self._newest.take(sample, now_s)
+        self._repeat = not self._repeat and self._scheduler.repeats
+        self._reenactment.step(self._newest.attributes(now_s), number, now_s, repeat=self._repeat)
         done_s = self._clock()
-        self._stats.sent(self._scheduler.level)
+        stats = self._reenactment.stats
         if sample is not None:
-            self._stats.stages["latency"].add(done_s - sample.time_s)
-        if self._recorder is not None:
-            self._recorder.add(self._shown, now_s, present=self._current(now_s) is not None)
-        if not self._rest and self._scheduler.observe(done_s - now_s, done_s):
-            self._change_level()
+            stats.stages["latency"].add(done_s - sample.time_s)
+        if not self._repeat and self._scheduler.observe(done_s - now_s, done_s):
+            stats.level = self._scheduler.level
+            stats.event(f"level: {stats.level}")
+            logger.info("load: now at %s", stats.level)
 
-    def _current(self, now_s: float) -> FloatArray | None:
-        """The driver's newest attributes, or None where there is no face or the frame is too old to count."""
-        pace = self._pace
-        stale_s = max(
-            pace.stale_periods * pace.period_s, min(pace.stale_gaps * self._gap_s, pace.stale_max_s)
-        )
-        if self._last is None or now_s - self._last_came_s > stale_s:
+
+class _Newest:
+    """The driver's newest sample, for as long as it counts."""
+
+    def __init__(self, period_s: float, stats: Stats) -> None:
+        self._period_s = period_s
+        self._stats = stats
+        self._sample: Sample | None = None
+        self._came_s = 0.0
+        self._gap_s = 0.0
+
+    def take(self, sample: Sample, now_s: float) -> None:
+        """Keep it, count the samples that nobody took, and follow the usual gap between two (EMA)."""
+        last = self._sample
+        self._stats.count("dropped_before_animation", sample.serial - (last.serial if last else -1) - 1)
+        if last is not None:
+            gap_s = min(now_s - self._came_s, STALE_MAX_S)
+            self._gap_s = self._gap_s + (gap_s - self._gap_s) / 4 if self._gap_s else gap_s
+        self._sample, self._came_s = sample, now_s
+
+    def attributes(self, now_s: float) -> FloatArray | None:
+        """(20,), or None where there is no face or the sample is too old to count."""
+        stale_s = max(STALE_PERIODS * self._period_s, min(STALE_GAPS * self._gap_s, STALE_MAX_S))
+        if self._sample is None or now_s - self._came_s > stale_s:
             return None
-        return self._last.attributes
-
-    def _must_repeat(self) -> bool:
-        """Whether the last picture is to be sent again: frozen, or every second one when time is short."""
-        self._rest = not self._rest and self._scheduler.repeats
-        return self._rest or self._controls.frozen
-
-    def _change_level(self) -> None:
-        level = self._scheduler.level
-        logger.info("load: now at %s", level)
-        self._stats.event(f"level: {level}")
-        self._performer.small = self._scheduler.halves_size
-        if self._set_tracker_rate is not None:
-            self._set_tracker_rate(self._scheduler.halves_tracking)
-
-    def _press_keys(self) -> None:
-        key = self._outputs.poll_key() or (self._poll_key() if self._poll_key is not None else None)
-        if key is not None:
-            self._controls.press(key_name(key))
+        return self._sample.attributes

@@ -1,7 +1,7 @@
 """The visible disclosure: a small rounded "AI" badge in the lower right corner of every frame.
 
-On by default. EU AI Act, article 50, asks that people can see that a picture was made by a machine; the
-marking for programs is `realtime.provenance`.
+It is on by default. The EU AI Act, article 50, asks that people can see that a machine made a picture. The marking for
+programs is `realtime.provenance`.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 _HEIGHT = 0.06
 """Badge height, as a part of the frame's shorter side."""
 _LEAST_PX = 14
-"""Below this the letters cannot be read."""
+"""The letters of a smaller badge cannot be read."""
 _SUPERSAMPLING = 8
 
 
@@ -21,7 +21,7 @@ class Mark:
     """The badge for frames of one size, drawn once."""
 
     def __init__(self, width_px: int, height_px: int) -> None:
-        """Draw the badge: white letters and rim on a dark pill, so that it shows on light and on dark."""
+        """Draw the badge: white letters and rim on a dark pill, which shows on light and on dark."""
         badge_px = max(_LEAST_PX, round(_HEIGHT * min(width_px, height_px)))
         colour, opacity = _draw_badge(badge_px)
         margin_px = max(1, badge_px // 2)

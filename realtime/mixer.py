@@ -1,4 +1,4 @@
-"""Decides what each attribute is: what drives, as it is or as in a mirror."""
+"""Decides what each attribute is: the driver's, as it is or as in a mirror."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from icface.attributes import FloatArray, mirror
 
 
 class Mixer:
-    """One driver; `mirrored` may change between frames."""
+    """One driver. `mirrored` may change between frames."""
 
     def __init__(self, *, mirrored: bool) -> None:
         self.mirrored = mirrored

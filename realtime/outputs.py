@@ -1,4 +1,4 @@
-"""All sinks of a run as one: each gets every frame, and one that fails is let go while others are left."""
+"""All sinks of a run as one. Each gets every frame. One that fails is dropped while others are left."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ logger = logging.getLogger(__name__)
 
 
 class Outputs:
-    """The sinks that are left. `send` and `close` are called from one thread."""
+    """The sinks of a run. One thread calls all methods."""
 
     def __init__(self, sinks: Sequence[Sink], stats: Stats) -> None:
         self._sinks = list(sinks)
@@ -24,7 +24,7 @@ class Outputs:
         """What became of each sink that failed."""
 
     def open(self, width_px: int, height_px: int, fps: Fraction) -> None:
-        """Open all; one that fails undoes the others.
+        """Open all sinks. If one fails, those that are open are closed.
 
         Raises:
             ICFaceError: as the sink raises it.
@@ -68,10 +68,9 @@ class Outputs:
             logger.debug("closing the lost sink: %s", again)
 
     def poll_key(self) -> str | None:
-        """A key pressed in a window, or None. A closed window is let go of; as the last sink it is a `q`."""
+        """A key pressed in a window, or None. A closed window is dropped; if it was the last sink, the key is `q`."""
         for sink in tuple(self._sinks):
-            poll = getattr(sink, "poll_key", None)
-            key: str | None = poll() if poll is not None else None
+            key = sink.poll_key()
             if key == "closed":
                 self._sinks.remove(sink)
                 sink.close()
@@ -86,7 +85,7 @@ class Outputs:
         return ", ".join(sink.name for sink in self._sinks)
 
     def close(self) -> None:
-        """Close all, each whatever becomes of the others.
+        """Close all sinks, even if one fails to close.
 
         Raises:
             ICFaceError: the first that did not close well.

@@ -1,10 +1,9 @@
-"""Provenance of recorded files: that the pictures are synthetic, made by what, from which photo.
+"""Provenance of recorded files: they say that the pictures are synthetic, what made them, and from which photo.
 
-The kind of medium is told by IPTC's vocabulary. `trainedAlgorithmicMedia` would claim that a model made the
-whole picture; here captured pixels, the photograph, are moved after another person and completed where they
-show nothing. That is `compositeSynthetic` (a composite of elements of which at least one is synthetic), which
-stays true whichever model bundle is used. EU AI Act, article 50, asks for a machine-readable marking; the
-visible one is `realtime.mark`.
+The kind of medium is a term of IPTC's vocabulary. `trainedAlgorithmicMedia` would claim that a model made the whole
+picture. Here the pixels of a photograph are moved after another person, and completed where they show nothing. That is
+`compositeSynthetic` (a composite of elements of which at least one is synthetic), whichever model is used. The EU AI Act,
+article 50, asks for a marking that machines can read; the visible one is `realtime.mark`.
 """
 
 from __future__ import annotations
@@ -29,10 +28,10 @@ class Provenance:
     model: str = ""
     """Name of the model bundle."""
     created: datetime | None = None
-    """When the recording began, with its time zone; None: now."""
+    """When the recording began, with a time zone; None: now."""
 
     def metadata(self) -> dict[str, str]:
-        """Give the container's tags: title and comment for people, the others for programs."""
+        """The container's tags: title and comment for people, the others for programs."""
         created = (self.created or datetime.now(UTC)).astimezone(UTC).isoformat(timespec="seconds")
         maker = " ".join(part for part in (self.generator, self.version) if part)
         record = {

@@ -1,25 +1,26 @@
-"""How threads hand items over: `Slot` keeps the newest only (live), `Lane` keeps all in order (file to file).
+"""How threads hand items over: `Slot` is a latest-value slot (live), `Lane` a bounded queue (file to file).
 
-Both are bounded, both end in the same way: the producer closes, with its exception where it had one; the
-consumer gets what was still waiting, then that exception, or `Closed`. No wait is longer than the caller's
-timeout.
+Both end in the same way. The producer closes, with its exception if it had one. The consumer takes what still waits
+and then gets that exception, or `Closed`. A consumer that leaves closes too, which wakes a producer that waits.
 """
 
 from __future__ import annotations
 
 import threading
 from collections import deque
-from typing import Generic, TypeVar
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any, Generic, TypeVar
 
 T = TypeVar("T")
 
 
 class Closed(Exception):
-    """The other side has ended and nothing is left. Not an error: the end of a stream."""
+    """The other side has ended and nothing is left. It marks the end of a stream and is not an error."""
 
 
 class Lane(Generic[T]):
-    """A first-in, first-out hand-over of at most `capacity` items; a full one makes the producer wait."""
+    """A queue of at most `capacity` items, first in, first out. The producer waits while it is full."""
 
     def __init__(self, capacity: int) -> None:
         self._capacity = capacity
@@ -28,11 +29,11 @@ class Lane(Generic[T]):
         self._closed = False
         self._error: BaseException | None = None
 
-    def put(self, item: T, timeout_s: float) -> bool:
-        """Hand `item` over; False when it was still full after `timeout_s`.
+    def put(self, item: T, timeout_s: float | None = None) -> bool:
+        """Hand an item over; False if there was no room within `timeout_s` (None: wait until there is).
 
         Raises:
-            Closed: the lane was closed, by either side.
+            Closed: either side has closed.
         """
         with self._changed:
             self._changed.wait_for(lambda: self._closed or len(self._items) < self._capacity, timeout_s)
@@ -44,12 +45,12 @@ class Lane(Generic[T]):
             self._changed.notify_all()
             return True
 
-    def get(self, timeout_s: float) -> T | None:
-        """The oldest item, or None when there was none within `timeout_s`.
+    def get(self, timeout_s: float | None = None) -> T | None:
+        """Take the oldest item; None if there was none within `timeout_s` (None: wait until there is one).
 
         Raises:
             Closed: closed and empty.
-            BaseException: the one the producer closed with, once the items before it have been taken.
+            BaseException: the one that the producer closed with, after the items before it were taken.
         """
         with self._changed:
             self._changed.wait_for(lambda: self._closed or self._items, timeout_s)
@@ -64,7 +65,7 @@ class Lane(Generic[T]):
             raise Closed
 
     def close(self, error: BaseException | None = None) -> None:
-        """End the stream. The first call counts; later ones change nothing."""
+        """End the stream. Only the first call counts."""
         with self._changed:
             if not self._closed:
                 self._closed = True
@@ -73,16 +74,16 @@ class Lane(Generic[T]):
 
 
 class Slot(Lane[T]):
-    """Room for one item: a newer one replaces what nobody has taken yet, so nothing ever queues up."""
+    """Room for one item. A newer one replaces an item that nobody has taken, so nothing ever queues up."""
 
     def __init__(self) -> None:
         super().__init__(capacity=1)
 
-    def put(self, item: T, timeout_s: float = 0.0) -> bool:
-        """Hand `item` over at once, in the place of one that nobody has taken; always True.
+    def put(self, item: T, timeout_s: float | None = None) -> bool:
+        """Hand an item over at once; always True.
 
         Raises:
-            Closed: the slot was closed, by either side.
+            Closed: either side has closed.
         """
         with self._changed:
             if self._closed:
@@ -91,3 +92,15 @@ class Slot(Lane[T]):
             self._items.append(item)
             self._changed.notify_all()
             return True
+
+
+@contextmanager
+def filling(lane: Lane[Any]) -> Iterator[None]:
+    """The top of a producer's thread: closes the lane after the block, with the exception that ended it."""
+    try:
+        yield
+        lane.close()
+    except Closed:
+        lane.close()
+    except BaseException as error:  # kept, and raised in the thread that reads the lane
+        lane.close(error)

@@ -1,8 +1,7 @@
-"""What the loop measures: time per stage, frames per second, drops; in memory that never grows.
+"""What the loop measures: time per stage, frames per second, drops. It takes memory that never grows.
 
-Durations fall into logarithmic bins 2 % wide, so a percentile is right within 1 % after ten frames or ten
-million. Each stage is written by one thread only; reading while they write gives a figure that may lack the
-last frame.
+Durations fall into logarithmic bins 2 % wide, so a percentile is right within 1 % after ten frames or ten million.
+Only one thread writes each stage. A figure that is read meanwhile may lack the last frame.
 """
 
 from __future__ import annotations
@@ -14,19 +13,21 @@ import os
 import platform
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Final
 
+from icface.cpu import cpu_name
 from icface.errors import ICFaceError
+from icface.files import write_file
 
 logger = logging.getLogger(__name__)
 
 SCHEMA: Final = "icface-live-stats/1"
 
 STAGES: Final = ("capture", "track", "animate", "compose", "send", "latency", "interval")
-"""In the order of a frame's way. `latency`: capture to sent, live only. `interval`: between two sends."""
+"""In the order in which a frame passes them. `latency`: capture to sent, live only. `interval`: between two sends."""
 
 COUNTERS: Final = (
     "captured",
@@ -34,7 +35,6 @@ COUNTERS: Final = (
     "faces",
     "sent",
     "animated",
-    "from_cache",
     "held",
     "repeated",
     "dropped_before_tracking",
@@ -49,7 +49,7 @@ _BINS: Final = math.ceil(math.log(1e9) / _STEP)
 
 
 class Histogram:
-    """Durations from 1 µs to 1000 s in bins 2 % wide; what lies beyond is counted in the end bins."""
+    """Durations from 1 µs to 1000 s in bins 2 % wide. Those beyond are counted in the first and last bin."""
 
     def __init__(self) -> None:
         self._bins = [0] * _BINS
@@ -66,7 +66,7 @@ class Histogram:
         self.longest_s = max(self.longest_s, duration_s)
 
     def percentile_s(self, percent: float) -> float:
-        """What `percent` of all durations stay within (nearest rank, middle of its bin); 0 when empty."""
+        """The duration that `percent` of all stay within (nearest rank, middle of its bin); 0 when empty."""
         rank = max(1, math.ceil(self.count * percent / 100))
         seen = 0
         for place, count in enumerate(self._bins):
@@ -77,7 +77,7 @@ class Histogram:
         return 0.0
 
     def summary(self) -> dict[str, float]:
-        """Milliseconds, rounded to the microsecond: what `--stats` holds for a stage."""
+        """What `--stats` holds for a stage: milliseconds, rounded to the microsecond."""
         mean_s = self.total_s / self.count if self.count else 0.0
         figures = {
             "mean_ms": mean_s,
@@ -92,10 +92,12 @@ class Histogram:
 class Stats:
     """Everything one run measured."""
 
-    def __init__(self, clock: Any = time.monotonic) -> None:
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock
         self.stages = {name: Histogram() for name in STAGES}
         self.counters = dict.fromkeys(COUNTERS, 0)
+        self.level = "full"
+        """The scheduler's level at which frames are made now."""
         self.levels: dict[str, int] = {}
         self.events: list[str] = []
         self.about: dict[str, Any] = {}
@@ -116,12 +118,12 @@ class Stats:
         self.counters[name] += by
 
     def event(self, text: str) -> None:
-        """Note something rare (a camera lost, a level of degradation); the last 100 are kept."""
+        """Note something rare (a camera lost, a change of level); the last 100 are kept."""
         self.events.append(text)
         del self.events[:-100]
 
-    def sent(self, level: str = "full") -> None:
-        """One frame has left; `level` is the scheduler's level it was made at."""
+    def sent(self) -> None:
+        """Count a frame that has left."""
         now_s = self._clock()
         if self._last_sent_s is None:
             logger.debug("first frame sent")
@@ -132,7 +134,7 @@ class Stats:
         self._last_sent_s = now_s
         self._cpu_at_last_s = time.process_time()
         self.counters["sent"] += 1
-        self.levels[level] = self.levels.get(level, 0) + 1
+        self.levels[self.level] = self.levels.get(self.level, 0) + 1
 
     @property
     def elapsed_s(self) -> float:
@@ -149,7 +151,7 @@ class Stats:
 
     @property
     def cpu_share(self) -> float:
-        """Part of all the machine's cores this process used between the first and the last frame, 0 to 1."""
+        """Part of all cores that this process used between the first and the last frame, 0 to 1."""
         if self.elapsed_s <= 0:
             return 0.0
         return (self._cpu_at_last_s - self._cpu_at_first_s) / self.elapsed_s / usable_cores()
@@ -170,7 +172,7 @@ class Stats:
         }
 
     def table(self) -> str:
-        """The same for people: a line a stage, then a line of counts."""
+        """The report for people: a line for each stage, then a line of counts."""
         lines = [f"{'stage':<10}{'count':>8}{'mean':>9}{'p50':>9}{'p95':>9}{'p99':>9}{'max':>9}   ms"]
         for name, stage in self.stages.items():
             if stage.count:
@@ -186,9 +188,6 @@ class Stats:
             f"{self.cpu_share:.0%} of the CPU; face in {c['faces']} of {c['tracked']} tracked; "
             f"{dropped} dropped, {c['held']} held, {c['repeated']} repeated"
         )
-        if c["from_cache"]:
-            share = c["from_cache"] / c["animated"]
-            lines.append(f"{c['from_cache']} of {c['animated']} pictures came from the cache ({share:.0%})")
         return "\n".join(lines)
 
     def save(self, path: Path) -> None:
@@ -198,7 +197,7 @@ class Stats:
             ICFaceError: the file cannot be written.
         """
         try:
-            path.write_text(json.dumps(self.report(), indent=2) + "\n", encoding="utf-8")
+            write_file(path, json.dumps(self.report(), indent=2) + "\n")
         except OSError as error:
             raise ICFaceError(f"cannot write the statistics to {path}: {error}") from error
 
@@ -211,21 +210,10 @@ def usable_cores() -> int:
 
 
 def machine() -> dict[str, Any]:
-    """What a figure is worthless without."""
+    """The machine that figures were measured on."""
     return {
         "system": platform.platform(),
-        "processor": _processor(),
+        "processor": cpu_name(),
         "cores": usable_cores(),
         "python": sys.version.split()[0],
     }
-
-
-def _processor() -> str:
-    """The CPU's name; `platform.processor()` is empty on most Linux systems."""
-    try:
-        for line in Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines():
-            if line.startswith("model name"):
-                return line.partition(":")[2].strip()
-    except OSError:
-        pass
-    return platform.processor() or platform.machine()

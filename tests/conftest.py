@@ -7,6 +7,7 @@ import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
+import cv2  # noqa: F401 - windows hang where PyAV, and its libxcb, was loaded first
 import numpy as np
 import pytest
 

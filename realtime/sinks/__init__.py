@@ -1,6 +1,6 @@
-"""Sinks: where the finished frames go. One module each in this folder, found by its file name.
+"""Sinks: where the finished frames go. Each is a module in this folder, found by its file name.
 
-A new sink is a new file with a `create(settings: SinkSettings) -> Sink`; heavy imports stay inside that file.
+A new sink is a new file with a `create(settings: SinkSettings) -> Sink`. Heavy imports stay inside that file.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from realtime.provenance import Provenance
 
 @dataclass(frozen=True, kw_only=True)
 class SinkSettings:
-    """What any sink may want to know; each takes what concerns it."""
+    """What the sinks may want to know. Each sink takes what concerns it."""
 
     path: Path | None = None
     """video_file: the file to write."""
@@ -29,19 +29,15 @@ class SinkSettings:
     """virtual_camera: device path or name; None takes the first that works."""
     audio_from: Path | None = None
     """video_file: the driver's file, whose sound goes along."""
-    keep_away_from: tuple[Path, ...] = ()
-    """video_file: files that must not be overwritten (driver, photos)."""
     timing: Literal["constant", "timestamps"] = "constant"
-    """video_file: `constant` puts frame i at i / fps (file to file); `timestamps` puts each at its `time_s`,
-    so that a live recording with dropped frames plays at the right speed."""
+    """video_file: `constant` puts frame i at i / fps (file to file). `timestamps` puts each at its `time_s`, so that a
+    live recording with dropped frames plays at the right speed."""
     provenance: Provenance = field(default_factory=Provenance)
     """video_file: written into the container."""
-    title: str = "ICface Live"
-    """window: its title."""
 
 
 class Sink(ABC):
-    """Takes finished frames; a context manager. All calls come from one thread."""
+    """Takes finished frames; a context manager. One thread makes all calls."""
 
     name: str
 
@@ -73,6 +69,10 @@ class Sink(ABC):
     def describe(self) -> str:
         """One line for the user, once open."""
         return self.name
+
+    def poll_key(self) -> str | None:
+        """The character of a key pressed since the last call, "closed" if the user closed it, or None. Never waits."""
+        return None
 
     def __enter__(self) -> Sink:
         return self

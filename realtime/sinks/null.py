@@ -1,4 +1,4 @@
-"""The null sink: counts frames and lets them go. For measuring, and for recording attributes alone."""
+"""The null sink counts frames and drops them. It is for measuring, and for recording attributes alone."""
 
 from __future__ import annotations
 

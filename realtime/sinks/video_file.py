@@ -1,10 +1,8 @@
 """The file sink: every frame sent becomes exactly one frame of a video file, beside the driver's sound.
 
-`send` converts to 4:2:0 (OpenCV: 0.15 ms at 512x512, swscale: 1.3 ms) and hands over to a thread that encodes
-and writes, behind a queue of one: it waits rather than drops. The file is written as NAME.partial.SUFFIX next
-to its final place and renamed by `close`, so that what stands under the final name always plays. A run that
-is interrupted closes too, and keeps what was finished; only a killed process leaves a partial file, which the
-next run replaces.
+`send` converts to 4:2:0 (OpenCV: 0.15 ms at 512x512, swscale: 1.3 ms) and hands over to a thread that encodes and writes,
+behind a bounded queue of one: it waits rather than drops. The file gets its name when it is complete, so a file under the
+final name always plays. A run that is interrupted closes too, and keeps what was finished.
 """
 
 from __future__ import annotations
@@ -15,10 +13,10 @@ import logging
 import queue
 import threading
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from fractions import Fraction
 from pathlib import Path
-from typing import TypeVar, cast
+from typing import Final, TypeVar, cast
 
 import av
 import av.error
@@ -29,123 +27,71 @@ from av.container import InputContainer, OutputContainer
 
 from icface.arrays import Frame
 from icface.errors import ConfigError, DeviceError
-from realtime.camera import open_container
+from icface.files import replacing_file
+from realtime.cameras.video_file import open_container
 from realtime.sinks import Sink, SinkSettings
 
 logger = logging.getLogger(__name__)
+
+
+# At 512x512 on one core superfast takes 2.5 ms a frame and half the bytes of ultrafast (1.4 ms).
+_X264: Final = {"preset": "superfast", "crf": "20"}
+_VP9: Final = {"deadline": "realtime", "cpu-used": "8", "row-mt": "1", "crf": "32", "b": "0"}
+# Without it, tags that MP4 has no field for are dropped.
+_KEEP_TAGS: Final = {"movflags": "use_metadata_tags"}
+_MP4_AUDIO: Final = frozenset({"aac", "mp3", "ac3", "eac3", "alac"})
 
 
 @dataclass(frozen=True, kw_only=True)
 class Container:
     """What goes into files of one suffix."""
 
-    video_codec: str
-    audio_codec: str
+    format: str
+    """FFmpeg's name of the container."""
+    video_codec: str = "libx264"
+    video_options: dict[str, str] = field(default_factory=lambda: _X264)
+    audio_codec: str = "aac"
     """Encodes sound that cannot be copied."""
-    copied_audio: frozenset[str] | None
+    copied_audio: frozenset[str] | None = None
     """Sound that ordinary players of this container can play; None: all that its muxer takes."""
-    video_options: dict[str, str]
-    options: dict[str, str]
+    options: dict[str, str] = field(default_factory=dict)
 
 
-# At 512x512 on one core superfast takes 2.5 ms a frame and half the bytes of ultrafast (1.4 ms).
-_X264 = {"preset": "superfast", "crf": "20"}
-_VP9 = {"deadline": "realtime", "cpu-used": "8", "row-mt": "1", "crf": "32", "b": "0"}
-_KEEP_TAGS = {"movflags": "use_metadata_tags"}  # without it, tags that MP4 has no field for are dropped
-
-CONTAINERS = {
-    ".mp4": Container(
-        video_codec="libx264",
-        audio_codec="aac",
-        copied_audio=frozenset({"aac", "mp3", "ac3", "eac3", "alac", "opus"}),
-        video_options=_X264,
-        options=_KEEP_TAGS,
-    ),
-    ".mov": Container(
-        video_codec="libx264",
-        audio_codec="aac",
-        copied_audio=frozenset({"aac", "mp3", "ac3", "eac3", "alac", "pcm_s16le", "pcm_s24le"}),
-        video_options=_X264,
-        options=_KEEP_TAGS,
-    ),
-    ".mkv": Container(
-        video_codec="libx264", audio_codec="aac", copied_audio=None, video_options=_X264, options={}
-    ),
-    ".webm": Container(
-        video_codec="libvpx-vp9", audio_codec="libopus", copied_audio=None, video_options=_VP9, options={}
-    ),
+CONTAINERS: Final = {
+    ".mp4": Container(format="mp4", copied_audio=_MP4_AUDIO | {"opus"}, options=_KEEP_TAGS),
+    ".mov": Container(format="mov", copied_audio=_MP4_AUDIO | {"pcm_s16le", "pcm_s24le"}, options=_KEEP_TAGS),
+    ".mkv": Container(format="matroska"),
+    ".webm": Container(format="webm", video_codec="libvpx-vp9", video_options=_VP9, audio_codec="libopus"),
 }
 
 _Piece = TypeVar("_Piece")
 
 _TICKS_PER_S = 90_000
-"""Time base for frames with times of their own; that of MPEG."""
+"""Time base of frames with times of their own; it is MPEG's."""
 
 
 class VideoFileSink(Sink):
-    """Writes a video file."""
+    """Writes a video file. The calling thread converts; the writer thread encodes and writes."""
 
     name = "video_file"
 
     def __init__(self, path: Path, settings: SinkSettings) -> None:
-        """Check that `path` can become a video file, without touching it.
+        """Check the name, without touching the file.
 
         Raises:
-            ConfigError: unknown suffix, missing folder, or a file that must not be overwritten.
+            ConfigError: unknown suffix.
         """
         if path.suffix.lower() not in CONTAINERS:
             raise ConfigError(f"--output {path}: the name must end in one of {', '.join(CONTAINERS)}")
-        if not path.parent.is_dir():
-            raise ConfigError(f"--output {path}: there is no folder {path.parent}; create it first")
-        if path.is_dir():
-            raise ConfigError(f"--output {path} is a folder; give a file name in it")
         self._path = path
-        self._partial = path.with_name(f"{path.stem}.partial{path.suffix}")
-        kept = [*settings.keep_away_from, *([settings.audio_from] if settings.audio_from else [])]
-        for target in (self._path, self._partial):
-            for other in kept:
-                if target.exists() and other.exists() and target.samefile(other):
-                    raise ConfigError(f"--output {path} would overwrite {other}; give another name")
         self._settings = settings
-        self._writer: _Writer | None = None
+        self._is_open = False
 
     def open(self, width_px: int, height_px: int, fps: Fraction) -> None:
         self.close()
-        self._writer = _Writer(self._path, self._partial, self._settings, width_px, height_px, fps)
-
-    def send(self, frame: Frame, index: int, time_s: float) -> None:
-        if self._writer is None:
-            raise DeviceError(f"{self._path} is not open")
-        if self._writer.has_failed:
-            self.close()
-        else:
-            self._writer.send(frame, time_s)
-
-    def close(self) -> None:
-        """Write what is left and give the file its name.
-
-        Raises:
-            DeviceError: the file could not be finished (disk full); nothing stands under its name then.
-        """
-        if self._writer is not None:
-            writer, self._writer = self._writer, None
-            writer.close()
-
-    def describe(self) -> str:
-        return self._writer.describe() if self._writer else f"{self.name} {self._path}"
-
-
-class _Writer:
-    """One open file: the calling thread converts, the writer thread encodes and writes."""
-
-    def __init__(
-        self, path: Path, partial: Path, settings: SinkSettings, width_px: int, height_px: int, fps: Fraction
-    ) -> None:
-        self._path = path
-        self._partial = partial
-        self._constant = settings.timing == "constant"
+        self._constant = self._settings.timing == "constant"
         self._size_px = (width_px, height_px)
-        # 4:2:0 needs even sides; the last column and row are doubled.
+        # 4:2:0 needs even sides. The last column and row are doubled.
         self._even_px = (width_px + width_px % 2, height_px + height_px % 2)
         self._time_base = 1 / Fraction(fps) if self._constant else Fraction(1, _TICKS_PER_S)
         self._frame_s = float(1 / Fraction(fps))
@@ -154,52 +100,61 @@ class _Writer:
         self._last_pts = -1
         self._failure: BaseException | None = None
         self._queue: queue.Queue[tuple[Frame, int] | None] = queue.Queue(maxsize=1)
-
-        kind = CONTAINERS[path.suffix.lower()]
+        self._replacing = replacing_file(self._path)
         try:
-            partial.touch()  # FFmpeg would open the file only when there is something to write
-            self._container = av.open(str(partial.absolute()), "w", container_options=kind.options)
+            unfinished = self._replacing.__enter__()
+            try:
+                self._open_container(unfinished, fps)
+            except BaseException as error:
+                self._replacing.__exit__(type(error), error, None)
+                raise
         except (av.error.FFmpegError, OSError) as error:
             raise self._error(error) from error
+        if self._even_px != self._size_px:
+            logger.info("%s is written as %dx%d (even sides, edge doubled)", self._path.name, *self._even_px)
+        self._thread = threading.Thread(target=self._run, name=f"writer {self._path.name}", daemon=True)
+        self._thread.start()
+        self._is_open = True
+
+    def _open_container(self, path: Path, fps: Fraction) -> None:
+        kind = CONTAINERS[self._path.suffix.lower()]
+        path.touch()  # FFmpeg would open the file only when there is something to write
+        self._container = av.open(
+            str(path.absolute()), "w", format=kind.format, container_options=kind.options
+        )
         try:
-            self._container.metadata.update(settings.provenance.metadata())
-            self._stream = cast(
-                "av.VideoStream", self._container.add_stream(kind.video_codec, rate=Fraction(fps))
-            )
+            self._container.metadata.update(self._settings.provenance.metadata())
+            stream = self._container.add_stream(kind.video_codec, rate=Fraction(fps))
+            self._stream = cast("av.VideoStream", stream)
             context = self._stream.codec_context
             context.width, context.height = self._even_px
             context.pix_fmt = "yuv420p"
             context.time_base = self._time_base
-            # What OpenCV's conversion is; players would otherwise guess BT.709 for large pictures.
+            # This is OpenCV's conversion. Without it players guess BT.709 for large pictures.
             context.colorspace, context.color_range = 6, 1
             context.color_primaries, context.color_trc = 1, 1
-            # One thread holds 400 FPS at 512x512 for a third less CPU than two; large pictures need all.
-            context.thread_count = 1 if width_px * height_px <= 1_000_000 else 0
+            # One thread makes 400 FPS at 512x512 with a third less CPU than two. Large pictures need all.
+            context.thread_count = 1 if context.width * context.height <= 1_000_000 else 0
             context.options = dict(kind.video_options)
-            self._audio = (
-                _Audio.open(settings.audio_from, self._container, kind)
-                if settings.audio_from is not None
-                else None
-            )
+            sound = self._settings.audio_from
+            self._audio = _Audio.open(sound, self._container, kind) if sound is not None else None
         except BaseException:
-            self._abandon()
+            with contextlib.suppress(av.error.FFmpegError, OSError):
+                self._container.close()
             raise
-        if self._even_px != self._size_px:
-            logger.info("%s is written as %dx%d (even sides, edge doubled)", path.name, *self._even_px)
-        self._thread = threading.Thread(target=self._run, name=f"writer {path.name}", daemon=True)
-        self._thread.start()
-
-    @property
-    def has_failed(self) -> bool:
-        """Whether the file can no longer be written; `close` says why."""
-        return self._failure is not None
 
     def describe(self) -> str:
+        if not self._is_open:
+            return f"{self.name} {self._path}"
         width_px, height_px = self._even_px
         sound = f", sound {self._audio.how}" if self._audio else ", no sound"
         return f"{self._path}: {width_px}x{height_px} {self._stream.codec_context.name}{sound}"
 
-    def send(self, frame: Frame, time_s: float) -> None:
+    def send(self, frame: Frame, index: int, time_s: float) -> None:
+        if not self._is_open:
+            raise DeviceError(f"{self._path} is not open")
+        if self._failure is not None:
+            self.close()  # raises
         if frame.shape != (self._size_px[1], self._size_px[0], 3) or frame.dtype != np.uint8:
             raise ValueError(f"frame {frame.shape} {frame.dtype} sent to a file of {self._size_px} px")
         if self._even_px != self._size_px:
@@ -219,23 +174,23 @@ class _Writer:
         return max(self._last_pts + 1, round((time_s - self._first_s) * _TICKS_PER_S))
 
     def close(self) -> None:
-        """Finish; the partial file gets its name, or goes if there was no frame or a failure.
+        """Write what is left and give the file its name. There is no file where no frame was sent.
 
         Raises:
-            DeviceError: the file could not be written.
+            DeviceError: the file could not be finished (disk full). Then there is no file either.
         """
+        if not self._is_open:
+            return
+        self._is_open = False
         self._queue.put(None)
         self._thread.join()
-        if self._failure is not None:
-            self._partial.unlink(missing_ok=True)
-            raise self._error(self._failure) from self._failure
-        if self._count == 0:
-            self._partial.unlink(missing_ok=True)
-            return
+        dropped = self._failure or (EOFError("no frame was sent") if self._count == 0 else None)
         try:
-            self._partial.replace(self._path)
+            self._replacing.__exit__(type(dropped) if dropped else None, dropped, None)
         except OSError as error:
             raise self._error(error) from error
+        if self._failure is not None:
+            raise self._error(self._failure) from self._failure
 
     def _error(self, error: BaseException) -> DeviceError:
         number = getattr(error, "errno", None)
@@ -243,11 +198,6 @@ class _Writer:
             return DeviceError(f"no space left for {self._path}; free some and run again")
         reason = getattr(error, "strerror", None) or str(error)
         return DeviceError(f"{self._path} cannot be written: {reason}")
-
-    def _abandon(self) -> None:
-        with contextlib.suppress(av.error.FFmpegError, OSError):
-            self._container.close()
-        self._partial.unlink(missing_ok=True)
 
     # The writer thread
 
@@ -258,7 +208,7 @@ class _Writer:
             self._failure = error
             with contextlib.suppress(av.error.FFmpegError, OSError):
                 self._container.close()
-            while self._queue.get() is not None:  # let the sender go on to where it is told
+            while self._queue.get() is not None:  # else the sender would wait; its next call raises
                 pass
 
     def _write(self) -> None:
@@ -280,13 +230,13 @@ class _Writer:
 
 
 class _Audio:
-    """The driver's sound: packets copied as they are, or encoded anew where they do not fit the container."""
+    """The driver's sound. Packets are copied, or encoded anew where they do not fit the container."""
 
     def __init__(self, source: InputContainer, target: OutputContainer, kind: Container) -> None:
         self._source = source
         self._target = target
         self._stream = source.streams.audio[0]
-        # The output starts with the driver's first picture, wherever that stands in its file.
+        # The output starts with the driver's first picture, which may come late in its file.
         self._start_s = Fraction(0)
         if source.streams.video:
             video = source.streams.video[0]
@@ -306,7 +256,7 @@ class _Audio:
 
     @staticmethod
     def open(path: Path, target: OutputContainer, kind: Container) -> _Audio | None:
-        """Take the sound of `path`; None where it has none or it cannot be read."""
+        """Take the sound of a file; None where it has none or it cannot be read."""
         try:
             source = open_container(path)
         except (av.error.FFmpegError, OSError) as error:
@@ -351,7 +301,7 @@ class _Audio:
         end_s = self._start_s
         for frame in self._undamaged(self._source.decode(self._stream)):
             if frame.pts is None or frame.time_base is None or frame.pts * frame.time_base < end_s:
-                continue  # before the start, or again what has been
+                continue  # before the start, or given already
             end_s = frame.pts * frame.time_base + Fraction(frame.samples, 2 * frame.sample_rate)
             frame.pts -= round(self._start_s / frame.time_base)
             kind = (frame.format.name, frame.layout.name, frame.sample_rate)

@@ -19,7 +19,7 @@ import numpy as np
 
 from icface.arrays import Frame
 from icface.errors import DeviceError
-from realtime.camera import query_capabilities
+from realtime.cameras.v4l2 import query_capabilities
 from realtime.sinks import Sink, SinkSettings
 
 logger = logging.getLogger(__name__)
@@ -63,7 +63,7 @@ class VirtualCameraSink(Sink):
             ) from error
         if sys.platform == "linux":
             _revive_all(self._asked)
-        # Virtual cameras carry 4:2:0, which needs even sides; the last column and row are doubled.
+        # Virtual cameras carry 4:2:0, which needs even sides. The last column and row are doubled.
         self._pad_px = (width_px % 2, height_px % 2)
         try:
             self._camera = pyvirtualcam.Camera(
@@ -79,7 +79,7 @@ class VirtualCameraSink(Sink):
 
     def _unavailable(self, error: RuntimeError) -> str:
         wanted = f"virtual camera {self._asked}" if self._asked else "a virtual camera"
-        # One line a backend, of which the first sentence tells; the rest is advice that is given better here.
+        # pyvirtualcam gives one line for each backend. Its first sentence is the reason, the rest is advice.
         reason = "; ".join(
             line.strip().partition(". ")[0] for line in str(error).splitlines() if line.strip()
         )
@@ -88,7 +88,7 @@ class VirtualCameraSink(Sink):
     def send(self, frame: Frame, index: int, time_s: float) -> None:
         if self._camera is None:
             raise DeviceError("the virtual camera is not open")
-        # pyvirtualcam only prints when a v4l2loopback device has gone.
+        # pyvirtualcam only prints a line when a v4l2loopback device is gone.
         if sys.platform == "linux" and not os.path.exists(self._camera.device):
             raise DeviceError(f"virtual camera {self._camera.device} is gone; {_HOW['linux']}; {_INSTEAD}")
         if any(self._pad_px):
@@ -111,17 +111,17 @@ class VirtualCameraSink(Sink):
 
 
 def _revive_all(asked: str | None) -> None:
-    """The device that is asked for; where none is, every one, as any of them may be the first that works."""
+    """Revive the device that is asked for. Without one, revive all: any may be the first that works."""
     for path in [Path(asked)] if asked is not None else sorted(Path("/dev").glob("video*")):
-        with contextlib.suppress(OSError):  # missing, not ours to open: pyvirtualcam says it better
+        with contextlib.suppress(OSError):  # missing, or not allowed: pyvirtualcam will say so
             revive(path)
 
 
 def revive(device: Path) -> None:
     """Let a device of v4l2loopback be written to again.
 
-    With exclusive_caps=1, version 0.12 (Debian 12, Ubuntu 22.04) does not take pictures a second time: that a program
-    ended which wrote without VIDIOC_STREAMON, as pyvirtualcam does, it does not notice. It notices that of any other.
+    pyvirtualcam writes without VIDIOC_STREAMON. With exclusive_caps=1, version 0.12 (Debian 12, Ubuntu 22.04) does not
+    notice when such a program ends, and refuses the next one. It notices the end of a program that used VIDIOC_STREAMON.
 
     Raises:
         OSError: it cannot be opened, or is no video device.

@@ -1,7 +1,7 @@
 """The window: shows the frames on the screen and hears the keyboard.
 
-OpenCV's window belongs to the thread that opens it (on macOS the main one): open, send, poll_key and close
-are called there.
+OpenCV's window belongs to the thread that opens it (on macOS the main one). That thread calls open, send, poll_key and
+close.
 """
 
 from __future__ import annotations
@@ -17,9 +17,9 @@ from icface.arrays import Frame
 from icface.errors import DeviceError
 from realtime.sinks import Sink, SinkSettings
 
-_NAMES = {27: "escape", 13: "enter", 10: "enter", 32: "space", 9: "tab", 8: "backspace"}
+_TITLE = "ICface Live"
 _LARGEST_PX = 960
-"""Side that a window starts with at most; it can be resized."""
+"""A window is not larger at first; it can be resized."""
 
 
 class WindowSink(Sink):
@@ -27,8 +27,7 @@ class WindowSink(Sink):
 
     name = "window"
 
-    def __init__(self, title: str) -> None:
-        self._title = title
+    def __init__(self) -> None:
         self._open = False
 
     def open(self, width_px: int, height_px: int, fps: Fraction) -> None:
@@ -36,8 +35,8 @@ class WindowSink(Sink):
         check_display()
         scale = min(1.0, _LARGEST_PX / max(width_px, height_px))
         try:
-            cv2.namedWindow(self._title, cv2.WINDOW_NORMAL | cv2.WINDOW_KEEPRATIO | cv2.WINDOW_GUI_NORMAL)
-            cv2.resizeWindow(self._title, round(width_px * scale), round(height_px * scale))
+            cv2.namedWindow(_TITLE, cv2.WINDOW_NORMAL | cv2.WINDOW_KEEPRATIO | cv2.WINDOW_GUI_NORMAL)
+            cv2.resizeWindow(_TITLE, round(width_px * scale), round(height_px * scale))
         except cv2.error as error:
             raise DeviceError(
                 "this OpenCV has no windows; run: pip install --force-reinstall opencv-contrib-python"
@@ -47,36 +46,30 @@ class WindowSink(Sink):
     def send(self, frame: Frame, index: int, time_s: float) -> None:
         if not self._open:
             raise DeviceError("the window is not open")
-        cv2.imshow(self._title, cv2.cvtColor(frame, cv2.COLOR_RGB2BGR))
+        cv2.imshow(_TITLE, cv2.cvtColor(frame, cv2.COLOR_RGB2BGR))
 
     def poll_key(self) -> str | None:
-        """Give the key pressed since the last call, without waiting; also keeps the window alive.
-
-        Returns:
-            A printable character (letters small: not every toolkit tells capitals), a name ("escape",
-            "enter", "space", "tab", "backspace"), "closed" when the user has closed the window, None for none
-            or another key.
-        """
+        """See Sink. Letters are small, because not every toolkit tells capitals. The call also keeps the window alive."""
         if not self._open:
             return None
         code = cv2.pollKey()
-        if cv2.getWindowProperty(self._title, cv2.WND_PROP_VISIBLE) < 1:
+        if cv2.getWindowProperty(_TITLE, cv2.WND_PROP_VISIBLE) < 1:
             return "closed"
         if code < 0:
             return None
-        code &= 0xFF
-        return _NAMES.get(code) or (chr(code).lower() if 32 < code < 127 else None)
+        code &= 0xFFFF  # some toolkits add modifier keys above
+        return chr(code).lower() if code < 128 else None  # arrow keys and the like have higher codes
 
     def close(self) -> None:
         if self._open:
             self._open = False
-            if cv2.getWindowProperty(self._title, cv2.WND_PROP_VISIBLE) >= 1:
-                cv2.destroyWindow(self._title)
+            if cv2.getWindowProperty(_TITLE, cv2.WND_PROP_VISIBLE) >= 1:
+                cv2.destroyWindow(_TITLE)
             cv2.pollKey()  # the toolkit takes it away when it next handles events
 
 
 def check_display() -> None:
-    """Make sure that a window can open: without a display Qt ends the whole process. Linux and BSD only.
+    """Make sure that a window can open. Without a display Qt ends the whole process. Linux and BSD only.
 
     Raises:
         DeviceError: no display, or it does not answer.
@@ -120,4 +113,4 @@ def _connects(family: socket.AddressFamily, address: str | tuple[str, int]) -> b
 
 def create(settings: SinkSettings) -> Sink:
     """Make the window sink."""
-    return WindowSink(settings.title)
+    return WindowSink()

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
 from fractions import Fraction
 
 import numpy as np
@@ -12,8 +12,17 @@ from numpy.typing import NDArray
 from icface.arrays import Frame
 from icface.attributes import FloatArray, neutral
 from icface.errors import DeviceError
-from realtime.camera import Camera, CameraInfo, CapturedFrame
+from icface.reenactor import PreparedSource
+from realtime.cameras import Camera, CameraInfo, CapturedFrame
+from realtime.controls import Controls
+from realtime.mixer import Mixer
+from realtime.outputs import Outputs
+from realtime.photos import Photos
+from realtime.recorder import Recorder
+from realtime.renderer import Renderer, Scene, make_scene
 from realtime.sinks import Sink
+from realtime.step import Reenactment
+from realtime.timing import Stats
 
 
 class Clock:
@@ -26,24 +35,17 @@ class Clock:
         return self.now_s
 
 
-class Stop:
-    """A `threading.Event` on a clock of our own: waiting takes no time and moves the clock."""
+class Stop(threading.Event):
+    """An event on a clock of our own: waiting takes no time and moves the clock."""
 
     def __init__(self, clock: Clock) -> None:
+        super().__init__()
         self._clock = clock
-        self._set = False
-        self.waits_s: list[float] = []
 
-    def is_set(self) -> bool:
-        return self._set
-
-    def set(self) -> None:
-        self._set = True
-
-    def wait(self, timeout: float) -> bool:
-        self.waits_s.append(timeout)
+    def wait(self, timeout: float | None = None) -> bool:
+        assert timeout is not None
         self._clock.now_s += timeout
-        return self._set
+        return self.is_set()
 
 
 def frame(value: int = 0) -> Frame:
@@ -87,17 +89,28 @@ class ScriptedCamera(Camera):
         self.closed = True
 
 
-@dataclass
-class Source:
-    """A prepared source: a photo of one colour, its crop a square in the middle."""
+class NoMotion:
+    """The family's part of a source; the fake animator does not use it."""
 
-    photo_frame: Frame = field(default_factory=lambda: np.full((40, 60, 3), 90, dtype=np.uint8))
-    crop_to_photo: NDArray[np.float64] = field(
-        default_factory=lambda: np.array([[1.0, 0, 20], [0, 1.0, 10]], dtype=np.float64)
+    def step(self, attributes: FloatArray) -> dict[str, NDArray[np.generic]]:
+        raise AssertionError("the fake animator has no motion")
+
+
+def source(
+    side: int = 16,
+    photo_px: tuple[int, int] = (60, 40),
+    corner_px: tuple[int, int] = (20, 10),
+) -> PreparedSource:
+    """A prepared photo of one colour (90), of which a square is the crop."""
+    (x, y), (width, height) = corner_px, photo_px
+    return PreparedSource(
+        photo_frame=np.full((height, width, 3), 90, dtype=np.uint8),
+        crop_to_photo=np.array([[1.0, 0, x], [0, 1.0, y]]),
+        neutral=np.zeros((side, side, 3), dtype=np.uint8),
+        cache={},
+        motion=NoMotion(),
+        rim=1 / 24,
     )
-    neutral: Frame = field(default_factory=lambda: np.zeros((16, 16, 3), dtype=np.uint8))
-    rim: float = 1 / 24
-    notes: list[str] = field(default_factory=list)
 
 
 class Animator:
@@ -107,7 +120,6 @@ class Animator:
         self._frame = np.zeros((side, side, 3), dtype=np.uint8)
         self.sources: list[object] = []
         self.asked: list[FloatArray] = []
-        self.closed = False
 
     def set_source(self, source: object) -> None:
         self.sources.append(source)
@@ -123,8 +135,16 @@ class Animator:
     def describe(self) -> str:
         return "engine: a fake"
 
-    def close(self) -> None:
-        self.closed = True
+
+class NeutralWithoutFace:
+    """A conditioner: the driver, or neutral at once. It keeps what it was told as (time, face)."""
+
+    def __init__(self) -> None:
+        self.told: list[tuple[float, bool]] = []
+
+    def update(self, attributes: FloatArray | None, time_s: float) -> FloatArray:
+        self.told.append((round(time_s, 3), attributes is not None))
+        return neutral() if attributes is None else attributes
 
 
 class KeepingSink(Sink):
@@ -159,3 +179,42 @@ def smile(amount: float) -> FloatArray:
     values = neutral()
     values[11] = amount
     return values
+
+
+class Bench:
+    """A reenactment of fakes: `animator`, `sinks`, `stop` and everything between them, on a clock moved by hand."""
+
+    def __init__(
+        self,
+        *sinks: KeepingSink,
+        animator: Animator | None = None,
+        clock: Clock | None = None,
+        recorder: Recorder | None = None,
+        mirrored: bool = False,
+        photos: Photos[Scene] | None = None,
+    ) -> None:
+        self.clock = clock or Clock()
+        self.stats = Stats(self.clock)
+        self.stop = Stop(self.clock)
+        self.sinks = list(sinks) or [KeepingSink()]
+        self.animator = animator or Animator()
+        self.conditioner = NeutralWithoutFace()
+        self.neutral_asked = 0
+        self.reenactment = Reenactment(
+            conditioner=self.conditioner,
+            mixer=Mixer(mirrored=mirrored),
+            renderer=Renderer(self.animator, make_scene(0, source(), "crop", None), self.stats, mark=False),
+            outputs=Outputs(self.sinks, self.stats),
+            stats=self.stats,
+            recorder=recorder,
+        )
+        photos = photos or Photos((), lambda number: make_scene(number, source(), "crop", None))
+        self.controls = Controls(self.reenactment, photos, self.stop, ask_neutral=self._ask_neutral)
+
+    def _ask_neutral(self) -> None:
+        self.neutral_asked += 1
+
+    @property
+    def sent(self) -> list[tuple[int, int, float]]:
+        """(brightness, number, time) of each picture that the first sink got."""
+        return self.sinks[0].sent

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import logging
+from pathlib import Path
 
 import pytest
 
 from icface.errors import DeviceError
-from realtime.camera import Camera, CapturedFrame
+from realtime.cameras import Camera, CapturedFrame
 from realtime.capture import CameraFeed
+from realtime.config import LiveConfig
 from realtime.slot import Closed, Slot
 from realtime.timing import Stats
 from tests.realtime.fakes import Clock, ScriptedCamera, Stop
@@ -23,7 +25,7 @@ class KeepingSlot(Slot[CapturedFrame]):
         self._stop = stop
         self._enough = enough
 
-    def put(self, item: CapturedFrame, timeout_s: float = 0.0) -> bool:
+    def put(self, item: CapturedFrame, timeout_s: float | None = None) -> bool:
         self.items.append(item)
         if len(self.items) >= self._enough and self._stop is not None:
             self._stop.set()
@@ -52,11 +54,15 @@ class Bench:
         return result
 
     def run(self, *, retry_s: float = 10.0, loop: bool = False) -> list[int]:
-        feed = CameraFeed(
-            self.camera, self.reopen, self.slot, self.stats, self.stop,
-            retry_s=retry_s, loop=loop, clock=self.clock,
-        )  # fmt: skip
-        feed.run()
+        config = LiveConfig(
+            sources=(Path("me.jpg"),),
+            camera=__file__,
+            null=True,
+            pace=True,
+            camera_retry_s=retry_s,
+            loop=loop,
+        )
+        CameraFeed(self.camera, self.reopen, self.slot, config, self.stats, self.stop, self.clock).run()
         return [item.index for item in self.slot.items]
 
     def ending(self) -> BaseException:

@@ -24,6 +24,8 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.chdir(tmp_path)
     for name in ("me.jpg", "talk.mp4"):
         Path(name).write_bytes(b"not really")
+    Path("link.mp4").symlink_to("talk.mp4")
+    Path("folder.mp4").mkdir()
     track = AttributeTrack(
         times_s=np.array([0.0, 0.04]), values=np.stack([neutral()] * 2), present=np.ones(2, bool)
     )
@@ -46,7 +48,7 @@ def test_every_flag_reaches_its_setting(here: Path) -> None:
         "--no-mirror", "--neutral-after", "1.5", "--pace", "--loop",
         "--virtual-camera", "/dev/video9", "--window", "--output", "a.mp4", "--output", "b.mkv", "--null",
         "--record-attributes", "r.csv", "--stats", "s.json", "--duration", "9", "--frames", "7",
-        "--model", "m.icface", "--engine", "onnxruntime", "--cache-mb", "200",
+        "--model", "m.icface", "--engine", "onnxruntime", "--no-build",
     )  # fmt: skip
     assert got == LiveConfig(
         sources=(Path("me.jpg"), Path("you.jpg")), face=2, size_px=None, framing="photo", mark=False,
@@ -55,7 +57,7 @@ def test_every_flag_reaches_its_setting(here: Path) -> None:
         virtual_camera=True, virtual_camera_device="/dev/video9", window=True,
         outputs=(Path("a.mp4"), Path("b.mkv")), null=True,
         record_attributes=Path("r.csv"), stats=Path("s.json"), duration_s=9.0, frames=7,
-        model=Path("m.icface"), engine="onnxruntime", cache_mb=200.0,
+        model=Path("m.icface"), engine="onnxruntime", build=False,
     )  # fmt: skip
 
 
@@ -96,8 +98,6 @@ def test_what_the_flags_mean_together(
         ("--source me.jpg --camera-size 3x4", "16 to 8192"),
         ("--source me.jpg --camera-fps 0", "1 to 240"),
         ("--source me.jpg --camera-fps nan", "1 to 240"),
-        ("--source me.jpg --cache-mb -1", "0 to 65536"),
-        ("--source me.jpg --cache-mb nan", "0 to 65536"),
         ("--source me.jpg --camera-retry-s -1", "0 to 3600"),
         ("--source me.jpg --duration 0", "more than 0"),
         ("--source me.jpg --frames 0", "1 or more"),
@@ -109,6 +109,10 @@ def test_what_the_flags_mean_together(
         ("--source me.jpg --camera talk.mp4 --null --loop", "--pace"),
         ("--source me.jpg --attributes drive.csv --neutral-after 2 --null", "camera's driver"),
         ("--source me.jpg --camera talk.mp4 --output talk.mp4", "overwritten"),
+        ("--source me.jpg --camera talk.mp4 --output link.mp4", "overwritten"),
+        ("--source me.jpg --camera link.mp4 --output talk.mp4", "overwritten"),
+        ("--source me.jpg --source you.mp4 --camera talk.mp4 --output you.mp4", "overwritten"),
+        ("--source me.jpg --camera talk.mp4 --output folder.mp4", "is a folder"),
         ("--source me.jpg --attributes drive.csv --null --record-attributes drive.csv", "overwritten"),
         ("--source me.jpg --output o.mp4 --output ./o.mp4", "overwritten"),
         ("--source me.jpg --output missing/o.mp4", "make it first"),
@@ -117,6 +121,7 @@ def test_what_the_flags_mean_together(
         ("--source me.jpg --output o.txt --camera talk.mp4", "must end in"),
         ("--source me.jpg --null --attributes missing.csv", "cannot read attributes"),
         ("--source me.jpg --null --camera http://example.org/cam", "network"),
+        ("--source me.jpg --null --camera=", "--camera is empty"),
         ("--sauce me.jpg", "--sauce"),
         ("--source me.jpg --frames many", "--frames"),
         ("--source me.jpg --mark maybe", "--mark"),
@@ -189,6 +194,35 @@ def test_help_and_version_end_well(capsys: pytest.CaptureFixture[str]) -> None:
     for flag in ("--source", "--camera", "--virtual-camera", "--record-attributes", "--list-cameras"):
         assert flag in out
     assert "freeze" in out
+
+
+@pytest.mark.parametrize("flags", [["--source", "me.jpg", "--null"], ["--list-cameras"]])
+def test_without_the_libraries_of_opencv_the_packages_are_named(tmp_path: Path, flags: list[str]) -> None:
+    (tmp_path / "cv2.py").write_text(
+        "raise ImportError('libGL.so.1: cannot open shared object file: No such file or directory')"
+    )
+    # The fake OpenCV is found first, whatever imports it.
+    script = (
+        "import sys; sys.path.insert(0, sys.argv.pop(1)); from realtime.cli import main; sys.exit(main())"
+    )
+    result = subprocess.run(
+        [sys.executable, "-c", script, str(tmp_path), *flags], capture_output=True, text=True, timeout=60
+    )
+    assert result.returncode == 1 and not result.stdout
+    (line,) = result.stderr.splitlines()
+    assert line.startswith("error: a system library is missing (libGL.so.1: cannot open shared object file")
+    assert "sudo apt install libgl1 libglib2.0-0" in line
+
+
+def test_opencv_is_loaded_before_pyav() -> None:
+    """Else OpenCV's windows hang when they open."""
+    script = (
+        "import sys; from realtime.cli import main\n"
+        "assert main(['--source', 'missing.jpg', '--output', 'out.mp4']) == 1\n"
+        "loaded = list(sys.modules)\n"
+        "assert loaded.index('cv2') < loaded.index('av')"
+    )
+    subprocess.run([sys.executable, "-c", script], check=True, capture_output=True, timeout=60)
 
 
 def test_help_imports_nothing_heavy() -> None:

@@ -7,20 +7,17 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from icface.attributes import FloatArray, mirror, neutral, read_csv
+from icface.arrays import Frame
+from icface.attributes import FloatArray, mirror, read_csv
 from icface.errors import DeviceError
-from realtime.attribute_source import Recorder
-from realtime.controls import Controls
-from realtime.driver import Sample
-from realtime.loop import LiveLoop, Pace, Unchanged
-from realtime.mixer import Mixer
-from realtime.outputs import Outputs
-from realtime.performer import HalfSize, Performer, make_scene
-from realtime.scheduler import FULL, HALF_SIZE, HALF_TRACKING, REPEAT, DeadlineScheduler
+from realtime.config import Limits
+from realtime.drivers import Sample
+from realtime.loop import LiveLoop
+from realtime.recorder import Recorder
+from realtime.scheduler import FULL, HALF_TRACKING, REPEAT, DeadlineScheduler
 from realtime.slot import Closed, Slot
-from realtime.sources import SourceBank
-from realtime.timing import Stats
-from tests.realtime.fakes import Animator, Clock, KeepingSink, Source, Stop, smile
+from tests.realtime import fakes
+from tests.realtime.fakes import Animator, Clock, KeepingSink, smile
 
 PERIOD_S = 0.1
 
@@ -37,7 +34,8 @@ class ScriptedSlot(Slot[Sample]):
         self._end = end or Closed()
         self.ends_at_s: float | None = None
 
-    def get(self, timeout_s: float) -> Sample | None:
+    def get(self, timeout_s: float | None = None) -> Sample | None:
+        assert timeout_s is not None
         now_s = self._clock.now_s
         if not self._arrivals and (self.ends_at_s is None or self.ends_at_s <= now_s + timeout_s):
             raise self._end
@@ -49,31 +47,20 @@ class ScriptedSlot(Slot[Sample]):
         return None
 
 
-class HoldThenNeutral:
-    """A stand-in for continuity: the driver, or neutral at once; keeps what it was told."""
-
-    def __init__(self) -> None:
-        self.told: list[tuple[float, bool]] = []
-
-    def update(self, attributes: FloatArray | None, time_s: float) -> FloatArray:
-        self.told.append((round(time_s, 3), attributes is not None))
-        return neutral() if attributes is None else attributes
-
-
 class SlowAnimator(Animator):
     """Takes time on the clock."""
 
-    def __init__(self, clock: Clock, work_s: float, side: int = 16) -> None:
-        super().__init__(side)
+    def __init__(self, clock: Clock, work_s: float) -> None:
+        super().__init__()
         self.clock = clock
         self.work_s = work_s
 
-    def animate(self, attributes: FloatArray) -> np.ndarray:
+    def animate(self, attributes: FloatArray) -> Frame:
         self.clock.now_s += self.work_s
         return super().animate(attributes)
 
 
-class Bench:
+class Bench(fakes.Bench):
     """A loop with everything around it; the clock starts at 100 s."""
 
     def __init__(
@@ -83,43 +70,25 @@ class Bench:
         sink: KeepingSink | None = None,
         mirrored: bool = False,
         work_s: float = 0.0,
-        half_size: HalfSize | None = None,
         end: BaseException | None = None,
+        recorder: Recorder | None = None,
     ) -> None:
-        self.clock = Clock()
-        self.stats = Stats(self.clock)
-        self.stop = Stop(self.clock)
-        self.sink = sink or KeepingSink()
-        self.animator = SlowAnimator(self.clock, work_s)
-        scene = make_scene(0, Source(), "crop", None)
-        self.performer = Performer(self.animator, scene, self.stats, mark=False, half_size=half_size)
-        self.outputs = Outputs([self.sink], self.stats)
-        self.mixer = Mixer(mirrored=mirrored)
-        self.slot = ScriptedSlot(self.clock, arrivals, end)
-        self.conditioner = HoldThenNeutral()
-        self.scheduler = DeadlineScheduler(PERIOD_S)
-        self.tracker_rates: list[bool] = []
-
-    def run(self, **settings: object) -> list[tuple[int, int, float]]:
-        bank: SourceBank[object] = SourceBank((), lambda number: None)
-        controls = Controls(self.performer, self.mixer, bank, self.stop)  # type: ignore[arg-type]
-        loop = LiveLoop(
-            samples=self.slot,
-            conditioner=self.conditioner,
-            mixer=self.mixer,
-            performer=self.performer,
-            outputs=self.outputs,
-            controls=controls,
-            scheduler=self.scheduler,
-            stats=self.stats,
-            stop=self.stop,
-            pace=Pace(period_s=PERIOD_S),
-            set_tracker_rate=self.tracker_rates.append,
-            clock=self.clock,
-            **settings,  # type: ignore[arg-type]
+        clock = Clock()
+        super().__init__(
+            sink or KeepingSink(),
+            animator=SlowAnimator(clock, work_s),
+            clock=clock,
+            mirrored=mirrored,
+            recorder=recorder,
         )
-        loop.run()
-        return self.sink.sent
+        self.slot = ScriptedSlot(clock, arrivals, end)
+        self.tracker_rates: list[bool] = []
+        self.scheduler = DeadlineScheduler(PERIOD_S, self.tracker_rates.append)
+
+    def run(self, frames: int | None = None, duration_s: float | None = None) -> list[tuple[int, int, float]]:
+        limits = Limits(frames, duration_s)
+        LiveLoop(self.reenactment, self.slot, self.controls, self.scheduler, limits, self.clock).run()
+        return self.sent
 
 
 def sample(serial: int, captured_s: float, amount: float | None) -> Sample:
@@ -211,7 +180,7 @@ def test_what_ended_the_camera_is_raised_after_the_last_picture() -> None:
     bench = Bench(steady(2), end=DeviceError("the camera did not come back within 10 s"))
     with pytest.raises(DeviceError, match="did not come back"):
         bench.run()
-    assert len(bench.sink.sent) == 3
+    assert len(bench.sent) == 3
 
 
 def test_the_last_sink_lost_ends_the_run() -> None:
@@ -220,9 +189,9 @@ def test_the_last_sink_lost_ends_the_run() -> None:
         bench.run()
 
 
-@pytest.mark.parametrize(("limit", "count"), [({"frames": 3}, 3), ({"duration_s": 0.3}, 5)])
-def test_limits(limit: dict[str, float], count: int) -> None:
-    assert len(Bench(steady(50)).run(**limit)) == count
+@pytest.mark.parametrize(("limit", "count"), [(Limits(frames=3), 3), (Limits(duration_s=0.3), 5)])
+def test_limits(limit: Limits, count: int) -> None:
+    assert len(Bench(steady(50)).run(limit.frames, limit.duration_s)) == count
 
 
 def test_a_stop_ends_it_before_the_next_picture() -> None:
@@ -235,48 +204,33 @@ def test_keys_work_between_pictures() -> None:
     sink = KeepingSink(keys=["m", "x", "Q"])
     bench = Bench(steady(9), sink=sink)
     assert len(bench.run()) == 3
-    assert bench.mixer.mirrored and bench.stop.is_set()
+    assert bench.reenactment.mixer.mirrored and bench.stop.is_set()
 
 
 def test_frozen_pictures_are_repeated_and_recorded_as_shown(tmp_path: Path) -> None:
     sink = KeepingSink(keys=["x", "x", " "])
-    bench = Bench(steady(6), sink=sink)
     recorder = Recorder(tmp_path / "drive.csv")
-    sent = bench.run(recorder=recorder)
+    bench = Bench(steady(6), sink=sink, recorder=recorder)
+    sent = bench.run()
     recorder.close()
     assert [value for value, _, _ in sent] == [0, 0, 4, 4, 4, 4, 4]
     assert bench.stats.counters["repeated"] == 4
-    assert [round(200 * float(row[11])) for row in read_csv(tmp_path / "drive.csv").values] == [
-        0,
-        0,
-        4,
-        4,
-        4,
-        4,
-        4,
-    ]
+    recorded = [round(200 * float(row[11])) for row in read_csv(tmp_path / "drive.csv").values]
+    assert recorded == [0, 0, 4, 4, 4, 4, 4]
 
 
 def test_too_slow_it_steps_down_and_says_so_in_the_stats() -> None:
-    small = SlowAnimator(Clock(), 0.0, side=8)
-    bench = Bench(steady(400), work_s=0.13, half_size=HalfSize(lambda number: small))
+    bench = Bench(steady(400), work_s=0.13)
     bench.run(frames=60)
     assert bench.tracker_rates[0] is True
-    assert bench.stats.events[:2] == [f"level: {HALF_TRACKING}", f"level: {HALF_SIZE}"]
+    assert bench.stats.events[:2] == [f"level: {HALF_TRACKING}", f"level: {REPEAT}"]
     assert bench.stats.levels[FULL] > 0 and bench.stats.levels[HALF_TRACKING] > 0
     assert sum(bench.stats.levels.values()) == 60
 
 
 def test_at_the_last_level_every_second_picture_is_sent_twice() -> None:
     bench = Bench(steady(400), work_s=0.18)
-    bench.scheduler = DeadlineScheduler(PERIOD_S, levels=(FULL, REPEAT))
+    bench.scheduler = DeadlineScheduler(PERIOD_S)
     bench.run(frames=40)
     assert bench.stats.levels[REPEAT] > 10
     assert bench.stats.counters["repeated"] == pytest.approx(bench.stats.levels[REPEAT] / 2, abs=1)
-
-
-def test_attributes_from_a_file_stay_as_they_are() -> None:
-    unchanged = Unchanged(neutral())
-    assert np.array_equal(unchanged.update(None, 0.0), neutral())
-    assert np.array_equal(unchanged.update(smile(0.4), 1.0), smile(0.4))
-    assert np.array_equal(unchanged.update(None, 99.0), smile(0.4))

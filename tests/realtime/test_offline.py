@@ -2,62 +2,36 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
-import numpy as np
 import pytest
 
-from icface.attributes import AttributeTrack, FloatArray, neutral
 from icface.errors import DeviceError, ICFaceError
-from realtime.camera import CapturedFrame
-from realtime.controls import Controls
-from realtime.driver import Sample
-from realtime.mixer import Mixer
-from realtime.offline import FileFeed, OfflineRun, lane_samples, track_samples
-from realtime.outputs import Outputs
-from realtime.performer import Performer, make_scene
+from realtime.cameras import CapturedFrame
+from realtime.capture import read_file
+from realtime.config import Limits
+from realtime.drivers import Sample
+from realtime.offline import run_offline
 from realtime.slot import Closed, Lane
-from realtime.sources import SourceBank
 from realtime.timing import Stats
-from tests.realtime.fakes import Animator, Clock, KeepingSink, ScriptedCamera, Source, Stop, smile
+from tests.realtime import fakes
+from tests.realtime.fakes import KeepingSink, ScriptedCamera, smile
+
+NO_LIMITS = Limits()
 
 
-class NeutralWithoutFace:
-    def update(self, attributes: FloatArray | None, time_s: float) -> FloatArray:
-        return neutral() if attributes is None else attributes
+class Bench(fakes.Bench):
+    def run(
+        self, samples: list[Sample], limits: Limits = NO_LIMITS, total: int | None = None
+    ) -> list[tuple[int, int, float]]:
+        lane: Lane[Sample] = Lane(len(samples))
+        for sample in samples:
+            lane.put(sample)
+        lane.close()
+        run_offline(self.reenactment, lane, self.controls, limits, total)
+        return self.sent
 
 
-class Bench:
-    def __init__(self, *sinks: KeepingSink) -> None:
-        self.stats = Stats()
-        self.stop = Stop(Clock())
-        self.sinks = list(sinks) or [KeepingSink()]
-        self.outputs = Outputs(self.sinks, self.stats)
-        scene = make_scene(0, Source(), "crop", None)  # type: ignore[arg-type]
-        self.performer = Performer(Animator(), scene, self.stats, mark=False)
-
-    def run(self, samples: Iterator[Sample | None], **limits: float) -> list[tuple[int, int, float]]:
-        mixer = Mixer(mirrored=False)
-        bank: SourceBank[object] = SourceBank((), lambda number: None)
-        work = OfflineRun(
-            samples=samples,
-            conditioner=NeutralWithoutFace(),
-            mixer=mixer,
-            performer=self.performer,
-            outputs=self.outputs,
-            controls=Controls(self.performer, mixer, bank, self.stop),  # type: ignore[arg-type]
-            stats=self.stats,
-            stop=self.stop,
-            **limits,  # type: ignore[arg-type]
-        )
-        work.run()
-        return self.sinks[0].sent
-
-
-def ramp(count: int) -> Iterator[Sample | None]:
-    for i in range(count):
-        yield Sample(i, i, i / 10, None if i == 2 else smile(i / 100))
-        yield None  # nothing for a while
+def ramp(count: int) -> list[Sample]:
+    return [Sample(i, i, i / 10, None if i == 2 else smile(i / 100)) for i in range(count)]
 
 
 def test_frame_i_answers_frame_i_also_without_a_face() -> None:
@@ -67,16 +41,19 @@ def test_frame_i_answers_frame_i_also_without_a_face() -> None:
 
 def test_a_still_driver_still_gets_every_frame() -> None:
     bench = Bench()
-    sent = bench.run(iter([Sample(i, i, i / 10, smile(0.5)) for i in range(4)]))
+    sent = bench.run([Sample(i, i, i / 10, smile(0.5)) for i in range(4)])
     assert [index for _, index, _ in sent] == [0, 1, 2, 3]
     assert bench.stats.counters["held"] == 3
 
 
 @pytest.mark.parametrize(
-    ("limit", "count"), [({"frames": 3}, 3), ({"duration_s": 0.3}, 3), ({"total": 99}, 5)]
+    ("limits", "total", "count"),
+    [(Limits(frames=3), None, 3), (Limits(duration_s=0.3), None, 3), (NO_LIMITS, 99, 5)],
 )
-def test_limits_count_output_frames_and_the_files_own_time(limit: dict[str, float], count: int) -> None:
-    assert len(Bench().run(ramp(5), **limit)) == count
+def test_limits_count_output_frames_and_the_files_own_time(
+    limits: Limits, total: int | None, count: int
+) -> None:
+    assert len(Bench().run(ramp(5), limits, total)) == count
 
 
 def test_stopped_early_it_says_how_far_it_came() -> None:
@@ -92,10 +69,10 @@ def test_a_file_that_was_lost_is_an_error_at_the_end_though_others_are_complete(
     assert len(bench.sinks[0].sent) == 5
 
 
-def test_decoding_waits_for_room_and_keeps_the_order() -> None:
+def test_decoding_keeps_the_order_and_ends_the_lane() -> None:
     lane: Lane[CapturedFrame] = Lane(100)
     stats = Stats()
-    FileFeed(ScriptedCamera(range(7), is_file=True), lane, stats, Stop(Clock())).run()
+    read_file(ScriptedCamera(range(7), is_file=True), lane, stats)
     indices = []
     with pytest.raises(Closed):
         while (captured := lane.get(0)) is not None:
@@ -105,28 +82,35 @@ def test_decoding_waits_for_room_and_keeps_the_order() -> None:
     assert stats.stages["capture"].count == 8, "the end is looked for too"
 
 
+def test_decoding_ends_when_nobody_takes_the_frames_any_more() -> None:
+    lane: Lane[CapturedFrame] = Lane(100)
+    lane.close()
+    stats = Stats()
+    read_file(ScriptedCamera(range(7), is_file=True), lane, stats)
+    assert stats.counters["captured"] == 1
+
+
 def test_a_defect_while_decoding_is_raised_in_the_consumer() -> None:
     lane: Lane[CapturedFrame] = Lane(100)
-    FileFeed(
-        ScriptedCamera([0, ZeroDivisionError("defect")], is_file=True), lane, Stats(), Stop(Clock())
-    ).run()
+    read_file(ScriptedCamera([0, ZeroDivisionError("defect")], is_file=True), lane, Stats())
     assert lane.get(0) is not None
     with pytest.raises(ZeroDivisionError):
         lane.get(0)
 
 
-def test_lane_samples_end_with_the_lane() -> None:
-    lane: Lane[Sample] = Lane(3)
-    lane.put(Sample(0, 0, 0.0, None), 0)
-    lane.close()
-    assert [s.index for s in lane_samples(lane) if s is not None] == [0]
+def test_a_lane_that_is_empty_for_a_while_is_waited_for() -> None:
+    bench = Bench()
+    left = ramp(3)
 
+    class Slow(Lane[Sample]):
+        def get(self, timeout_s: float | None = None) -> Sample | None:
+            empty.append(not empty or not empty[-1])
+            if empty[-1]:
+                return None
+            if not left:
+                raise Closed
+            return left.pop(0)
 
-def test_rows_of_a_csv_are_frames_at_a_constant_rate() -> None:
-    track = AttributeTrack(
-        times_s=np.array([0.0, 0.01, 0.9]),
-        values=np.stack([smile(0.1), smile(0.2), smile(0.3)]),
-        present=np.ones(3, dtype=np.bool_),
-    )
-    samples = [s for s in track_samples(track, 25.0) if s is not None]
-    assert [(s.index, s.time_s) for s in samples] == [(0, 0.0), (1, 0.04), (2, 0.08)]
+    empty: list[bool] = []
+    run_offline(bench.reenactment, Slow(1), bench.controls, NO_LIMITS)
+    assert [number for _, number, _ in bench.sent] == [0, 1, 2]

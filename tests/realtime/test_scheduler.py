@@ -2,15 +2,7 @@
 
 from __future__ import annotations
 
-from realtime.scheduler import (
-    FULL,
-    HALF_SIZE,
-    HALF_TRACKING,
-    LEVELS,
-    REPEAT,
-    DeadlineScheduler,
-    SchedulerConfig,
-)
+from realtime.scheduler import FULL, HALF_TRACKING, LEVELS, REPEAT, DeadlineScheduler
 
 PERIOD_S = 0.04
 
@@ -18,8 +10,9 @@ PERIOD_S = 0.04
 class Run:
     """Feeds a scheduler one frame a period."""
 
-    def __init__(self, scheduler: DeadlineScheduler) -> None:
-        self.scheduler = scheduler
+    def __init__(self, *, tracker: bool = True) -> None:
+        self.rates: list[bool] = []
+        self.scheduler = DeadlineScheduler(PERIOD_S, self.rates.append if tracker else None)
         self.now_s = 0.0
 
     def frames(self, seconds: float, load: float) -> list[tuple[float, str]]:
@@ -33,68 +26,67 @@ class Run:
 
 
 def test_it_gives_up_in_order_and_stops_at_the_last() -> None:
-    run = Run(DeadlineScheduler(PERIOD_S))
+    run = Run()
     assert run.scheduler.level == FULL
     changes = run.frames(30, load=3.0)
-    assert [level for _, level in changes] == [HALF_TRACKING, HALF_SIZE, REPEAT]
-    assert run.scheduler.halves_tracking and run.scheduler.halves_size and run.scheduler.repeats
+    assert [level for _, level in changes] == [HALF_TRACKING, REPEAT]
+    assert run.rates == [True, True] and run.scheduler.repeats
 
 
 def test_each_level_keeps_what_the_ones_before_it_gave_up() -> None:
-    run = Run(DeadlineScheduler(PERIOD_S))
+    run = Run()
     run.frames(1.5, load=1.2)
-    s = run.scheduler
-    assert (s.level, s.halves_tracking, s.halves_size, s.repeats) == (HALF_TRACKING, True, False, False)
+    assert (run.scheduler.level, run.rates, run.scheduler.repeats) == (HALF_TRACKING, [True], False)
 
 
 def test_one_slow_frame_changes_nothing() -> None:
-    run = Run(DeadlineScheduler(PERIOD_S))
+    run = Run()
     assert run.frames(5, load=0.5) == []
     assert run.frames(PERIOD_S, load=4.0) == []
     assert run.frames(5, load=0.5) == []
 
 
 def test_it_recovers_step_by_step_when_there_is_room() -> None:
-    run = Run(DeadlineScheduler(PERIOD_S))
+    run = Run()
     run.frames(30, load=3.0)
     changes = run.frames(60, load=0.3)
-    assert [level for _, level in changes] == [HALF_SIZE, HALF_TRACKING, FULL]
+    assert [level for _, level in changes] == [HALF_TRACKING, FULL]
+    assert run.rates == [True, True, True, False]
 
 
 def test_between_over_and_room_it_stays() -> None:
-    run = Run(DeadlineScheduler(PERIOD_S))
+    run = Run()
     run.frames(1.5, load=1.2)
     assert run.frames(60, load=0.8) == []
 
 
 def test_each_failed_trial_doubles_the_wait_for_the_next_up_to_a_bound() -> None:
-    config = SchedulerConfig(recover_s=4.0, recover_max_s=16.0)
-    run = Run(DeadlineScheduler(PERIOD_S, levels=(FULL, HALF_SIZE), config=config))
+    run = Run(tracker=False)
     run.frames(1.5, load=1.2)
     waits = []
-    for _ in range(5):
+    for _ in range(6):
         down_s = run.now_s
-        while run.scheduler.level == HALF_SIZE:
+        while run.scheduler.level == REPEAT:
             run.frames(PERIOD_S, load=0.3)
         waits.append(run.now_s - down_s)
         while run.scheduler.level == FULL:
             run.frames(PERIOD_S, load=1.5)
-    # A second to settle, then 4, 8, 16, 16, 16.
-    assert [round(wait_s) for wait_s in waits] == [5, 9, 17, 17, 17]
+    # A second to settle, then 4, 8, 16, 32, 60, 60.
+    assert [round(wait_s) for wait_s in waits] == [5, 9, 17, 33, 61, 61]
 
 
-def test_levels_that_cannot_be_had_are_left_out() -> None:
-    run = Run(DeadlineScheduler(PERIOD_S, levels=(FULL, REPEAT)))
+def test_without_a_tracker_its_level_is_left_out() -> None:
+    run = Run(tracker=False)
     assert [level for _, level in run.frames(10, load=3.0)] == [REPEAT]
-    assert not run.scheduler.halves_tracking and not run.scheduler.halves_size
+    assert run.rates == []
 
 
 def test_with_repeats_a_frame_has_two_periods() -> None:
-    run = Run(DeadlineScheduler(PERIOD_S, levels=(FULL, REPEAT)))
+    run = Run(tracker=False)
     run.frames(10, load=3.0)
     changes = run.frames(6, load=1.2)
     assert [level for _, level in changes] == [FULL], "1.2 of one period is .6 of two: room to try"
 
 
 def test_the_order_is_the_documented_one() -> None:
-    assert LEVELS == ("full", "half tracker rate", "half size", "repeated frames")
+    assert LEVELS == ("full", "half tracker rate", "repeated frames")

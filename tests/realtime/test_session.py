@@ -23,7 +23,7 @@ from icface.face.continuity import Continuity
 from icface.face.landmarks import open_detector
 from icface.face.tracker import FaceTracker
 from realtime import session
-from realtime.camera import Camera, CameraConfig, CameraInfo, CapturedFrame, open_camera
+from realtime.cameras import Camera, CameraConfig, CameraInfo, CapturedFrame, open_camera
 from realtime.cli import main
 from realtime.hotkeys import TerminalKeys
 
@@ -42,7 +42,10 @@ def clip(repository: Path) -> Path:
 
 def decoded(path: Path) -> list[Frame]:
     with av.open(str(path)) as container:
-        return [picture.to_ndarray(format="rgb24") for picture in container.decode(video=0)]
+        return [
+            picture.to_ndarray(format="rgb24").astype(np.uint8, copy=False)
+            for picture in container.decode(video=0)
+        ]
 
 
 def dark_video(path: Path, count: int) -> Path:
@@ -85,7 +88,7 @@ def test_file_to_file_every_frame_once(first: Path) -> None:
 
 def test_the_threads_change_nothing(first: Path, clip: Path) -> None:
     """What drove is what one frame after another gives."""
-    tracker = FaceTracker(detector=open_detector(None, video=True))
+    tracker = FaceTracker(detector=open_detector(video=True))
     continuity = Continuity()
     expected = []
     with open_camera(CameraConfig(device=str(clip))) as camera:
@@ -267,7 +270,6 @@ def test_sources_are_switched_between_two_pictures(
         ("--camera {clip} --engine abacus", "no engine 'abacus'", 2),
         ("--camera {clip} --face 3", "no face 3", 2),
         ("--camera {clip} --model {photo}", "not a model bundle", 1),
-        ("--camera {clip} --landmarker missing.task", "missing.task", 2),
     ],
 )
 def test_what_cannot_be_used_is_one_line(

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Callable
 
 import pytest
 
-from realtime.slot import Closed, Lane, Slot
+from realtime.slot import Closed, Lane, Slot, filling
 
 
 def test_a_slot_keeps_the_newest_only() -> None:
@@ -27,7 +28,7 @@ def test_a_lane_keeps_all_in_order_and_makes_the_producer_wait() -> None:
 
 
 @pytest.mark.parametrize("make", [Slot, lambda: Lane(3)])
-def test_closing_lets_what_waits_through_first(make: type[Lane[int]]) -> None:
+def test_closing_lets_what_waits_through_first(make: Callable[[], Lane[int]]) -> None:
     lane = make()
     lane.put(7, 0)
     lane.close()
@@ -90,3 +91,17 @@ def test_a_waiting_producer_wakes_up_when_there_is_room_and_when_the_consumer_le
     lane.close()
     thread.join(30)
     assert done == [True, "closed"]
+
+
+def test_the_top_of_a_thread_closes_its_lane_and_keeps_what_ended_it() -> None:
+    lanes: list[Lane[int]] = [Lane(3) for _ in range(3)]
+    with filling(lanes[0]):
+        lanes[0].put(1)
+    with filling(lanes[1]):
+        raise ValueError("defect")
+    with filling(lanes[2]):
+        raise Closed  # what it reads from, or its consumer, has ended
+    assert lanes[0].get(0) == 1
+    for lane, ending in zip(lanes, (Closed, ValueError, Closed), strict=True):
+        with pytest.raises(ending):
+            lane.get(0)

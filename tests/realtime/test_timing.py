@@ -74,9 +74,10 @@ def test_a_stage_is_timed_on_the_clock_given() -> None:
 def test_the_report_holds_what_was_counted_and_survives_json(tmp_path: Path) -> None:
     clock = Clock()
     stats = Stats(clock)
-    stats.sent("full")
+    stats.sent()
     clock.now_s += 0.5
-    stats.sent("half size")
+    stats.level = "half tracker rate"
+    stats.sent()
     stats.count("dropped_before_tracking", 3)
     stats.event("camera lost: unplugged")
     stats.about["engine"] = "openvino"
@@ -85,7 +86,7 @@ def test_the_report_holds_what_was_counted_and_survives_json(tmp_path: Path) -> 
     assert report["schema"] == SCHEMA
     assert report["fps"] == 2.0
     assert report["frames"]["dropped_before_tracking"] == 3
-    assert report["levels"] == {"full": 1, "half size": 1}
+    assert report["levels"] == {"full": 1, "half tracker rate": 1}
     assert report["events"] == ["camera lost: unplugged"]
     assert set(report["stages"]) == {"interval"}, "stages that never ran are left out"
     assert report["about"]["engine"] == "openvino"
@@ -101,5 +102,6 @@ def test_events_are_bounded() -> None:
 
 
 def test_a_file_that_cannot_be_written_is_told(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
     with pytest.raises(ICFaceError, match="cannot write the statistics"):
-        Stats().save(tmp_path / "missing" / "stats.json")
+        Stats().save(tmp_path / "file" / "stats.json")

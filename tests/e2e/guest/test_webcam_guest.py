@@ -29,7 +29,7 @@ from benchmarks.latency import MEASURES, WITH_DEVICES, choose_poses
 from icface.arrays import Frame
 from icface.face.landmarks import Landmarks, open_detector
 from icface.images import load_photo
-from realtime.camera import CameraConfig, open_camera
+from realtime.cameras import CameraConfig, open_camera
 from tests.e2e.measuring import REPOSITORY, icface_live, pad_by_half
 
 pytestmark = [pytest.mark.guest, pytest.mark.slow]

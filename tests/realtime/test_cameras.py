@@ -5,10 +5,12 @@ from __future__ import annotations
 import logging
 import socket
 import struct
+import sys
 import threading
 from collections.abc import Callable, Iterator
 from fractions import Fraction
 from pathlib import Path
+from typing import cast
 
 import av
 import cv2
@@ -16,14 +18,9 @@ import numpy as np
 import pytest
 
 from icface.errors import ConfigError, DeviceError
-from realtime import camera as camera_module
-from realtime.camera import (
-    CameraConfig,
-    DeviceCamera,
-    check_device,
-    list_cameras,
-    open_camera,
-)
+from realtime.cameras import CameraConfig, CapturedFrame, list_cameras, open_camera, v4l2
+from realtime.cameras import device as device_module
+from realtime.cameras.device import DeviceCamera, _open_capture
 
 # Corner colours (top left, top right, bottom left, bottom right), as in the `corner_frame` fixture.
 CORNERS = [(255, 0, 0), (0, 255, 0), (0, 0, 255), (255, 255, 255)]
@@ -58,7 +55,7 @@ def write_clip(
     times_ms: list[int] | None = None,
 ) -> Path:
     with av.open(str(path), "w") as container:
-        stream = container.add_stream(codec, rate=fps)
+        stream = cast("av.VideoStream", container.add_stream(codec, rate=fps))
         stream.width, stream.height = frames[0].shape[1], frames[0].shape[0]
         stream.pix_fmt = pix_fmt
         if times_ms is not None:
@@ -74,7 +71,7 @@ def write_clip(
     return path
 
 
-def read_all(path: Path) -> list[camera_module.CapturedFrame]:
+def read_all(path: Path) -> list[CapturedFrame]:
     with open_camera(CameraConfig(device=str(path))) as camera:
         return list(camera.frames())
 
@@ -204,7 +201,7 @@ def test_damage_inside_a_file_ends_it_with_a_log_line(
     for start in range(len(data) // 2, len(data) * 3 // 4, 500):
         data[start : start + 64] = bytes(64)
     path.write_bytes(data)
-    with caplog.at_level(logging.WARNING, logger="realtime.camera"):
+    with caplog.at_level(logging.WARNING, logger="realtime.cameras"):
         captured = read_all(path)
     assert 5 <= len(captured) < 20
     assert "scratched.mkv is damaged after frame" in caplog.text
@@ -270,23 +267,34 @@ def test_after_close_a_file_has_ended(tmp_path: Path) -> None:
     assert camera.read() is None
 
 
-@pytest.mark.parametrize(
-    ("settings", "told"),
-    [
-        ({"device": ""}, "--camera is empty"),
-        ({"device": "rtsp://host/stream"}, "network addresses are not read"),
-        ({"width_px": 0}, "too small"),
-        ({"fps": 0.0}, "rate"),
-        ({"fourcc": "MJPEG"}, "four-letter"),
-        ({"stall_timeout_s": 0.0}, "timeouts"),
-    ],
-)
-def test_settings_that_cannot_be_are_refused(settings: dict[str, object], told: str) -> None:
-    with pytest.raises(ConfigError, match=told):
-        CameraConfig(**settings)  # type: ignore[arg-type]
+# Devices
 
 
-# Devices, scripted: each item of the script is one grab. No test waits longer than its camera's time-out.
+@pytest.mark.skipif(sys.platform != "linux", reason="/dev is Linux's")
+def test_opencv_is_asked_and_says_no() -> None:
+    """All of the real way to a device up to the point where one would be needed."""
+    with pytest.raises(
+        DeviceError, match=r"camera /dev/null could not be opened; is another program using it\?"
+    ):
+        DeviceCamera(CameraConfig(device="/dev/null"), _open_capture)
+
+
+def test_where_the_system_has_no_list_the_numbers_are_tried(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "platform", "win32")
+    opened: list[str] = []
+
+    def open_some(config: CameraConfig) -> ScriptedCapture:
+        opened.append(config.device)
+        if config.device not in ("0", "2"):
+            raise DeviceError("no such camera")
+        return ScriptedCapture(iter([]))
+
+    monkeypatch.setattr(device_module, "_open_capture", open_some)
+    assert [(item.number, item.name) for item in list_cameras()] == [(0, "camera 0"), (2, "camera 2")]
+    assert opened == ["0", "1", "2", "3", "4", "5"]
+
+
+# Scripted: each item of the script is one grab. No test waits longer than its camera's time-out.
 
 
 class ScriptedCapture:
@@ -424,7 +432,7 @@ def test_an_unplugged_device_is_named_so(monkeypatch: pytest.MonkeyPatch) -> Non
     unplug = threading.Event()
     camera, _ = device(iter([grey(0), unplug]), stall_timeout_s=5.0)
     camera.read()
-    monkeypatch.setattr(camera_module, "_is_gone", lambda name: True)
+    monkeypatch.setattr(v4l2, "is_gone", lambda name: True)
     unplug.set()
     with pytest.raises(DeviceError, match="was unplugged; plug it in again"):
         camera.read()
@@ -510,8 +518,8 @@ def test_the_list_holds_what_can_capture_by_number(tmp_path: Path, monkeypatch: 
             raise PermissionError(13, "Permission denied")
         return {"video2": 0x04200001, "video3": 0x04A00000, "video10": 0x1000}[path.name]
 
-    monkeypatch.setattr(camera_module, "query_capabilities", capabilities)
-    listed = list_cameras(tmp_path)
+    monkeypatch.setattr(v4l2, "query_capabilities", capabilities)
+    listed = v4l2.list_cameras(tmp_path)
     assert [(item.number, item.name) for item in listed] == [(2, "Webcam"), (4, "Locked"), (10, "Ten")]
     assert listed[0].path == str(tmp_path / "dev/video2")
     assert listed[0].note == ""
@@ -541,6 +549,6 @@ def test_what_is_wrong_with_a_device_is_told(
             raise answer
         return answer
 
-    monkeypatch.setattr(camera_module, "query_capabilities", capabilities)
+    monkeypatch.setattr(v4l2, "query_capabilities", capabilities)
     with pytest.raises(DeviceError, match=told):
-        check_device("0")
+        v4l2.check_device("0")

@@ -1,4 +1,4 @@
-"""The photos of a run: the first is prepared at once, the others meanwhile, in the background."""
+"""The photos of a run: the first is prepared at once, the others in the background."""
 
 from __future__ import annotations
 
@@ -14,13 +14,15 @@ logger = logging.getLogger(__name__)
 
 P = TypeVar("P")
 
+CLOSE_TIMEOUT_S = 5.0
 
-class SourceBank(Generic[P]):
-    """Prepared sources by number, counted from 0.
+
+class Photos(Generic[P]):
+    """Prepared photos by number, counted from 0.
 
     Args:
-        paths: one photo a source.
-        prepare: makes one ready, by its number; called from a thread of this object for all but the first.
+        paths: the files.
+        prepare: makes the photo of a number ready. A thread of this object calls it for all but the first.
     """
 
     def __init__(self, paths: Sequence[Path], prepare: Callable[[int], P]) -> None:
@@ -32,13 +34,10 @@ class SourceBank(Generic[P]):
         self._ready: dict[int, P] = {}
         self._problems: dict[int, str] = {}
         self._stop = threading.Event()
-        self._thread = threading.Thread(target=self._prepare_others, name="sources", daemon=True)
-
-    def __len__(self) -> int:
-        return len(self._paths)
+        self._thread = threading.Thread(target=self._prepare_others, name="photos", daemon=True)
 
     def first(self) -> P:
-        """Prepare and give the first.
+        """Prepare the first and give it.
 
         Raises:
             SourceError: it cannot be used.
@@ -62,7 +61,7 @@ class SourceBank(Generic[P]):
                 logger.warning("source %d cannot be used: %s", number + 1, error)
 
     def get(self, number: int) -> P | None:
-        """The source, or None with a log line that says why not. Never waits."""
+        """Give a photo, or None with a log line that says why not. Never waits."""
         if number in self._ready:
             return self._ready[number]
         if number >= len(self._paths):
@@ -73,7 +72,7 @@ class SourceBank(Generic[P]):
         return None
 
     def close(self) -> None:
-        """Stop preparing; waits for the one at hand, within 5 s."""
+        """Stop preparing. Waits for the photo at hand, within CLOSE_TIMEOUT_S."""
         self._stop.set()
         if self._thread.is_alive():
-            self._thread.join(5.0)
+            self._thread.join(CLOSE_TIMEOUT_S)

@@ -1,4 +1,4 @@
-"""Attributes from CSVs and into them."""
+"""Attributes from tables and into them."""
 
 from __future__ import annotations
 
@@ -11,7 +11,8 @@ import pytest
 from icface import attributes
 from icface.attributes import AttributeTrack, neutral, read_csv, write_csv
 from icface.errors import ConfigError
-from realtime.attribute_source import Recorder, frame_rate, load_drive
+from realtime.drivers.table import frame_rate, load_table
+from realtime.recorder import Recorder
 from tests.realtime.fakes import smile
 
 
@@ -30,7 +31,7 @@ def test_what_is_recorded_comes_back_bit_by_bit(tmp_path: Path, rng: np.random.G
     for i, row in enumerate(values):
         recorder.add(row, 50.0 + i / 30, present=i % 3 != 0)
     recorder.close()
-    drive = load_drive(tmp_path / "drive.csv")
+    drive = load_table(tmp_path / "drive.csv")
     assert np.array_equal(drive.values, values), "rows without a face too: they hold what was shown"
     assert drive.times_s == pytest.approx(np.arange(20) / 30, abs=1e-6)
     assert list(drive.present) == [i % 3 != 0 for i in range(20)]
@@ -62,7 +63,7 @@ def test_rows_where_openface_saw_no_face_are_held_and_eased(tmp_path: Path) -> N
     values = np.stack([smile(0.4) if p else neutral() for p in present])
     seen = AttributeTrack(times_s=np.arange(n) / 25, values=values, present=present)
     write_csv(tmp_path / "openface.csv", seen, openface=True)
-    drive = load_drive(tmp_path / "openface.csv")
+    drive = load_table(tmp_path / "openface.csv")
     au12 = drive.values[:, attributes.INDEX["AU12"]]
     assert au12[9] == pytest.approx(0.4, abs=0.01)
     assert au12[11] == pytest.approx(0.4, abs=0.01), "held at first, not dropped at once"
@@ -74,7 +75,7 @@ def test_rows_where_openface_saw_no_face_are_held_and_eased(tmp_path: Path) -> N
 def test_an_openface_file_with_a_face_in_every_row_is_taken_as_it_is(tmp_path: Path) -> None:
     write_csv(tmp_path / "openface.csv", track([0.0, 0.04]), openface=True)
     assert np.array_equal(
-        load_drive(tmp_path / "openface.csv").values, read_csv(tmp_path / "openface.csv").values
+        load_table(tmp_path / "openface.csv").values, read_csv(tmp_path / "openface.csv").values
     )
 
 

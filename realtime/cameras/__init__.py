@@ -1,0 +1,154 @@
+"""Cameras: where the driver's frames come from. A camera is a device or a video file, one module each.
+
+- A *device* runs on a thread of its own that opens, reads and releases it, so a driver that hangs cannot hold the
+  caller. `read()` gives the newest frame not yet seen, or raises `DeviceError` within `CameraConfig.stall_timeout_s`.
+  Frames that the caller was too slow for are skipped and show as gaps in `index`.
+- A *file* gives every frame once, in order, upright, at its media time, and then `None`.
+
+Nothing is fetched: network addresses and playlists are refused.
+"""
+
+from __future__ import annotations
+
+import sys
+from abc import ABC, abstractmethod
+from collections.abc import Iterator
+from dataclasses import dataclass
+from fractions import Fraction
+from pathlib import Path
+from types import TracebackType
+from typing import Final
+
+from icface.arrays import Frame
+from icface.errors import ConfigError, DeviceError
+from realtime.config import LiveConfig
+
+LIST_HINT: Final = "Run: icface-live --list-cameras"
+
+
+@dataclass(frozen=True, kw_only=True)
+class CameraConfig:
+    """Which camera, and what to ask of it."""
+
+    device: str = LiveConfig.camera
+    """Camera number, device path (/dev/video0) or video file."""
+    size_px: tuple[int, int] = LiveConfig.camera_size_px
+    """(width, height) asked of a device; `Camera.info` says what came."""
+    fps: float = LiveConfig.camera_fps
+    """Asked of a device."""
+    fourcc: str = "MJPG"
+    """Asked of a device: uncompressed 1080p drops to 5 FPS on USB 2."""
+    stall_timeout_s: float = 0.5
+    """`read()` raises when a device gave no new frame for this long."""
+    open_timeout_s: float = 10.0
+    """Bound on opening a device and on its first frame; some need seconds to start."""
+
+
+@dataclass(frozen=True)
+class CapturedFrame:
+    """One frame and where it stands in time."""
+
+    frame: Frame
+    """(H, W, 3) uint8 RGB, C-contiguous. It belongs to the receiver; the camera does not write to it again."""
+    index: int
+    """Counts captured frames from 0; a gap is a frame that was skipped."""
+    time_s: float
+    """Device: when it was captured, on the clock of `time.monotonic`. File: media time, from 0."""
+
+
+@dataclass(frozen=True)
+class CameraInfo:
+    """What really came, not what was asked."""
+
+    name: str
+    width_px: int
+    height_px: int
+    fps: Fraction
+    """Device: as the driver states it. File: average rate."""
+    fourcc: str
+    """Pixel format of a device, codec of a file."""
+    is_file: bool
+    frame_count: int | None
+    """What a file's header claims or its duration implies, so perhaps off by a few. None: not known."""
+
+    def describe(self) -> str:
+        """One line for the user."""
+        rate = f"{float(self.fps):.4g} FPS" if self.fps else "unstated rate"
+        return f"{self.name}: {self.width_px}x{self.height_px} {self.fourcc} at {rate}"
+
+
+class Camera(ABC):
+    """Gives frames; a context manager. `read` and `close` may be called from different threads."""
+
+    info: CameraInfo
+
+    @abstractmethod
+    def read(self) -> CapturedFrame | None:
+        """Give the next frame (file) or the newest one not yet given (device).
+
+        Returns:
+            None at the end of a file, or after `close`.
+
+        Raises:
+            DeviceError: the device stalled or is gone. A stalled device may come back at the next call. An unplugged
+                one raises at once and must be opened anew.
+        """
+
+    @abstractmethod
+    def close(self) -> None:
+        """Release the camera; may be called twice."""
+
+    def frames(self) -> Iterator[CapturedFrame]:
+        """Yield until the end."""
+        while (captured := self.read()) is not None:
+            yield captured
+
+    def __enter__(self) -> Camera:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+
+def open_camera(config: CameraConfig) -> Camera:
+    """Open a device or a file.
+
+    Raises:
+        ConfigError: the file is not a video.
+        DeviceError: nothing is there, or it is busy, or not allowed, or did not start.
+    """
+    from realtime.cameras.device import DeviceCamera
+    from realtime.cameras.video_file import VideoFileCamera
+
+    name = config.device
+    if name.isdecimal():
+        return DeviceCamera(config)
+    path = Path(name).expanduser()
+    if path.is_file():
+        return VideoFileCamera(path)
+    if path.is_dir():
+        raise ConfigError(f"--camera {name} is a folder; give a video file in it")
+    if path.is_char_device() or name.startswith("/dev/"):
+        return DeviceCamera(config)
+    raise DeviceError(f"camera {name} is not there: no such file or device. {LIST_HINT}")
+
+
+@dataclass(frozen=True)
+class CameraListing:
+    """One line of `--list-cameras`."""
+
+    number: int
+    path: str
+    """Device path; empty where the system has none."""
+    name: str
+    note: str = ""
+    """Why it cannot be used now; empty if nothing is known against it."""
+
+
+def list_cameras() -> list[CameraListing]:
+    """List the cameras of this machine, by number. Other systems than Linux start each for a moment."""
+    from realtime.cameras import device, v4l2
+
+    return v4l2.list_cameras() if sys.platform == "linux" else device.probe_numbers()

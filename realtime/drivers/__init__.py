@@ -1,0 +1,88 @@
+"""Drivers: what moves the face. `face` is a person seen by a camera or in a video, `table` a CSV of attributes.
+
+A driver gives its attributes as samples, from threads of its own. Live, a sample comes at its time into a latest-value
+slot. File to file, every sample comes once and in order through a bounded queue.
+"""
+
+from __future__ import annotations
+
+import threading
+from abc import ABC, abstractmethod
+from collections.abc import Callable
+from dataclasses import dataclass
+from fractions import Fraction
+from typing import Any, Protocol, TypeVar
+
+from icface.attributes import FloatArray
+from realtime.slot import Lane, Slot
+
+POLL_S = 0.1
+"""How long a thread waits before it looks whether it was asked to stop."""
+JOIN_TIMEOUT_S = 5.0
+
+L = TypeVar("L", bound=Lane[Any])
+
+
+@dataclass(frozen=True)
+class Sample:
+    """What a driver's frame said."""
+
+    index: int
+    """Of the captured frame."""
+    serial: int
+    """Counts samples from 0. A gap is a sample that nobody took."""
+    time_s: float
+    """When the frame was captured."""
+    attributes: FloatArray | None
+    """(20,) not mirrored; None: no face."""
+
+
+class Conditioner(Protocol):
+    """What stands between a driver and the mixer, such as `icface.face.continuity.Continuity`."""
+
+    def update(self, attributes: FloatArray | None, time_s: float) -> FloatArray:
+        """(20,) to show at a time that never runs back; None: there is no face."""
+        ...
+
+
+class Driver(ABC):
+    """One driver. `play` or `read_in_order` is called once, then `close`."""
+
+    fps: Fraction
+    """Rate of the output that it drives."""
+    frame_count: int | None
+    """How many samples there will be, perhaps off by a few; None: not known."""
+    conditioner: Conditioner
+    ask_neutral: Callable[[], None] | None = None
+    """Takes the face as it is as neutral, from any thread; None where there is no tracker."""
+    halve_tracking: Callable[[bool], None] | None = None
+    """Tracks every second frame only, or all, from any thread; None where there is no tracker."""
+
+    def __init__(self) -> None:
+        self._lanes: list[Lane[Any]] = []
+        self._threads: list[threading.Thread] = []
+
+    @abstractmethod
+    def play(self, stop: threading.Event) -> Slot[Sample]:
+        """Start, live: samples at their own times, until `stop` is set."""
+
+    @abstractmethod
+    def read_in_order(self) -> Lane[Sample]:
+        """Start, file to file: all samples, each as soon as it is there."""
+
+    def close(self) -> None:
+        """Close what it gave and wait for its threads, each within JOIN_TIMEOUT_S."""
+        for lane in self._lanes:
+            lane.close()
+        for thread in self._threads:
+            thread.join(JOIN_TIMEOUT_S)
+
+    def _lane(self, lane: L) -> L:
+        """A lane or slot that `close` closes, which wakes every thread that waits at it."""
+        self._lanes.append(lane)
+        return lane
+
+    def _start(self, name: str, body: Callable[..., None], *arguments: Any) -> None:
+        thread = threading.Thread(target=body, args=arguments, name=name, daemon=True)
+        self._threads.append(thread)
+        thread.start()

@@ -1,0 +1,63 @@
+"""Writes the attributes that really drove into a CSV. Read back with `--attributes`, they make the same frames."""
+
+from __future__ import annotations
+
+import csv
+from pathlib import Path
+from typing import Final
+
+from icface import attributes
+from icface.attributes import FloatArray
+from icface.errors import ConfigError, ICFaceError
+
+_HEADER: Final = ("frame", "timestamp", "success", *attributes.NAMES)
+
+
+class Recorder:
+    """Writes row by row: a run of any length needs no memory, and a crash loses little."""
+
+    def __init__(self, path: Path) -> None:
+        """Start the file.
+
+        Raises:
+            ConfigError: it cannot be written.
+        """
+        self._path = path
+        self._first_s: float | None = None
+        self._rows = 0
+        try:
+            self._file = path.open("w", newline="", encoding="utf-8")
+        except OSError as error:
+            raise ConfigError(f"cannot write attributes to {path}: {error}") from error
+        self._writer = csv.writer(self._file)
+        self._writer.writerow(_HEADER)
+
+    def add(self, values: FloatArray, time_s: float, *, present: bool) -> None:
+        """Append (20,) values shown at `time_s`; `present`: whether the driver's face was seen then.
+
+        Raises:
+            ICFaceError: the disk is full or gone.
+        """
+        if self._first_s is None:
+            self._first_s = time_s
+        self._rows += 1
+        # repr of the float32 as a float64 is exact, so a replay gives the same bits.
+        cells = [repr(float(value)) for value in values]
+        try:
+            self._writer.writerow([self._rows, f"{time_s - self._first_s:.6f}", int(present), *cells])
+        except OSError as error:
+            raise self._lost(error) from error
+
+    def close(self) -> None:
+        """Finish the file.
+
+        Raises:
+            ICFaceError: the disk is full or gone.
+        """
+        try:
+            self._file.close()
+        except OSError as error:
+            raise self._lost(error) from error
+
+    def _lost(self, error: OSError) -> ICFaceError:
+        return ICFaceError(f"attributes can no longer be written to {self._path}: {error.strerror or error}")

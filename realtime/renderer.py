@@ -1,0 +1,132 @@
+"""Attributes in, finished picture out: animate the crop, put it into its frame, draw the mark."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Protocol
+
+import numpy as np
+
+from icface.arrays import Frame
+from icface.attributes import FloatArray, neutral
+from icface.errors import EngineError
+from realtime.framing import CropFraming, Framing, PhotoFraming
+from realtime.mark import Mark
+from realtime.timing import Stats
+
+if TYPE_CHECKING:
+    from icface.engines import Engine
+    from icface.reenactor import PreparedSource
+
+logger = logging.getLogger(__name__)
+
+
+class Animator(Protocol):
+    """The part of `icface.reenactor.Reenactor` that is used."""
+
+    def set_source(self, source: PreparedSource, /) -> None: ...
+    def animate(self, attributes: FloatArray, /) -> Frame: ...
+    def adopt(self, engine: Engine, /) -> None: ...
+    def describe(self) -> str: ...
+
+
+@dataclass(frozen=True)
+class Scene:
+    """A photo that can be shown at once: all that takes time is done."""
+
+    number: int
+    """Counted from 0, in the order of `--source`."""
+    source: PreparedSource
+    framing: Framing
+
+
+def make_scene(number: int, source: PreparedSource, framing: str, size_px: tuple[int, int] | None) -> Scene:
+    """Frame a photo.
+
+    Args:
+        number: counted from 0.
+        source: prepared.
+        framing: `crop` or `photo`.
+        size_px: (width, height) of the picture; None: as this photo wants it.
+    """
+    crop_px = source.neutral.shape[0]
+    if framing == "photo":
+        in_photo = PhotoFraming(source.photo_frame, source.crop_to_photo, crop_px, size_px, rim=source.rim)
+        return Scene(number, source, in_photo)
+    return Scene(number, source, CropFraming(size_px or (crop_px, crop_px)))
+
+
+class Renderer:
+    """Makes pictures of the scene that is shown. One thread owns it.
+
+    Args:
+        animator: moves the face.
+        scene: what is shown first. It decides the size of all pictures.
+        stats: of the run.
+        mark: draw the disclosure mark.
+        take_engine: gives a better engine, once, when one is ready; else None. It never waits.
+    """
+
+    def __init__(
+        self,
+        animator: Animator,
+        scene: Scene,
+        stats: Stats,
+        *,
+        mark: bool,
+        take_engine: Callable[[], Engine | None] | None = None,
+    ) -> None:
+        self._animator = animator
+        self._stats = stats
+        self._take_engine = take_engine
+        self.size_px = scene.framing.size_px
+        """(width, height) of every picture."""
+        self._mark = Mark(*self.size_px) if mark else None
+        self._made_of: tuple[bytes, int] | None = None
+        self.attributes = neutral()
+        """(20,) that the last picture shows."""
+        self.picture: Frame = np.zeros((self.size_px[1], self.size_px[0], 3), dtype=np.uint8)
+        """The last one, (height, width, 3) RGB; valid until the next `render`."""
+        self.show(scene)
+
+    @property
+    def scene(self) -> Scene:
+        """What is shown."""
+        return self._scene
+
+    def show(self, scene: Scene) -> None:
+        """Show that scene from the next picture on."""
+        self._animator.set_source(scene.source)
+        self._scene = scene
+
+    def render(self, attributes: FloatArray) -> Frame:
+        """Make the picture for (20,) attributes and give it; an unchanged one is not made again."""
+        if self._take_engine is not None and (engine := self._take_engine()) is not None:
+            self._adopt(engine)
+        made_of = (attributes.tobytes(), self._scene.number)
+        if made_of == self._made_of:
+            self._stats.count("held")
+            return self.picture
+        with self._stats.time("animate"):
+            crop = self._animator.animate(attributes)
+        with self._stats.time("compose"):
+            self.picture = self._scene.framing.compose(crop)
+            if self._mark is not None:
+                self._mark.apply(self.picture)
+        self._stats.count("animated")
+        self._made_of = made_of
+        self.attributes = attributes
+        return self.picture
+
+    def _adopt(self, engine: Engine) -> None:
+        try:
+            self._animator.adopt(engine)
+        except EngineError as error:
+            logger.warning("%s is not used: %s", engine.description, error)
+            engine.close()
+            return
+        logger.info("%s", self._animator.describe())
+        self._stats.event(self._animator.describe())
+        self._stats.about["engine"] = self._animator.describe()

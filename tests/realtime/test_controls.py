@@ -1,0 +1,80 @@
+"""What the keys do, and the mixer that one of them turns."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from icface.attributes import neutral
+from realtime.hotkeys import HOTKEYS
+from realtime.mixer import Mixer
+from realtime.photos import Photos
+from realtime.renderer import Scene, make_scene
+from tests.realtime.fakes import Bench, KeepingSink, source
+
+
+@pytest.fixture
+def photos(tmp_path: Path) -> list[Path]:
+    paths = [tmp_path / f"{name}.jpg" for name in "abc"]
+    for path in paths:
+        path.touch()
+    return paths
+
+
+def room(photos: list[Path]) -> Bench:
+    """Controls with what they change; all photos are ready."""
+    bank: Photos[Scene] = Photos(photos, lambda number: make_scene(number, source(), "crop", (16, 16)))
+    bank.first()
+    bank.start_others()
+    bank._thread.join(30)
+    return Bench(photos=bank)
+
+
+def test_each_key_does_what_the_table_says(photos: list[Path]) -> None:
+    bench = room(photos)
+    reenactment, press = bench.reenactment, bench.controls.press
+    press("m")
+    assert reenactment.mixer.mirrored
+    press("space")
+    assert reenactment.frozen
+    press("space")
+    assert not reenactment.frozen
+    press("n")
+    assert bench.neutral_asked == 1
+    press("3")
+    assert reenactment.renderer.scene.number == 2
+    press("9")
+    assert reenactment.renderer.scene.number == 2, "there is no ninth"
+    for unknown in ("z", "0", "enter", ""):
+        press(unknown)
+    assert not bench.controls.stopped
+    press("q")
+    assert bench.controls.stopped
+
+
+def test_the_table_and_the_controls_agree(photos: list[Path]) -> None:
+    assert set(HOTKEYS) == {"1-9", "n", "m", "space", "q, Esc"}
+    bench = room(photos)
+    bench.controls.press("escape")
+    assert bench.stop.is_set()
+
+
+def test_keys_come_from_a_window_first_and_from_the_terminal_else(photos: list[Path]) -> None:
+    bench = Bench(KeepingSink(keys=["m"]))
+    bench.controls._keyboard = iter([" ", "Q"]).__next__
+    bench.controls.poll()
+    assert bench.reenactment.mixer.mirrored and not bench.reenactment.frozen
+    bench.controls.poll()
+    assert bench.reenactment.frozen and not bench.controls.stopped
+    bench.controls.poll()
+    assert bench.controls.stopped
+
+
+def test_the_mixer_mirrors_a_copy() -> None:
+    driver = neutral()
+    driver[1] = 0.75
+    mixer = Mixer(mirrored=True)
+    assert mixer.mix(driver)[1] == 0.25
+    mixer.mirrored = False
+    assert mixer.mix(driver)[1] == 0.75

@@ -1,0 +1,126 @@
+"""From attributes to the marked picture."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+
+from icface.arrays import Frame
+from icface.attributes import FloatArray, neutral
+from icface.errors import EngineError
+from realtime.renderer import Renderer, make_scene
+from realtime.timing import Stats
+from tests.realtime.fakes import Animator, smile, source
+
+
+def renderer(stats: Stats | None = None) -> Renderer:
+    return Renderer(Animator(), make_scene(0, source(), "crop", None), stats or Stats(), mark=False)
+
+
+def test_the_picture_is_the_animated_crop() -> None:
+    r = renderer()
+    picture = r.render(smile(0.5))
+    assert (picture == 100).all() and picture.shape == (16, 16, 3)
+    assert r.picture is picture and np.array_equal(r.attributes, smile(0.5))
+
+
+def test_before_the_first_picture_there_is_a_black_neutral_one() -> None:
+    r = renderer()
+    assert r.picture.shape == (16, 16, 3) and not r.picture.any()
+    assert np.array_equal(r.attributes, neutral())
+
+
+def test_what_is_shown_already_is_not_made_again() -> None:
+    stats = Stats()
+    r = renderer(stats)
+    r.render(smile(0.5))
+    assert (r.render(smile(0.5)) == 100).all()
+    assert (stats.counters["animated"], stats.counters["held"]) == (1, 1)
+    r.render(smile(0.6))
+    assert (stats.counters["animated"], stats.counters["held"]) == (2, 1)
+
+
+@pytest.mark.parametrize("framing", ["crop", "photo"])
+def test_the_mark_is_in_every_picture_and_never_twice_on_one(framing: str) -> None:
+    scene = make_scene(0, source(100, photo_px=(200, 200), corner_px=(90, 90)), framing, None)
+    marked = Renderer(Animator(100), scene, Stats(), mark=True)
+    plain = Renderer(Animator(100), scene, Stats(), mark=False)
+    first = marked.render(smile(0.5)).copy()
+    without = plain.render(smile(0.5)).copy()
+    assert (first != without).any()
+    marked.render(smile(0.7))
+    assert np.array_equal(marked.render(smile(0.5)), first)
+
+
+def test_another_source_keeps_the_pictures_size_and_is_shown_at_once() -> None:
+    stats = Stats()
+    r = renderer(stats)
+    r.render(smile(0.5))
+    r.show(make_scene(1, source(32), "crop", r.size_px))
+    picture = r.render(smile(0.5))
+    assert stats.counters["animated"] == 2, "the same attributes, another face"
+    assert picture.shape == (16, 16, 3)
+    assert r.scene.number == 1
+
+
+# A better engine, taken over between two pictures
+
+
+class Opened:
+    """Stands for an engine."""
+
+    description = "a better engine"
+
+    def __init__(self) -> None:
+        self.closed = 0
+
+    def close(self) -> None:
+        self.closed += 1
+
+
+class Changing(Animator):
+    """Takes over engines, or refuses to. It paints one level brighter for each."""
+
+    def __init__(self, refuse: str = "") -> None:
+        super().__init__()
+        self.engines: list[object] = []
+        self._refuse = refuse
+
+    def adopt(self, engine: object, /) -> None:
+        if self._refuse:
+            raise EngineError(self._refuse)
+        self.engines.append(engine)
+
+    def animate(self, attributes: FloatArray) -> Frame:
+        frame = super().animate(attributes)
+        frame[:] += len(self.engines)
+        return frame
+
+    def describe(self) -> str:
+        return "engine: the better one"
+
+
+def brightness(animator: Animator, engine: Opened, stats: Stats) -> list[int]:
+    """Of three pictures; the engine is there when the second is made."""
+    looks: list[Any] = [None, engine, None]
+    scene = make_scene(0, source(), "crop", None)
+    r = Renderer(animator, scene, stats, mark=False, take_engine=lambda: looks.pop(0))
+    return [int(r.render(smile(amount))[0, 0, 0]) for amount in (0.1, 0.2, 0.3)]
+
+
+def test_the_engine_changes_between_two_frames_and_the_statistics_say_so() -> None:
+    animator, engine, stats = Changing(), Opened(), Stats()
+    assert brightness(animator, engine, stats) == [20, 41, 61]
+    assert animator.engines == [engine] and engine.closed == 0
+    assert stats.about["engine"] == "engine: the better one" and stats.events == ["engine: the better one"]
+
+
+def test_an_engine_that_cannot_take_the_source_leaves_the_one_before(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    animator, engine, stats = Changing(refuse="no room on the GPU"), Opened(), Stats()
+    assert brightness(animator, engine, stats) == [20, 40, 60]
+    assert engine.closed == 1 and "engine" not in stats.about
+    assert "a better engine is not used: no room on the GPU" in caplog.text
