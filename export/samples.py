@@ -57,10 +57,10 @@ class Samples:
 
     def feeds(self) -> Iterator[Tensors]:
         """All inputs of the graph that makes frames, sample by sample; the caller's own, but for the cache tensors."""
-        motions = [self.family.motion(source) for source in self.sources]
+        motions = [self.family.rig(source) for source in self.sources]
         for number, row in enumerate(self.attributes):
             turn = number % len(self.sources)
-            moved = motions[turn].step(row)
+            moved = motions[turn].motion(row)
             cache = {name: np.asarray(self.sources[turn][name]) for name in self.cache_names}
             yield cache | {name: moved[name].copy() for name in self.motion_names}
 

@@ -42,7 +42,7 @@ def test_the_shipped_bundle_is_what_the_packer_makes(tmp_path: Path) -> None:
 def test_the_shipped_bundle_says_what_it_is() -> None:
     bundle = Bundle.load(DEFAULT_BUNDLE)
     assert bundle.family == "edge" and bundle.attribute_scale == "full-shape"
-    assert bundle.size_px is None and bundle.motion == "icface.geometry"
+    assert bundle.size_px is None and bundle.host_code == "icface.geometry"
     assert bundle.graph.graph == "animate.onnx"
     assert bundle.host is not None and bundle.host.graph is None
     assert [spec.name for spec in bundle.graph.cache] == ["skin", "inner"]

@@ -268,8 +268,8 @@ def test_sizes_out_of_range_are_refused(size_px: int) -> None:
 @pytest.mark.parametrize(
     ("changes", "why"),
     [
-        ({"family": "paper"}, "wants the motion icface.geometry"),
-        ({"motion": "somebody.else"}, "wants the motion somebody.else"),
+        ({"family": "paper"}, "wants the host code icface.geometry"),
+        ({"host_code": "somebody.else"}, "wants the host code somebody.else"),
         ({"attribute_scale": "openface"}, "takes full-shape attributes"),
         ({"neutralise": Bundle.load(DEFAULT_BUNDLE).graph}, "by host code, not by a graph"),
     ],

@@ -68,7 +68,7 @@ def cache(folder: Path) -> SourceCache:
 @pytest.fixture(scope="module")
 def crop(photo: Photo) -> np.ndarray:
     """What the networks see of the photo."""
-    detector = open_detector(None, video=False)
+    detector = open_detector(video=False)
     (face,) = detector.detect(photo.frame)
     detector.close()
     return cut_crop(photo.frame, align(face, SIDE), SIDE)
@@ -200,7 +200,7 @@ def test_frames_are_scaled_to_the_size_asked_for(
 def test_where_it_fades_into_the_photo_there_is_no_face(
     bundle: Bundle, photo: Photo, source: PreparedSource
 ) -> None:
-    detector = open_detector(None, video=False)
+    detector = open_detector(video=False)
     (face,) = detector.detect(photo.frame)
     detector.close()
     scale, corner = source.crop_to_photo[0, 0], source.crop_to_photo[:, 2]
@@ -297,7 +297,7 @@ def without(step: Variant, name: str) -> Variant:
 @pytest.mark.parametrize(
     ("what", "words"),
     [
-        ("motion", "wants the motion icface.geometry"),
+        ("host code", "wants the host code icface.geometry"),
         ("alignment", "trained on crops by 'eyes on a line', not by"),
         ("size", "states no size"),
         ("neutralise", "no graph to neutralise a photo"),
@@ -310,7 +310,7 @@ def without(step: Variant, name: str) -> Variant:
 def test_a_bundle_that_is_made_otherwise(bundle: Bundle, what: str, words: str) -> None:
     assert bundle.neutralise is not None
     changed: dict[str, dict[str, object]] = {
-        "motion": {"motion": "icface.geometry"},
+        "host code": {"host_code": "icface.geometry"},
         "alignment": {"alignment": "eyes on a line"},
         "size": {"size_px": None},
         "neutralise": {"neutralise": None},

@@ -191,10 +191,11 @@ def test_failed_writing_keeps_the_older_file(saved: Path, monkeypatch: pytest.Mo
     before = saved.read_bytes()
     model, info = model_of(NETWORKS["as published"])
 
-    def full(*_: object) -> None:
+    def full(tensors: object, path: Path, metadata: object) -> None:
+        path.write_bytes(b"half of it")
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("icface.networks.checkpoint.os.replace", full)
+    monkeypatch.setattr("icface.networks.checkpoint.save_file", full)
     with pytest.raises(ConfigError, match="No space left on device"):
         save_model(saved, model, replace(info, step=2))
     assert saved.read_bytes() == before
@@ -207,7 +208,7 @@ def test_what_is_no_number_is_not_written(saved: Path, value: float) -> None:
     model, info = model_of(NETWORKS["as published"])
     with torch.no_grad():
         model.get_parameter(STEM)[0, 0, 0, 0] = value
-    with pytest.raises(ConfigError, match=f"is not written: {STEM} holds values that are not finite"):
+    with pytest.raises(ConfigError, match=f"is not written: {STEM} has values that are not finite"):
         save_model(saved, model, info)
     assert saved.read_bytes() == before
     assert [file.name for file in saved.parent.iterdir()] == [saved.name]
