@@ -10,15 +10,20 @@ the first one's, round by round, and the ratios of the medians are given: the ma
 
 from __future__ import annotations
 
+import sys
+from pathlib import Path
+
+if not __package__:  # run as a file
+    sys.path[0] = str(Path(__file__).resolve().parents[1])
+    __import__("benchmarks")  # sets the number of threads before numpy is loaded
+
 import argparse
 import json
 import statistics
-import sys
 import tempfile
 import threading
 from dataclasses import replace
 from fractions import Fraction
-from pathlib import Path
 from typing import Any
 
 from benchmarks.clips import remux

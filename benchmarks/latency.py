@@ -20,10 +20,16 @@ any figure: the sensor's exposure and transfer, and the screen of whoever watche
 
 from __future__ import annotations
 
+import sys
+from pathlib import Path
+
+if not __package__:  # run as a file
+    sys.path[0] = str(Path(__file__).resolve().parents[1])
+    __import__("benchmarks")  # sets the number of threads before numpy is loaded
+
 import argparse
 import json
 import math
-import sys
 import tempfile
 import threading
 import time
@@ -32,7 +38,6 @@ from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from fractions import Fraction
-from pathlib import Path
 from typing import Any, Final
 
 import cv2

@@ -9,14 +9,19 @@ Exit code 1 when the memory grew by more than 1 %. Linux: reads /proc.
 
 from __future__ import annotations
 
+import sys
+from pathlib import Path
+
+if not __package__:  # run as a file
+    sys.path[0] = str(Path(__file__).resolve().parents[1])
+    __import__("benchmarks")  # sets the number of threads before numpy is loaded
+
 import argparse
 import json
 import os
-import sys
 import tempfile
 import threading
 import time
-from pathlib import Path
 
 from benchmarks.clips import remux
 from icface.errors import ICFaceError

@@ -58,6 +58,8 @@ class Variant:
     motion: tuple[TensorSpec, ...]
     """Inputs that change from run to run."""
     outputs: tuple[TensorSpec, ...]
+    graph_fp16: str | None = None
+    """ONNX file of the same variant in half precision, with the same inputs and outputs; None where there is none."""
     graph_inputs: tuple[str, ...] = ()
     """For the host variant: the names in `cache` and `motion` that its graph takes, besides `warped`."""
 
@@ -195,7 +197,7 @@ class _Section:
 
     def value(self, key: str, what: str) -> Any:
         """The entry `key`, which has to be of one of the _KINDS; `or null` behind it admits None."""
-        if key not in self._raw:
+        if not self.has(key):
             raise _ManifestError(f"{self._where} lacks {key!r}")
         value = self._raw[key]
         kind = _KINDS[what.removesuffix(" or null")]
@@ -204,6 +206,9 @@ class _Section:
         if not fits and not (value is None and what.endswith(" or null")):
             raise _ManifestError(f"{key!r} in {self._where} should be {what}")
         return value
+
+    def has(self, key: str) -> bool:
+        return key in self._raw
 
     def choice(self, key: str, choices: tuple[str, ...]) -> str:
         value: str = self.value(key, "text")
@@ -251,7 +256,8 @@ def _from_manifest(path: Path, raw: Any, digest: str) -> Bundle:
     )
     if size_px is not None and size_px < 1:
         raise _ManifestError(f"'size_px' in the manifest should be positive, not {size_px}")
-    for name in (bundle.golden, *(variant.graph for variant in bundle.variants)):
+    graphs = (name for variant in bundle.variants for name in (variant.graph, variant.graph_fp16))
+    for name in (bundle.golden, *graphs):
         if name is not None and name not in bundle.hashes:
             raise _ManifestError(f"'files' gives no hash for {name}")
     for variant in (bundle.graph, bundle.host):
@@ -299,6 +305,8 @@ def _variant(section: _Section) -> Variant:
         cache=section.specs("cache"),
         motion=section.specs("motion"),
         outputs=section.specs("outputs"),
+        # Bundles of older versions lack this entry.
+        graph_fp16=section.value("graph_fp16", "text or null") if section.has("graph_fp16") else None,
     )
 
 

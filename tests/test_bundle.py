@@ -243,6 +243,18 @@ def test_a_golden_file_that_lacks_a_tensor(copy: Path) -> None:
         with_golden(copy, save(tensors)).golden_tensors()
 
 
+# Half precision
+
+
+def test_a_graph_in_half_precision_is_a_file_like_the_others(copy: Path) -> None:
+    assert Bundle.load(copy).graph.graph_fp16 is None  # older manifests do not have the entry
+    edit(copy, lambda raw: raw["variants"]["graph"].update(graph_fp16="animate.onnx"))
+    assert Bundle.load(copy).graph.graph_fp16 == "animate.onnx"
+    edit(copy, lambda raw: raw["variants"]["graph"].update(graph_fp16="half.onnx"))
+    with pytest.raises(BundleError, match=r"'files' gives no hash for half\.onnx"):
+        Bundle.load(copy)
+
+
 # What the host leaves to a graph
 
 

@@ -27,7 +27,7 @@ def test_what_is_multiplied(tmp_path: Path) -> None:
     """A chain by hand; of a generator all but its first convolution, which is done once a photo."""
     found = chains("fp32", 1)
     assert found["fp32, 64 channels at 64"][1] == pytest.approx(LENGTH * 9 * 64 * 64 * 64 * 64 / 1e9)
-    graph, _, gmac = generators(["8x1"], tmp_path)["8x1"]
+    graph, _, gmac = generators([(8, 1)], tmp_path)["8x1"]
     side = 128 * 128
     down = 8 * 16 * 9 * side / 4 + 16 * 32 * 9 * side / 16
     block = 2 * 32 * 32 * 9 * side / 16
@@ -38,18 +38,7 @@ def test_what_is_multiplied(tmp_path: Path) -> None:
 
 
 def test_everything_is_measured(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    flags = [
-        "--shapes",
-        "4x1",
-        "--precisions",
-        "fp32,int8",
-        "--frames",
-        "1",
-        "--rounds",
-        "1",
-        "--threads",
-        "1",
-    ]
+    flags = ["--shapes", "4x1", "--precisions", "fp32,int8", "--frames", "1", "--rounds", "1", "--threads", "1"]
     assert main([*flags, "--json", str(tmp_path / "peak.json")]) == 0
     document = json.loads((tmp_path / "peak.json").read_text())
     assert set(document["generators"]) == {"4x1 fp32", "4x1 int8"} and len(document["peak"]) == 8

@@ -223,7 +223,7 @@ def test_a_smile_is_subtracted(noise: Frame, monkeypatch: pytest.MonkeyPatch) ->
     cache = prepare_source(noise, face(shape=smiling), Scripted(), 256)
     taken_out = 0.9 * 0.65 / 0.85
     rest = tables.canonical + np.float32(0.8 - taken_out) * tables.displacements[SMILE]
-    np.testing.assert_allclose(cache["neutral_shape"][CORNERS], close_lips(rest)[CORNERS], atol=2e-3)
+    np.testing.assert_allclose(cache["neutral_shape"][CORNERS], close_lips(rest)[CORNERS], atol=5e-3)
     assert np.abs(close_lips(smiling) - close_lips(rest))[CORNERS].min() > 0.04
     # The texture keeps the smile: it says where the corners lie in the photo.
     crop_px = (face(shape=smiling).points_px[CORNERS, :2] - cache["crop_to_photo"][:, 2]) / cache[

@@ -12,7 +12,6 @@ import pytest
 from icface.attributes import FloatArray
 from icface.geometry import raster
 
-
 Rows = Sequence[Sequence[float]]
 
 
