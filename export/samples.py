@@ -17,9 +17,9 @@ from icface.bundle import Bundle
 from icface.engines import neutralise
 from icface.errors import ConfigError, SourceError
 from icface.face.landmarks import LandmarkDetector, open_detector
+from icface.face.suitability import MAX_FACES, choose_face
 from icface.families import Family, open_family
 from icface.images import load_photo
-from icface.reenactor import MAX_FACES, choose_face
 
 logger = logging.getLogger(__name__)
 

@@ -10,7 +10,7 @@ import threading
 from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Final
+from typing import Any
 
 import cv2
 import numpy as np
@@ -21,14 +21,13 @@ from icface.attributes import COUNT, FloatArray, to_openface
 from icface.bundle import Bundle
 from icface.engines import Engine, neutralise, open_engine
 from icface.errors import ConfigError, EngineError, SourceError
-from icface.face.landmarks import MODEL_SHA256, Landmarks, open_detector
+from icface.face.landmarks import MODEL_SHA256, open_detector
+from icface.face.suitability import MAX_FACES, choose_face
 from icface.families import Rig, open_family
 from icface.images import Photo
 from icface.source_cache import SourceCache, source_key
 
 logger = logging.getLogger(__name__)
-
-MAX_FACES: Final = 10
 
 
 @dataclass(frozen=True)
@@ -232,24 +231,6 @@ def _for_side(crop_to_photo: Array, side: int, wanted: int) -> Array:
     shift = np.full(2, scale / 2 - 0.5)
     linear, offset = crop_to_photo[:, :2], crop_to_photo[:, 2]
     return np.column_stack([linear * scale, linear @ shift + offset])
-
-
-def choose_face(found: list[Landmarks], path: Path, face: int | None) -> Landmarks:
-    """The face to animate: number `face`, counted from 1, largest first; the largest if None.
-
-    Raises:
-        SourceError: there is no face.
-        ConfigError: there are fewer faces than `face`.
-    """
-    if not found:
-        raise SourceError(f"no face found in {path}; use a photo where the face is seen from the front")
-    if face is None:
-        return found[0]
-    if not 1 <= face <= len(found):
-        raise ConfigError(
-            f"there is no face {face} in {path}: {len(found)} found, counted from 1, largest first"
-        )
-    return found[face - 1]
 
 
 def _notes(face_count: int, path: Path, face: int | None) -> tuple[str, ...]:

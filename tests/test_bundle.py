@@ -119,7 +119,7 @@ def test_a_graph_without_a_hash_is_refused(copy: Path, name: str) -> None:
         Bundle.load(copy)
 
 
-BROKEN = {
+BROKEN: dict[str, tuple[bytes | str, str]] = {
     "cut": ("{", "cannot read"),
     "not text": (b"\xff\xfe\x00", "cannot read"),
     "bottomless": ("[" * 100_000, "cannot read"),

@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 from dataclasses import replace
 from pathlib import Path
-from typing import NoReturn
+from typing import Any, NoReturn
 
 import numpy as np
 import pytest
@@ -274,7 +274,7 @@ def test_sizes_out_of_range_are_refused(size_px: int) -> None:
         ({"neutralise": Bundle.load(DEFAULT_BUNDLE).graph}, "by host code, not by a graph"),
     ],
 )
-def test_a_model_that_needs_what_is_not_here(changes: dict[str, object], why: str) -> None:
+def test_a_model_that_needs_what_is_not_here(changes: dict[str, Any], why: str) -> None:
     with pytest.raises(BundleError, match=f"cannot be run by this version: .*{why}.*; upgrade"):
         Reenactor(replace(Bundle.load(DEFAULT_BUNDLE), **changes))
 

@@ -26,7 +26,20 @@ def test_shares_are_taken_round_by_round() -> None:
 
 def test_every_way_is_measured(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     pytest.importorskip("openvino")
-    flags = ["--size", "32", "--width", "4", "--blocks", "1", "--frames", "2", "--rounds", "1", "--threads", "1"]
+    flags = [
+        "--size",
+        "32",
+        "--width",
+        "4",
+        "--blocks",
+        "1",
+        "--frames",
+        "2",
+        "--rounds",
+        "1",
+        "--threads",
+        "1",
+    ]
     assert main([*flags, "--json", str(tmp_path / "figures.json")]) == 0
     document = json.loads((tmp_path / "figures.json").read_text())
     assert set(document["ways"]) == {

@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 from dataclasses import replace
 from pathlib import Path
-from typing import NoReturn
+from typing import Any, NoReturn
 
 import cv2
 import numpy as np
@@ -15,7 +15,7 @@ import torch
 from export.pack_paper import pack
 from icface import reenactor as module
 from icface.attributes import INDEX, neutral, to_openface
-from icface.bundle import Bundle, Variant
+from icface.bundle import Bundle, TensorSpec, Variant
 from icface.engines import available
 from icface.errors import BundleError, EngineError, SourceError
 from icface.face import suitability
@@ -246,7 +246,7 @@ def test_from_the_cache_it_is_the_same(bundle: Bundle, photo: Photo, tmp_path: P
     for _ in range(2):
         reenactor.set_source(reenactor.prepare_source(photo))
         frames.append(reenactor.animate(SMILING).copy())
-    np.testing.assert_array_equal(*frames)
+    np.testing.assert_array_equal(frames[0], frames[1])
 
 
 def test_a_source_is_prepared_while_another_is_shown(
@@ -286,11 +286,11 @@ def test_a_face_that_is_turned_away(
 # Bundles that this version cannot run
 
 
-def without(step: Variant, name: str) -> Variant:
+def without(variant: Variant, name: str) -> Variant:
     return replace(
-        step,
-        motion=tuple(spec for spec in step.motion if spec.name != name),
-        outputs=tuple(spec for spec in step.outputs if spec.name != name),
+        variant,
+        motion=tuple(spec for spec in variant.motion if spec.name != name),
+        outputs=tuple(spec for spec in variant.outputs if spec.name != name),
     )
 
 
@@ -309,7 +309,7 @@ def without(step: Variant, name: str) -> Variant:
 )
 def test_a_bundle_that_is_made_otherwise(bundle: Bundle, what: str, words: str) -> None:
     assert bundle.neutralise is not None
-    changed: dict[str, dict[str, object]] = {
+    changed: dict[str, dict[str, Any]] = {
         "host code": {"host_code": "icface.geometry"},
         "alignment": {"alignment": "eyes on a line"},
         "size": {"size_px": None},
@@ -324,7 +324,7 @@ def test_a_bundle_that_is_made_otherwise(bundle: Bundle, what: str, words: str) 
     assert "\n" not in str(caught.value)
 
 
-def larger(bundle: Bundle, name: str) -> tuple[object, ...]:
+def larger(bundle: Bundle, name: str) -> tuple[TensorSpec, ...]:
     assert bundle.neutralise is not None
     return tuple(replace(spec, shape=(128, 128, 3)) for spec in bundle.neutralise.motion if spec.name == name)
 

@@ -11,7 +11,8 @@ from typing import Any
 
 import pytest
 import torch
-from safetensors.torch import load_file, safe_open, save_file
+from safetensors import safe_open
+from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from icface.errors import ConfigError
@@ -47,9 +48,9 @@ def model_of(networks: NetworksConfig) -> tuple[ICface, ModelInfo]:
     model = ICface(networks)
     for part in model.modules():
         if isinstance(part, nn.BatchNorm2d):
-            nn.init.normal_(part.running_mean)
-            nn.init.uniform_(part.running_var, 0.5, 2)
-            part.num_batches_tracked.fill_(7)
+            nn.init.normal_(part.get_buffer("running_mean"))
+            nn.init.uniform_(part.get_buffer("running_var"), 0.5, 2)
+            part.get_buffer("num_batches_tracked").fill_(7)
     info = ModelInfo(
         networks=networks, attribute_scale="openface", provenance="tests – ünïcode", licence="MIT", step=1200
     )
