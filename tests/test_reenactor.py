@@ -14,6 +14,7 @@ from icface import reenactor as module
 from icface.attributes import INDEX, neutral
 from icface.bundle import DEFAULT_BUNDLE, Bundle
 from icface.errors import BundleError, ConfigError, EngineError, SourceError
+from icface.face.landmarks import LandmarkDetector
 from icface.images import Photo, load_photo
 from icface.reenactor import PreparedSource, Reenactor
 from icface.source_cache import SourceCache
@@ -112,19 +113,26 @@ def test_sources_can_be_switched(reenactor: Reenactor, source: PreparedSource, c
 
 
 def test_a_source_is_prepared_while_another_is_shown(
-    source: PreparedSource, couple: Photo, tmp_path: Path
+    source: PreparedSource, couple: Photo, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    shown = threading.Event()
+    open_detector = module.open_detector
+
+    def after_a_frame(**settings: Any) -> LandmarkDetector:
+        assert shown.wait(60)
+        return open_detector(**settings)
+
+    monkeypatch.setattr(module, "open_detector", after_a_frame)
     reenactor = Reenactor(Bundle.load(DEFAULT_BUNDLE), size_px=SIDE, source_cache=SourceCache(tmp_path))
     reenactor.set_source(source)
     expected = reenactor.animate(asked(AU12=0.7)).copy()
     prepared: list[PreparedSource] = []
     thread = threading.Thread(target=lambda: prepared.append(reenactor.prepare_source(couple)))
     thread.start()
-    shown = 0
     while thread.is_alive():
         np.testing.assert_array_equal(reenactor.animate(asked(AU12=0.7)), expected)
-        shown += 1
-    assert len(prepared) == 1 and shown > 0
+        shown.set()
+    assert len(prepared) == 1
 
 
 def test_it_says_in_one_line_what_was_picked(reenactor: Reenactor) -> None:

@@ -20,7 +20,7 @@ from icface.engines import available
 from icface.errors import BundleError, EngineError, SourceError
 from icface.face import suitability
 from icface.face.alignment import align
-from icface.face.landmarks import open_detector
+from icface.face.landmarks import LandmarkDetector, open_detector
 from icface.face.pose import Pose
 from icface.families import open_family
 from icface.images import Photo, cut_crop, load_photo
@@ -250,9 +250,17 @@ def test_from_the_cache_it_is_the_same(bundle: Bundle, photo: Photo, tmp_path: P
 
 
 def test_a_source_is_prepared_while_another_is_shown(
-    bundle: Bundle, photo: Photo, source: PreparedSource, tmp_path: Path
+    bundle: Bundle, photo: Photo, source: PreparedSource, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Two graphs at once, each with its own thread; and the other source is another face."""
+    shown = threading.Event()
+    open_detector = module.open_detector
+
+    def after_a_frame(**settings: Any) -> LandmarkDetector:
+        assert shown.wait(60)
+        return open_detector(**settings)
+
+    monkeypatch.setattr(module, "open_detector", after_a_frame)
     mirrored = Photo(np.ascontiguousarray(photo.frame[:, ::-1]), "mirrored", Path("mirrored.jpg"))
     reenactor = Reenactor(bundle, size_px=SIDE, source_cache=SourceCache(tmp_path))
     reenactor.set_source(source)
@@ -262,6 +270,7 @@ def test_a_source_is_prepared_while_another_is_shown(
     thread.start()
     while thread.is_alive():
         np.testing.assert_array_equal(reenactor.animate(SMILING), expected)
+        shown.set()
     (other,) = prepared
     reenactor.set_source(other)
     assert (reenactor.animate(SMILING) != expected).mean() > 0.2
