@@ -18,7 +18,7 @@ from icface.engines import neutralise
 from icface.errors import ConfigError, SourceError
 from icface.face.landmarks import LandmarkDetector, open_detector
 from icface.face.suitability import MAX_FACES, choose_face
-from icface.families import Family, open_family
+from icface.families import Family, Means, open_family
 from icface.images import load_photo
 
 logger = logging.getLogger(__name__)
@@ -167,5 +167,5 @@ def _prepare(
 
     face = choose_face(detector.detect(frame), path, None)
     own_px = size_px if bundle.size_px is None else bundle.size_px
-    made = family.prepare(frame, face, detector=detector, neutralise=neutralised, size_px=own_px)
+    made = family.prepare(frame, face, Means(detector, neutralised, own_px))
     return made, given

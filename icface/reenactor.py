@@ -23,7 +23,7 @@ from icface.engines import Engine, neutralise, open_engine
 from icface.errors import ConfigError, EngineError, SourceError
 from icface.face.landmarks import MODEL_SHA256, open_detector
 from icface.face.suitability import MAX_FACES, choose_face
-from icface.families import Rig, open_family
+from icface.families import Means, Rig, open_family
 from icface.images import Photo
 from icface.source_cache import SourceCache, source_key
 
@@ -149,9 +149,7 @@ class Reenactor:
             found = detector.detect(photo.frame)
             chosen = choose_face(found, photo.path, face)
             try:
-                cache = self._family.prepare(
-                    photo.frame, chosen, detector=detector, neutralise=self._neutralise, size_px=crop_px
-                )
+                cache = self._family.prepare(photo.frame, chosen, Means(detector, self._neutralise, crop_px))
             except SourceError as error:
                 raise SourceError(f"{photo.path}: {error}") from error
         return {**cache, "face_count": np.array(len(found), dtype=np.int32)}

@@ -14,7 +14,7 @@ from icface import reenactor as module
 from icface.attributes import INDEX, neutral
 from icface.bundle import DEFAULT_BUNDLE, Bundle
 from icface.errors import BundleError, ConfigError, EngineError, SourceError
-from icface.face.landmarks import LandmarkDetector
+from icface.face.landmarks import LandmarkDetector, open_detector
 from icface.images import Photo, load_photo
 from icface.reenactor import PreparedSource, Reenactor
 from icface.source_cache import SourceCache
@@ -116,7 +116,6 @@ def test_a_source_is_prepared_while_another_is_shown(
     source: PreparedSource, couple: Photo, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     shown = threading.Event()
-    open_detector = module.open_detector
 
     def after_a_frame(**settings: Any) -> LandmarkDetector:
         assert shown.wait(60)

@@ -8,6 +8,7 @@ from __future__ import annotations
 import importlib
 from abc import ABC, abstractmethod
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any, Protocol
 
 from numpy.typing import NDArray
@@ -18,8 +19,17 @@ from icface.bundle import Bundle
 from icface.errors import BundleError
 from icface.face.landmarks import LandmarkDetector, Landmarks
 
-Neutralise = Callable[[Tensors], dict[str, NDArray[Any]]]
-"""Runs the bundle's variant `neutralise`: its inputs to its outputs, by name."""
+
+@dataclass(frozen=True)
+class Means:
+    """What a family may use to prepare a photo."""
+
+    detector: LandmarkDetector
+    """For families that look at the face again."""
+    neutralise: Callable[[Tensors], Tensors]
+    """Runs the bundle's variant `neutralise`, from its inputs to its outputs by name, where the bundle has it."""
+    size_px: int | None
+    """Side of the crop. None keeps the photo's own resolution, where the model makes any size."""
 
 
 class Rig(Protocol):
@@ -43,23 +53,13 @@ class Family(ABC):
     """Share of a frame's side, along its border, that shows no face. There the frame may fade into the photo."""
 
     @abstractmethod
-    def prepare(
-        self,
-        frame: Frame,
-        face: Landmarks,
-        *,
-        detector: LandmarkDetector,
-        neutralise: Neutralise,
-        size_px: int | None,
-    ) -> Tensors:
+    def prepare(self, frame: Frame, face: Landmarks, means: Means) -> Tensors:
         """Neutralise one face of a photo.
 
         Args:
             frame: (H, W, 3) RGB, the photo.
             face: the face in it.
-            detector: for families that look at the face again.
-            neutralise: for families whose bundles have this variant.
-            size_px: side of the crop; None keeps the photo's own resolution, where the model makes any size.
+            means: what the family may use for it.
 
         Returns:
             The variants' cache tensors, what the rig reads, `neutral` (S, S, 3) uint8 RGB, and `crop_to_photo` (2, 3)

@@ -9,8 +9,8 @@ from typing import Final
 
 from icface.arrays import Frame, Tensors
 from icface.bundle import Bundle
-from icface.face.landmarks import LandmarkDetector, Landmarks
-from icface.families import Family, Neutralise, cannot_run
+from icface.face.landmarks import Landmarks
+from icface.families import Family, Means, cannot_run
 from icface.geometry import GEOMETRY_VERSION, FaceRig, prepare_source
 
 HOST_CODE: Final = "icface.geometry"
@@ -24,17 +24,9 @@ class EdgeFamily(Family):
     # The flow is zero at the border and close to zero over this width, so only the photo itself fades there.
     rim = 1 / 24
 
-    def prepare(
-        self,
-        frame: Frame,
-        face: Landmarks,
-        *,
-        detector: LandmarkDetector,
-        neutralise: Neutralise,
-        size_px: int | None,
-    ) -> Tensors:
+    def prepare(self, frame: Frame, face: Landmarks, means: Means) -> Tensors:
         """See Family."""
-        return prepare_source(frame, face, detector, size_px)
+        return prepare_source(frame, face, means.detector, means.size_px)
 
     def rig(self, cache: Tensors) -> FaceRig:
         """See Family."""

@@ -16,9 +16,9 @@ from icface.arrays import Frame, Tensors
 from icface.attributes import COUNT, FloatArray
 from icface.bundle import Bundle, TensorSpec
 from icface.face.alignment import ALIGNMENT, align
-from icface.face.landmarks import LandmarkDetector, Landmarks
+from icface.face.landmarks import Landmarks
 from icface.face.suitability import check_suitable
-from icface.families import Family, Neutralise, cannot_run
+from icface.families import Family, Means, cannot_run
 from icface.images import cut_crop
 
 CODE_VERSION: Final = 1
@@ -41,19 +41,11 @@ class PaperFamily(Family):
         self._size_px = size_px
         self._cache = cache
 
-    def prepare(
-        self,
-        frame: Frame,
-        face: Landmarks,
-        *,
-        detector: LandmarkDetector,
-        neutralise: Neutralise,
-        size_px: int | None,
-    ) -> Tensors:
-        """See Family. `size_px` is ignored: the model has one size."""
+    def prepare(self, frame: Frame, face: Landmarks, means: Means) -> Tensors:
+        """See Family. The model has one size, so the size of `means` is ignored."""
         check_suitable(face)
         affine = align(face, self._size_px)
-        made = neutralise({"crop": cut_crop(frame, affine, self._size_px)})
+        made = means.neutralise({"crop": cut_crop(frame, affine, self._size_px)})
         return {name: made[name] for name in ("neutral", *self._cache)} | {"crop_to_photo": affine}
 
     def rig(self, cache: Tensors) -> PaperRig:

@@ -9,14 +9,8 @@ import numpy as np
 
 from icface.arrays import Frame
 from icface.attributes import FloatArray
+from icface.geometry import topology as mesh
 from icface.geometry.shape import PIVOT, SourceShape
-from icface.geometry.topology import (
-    LEFT_EYE_OPENING,
-    LEFT_IRIS,
-    MOUTH_OPENING,
-    RIGHT_EYE_OPENING,
-    RIGHT_IRIS,
-)
 
 # The mouth's inside in IOD, measured from where the closed lips meet: the edges of the incisors, and how far the
 # painted upper and lower parts reach. One IOD is about 90 mm.
@@ -50,7 +44,7 @@ def fill_skin(crop: Frame, points_px: FloatArray, iod_px: float) -> Frame:
     """The crop with mouth and eye openings painted over from the skin around them."""
     height, width = crop.shape[:2]
     mask = np.zeros((height, width), dtype=np.uint8)
-    for contour in (MOUTH_OPENING, RIGHT_EYE_OPENING, LEFT_EYE_OPENING):
+    for contour in mesh.OPENINGS:
         mask |= polygon_mask((width, height), points_px[list(contour), :2])
     grown = cv2.dilate(mask, np.ones((3, 3), np.uint8), iterations=max(1, round(iod_px * 0.006)))
     result = crop.copy()
@@ -80,8 +74,8 @@ class EyePatch:
 
 def paint_eye(crop: Frame, points_px: FloatArray, iod_px: float, *, left: bool) -> EyePatch:
     """Continue the eyeball beyond what the lids show: a round iris, white around it, dark in the socket."""
-    contour = LEFT_EYE_OPENING if left else RIGHT_EYE_OPENING
-    iris = points_px[list(LEFT_IRIS if left else RIGHT_IRIS), :2]
+    contour = mesh.LEFT_EYE_OPENING if left else mesh.RIGHT_EYE_OPENING
+    iris = points_px[list(mesh.LEFT_IRIS if left else mesh.RIGHT_IRIS), :2]
     polygon = points_px[list(contour), :2]
     centre = polygon.mean(0)
     half_w, half_h = round(iod_px * 0.24), round(iod_px * 0.17)
@@ -289,7 +283,7 @@ def _own_teeth(
     map_x = shape.base_px[0] + shape.iod_px * (anchor[0] + axes[0, 0] * x + axes[0, 1] * y)
     map_y = shape.base_px[1] - shape.iod_px * (anchor[1] + axes[1, 0] * x + axes[1, 1] * y)
     map_x, map_y = map_x.astype(np.float32), map_y.astype(np.float32)
-    opening = polygon_mask((crop.shape[1], crop.shape[0]), points_px[list(MOUTH_OPENING), :2])
+    opening = polygon_mask((crop.shape[1], crop.shape[0]), points_px[list(mesh.MOUTH_OPENING), :2])
     margin = max(1, round(shape.iod_px * 0.008))
     kernel = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (2 * margin + 1, 2 * margin + 1))
     soft = cv2.GaussianBlur(cv2.erode(opening, kernel), (0, 0), max(1.0, shape.iod_px * 0.008))

@@ -17,27 +17,9 @@ from numpy.typing import NDArray
 from icface.arrays import Tensors
 from icface.attributes import ACTION_UNITS, AU_NAMES, POSE, FloatArray, pose_from_unit
 from icface.geometry import layers, raster
+from icface.geometry import topology as mesh
 from icface.geometry.shape import PIVOT, rotation_matrix
 from icface.geometry.tables import face_tables
-from icface.geometry.topology import (
-    FACE_VERTICES,
-    INNER_LOWER_LIP,
-    INNER_UPPER_LIP,
-    LEFT_EYE_OPENING,
-    LEFT_LOWER_LID,
-    LEFT_LOWER_RING1,
-    LEFT_UPPER_LID,
-    LEFT_UPPER_RING1,
-    LEFT_UPPER_RING2,
-    MOUTH_OPENING,
-    OVAL,
-    RIGHT_EYE_OPENING,
-    RIGHT_LOWER_LID,
-    RIGHT_LOWER_RING1,
-    RIGHT_UPPER_LID,
-    RIGHT_UPPER_RING1,
-    RIGHT_UPPER_RING2,
-)
 
 GRID_CELLS: Final = 64
 FLOW_BLUR_CELLS: Final = 1.8
@@ -57,18 +39,14 @@ AU_GAIN: Final = np.array(
 _AU10, _AU12, _AU25, _AU26, _AU45 = (
     AU_NAMES.index(name) for name in ("AU10", "AU12", "AU25", "AU26", "AU45")
 )
-_N: Final = len(OVAL)
+_N: Final = len(mesh.OVAL)
 """Vertices of the oval, and of each ring around it."""
-_OVAL: Final = np.array(OVAL, dtype=np.intp)
+_OVAL: Final = np.array(mesh.OVAL, dtype=np.intp)
 _LIDS: Final = tuple(
-    tuple(np.array(row, dtype=np.intp) for row in rows)
-    for rows in (
-        (RIGHT_UPPER_LID, RIGHT_LOWER_LID, RIGHT_UPPER_RING1, RIGHT_UPPER_RING2, RIGHT_LOWER_RING1),
-        (LEFT_UPPER_LID, LEFT_LOWER_LID, LEFT_UPPER_RING1, LEFT_UPPER_RING2, LEFT_LOWER_RING1),
-    )
+    tuple(np.array(row, dtype=np.intp) for row in rows) for rows in (mesh.RIGHT_LIDS, mesh.LEFT_LIDS)
 )
-_UPPER_LIP: Final = np.array(INNER_UPPER_LIP, dtype=np.intp)
-_LOWER_LIP: Final = np.array(INNER_LOWER_LIP, dtype=np.intp)
+_UPPER_LIP: Final = np.array(mesh.INNER_UPPER_LIP, dtype=np.intp)
+_LOWER_LIP: Final = np.array(mesh.INNER_LOWER_LIP, dtype=np.intp)
 
 
 class FaceRig:
@@ -97,11 +75,11 @@ class FaceRig:
         self._ring_px = _keep_inside(self._ring_rest_px, border_px)
 
         # The exact map of the face and the first ring. Values: the vertex's place in the photo, and its weight.
-        self._vertices = np.empty((FACE_VERTICES + _N, 3), dtype=np.float32)
+        self._vertices = np.empty((mesh.FACE_VERTICES + _N, 3), dtype=np.float32)
         self._triangles = np.concatenate([tables.skin_triangles, ring_triangles()[: 2 * _N]])
         self._values = np.zeros_like(self._vertices)
         self._values[:, :2] = np.concatenate([cache["texture_px"], self._ring_px[:_N]])
-        self._values[:FACE_VERTICES, 2] = 1.0
+        self._values[: mesh.FACE_VERTICES, 2] = 1.0
         self._depth = np.empty((height, width), dtype=np.float32)
 
         # The coarse flow of the whole crop, on a grid.
@@ -125,8 +103,8 @@ class FaceRig:
         self._grid_depth = np.empty((rows, cols), dtype=np.float32)
 
         self._behind = (
-            _Eye(cache, "right", RIGHT_EYE_OPENING),
-            _Eye(cache, "left", LEFT_EYE_OPENING),
+            _Eye(cache, "right", mesh.RIGHT_EYE_OPENING),
+            _Eye(cache, "left", mesh.LEFT_EYE_OPENING),
             _Mouth(cache),
         )
         self._pixel_x = np.arange(width, dtype=np.float32)[None, :]
@@ -149,7 +127,7 @@ class FaceRig:
         rotation = rotation_matrix(float(pose[0]), float(pose[1]), float(pose[2]))
         action_units = np.clip(attributes[ACTION_UNITS] * AU_GAIN + self._au_offset, -0.5, 1.5)
         shape = self._moved(action_units)
-        self._vertices[:FACE_VERTICES] = self._project(shape, rotation)
+        self._vertices[: mesh.FACE_VERTICES] = self._project(shape, rotation)
         self._coarse_flow(shape, rotation)
         skin_map = self._motion["skin_map"]
         raster.upsample_grid(self._grid, self._step, skin_map)
@@ -167,9 +145,8 @@ class FaceRig:
         amounts[_AU10] *= 1 - 0.5 * min(1.0, max(0.0, amounts[_AU12]))
         parted = amounts[_AU25] * (1 - 0.5 * min(1.0, max(0.0, amounts[_AU10])))
         amounts[_AU25] = max(0.0, parted) ** PARTING_POWER
-        shape = np.asarray(
-            self._neutral + (amounts @ self._basis).reshape(FACE_VERTICES, 3), dtype=np.float32
-        )
+        moved = (amounts @ self._basis).reshape(self._neutral.shape)
+        shape = np.asarray(self._neutral + moved, dtype=np.float32)
         _close_lids(shape, closure)
         _part_lips(shape)
         return shape
@@ -187,10 +164,10 @@ class FaceRig:
         ring[:_N] += JAW_FOLLOW * (shape[_OVAL] - self._neutral[_OVAL])
         moved = self._project(ring, rotation)
         moved[:, :2] = self._ring_px + self._ring_weight * (moved[:, :2] - self._ring_rest_px)
-        self._vertices[FACE_VERTICES:] = moved[:_N]
+        self._vertices[mesh.FACE_VERTICES :] = moved[:_N]
         vertices = self._coarse_vertices
-        vertices[:FACE_VERTICES] = self._vertices[:FACE_VERTICES]
-        vertices[FACE_VERTICES:-_N] = moved
+        vertices[: mesh.FACE_VERTICES] = self._vertices[: mesh.FACE_VERTICES]
+        vertices[mesh.FACE_VERTICES : -_N] = moved
         vertices[:-_N, :2] /= np.float32(self._step)
         np.copyto(self._grid, self._identity)
         raster.raster_map(vertices, self._coarse_triangles, self._coarse_values, self._grid_depth, self._grid)
@@ -239,7 +216,7 @@ class FaceRig:
 
 def ring_triangles() -> NDArray[np.int32]:
     """Triangles of the strips oval–ring 1–ring 2–border, vertex numbers after the 468 of the face."""
-    loops = [list(OVAL)] + [[FACE_VERTICES + k * _N + i for i in range(_N)] for k in range(3)]
+    loops = [list(mesh.OVAL)] + [[mesh.FACE_VERTICES + k * _N + i for i in range(_N)] for k in range(3)]
     triangles = []
     for inner, outer in pairwise(loops):
         for i in range(_N):
@@ -370,7 +347,7 @@ class _Mouth(_Behind):
     closed_alpha = 0.0
 
     def __init__(self, cache: Tensors) -> None:
-        self.contour = list(MOUTH_OPENING)
+        self.contour = list(mesh.MOUTH_OPENING)
         self._upper = layers.mouth_anchor(cache["neutral_shape"])
         self._jaw = face_tables().displacements[_AU26, 152] * np.float32(0.8)
         self._patch = cache["mouth_patch"].astype(np.float32)

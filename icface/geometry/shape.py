@@ -15,8 +15,8 @@ import numpy as np
 
 from icface.attributes import ACTION_UNITS, AU_NAMES, FloatArray
 from icface.face.pose import FLIP, rotation_from_pose
+from icface.geometry import topology as mesh
 from icface.geometry.tables import face_tables
-from icface.geometry.topology import FACE_VERTICES, INNER_LOWER_LIP, INNER_UPPER_LIP, OVAL
 
 PIVOT: Final = np.array([0.0, -0.55, -0.60], dtype=np.float32)
 """The head turns about this point of the neck (IOD)."""
@@ -70,7 +70,7 @@ def inset_oval(points: FloatArray) -> FloatArray:
     The oval's landmarks lie on the silhouette or a little outside. When a turn stretches the cheek, that line would
     smear background over it.
     """
-    oval = list(OVAL)
+    oval = list(mesh.OVAL)
     result = points.copy()
     result[oval] += OVAL_INSET * (_oval_neighbours() @ points - points[oval])
     return result
@@ -80,9 +80,9 @@ def inset_oval(points: FloatArray) -> FloatArray:
 def _oval_neighbours() -> FloatArray:
     """(36, 468) weights that average the inner vertices to which each vertex of the oval is joined."""
     triangles = face_tables().skin_triangles
-    weights = np.zeros((len(OVAL), FACE_VERTICES), dtype=np.float32)
-    for row, vertex in enumerate(OVAL):
-        inner = np.setdiff1d(triangles[(triangles == vertex).any(axis=1)], OVAL)
+    weights = np.zeros((len(mesh.OVAL), mesh.FACE_VERTICES), dtype=np.float32)
+    for row, vertex in enumerate(mesh.OVAL):
+        inner = np.setdiff1d(triangles[(triangles == vertex).any(axis=1)], mesh.OVAL)
         weights[row, inner] = 1.0 / len(inner)
     return weights
 
@@ -96,7 +96,7 @@ def neutral_shape(shape: FloatArray, action_units: FloatArray) -> FloatArray:
 def close_lips(shape: FloatArray) -> FloatArray:
     """Close the gap between the inner lips exactly; upper lip moves 30 %, lower 70 %, fading over the face."""
     result = shape.copy()
-    upper, lower = list(INNER_UPPER_LIP[1:-1]), list(INNER_LOWER_LIP[1:-1])
+    upper, lower = list(mesh.INNER_UPPER_LIP[1:-1]), list(mesh.INNER_LOWER_LIP[1:-1])
     gap = shape[upper] - shape[lower]
     gap[:, 0] = 0.0
     gap[gap[:, 1] <= 0] = 0.0
@@ -126,7 +126,7 @@ def fit_source(points_px: FloatArray, rotation: FloatArray, attributes: FloatArr
         rotation: (3, 3) head rotation, see `rotation_matrix`.
         attributes: (20,) what was measured in the photo, full-shape.
     """
-    points_px = inset_oval(points_px[:FACE_VERTICES])
+    points_px = inset_oval(points_px[: mesh.FACE_VERTICES])
     shape, eyes_px, iod_px = head_space(points_px, rotation)
     pivot = rotation @ PIVOT
     base_px = eyes_px + np.float32(iod_px) * np.array([pivot[0], -pivot[1]], dtype=np.float32)
@@ -145,7 +145,7 @@ def rings(shape: FloatArray) -> tuple[FloatArray, FloatArray]:
     Returns:
         (72, 3) head space, and (72,) how far each follows the head (1 = rigidly).
     """
-    oval = shape[list(OVAL)]
+    oval = shape[list(mesh.OVAL)]
     centre = np.array([0.0, -0.35], dtype=np.float32)
     out = oval[:, :2] - centre
     up = np.clip(out[:, 1] / np.abs(out[:, 1]).max(), -1, 1)

@@ -254,7 +254,6 @@ def test_a_source_is_prepared_while_another_is_shown(
 ) -> None:
     """Two graphs at once, each with its own thread; and the other source is another face."""
     shown = threading.Event()
-    open_detector = module.open_detector
 
     def after_a_frame(**settings: Any) -> LandmarkDetector:
         assert shown.wait(60)

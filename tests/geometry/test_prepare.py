@@ -24,7 +24,7 @@ from icface.geometry.layers import polygon_mask
 from icface.geometry.prepare import crop_affine, prepare_source, render
 from icface.geometry.shape import close_lips, inset_oval, rotation_matrix
 from icface.geometry.tables import face_tables
-from icface.geometry.topology import LEFT_EYE_OPENING, MOUTH_OPENING, RIGHT_EYE_OPENING
+from icface.geometry.topology import LEFT_EYE_OPENING, MOUTH_OPENING, OPENINGS, RIGHT_EYE_OPENING
 from icface.images import Photo, cut_crop, load_photo
 
 Pose = tuple[float, float, float]
@@ -326,7 +326,7 @@ def in_crop(landmarks: Landmarks, cache: Tensors) -> FloatArray:
 def openings(points_px: FloatArray, side: int, *, margin_px: int) -> NDArray[np.bool_]:
     """(side, side) whether a pixel lies in the mouth or an eye, or within a margin around it."""
     inside = np.zeros((side, side), dtype=np.bool_)
-    for contour in (MOUTH_OPENING, RIGHT_EYE_OPENING, LEFT_EYE_OPENING):
+    for contour in OPENINGS:
         inside |= polygon_mask((side, side), points_px[list(contour)]) > 0
     rows, cols = np.nonzero(inside)
     for dy in range(-margin_px, margin_px + 1):
