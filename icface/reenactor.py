@@ -103,7 +103,7 @@ class Reenactor:
 
     @property
     def makes_any_size(self) -> bool:
-        """Whether a smaller output is faster. If not, the model has one size and its frames are scaled."""
+        """Whether a smaller output is made faster; else the model has one size, and its frames are scaled."""
         return self._bundle.size_px is None
 
     @property
