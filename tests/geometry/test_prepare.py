@@ -6,6 +6,7 @@ Most tests use the canonical face, posed and placed by hand, and a detector that
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -15,10 +16,11 @@ from numpy.typing import NDArray
 from icface.arrays import Frame, Tensors
 from icface.attributes import ACTION_UNITS, AU_NAMES, INDEX, FloatArray, neutral, pose_to_unit
 from icface.errors import SourceError
+from icface.face import suitability
 from icface.face.action_units import population
 from icface.face.landmarks import LandmarkDetector, Landmarks, open_detector
 from icface.face.measure import measure_attributes
-from icface.face.pose import FLIP, rotation_from_pose
+from icface.face.pose import Pose, head_pose
 from icface.geometry import prepare
 from icface.geometry.layers import polygon_mask
 from icface.geometry.prepare import crop_affine, prepare_source, render
@@ -27,11 +29,27 @@ from icface.geometry.tables import face_tables
 from icface.geometry.topology import LEFT_EYE_OPENING, MOUTH_OPENING, OPENINGS, RIGHT_EYE_OPENING
 from icface.images import Photo, cut_crop, load_photo
 
-Pose = tuple[float, float, float]
-FRONTAL: Pose = (0.0, 0.0, 0.0)
+Angles = tuple[float, float, float]
+FRONTAL: Angles = (0.0, 0.0, 0.0)
 SMILE = AU_NAMES.index("AU12")
 CORNERS = [61, 291]
 """Of the mouth."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class PosedFace(Landmarks):
+    """A face whose pose is known, instead of measured from its landmarks."""
+
+    pose: Pose
+
+
+@pytest.fixture(autouse=True)
+def known_poses(monkeypatch: pytest.MonkeyPatch) -> None:
+    def pose_of(landmarks: Landmarks) -> Pose:
+        return landmarks.pose if isinstance(landmarks, PosedFace) else head_pose(landmarks)
+
+    monkeypatch.setattr(prepare, "head_pose", pose_of)
+    monkeypatch.setattr(suitability, "head_pose", pose_of)
 
 
 class Scripted:
@@ -50,7 +68,7 @@ class Scripted:
 
 
 def face(
-    pose: Pose = FRONTAL,
+    angles: Angles = FRONTAL,
     *,
     shape: FloatArray | None = None,
     iod_px: float = 100.0,
@@ -60,22 +78,23 @@ def face(
     """The canonical face, or another shape (468, 3), in parallel projection.
 
     Args:
-        pose: pitch, yaw, roll in radians; the pitch is that of the head, not what a tracker reads.
+        angles: pitch, yaw, roll in radians; the pitch is that of the head, not what a tracker reads.
         shape: in head space.
         iod_px: pixels between the outer corners of the eyes.
         eyes_px: the middle between them.
         size_px: of the picture.
     """
-    pitch, yaw, roll = pose
-    turned = (face_tables().canonical if shape is None else shape) @ rotation_matrix(*pose).T
+    turned = (face_tables().canonical if shape is None else shape) @ rotation_matrix(*angles).T
     points = turned * [iod_px, -iod_px, -iod_px] + [*eyes_px, 0]
     rim = np.array([[0, 0, 0], [6, 0, 0], [0, -6, 0], [-6, 0, 0], [0, 6, 0]])
     irises = [points[list(contour)].mean(0) + rim for contour in (RIGHT_EYE_OPENING, LEFT_EYE_OPENING)]
-    matrix = np.eye(4)
-    # A tracker reads the pitch of people who look straight ahead as that of the population.
-    matrix[:3, :3] = FLIP @ rotation_from_pose(pitch + population().pitch_rad, yaw, roll) @ FLIP
-    points_px = np.concatenate([points, *irises]).astype(np.float32)
-    return Landmarks(points_px=points_px, image_size_px=size_px, matrix=matrix)
+    return PosedFace(
+        points_px=np.concatenate([points, *irises]).astype(np.float32),
+        image_size_px=size_px,
+        blendshapes=np.zeros(52, dtype=np.float32),
+        # A tracker reads the pitch of people who look straight ahead as that of the population.
+        pose=Pose(angles[0] + population().pitch_rad, angles[1], angles[2]),
+    )
 
 
 @pytest.fixture(scope="module")
@@ -178,7 +197,7 @@ def test_a_tiny_face_is_refused(noise: Frame) -> None:
 
 
 @pytest.mark.parametrize("pose", [(0.0, 0.5, 0.0), (0.0, -0.5, 0.0), (-0.7, 0.0, 0.0)])
-def test_a_turned_face_is_refused(noise: Frame, pose: Pose) -> None:
+def test_a_turned_face_is_refused(noise: Frame, pose: Angles) -> None:
     with pytest.raises(SourceError, match="the face in the photo is turned by"):
         prepare_source(noise, face(pose), Scripted(), 256)
 
@@ -193,7 +212,7 @@ def test_a_tilted_head_is_not_refused(noise: Frame) -> None:
 
 @pytest.mark.parametrize("pose", [FRONTAL, (0.1, -0.3, 0.0), (-0.15, 0.2, 0.5), (0.0, 0.0, -0.3)])
 @pytest.mark.usefixtures("without_expression")
-def test_a_posed_face_gives_the_shape_that_was_posed(noise: Frame, pose: Pose) -> None:
+def test_a_posed_face_gives_the_shape_that_was_posed(noise: Frame, pose: Angles) -> None:
     cache = prepare_source(noise, face(pose), Scripted(), 256)
     np.testing.assert_allclose(cache["rotation"], rotation_matrix(*pose), atol=1e-6)
     expected = close_lips(inset_oval(face_tables().canonical))
@@ -385,8 +404,7 @@ def test_an_open_mouth_keeps_its_own_teeth(
         points[vertex, 1] += 0.12 * np.linalg.norm(points[33] - points[263])
     frame = photo.frame.copy()
     frame[polygon_mask((frame.shape[1], frame.shape[0]), points[list(MOUTH_OPENING), :2]) > 0] = (0, 255, 0)
-    opened = Landmarks(points, landmarks.image_size_px, landmarks.blendshapes, landmarks.matrix)
-    cache = prepare_source(frame, opened, detector, 256)
+    cache = prepare_source(frame, replace(landmarks, points_px=points), detector, 256)
     x, y, width, height = cache["mouth_patch"]
     mouth = cache["inner"][y : y + height, x : x + width].astype(int)
     assert cache["mouth_rows"][4] == 1.0
