@@ -187,72 +187,60 @@ _KINDS: Final = {"text": str, "a whole number": int, "a list": list, "an object"
 
 
 class _Section:
-    """A JSON object whose entries are asked for by type."""
+    """A JSON object whose entries are read by type."""
 
     def __init__(self, raw: Any, where: str) -> None:
         if not isinstance(raw, dict):
             raise _ManifestError(f"{where} should be an object")
-        self._raw = raw
+        self.raw = raw
         self._where = where
 
-    def value(self, key: str, what: str) -> Any:
-        """The entry `key`, which has to be of one of the _KINDS; `or null` behind it admits None."""
-        if not self.has(key):
+    def get(self, key: str, what: str) -> Any:
+        """The entry `key`, which has to be one of the _KINDS, or null if `what` says so. An object is a section again."""
+        if key not in self.raw:
             raise _ManifestError(f"{self._where} lacks {key!r}")
-        value = self._raw[key]
-        kind = _KINDS[what.removesuffix(" or null")]
+        value = self.raw[key]
+        if value is None and what.endswith(" or null"):
+            return None
         # JSON's true is an int to Python.
-        fits = isinstance(value, kind) and not isinstance(value, bool)
-        if not fits and not (value is None and what.endswith(" or null")):
+        if not isinstance(value, _KINDS[what.removesuffix(" or null")]) or isinstance(value, bool):
             raise _ManifestError(f"{key!r} in {self._where} should be {what}")
-        return value
-
-    def has(self, key: str) -> bool:
-        return key in self._raw
+        return _Section(value, f"{key!r}") if isinstance(value, dict) else value
 
     def choice(self, key: str, choices: tuple[str, ...]) -> str:
-        value: str = self.value(key, "text")
+        value: str = self.get(key, "text")
         if value not in choices:
             raise _ManifestError(f"{key} {value!r} is unknown; known: {', '.join(choices)}")
         return value
 
-    def section(self, key: str) -> _Section:
-        return _Section(self.value(key, "an object"), f"{key!r}")
-
-    def optional_section(self, key: str) -> _Section | None:
-        return None if self.value(key, "an object or null") is None else self.section(key)
-
     def specs(self, key: str) -> tuple[TensorSpec, ...]:
-        return tuple(_spec(_Section(item, f"an entry of {key!r}")) for item in self.value(key, "a list"))
-
-    def items(self) -> list[tuple[str, Any]]:
-        return list(self._raw.items())
+        return tuple(_spec(_Section(item, f"an entry of {key!r}")) for item in self.get(key, "a list"))
 
 
 def _from_manifest(path: Path, raw: Any, digest: str) -> Bundle:
     top = _Section(raw, "the manifest")
-    version: int = top.value("format_version", "a whole number")
+    version: int = top.get("format_version", "a whole number")
     if version != FORMAT_VERSION:
         remedy = "upgrade icface-live" if version > FORMAT_VERSION else "get a newer bundle"
         raise _ManifestError(f"format {version}, while this program reads {FORMAT_VERSION}; {remedy}")
-    size_px: int | None = top.value("size_px", "a whole number or null")
-    variants = top.section("variants")
+    size_px: int | None = top.get("size_px", "a whole number or null")
+    variants: _Section = top.get("variants", "an object")
     bundle = Bundle(
         path=path,
         family=top.choice("family", FAMILIES),
-        name=top.value("name", "text"),
+        name=top.get("name", "text"),
         size_px=size_px,
         attribute_scale=top.choice("attribute_scale", ATTRIBUTE_SCALES),
-        alignment=top.value("alignment", "text"),
-        host_code=top.value("motion", "text or null"),
-        neutralise=_neutralise(top.optional_section("neutralise")),
-        graph=_variant(variants.section("graph")),
-        host=_host_variant(variants.optional_section("host")),
-        golden=top.value("golden", "text"),
-        licence=top.value("licence", "text"),
-        provenance=top.value("provenance", "text"),
+        alignment=top.get("alignment", "text"),
+        host_code=top.get("motion", "text or null"),
+        neutralise=_neutralise(top.get("neutralise", "an object or null")),
+        graph=_variant(variants.get("graph", "an object")),
+        host=_host_variant(variants.get("host", "an object or null")),
+        golden=top.get("golden", "text"),
+        licence=top.get("licence", "text"),
+        provenance=top.get("provenance", "text"),
         sha256=digest,
-        hashes=_hashes(top.section("files")),
+        hashes=_hashes(top.get("files", "an object").raw),
     )
     if size_px is not None and size_px < 1:
         raise _ManifestError(f"'size_px' in the manifest should be positive, not {size_px}")
@@ -272,7 +260,7 @@ def _neutralise(section: _Section | None) -> Variant | None:
     if section is None:
         return None
     return Variant(
-        graph=section.value("graph", "text"),
+        graph=section.get("graph", "text"),
         cache=(),
         motion=section.specs("inputs"),
         outputs=section.specs("outputs"),
@@ -289,24 +277,24 @@ def _check_neutralise(neutralise: Variant, animate: Variant) -> None:
             raise _ManifestError(f"'neutralise' does not give {spec.name} as the graph variant takes it")
 
 
-def _hashes(files: _Section) -> dict[str, str]:
+def _hashes(files: dict[str, Any]) -> dict[str, str]:
     for name, digest in files.items():
         # This also keeps a manifest from naming a file outside its folder.
         if not _FILE_NAME.fullmatch(name):
             raise _ManifestError(f"{name!r} is not the name of a file inside the bundle")
         if not isinstance(digest, str) or not _SHA256.fullmatch(digest):
             raise _ManifestError(f"the hash of {name} is not a sha256 in hexadecimal")
-    return dict(files.items())
+    return files
 
 
 def _variant(section: _Section) -> Variant:
     return Variant(
-        graph=section.value("graph", "text or null"),
+        graph=section.get("graph", "text or null"),
         cache=section.specs("cache"),
         motion=section.specs("motion"),
         outputs=section.specs("outputs"),
         # Bundles of older versions lack this entry.
-        graph_fp16=section.value("graph_fp16", "text or null") if section.has("graph_fp16") else None,
+        graph_fp16=section.get("graph_fp16", "text or null") if "graph_fp16" in section.raw else None,
     )
 
 
@@ -316,18 +304,16 @@ def _host_variant(section: _Section | None) -> Variant | None:
     variant = _variant(section)
     if variant.graph is None:
         return variant
-    names = section.value("graph_inputs", "a list")
-    known = {spec.name for spec in variant.inputs}
+    names = section.get("graph_inputs", "a list")
     for name in names:
-        if name not in known:
+        if name not in [spec.name for spec in variant.inputs]:
             raise _ManifestError(f"'graph_inputs' names {name!r}, which is no tensor of the host variant")
     return replace(variant, graph_inputs=tuple(names))
 
 
 def _spec(section: _Section) -> TensorSpec:
-    name, dtype, shape = (
-        section.value(key, what) for key, what in (("name", "text"), ("dtype", "text"), ("shape", "a list"))
-    )
+    name, dtype = section.get("name", "text"), section.get("dtype", "text")
+    shape = section.get("shape", "a list")
     try:
         np.dtype(dtype)
     except TypeError as error:

@@ -278,6 +278,9 @@ def test_a_corrector_that_wants_what_there_is_not(copy: Path) -> None:
         BundleError, match="'graph_inputs' names 'depth', which is no tensor of the host variant"
     ):
         Bundle.load(copy)
+    edit(copy, lambda raw: raw["variants"]["host"].update(graph_inputs=[["skin"]]))
+    with pytest.raises(BundleError, match="which is no tensor of the host variant"):
+        Bundle.load(copy)
     edit(copy, lambda raw: raw["variants"]["host"].pop("graph_inputs"))
     with pytest.raises(BundleError, match="lacks 'graph_inputs'"):
         Bundle.load(copy)

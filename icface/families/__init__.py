@@ -9,9 +9,7 @@ import importlib
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, Protocol
-
-from numpy.typing import NDArray
+from typing import Protocol
 
 from icface.arrays import Frame, Tensors
 from icface.attributes import FloatArray

@@ -65,9 +65,9 @@ def raster_map(
     depth: FloatArray,
     out: FloatArray,
 ) -> None:
-    """Draw a mesh whose vertices carry a source position and a weight into a backward map.
+    """Draw a mesh into a backward map. Its vertices carry a source position and a weight.
 
-    Where the mesh covers a pixel centre, `out` becomes `out + w · (position − out)`; the triangle nearest to the
+    Where the mesh covers a pixel centre, `out` becomes `out + w · (position − out)`. The triangle nearest to the
     camera wins. Triangles seen from behind are skipped.
 
     Args:
@@ -75,8 +75,8 @@ def raster_map(
         triangles: (m, 3) counter-clockwise seen from the camera with y up (clockwise on screen).
         values: (n, 3) source x, source y, weight in [0, 1].
         depth: (H, W) scratch; overwritten.
-        out: (H, W, 2) the map so far, replaced in place. A nearer triangle blends over a farther one; weights
-            below 1 lie along the face's outline only, where at most two layers meet.
+        out: (H, W, 2) the map so far, changed in place. A nearer triangle blends over a farther one. Weights below 1
+            lie only along the face's outline, where at most two layers meet.
     """
     height, width = out.shape[0], out.shape[1]
     depth[:] = np.float32(-1e30)

@@ -94,7 +94,7 @@ def neutral_shape(shape: FloatArray, action_units: FloatArray) -> FloatArray:
 
 
 def close_lips(shape: FloatArray) -> FloatArray:
-    """Close the gap between the inner lips exactly; upper lip moves 30 %, lower 70 %, fading over the face."""
+    """Close the gap between the inner lips exactly. The upper lip moves 30 %, the lower 70 %, fading over the face."""
     result = shape.copy()
     upper, lower = list(mesh.INNER_UPPER_LIP[1:-1]), list(mesh.INNER_LOWER_LIP[1:-1])
     gap = shape[upper] - shape[lower]
@@ -140,7 +140,7 @@ def fit_source(points_px: FloatArray, rotation: FloatArray, attributes: FloatArr
 
 
 def rings(shape: FloatArray) -> tuple[FloatArray, FloatArray]:
-    """Two rings of 36 vertices around the face oval that carry hair, ears, neck and shoulders along.
+    """Two rings of 36 vertices around the face oval. They carry hair, ears, neck and shoulders along.
 
     Returns:
         (72, 3) head space, and (72,) how far each follows the head (1 = rigidly).
