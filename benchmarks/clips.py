@@ -9,10 +9,9 @@ import av
 
 
 def remux(clip: Path, target: Path, *, fps: Fraction | None = None, frames: int | None = None) -> Path:
-    """Write the pictures of `clip` at another rate, or over and over until there are `frames`; without sound.
+    """Write the pictures of `clip` at another rate, or repeated until there are `frames`, without sound.
 
-    The packets are copied, so a target of whole repetitions comes out: at least `frames`, and a whole number
-    of clips.
+    The packets are copied, so the target is a whole number of clips and has at least `frames`.
     """
     total = 0
     with av.open(str(target), "w") as out:
@@ -31,7 +30,7 @@ def remux(clip: Path, target: Path, *, fps: Fraction | None = None, frames: int 
                 for packet in source.demux(stream):
                     if packet.pts is None or packet.dts is None:
                         continue
-                    # Count in frames: the clip's own times, a rate of its own.
+                    # Times are counted in frames of the clip's own rate.
                     index = round((packet.pts - start) * stream.time_base * own_rate) + total
                     decode_index = round((packet.dts - start) * stream.time_base * own_rate) + total
                     packet.stream = copied

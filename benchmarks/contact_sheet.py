@@ -1,4 +1,4 @@
-"""One picture to look at: the source photo, and driver frames above the output frames that answer them.
+"""One picture to look at: the source photo, and driver frames above the output frames that they drove.
 
     python benchmarks/contact_sheet.py --source S --driver D --output-video O --out sheet.png [--columns 6]
 
@@ -7,16 +7,23 @@ Frames are spread evenly over the clip, or chosen with --frames 0,40,80. README'
 
 from __future__ import annotations
 
-import argparse
 import sys
-from contextlib import closing
 from pathlib import Path
+
+if not __package__:  # run as a file
+    sys.path[0] = str(Path(__file__).resolve().parents[1])
+
+import argparse
+from collections.abc import Sequence
+from contextlib import closing
 
 import av
 import cv2
 import numpy as np
 
 from icface.arrays import Frame
+from icface.command import Parser, run_command
+from icface.errors import ConfigError
 from icface.face.landmarks import LandmarkDetector, open_detector
 from icface.images import load_photo
 
@@ -25,19 +32,19 @@ PAPER = 255
 
 
 def pick_frames(path: Path, wanted: list[int]) -> dict[int, Frame]:
-    """Frames of a video by index, (H, W, 3) RGB; those beyond its end are absent."""
+    """Frames of a video by index, (H, W, 3) RGB. Frames beyond its end are absent."""
     found = {}
     with av.open(str(path)) as container:
         for index, picture in enumerate(container.decode(video=0)):
             if index in wanted:
-                found[index] = picture.to_ndarray(format="rgb24")
+                found[index] = np.asarray(picture.to_ndarray(format="rgb24"), dtype=np.uint8)
             if index >= max(wanted):
                 break
     return found
 
 
 def count_frames(path: Path) -> int:
-    """How many frames a video has, by decoding it: containers do not always tell."""
+    """How many frames a video has. It is decoded for that, because containers do not always tell."""
     with av.open(str(path)) as container:
         return sum(1 for _ in container.decode(video=0))
 
@@ -56,7 +63,7 @@ def fit_square(frame: Frame, side_px: int, detector: LandmarkDetector) -> Frame:
 
 
 def contact_sheet(source: Frame, above: list[Frame], below: list[Frame]) -> Frame:
-    """Square tiles of one size: the source at the left, centred; beside it two rows on white."""
+    """Two rows of square tiles on white, and the source at their left."""
     columns, tile_px = len(above), source.shape[0]
     height = 2 * tile_px + 3 * GAP_PX
     width = 2 * GAP_PX + (columns + 1) * (tile_px + GAP_PX)
@@ -71,18 +78,22 @@ def contact_sheet(source: Frame, above: list[Frame], below: list[Frame]) -> Fram
     return sheet
 
 
-def main(argv: list[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("--source", type=Path, required=True, help="the photo")
-    parser.add_argument("--driver", type=Path, required=True, help="the clip that drove it")
-    parser.add_argument("--output-video", type=Path, required=True, help="what icface-live made of them")
-    parser.add_argument("--out", type=Path, required=True, help="the picture to write (.png or .jpg)")
-    parser.add_argument("--columns", type=int, default=6, help="how many frames (default %(default)s)")
-    parser.add_argument("--frames", help="their numbers, 0,40,80, instead of an even spread")
-    parser.add_argument(
-        "--tile", type=int, default=256, help="side of a tile in pixels (default %(default)s)"
-    )
-    args = parser.parse_args(argv)
+def arguments() -> Parser:
+    """All flags."""
+    parser = Parser(description=(__doc__ or "").splitlines()[0])
+    add = parser.add_argument
+    add("--source", type=Path, required=True, help="the photo")
+    add("--driver", type=Path, required=True, help="the clip that drove it")
+    add("--output-video", type=Path, required=True, help="what icface-live made of them")
+    add("--out", type=Path, required=True, help="the picture to write (.png or .jpg)")
+    add("--columns", type=int, default=6, help="how many frames (default %(default)s)")
+    add("--frames", help="their numbers, 0,40,80, instead of an even spread")
+    add("--tile", type=int, default=256, help="side of a tile in pixels (default %(default)s)")
+    return parser
+
+
+def draw(args: argparse.Namespace) -> None:
+    """Make the picture."""
     if args.frames:
         wanted = [int(number) for number in args.frames.split(",")]
     else:
@@ -91,19 +102,19 @@ def main(argv: list[str] | None = None) -> int:
     driver, output = pick_frames(args.driver, wanted), pick_frames(args.output_video, wanted)
     both = [index for index in wanted if index in driver and index in output]
     if not both:
-        print(f"error: none of the frames {wanted} is in both videos", file=sys.stderr)
-        return 1
+        raise ConfigError(f"none of the frames {wanted} is in both videos")
+    pictures = [load_photo(args.source).frame, *(clip[i] for clip in (driver, output) for i in both)]
     with closing(open_detector(video=False)) as detector:
-        photo, *tiles = (
-            fit_square(frame, args.tile, detector)
-            for frame in (load_photo(args.source).frame, *(f[i] for f in (driver, output) for i in both))
-        )
+        photo, *tiles = (fit_square(frame, args.tile, detector) for frame in pictures)
     sheet = contact_sheet(photo, tiles[: len(both)], tiles[len(both) :])
     if not cv2.imwrite(str(args.out), cv2.cvtColor(sheet, cv2.COLOR_RGB2BGR)):
-        print(f"error: cannot write {args.out}", file=sys.stderr)
-        return 1
+        raise OSError(f"cannot write {args.out}")
     print(f"{args.out}: frames {', '.join(map(str, both))}")
-    return 0
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Draw the picture; 1 or 2 with one line where it cannot."""
+    return run_command(arguments(), draw, argv)
 
 
 if __name__ == "__main__":

@@ -1,40 +1,51 @@
 """End to end on a clip: tracker, generator and compose, stage by stage, as fast as it goes and at 30 FPS.
 
-    python -m benchmarks.fps [--clip C] [--source S] [--size 512] [--engine auto] [--model BUNDLE]
+    python benchmarks/fps.py [--clip C] [--source S] [--size 512] [--engine auto] [--model BUNDLE]
                              [--vs engine=NAME | size=N | model=BUNDLE]... [--json FILE] [--plot FILE]
 
 Three legs: `null` (file in, nothing written), `file` (file in, video out) and `live` (the clip played as a
-30 FPS camera: capture to send, and the part of the CPU). With --vs the legs of each variant run in turn with
-the first one's, round by round, and the ratios of the medians are given: the machine drifts, ratios hold.
+30 FPS camera: capture to send, and the share of the CPU). With --vs the legs of each variant run in turn with
+those of the first, round by round, and the ratios of the medians are printed. Machines drift, ratios do not.
 """
 
 from __future__ import annotations
 
-import argparse
-import json
-import statistics
 import sys
+from pathlib import Path
+
+if not __package__:  # run as a file
+    sys.path[0] = str(Path(__file__).resolve().parents[1])
+    __import__("benchmarks")  # sets the number of threads before numpy is loaded
+
+import argparse
+import statistics
 import tempfile
 import threading
+from collections.abc import Sequence
 from dataclasses import replace
 from fractions import Fraction
-from pathlib import Path
 from typing import Any
 
 from benchmarks.clips import remux
+from benchmarks.common import REPOSITORY as REPOSITORY
+from benchmarks.common import benchmark_parser, check_counts, write_figures
 from benchmarks.plots import save_stages
-from icface.errors import ICFaceError
+from icface.command import Parser, run_command
+from icface.errors import ConfigError
 from realtime.config import SIZES, LiveConfig
 from realtime.session import run
-from realtime.timing import STAGES, Stats, machine
+from realtime.timing import STAGES, Stats
 
-REPOSITORY = Path(__file__).resolve().parents[1]
 LEGS = ("null", "file", "live")
 LIVE_FPS = 30
 
 
 def variant(base: LiveConfig, text: str) -> LiveConfig:
-    """`size=256`, `engine=NAME` or `model=BUNDLE` applied to the settings."""
+    """The settings with `size=256`, `engine=NAME` or `model=BUNDLE`.
+
+    Raises:
+        ConfigError: the text is none of these.
+    """
     name, _, value = text.partition("=")
     if name == "size" and value in SIZES:
         return replace(base, size_px=SIZES[value])
@@ -42,15 +53,13 @@ def variant(base: LiveConfig, text: str) -> LiveConfig:
         return replace(base, engine=value)
     if name == "model" and value:
         return replace(base, model=Path(value))
-    raise argparse.ArgumentTypeError(
-        f"--vs {text}: expected engine=NAME, model=BUNDLE or size={'|'.join(SIZES)}"
-    )
+    raise ConfigError(f"--vs {text}: expected engine=NAME, model=BUNDLE or size={'|'.join(SIZES)}")
 
 
 def run_leg(leg: str, config: LiveConfig, camera: Path, folder: Path) -> dict[str, Any]:
     """One leg's report, as `--stats` gives it."""
     outputs = (folder / "out.mp4",) if leg == "file" else ()
-    # What is asked for by name may be built before a leg; nothing is built beside one.
+    # An engine that was asked for by name may be built before a leg. Nothing is built beside one.
     config = replace(
         config, camera=str(camera), outputs=outputs, null=not outputs, pace=leg == "live", build=leg != "live"
     )
@@ -60,7 +69,7 @@ def run_leg(leg: str, config: LiveConfig, camera: Path, folder: Path) -> dict[st
 
 
 def middle(reports: list[dict[str, Any]]) -> dict[str, Any]:
-    """The medians over the rounds of one leg: the figures of the report that are compared."""
+    """The medians of a leg's figures over the rounds."""
     latencies = [report["stages"].get("latency") for report in reports]
     return {
         "fps": statistics.median(report["fps"] for report in reports),
@@ -92,27 +101,23 @@ def table(name: str, leg: str, figures: dict[str, Any]) -> str:
     return "\n".join(lines)
 
 
-def main(argv: list[str] | None = None) -> int:
-    """Run the benchmark; 1 with one line where it cannot."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+def arguments() -> Parser:
+    """All flags."""
+    parser = benchmark_parser(
+        __doc__, "clip", "source", "size", "engine", "model", "json", frames=400, rounds=3
     )
-    parser.add_argument("--clip", type=Path, default=REPOSITORY / "examples/driver.mp4")
-    parser.add_argument("--source", type=Path, default=REPOSITORY / "examples/source.jpg")
-    parser.add_argument("--size", choices=SIZES, default="512")
-    parser.add_argument("--engine", default="auto")
-    parser.add_argument("--model", type=Path, help="a bundle (default: the one that ships)")
     parser.add_argument("--framing", choices=("crop", "photo"), default="crop")
     parser.add_argument("--legs", nargs="+", choices=LEGS, default=LEGS)
-    parser.add_argument("--frames", type=int, default=400, help="frames a leg (default: %(default)s)")
-    parser.add_argument("--rounds", type=int, default=3, help="times each leg runs (default: %(default)s)")
     parser.add_argument(
         "--vs", action="append", default=[], metavar="KEY=VALUE", help="compare with a variant"
     )
-    parser.add_argument("--json", type=Path, help="write the figures here as well")
-    parser.add_argument("--plot", type=Path, help="and a picture of them (.png, .svg)")
-    flags = parser.parse_args(argv)
+    parser.add_argument("--plot", type=Path, help="draw the stages (.png, .svg)")
+    return parser
 
+
+def measure(flags: argparse.Namespace) -> None:
+    """Run the benchmark."""
+    check_counts(flags)
     first = f"size={flags.size} engine={flags.engine}" + (f" model={flags.model}" if flags.model else "")
     base = LiveConfig(
         sources=(flags.source,),
@@ -122,22 +127,15 @@ def main(argv: list[str] | None = None) -> int:
         framing=flags.framing,
         frames=flags.frames,
     )
-    try:
-        variants = {first: base, **{text: variant(base, text) for text in flags.vs}}
-    except argparse.ArgumentTypeError as error:
-        parser.error(str(error))
+    variants = {first: base, **{text: variant(base, text) for text in flags.vs}}
     reports: dict[tuple[str, str], list[dict[str, Any]]] = {}
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        try:
-            clip = remux(flags.clip, folder / "clip.mp4", fps=Fraction(LIVE_FPS), frames=flags.frames)
-            for _ in range(flags.rounds):
-                for leg in flags.legs:
-                    for label, config in variants.items():
-                        reports.setdefault((label, leg), []).append(run_leg(leg, config, clip, folder))
-        except (ICFaceError, OSError) as error:
-            print(f"error: {error}", file=sys.stderr)
-            return 1
+        clip = remux(flags.clip, folder / "clip.mp4", fps=Fraction(LIVE_FPS), frames=flags.frames)
+        for _ in range(flags.rounds):
+            for leg in flags.legs:
+                for label, config in variants.items():
+                    reports.setdefault((label, leg), []).append(run_leg(leg, config, clip, folder))
 
     figures = {key: middle(rounds) for key, rounds in reports.items()}
     engines = {label: reports[label, flags.legs[0]][0]["about"]["engine"] for label in variants}
@@ -150,24 +148,22 @@ def main(argv: list[str] | None = None) -> int:
             ratio = leg_figures["fps"] / figures[first, leg]["fps"]
             ratios.setdefault(label, {})[leg] = round(ratio, 3)
             print(f"  {label} gives {ratio:.2f} x the FPS of {first}")
-    if flags.json is not None:
-        document = {
-            "clip": flags.clip.name,
-            "source": flags.source.name,
-            "frames": flags.frames,
-            "machine": machine(),
-            "engines": engines,
-            "legs": {f"{label} / {leg}": value for (label, leg), value in figures.items()},
-            "fps_ratios": ratios,
-        }
-        flags.json.write_text(json.dumps(document, indent=2) + "\n", encoding="utf-8")
+    document = {
+        "clip": flags.clip.name,
+        "source": flags.source.name,
+        "frames": flags.frames,
+        "engines": engines,
+        "legs": {f"{label} / {leg}": value for (label, leg), value in figures.items()},
+        "fps_ratios": ratios,
+    }
+    write_figures(flags.json, document)
     if flags.plot is not None:
-        try:
-            save_stages(flags.plot, figures)
-        except ICFaceError as error:
-            print(f"error: {error}", file=sys.stderr)
-            return 1
-    return 0
+        save_stages(flags.plot, figures)
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the benchmark; 1 or 2 with one line where it cannot."""
+    return run_command(arguments(), measure, argv)
 
 
 if __name__ == "__main__":

@@ -1,6 +1,6 @@
 """Generators on an NVIDIA GPU, one frame at a time, and how near they come to what the card can do.
 
-    python -m benchmarks.gpu [--shapes 32x6,64x9,128x6] [--size 512] [--frames 200] [--rounds 5] [--json FILE]
+    python benchmarks/gpu.py [--shapes 32x6,64x9,128x6] [--size 512] [--frames 200] [--rounds 5] [--json FILE]
 
 Every generator runs in FP16 as a CUDA graph of torch (channels last, uint8 frames in and out as in a bundle), and by
 TensorRT or TensorRT-RTX where one is installed: its engine is built as `icface-build-engine` does. Beside the time
@@ -10,36 +10,43 @@ bytes that its layers must read and write at the rate of the card's fastest copy
 
 from __future__ import annotations
 
-import argparse
-import json
-import statistics
 import sys
+from pathlib import Path
+
+if not __package__:  # run as a file
+    sys.path[0] = str(Path(__file__).resolve().parents[1])
+    __import__("benchmarks")  # sets the number of threads before numpy is loaded
+
+import argparse
+import statistics
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional
 
+from benchmarks.common import Frame, benchmark_parser, check_counts, shapes, take_turns, write_figures
 from benchmarks.paper import requests
 from export.pack_edge import golden_inputs
 from export.pack_paper import pack
 from export.samples import collect
+from icface.arrays import Tensors
 from icface.bundle import DEFAULT_BUNDLE, Bundle
+from icface.command import Parser, run_command
 from icface.engines import open_engine
 from icface.engines.building import Job, build
-from icface.errors import EngineError, ICFaceError
+from icface.errors import EngineError
 from icface.networks import ModelInfo
 from icface.networks.complexity import count_macs
 from icface.networks.config import GeneratorConfig, NetworksConfig
 from icface.networks.generator import Generator
 from icface.networks.icface import ICface
-from realtime.timing import machine
 
 BYTES = 2
 """Of a value in FP16."""
@@ -47,8 +54,6 @@ LIBRARIES = ("tensorrt", "tensorrt_rtx")
 WARM_UP = 20
 MATRIX = 8192
 COPY_BYTES = 1 << 30
-
-Frame = Callable[[int], object]
 
 
 def layer_bytes(network: nn.Module, *inputs: Tensor) -> int:
@@ -185,7 +190,7 @@ def paper(shape: str, folder: Path, size_px: int = 128) -> tuple[Bundle, Frame, 
     return bundle, captured(lambda: on_gpu(stem, target), [(asked, target)]), cost
 
 
-def edge_inputs(size_px: int) -> dict[str, np.ndarray]:
+def edge_inputs(size_px: int) -> dict[str, NDArray[Any]]:
     """The edge family's tensors for a frame `size_px` wide, from the golden ones."""
     golden = golden_inputs()
     y, x = np.mgrid[:size_px, :size_px].astype(np.float32)
@@ -214,9 +219,7 @@ def edge(size_px: int) -> tuple[Bundle, Frame, dict[str, int]]:
     return bundle, frame, {"macs": 2 * 4 * 3 * size_px**2, "bytes": moved}
 
 
-def by_library(
-    name: str, bundle: Bundle, inputs: dict[str, np.ndarray], size_px: int, stack: ExitStack
-) -> Frame:
+def by_library(name: str, bundle: Bundle, inputs: Tensors, size_px: int, stack: ExitStack) -> Frame:
     """Frames by TensorRT; built first.
 
     Raises:
@@ -230,54 +233,44 @@ def by_library(
     return lambda _: engine.animate(inputs)
 
 
-def measure(found: dict[str, Frame], frames: int, rounds: int) -> dict[str, dict[str, float]]:
-    """p50, p95 and p99 of each, which take turns round by round; waiting for the frame included."""
-    times: dict[str, list[float]] = {name: [] for name in found}
-    for _ in range(rounds):
-        for name, frame in found.items():
-            for i in range(WARM_UP):
-                frame(i)
-            for i in range(frames):
-                start = time.perf_counter()
-                frame(i)
-                times[name].append((time.perf_counter() - start) * 1e3)
-    percents = (50, 95, 99)
+def percentiles(times: dict[str, list[list[float]]]) -> dict[str, dict[str, float]]:
+    """p50, p95 and p99 of each way over all rounds."""
     return {
-        name: {f"p{p}_ms": round(float(np.percentile(taken, p)), 4) for p in percents}
-        for name, taken in times.items()
+        name: {f"p{p}_ms": round(float(np.percentile(np.concatenate(rounds), p)), 4) for p in (50, 95, 99)}
+        for name, rounds in times.items()
     }
 
 
-def main(argv: list[str] | None = None) -> int:
-    """Run the benchmark; 1 with one line where it cannot."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+def arguments() -> Parser:
+    """All flags."""
+    parser = benchmark_parser(__doc__, "json", frames=200, rounds=5)
     parser.add_argument(
-        "--shapes", default="32x6,64x9,128x6", help="channels x blocks (default: %(default)s)"
+        "--shapes", type=shapes, default="32x6,64x9,128x6", help="channels x blocks (default: %(default)s)"
     )
     parser.add_argument(
         "--size", type=int, default=512, help="side of the edge frames (default: %(default)s)"
     )
-    parser.add_argument("--frames", type=int, default=200, help="a round and way (default: %(default)s)")
-    parser.add_argument("--rounds", type=int, default=5, help="(default: %(default)s)")
-    parser.add_argument("--json", type=Path, help="write the figures here as well")
-    flags = parser.parse_args(argv)
+    return parser
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the benchmark; 1 or 2 with one line where it cannot."""
+    return run_command(arguments(), measure, argv)
+
+
+def measure(flags: argparse.Namespace) -> None:
+    """Run the benchmark.
+
+    Raises:
+        EngineError: there is no GPU.
+    """
+    check_counts(flags)
     if not torch.cuda.is_available():
-        print(
-            "error: there is no NVIDIA GPU here that torch can use; python -m benchmarks.peak measures a CPU",
-            file=sys.stderr,
+        raise EngineError(
+            "there is no NVIDIA GPU here that torch can use; python benchmarks/peak.py measures a CPU"
         )
-        return 1
-    try:
-        with tempfile.TemporaryDirectory() as name, ExitStack() as stack:
-            document = _run(flags, Path(name), stack)
-    except ICFaceError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 1
-    if flags.json is not None:
-        flags.json.write_text(json.dumps(document, indent=2) + "\n", encoding="utf-8")
-    return 0
+    with tempfile.TemporaryDirectory() as name, ExitStack() as stack:
+        write_figures(flags.json, _run(flags, Path(name), stack))
 
 
 def _run(flags: argparse.Namespace, folder: Path, stack: ExitStack) -> dict[str, Any]:
@@ -285,7 +278,9 @@ def _run(flags: argparse.Namespace, folder: Path, stack: ExitStack) -> dict[str,
     found: dict[str, Frame] = {}
     cost: dict[str, dict[str, int]] = {}
     left_out: dict[str, str] = {}
-    models = {shape: paper(shape, folder) for shape in flags.shapes.split(",")}
+    models = {
+        shape: paper(shape, folder) for shape in (f"{width}x{blocks}" for width, blocks in flags.shapes)
+    }
     models[f"edge {flags.size}"] = edge(flags.size)
     for model, (bundle, by_torch, its_cost) in models.items():
         cost[model] = its_cost
@@ -296,7 +291,7 @@ def _run(flags: argparse.Namespace, folder: Path, stack: ExitStack) -> dict[str,
                 found[f"{model}, {library}"] = by_library(library, bundle, inputs, flags.size, stack)
             except EngineError as error:
                 left_out[f"{model}, {library}"] = str(error)
-    times = measure(found, flags.frames, flags.rounds)
+    times = percentiles(take_turns(found, frames=flags.frames, rounds=flags.rounds, warm_up=WARM_UP))
     print(
         f"{gpu['name']}: {gpu['flops_per_s'] / 1e12:.0f} TFLOP/s in FP16, {gpu['bytes_per_s'] / 1e9:.0f} GB/s"
     )
@@ -315,7 +310,6 @@ def _run(flags: argparse.Namespace, folder: Path, stack: ExitStack) -> dict[str,
         "gpu": gpu,
         "frames": rows,
         "left_out": left_out,
-        "machine": machine(),
         "torch": torch.__version__,
     }
 

@@ -1,29 +1,34 @@
 """Glass to glass: from a driver who moves in front of the camera to the picture that shows it.
 
-    python -m benchmarks.latency                                      in this process: camera to sink
-    python -m benchmarks.latency --in /dev/video0 --out /dev/video1   camera device to virtual camera (Linux)
+    python benchmarks/latency.py                                      in this process: camera to sink
+    python benchmarks/latency.py --in /dev/video0 --out /dev/video1   camera device to virtual camera (Linux)
                                  [--attach]                           ... of an icface-live that runs already
 
-The camera's picture is never sent on, so no clock painted into it comes out. What comes out is what the driver does:
+The camera's picture is never sent on, so a clock painted into it would not come out. The driver is the signal instead:
 the camera shows a driver who holds still, and from one frame to the next looks elsewhere. The output, which was still,
-becomes another still picture. Timed is, from the moment the first frame of such a step is given to the camera, the
-first output frame that
+becomes another still picture. The benchmark takes the time from the moment that the camera gets the first frame of such
+a step to the first output frame that
 
 - clearly differs from the old picture, by 15 % of what the step changes (`onset`);
 - is nearer to the new picture than to the old one (`half-way`);
 - no longer clearly differs from the new one (`arrived`): the tracker smooths, so the last bit takes some frames.
 
-Leg `product` is icface-live. Leg `floor` has a pass-through in its place: what devices and reader cost by themselves.
-A step whose pictures were not still before and after it, or that never showed, is counted as missed, not timed. Not in
-any figure: the sensor's exposure and transfer, and the screen of whoever watches.
+Leg `product` is icface-live. Leg `floor` has a pass-through in its place and shows what devices and reader cost. A step
+that never showed, or whose pictures were not still before and after it, is counted as missed and not timed. No figure
+contains the sensor's exposure and transfer, or the viewer's screen.
 """
 
 from __future__ import annotations
 
-import argparse
-import json
-import math
 import sys
+from pathlib import Path
+
+if not __package__:  # run as a file
+    sys.path[0] = str(Path(__file__).resolve().parents[1])
+    __import__("benchmarks")  # sets the number of threads before numpy is loaded
+
+import argparse
+import math
 import tempfile
 import threading
 import time
@@ -32,23 +37,23 @@ from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from fractions import Fraction
-from pathlib import Path
 from typing import Any, Final
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from benchmarks.common import benchmark_parser, write_figures
 from benchmarks.loopback import Product, Webcam, Worker, check_devices, pass_on, pass_on_devices, read_back
 from benchmarks.steps import Player, Recorder, find_steps, percentile, schedule
 from icface.arrays import Frame
+from icface.command import Parser, run_command
 from icface.errors import ConfigError, ICFaceError
 from realtime.cameras import Camera, CameraConfig, CameraInfo, CapturedFrame, open_camera
 from realtime.config import SIZES, LiveConfig
 from realtime.sinks import Sink
-from realtime.timing import Stats, machine
+from realtime.timing import Stats
 
-REPOSITORY = Path(__file__).resolve().parents[1]
 LEGS = ("floor", "product")
 MEASURES = {"onset": "onset_s", "half-way": "halfway_s", "arrived": "arrived_s"}
 WITH_DEVICES, IN_PROCESS = (
@@ -69,7 +74,7 @@ def choose_poses(clip: Path) -> list[Frame]:
     Raises:
         ICFaceError: the clip cannot be read, or its driver does not turn the head.
     """
-    # Slow to load, and not needed where the poses are given.
+    # These are slow to load, and not needed where the poses are given.
     from icface.face.landmarks import open_detector
     from icface.face.pose import head_pose
 
@@ -95,8 +100,8 @@ def choose_poses(clip: Path) -> list[Frame]:
 def widest_pair(poses_rad: NDArray[np.float64]) -> tuple[int, int] | None:
     """The two of (n, 3) pitch, yaw, roll that differ most in yaw and little otherwise; None where none differ.
 
-    The tracker does not believe a turn of more than JUMP_RAD from one frame to the next, and learns the driver's
-    neutral face within GATE_TURN_RAD: the poses keep some distance from both, so that a step is like any movement.
+    The tracker rejects a turn of more than JUMP_RAD from one frame to the next, and it learns the driver's neutral
+    face within GATE_TURN_RAD. The poses keep some distance from both limits, so that a step is like any movement.
     """
     from icface.face.calibration import GATE_TURN_RAD
     from icface.face.tracker import JUMP_RAD
@@ -131,7 +136,7 @@ def read_poses(paths: Sequence[Path]) -> list[Frame]:
 
 
 def fit_camera(frames: Sequence[Frame]) -> list[Frame]:
-    """At most CAMERA_WIDTH_PX wide, and with even sides, which 4:2:0 needs."""
+    """The frames at most CAMERA_WIDTH_PX wide, and with even sides, which 4:2:0 needs."""
     height, width = frames[0].shape[:2]
     scale = min(1.0, CAMERA_WIDTH_PX / width)
     size_px = (round(width * scale / 2) * 2, round(height * scale / 2) * 2)
@@ -144,12 +149,12 @@ def fit_camera(frames: Sequence[Frame]) -> list[Frame]:
 
 @dataclass(frozen=True)
 class Run:
-    """What one leg left behind."""
+    """What one leg recorded."""
 
     bounds_s: list[float]
     recorder: Recorder
     report: dict[str, Any] | None
-    """icface-live's own statistics; None for the floor, and where it was started by somebody else."""
+    """icface-live's own statistics; None for the floor, and where somebody else started icface-live."""
 
 
 class PlayedCamera(Camera):
@@ -216,7 +221,7 @@ def run_in_process(leg: str, config: LiveConfig, player: Player, poses: Sequence
 
 def _run_session(config: LiveConfig, camera: Camera, sink: Sink) -> dict[str, Any]:
     """The product between a camera and a sink of ours; gives its statistics."""
-    # Loads everything, and is not needed with devices, where the product is another process.
+    # This loads everything. With devices it is not needed, because the product is another process.
     from realtime import session
 
     stats = Stats()
@@ -248,7 +253,7 @@ def run_with_devices(
             product = stack.enter_context(Product(config, camera, virtual, folder / "stats.json"))
             checks.append(product.check)
             product.wait_until_open()
-        # Left before icface-live ends: a reader without a writer waits in vain.
+        # The reader stops before icface-live ends, because a reader without a writer waits for ever.
         with Worker("reader", lambda stop: read_back(virtual, config, recorder, player, stop)) as reader:
             checks.append(reader.check)
             while not player.over.wait(0.1):
@@ -332,7 +337,7 @@ def _account(own: dict[str, Any]) -> str:
 
 
 def share(legs: dict[str, dict[str, Any]]) -> dict[str, float] | None:
-    """What icface-live adds to the floor, ms by the medians; None where one of them was not measured."""
+    """What icface-live adds to the floor, in ms by the medians; None where one of them was not measured."""
     if not set(LEGS) <= set(legs):
         return None
     return {
@@ -343,53 +348,42 @@ def share(legs: dict[str, dict[str, Any]]) -> dict[str, float] | None:
 # The command
 
 
-def arguments() -> argparse.ArgumentParser:
+def arguments() -> Parser:
     """All flags."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument(
-        "--in", dest="camera", metavar="DEVICE", help="v4l2loopback device that is the webcam"
-    )
-    parser.add_argument("--out", dest="virtual", metavar="DEVICE", help="the one that is the virtual camera")
-    parser.add_argument("--loop-back", action="store_true", help="in this process; so it is without devices")
-    parser.add_argument("--attach", action="store_true", help="icface-live runs already, from --in to --out")
-    parser.add_argument("--legs", nargs="+", choices=LEGS, help="default: both; with --attach the product")
-    parser.add_argument("--source", type=Path, default=REPOSITORY / "examples/source.jpg")
-    parser.add_argument("--clip", type=Path, default=REPOSITORY / "examples/driver.mp4")
-    parser.add_argument(
-        "--poses", type=Path, nargs=2, metavar="PICTURE", help="instead of two frames of --clip"
-    )
-    parser.add_argument("--size", choices=SIZES, default="512")
-    parser.add_argument("--engine", default="auto")
-    parser.add_argument("--model", type=Path, help="a bundle (default: the one that ships)")
-    parser.add_argument("--fps", type=float, default=30.0, help="of the camera (default: %(default)g)")
-    parser.add_argument("--steps", type=int, default=100, help="how many (default: %(default)s)")
-    parser.add_argument(
-        "--hold-s", type=float, default=0.8, help="from step to step (default: about %(default)g)"
-    )
-    parser.add_argument(
-        "--warm-s", type=float, default=3.0, help="before the first step (default: %(default)g)"
-    )
-    parser.add_argument("--json", type=Path, help="write the figures here as well")
+    parser = benchmark_parser(__doc__, "source", "clip", "size", "engine", "model", "json")
+    add = parser.add_argument
+    add("--in", dest="camera", metavar="DEVICE", help="v4l2loopback device that is the webcam")
+    add("--out", dest="virtual", metavar="DEVICE", help="the one that is the virtual camera")
+    add("--loop-back", action="store_true", help="in this process; so it is without devices")
+    add("--attach", action="store_true", help="icface-live runs already, from --in to --out")
+    add("--legs", nargs="+", choices=LEGS, help="default: both; with --attach the product")
+    add("--poses", type=Path, nargs=2, metavar="PICTURE", help="instead of two frames of --clip")
+    add("--fps", type=float, default=30.0, help="of the camera (default: %(default)g)")
+    add("--steps", type=int, default=100, help="how many (default: %(default)s)")
+    add("--hold-s", type=float, default=0.8, help="from step to step (default: about %(default)g)")
+    add("--warm-s", type=float, default=3.0, help="before the first step (default: %(default)g)")
     return parser
 
 
-def check_flags(parser: argparse.ArgumentParser, flags: argparse.Namespace) -> None:
-    """End with code 2 where flags do not go together; fill in `legs`."""
+def check_flags(flags: argparse.Namespace) -> None:
+    """Check that the flags go together, and fill in `legs`.
+
+    Raises:
+        ConfigError: they do not.
+    """
     if (flags.camera is None) != (flags.virtual is None):
-        parser.error("--in and --out go together")
+        raise ConfigError("--in and --out go together")
     if flags.loop_back and flags.camera is not None:
-        parser.error("--loop-back is without devices: leave --in and --out away")
+        raise ConfigError("--loop-back is without devices: leave --in and --out away")
     if flags.attach and flags.camera is None:
-        parser.error("--attach needs --in and --out")
+        raise ConfigError("--attach needs --in and --out")
     flags.legs = tuple(flags.legs or (("product",) if flags.attach else LEGS))
     if flags.attach and "floor" in flags.legs:
-        parser.error(
+        raise ConfigError(
             "--attach: the floor needs the virtual camera for itself; measure it before icface-live runs"
         )
     if flags.steps < 1 or not 1 <= flags.fps <= 240 or not flags.hold_s > 0 or not flags.warm_s > 0:
-        parser.error("--steps, --hold-s and --warm-s must be more than 0, --fps 1 to 240")
+        raise ConfigError("--steps, --hold-s and --warm-s must be more than 0, --fps 1 to 240")
 
 
 def measure(flags: argparse.Namespace) -> dict[str, Any]:
@@ -400,7 +394,7 @@ def measure(flags: argparse.Namespace) -> dict[str, Any]:
     """
     devices = (flags.camera, flags.virtual) if flags.camera is not None else None
     if devices is not None:
-        check_devices(*devices, attach=flags.attach)  # now: choosing poses takes seconds
+        check_devices(*devices, attach=flags.attach)  # before the poses are chosen, which takes seconds
     poses = fit_camera(read_poses(flags.poses) if flags.poses else choose_poses(flags.clip))
     height_px, width_px = poses[0].shape[:2]
     config = LiveConfig(
@@ -411,7 +405,7 @@ def measure(flags: argparse.Namespace) -> dict[str, Any]:
         engine=flags.engine,
         model=flags.model,
         build=False,  # nothing is built beside what is measured
-        null=True,  # or else it would want a virtual camera in this process as well
+        null=True,  # otherwise it would open a virtual camera in this process as well
     )
     ticks = schedule(steps=flags.steps, fps=flags.fps, hold_s=flags.hold_s, warm_s=flags.warm_s)
     legs = {}
@@ -429,27 +423,23 @@ def measure(flags: argparse.Namespace) -> dict[str, Any]:
         "hold_s": flags.hold_s,
         "legs": legs,
         "share_ms": share(legs),
-        "machine": machine(),
     }
 
 
-def main(argv: list[str] | None = None) -> int:
-    """Run the benchmark; 1 with one line where it cannot, 2 where a flag or setting cannot be used."""
-    parser = arguments()
-    flags = parser.parse_args(argv)
-    check_flags(parser, flags)
-    try:
-        document = measure(flags)
-        if flags.json is not None:
-            flags.json.write_text(json.dumps(document, indent=2) + "\n", encoding="utf-8")
-    except (ICFaceError, OSError) as error:
-        print(f"error: {error}", file=sys.stderr)
-        return error.exit_code if isinstance(error, ICFaceError) else 1
+def run_all(flags: argparse.Namespace) -> None:
+    """Run the benchmark and print its figures."""
+    check_flags(flags)
+    document = measure(flags)
+    write_figures(flags.json, document)
     print(table(document["measured"], document["legs"]))
     if document["share_ms"] is not None:
         added = ", ".join(f"{name} {value:.2f} ms" for name, value in document["share_ms"].items())
         print(f"icface-live adds to the floor, by the medians: {added}")
-    return 0
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the benchmark; 1 with one line where it cannot, 2 where a flag or setting cannot be used."""
+    return run_command(arguments(), run_all, argv)
 
 
 if __name__ == "__main__":

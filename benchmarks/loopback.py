@@ -18,6 +18,7 @@ from typing import Any, Final
 
 import cv2
 
+from benchmarks.common import REPOSITORY
 from benchmarks.steps import Player, Recorder
 from icface.arrays import Frame
 from icface.errors import ConfigError, DeviceError, ICFaceError
@@ -28,7 +29,6 @@ from realtime.config import SIZES, LiveConfig
 from realtime.sinks import Sink, SinkSettings, open_sink
 from realtime.sinks.virtual_camera import TAKES_PICTURES, revive
 
-REPOSITORY = Path(__file__).resolve().parents[1]
 START_TIMEOUT_S: Final = 120.0
 """For icface-live to start, and for a first frame to come: an emulated machine takes its time."""
 STALL_TIMEOUT_S: Final = 10.0

@@ -1,36 +1,40 @@
 """The paper family's frames: what each step of the export gains over the networks as they were released.
 
-    python -m benchmarks.paper [--width 32] [--blocks 6] [--model RUN/best.safetensors] [--json FILE]
+    python benchmarks/paper.py [--width 32] [--blocks 6] [--model RUN/best.safetensors] [--json FILE]
 
-One frame is one G_A; the release runs G_N as well for each. Every way of making it is measured in turn, round by round,
-so that the ratios hold on a machine that drifts. Weights are random unless a model is given: speed does not depend on
-them.
+One frame takes one G_A. The release runs G_N as well for each frame. The ways to make a frame take turns, round by
+round, so that the ratios hold on a machine that drifts. Weights are random unless a model is given, because speed does
+not depend on them.
 """
 
 from __future__ import annotations
 
-import argparse
-import json
-import statistics
 import sys
-import tempfile
-import time
-from collections.abc import Callable
-from contextlib import ExitStack
 from pathlib import Path
-from typing import Any
+
+if not __package__:  # run as a file
+    sys.path[0] = str(Path(__file__).resolve().parents[1])
+    __import__("benchmarks")  # sets the number of threads before numpy is loaded
+
+import argparse
+import statistics
+import tempfile
+from collections.abc import Sequence
+from contextlib import ExitStack
+from functools import partial
 
 import numpy as np
 import torch
 
+from benchmarks.common import Frame, benchmark_parser, check_counts, take_turns, write_figures
 from export.pack_paper import pack
-from icface.attributes import COUNT
-from icface.engines import open_engine
-from icface.errors import EngineError, ICFaceError
+from icface.attributes import COUNT, FloatArray
+from icface.command import Parser, run_command
+from icface.engines import Engine, open_engine
+from icface.errors import EngineError
 from icface.networks import ModelInfo, load_model
 from icface.networks.config import GeneratorConfig, NetworksConfig
 from icface.networks.icface import ICface
-from realtime.timing import machine, usable_cores
 
 ENGINES = ("openvino", "onnxruntime")
 BUNDLES = {
@@ -42,16 +46,24 @@ BUNDLES = {
 """Name: whether the first convolution is split, whether batch normalisations are folded."""
 RELEASE = "torch, G_N and G_A (the release)"
 
-Frame = Callable[[int], object]
-"""Makes the frame of that number."""
 
-
-def requests(count: int) -> np.ndarray:
+def requests(count: int) -> FloatArray:
     """(count, 1, 20) attributes, another for every frame."""
     return np.random.default_rng(1).random((count, 1, COUNT), dtype=np.float32)
 
 
-def by_torch(model: ICface, asked: np.ndarray, *, neutralise: bool) -> Frame:
+def random_model(
+    width: int, blocks: int, size_px: int = 128, padding: str = "reflect", head_kernel: int = 7
+) -> tuple[ICface, ModelInfo]:
+    """Networks that nobody trained."""
+    generator = GeneratorConfig(width=width, blocks=blocks, padding=padding, head_kernel=head_kernel)
+    networks = NetworksConfig(size_px=size_px, generator=generator)
+    torch.manual_seed(0)
+    info = ModelInfo(networks=networks, provenance="random weights", licence="none", step=0)
+    return ICface(networks).eval().requires_grad_(False), info
+
+
+def by_torch(model: ICface, asked: FloatArray, *, neutralise: bool) -> Frame:
     """torch eager, float image in and out."""
     image = torch.rand(1, 3, model.config.size_px, model.config.size_px) * 2 - 1
     attributes = torch.from_numpy(asked)
@@ -64,8 +76,12 @@ def by_torch(model: ICface, asked: np.ndarray, *, neutralise: bool) -> Frame:
 def ways(
     model: ICface, info: ModelInfo, folder: Path, threads: int, stack: ExitStack
 ) -> tuple[dict[str, Frame], dict[str, str]]:
-    """Every way of making a frame, by name; and why some are left out."""
+    """Every way to make a frame, by name, and the reasons why some are left out."""
     asked = requests(64)
+
+    def frame(engine: Engine, i: int) -> object:
+        return engine.animate({"attributes": asked[i % len(asked)]})
+
     found: dict[str, Frame] = {}
     left_out: dict[str, str] = {}
     for number, (name, (split, fold)) in enumerate(BUNDLES.items()):
@@ -78,29 +94,10 @@ def ways(
                 continue
             stack.callback(engine.close)
             engine.set_source(bundle.golden_tensors())
-            found[f"{engine_name}, {name}"] = lambda i, engine=engine: engine.animate(  # type: ignore[misc]
-                {"attributes": asked[i % len(asked)]}
-            )
+            found[f"{engine_name}, {name}"] = partial(frame, engine)
     found["torch, G_A alone"] = by_torch(model, asked, neutralise=False)
     found[RELEASE] = by_torch(model, asked, neutralise=True)
     return found, left_out
-
-
-def measure(found: dict[str, Frame], *, frames: int, rounds: int) -> dict[str, list[list[float]]]:
-    """Milliseconds of every frame, by name and round; each round is begun with frames that do not count."""
-    times: dict[str, list[list[float]]] = {name: [] for name in found}
-    with torch.inference_mode():
-        for _ in range(rounds):
-            for name, make in found.items():
-                for i in range(3):
-                    make(i)
-                taken = []
-                for i in range(frames):
-                    start = time.perf_counter()
-                    make(i)
-                    taken.append((time.perf_counter() - start) * 1e3)
-                times[name].append(taken)
-    return times
 
 
 def figures(times: dict[str, list[list[float]]]) -> dict[str, dict[str, float]]:
@@ -141,80 +138,58 @@ def table(result: dict[str, dict[str, float]]) -> str:
     return "\n".join(lines)
 
 
-def parser() -> argparse.ArgumentParser:
+def arguments() -> Parser:
     """All flags."""
-    p = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    p.add_argument("--model", type=Path, help="a checkpoint; else random weights of this shape:")
-    p.add_argument("--size", type=int, default=128, help="side of the crop (default: %(default)s)")
-    p.add_argument("--width", type=int, default=32, help="of the generators (default: %(default)s)")
-    p.add_argument("--blocks", type=int, default=6, help="of the generators (default: %(default)s)")
-    p.add_argument("--padding", default="reflect", help="reflect or zero (default: %(default)s)")
-    p.add_argument(
-        "--head-kernel", type=int, default=7, help="of the last convolution (default: %(default)s)"
-    )
-    p.add_argument("--threads", type=int, default=usable_cores(), help="(default: %(default)s)")
-    p.add_argument("--frames", type=int, default=40, help="a round and way (default: %(default)s)")
-    p.add_argument("--rounds", type=int, default=5, help="times each way is measured (default: %(default)s)")
-    p.add_argument("--json", type=Path, help="write the figures here as well")
-    return p
+    parser = benchmark_parser(__doc__, "threads", "json", frames=40, rounds=5)
+    add = parser.add_argument
+    add("--model", type=Path, help="a checkpoint; else random weights of this shape:")
+    add("--size", type=int, default=128, help="side of the crop (default: %(default)s)")
+    add("--width", type=int, default=32, help="of the generators (default: %(default)s)")
+    add("--blocks", type=int, default=6, help="of the generators (default: %(default)s)")
+    add("--padding", default="reflect", help="reflect or zero (default: %(default)s)")
+    add("--head-kernel", type=int, default=7, help="of the last convolution (default: %(default)s)")
+    return parser
 
 
-def _model(flags: argparse.Namespace) -> tuple[ICface, ModelInfo]:
+def measure(flags: argparse.Namespace) -> None:
+    """Run the benchmark."""
+    check_counts(flags)
     if flags.model is not None:
-        return load_model(flags.model)
-    generator = GeneratorConfig(
-        width=flags.width, blocks=flags.blocks, padding=flags.padding, head_kernel=flags.head_kernel
-    )
-    networks = NetworksConfig(size_px=flags.size, generator=generator)
-    torch.manual_seed(0)
-    info = ModelInfo(networks=networks, provenance="random weights", licence="none", step=0)
-    return ICface(networks).eval().requires_grad_(False), info
-
-
-def main(argv: list[str] | None = None) -> int:
-    """Run the benchmark; 1 or 2 with one line where it cannot."""
-    flags = parser().parse_args(argv)
-    if min(flags.threads, flags.frames, flags.rounds) < 1:
-        parser().error("--threads, --frames and --rounds must be at least 1")
-    try:
-        model, info = _model(flags)
-        torch.set_num_threads(flags.threads)
-        with tempfile.TemporaryDirectory() as name, ExitStack() as stack:
-            found, left_out = ways(model, info, Path(name), flags.threads, stack)
-            times = measure(found, frames=flags.frames, rounds=flags.rounds)
-    except ICFaceError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return error.exit_code
+        model, info = load_model(flags.model)
+    else:
+        model, info = random_model(flags.width, flags.blocks, flags.size, flags.padding, flags.head_kernel)
+    torch.set_num_threads(flags.threads)
+    with tempfile.TemporaryDirectory() as name, ExitStack() as stack:
+        found, left_out = ways(model, info, Path(name), flags.threads, stack)
+        with torch.inference_mode():
+            times = take_turns(found, frames=flags.frames, rounds=flags.rounds)
     result, gains = figures(times), ratios(times)
     generator = info.networks.generator
     print(
         f"{info.networks.size_px} px, width {generator.width}, {generator.blocks} blocks, {generator.padding} padding, "
-        f"head {generator.head_kernel}×{generator.head_kernel}; "
-        f"{flags.threads} threads"
+        f"head {generator.head_kernel}×{generator.head_kernel}; {flags.threads} threads"
     )
     print(table(result))
     for name, ratio in gains.items():
         print(f"{name}: {ratio:.3f} x the time")
     for name, why in left_out.items():
         print(f"{name} left out: {why}")
-    if flags.json is not None:
-        document: dict[str, Any] = {
-            "networks": info.networks.to_dict(),
-            "threads": flags.threads,
-            "frames": flags.frames,
-            "rounds": flags.rounds,
-            "machine": machine(),
-            "torch": torch.__version__,
-            "ways": result,
-            "ratios": gains,
-            "left_out": left_out,
-        }
-        try:
-            flags.json.write_text(json.dumps(document, indent=2) + "\n", encoding="utf-8")
-        except OSError as error:
-            print(f"error: cannot write {flags.json}: {error.strerror or error}", file=sys.stderr)
-            return 1
-    return 0
+    document = {
+        "networks": info.networks.to_dict(),
+        "threads": flags.threads,
+        "frames": flags.frames,
+        "rounds": flags.rounds,
+        "torch": torch.__version__,
+        "ways": result,
+        "ratios": gains,
+        "left_out": left_out,
+    }
+    write_figures(flags.json, document)
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the benchmark; 1 or 2 with one line where it cannot."""
+    return run_command(arguments(), measure, argv)
 
 
 if __name__ == "__main__":

@@ -1,22 +1,25 @@
 """How near the generators come to what this machine can compute: convolutions alone, then whole generators.
 
-    python -m benchmarks.peak [--shapes 32x6,32x9,64x9] [--precisions fp32,bf16,int8] [--rounds 5] [--json FILE]
+    python benchmarks/peak.py [--shapes 32x6,32x9,64x9] [--precisions fp32,bf16,int8] [--rounds 5] [--json FILE]
 
-The peak is measured, not read off a data sheet: chains of 3 × 3 convolutions of several shapes, in each precision, of
-which the fastest counts. A generator's share is its own multiplications a second over that. Both run in OpenVINO on the
-same threads and take turns, round by round. Weights are random: speed does not depend on them.
+The peak is measured: of chains of 3 × 3 convolutions of several shapes, in each precision, the fastest counts. A
+generator's share is its own multiplications a second over that. Both run in OpenVINO on the same threads and take
+turns, round by round. Weights are random, because speed does not depend on them.
 """
 
 from __future__ import annotations
 
-import argparse
-import json
-import statistics
 import sys
-import tempfile
-import time
-from collections.abc import Callable, Mapping
 from pathlib import Path
+
+if not __package__:  # run as a file
+    sys.path[0] = str(Path(__file__).resolve().parents[1])
+    __import__("benchmarks")  # sets the number of threads before numpy is loaded
+
+import argparse
+import statistics
+import tempfile
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -24,25 +27,22 @@ import onnx
 import torch
 from onnx import TensorProto, helper, numpy_helper
 
-from benchmarks.paper import requests
+from benchmarks.common import Frame, benchmark_parser, check_counts, shapes, take_turns, write_figures
+from benchmarks.paper import random_model, requests
 from export.pack_paper import pack
 from export.quantise import quantised
 from icface.bundle import Bundle
+from icface.command import Parser, run_command
 from icface.engines.backends.openvino import the_core
-from icface.errors import ICFaceError
-from icface.networks import ModelInfo
+from icface.errors import ConfigError, ICFaceError
 from icface.networks.complexity import count_macs
-from icface.networks.config import GeneratorConfig, NetworksConfig
 from icface.networks.icface import ICface
-from realtime.timing import machine, usable_cores
 
 CHAINS = ((64, 64), (128, 32), (256, 32), (512, 16))
 """Channels, and side of the picture, of the chains of convolutions: the shapes that residual blocks have."""
 LENGTH = 8
 """Convolutions in a chain: enough that what surrounds them does not count."""
 HINTS = {"fp32": "f32", "bf16": "bf16", "int8": "f32"}
-
-Run = Callable[[int], object]
 
 
 def chain(channels: int, side_px: int) -> onnx.ModelProto:
@@ -73,7 +73,7 @@ def chain(channels: int, side_px: int) -> onnx.ModelProto:
     return model
 
 
-def compiled(model: onnx.ModelProto, precision: str, feeds: list[dict[str, Any]], threads: int) -> Run:
+def compiled(model: onnx.ModelProto, precision: str, feeds: list[dict[str, Any]], threads: int) -> Frame:
     """Runs a graph on inputs that take turns.
 
     Raises:
@@ -94,7 +94,7 @@ def compiled(model: onnx.ModelProto, precision: str, feeds: list[dict[str, Any]]
     return lambda i: request.infer(feeds[i % len(feeds)], share_inputs=True, share_outputs=True)
 
 
-def chains(precision: str, threads: int) -> dict[str, tuple[Run, float]]:
+def chains(precision: str, threads: int) -> dict[str, tuple[Frame, float]]:
     """The chains, and the multiplications of each in 10⁹."""
     rng = np.random.default_rng(4)
     found = {}
@@ -107,16 +107,13 @@ def chains(precision: str, threads: int) -> dict[str, tuple[Run, float]]:
 
 
 def generators(
-    shapes: list[str], folder: Path
+    wanted: list[tuple[int, int]], folder: Path
 ) -> dict[str, tuple[onnx.ModelProto, list[dict[str, Any]], float]]:
     """Graphs of G_A as they ship, by their shape, with inputs; and what each multiplies for a frame, in 10⁹."""
     found = {}
-    for shape in shapes:
-        width, blocks = map(int, shape.split("x"))
-        networks = NetworksConfig(size_px=128, generator=GeneratorConfig(width=width, blocks=blocks))
-        torch.manual_seed(0)
-        model = ICface(networks).eval().requires_grad_(False)
-        info = ModelInfo(networks=networks, provenance="random weights", licence="none", step=0)
+    for width, blocks in wanted:
+        shape = f"{width}x{blocks}"
+        model, info = random_model(width, blocks)
         bundle = pack(model, info, folder / f"{shape}.icface", name=shape)
         golden = bundle.golden_tensors()
         feeds = [{"stem": golden["stem"], "attributes": asked} for asked in requests(8)]
@@ -135,22 +132,6 @@ def split_gmac(model: ICface, bundle: Bundle) -> float:
     whole = count_macs(model.generator_animate, torch.zeros(1, 3, size_px, size_px), torch.zeros(1, 20))
     first = model.generator_animate.stem
     return (whole - first.weight.numel() * size_px**2) / 1e9
-
-
-def measure(found: Mapping[str, tuple[Run, float]], frames: int, rounds: int) -> dict[str, list[float]]:
-    """Median milliseconds of each, round by round."""
-    times: dict[str, list[float]] = {name: [] for name in found}
-    for _ in range(rounds):
-        for name, (run, _) in found.items():
-            run(0)
-            run(1)
-            taken = []
-            for i in range(frames):
-                start = time.perf_counter()
-                run(i)
-                taken.append((time.perf_counter() - start) * 1e3)
-            times[name].append(statistics.median(taken))
-    return times
 
 
 def shares(
@@ -176,45 +157,47 @@ def shares(
     return {name: round(statistics.median(speed), 1) for name, speed in of_chains.items()}, found
 
 
-def main(argv: list[str] | None = None) -> int:
-    """Run the benchmark; 1 or 2 with one line where it cannot."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+def arguments() -> Parser:
+    """All flags."""
+    parser = benchmark_parser(__doc__, "threads", "json", frames=20, rounds=5)
+    parser.add_argument(
+        "--shapes", type=shapes, default="32x6,32x9,64x9", help="channels x blocks (default: %(default)s)"
     )
-    parser.add_argument("--shapes", default="32x6,32x9,64x9", help="channels x blocks (default: %(default)s)")
     parser.add_argument("--precisions", default="fp32,bf16,int8", help="(default: %(default)s)")
-    parser.add_argument("--threads", type=int, default=usable_cores(), help="(default: %(default)s)")
-    parser.add_argument("--frames", type=int, default=20, help="a round and graph (default: %(default)s)")
-    parser.add_argument("--rounds", type=int, default=5, help="times each is measured (default: %(default)s)")
-    parser.add_argument("--json", type=Path, help="write the figures here as well")
-    flags = parser.parse_args(argv)
+    return parser
+
+
+def measure(flags: argparse.Namespace) -> None:
+    """Run the benchmark."""
+    check_counts(flags)
     precisions = flags.precisions.split(",")
     if not set(precisions) <= set(HINTS):
-        parser.error(f"--precisions {flags.precisions}: choose from {', '.join(HINTS)}")
-    document: dict[str, Any] = {"threads": flags.threads, "machine": machine(), "peak": {}, "generators": {}}
-    try:
-        with tempfile.TemporaryDirectory() as name:
-            graphs = generators(flags.shapes.split(","), Path(name))
-            for precision in precisions:
-                found = chains(precision, flags.threads)
-                for shape, (graph, feeds, gmac) in graphs.items():
-                    found[f"{shape} {precision}"] = (compiled(graph, precision, feeds, flags.threads), gmac)
-                times = measure(found, flags.frames, flags.rounds)
-                peak, reached = shares(times, {name: gmac for name, (_, gmac) in found.items()}, precision)
-                document["peak"] |= peak
-                document["generators"] |= reached
-                print("\n".join(f"{name:<32}{speed:>8.0f} GMAC/s" for name, speed in peak.items()))
-                for shape, row in reached.items():
-                    print(
-                        f"  {shape:<14}{row['gmac']:>7.2f} GMAC {row['ms']:>8.2f} ms {row['gmac_per_s']:>7.0f} GMAC/s"
-                        f"{row['share_of_peak']:>7.0%} of the best"
-                    )
-    except (ICFaceError, ValueError) as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 1
-    if flags.json is not None:
-        flags.json.write_text(json.dumps(document, indent=2) + "\n", encoding="utf-8")
-    return 0
+        raise ConfigError(f"--precisions {flags.precisions}: choose from {', '.join(HINTS)}")
+    document: dict[str, Any] = {"threads": flags.threads, "peak": {}, "generators": {}}
+    with tempfile.TemporaryDirectory() as name:
+        graphs = generators(flags.shapes, Path(name))
+        for precision in precisions:
+            found = chains(precision, flags.threads)
+            for shape, (graph, feeds, gmac) in graphs.items():
+                found[f"{shape} {precision}"] = (compiled(graph, precision, feeds, flags.threads), gmac)
+            ways = {name: run for name, (run, _) in found.items()}
+            times = take_turns(ways, frames=flags.frames, rounds=flags.rounds, warm_up=2)
+            medians = {name: [statistics.median(taken) for taken in rounds] for name, rounds in times.items()}
+            peak, reached = shares(medians, {name: gmac for name, (_, gmac) in found.items()}, precision)
+            document["peak"] |= peak
+            document["generators"] |= reached
+            print("\n".join(f"{name:<32}{speed:>8.0f} GMAC/s" for name, speed in peak.items()))
+            for shape, row in reached.items():
+                print(
+                    f"  {shape:<14}{row['gmac']:>7.2f} GMAC {row['ms']:>8.2f} ms {row['gmac_per_s']:>7.0f} GMAC/s"
+                    f"{row['share_of_peak']:>7.0%} of the best"
+                )
+    write_figures(flags.json, document)
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the benchmark; 1 or 2 with one line where it cannot."""
+    return run_command(arguments(), measure, argv)
 
 
 if __name__ == "__main__":

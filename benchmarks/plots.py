@@ -11,7 +11,7 @@ from icface.errors import ICFaceError
 WIDTH_IN: Final = 8.0
 ROW_IN: Final = 0.34
 PERCENTILES: Final = (("p50_ms", 1.0), ("p95_ms", 0.5), ("p99_ms", 0.25))
-"""What a bar consists of, and how dark each part is."""
+"""The parts of a bar, and how dark each is."""
 
 
 def save_stages(path: Path, figures: Mapping[tuple[str, str], Mapping[str, Any]]) -> None:

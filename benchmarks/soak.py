@@ -1,7 +1,7 @@
-"""Does memory stay flat? Runs many frames end to end and compares the memory after warm-up with that at the
-end.
+"""Measures whether memory stays flat: runs many frames end to end, and compares the memory after warm-up with that at
+the end.
 
-    python -m benchmarks.soak [--frames 20000] [--output] [--clip C] [--source S]
+    python benchmarks/soak.py [--frames 20000] [--output] [--clip C] [--source S]
 
 Every frame is decoded, tracked, animated, composed and sent (to nowhere, or with --output into a video file).
 Exit code 1 when the memory grew by more than 1 %. Linux: reads /proc.
@@ -9,33 +9,39 @@ Exit code 1 when the memory grew by more than 1 %. Linux: reads /proc.
 
 from __future__ import annotations
 
-import argparse
-import json
-import os
 import sys
+from pathlib import Path
+
+if not __package__:  # run as a file
+    sys.path[0] = str(Path(__file__).resolve().parents[1])
+    __import__("benchmarks")  # sets the number of threads before numpy is loaded
+
+import argparse
+import os
 import tempfile
 import threading
 import time
-from pathlib import Path
+from collections.abc import Sequence
 
 from benchmarks.clips import remux
-from icface.errors import ICFaceError
+from benchmarks.common import benchmark_parser, write_figures
+from icface.command import Parser, run_command
+from icface.errors import ConfigError
 from realtime.config import LiveConfig
 from realtime.session import run
-from realtime.timing import Stats, machine
+from realtime.timing import Stats
 
-REPOSITORY = Path(__file__).resolve().parents[1]
 ALLOWED_GROWTH = 0.01
 
 
 def resident_mib() -> float:
-    """Memory of this process that is in RAM, files it maps included."""
+    """Memory of this process in RAM, with the files that it maps."""
     pages = int(Path("/proc/self/statm").read_text(encoding="ascii").split()[1])
     return pages * os.sysconf("SC_PAGE_SIZE") / 2**20
 
 
 class Sampler:
-    """Looks at the memory each time another `every` frames have been sent; on a thread of its own."""
+    """Looks at the memory each time that `every` more frames have been sent, on a thread of its own."""
 
     def __init__(self, stats: Stats, every: int) -> None:
         self.samples: list[tuple[int, float]] = []
@@ -60,57 +66,54 @@ class Sampler:
                 print(f"{sent:>8} frames: {self.samples[-1][1]:8.1f} MiB", flush=True)
 
 
-def main(argv: list[str] | None = None) -> int:
-    """Run the soak; 1 when memory grew or the run failed."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("--frames", type=int, default=20_000)
+def arguments() -> Parser:
+    """All flags."""
+    parser = benchmark_parser(__doc__, "clip", "source", "json", frames=20_000)
     parser.add_argument("--warm-up", type=int, default=2_000, help="frames before the first look that counts")
-    parser.add_argument("--clip", type=Path, default=REPOSITORY / "examples/driver.mp4")
-    parser.add_argument("--source", type=Path, default=REPOSITORY / "examples/source.jpg")
     parser.add_argument("--output", action="store_true", help="encode a video file, too")
-    parser.add_argument("--json", type=Path, help="write the figures here as well")
-    flags = parser.parse_args(argv)
+    return parser
+
+
+def measure(flags: argparse.Namespace) -> int:
+    """Run the soak; 1 when memory grew."""
     if not 0 < flags.warm_up < flags.frames:
-        parser.error("--warm-up must be less than --frames")
+        raise ConfigError("--warm-up must be less than --frames")
     stats = Stats()
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        try:
-            clip = remux(flags.clip, folder / "clip.mp4", frames=flags.frames)
-            config = LiveConfig(
-                sources=(flags.source,),
-                camera=str(clip),
-                outputs=(folder / "out.mp4",) if flags.output else (),
-                null=not flags.output,
-                frames=flags.frames,
-            )
-            start_s = time.monotonic()
-            with Sampler(stats, every=max(1, flags.frames // 20)) as sampler:
-                run(config, stats, threading.Event())
-        except (ICFaceError, OSError) as error:
-            print(f"error: {error}", file=sys.stderr)
-            return 1
-    # A look is one moment of an allocator at work: the middle of three on either side.
+        clip = remux(flags.clip, folder / "clip.mp4", frames=flags.frames)
+        config = LiveConfig(
+            sources=(flags.source,),
+            camera=str(clip),
+            outputs=(folder / "out.mp4",) if flags.output else (),
+            null=not flags.output,
+            frames=flags.frames,
+        )
+        start_s = time.monotonic()
+        with Sampler(stats, every=max(1, flags.frames // 20)) as sampler:
+            run(config, stats, threading.Event())
+    # One look catches an allocator at any moment of its work, so the middle of three is taken on either side.
     warm = [mib for sent, mib in sampler.samples if sent >= flags.warm_up][:3]
     last = [mib for _, mib in sampler.samples][-3:]
     before, after = sorted(warm)[len(warm) // 2], sorted(last)[len(last) // 2]
     growth = after / before - 1
     print(stats.table())
     print(f"memory {before:.1f} MiB after warm-up, {after:.1f} MiB at the end: {growth:+.2%}")
-    if flags.json is not None:
-        document = {
-            "frames": flags.frames,
-            "seconds": round(time.monotonic() - start_s, 1),
-            "warm_mib": round(before, 1),
-            "end_mib": round(after, 1),
-            "growth": round(growth, 5),
-            "samples": sampler.samples,
-            "machine": machine(),
-        }
-        flags.json.write_text(json.dumps(document, indent=2) + "\n", encoding="utf-8")
+    document = {
+        "frames": flags.frames,
+        "seconds": round(time.monotonic() - start_s, 1),
+        "warm_mib": round(before, 1),
+        "end_mib": round(after, 1),
+        "growth": round(growth, 5),
+        "samples": sampler.samples,
+    }
+    write_figures(flags.json, document)
     return int(growth > ALLOWED_GROWTH)
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the soak; 1 when memory grew, 1 or 2 with one line where it cannot run."""
+    return run_command(arguments(), measure, argv)
 
 
 if __name__ == "__main__":

@@ -1,49 +1,46 @@
 """From the command to its first frame: without a cached source, and with one.
 
-    python -m benchmarks.startup [--rounds 5] [--clip C] [--source S] [--size 512] [--model BUNDLE] [--engine NAME]
+    python benchmarks/startup.py [--rounds 5] [--clip C] [--source S] [--size 512] [--model BUNDLE] [--engine NAME]
 
 Starts `icface-live` anew each time, the clip as its camera, and takes the time until it says that the first
-frame was sent. `cold`: an empty cache folder each time; `warm`: the same one again. The files of Python and
-the libraries are in the system's memory in both (the first run, which loads them, and builds the engine where it
-needs that, is not counted; engines that are built are taken over to the empty folders).
+frame was sent. `cold` has an empty cache folder each time, `warm` the same one again. The first run is not counted: it
+loads the files of Python and the libraries into the system's memory, and builds the engine where that is needed. Built
+engines are copied to the empty folders.
 """
 
 from __future__ import annotations
 
+import sys
+from pathlib import Path
+
+if not __package__:  # run as a file
+    sys.path[0] = str(Path(__file__).resolve().parents[1])
+    __import__("benchmarks")  # sets the number of threads before numpy is loaded
+
 import argparse
-import json
 import os
 import shutil
 import statistics
 import subprocess
-import sys
 import tempfile
 import time
-from pathlib import Path
+from collections.abc import Sequence
 
-from realtime.timing import machine
+from benchmarks.common import REPOSITORY, benchmark_parser, check_counts, write_figures
+from icface.command import Parser, run_command
+from icface.errors import ICFaceError
 
-REPOSITORY = Path(__file__).resolve().parents[1]
 TIMEOUT_S = 120
 
 
 def first_frame_s(flags: argparse.Namespace, cache: Path, *, build: bool = False) -> float:
-    """Seconds until the first frame was sent; with `build` as a run from file to file, which builds first.
+    """Seconds until the first frame was sent. With `build`, it is a run from file to file, which builds first.
 
     Raises:
-        RuntimeError: the command failed.
+        ICFaceError: the command failed.
     """
-    command = [
-        sys.executable,
-        "-m",
-        "realtime.cli",
-        "-v",
-        "--source",
-        str(flags.source),
-        "--camera",
-        str(flags.clip),
-    ]
-    command += ["--null", "--frames", "2", "--size", flags.size, "--engine", flags.engine]
+    command = [sys.executable, "-m", "realtime.cli", "-v", "--null", "--frames", "2", "--size", flags.size]
+    command += ["--source", str(flags.source), "--camera", str(flags.clip), "--engine", flags.engine]
     command += [] if build else ["--pace", "--no-build"]
     command += ["--model", str(flags.model)] if flags.model else []
     start_s = time.monotonic()
@@ -63,44 +60,37 @@ def first_frame_s(flags: argparse.Namespace, cache: Path, *, build: bool = False
         if "first frame sent" in line:
             sent_s = time.monotonic() - start_s
     if process.wait(TIMEOUT_S) != 0 or sent_s is None:
-        raise RuntimeError("".join(lines[-3:]).strip() or "the command ended without a word")
+        raise ICFaceError("".join(lines[-3:]).strip() or "the command ended without a word")
     return sent_s
 
 
-def main(argv: list[str] | None = None) -> int:
-    """Run the benchmark; 1 with one line where it cannot."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("--clip", type=Path, default=REPOSITORY / "examples/driver.mp4")
-    parser.add_argument("--source", type=Path, default=REPOSITORY / "examples/source.jpg")
-    parser.add_argument("--size", default="512")
-    parser.add_argument("--model", type=Path, help="a bundle (default: the one that ships)")
-    parser.add_argument("--engine", default="auto", help="(default: %(default)s)")
-    parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--json", type=Path, help="write the figures here as well")
-    flags = parser.parse_args(argv)
+def arguments() -> Parser:
+    """All flags."""
+    return benchmark_parser(__doc__, "clip", "source", "size", "model", "engine", "json", rounds=5)
+
+
+def measure(flags: argparse.Namespace) -> None:
+    """Run the benchmark."""
+    check_counts(flags)
     times_s: dict[str, list[float]] = {"cold": [], "warm": []}
     with tempfile.TemporaryDirectory() as name:
         warm = Path(name) / "warm"
-        try:
-            first_frame_s(flags, warm, build=True)
-            for i in range(flags.rounds):
-                cold = Path(name) / f"cold{i}"
-                if (warm / "engines").is_dir():
-                    shutil.copytree(warm / "engines", cold / "engines")
-                times_s["cold"].append(first_frame_s(flags, cold))
-                times_s["warm"].append(first_frame_s(flags, warm))
-        except RuntimeError as error:
-            print(f"error: {error}", file=sys.stderr)
-            return 1
+        first_frame_s(flags, warm, build=True)
+        for i in range(flags.rounds):
+            cold = Path(name) / f"cold{i}"
+            if (warm / "engines").is_dir():
+                shutil.copytree(warm / "engines", cold / "engines")
+            times_s["cold"].append(first_frame_s(flags, cold))
+            times_s["warm"].append(first_frame_s(flags, warm))
     for kind, values in times_s.items():
         rounds = ", ".join(f"{value:.2f}" for value in values)
         print(f"{kind}: first frame after {statistics.median(values):.2f} s (rounds: {rounds})")
-    if flags.json is not None:
-        document = {"seconds": times_s, "size": flags.size, "engine": flags.engine, "machine": machine()}
-        flags.json.write_text(json.dumps(document, indent=2) + "\n", encoding="utf-8")
-    return 0
+    write_figures(flags.json, {"seconds": times_s, "size": flags.size, "engine": flags.engine})
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the benchmark; 1 or 2 with one line where it cannot."""
+    return run_command(arguments(), measure, argv)
 
 
 if __name__ == "__main__":

@@ -1,6 +1,6 @@
-"""A driver who holds still and from one frame to the next looks elsewhere: when he does, and when the output shows it.
+"""A driver who holds still and from one frame to the next looks elsewhere, and the output that shows it.
 
-`schedule` and `Player` say when which of two poses is shown; `Recorder` keeps what came out; `find_steps` says when
+`schedule` and `Player` decide which of two poses is shown when. `Recorder` keeps the output. `find_steps` says when
 each step was seen.
 """
 
@@ -20,8 +20,6 @@ from numpy.typing import NDArray
 
 from icface.arrays import Frame
 
-# What is shown
-
 GOLDEN: Final = (math.sqrt(5) - 1) / 2
 """Its multiples, taken modulo 1, fill the unit interval evenly however many there are."""
 HOLD_SPREAD: Final = 0.4
@@ -35,20 +33,20 @@ class Tick:
     due_s: float
     """From the beginning of the schedule."""
     hold: int
-    """Which hold it belongs to: hold 0 is the warm-up, hold k begins with step k."""
+    """The number of its hold. Hold 0 is the warm-up, hold k begins with step k."""
 
     @property
     def pose(self) -> int:
-        """Which of the two poses is shown: they take turns."""
+        """The pose that is shown, 0 or 1. They take turns."""
         return self.hold % 2
 
 
 def schedule(*, steps: int, fps: float, hold_s: float, warm_s: float) -> list[Tick]:
     """Every camera frame of a run, the same at each run.
 
-    A hold is a whole number of frames, of varying length, and lasts .618 of a period longer than these would, so that
-    the steps fall at every phase of whatever else ticks at the camera's rate. The part of a period is spread over the
-    hold: no frame is noticeably late.
+    A hold is a whole number of frames. Its length varies, and it lasts .618 of a period longer than its frames would.
+    So the steps fall at every phase of anything else that runs at the camera's rate. The extra time is spread over the
+    hold, so that no frame is noticeably late.
     """
     ticks = []
     start_s = 0.0
@@ -64,8 +62,8 @@ def schedule(*, steps: int, fps: float, hold_s: float, warm_s: float) -> list[Ti
 class Player:
     """Plays a schedule on time, and knows when each hold began.
 
-    Iterating gives the number of the pose to show now. Until `ready` is set that is the first one, at the camera's
-    rate; then the schedule begins.
+    Iterating gives the number of the pose to show now. Until `ready` is set, this is the first pose, at the camera's
+    rate. Then the schedule begins.
     """
 
     def __init__(
@@ -82,7 +80,7 @@ class Player:
         self.ready = threading.Event()
         self.over = threading.Event()
         self.bounds_s: list[float] = []
-        """When the first frame of each hold was given away; once it is over, also when the last hold ended."""
+        """When the first frame of each hold was given out. At the end, the time when the last hold ended is added."""
 
     def __iter__(self) -> Iterator[int]:
         due_s = self._clock()
@@ -106,22 +104,20 @@ class Player:
             self._sleep(left_s)
 
 
-# What was seen
-
 SMALL_PX: Final = 64
-"""Frames are kept as grey pictures of this side: a head that turns moves thousands of pixels."""
+"""Frames are kept as grey pictures of this side. A head that turns moves thousands of pixels."""
 CLEAR: Final = 0.15
-"""The part of a step's whole change that is clearly a change. Still output trembles by 0.01 of it (measured)."""
+"""The share of a step's whole change that is clearly a change. Still output trembles by 0.01 of it (measured)."""
 STILL: Final = 0.25
-"""The last part of a hold, in which the picture must be still."""
+"""The share of a hold, at its end, in which the picture must be still."""
 LEAST_CHANGE: Final = 1.0
-"""Grey levels, root mean square: less than this is not a step. Turning a head by 15° changes 17 (measured)."""
+"""Grey levels, root mean square. A smaller change is not a step. Turning a head by 15° changes 17 (measured)."""
 LEAST_SHARE: Final = 0.5
-"""A step that changes less than this part of what steps usually change was not shown."""
+"""A step that changes less than this share of the usual change was not shown."""
 
 
 class Recorder:
-    """Output frames, small and grey, with the time each was had; written by one thread."""
+    """Output frames, small and grey, each with its time. One thread writes it."""
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock
@@ -129,7 +125,7 @@ class Recorder:
         self.pictures: list[Frame] = []
 
     def add(self, frame: Frame) -> None:
-        """Take (H, W, 3) RGB; its time is that of the call."""
+        """Keep a frame (H, W, 3) RGB; its time is that of the call."""
         self.times_s.append(self._clock())
         grey = cv2.cvtColor(frame, cv2.COLOR_RGB2GRAY)
         small = cv2.resize(grey, (SMALL_PX, SMALL_PX), interpolation=cv2.INTER_AREA)
@@ -138,7 +134,7 @@ class Recorder:
 
 @dataclass(frozen=True)
 class Step:
-    """What became of one step: when it was seen, in seconds since it was shown, or why it is missed."""
+    """When one step was seen, in seconds since it was shown, or why it was missed."""
 
     onset_s: float = math.nan
     """The first frame that clearly differs from the old picture."""
@@ -155,15 +151,15 @@ def find_steps(
     """Time each step of a recording.
 
     The old and the new picture of a step are the means of the last quarters of the holds before and after it, so
-    that a slow drift over the run does not matter. A step is timed only if both are still and differ.
+    that a slow drift over the run does not matter. A step is timed only if both pictures are still and differ.
 
     Args:
-        bounds_s: when each hold began, and when the last one ended: of n steps n + 2.
-        times_s: when each output frame was had, rising.
+        bounds_s: when each hold began, and when the last one ended; n + 2 times for n steps.
+        times_s: when each output frame came, rising.
         pictures: these frames, all of one shape.
 
     Returns:
-        A step for each bound but the first and the last.
+        A step for each bound except the first and the last.
     """
     times = np.asarray(times_s, dtype=np.float64)
     stacked = np.asarray(pictures, dtype=np.float32)
@@ -175,7 +171,7 @@ def find_steps(
         _distance(before.mean(axis=0), after.mean(axis=0)) if len(before) and len(after) else 0.0
         for before, after in pairwise(held)
     ]
-    # The usual change: known even where up to three steps in four went missing.
+    # The 75th percentile is the usual change even where up to three steps in four went missing.
     least = max(LEAST_CHANGE, LEAST_SHARE * percentile(changes, 75)) if changes else LEAST_CHANGE
     steps = []
     for k, (before, after) in enumerate(pairwise(held)):
@@ -199,8 +195,8 @@ def _crossings(
 ) -> tuple[int, int, int]:
     """The frames of onset, half-way and arrival.
 
-    Found from the end, each the first of a row that lasts: a single odd frame before the step is not the step. The
-    last frame is always one of the row, since it belongs to the still ones.
+    Each is the first of the last row of frames that lasts to the end, so a single odd frame before the step is not
+    the step. The last frame always belongs to the row, because it is one of the still frames.
     """
     clear = CLEAR * _distance(before, after)
     gone = [_distance(frame, before) for frame in frames]
@@ -231,6 +227,6 @@ def _tremble(frames: NDArray[np.float32]) -> float:
 
 
 def percentile(values: Sequence[float], percent: float) -> float:
-    """What `percent` of the values stay within: the nearest rank, so always one of them."""
+    """The value that `percent` of the values do not exceed. It is the nearest rank, so one of the values."""
     ranked = sorted(values)
     return ranked[max(1, math.ceil(len(ranked) * percent / 100)) - 1]

@@ -17,9 +17,9 @@ from icface.bundle import Bundle
 from icface.engines import neutralise
 from icface.errors import ConfigError, SourceError
 from icface.face.landmarks import LandmarkDetector, open_detector
-from icface.families import Family, open_family
+from icface.face.suitability import MAX_FACES, choose_face
+from icface.families import Family, Means, open_family
 from icface.images import load_photo
-from icface.reenactor import MAX_FACES, choose_face
 
 logger = logging.getLogger(__name__)
 
@@ -57,10 +57,10 @@ class Samples:
 
     def feeds(self) -> Iterator[Tensors]:
         """All inputs of the graph that makes frames, sample by sample; the caller's own, but for the cache tensors."""
-        motions = [self.family.motion(source) for source in self.sources]
+        motions = [self.family.rig(source) for source in self.sources]
         for number, row in enumerate(self.attributes):
             turn = number % len(self.sources)
-            moved = motions[turn].step(row)
+            moved = motions[turn].motion(row)
             cache = {name: np.asarray(self.sources[turn][name]) for name in self.cache_names}
             yield cache | {name: moved[name].copy() for name in self.motion_names}
 
@@ -167,5 +167,5 @@ def _prepare(
 
     face = choose_face(detector.detect(frame), path, None)
     own_px = size_px if bundle.size_px is None else bundle.size_px
-    made = family.prepare(frame, face, detector=detector, neutralise=neutralised, size_px=own_px)
+    made = family.prepare(frame, face, Means(detector, neutralised, own_px))
     return made, given

@@ -6,8 +6,8 @@ Pose is `(radians + 0.70) / 1.4`, so 0.5 is frontal and the range is about ±40�
 * *full-shape*: 1 is the whole movement. Used everywhere inside, on sliders and in our models.
 * *OpenFace*: `intensity / 5` as OpenFace's `AUxx_r` columns give it; compressed (a full blink is about .28).
 
-`FULL_SHAPE_GAIN` leads from the second to the first. Source: ICface (arXiv:1904.01909); the gains follow clip
-maxima of OpenFace tracks (science notes in docs/attributes.md).
+`FULL_SHAPE_GAIN` leads from the second to the first. Source: ICface (arXiv:1904.01909). The gains follow the maxima
+of OpenFace tracks of clips (docs/attributes.md).
 """
 
 from __future__ import annotations
@@ -68,13 +68,13 @@ def neutral() -> FloatArray:
 def pose_to_unit(pose_rad: NDArray[Any] | Iterable[float]) -> FloatArray:
     """Radians (..., 3) to the attribute range, clamped to [0, 1]."""
     values = np.asarray(pose_rad, dtype=np.float32)
-    return np.clip((values + POSE_LIMIT_RAD) / (2 * POSE_LIMIT_RAD), 0.0, 1.0).astype(np.float32)
+    return np.asarray(np.clip((values + POSE_LIMIT_RAD) / (2 * POSE_LIMIT_RAD), 0.0, 1.0), dtype=np.float32)
 
 
 def pose_from_unit(pose: NDArray[Any] | Iterable[float]) -> FloatArray:
     """Attribute range (..., 3) to radians."""
     values = np.asarray(pose, dtype=np.float32)
-    return (values * np.float32(2 * POSE_LIMIT_RAD) - np.float32(POSE_LIMIT_RAD)).astype(np.float32)
+    return np.asarray(values * (2 * POSE_LIMIT_RAD) - POSE_LIMIT_RAD, dtype=np.float32)
 
 
 def mirror(attributes: FloatArray) -> FloatArray:
@@ -100,7 +100,7 @@ def from_openface(attributes: FloatArray) -> FloatArray:
 
 @dataclass(frozen=True, kw_only=True)
 class AttributeTrack:
-    """What drove, frame by frame."""
+    """The attributes that drove a clip, frame by frame."""
 
     times_s: NDArray[np.float64]
     """(N,) seconds from the first frame, never decreasing."""
@@ -128,7 +128,8 @@ def read_csv(path: Path, *, fps: float = 25.0) -> AttributeTrack:
             rows = list(csv.reader(file))
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         raise ConfigError(f"cannot read attributes from {path}: {error}") from error
-    if len(rows) < 2:
+    body = [(line, row) for line, row in enumerate(rows[1:], start=2) if any(cell.strip() for cell in row)]
+    if not body:
         raise ConfigError(f"{path} has no rows; expected a header line and one line a frame")
     columns = {name.strip(): i for i, name in enumerate(rows[0])}
     ours = all(name in columns for name in NAMES)
@@ -140,39 +141,36 @@ def read_csv(path: Path, *, fps: float = 25.0) -> AttributeTrack:
             "expected OpenFace's pose_Rx… and AUxx_r, or a file made by --record-attributes"
         )
 
-    def number(row: list[str], line: int, name: str) -> float:
-        try:
-            value = float(row[columns[name]])
-        except (IndexError, ValueError):
-            value = math.nan
-        if not math.isfinite(value):
-            raise ConfigError(f"{path} line {line}: column {name} is not a number; mend or remove that line")
-        return value
+    def column(name: str, default: NDArray[np.float64] | None = None) -> NDArray[np.float64]:
+        if name not in columns and default is not None:
+            return default
+        values = []
+        for line, row in body:
+            try:
+                values.append(float(row[columns[name]]))
+            except (IndexError, ValueError):
+                values.append(math.nan)
+            if not math.isfinite(values[-1]):
+                raise ConfigError(
+                    f"{path} line {line}: column {name} is not a number; mend or remove that line"
+                )
+        return np.array(values)
 
-    body = [(line, row) for line, row in enumerate(rows[1:], start=2) if any(cell.strip() for cell in row)]
-    if not body:
-        raise ConfigError(f"{path} has no rows; expected a header line and one line a frame")
-    raw = np.array([[number(row, line, name) for name in wanted] for line, row in body], dtype=np.float32)
-    if "timestamp" in columns:
-        times_s = np.array([number(row, line, "timestamp") for line, row in body], dtype=np.float64)
-    else:
-        times_s = np.arange(len(body), dtype=np.float64) / fps
+    raw = np.stack([column(name) for name in wanted], axis=1).astype(np.float32)
+    times_s = column("timestamp", np.arange(len(body)) / fps)
     back = np.flatnonzero(np.diff(times_s) < 0)
     if back.size:
         raise ConfigError(f"{path} line {body[int(back[0]) + 1][0]}: timestamp runs backwards")
-    present = np.ones(len(body), dtype=np.bool_)
-    if "success" in columns:
-        present = np.array([number(row, line, "success") > 0.5 for line, row in body], dtype=np.bool_)
-    if ours:
-        values = np.clip(raw, 0.0, 1.0)
-    else:
-        values = np.concatenate([pose_to_unit(raw[:, :3]), np.clip(raw[:, 3:] / 5.0, 0.0, 1.0)], axis=1)
-        values = from_openface(values)
-    return AttributeTrack(times_s=times_s - times_s[0], values=values.astype(np.float32), present=present)
+    present = column("success", np.ones(len(body))) > 0.5
+    values = np.clip(raw, 0.0, 1.0)
+    if not ours:
+        scaled = np.concatenate([pose_to_unit(raw[:, :3]), np.clip(raw[:, 3:] / 5.0, 0.0, 1.0)], axis=1)
+        values = from_openface(scaled)
+    return AttributeTrack(times_s=times_s - times_s[0], values=values, present=present)
 
 
 def write_csv(path: Path, track: AttributeTrack, *, openface: bool = False) -> None:
-    """Write a track: our 20 full-shape columns (replays exactly), or OpenFace's names and units.
+    """Write a track: our 20 full-shape columns, which replay exactly, or OpenFace's names and units.
 
     Raises:
         ConfigError: the file cannot be written.

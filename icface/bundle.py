@@ -1,4 +1,4 @@
-"""A model on disk: a folder with manifest.json, ONNX graphs and a golden frame, every file under its hash.
+"""A model on disk: a folder with manifest.json, ONNX graphs and a golden frame. The manifest has every file's hash.
 
 docs/bundle.md describes the format.
 """
@@ -14,54 +14,54 @@ from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
-from numpy.typing import NDArray
 from safetensors import SafetensorError
 from safetensors.numpy import load
 
+from icface.arrays import Tensors
 from icface.errors import BundleError
 
 FORMAT_VERSION: Final = 1
 FAMILIES: Final = tuple(
     sorted(path.stem for path in (Path(__file__).parent / "families").glob("*.py") if path.stem != "__init__")
 )
-"""Those that this version has host code for: the modules of `icface/families/`."""
+"""The families that this version has host code for: the modules of `icface/families/`."""
 ATTRIBUTE_SCALES: Final = ("full-shape", "openface")
 MANIFEST: Final = "manifest.json"
 WARPED: Final = "warped"
-"""What the graph of a host variant calls the frame that it corrects."""
+"""The name by which a host variant's graph takes the frame that it corrects."""
 DEFAULT_BUNDLE: Final = Path(__file__).parent / "models" / "edge.icface"
 """The generator that ships."""
 
 _FILE_NAME: Final = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]*(/[A-Za-z0-9_][A-Za-z0-9_.-]*)*")
 _SHA256: Final = re.compile(r"[0-9a-f]{64}")
 
-Tensors = dict[str, NDArray[np.generic]]
-
 
 @dataclass(frozen=True, kw_only=True)
 class TensorSpec:
-    """One input or output of a step."""
+    """One input or output of a variant."""
 
     name: str
     dtype: str
     """NumPy's name, as `uint8`."""
     shape: tuple[int | str, ...]
-    """Sizes; a name stands for one that varies, and for the same number wherever it occurs."""
+    """Sizes. A name stands for a size that varies; it is the same number wherever the name occurs."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Variant:
-    """A step that an engine runs: one way to make a frame, or the neutralising of a photo."""
+    """Something that an engine runs: one way to make a frame, or the way to neutralise a photo."""
 
     graph: str | None
     """ONNX file; None where the host does everything."""
     cache: tuple[TensorSpec, ...]
-    """What is set once a source; nothing where the step itself is done once a source."""
+    """Inputs that are set once per source. The variant that neutralises has none."""
     motion: tuple[TensorSpec, ...]
-    """What changes from run to run."""
+    """Inputs that change from run to run."""
     outputs: tuple[TensorSpec, ...]
+    graph_fp16: str | None = None
+    """ONNX file of the same variant in half precision, with the same inputs and outputs; None where there is none."""
     graph_inputs: tuple[str, ...] = ()
-    """Of the host variant: what its graph takes of `cache` and `motion`, besides `warped`."""
+    """For the host variant: the names in `cache` and `motion` that its graph takes, besides `warped`."""
 
     @property
     def inputs(self) -> tuple[TensorSpec, ...]:
@@ -81,16 +81,16 @@ class Bundle:
     """`full-shape` or `openface`."""
     alignment: str
     """How the source is cropped, in words."""
-    motion: str | None
-    """The host code that turns attributes into motion tensors; None: the graph takes the attributes themselves."""
+    host_code: str | None
+    """The code that turns attributes into motion tensors (`motion` in the manifest). None: the graph takes attributes."""
     neutralise: Variant | None
-    """From the crop of a photo to the cache tensors, by a graph; None: the family's host code makes them."""
+    """From the crop of a photo to the cache tensors, by a graph. None: the family's host code makes them."""
     graph: Variant
-    """The whole frame by a graph: for GPUs, and any engine."""
+    """The whole frame by a graph, for any engine that runs graphs."""
     host: Variant | None
-    """The warp on the host: for CPUs; its graph is what remains to be done, if anything."""
+    """The warp on the CPU, without a graph. Its graph, if there is one, corrects the warped frame."""
     golden: str
-    """A safetensors file: inputs of every step and the outputs they must give."""
+    """A safetensors file with the inputs of every variant and the outputs that they must give."""
     licence: str
     provenance: str
     """What it was made from."""
@@ -124,7 +124,7 @@ class Bundle:
 
     @property
     def corrector(self) -> Variant | None:
-        """What is left for a graph after the host's warp: the warped frame to the frame. None where nothing is."""
+        """The graph after the host's warp: from the warped frame to the frame. None where there is no such graph."""
         if self.host is None or self.host.graph is None:
             return None
         (frame,) = self.host.outputs
@@ -139,23 +139,27 @@ class Bundle:
             outputs=self.host.outputs,
         )
 
+    @property
+    def variants(self) -> tuple[Variant, ...]:
+        """Those that it has of `neutralise`, `graph` and `host`."""
+        return tuple(v for v in (self.neutralise, self.graph, self.host) if v is not None)
+
     def file(self, name: str) -> Path:
         """Path of a listed file."""
         return self.path / name
 
     def golden_tensors(self) -> Tensors:
-        """The golden inputs and outputs of all steps.
+        """The golden inputs and outputs of all variants.
 
         Raises:
             BundleError: the file is not one of safetensors, or lacks a tensor.
         """
         path = self.file(self.golden)
         try:
-            tensors = dict(load(path.read_bytes()))
+            tensors = load(path.read_bytes())
         except (OSError, SafetensorError, KeyError) as error:
             raise BundleError(f"cannot read {path}: {error}") from error
-        steps = [step for step in (self.neutralise, self.graph, self.host) if step is not None]
-        wanted = dict.fromkeys(spec.name for step in steps for spec in (*step.inputs, *step.outputs))
+        wanted = dict.fromkeys(spec.name for v in self.variants for spec in (*v.inputs, *v.outputs))
         missing = [name for name in wanted if name not in tensors]
         if missing:
             raise BundleError(f"{path} lacks {', '.join(missing)}")
@@ -179,104 +183,92 @@ class _ManifestError(Exception):
     """What is wrong with a manifest, without its path."""
 
 
+_KINDS: Final = {"text": str, "a whole number": int, "a list": list, "an object": dict}
+
+
 class _Section:
-    """A JSON object whose entries are asked for by type."""
+    """A JSON object whose entries are read by type."""
 
     def __init__(self, raw: Any, where: str) -> None:
         if not isinstance(raw, dict):
             raise _ManifestError(f"{where} should be an object")
-        self._raw = raw
+        self.raw = raw
         self._where = where
 
-    def value(self, key: str, kinds: type | tuple[type, ...], what: str) -> Any:
-        if key not in self._raw:
+    def get(self, key: str, what: str) -> Any:
+        """The entry `key`, which has to be one of the _KINDS, or null if `what` says so. An object is a section again."""
+        if key not in self.raw:
             raise _ManifestError(f"{self._where} lacks {key!r}")
-        value = self._raw[key]
+        value = self.raw[key]
+        if value is None and what.endswith(" or null"):
+            return None
         # JSON's true is an int to Python.
-        if not isinstance(value, kinds) or isinstance(value, bool):
+        if not isinstance(value, _KINDS[what.removesuffix(" or null")]) or isinstance(value, bool):
             raise _ManifestError(f"{key!r} in {self._where} should be {what}")
-        return value
-
-    def text(self, key: str) -> str:
-        value: str = self.value(key, str, "text")
-        return value
-
-    def optional_text(self, key: str) -> str | None:
-        value: str | None = self.value(key, (str, type(None)), "text or null")
-        return value
+        return _Section(value, f"{key!r}") if isinstance(value, dict) else value
 
     def choice(self, key: str, choices: tuple[str, ...]) -> str:
-        value = self.text(key)
+        value: str = self.get(key, "text")
         if value not in choices:
             raise _ManifestError(f"{key} {value!r} is unknown; known: {', '.join(choices)}")
         return value
 
-    def entries(self, key: str) -> list[Any]:
-        value: list[Any] = self.value(key, list, "a list")
-        return value
-
-    def section(self, key: str) -> _Section:
-        return _Section(self.value(key, dict, "an object"), f"{key!r}")
-
-    def optional_section(self, key: str) -> _Section | None:
-        return None if self.value(key, (dict, type(None)), "an object or null") is None else self.section(key)
-
-    def items(self) -> list[tuple[str, Any]]:
-        return list(self._raw.items())
+    def specs(self, key: str) -> tuple[TensorSpec, ...]:
+        return tuple(_spec(_Section(item, f"an entry of {key!r}")) for item in self.get(key, "a list"))
 
 
 def _from_manifest(path: Path, raw: Any, digest: str) -> Bundle:
     top = _Section(raw, "the manifest")
-    version: int = top.value("format_version", int, "a whole number")
+    version: int = top.get("format_version", "a whole number")
     if version != FORMAT_VERSION:
         remedy = "upgrade icface-live" if version > FORMAT_VERSION else "get a newer bundle"
         raise _ManifestError(f"format {version}, while this program reads {FORMAT_VERSION}; {remedy}")
-    size_px: int | None = top.value("size_px", (int, type(None)), "a whole number or null")
-    neutralise = top.optional_section("neutralise")
-    variants = top.section("variants")
-    host = variants.optional_section("host")
+    size_px: int | None = top.get("size_px", "a whole number or null")
+    variants: _Section = top.get("variants", "an object")
     bundle = Bundle(
         path=path,
         family=top.choice("family", FAMILIES),
-        name=top.text("name"),
+        name=top.get("name", "text"),
         size_px=size_px,
         attribute_scale=top.choice("attribute_scale", ATTRIBUTE_SCALES),
-        alignment=top.text("alignment"),
-        motion=top.optional_text("motion"),
-        neutralise=None if neutralise is None else _neutralise(neutralise),
-        graph=_variant(variants.section("graph")),
-        host=None if host is None else _host_variant(host),
-        golden=top.text("golden"),
-        licence=top.text("licence"),
-        provenance=top.text("provenance"),
+        alignment=top.get("alignment", "text"),
+        host_code=top.get("motion", "text or null"),
+        neutralise=_neutralise(top.get("neutralise", "an object or null")),
+        graph=_variant(variants.get("graph", "an object")),
+        host=_host_variant(variants.get("host", "an object or null")),
+        golden=top.get("golden", "text"),
+        licence=top.get("licence", "text"),
+        provenance=top.get("provenance", "text"),
         sha256=digest,
-        hashes=_hashes(top.section("files")),
+        hashes=_hashes(top.get("files", "an object").raw),
     )
     if size_px is not None and size_px < 1:
         raise _ManifestError(f"'size_px' in the manifest should be positive, not {size_px}")
-    steps = [step for step in (bundle.neutralise, bundle.graph, bundle.host) if step is not None]
-    for name in (bundle.golden, *(step.graph for step in steps)):
+    graphs = (name for variant in bundle.variants for name in (variant.graph, variant.graph_fp16))
+    for name in (bundle.golden, *graphs):
         if name is not None and name not in bundle.hashes:
             raise _ManifestError(f"'files' gives no hash for {name}")
-    for step in (bundle.graph, bundle.host):
-        if step is not None and [spec.name for spec in step.outputs] != ["frame"]:
+    for variant in (bundle.graph, bundle.host):
+        if variant is not None and [spec.name for spec in variant.outputs] != ["frame"]:
             raise _ManifestError("'outputs' of a variant should be one tensor, 'frame'")
     if bundle.neutralise is not None:
         _check_neutralise(bundle.neutralise, bundle.graph)
     return bundle
 
 
-def _neutralise(section: _Section) -> Variant:
+def _neutralise(section: _Section | None) -> Variant | None:
+    if section is None:
+        return None
     return Variant(
-        graph=section.text("graph"),
+        graph=section.get("graph", "text"),
         cache=(),
-        motion=_specs(section, "inputs"),
-        outputs=_specs(section, "outputs"),
+        motion=section.specs("inputs"),
+        outputs=section.specs("outputs"),
     )
 
 
 def _check_neutralise(neutralise: Variant, animate: Variant) -> None:
-    """What one step gives is what the next one takes."""
+    """Check that one variant gives the cache tensors that the other takes."""
     given = {spec.name: spec for spec in neutralise.outputs}
     if "neutral" not in given:
         raise _ManifestError("'outputs' of 'neutralise' lacks 'neutral'")
@@ -285,43 +277,43 @@ def _check_neutralise(neutralise: Variant, animate: Variant) -> None:
             raise _ManifestError(f"'neutralise' does not give {spec.name} as the graph variant takes it")
 
 
-def _hashes(files: _Section) -> dict[str, str]:
+def _hashes(files: dict[str, Any]) -> dict[str, str]:
     for name, digest in files.items():
-        # Also keeps a manifest from naming what lies outside its folder.
+        # This also keeps a manifest from naming a file outside its folder.
         if not _FILE_NAME.fullmatch(name):
             raise _ManifestError(f"{name!r} is not the name of a file inside the bundle")
         if not isinstance(digest, str) or not _SHA256.fullmatch(digest):
             raise _ManifestError(f"the hash of {name} is not a sha256 in hexadecimal")
-    return dict(files.items())
+    return files
 
 
 def _variant(section: _Section) -> Variant:
     return Variant(
-        graph=section.optional_text("graph"),
-        cache=_specs(section, "cache"),
-        motion=_specs(section, "motion"),
-        outputs=_specs(section, "outputs"),
+        graph=section.get("graph", "text or null"),
+        cache=section.specs("cache"),
+        motion=section.specs("motion"),
+        outputs=section.specs("outputs"),
+        # Bundles of older versions lack this entry.
+        graph_fp16=section.get("graph_fp16", "text or null") if "graph_fp16" in section.raw else None,
     )
 
 
-def _host_variant(section: _Section) -> Variant:
+def _host_variant(section: _Section | None) -> Variant | None:
+    if section is None:
+        return None
     variant = _variant(section)
     if variant.graph is None:
         return variant
-    names = section.entries("graph_inputs")
-    known = {spec.name for spec in variant.inputs}
+    names = section.get("graph_inputs", "a list")
     for name in names:
-        if name not in known:
+        if name not in [spec.name for spec in variant.inputs]:
             raise _ManifestError(f"'graph_inputs' names {name!r}, which is no tensor of the host variant")
     return replace(variant, graph_inputs=tuple(names))
 
 
-def _specs(section: _Section, key: str) -> tuple[TensorSpec, ...]:
-    return tuple(_spec(_Section(item, f"an entry of {key!r}")) for item in section.entries(key))
-
-
 def _spec(section: _Section) -> TensorSpec:
-    name, dtype, shape = section.text("name"), section.text("dtype"), section.entries("shape")
+    name, dtype = section.get("name", "text"), section.get("dtype", "text")
+    shape = section.get("shape", "a list")
     try:
         np.dtype(dtype)
     except TypeError as error:

@@ -26,7 +26,7 @@ def replacing_file(path: Path) -> Iterator[Path]:
         with unfinished.open("rb+") as file:
             os.fsync(
                 file.fileno()
-            )  # a crash of the machine must not leave an empty file under the final name
+            )  # or a crash of the machine could leave an empty file under the final name
         unfinished.replace(path)
     finally:
         unfinished.unlink(missing_ok=True)

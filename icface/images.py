@@ -1,4 +1,4 @@
-"""Photos loaded safely: any common file becomes RGB, upright, opaque, of a bounded size, or one clear error."""
+"""Photos loaded safely: any common file becomes RGB, upright, opaque and of a bounded size, or gives one clear error."""
 
 from __future__ import annotations
 
@@ -21,44 +21,22 @@ from icface.errors import SourceError
 
 logger = logging.getLogger(__name__)
 
-
 MAX_PIXELS: Final = 100_000_000
 MAX_FILE_SIDE_PX: Final = 20_000
 MAX_FILE_BYTES: Final = 200_000_000
 MAX_SIDE_PX: Final = 4096
-"""Larger photos are reduced after loading: no output is larger."""
+"""Larger photos are reduced after loading, because no output is larger."""
 BEHIND_ALPHA: Final = (128, 128, 128)
 
-# Pillow knows more, but some of those start other programs (EPS runs Ghostscript) or are hardly ever photos.
+# Pillow knows more formats, but some of them start other programs (EPS runs Ghostscript) or are hardly ever photos.
 FORMATS: Final = ("JPEG", "PNG", "WEBP", "TIFF", "BMP", "GIF", "JPEG2000", "PPM", "TGA", "AVIF")
 
-_HEIC_BRANDS: Final = (
-    b"heic",
-    b"heix",
-    b"heim",
-    b"heis",
-    b"hevc",
-    b"hevx",
-    b"hevm",
-    b"hevs",
-    b"mif1",
-    b"msf1",
-)
+_HEIC_BRANDS: Final = b"heic heix heim heis hevc hevx hevm hevs mif1 msf1".split()
 
-# What Pillow's decoders raise on bytes that make no sense.
+# Pillow's decoders raise these on bytes that make no sense.
 _DAMAGED: Final = (
-    OSError,
-    SyntaxError,
-    ValueError,
-    TypeError,
-    EOFError,
-    struct.error,
-    IndexError,
-    KeyError,
-    OverflowError,
-    RuntimeError,
-    ZeroDivisionError,
-    MemoryError,
+    *(OSError, EOFError, SyntaxError, ValueError, TypeError, LookupError, ArithmeticError),
+    *(RuntimeError, MemoryError, struct.error),
 )
 
 
@@ -76,25 +54,23 @@ class Photo:
 def load_photo(path: Path, max_pixels: int = MAX_PIXELS) -> Photo:
     """Read a photo.
 
-    EXIF orientation and a colour profile are applied; transparency lies over neutral grey; grey, palette, CMYK and
-    16-bit files become 8-bit RGB; of an animation the first picture is taken. What is larger than 4096 pixels a
-    side is reduced to that.
+    EXIF orientation and a colour profile are applied. Transparency is laid over neutral grey. Grey, palette, CMYK and
+    16-bit files become 8-bit RGB. An animation gives its first picture. A photo of more than 4096 pixels a side is
+    reduced to 4096.
 
     Args:
         path: the file.
-        max_pixels: refused above this, before anything is decoded.
+        max_pixels: a photo with more pixels is refused before anything is decoded.
 
     Raises:
         SourceError: missing, not a picture, HEIC, damaged, or too large.
     """
     content = _read(path)
     if content[4:8] == b"ftyp" and content[8:12] in _HEIC_BRANDS:
-        raise SourceError(
-            f"{path} is a HEIC photo, which cannot be read here; convert it to JPEG or PNG first"
-        )
+        raise SourceError(f"{path} is a HEIC photo, which cannot be read; convert it to JPEG or PNG first")
     try:
         with warnings.catch_warnings():
-            # Pillow warns of large pictures and odd metadata; what matters of that is an error below.
+            # Pillow warns of large pictures and odd metadata. What matters is checked here.
             warnings.simplefilter("ignore")
             with Image.open(io.BytesIO(content), formats=_formats()) as image:
                 _check_size(path, image.size, max_pixels)
@@ -102,13 +78,9 @@ def load_photo(path: Path, max_pixels: int = MAX_PIXELS) -> Photo:
                 image.draft("RGB", (2 * MAX_SIDE_PX, 2 * MAX_SIDE_PX))
                 frame = _to_rgb(image)
     except Image.DecompressionBombError as error:
-        raise SourceError(
-            f"{path} is far too large a picture; reduce it to {MAX_SIDE_PX} pixels a side"
-        ) from error
+        raise SourceError(f"{path} is far too large; reduce it to {MAX_SIDE_PX} pixels a side") from error
     except UnidentifiedImageError as error:
-        raise SourceError(
-            f"{path} is not a picture that can be read; use a JPEG, PNG or WebP file"
-        ) from error
+        raise SourceError(f"{path} is not a picture that can be read; use JPEG, PNG or WebP") from error
     except _DAMAGED as error:
         raise SourceError(
             f"{path} is damaged, cut short or of an unusual kind ({error or type(error).__name__}); "
@@ -118,7 +90,7 @@ def load_photo(path: Path, max_pixels: int = MAX_PIXELS) -> Photo:
 
 
 def cut_crop(frame: Frame, affine: NDArray[np.float64], size_px: int) -> Frame:
-    """A square crop; the picture is mirrored where the crop leaves it.
+    """A square crop. The picture is mirrored where the crop leaves it.
 
     Args:
         frame: (H, W, 3).
@@ -126,27 +98,20 @@ def cut_crop(frame: Frame, affine: NDArray[np.float64], size_px: int) -> Frame:
         size_px: side of the crop.
     """
     scale = affine[0, 0]
-    smooth = frame
     if scale > 1.5:  # shrink with an area filter first, so that nothing aliases
         factor = 1 / scale
         shrunk = cv2.resize(frame, None, fx=factor, fy=factor, interpolation=cv2.INTER_AREA)
-        adjust = np.array([[factor, 0, factor / 2 - 0.5], [0, factor, factor / 2 - 0.5], [0, 0, 1]])
-        affine = (adjust @ np.vstack([affine, [0, 0, 1]]))[:2]
-        smooth = np.asarray(shrunk, dtype=np.uint8)
-    return np.asarray(
-        cv2.warpAffine(
-            smooth,
-            affine,
-            (size_px, size_px),
-            flags=cv2.INTER_CUBIC | cv2.WARP_INVERSE_MAP,
-            borderMode=cv2.BORDER_REFLECT_101,
-        ),
-        dtype=np.uint8,
-    )
+        frame = np.asarray(shrunk, dtype=np.uint8)
+        affine = affine * factor
+        affine[:, 2] += factor / 2 - 0.5
+    how = cv2.INTER_CUBIC | cv2.WARP_INVERSE_MAP
+    size = (size_px, size_px)
+    crop = cv2.warpAffine(frame, affine, size, flags=how, borderMode=cv2.BORDER_REFLECT_101)
+    return np.asarray(crop, dtype=np.uint8)
 
 
 def _formats() -> list[str]:
-    """Those of FORMATS that this Pillow was built with."""
+    """The FORMATS that this Pillow was built with."""
     Image.init()
     return [name for name in FORMATS if name in Image.OPEN]
 
@@ -154,7 +119,7 @@ def _formats() -> list[str]:
 def _read(path: Path) -> bytes:
     try:
         if path.exists() and not path.is_file():
-            # Reading a folder fails, a pipe waits for ever, and some devices never end.
+            # A folder cannot be read, a pipe waits for ever, and some devices never end.
             raise SourceError(f"{path} is not a file; name a photo, as me.jpg")
         size = path.stat().st_size
         if size > MAX_FILE_BYTES:
@@ -169,7 +134,7 @@ def _check_size(path: Path, size_px: tuple[int, int], max_pixels: int) -> None:
     if width * height > max_pixels or max(size_px) > MAX_FILE_SIDE_PX:
         raise SourceError(
             f"{path} is {width}×{height} pixels; at most {max_pixels / 1e6:g} million and {MAX_FILE_SIDE_PX} "
-            f"a side can be read, and {MAX_SIDE_PX} a side are plenty: reduce it"
+            f"a side can be read; reduce it to {MAX_SIDE_PX} a side"
         )
 
 
@@ -183,7 +148,7 @@ def _to_rgb(image: Image.Image) -> Frame:
         upright = upright.convert("RGBA")
     elif upright.mode not in ("L", "LA", "RGB", "RGBA", "CMYK"):
         upright = upright.convert("RGB")
-    # Reduced in its own mode, which is the cheapest; resampling a palette would not smooth.
+    # It is reduced in its own mode, which is the cheapest. A palette was converted, as resampling it does not smooth.
     upright.thumbnail((MAX_SIDE_PX, MAX_SIDE_PX), Image.Resampling.LANCZOS, reducing_gap=2.0)
     if upright.mode in ("RGBA", "LA"):
         behind = Image.new("RGBA", upright.size, (*BEHIND_ALPHA, 255))
@@ -194,7 +159,7 @@ def _to_rgb(image: Image.Image) -> Frame:
 
 
 def _upright(image: Image.Image) -> Image.Image:
-    """Turned as its EXIF data say; metadata that make no sense are passed over: the picture is still good."""
+    """The picture turned as its EXIF data say. Damaged metadata are ignored, because the picture is still good."""
     try:
         return ImageOps.exif_transpose(image)
     except _DAMAGED as error:
@@ -216,7 +181,7 @@ def _from_deep_grey(image: Image.Image) -> Image.Image:
 
 
 def _to_srgb(image: Image.Image, profile: bytes) -> Image.Image:
-    """Colours as they were meant: phones write Display P3, print shops their CMYK."""
+    """The picture in sRGB. Phones write Display P3, print shops their CMYK."""
     try:
         meant = ImageCms.ImageCmsProfile(io.BytesIO(profile))
         if "sRGB" in ImageCms.getProfileDescription(meant):

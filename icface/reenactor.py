@@ -1,36 +1,33 @@
-"""One photo, twenty numbers, one frame: `set_source()` once, `animate()` per frame.
+"""From a photo and twenty numbers to a frame: `set_source()` once, `animate()` per frame.
 
-The same for every model: what a family does of its own is in `icface/families/`, what runs it in `icface/engines/`.
+It is the same for every model. Families (`icface/families/`) differ on the host, engines (`icface/engines/`) run them.
 """
 
 from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Mapping
+from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Final
+from typing import Any
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from icface.arrays import Frame
+from icface.arrays import Array, Frame, Tensors
 from icface.attributes import COUNT, FloatArray, to_openface
 from icface.bundle import Bundle
 from icface.engines import Engine, neutralise, open_engine
 from icface.errors import ConfigError, EngineError, SourceError
-from icface.face.landmarks import MODEL_SHA256, Landmarks, open_detector
-from icface.families import Motion, open_family
+from icface.face.landmarks import MODEL_SHA256, open_detector
+from icface.face.suitability import MAX_FACES, choose_face
+from icface.families import Means, Rig, open_family
 from icface.images import Photo
 from icface.source_cache import SourceCache, source_key
 
 logger = logging.getLogger(__name__)
-
-Tensors = dict[str, NDArray[np.generic]]
-
-MAX_FACES: Final = 10
 
 
 @dataclass(frozen=True)
@@ -39,36 +36,37 @@ class PreparedSource:
 
     photo_frame: Frame
     """(H, W, 3) RGB, the whole photo."""
-    crop_to_photo: NDArray[np.float64]
+    crop_to_photo: Array
     """(2, 3) affine from pixels of the animated crop to pixels of the photo."""
     neutral: Frame
-    """(T, T, 3) RGB, the neutral image a user may look at; T is the side of the frames it gives."""
-    cache: Mapping[str, NDArray[np.generic]]
-    motion: Motion = field(repr=False)
+    """(T, T, 3) RGB, the neutral image for a user to look at. T is the side of its frames."""
+    cache: Tensors
+    """What the family prepared: the engine's cache tensors and what the rig reads."""
+    rig: Rig = field(repr=False)
     rim: float
-    """Part of a frame's side, along its border, over which it may fade into the photo: there is no face."""
+    """Share of a frame's side, along its border, that shows no face. There the frame may fade into the photo."""
     notes: tuple[str, ...] = ()
-    """What the user should know, a line each."""
+    """What the user should know, one line each."""
 
     @property
     def size_px(self) -> tuple[int, int]:
-        """(width, height) of the frames it gives."""
+        """(width, height) of its frames."""
         return self.neutral.shape[1], self.neutral.shape[0]
 
 
 class Reenactor:
-    """Animates prepared photos. `prepare_source` may be called from any thread; the rest from one.
+    """Animates prepared photos. Any thread may call `prepare_source`; one thread calls everything else.
 
     Args:
         bundle: the model.
         engine: `auto`, or an engine's name.
-        size_px: side of the output; None keeps each photo's own resolution, or the model's where it has but one.
+        size_px: side of the output; None keeps each photo's own resolution, or the model's where it has only one.
         threads: CPU threads an engine may use.
         source_cache: where prepared sources are kept; None takes the user's folder.
 
     Raises:
-        BundleError: the model needs what this version has not.
-        ConfigError: no such engine, or a size out of range.
+        BundleError: the model needs host code that this version does not have.
+        ConfigError: there is no such engine, or the size is out of range.
         EngineError: no engine works, or the one asked for does not.
     """
 
@@ -93,7 +91,7 @@ class Reenactor:
         self._scaled: Frame = np.empty((0, 0, 3), dtype=np.uint8)
 
     def describe(self) -> str:
-        """One line: what was picked and how well it passed its check."""
+        """One line about the engine that was picked and how well it passed its check."""
         own, asked = self._bundle.size_px, self._size_px
         scaled = "" if own is None or asked in (None, own) else f"; its {own} px frames are scaled to {asked}"
         return f"engine: {self._engine.description}{scaled}"
@@ -113,10 +111,10 @@ class Reenactor:
 
         Args:
             photo: from `load_photo`.
-            face: which one, from 1, largest first; None takes the largest and notes it where there are others.
+            face: its number, counted from 1, largest first. None takes the largest; a note tells of the others.
 
         Raises:
-            SourceError: no face, or one that is too small or turned away.
+            SourceError: there is no face, or it is too small or turned away.
             ConfigError: there are fewer faces than `face`.
             EngineError: the model's graph for photos does not run.
         """
@@ -129,36 +127,30 @@ class Reenactor:
                 self._cache.store(key, cache)
             else:
                 logger.debug("%s was prepared before", photo.path)
-        neutral = np.asarray(cache["neutral"], dtype=np.uint8)
-        crop_to_photo = np.asarray(cache["crop_to_photo"], dtype=np.float64)
+        neutral: Frame = cache["neutral"]
         side = self._size_px or neutral.shape[0]
         return PreparedSource(
             photo_frame=photo.frame,
-            crop_to_photo=_for_side(crop_to_photo, neutral.shape[0], side),
+            crop_to_photo=_for_side(cache["crop_to_photo"], neutral.shape[0], side),
             neutral=_scale(neutral, np.empty((side, side, 3), dtype=np.uint8)),
             cache=cache,
-            motion=self._family.motion(cache),
+            rig=self._family.rig(cache),
             rim=self._family.rim,
             notes=_notes(int(cache["face_count"][()]), photo.path, face),
         )
 
     def _prepare(self, photo: Photo, face: int | None, crop_px: int | None) -> Tensors:
-        detector = open_detector(video=False, max_faces=MAX_FACES)
-        try:
+        with closing(open_detector(video=False, max_faces=MAX_FACES)) as detector:
             found = detector.detect(photo.frame)
             chosen = choose_face(found, photo.path, face)
             try:
-                cache = self._family.prepare(
-                    photo.frame, chosen, detector=detector, neutralise=self._neutralise, size_px=crop_px
-                )
+                cache = self._family.prepare(photo.frame, chosen, Means(detector, self._neutralise, crop_px))
             except SourceError as error:
                 raise SourceError(f"{photo.path}: {error}") from error
-        finally:
-            detector.close()
         return {**cache, "face_count": np.array(len(found), dtype=np.int32)}
 
-    def _neutralise(self, inputs: Mapping[str, NDArray[np.generic]]) -> Tensors:
-        # The engine that makes the frames, so that both come from the same arithmetic.
+    def _neutralise(self, inputs: Tensors) -> dict[str, NDArray[Any]]:
+        # The engine that makes the frames also neutralises, so that both use the same arithmetic.
         return neutralise(self._engine.name, self._bundle, inputs, threads=self._threads)
 
     def set_source(self, source: PreparedSource) -> None:
@@ -169,13 +161,13 @@ class Reenactor:
         self._source = source
 
     def adopt(self, engine: Engine) -> None:
-        """Make frames with another engine of the same model from the next one on; the one before is closed.
+        """Make the next frames with another engine of the same model, and close the one before.
 
         Args:
-            engine: opened by `open_engine`, and released: this thread owns it from now on.
+            engine: opened by `open_engine` and released. This thread owns it from now on.
 
         Raises:
-            EngineError: it cannot take the source; then the one before goes on.
+            EngineError: it cannot take the source. The engine before stays in use.
         """
         if self._source is not None:
             engine.set_source(self._source.cache)
@@ -201,10 +193,10 @@ class Reenactor:
         asked = np.clip(attributes, 0.0, 1.0)
         if self._bundle.attribute_scale == "openface":
             asked = to_openface(asked)
-        return _scale(self._engine.animate(source.motion.step(asked)), self._scaled)
+        return _scale(self._engine.animate(source.rig.motion(asked)), self._scaled)
 
     def close(self) -> None:
-        """Let go of the engine, and with it of what lies on a device."""
+        """Close the engine and free its memory, also on a device."""
         self._engine.close()
         self._source = None
 
@@ -216,40 +208,22 @@ class Reenactor:
 
 
 def _scale(frame: Frame, out: Frame) -> Frame:
-    """A frame in the size of `out`: itself where it has that size, else scaled into `out`."""
+    """A frame that has the size of `out`, or else the frame scaled into `out`."""
     if frame.shape == out.shape:
         return frame
-    # 128² to 512²: cubic takes .2 ms, as linear does, and shows no cells; Lanczos takes 2.5.
+    # From 128² to 512² cubic takes .2 ms, as linear does, and shows no cells. Lanczos takes 2.5 ms.
     how = cv2.INTER_CUBIC if frame.shape[0] < out.shape[0] else cv2.INTER_AREA
     cv2.resize(frame, out.shape[1::-1], dst=out, interpolation=how)
     return out
 
 
-def _for_side(crop_to_photo: NDArray[np.float64], side: int, wanted: int) -> NDArray[np.float64]:
-    """The affine of a crop `side` pixels wide for the same crop `wanted` pixels wide."""
+def _for_side(crop_to_photo: Array, side: int, wanted: int) -> Array:
+    """The affine of a crop that is `side` pixels wide, for the same crop `wanted` pixels wide."""
     scale = side / wanted
-    # Pixel centres are integers: the edge of the crop lies half a pixel before its first.
+    # Pixel centres are integers, so the edge of the crop lies half a pixel before its first pixel.
     shift = np.full(2, scale / 2 - 0.5)
     linear, offset = crop_to_photo[:, :2], crop_to_photo[:, 2]
     return np.column_stack([linear * scale, linear @ shift + offset])
-
-
-def choose_face(found: list[Landmarks], path: Path, face: int | None) -> Landmarks:
-    """The face to animate: number `face`, counted from 1, largest first; the largest if None.
-
-    Raises:
-        SourceError: there is none.
-        ConfigError: `face` is not among them.
-    """
-    if not found:
-        raise SourceError(f"no face found in {path}; use a photo where the face is seen from the front")
-    if face is None:
-        return found[0]
-    if not 1 <= face <= len(found):
-        raise ConfigError(
-            f"there is no face {face} in {path}: {len(found)} found, counted from 1, largest first"
-        )
-    return found[face - 1]
 
 
 def _notes(face_count: int, path: Path, face: int | None) -> tuple[str, ...]:

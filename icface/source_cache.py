@@ -1,7 +1,7 @@
-"""Neutralised sources kept on disk, by content: preparing a photo again costs nothing.
+"""Prepared sources kept on disk by their content, so that preparing a photo again costs nothing.
 
-A folder of safetensors files in the user's cache (`ICFACE_CACHE_DIR` overrides it). Files appear whole or not at
-all; a damaged one is made again; a folder that cannot be written is done without.
+They are safetensors files in the user's cache folder, or in `ICFACE_CACHE_DIR`. A damaged file is made again. Without
+a folder that can be written, every photo is prepared anew.
 """
 
 from __future__ import annotations
@@ -10,20 +10,18 @@ import contextlib
 import hashlib
 import logging
 import os
-import tempfile
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Final
 
 import numpy as np
 import platformdirs
-from numpy.typing import NDArray
 from safetensors import SafetensorError
 from safetensors.numpy import load, save
 
-logger = logging.getLogger(__name__)
+from icface.arrays import Tensors
+from icface.files import replacing_file
 
-Tensors = dict[str, NDArray[np.generic]]
+logger = logging.getLogger(__name__)
 
 LIMIT_BYTES: Final = 512_000_000
 _DIGEST: Final = 32
@@ -40,7 +38,7 @@ class SourceCache:
 
     Args:
         folder: None takes the user's.
-        limit_bytes: the files used longest ago go when all together are larger.
+        limit_bytes: when all files together are larger, those used longest ago are deleted.
     """
 
     def __init__(self, folder: Path | None = None, limit_bytes: int = LIMIT_BYTES) -> None:
@@ -48,7 +46,7 @@ class SourceCache:
         self._limit_bytes = limit_bytes
 
     def load(self, key: str) -> Tensors | None:
-        """The tensors under a key; None where there are none or they are damaged (then the file goes)."""
+        """The tensors under a key; None where there are none. A damaged file is deleted."""
         path = self._path(key)
         try:
             content = path.read_bytes()
@@ -58,43 +56,34 @@ class SourceCache:
         try:
             if hashlib.sha256(body).digest() != digest:
                 raise ValueError("its checksum does not match")
-            tensors = dict(load(body))
+            tensors = load(body)
         except (ValueError, SafetensorError) as error:
             logger.warning("a cached source is damaged (%s) and is made again", error)
             with contextlib.suppress(OSError):
                 path.unlink(missing_ok=True)
             return None
         with contextlib.suppress(OSError):
-            path.touch()  # newest use: the oldest go first
+            path.touch()  # its time is that of its last use
         return tensors
 
-    def store(self, key: str, tensors: Mapping[str, NDArray[np.generic]]) -> None:
-        """Keep tensors under a key; what cannot be written is logged and left."""
+    def store(self, key: str, tensors: Tensors) -> None:
+        """Keep tensors under a key. A failure to write is logged and does no harm."""
         body = save({name: np.asarray(value, order="C") for name, value in tensors.items()})
         try:
-            self._folder.mkdir(parents=True, exist_ok=True)
-            with tempfile.NamedTemporaryFile(dir=self._folder, suffix=".part", delete=False) as file:
-                temporary = Path(file.name)
-                try:
-                    file.write(hashlib.sha256(body).digest())
-                    file.write(body)
-                    file.close()  # Windows renames no open file
-                    temporary.replace(self._path(key))
-                except OSError:
-                    file.close()
-                    temporary.unlink(missing_ok=True)
-                    raise
+            with replacing_file(self._path(key)) as unfinished:
+                unfinished.touch(0o600)  # faces are for their user alone
+                unfinished.write_bytes(hashlib.sha256(body).digest() + body)
         except OSError as error:
             logger.warning("the prepared source is not kept in %s: %s", self._folder, error.strerror or error)
             return
-        with contextlib.suppress(FileNotFoundError):  # another process tidies up as well
+        with contextlib.suppress(FileNotFoundError):  # another process may tidy up at the same time
             self._drop_oldest()
 
     def _path(self, key: str) -> Path:
         return self._folder / f"{key}.bin"
 
     def _drop_oldest(self) -> None:
-        # All files: what a killed process left half written counts and goes as well.
+        # Half-written files that a killed process left are counted and deleted like the others.
         files = [(path, path.stat()) for path in self._folder.iterdir()]
         total = 0
         for path, facts in sorted(files, key=lambda file: file[1].st_mtime_ns, reverse=True):
@@ -104,5 +93,5 @@ class SourceCache:
 
 
 def source_key(*parts: object) -> str:
-    """A file name for what identifies a prepared source."""
+    """A file name made of everything that a prepared source depends on."""
     return hashlib.sha256("\0".join(map(str, parts)).encode()).hexdigest()[:40]

@@ -42,7 +42,7 @@ def test_the_shipped_bundle_is_what_the_packer_makes(tmp_path: Path) -> None:
 def test_the_shipped_bundle_says_what_it_is() -> None:
     bundle = Bundle.load(DEFAULT_BUNDLE)
     assert bundle.family == "edge" and bundle.attribute_scale == "full-shape"
-    assert bundle.size_px is None and bundle.motion == "icface.geometry"
+    assert bundle.size_px is None and bundle.host_code == "icface.geometry"
     assert bundle.graph.graph == "animate.onnx"
     assert bundle.host is not None and bundle.host.graph is None
     assert [spec.name for spec in bundle.graph.cache] == ["skin", "inner"]
@@ -119,7 +119,7 @@ def test_a_graph_without_a_hash_is_refused(copy: Path, name: str) -> None:
         Bundle.load(copy)
 
 
-BROKEN = {
+BROKEN: dict[str, tuple[bytes | str, str]] = {
     "cut": ("{", "cannot read"),
     "not text": (b"\xff\xfe\x00", "cannot read"),
     "bottomless": ("[" * 100_000, "cannot read"),
@@ -243,6 +243,18 @@ def test_a_golden_file_that_lacks_a_tensor(copy: Path) -> None:
         with_golden(copy, save(tensors)).golden_tensors()
 
 
+# Half precision
+
+
+def test_a_graph_in_half_precision_is_a_file_like_the_others(copy: Path) -> None:
+    assert Bundle.load(copy).graph.graph_fp16 is None  # older manifests do not have the entry
+    edit(copy, lambda raw: raw["variants"]["graph"].update(graph_fp16="animate.onnx"))
+    assert Bundle.load(copy).graph.graph_fp16 == "animate.onnx"
+    edit(copy, lambda raw: raw["variants"]["graph"].update(graph_fp16="half.onnx"))
+    with pytest.raises(BundleError, match=r"'files' gives no hash for half\.onnx"):
+        Bundle.load(copy)
+
+
 # What the host leaves to a graph
 
 
@@ -265,6 +277,9 @@ def test_a_corrector_that_wants_what_there_is_not(copy: Path) -> None:
     with pytest.raises(
         BundleError, match="'graph_inputs' names 'depth', which is no tensor of the host variant"
     ):
+        Bundle.load(copy)
+    edit(copy, lambda raw: raw["variants"]["host"].update(graph_inputs=[["skin"]]))
+    with pytest.raises(BundleError, match="which is no tensor of the host variant"):
         Bundle.load(copy)
     edit(copy, lambda raw: raw["variants"]["host"].pop("graph_inputs"))
     with pytest.raises(BundleError, match="lacks 'graph_inputs'"):

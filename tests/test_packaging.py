@@ -1,8 +1,13 @@
-"""What `pip install .` puts on a machine: code, models, tables, nothing else; and it runs anywhere."""
+"""What `pip install .` puts on a machine: the product's code, models and tables, nothing else; and it runs anywhere."""
 
 from __future__ import annotations
 
+import ast
+import configparser
+import hashlib
+import importlib.metadata
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -11,8 +16,16 @@ import zipfile
 from pathlib import Path
 
 import pytest
+from packaging.requirements import Requirement
+
+from icface.face.landmarks import MODEL_SHA256
 
 REPOSITORY = Path(__file__).resolve().parents[1]
+PACKAGES = ("icface", "realtime")
+CHECKOUT_COMMAND = re.compile(r"\b(training|export|benchmarks)[./]\w")
+COMMANDS = {"icface-live": "realtime.cli:main", "icface-build-engine": "icface.engines.command:main"}
+LARGEST_INSTALLATION_BYTES = 1_000_000_000
+"""What `pip install .` may take with everything that it needs."""
 
 
 @pytest.fixture(scope="module")
@@ -54,7 +67,7 @@ def test_every_module_model_and_table_is_in_the_wheel(checkout: Path, wheel: Pat
     inside = set(zipfile.ZipFile(wheel).namelist())
     expected = {
         path.relative_to(checkout).as_posix()
-        for package in ("icface", "realtime", "export", "training")
+        for package in PACKAGES
         for path in (checkout / package).rglob("*.py")
     } | {
         path.relative_to(checkout).as_posix()
@@ -63,20 +76,20 @@ def test_every_module_model_and_table_is_in_the_wheel(checkout: Path, wheel: Pat
         if path.is_file()
     }
     assert expected - inside == set()
-    assert "icface/models/edge.icface/manifest.json" in inside
+    assert {"icface/models/edge.icface/manifest.json", "icface/face/data/face_landmarker.task"} <= inside
+
+
+def test_the_tracker_in_the_wheel_is_the_one_that_the_code_expects(wheel: Path) -> None:
+    content = zipfile.ZipFile(wheel).read("icface/face/data/face_landmarker.task")
+    assert hashlib.sha256(content).hexdigest() == MODEL_SHA256
 
 
 def test_nothing_else_is_in_the_wheel(wheel: Path) -> None:
+    """Training, export and benchmarks are run from a checkout."""
     names = zipfile.ZipFile(wheel).namelist()
     tops = {name.split("/")[0] for name in names}
-    assert {top for top in tops if not top.endswith(".dist-info")} == {
-        "benchmarks",
-        "export",
-        "icface",
-        "realtime",
-        "training",
-    }
-    allowed = (".py", ".json", ".onnx", ".safetensors", ".npz", ".npy", ".toml", ".csv")
+    assert {top for top in tops if not top.endswith(".dist-info")} == set(PACKAGES)
+    allowed = (".py", ".json", ".onnx", ".safetensors", ".task", ".csv")
     strange = [n for n in names if ".dist-info/" not in n and not n.endswith(allowed)]
     assert [n for n in strange if n != "icface/py.typed"] == [], (
         "a kind of file that is not expected; a typed list keeps photos and caches out"
@@ -84,7 +97,59 @@ def test_nothing_else_is_in_the_wheel(wheel: Path) -> None:
 
 
 def test_the_wheel_stays_small(wheel: Path) -> None:
-    assert wheel.stat().st_size < 30e6
+    """The tracker's model is 3.8 MB of it, the face tables .2."""
+    assert wheel.stat().st_size < 6e6
+    assert sum(file.file_size for file in zipfile.ZipFile(wheel).infolist()) < 8e6
+
+
+def test_the_wheel_has_the_two_commands(wheel: Path) -> None:
+    archive = zipfile.ZipFile(wheel)
+    (name,) = (name for name in archive.namelist() if name.endswith(".dist-info/entry_points.txt"))
+    scripts = configparser.ConfigParser()
+    scripts.read_string(archive.read(name).decode())
+    assert dict(scripts["console_scripts"]) == COMMANDS
+
+
+def test_the_installation_stays_within_its_bound() -> None:
+    """The files of every package that the product needs, found from its direct dependencies on."""
+    project = tomllib.loads((REPOSITORY / "pyproject.toml").read_text())["project"]
+    wanted = [Requirement(text) for text in project["dependencies"]]
+    sizes: dict[str, int] = {}
+    while wanted:
+        requirement = wanted.pop()
+        name = requirement.name.lower().replace("_", "-")
+        if name in sizes or not _applies(requirement):
+            continue
+        distribution = importlib.metadata.distribution(name)
+        paths = (Path(str(file.locate())) for file in distribution.files or ())
+        sizes[name] = sum(path.stat().st_size for path in paths if path.is_file())
+        wanted += (Requirement(text) for text in distribution.requires or ())
+    assert {"numpy", "numba", "llvmlite", "openvino"} <= sizes.keys()
+    assert min(sizes[name] for name in ("numpy", "numba", "openvino")) > 5e6, "the files were found"
+    total = sum(sizes.values())
+    largest = sorted(sizes.items(), key=lambda item: -item[1])[:8]
+    assert total < LARGEST_INSTALLATION_BYTES, f"{total / 1e6:.0f} MB; the largest: {largest}"
+
+
+def test_messages_name_commands_that_the_reader_has() -> None:
+    """An installed product has no training/, export/ and benchmarks/. Whoever uses the networks has a checkout."""
+    found = []
+    for package in PACKAGES:
+        for path in (REPOSITORY / package).rglob("*.py"):
+            if path.is_relative_to(REPOSITORY / "icface/networks"):
+                continue
+            for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+                # Docstrings are for readers of the code: they are statements of their own.
+                if isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant):
+                    node.value.value = ""
+                elif isinstance(node, ast.Constant) and CHECKOUT_COMMAND.search(str(node.value)):
+                    found.append(f"{path.relative_to(REPOSITORY)}:{node.lineno}: {node.value!r}")
+    assert not found, "\n".join(found)
+
+
+def _applies(requirement: Requirement) -> bool:
+    """Whether a requirement is one of this machine's, and of no extra."""
+    return requirement.marker is None or requirement.marker.evaluate({"extra": ""})
 
 
 def test_licences_travel_with_the_wheel(wheel: Path) -> None:
@@ -94,19 +159,27 @@ def test_licences_travel_with_the_wheel(wheel: Path) -> None:
 
 
 def test_the_wheel_runs_from_another_folder(wheel: Path, tmp_path: Path) -> None:
-    """The command starts with nothing but the wheel on the path, and finds the model that ships."""
+    """Both commands start with nothing but the wheel on the path, and find the model that ships."""
     installed = tmp_path / "installed"
     with zipfile.ZipFile(wheel) as archive:
         archive.extractall(installed)
     away = tmp_path / "away"
     away.mkdir()
     script = (
+        # An editable installation of a checkout would lend what the wheel lacks.
+        "import pathlib, sys\n"
+        "sys.meta_path[:] = [finder for finder in sys.meta_path if 'editable' not in str(finder)]\n"
+        "sys.path[:] = [p for p in sys.path if not pathlib.Path(p, 'pyproject.toml').exists()]\n"
         "import icface, realtime\n"
         "from icface.bundle import DEFAULT_BUNDLE, Bundle\n"
         "Bundle.load(DEFAULT_BUNDLE)\n"
         "print(icface.__file__)\n"
-        "from realtime.cli import main\n"
-        "main(['--help'])\n"
+        "import icface.engines.command, realtime.cli\n"
+        "for command in (realtime.cli, icface.engines.command):\n"
+        "    try:\n"
+        "        command.main(['--help'])\n"
+        "    except SystemExit as end:\n"
+        "        assert not end.code, end.code\n"
     )
     result = subprocess.run(
         [sys.executable, "-P", "-c", script],
@@ -118,12 +191,11 @@ def test_the_wheel_runs_from_another_folder(wheel: Path, tmp_path: Path) -> None
     )
     assert result.returncode == 0, result.stderr
     assert result.stdout.startswith(str(installed))
-    assert "--camera" in result.stdout
+    assert "--camera" in result.stdout and "--precision" in result.stdout
 
 
 def test_lock_agrees_with_the_ranges() -> None:
     """Every direct dependency is locked, at a version that its own range admits."""
-    packaging = pytest.importorskip("packaging.requirements")
     locked = {}
     for line in (REPOSITORY / "requirements.lock").read_text().splitlines():
         if line and not line.startswith("#"):
@@ -133,8 +205,8 @@ def test_lock_agrees_with_the_ranges() -> None:
     project = tomllib.loads((REPOSITORY / "pyproject.toml").read_text())["project"]
     extras = project["optional-dependencies"]
     for text in [*project["dependencies"], *(text for extra in extras.values() for text in extra)]:
-        requirement = packaging.Requirement(text)
-        if requirement.marker is not None and not requirement.marker.evaluate():
+        requirement = Requirement(text)
+        if not _applies(requirement):
             continue  # for another machine
         name = requirement.name.lower().replace("_", "-")
         if name == project["name"]:  # an extra that takes in another
@@ -143,5 +215,5 @@ def test_lock_agrees_with_the_ranges() -> None:
         assert requirement.specifier.contains(locked[name], prereleases=True), (
             f"{text}: {locked[name]} locked"
         )
-    live = {packaging.Requirement(text).name for text in project["dependencies"]}
+    live = {Requirement(text).name for text in project["dependencies"]}
     assert not live & {"torch", "ray", "lightning-fabric"}, "the live path needs nothing of training"

@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 from dataclasses import replace
 from pathlib import Path
-from typing import NoReturn
+from typing import Any, NoReturn
 
 import numpy as np
 import pytest
@@ -14,6 +14,7 @@ from icface import reenactor as module
 from icface.attributes import INDEX, neutral
 from icface.bundle import DEFAULT_BUNDLE, Bundle
 from icface.errors import BundleError, ConfigError, EngineError, SourceError
+from icface.face.landmarks import LandmarkDetector, open_detector
 from icface.images import Photo, load_photo
 from icface.reenactor import PreparedSource, Reenactor
 from icface.source_cache import SourceCache
@@ -112,19 +113,25 @@ def test_sources_can_be_switched(reenactor: Reenactor, source: PreparedSource, c
 
 
 def test_a_source_is_prepared_while_another_is_shown(
-    source: PreparedSource, couple: Photo, tmp_path: Path
+    source: PreparedSource, couple: Photo, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    shown = threading.Event()
+
+    def after_a_frame(**settings: Any) -> LandmarkDetector:
+        assert shown.wait(60)
+        return open_detector(**settings)
+
+    monkeypatch.setattr(module, "open_detector", after_a_frame)
     reenactor = Reenactor(Bundle.load(DEFAULT_BUNDLE), size_px=SIDE, source_cache=SourceCache(tmp_path))
     reenactor.set_source(source)
     expected = reenactor.animate(asked(AU12=0.7)).copy()
     prepared: list[PreparedSource] = []
     thread = threading.Thread(target=lambda: prepared.append(reenactor.prepare_source(couple)))
     thread.start()
-    shown = 0
     while thread.is_alive():
         np.testing.assert_array_equal(reenactor.animate(asked(AU12=0.7)), expected)
-        shown += 1
-    assert len(prepared) == 1 and shown > 0
+        shown.set()
+    assert len(prepared) == 1
 
 
 def test_it_says_in_one_line_what_was_picked(reenactor: Reenactor) -> None:
@@ -268,13 +275,13 @@ def test_sizes_out_of_range_are_refused(size_px: int) -> None:
 @pytest.mark.parametrize(
     ("changes", "why"),
     [
-        ({"family": "paper"}, "wants the motion icface.geometry"),
-        ({"motion": "somebody.else"}, "wants the motion somebody.else"),
+        ({"family": "paper"}, "wants the host code icface.geometry"),
+        ({"host_code": "somebody.else"}, "wants the host code somebody.else"),
         ({"attribute_scale": "openface"}, "takes full-shape attributes"),
         ({"neutralise": Bundle.load(DEFAULT_BUNDLE).graph}, "by host code, not by a graph"),
     ],
 )
-def test_a_model_that_needs_what_is_not_here(changes: dict[str, object], why: str) -> None:
+def test_a_model_that_needs_what_is_not_here(changes: dict[str, Any], why: str) -> None:
     with pytest.raises(BundleError, match=f"cannot be run by this version: .*{why}.*; upgrade"):
         Reenactor(replace(Bundle.load(DEFAULT_BUNDLE), **changes))
 

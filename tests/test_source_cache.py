@@ -10,9 +10,10 @@ import numpy as np
 import platformdirs
 import pytest
 
+from icface.arrays import Tensors
 from icface.source_cache import SourceCache, cache_folder, source_key
 
-TENSORS = {
+TENSORS: Tensors = {
     "a": np.arange(12, dtype=np.float32).reshape(3, 4),
     "scalar": np.array(2.5, dtype=np.float32),
     "b": np.arange(6, dtype=np.uint8)[::2],

@@ -1,21 +1,42 @@
-"""Which faces of photos can be made into sources; the same for every model family."""
+"""Which faces of photos can be made into sources. It is the same for every model family."""
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Final
 
 import numpy as np
 
-from icface.errors import SourceError
+from icface.errors import ConfigError, SourceError
 from icface.face.landmarks import Landmarks
 from icface.face.pose import head_pose
 
+MAX_FACES: Final = 10
+"""How many faces of a photo are looked for."""
 MIN_FACE_PX: Final = 48
 MAX_TURN_RAD: Final = 0.45
 """A photo turned further than this shows too little of one cheek to make a face of."""
 
 _FACE_POINTS: Final = 468
 """Without the irises, which follow."""
+
+
+def choose_face(found: list[Landmarks], path: Path, face: int | None) -> Landmarks:
+    """The face to animate: number `face`, counted from 1, largest first; the largest if None.
+
+    Raises:
+        SourceError: there is no face.
+        ConfigError: there are fewer faces than `face`.
+    """
+    if not found:
+        raise SourceError(f"no face found in {path}; use a photo where the face is seen from the front")
+    if face is None:
+        return found[0]
+    if not 1 <= face <= len(found):
+        raise ConfigError(
+            f"there is no face {face} in {path}: {len(found)} found, counted from 1, largest first"
+        )
+    return found[face - 1]
 
 
 def face_extent_px(landmarks: Landmarks) -> float:

@@ -1,34 +1,40 @@
-"""Model families: what each does on the host, one module a family, found by the manifest's `family`.
+"""Model families: what each does on the host. The manifest's `family` names the module.
 
-A new family is one new file with `open_family(bundle) -> Family`. Engines and everything live stay as they are.
+A new family is one new file with `open_family(bundle) -> Family`. Engines and the live loop stay as they are.
 """
 
 from __future__ import annotations
 
 import importlib
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Protocol
 
-import numpy as np
-from numpy.typing import NDArray
-
-from icface.arrays import Frame
+from icface.arrays import Frame, Tensors
 from icface.attributes import FloatArray
 from icface.bundle import Bundle
 from icface.errors import BundleError
 from icface.face.landmarks import LandmarkDetector, Landmarks
 
-Tensors = dict[str, NDArray[np.generic]]
-Neutralise = Callable[[Mapping[str, NDArray[np.generic]]], Tensors]
-"""Runs the bundle's `neutralise` graph: its inputs to its outputs, by name."""
+
+@dataclass(frozen=True)
+class Means:
+    """What a family may use to prepare a photo."""
+
+    detector: LandmarkDetector
+    """For families that look at the face again."""
+    neutralise: Callable[[Tensors], Tensors]
+    """Runs the bundle's variant `neutralise`, from its inputs to its outputs by name, where the bundle has it."""
+    size_px: int | None
+    """Side of the crop. None keeps the photo's own resolution, where the model makes any size."""
 
 
-class Motion(Protocol):
-    """The moving part of one source; not shared between threads."""
+class Rig(Protocol):
+    """Moves one source; one thread uses it."""
 
-    def step(self, attributes: FloatArray, /) -> Mapping[str, NDArray[np.generic]]:
-        """The tensors of one frame, valid until the next call.
+    def motion(self, attributes: FloatArray, /) -> Tensors:
+        """The tensors that the engine needs for one frame, valid until the next call.
 
         Args:
             attributes: (20,) in [0, 1], on the scale that the bundle states.
@@ -40,32 +46,22 @@ class Family(ABC):
     """What a family does on the host: once a photo, and once a frame before the engine."""
 
     version: str
-    """Goes into the key of the source cache: another one where `prepare` gives other tensors than before."""
+    """Part of the source cache's key. It changes when `prepare` gives other tensors than before."""
     rim: float
-    """Part of a frame's side, along its border, over which it may fade into the photo: there is no face."""
+    """Share of a frame's side, along its border, that shows no face. There the frame may fade into the photo."""
 
     @abstractmethod
-    def prepare(
-        self,
-        frame: Frame,
-        face: Landmarks,
-        *,
-        detector: LandmarkDetector,
-        neutralise: Neutralise,
-        size_px: int | None,
-    ) -> Tensors:
+    def prepare(self, frame: Frame, face: Landmarks, means: Means) -> Tensors:
         """Neutralise one face of a photo.
 
         Args:
             frame: (H, W, 3) RGB, the photo.
             face: the face in it.
-            detector: for looking again.
-            neutralise: the bundle's graph; for families that have one.
-            size_px: side of the crop; None: as the photo gives it (where the model makes any size).
+            means: what the family may use for it.
 
         Returns:
-            The variants' cache tensors, `neutral` (S, S, 3) uint8 RGB, `crop_to_photo` (2, 3) float64 (from pixels of
-            the crop, also S × S, to pixels of the photo), and what `motion` reads.
+            The variants' cache tensors, what the rig reads, `neutral` (S, S, 3) uint8 RGB, and `crop_to_photo` (2, 3)
+            float64, the affine from pixels of the S × S crop to pixels of the photo.
 
         Raises:
             SourceError: the face is too small, or turned too far away.
@@ -73,22 +69,22 @@ class Family(ABC):
         """
 
     @abstractmethod
-    def motion(self, cache: Mapping[str, NDArray[np.generic]]) -> Motion:
-        """The moving part of a source that `prepare` made."""
+    def rig(self, cache: Tensors) -> Rig:
+        """A rig for a source that `prepare` made."""
 
 
 def open_family(bundle: Bundle) -> Family:
     """The host code for a bundle.
 
     Raises:
-        BundleError: the bundle wants what this version has not.
+        BundleError: the bundle needs host code that this version does not have.
     """
     family: Family = importlib.import_module(f"icface.families.{bundle.family}").open_family(bundle)
     return family
 
 
 def cannot_run(bundle: Bundle, why: str) -> BundleError:
-    """The error for a bundle that is whole but made for host code of another version."""
+    """The error for an intact bundle that was made for host code of another version."""
     return BundleError(
         f"{bundle.path} ({bundle.family}: {bundle.name}) cannot be run by this version: {why}; upgrade "
         "icface-live, or export the model again"

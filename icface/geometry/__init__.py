@@ -1,11 +1,11 @@
-"""The edge family's host code: a photo's neutral 3-D face, its motion, and the warp.
+"""The edge family's host code: a photo's neutral 3-D face, the rig that moves it, and the warp.
 
-`prepare_source` once per photo, then per frame `Motion.step(attributes)` and `HostWarp.frame(maps)` (or the
-bundle's graph in its place). Read shape → layers → prepare → motion → warp.
+`prepare_source` runs once per photo. `FaceRig.motion(attributes)` and `HostWarp.frame(motion)` run once per frame;
+the bundle's graph may take the place of `HostWarp`. Read shape → layers → prepare → rig → warp.
 """
 
-from icface.geometry.motion import Motion
 from icface.geometry.prepare import GEOMETRY_VERSION, prepare_source
+from icface.geometry.rig import FaceRig
 from icface.geometry.warp import HostWarp
 
-__all__ = ["GEOMETRY_VERSION", "HostWarp", "Motion", "prepare_source"]
+__all__ = ["GEOMETRY_VERSION", "FaceRig", "HostWarp", "prepare_source"]

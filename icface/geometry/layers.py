@@ -1,4 +1,4 @@
-"""What lies behind the skin: eyeballs and the inside of the mouth, painted once per source into one atlas."""
+"""What lies behind the skin: eyeballs and the inside of the mouth. They are painted once per source."""
 
 from __future__ import annotations
 
@@ -6,22 +6,14 @@ from dataclasses import dataclass
 
 import cv2
 import numpy as np
-from numpy.typing import NDArray
 
 from icface.arrays import Frame
+from icface.attributes import FloatArray
+from icface.geometry import topology as mesh
 from icface.geometry.shape import PIVOT, SourceShape
-from icface.geometry.topology import (
-    LEFT_EYE_OPENING,
-    LEFT_IRIS,
-    MOUTH_OPENING,
-    RIGHT_EYE_OPENING,
-    RIGHT_IRIS,
-)
 
-Float = NDArray[np.float32]
-
-# The mouth's inside in IOD, measured from where the closed lips meet: incisor edge, and how far the painted
-# upper and lower parts reach. One IOD is about 90 mm.
+# The mouth's inside in IOD, measured from where the closed lips meet: the edges of the incisors, and how far the
+# painted upper and lower parts reach. One IOD is about 90 mm.
 MOUTH_HALF_WIDTH = 0.46
 UPPER_TOP, UPPER_EDGE = 0.20, -0.022
 LOWER_EDGE, LOWER_BOTTOM = -0.055, -0.22
@@ -34,59 +26,38 @@ _LUMA = np.array([0.299, 0.587, 0.114], dtype=np.float32)
 
 # Visible widths and heights from the midline (IOD): central and lateral incisor, canine, two premolars, molar.
 _UPPER_TEETH = (
-    (0.094, 0.112),
-    (0.073, 0.098),
-    (0.078, 0.108),
-    (0.062, 0.090),
-    (0.052, 0.082),
-    (0.045, 0.078),
-)
+    (0.094, 0.112), (0.073, 0.098), (0.078, 0.108), (0.062, 0.090), (0.052, 0.082), (0.045, 0.078),
+)  # fmt: skip
 _LOWER_TEETH = (
-    (0.058, 0.095),
-    (0.062, 0.095),
-    (0.070, 0.104),
-    (0.064, 0.090),
-    (0.054, 0.080),
-    (0.046, 0.076),
-)
+    (0.058, 0.095), (0.062, 0.095), (0.070, 0.104), (0.064, 0.090), (0.054, 0.080), (0.046, 0.076),
+)  # fmt: skip
 
 
-def polygon_mask(size_px: tuple[int, int], polygon_px: Float) -> Frame:
+def polygon_mask(size_px: tuple[int, int], polygon_px: FloatArray) -> Frame:
     """Antialiased filled polygon; size (width, height)."""
     mask = np.zeros((size_px[1], size_px[0]), dtype=np.uint8)
     cv2.fillPoly(mask, [np.round(polygon_px * 16).astype(np.int32)], (255,), cv2.LINE_AA, 4)
     return mask
 
 
-def fill_skin(crop: Frame, points_px: Float, iod_px: float) -> Frame:
+def fill_skin(crop: Frame, points_px: FloatArray, iod_px: float) -> Frame:
     """The crop with mouth and eye openings painted over from the skin around them."""
     height, width = crop.shape[:2]
     mask = np.zeros((height, width), dtype=np.uint8)
-    for contour in (MOUTH_OPENING, RIGHT_EYE_OPENING, LEFT_EYE_OPENING):
+    for contour in mesh.OPENINGS:
         mask |= polygon_mask((width, height), points_px[list(contour), :2])
     grown = cv2.dilate(mask, np.ones((3, 3), np.uint8), iterations=max(1, round(iod_px * 0.006)))
-    rows, cols = np.flatnonzero(grown.any(1)), np.flatnonzero(grown.any(0))
-    if rows.size == 0:
-        return crop.copy()
-    pad = 8
-    y0, y1 = max(0, rows[0] - pad), min(height, rows[-1] + pad + 1)
-    x0, x1 = max(0, cols[0] - pad), min(width, cols[-1] + pad + 1)
     result = crop.copy()
-    filled = cv2.inpaint(crop[y0:y1, x0:x1], (grown[y0:y1, x0:x1] > 0).astype(np.uint8), 4, cv2.INPAINT_TELEA)
-    soft = cv2.GaussianBlur(grown[y0:y1, x0:x1], (0, 0), 1.0)[..., None] / np.float32(255)
-    inside = np.maximum(soft, (mask[y0:y1, x0:x1, None] > 0))
-    result[y0:y1, x0:x1] = np.round(crop[y0:y1, x0:x1] * (1 - inside) + filled * inside)
+    x, y, w, h = cv2.boundingRect(grown)
+    if not w:  # the openings lie outside the crop
+        return result
+    pad = 8
+    box = np.s_[max(0, y - pad) : y + h + pad, max(0, x - pad) : x + w + pad]
+    filled = cv2.inpaint(crop[box], (grown[box] > 0).astype(np.uint8), 4, cv2.INPAINT_TELEA)
+    soft = cv2.GaussianBlur(grown[box], (0, 0), 1.0) / np.float32(255)
+    inside = np.maximum(soft, mask[box] > 0)[..., None]
+    result[box] = np.round(crop[box] * (1 - inside) + filled * inside)
     return result
-
-
-@dataclass(frozen=True)
-class Patch:
-    """A rectangle of the atlas."""
-
-    x: int
-    y: int
-    width: int
-    height: int
 
 
 @dataclass(frozen=True)
@@ -95,16 +66,16 @@ class EyePatch:
 
     image: Frame
     """(h, w, 3) RGB."""
-    origin_px: Float
+    origin_px: FloatArray
     """(2,) crop position of the patch's pixel (0, 0)."""
-    sclera: Float
-    """(3,) RGB of the eye's white: how much light falls on the face, whatever the skin."""
+    sclera: FloatArray
+    """(3,) RGB of the eye's white. It tells how much light falls on the face, whatever the skin."""
 
 
-def paint_eye(crop: Frame, points_px: Float, iod_px: float, *, left: bool) -> EyePatch:
+def paint_eye(crop: Frame, points_px: FloatArray, iod_px: float, *, left: bool) -> EyePatch:
     """Continue the eyeball beyond what the lids show: a round iris, white around it, dark in the socket."""
-    contour = LEFT_EYE_OPENING if left else RIGHT_EYE_OPENING
-    iris = points_px[list(LEFT_IRIS if left else RIGHT_IRIS), :2]
+    contour = mesh.LEFT_EYE_OPENING if left else mesh.RIGHT_EYE_OPENING
+    iris = points_px[list(mesh.LEFT_IRIS if left else mesh.RIGHT_IRIS), :2]
     polygon = points_px[list(contour), :2]
     centre = polygon.mean(0)
     half_w, half_h = round(iod_px * 0.24), round(iod_px * 0.17)
@@ -128,7 +99,7 @@ def paint_eye(crop: Frame, points_px: Float, iod_px: float, *, left: bool) -> Ey
         sclera = pixels[bright].mean(0)
     painted = np.empty_like(pixels)
     painted[:] = sclera
-    # The iris is round: what a lid hides is taken from the ring at the same distance from its centre.
+    # The iris is round. A part that a lid hides gets the colour of the ring at the same distance from the centre.
     disc = distance <= radius * 1.1
     profile = np.zeros((int(radius * 1.1) + 3, 3), dtype=np.float32)
     last = np.array([40.0, 32.0, 28.0], dtype=np.float32)
@@ -142,8 +113,8 @@ def paint_eye(crop: Frame, points_px: Float, iod_px: float, *, left: bool) -> Ey
     round_iris = profile[low] * (1 - blend) + profile[np.minimum(low + 1, len(profile) - 1)] * blend
     edge = np.clip((radius * 1.1 - distance) / max(radius * 0.12, 1.0), 0, 1)[..., None]
     painted = np.where(disc[..., None], painted * (1 - edge) + round_iris * edge, painted)
-    # Away from the photographed part the eyeball darkens into the socket; next to it the photo's own colours go
-    # on, lid shadow included, so that a resting eye has no bright rim.
+    # Far from the photographed part the eyeball darkens into the socket. Near it the photo's own colours go on,
+    # with the lid's shadow, so that a resting eye has no bright rim.
     outside = cv2.distanceTransform((~known).astype(np.uint8), cv2.DIST_L2, 3) / np.float32(iod_px)
     painted *= (1 - 0.40 * np.clip(outside / 0.08, 0, 1))[..., None]
     extended = cv2.inpaint(window, (~known).astype(np.uint8), 3, cv2.INPAINT_TELEA).astype(np.float32)
@@ -153,14 +124,16 @@ def paint_eye(crop: Frame, points_px: Float, iod_px: float, *, left: bool) -> Ey
     return EyePatch(np.clip(np.round(mixed), 0, 255).astype(np.uint8), origin, sclera)
 
 
-def _window(image: Frame, origin: Float, width: int, height: int) -> Frame:
-    """A rectangle of an image, its border repeated where the rectangle leaves it."""
+def _window(image: Frame, origin: FloatArray, width: int, height: int) -> Frame:
+    """A rectangle of an image. The image's border is repeated where the rectangle leaves it."""
     rows = np.clip(np.arange(height) + int(origin[1]), 0, image.shape[0] - 1)
     cols = np.clip(np.arange(width) + int(origin[0]), 0, image.shape[1] - 1)
     return np.ascontiguousarray(image[rows[:, None], cols[None, :]])
 
 
-def _teeth_row(x: Float, depth: Float, teeth: tuple[tuple[float, float], ...]) -> tuple[Float, Float]:
+def _teeth_row(
+    x: FloatArray, depth: FloatArray, teeth: tuple[tuple[float, float], ...]
+) -> tuple[FloatArray, FloatArray]:
     """Coverage and shade (h, w) of a row of teeth.
 
     Args:
@@ -192,35 +165,35 @@ class MouthPatch:
     """The inside of the mouth as one picture, and where its parts lie in it."""
 
     image: Frame
-    """(h, w, 3) upper teeth on top, a dark cavity, tongue and lower teeth at the bottom; midline in the middle."""
+    """(h, w, 3): upper teeth, a dark cavity, tongue, lower teeth, from top to bottom."""
     scale: float
     """Patch pixels per IOD."""
     upper_row: float
-    """Row of `upper_edge`: what is above rides on the skull."""
+    """Row of `upper_edge`. Rows above it move with the skull."""
     lower_row: float
-    """Row of `LOWER_EDGE`: what is below rides on the jaw."""
+    """Row of `LOWER_EDGE`. Rows below it move with the jaw."""
     upper_edge: float
     """Height of the upper part's lower end over the line of the closed lips (IOD)."""
     own: bool
     """Whether the upper part shows the photo's own teeth."""
 
 
-def mouth_anchor(neutral: Float) -> Float:
+def mouth_anchor(neutral: FloatArray) -> FloatArray:
     """(3,) head-space origin of the teeth: behind the middle of the closed lips."""
     line = (neutral[13] + neutral[14]) / 2
     return np.array([line[0], line[1], line[2] + TEETH_DEPTH], dtype=np.float32)
 
 
 def paint_mouth(
-    crop: Frame, shape: SourceShape, points_px: Float, sclera: Float, *, oversample: float = 1.5
+    crop: Frame, shape: SourceShape, points_px: FloatArray, sclera: FloatArray, *, oversample: float = 1.5
 ) -> MouthPatch:
-    """Paint the inside of the mouth; a source that shows its own teeth keeps them.
+    """Paint the inside of the mouth. A photo that shows its own teeth keeps them.
 
     Args:
         crop: (T, T, 3) RGB.
         shape: the face in it.
         points_px: (478, 3) landmarks in crop pixels.
-        sclera: (3,) RGB of the eyes' white, the measure of the light.
+        sclera: (3,) RGB of the eyes' white, which tells the light.
         oversample: patch pixels per crop pixel.
     """
     scale = shape.iod_px * oversample
@@ -283,7 +256,7 @@ def _columns(scale: float) -> int:
     return round(2 * MOUTH_HALF_WIDTH * scale)
 
 
-def _face_light(crop: Frame, points_px: Float) -> float:
+def _face_light(crop: Frame, points_px: FloatArray) -> float:
     """Brightness of the cheeks against a well-lit light skin."""
     spots = np.clip(np.round(points_px[[50, 280, 205, 425], 1::-1]).astype(int), 0, len(crop) - 1)
     cheek = crop[spots[:, 0], spots[:, 1]].astype(np.float32) @ _LUMA
@@ -291,13 +264,13 @@ def _face_light(crop: Frame, points_px: Float) -> float:
 
 
 def _own_teeth(
-    crop: Frame, shape: SourceShape, points_px: Float, scale: float
-) -> tuple[Float, Float, float] | None:
-    """What the photo shows between the lips, laid on the skull.
+    crop: Frame, shape: SourceShape, points_px: FloatArray, scale: float
+) -> tuple[FloatArray, FloatArray, float] | None:
+    """The photo between the lips, laid on the skull.
 
     Returns:
         (rows, w, 3) pixels and (rows, w) weight from `UPPER_TOP` downwards, and the height of their lower end
-        (IOD); None when the photo's mouth is closed.
+        (IOD). None when the photo's mouth is closed.
     """
     gap = float(np.linalg.norm(points_px[13, :2] - points_px[14, :2])) / shape.iod_px
     if gap < OWN_TEETH_GAP:
@@ -310,14 +283,13 @@ def _own_teeth(
     map_x = shape.base_px[0] + shape.iod_px * (anchor[0] + axes[0, 0] * x + axes[0, 1] * y)
     map_y = shape.base_px[1] - shape.iod_px * (anchor[1] + axes[1, 0] * x + axes[1, 1] * y)
     map_x, map_y = map_x.astype(np.float32), map_y.astype(np.float32)
-    opening = polygon_mask((crop.shape[1], crop.shape[0]), points_px[list(MOUTH_OPENING), :2])
+    opening = polygon_mask((crop.shape[1], crop.shape[0]), points_px[list(mesh.MOUTH_OPENING), :2])
     margin = max(1, round(shape.iod_px * 0.008))
     kernel = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (2 * margin + 1, 2 * margin + 1))
     soft = cv2.GaussianBlur(cv2.erode(opening, kernel), (0, 0), max(1.0, shape.iod_px * 0.008))
-    pixels = cv2.remap(crop, map_x, map_y, cv2.INTER_CUBIC, borderMode=cv2.BORDER_REPLICATE).astype(
-        np.float32
-    )
-    weight = cv2.remap(soft, map_x, map_y, cv2.INTER_LINEAR).astype(np.float32) / 255
+    cubic = cv2.remap(crop, map_x, map_y, cv2.INTER_CUBIC, borderMode=cv2.BORDER_REPLICATE)
+    pixels = cubic.astype(np.float32)
+    weight = cv2.remap(soft, map_x, map_y, cv2.INTER_LINEAR) / np.float32(255)
     used = np.flatnonzero((weight > 0.5).any(axis=1))
     if used.size < 2:
         return None

@@ -1,62 +1,62 @@
-"""Neutralising a photo: from a face in a picture to everything the motion and the warp need. Once per source."""
+"""Neutralising a photo: from a face in a picture to everything that the rig and the warp need. Once per source."""
 
 from __future__ import annotations
 
 import hashlib
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
 
-from icface.arrays import Frame
-from icface.attributes import ACTION_UNITS, AU_NAMES, POSE, neutral, pose_from_unit
+from icface.arrays import Array, Frame, Tensors
+from icface.attributes import ACTION_UNITS, AU_NAMES, POSE, FloatArray, neutral, pose_from_unit
 from icface.face.action_units import POPULATION_PATH, population
 from icface.face.landmarks import LandmarkDetector, Landmarks
 from icface.face.measure import measure_attributes
 from icface.face.pose import head_pose
 from icface.face.suitability import check_suitable, face_extent_px
 from icface.geometry import layers
-from icface.geometry.motion import Motion
+from icface.geometry.rig import FaceRig
 from icface.geometry.shape import fit_source, rings, rotation_matrix
 from icface.geometry.tables import TABLES_PATH
 from icface.geometry.topology import FACE_VERTICES
 from icface.geometry.warp import HostWarp
 from icface.images import cut_crop
 
-Cache = dict[str, NDArray[np.generic]]
-
 _CODE_VERSION: Final = 2
 """Raise it when this code gives other tensors than before."""
 
 
 def _table_digest() -> str:
-    """The tables that a prepared source depends on, in a few letters."""
-    digest = hashlib.sha256()
-    for path in (TABLES_PATH, POPULATION_PATH):
-        digest.update(path.read_bytes())
-    return digest.hexdigest()[:12]
+    """A short digest of the tables that a prepared source depends on."""
+    content = TABLES_PATH.read_bytes() + POPULATION_PATH.read_bytes()
+    return hashlib.sha256(content).hexdigest()[:12]
 
 
 GEOMETRY_VERSION: Final = f"{_CODE_VERSION}-{_table_digest()}"
-"""Goes into the key of the source cache, so that no source is shown that older code prepared."""
+"""Part of the source cache's key, so that a source prepared by older code is never shown."""
 
 CROP_SCALE: Final = 1.75
 TIGHT_CROP_SCALE: Final = 1.4
 CROP_RAISE: Final = 0.06
 NATIVE_LIMITS_PX: Final = (256, 1024)
 UNCERTAIN: Final = 0.15
+"""The Action Units of a stranger are known no better than this: neutral people differ by as much."""
 LOOPS: Final = 2
 MAX_POSE_OFFSET_RAD: Final = 0.15
 MAX_SMILE_OFFSET: Final = 0.4
 
 
-def crop_affine(
-    points_px: NDArray[np.float32], photo_size_px: tuple[int, int], size_px: int
-) -> NDArray[np.float64]:
+def crop_affine(points_px: FloatArray, photo_size_px: tuple[int, int], size_px: int) -> Array:
     """(2, 3) affine from crop to photo pixels: the face box × CROP_SCALE, raised by CROP_RAISE of its side.
 
-    Where that leaves the photo the square moves inside it, and shrinks to no less than the face box
-    × TIGHT_CROP_SCALE; what still lies outside is mirrored by `cut_crop`.
+    Where that square leaves the photo it is moved inside and shrunk, but not below the face box × TIGHT_CROP_SCALE.
+    `cut_crop` mirrors the photo into what still lies outside.
+
+    Args:
+        points_px: (478, 3) landmarks in photo pixels.
+        photo_size_px: (width, height).
+        size_px: side of the crop.
     """
     low, high = points_px[:FACE_VERTICES, :2].min(0), points_px[:FACE_VERTICES, :2].max(0)
     extent = float((high - low).max())
@@ -74,18 +74,18 @@ def crop_affine(
 
 def prepare_source(
     frame: Frame, landmarks: Landmarks, detector: LandmarkDetector, size_px: int | None
-) -> Cache:
+) -> Tensors:
     """Neutralise one face of a photo.
 
     Args:
         frame: (H, W, 3) the photo.
         landmarks: the face in it.
-        detector: measures our own neutral again, so that what is left of the expression is taken out too.
+        detector: looks at the neutral image that was made, so that the rest of the expression is taken out too.
         size_px: side of the crop and of the output; None keeps the photo's own resolution within 256–1024.
 
     Returns:
         Cache tensors: `skin` (T, T, 3), `inner` (h, w, 3), `neutral` (T, T, 3) RGB uint8, `crop_to_photo` (2, 3),
-        and the shape tensors that `Motion` reads.
+        and what `FaceRig` reads.
 
     Raises:
         SourceError: the face is too small, or turned too far away.
@@ -94,26 +94,23 @@ def prepare_source(
     if size_px is None:
         own = round(face_extent_px(landmarks) * CROP_SCALE / 32) * 32
         size_px = int(np.clip(own, *NATIVE_LIMITS_PX))
-    pose = head_pose(landmarks)
     affine = crop_affine(landmarks.points_px, (frame.shape[1], frame.shape[0]), size_px)
     crop = cut_crop(frame, affine, size_px)
     points = landmarks.points_px.copy()
     points[:, :2] = (points[:, :2] - affine[:, 2]) / affine[0, 0]
     points[:, 2] /= affine[0, 0]
+    pose = head_pose(landmarks)
     # The tracker sees a few degrees of pitch in faces that look straight ahead.
-    level_rad = pose.pitch_rad - population().pitch_rad
-    rotation = rotation_matrix(level_rad, pose.yaw_rad, pose.roll_rad)
-    attributes = _certain(measure_attributes(landmarks))
-    shape = fit_source(points, rotation, attributes)
+    rotation = rotation_matrix(pose.pitch_rad - population().pitch_rad, pose.yaw_rad, pose.roll_rad)
+    shape = fit_source(points, rotation, _certain(measure_attributes(landmarks)))
     ring_shape, ring_weight = rings(shape.neutral)
 
-    eyes = [layers.paint_eye(crop, points, shape.iod_px, left=left) for left in (False, True)]
-    sclera = np.maximum(eyes[0].sclera, eyes[1].sclera)
-    mouth = layers.paint_mouth(crop, shape, points, sclera)
-    atlas, places = _stack([*(eye.image for eye in eyes), mouth.image])
-    cache: Cache = {
+    right, left = (layers.paint_eye(crop, points, shape.iod_px, left=left) for left in (False, True))
+    mouth = layers.paint_mouth(crop, shape, points, np.maximum(right.sclera, left.sclera))
+    inner, (right_patch, left_patch, mouth_patch) = _stack([right.image, left.image, mouth.image])
+    cache: dict[str, NDArray[Any]] = {
         "skin": layers.fill_skin(crop, points, shape.iod_px),
-        "inner": atlas,
+        "inner": inner,
         "crop_to_photo": affine,
         "neutral_shape": shape.neutral,
         "rotation": shape.rotation,
@@ -122,63 +119,57 @@ def prepare_source(
         "texture_px": shape.texture_px,
         "ring_shape": ring_shape,
         "ring_weight": ring_weight,
-        "pose_offset_rad": np.zeros(3, dtype=np.float32),
-        "au_offset": np.zeros(len(AU_NAMES), dtype=np.float32),
-        "right_eye_origin": eyes[0].origin_px,
-        "left_eye_origin": eyes[1].origin_px,
-        "right_eye_patch": places[0],
-        "left_eye_patch": places[1],
-        "mouth_patch": places[2],
+        "right_eye_origin": right.origin_px,
+        "left_eye_origin": left.origin_px,
+        "right_eye_patch": right_patch,
+        "left_eye_patch": left_patch,
+        "mouth_patch": mouth_patch,
         "mouth_rows": np.array(
             [mouth.scale, mouth.upper_row, mouth.lower_row, mouth.upper_edge, mouth.own], dtype=np.float32
         ),
+        "pose_offset_rad": np.zeros(3, dtype=np.float32),
+        "au_offset": np.zeros(len(AU_NAMES), dtype=np.float32),
     }
-    _close_the_loop(cache, detector)
-    cache["neutral"] = render(cache, neutral())
-    return cache
-
-
-def _close_the_loop(cache: Cache, detector: LandmarkDetector) -> None:
-    """Measure our own neutral and take out what is left of pose and smile; small steps, bounded."""
-    side = cache["skin"].shape[0]
     for _ in range(LOOPS):
-        # A webcam's framing: MediaPipe's pose is biased where a face fills the picture.
-        pad = side // 2
-        picture = np.pad(render(cache, neutral()), ((pad, pad), (pad, pad), (0, 0)), mode="edge")
-        found = detector.detect(picture)
-        if not found:
-            return
-        measured = measure_attributes(found[0])
-        pose = np.asarray(cache["pose_offset_rad"], dtype=np.float32) - pose_from_unit(measured[POSE])
-        cache["pose_offset_rad"] = np.clip(pose, -MAX_POSE_OFFSET_RAD, MAX_POSE_OFFSET_RAD).astype(np.float32)
-        smile = AU_NAMES.index("AU12")
-        left = _certain(measured)[ACTION_UNITS][smile]
-        offset = cache["au_offset"].copy()
-        offset[smile] = np.clip(offset[smile] - 0.5 * left, -MAX_SMILE_OFFSET, 0.0)
-        cache["au_offset"] = offset
+        _take_out_the_rest(cache, detector)
+    return cache | {"neutral": render(cache, neutral())}
 
 
-def _certain(attributes: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Attributes of a stranger: what lies within the spread between neutral people counts as nothing."""
+def _take_out_the_rest(cache: dict[str, NDArray[Any]], detector: LandmarkDetector) -> None:
+    """Measure the neutral image and correct the offsets of pose and smile, within bounds."""
+    # Framed as by a webcam: MediaPipe's pose is biased where a face fills the picture.
+    pad = len(cache["skin"]) // 2
+    found = detector.detect(np.pad(render(cache, neutral()), ((pad, pad), (pad, pad), (0, 0)), mode="edge"))
+    if not found:
+        return
+    measured = measure_attributes(found[0])
+    pose_rad = cache["pose_offset_rad"] - pose_from_unit(measured[POSE])
+    cache["pose_offset_rad"] = np.clip(pose_rad, -MAX_POSE_OFFSET_RAD, MAX_POSE_OFFSET_RAD)
+    smile = AU_NAMES.index("AU12")
+    left = _certain(measured)[ACTION_UNITS][smile]
+    cache["au_offset"][smile] = np.clip(cache["au_offset"][smile] - 0.5 * left, -MAX_SMILE_OFFSET, 0.0)
+
+
+def _certain(attributes: FloatArray) -> FloatArray:
+    """Attributes of a stranger (20,): an Action Unit up to UNCERTAIN counts as nothing."""
     result = attributes.copy()
     result[ACTION_UNITS] = np.maximum(result[ACTION_UNITS] - UNCERTAIN, 0.0) / (1 - UNCERTAIN)
     return result
 
 
-def render(cache: Cache, attributes: NDArray[np.float32]) -> Frame:
+def render(cache: Tensors, attributes: FloatArray) -> Frame:
     """One frame of a prepared source, (T, T, 3), a new array."""
-    side = cache["skin"].shape[0]
-    return HostWarp(cache, (side, side)).frame(Motion(cache, (side, side)).step(attributes)).copy()
+    height, width = cache["skin"].shape[:2]
+    return HostWarp(cache, (width, height)).frame(FaceRig(cache).motion(attributes))
 
 
 def _stack(images: list[Frame]) -> tuple[Frame, list[NDArray[np.int32]]]:
-    """Images one under another, and each one's (x, y, width, height)."""
-    width = max(image.shape[1] for image in images)
-    rows = np.cumsum([0, *(image.shape[0] + 2 for image in images)])
-    atlas = np.zeros((rows[-1], width, 3), dtype=np.uint8)
+    """Images one below another, and each one's (x, y, width, height)."""
+    tops = np.cumsum([0, *(image.shape[0] + 2 for image in images)])
+    atlas = np.zeros((tops[-1], max(image.shape[1] for image in images), 3), dtype=np.uint8)
     places = []
-    for top, image in zip(rows[:-1], images, strict=True):
-        height, w = image.shape[:2]
-        atlas[top : top + height, :w] = image
-        places.append(np.array([0, top, w, height], dtype=np.int32))
+    for top, image in zip(tops[:-1], images, strict=True):
+        height, width = image.shape[:2]
+        atlas[top : top + height, :width] = image
+        places.append(np.array([0, top, width, height], dtype=np.int32))
     return atlas, places

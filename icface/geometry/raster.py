@@ -1,23 +1,38 @@
-"""The compiled inner loops: a z-buffered mesh raster that writes a backward map, and grid upsampling.
+"""The compiled inner loops: a z-buffered mesh raster that writes a backward map, upsampling of a grid, and blending.
 
-Compiled by numba on first use and kept in its on-disk cache. Signatures are given, so compiling happens at import
-of this module and never inside the live loop. `nogil` lets the tracker run beside it.
+numba compiles them when this module is imported, because their signatures are given; the live loop never compiles.
+The compiled code is cached on disk, so only the first start pays.
 """
 
 from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, TypeVar, cast
 
 import numba as nb
 import numpy as np
 from numpy.typing import NDArray
 
+from icface.arrays import Frame
+from icface.attributes import FloatArray
+
+_Loop = TypeVar("_Loop", bound=Callable[..., None])
+
 _F2 = nb.types.Array(nb.float32, 2, "C")
 _F3 = nb.types.Array(nb.float32, 3, "C")
 _I2 = nb.types.Array(nb.int32, 2, "C", readonly=True)
-_OPTIONS = {"nogil": True, "cache": True, "boundscheck": False, "error_model": "numpy"}
+_U2 = nb.types.Array(nb.uint8, 2, "C")
+_U3 = nb.types.Array(nb.uint8, 3, "C")
 
 
-@nb.njit(nb.void(_F3, nb.int32, _F3), **_OPTIONS)  # type: ignore[call-overload, untyped-decorator]
-def upsample_grid(grid: NDArray[np.float32], step: int, out: NDArray[np.float32]) -> None:
+def _compiled(*arguments: Any) -> Callable[[_Loop], _Loop]:
+    """Compile a function for these argument types. Without the GIL, the tracker runs beside it."""
+    compile_ = nb.njit(nb.void(*arguments), nogil=True, cache=True, boundscheck=False, error_model="numpy")
+    return cast(Callable[[_Loop], _Loop], compile_)
+
+
+@_compiled(_F3, nb.int32, _F3)
+def upsample_grid(grid: FloatArray, step: int, out: FloatArray) -> None:
     """Bilinear upsampling of node values to pixels.
 
     Args:
@@ -42,17 +57,17 @@ def upsample_grid(grid: NDArray[np.float32], step: int, out: NDArray[np.float32]
                 out[y, start + k, 1] = left_v + dv * np.float32(k)
 
 
-@nb.njit(nb.void(_F2, _I2, _F2, _F2, _F3), **_OPTIONS)  # type: ignore[call-overload, untyped-decorator]
+@_compiled(_F2, _I2, _F2, _F2, _F3)
 def raster_map(
-    vertices: NDArray[np.float32],
+    vertices: FloatArray,
     triangles: NDArray[np.int32],
-    values: NDArray[np.float32],
-    depth: NDArray[np.float32],
-    out: NDArray[np.float32],
+    values: FloatArray,
+    depth: FloatArray,
+    out: FloatArray,
 ) -> None:
-    """Draw a mesh whose vertices carry a source position and a weight into a backward map.
+    """Draw a mesh into a backward map. Its vertices carry a source position and a weight.
 
-    Where the mesh covers a pixel centre, `out` becomes `out + w · (position − out)`; the triangle nearest to the
+    Where the mesh covers a pixel centre, `out` becomes `out + w · (position − out)`. The triangle nearest to the
     camera wins. Triangles seen from behind are skipped.
 
     Args:
@@ -60,8 +75,8 @@ def raster_map(
         triangles: (m, 3) counter-clockwise seen from the camera with y up (clockwise on screen).
         values: (n, 3) source x, source y, weight in [0, 1].
         depth: (H, W) scratch; overwritten.
-        out: (H, W, 2) the map so far, replaced in place. A nearer triangle blends over a farther one; weights
-            below 1 lie along the face's outline only, where at most two layers meet.
+        out: (H, W, 2) the map so far, changed in place. A nearer triangle blends over a farther one. Weights below 1
+            lie only along the face's outline, where at most two layers meet.
     """
     height, width = out.shape[0], out.shape[1]
     depth[:] = np.float32(-1e30)
@@ -111,14 +126,10 @@ def raster_map(
             w1_row += e1y
 
 
-_U2 = nb.types.Array(nb.uint8, 2, "C")
-_U3 = nb.types.Array(nb.uint8, 3, "C")
-
-
-@nb.njit(nb.void(_U3, _U3, _U2, _U2, nb.int64, nb.int64), **_OPTIONS)  # type: ignore[call-overload, untyped-decorator]
+@_compiled(_U3, _U3, _U2, _U2, nb.int64, nb.int64)
 def blend(
-    frame: NDArray[np.uint8],
-    behind: NDArray[np.uint8],
+    frame: Frame,
+    behind: Frame,
     alpha: NDArray[np.uint8],
     shade: NDArray[np.uint8],
     left: int,

@@ -9,58 +9,49 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import lru_cache
+from typing import Final
 
 import numpy as np
-from numpy.typing import NDArray
 
-from icface.attributes import ACTION_UNITS, AU_NAMES
+from icface.attributes import ACTION_UNITS, AU_NAMES, FloatArray
 from icface.face.pose import FLIP, rotation_from_pose
+from icface.geometry import topology as mesh
 from icface.geometry.tables import face_tables
-from icface.geometry.topology import (
-    FACE_VERTICES,
-    INNER_LOWER_LIP,
-    INNER_UPPER_LIP,
-    OVAL,
-)
 
-Float = NDArray[np.float32]
-
-PIVOT = np.array([0.0, -0.55, -0.60], dtype=np.float32)
+PIVOT: Final = np.array([0.0, -0.55, -0.60], dtype=np.float32)
 """The head turns about this point of the neck (IOD)."""
+OVAL_INSET: Final = 0.45
+"""Share of the way to their inner neighbours by which the oval's vertices are drawn inwards."""
 
-# How much of a photo's measured Action Unit is taken out of its shape. Lid and lip opening are handled apart.
-_REMOVE = {"AU01": 0.6, "AU02": 0.6, "AU04": 0.6, "AU05": 0.0, "AU07": 0.0, "AU12": 0.9}
-_REMOVE_DEFAULT = 0.7
-_NOT_SHAPE = ("AU25", "AU26", "AU45")
+# Share of a photo's measured Action Unit that is taken out of its shape; .7 where none is named. Lids stay as they
+# are, and the lips are closed by `close_lips`.
+_REMOVE: Final = {"AU01": 0.6, "AU02": 0.6, "AU04": 0.6, "AU12": 0.9} | dict.fromkeys(
+    ("AU05", "AU07", "AU25", "AU26", "AU45"), 0.0
+)
+_REMOVED: Final = np.array([_REMOVE.get(name, 0.7) for name in AU_NAMES], dtype=np.float32)
 
 
-def rotation_matrix(pitch_rad: float, yaw_rad: float, roll_rad: float) -> Float:
+def rotation_matrix(pitch_rad: float, yaw_rad: float, roll_rad: float) -> FloatArray:
     """Head-space rotation (3, 3) for OpenFace angles, which are stated with y down."""
     return np.asarray(FLIP @ rotation_from_pose(pitch_rad, yaw_rad, roll_rad) @ FLIP, dtype=np.float32)
-
-
-OVAL_INSET = 0.45
-"""How far the oval's vertices are drawn towards their inner neighbours."""
 
 
 @dataclass(frozen=True)
 class SourceShape:
     """One photo's face, ready to be moved."""
 
-    neutral: Float
-    """(468, 3) head space, expression taken out, lips closed."""
-    rotation: Float
+    neutral: FloatArray
+    """(468, 3) head space without expression, lips closed."""
+    rotation: FloatArray
     """(3, 3) the photo's own head rotation."""
-    base_px: Float
+    base_px: FloatArray
     """(2,) image position of PIVOT; it stays where it is when the head turns."""
     iod_px: float
-    texture_px: Float
-    """(468, 2) where each vertex lies in the photo's crop, expression included."""
-    opened: Float
-    """(468, 3) head space as photographed, expression included."""
+    texture_px: FloatArray
+    """(468, 2) where each vertex lies in the photo's crop, with the photo's expression."""
 
 
-def head_space(points_px: Float, rotation: Float) -> tuple[Float, Float, float]:
+def head_space(points_px: FloatArray, rotation: FloatArray) -> tuple[FloatArray, FloatArray, float]:
     """Landmarks (n, 3) in pixels (y down, z away) to head space.
 
     Returns:
@@ -73,60 +64,52 @@ def head_space(points_px: Float, rotation: Float) -> tuple[Float, Float, float]:
     return shape.astype(np.float32), np.array([middle[0], -middle[1]], dtype=np.float32), iod_px
 
 
-def inset_oval(points: Float) -> Float:
-    """Landmarks (468, 3) with the oval drawn inwards, so that the cheek which a turn reveals is stretched skin.
+def inset_oval(points: FloatArray) -> FloatArray:
+    """Landmarks (468, 3) with the oval drawn inwards.
 
-    The landmarks of the oval lie on the silhouette, or a little outside: stretched, that line smears background
-    over the cheek.
+    The oval's landmarks lie on the silhouette or a little outside. When a turn stretches the cheek, that line would
+    smear background over it.
     """
-    oval, inner = _oval_neighbours()
+    oval = list(mesh.OVAL)
     result = points.copy()
-    result[oval] += OVAL_INSET * (inner @ points - points[oval])
+    result[oval] += OVAL_INSET * (_oval_neighbours() @ points - points[oval])
     return result
 
 
 @lru_cache(maxsize=1)
-def _oval_neighbours() -> tuple[NDArray[np.intp], Float]:
-    """The oval's vertices, and (36, 468) averaging weights of the inner vertices that each is joined to."""
+def _oval_neighbours() -> FloatArray:
+    """(36, 468) weights that average the inner vertices to which each vertex of the oval is joined."""
     triangles = face_tables().skin_triangles
-    oval = np.array(OVAL, dtype=np.intp)
-    on_oval = np.zeros(FACE_VERTICES, dtype=np.bool_)
-    on_oval[oval] = True
-    weights = np.zeros((len(oval), FACE_VERTICES), dtype=np.float32)
-    for row, vertex in enumerate(oval):
-        joined = np.unique(triangles[(triangles == vertex).any(axis=1)])
-        inner = joined[~on_oval[joined]]
+    weights = np.zeros((len(mesh.OVAL), mesh.FACE_VERTICES), dtype=np.float32)
+    for row, vertex in enumerate(mesh.OVAL):
+        inner = np.setdiff1d(triangles[(triangles == vertex).any(axis=1)], mesh.OVAL)
         weights[row, inner] = 1.0 / len(inner)
-    return oval, weights
+    return weights
 
 
-def neutral_shape(shape: Float, action_units: Float) -> Float:
+def neutral_shape(shape: FloatArray, action_units: FloatArray) -> FloatArray:
     """Take measured Action Units (17,) out of a head-space shape (468, 3) and close the lips."""
-    tables = face_tables()
-    factor = np.array(
-        [0.0 if name in _NOT_SHAPE else _REMOVE.get(name, _REMOVE_DEFAULT) for name in AU_NAMES],
-        dtype=np.float32,
-    )
-    result = shape - np.tensordot(action_units * factor, tables.displacements, axes=1)
-    return close_lips(result.astype(np.float32))
+    expression = np.tensordot(action_units * _REMOVED, face_tables().displacements, axes=1)
+    return close_lips((shape - expression).astype(np.float32))
 
 
-def close_lips(shape: Float) -> Float:
-    """Close the gap between the inner lips exactly; upper lip moves 30 %, lower 70 %, fading over the face."""
+def close_lips(shape: FloatArray) -> FloatArray:
+    """Close the gap between the inner lips exactly. The upper lip moves 30 %, the lower 70 %, fading over the face."""
     result = shape.copy()
-    upper, lower = list(INNER_UPPER_LIP[1:-1]), list(INNER_LOWER_LIP[1:-1])
+    upper, lower = list(mesh.INNER_UPPER_LIP[1:-1]), list(mesh.INNER_LOWER_LIP[1:-1])
     gap = shape[upper] - shape[lower]
     gap[:, 0] = 0.0
     gap[gap[:, 1] <= 0] = 0.0
     middle = (shape[upper] + shape[lower]) / 2
+    order = np.argsort(middle[:, 0])
+    height = shape[:, 1] - np.interp(shape[:, 0], middle[order, 0], middle[order, 1])
     for rows, share, width, below in ((upper, -0.3, 0.18, False), (lower, 0.7, 0.30, True)):
         centre = shape[rows]
         distance = np.linalg.norm(shape[:, None, :2] - centre[None, :, :2], axis=2)
         weight = np.exp(-((distance / width) ** 2))
         nearest = np.exp(-((distance / 0.06) ** 2)) + 1e-9
         local = (nearest[..., None] * gap[None]).sum(1) / nearest.sum(1, keepdims=True)
-        side = _side_of_mouth(shape, middle)
-        moved = (side < 0) if below else (side > 0)
+        moved = (height < 0) if below else (height > 0)
         moved[rows] = True
         moved[upper if below else lower] = False
         result += share * weight.max(1, keepdims=True) * local * moved[:, None]
@@ -135,14 +118,7 @@ def close_lips(shape: Float) -> Float:
     return result.astype(np.float32)
 
 
-def _side_of_mouth(shape: Float, middle: Float) -> NDArray[np.float32]:
-    """Signed height (n,) of each vertex over the curve between the lips, which runs through `middle` (9, 3)."""
-    order = np.argsort(middle[:, 0])
-    line = np.interp(shape[:, 0], middle[order, 0], middle[order, 1])
-    return np.asarray(shape[:, 1] - line, dtype=np.float32)
-
-
-def fit_source(points_px: Float, rotation: Float, attributes: Float) -> SourceShape:
+def fit_source(points_px: FloatArray, rotation: FloatArray, attributes: FloatArray) -> SourceShape:
     """Shape of a face in a crop.
 
     Args:
@@ -150,7 +126,7 @@ def fit_source(points_px: Float, rotation: Float, attributes: Float) -> SourceSh
         rotation: (3, 3) head rotation, see `rotation_matrix`.
         attributes: (20,) what was measured in the photo, full-shape.
     """
-    points_px = inset_oval(points_px[:FACE_VERTICES])
+    points_px = inset_oval(points_px[: mesh.FACE_VERTICES])
     shape, eyes_px, iod_px = head_space(points_px, rotation)
     pivot = rotation @ PIVOT
     base_px = eyes_px + np.float32(iod_px) * np.array([pivot[0], -pivot[1]], dtype=np.float32)
@@ -160,17 +136,16 @@ def fit_source(points_px: Float, rotation: Float, attributes: Float) -> SourceSh
         base_px=base_px,
         iod_px=iod_px,
         texture_px=np.ascontiguousarray(points_px[:, :2], dtype=np.float32),
-        opened=shape,
     )
 
 
-def rings(shape: Float) -> tuple[Float, Float]:
-    """Two rings of 36 vertices around the face oval that carry hair, ears, neck and shoulders along.
+def rings(shape: FloatArray) -> tuple[FloatArray, FloatArray]:
+    """Two rings of 36 vertices around the face oval. They carry hair, ears, neck and shoulders along.
 
     Returns:
         (72, 3) head space, and (72,) how far each follows the head (1 = rigidly).
     """
-    oval = shape[list(OVAL)]
+    oval = shape[list(mesh.OVAL)]
     centre = np.array([0.0, -0.35], dtype=np.float32)
     out = oval[:, :2] - centre
     up = np.clip(out[:, 1] / np.abs(out[:, 1]).max(), -1, 1)

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 from safetensors.numpy import load_file
 
-from icface.geometry.topology import LEFT_EYE_OPENING, MOUTH_OPENING, RIGHT_EYE_OPENING
+from icface.geometry.topology import OPENINGS
 
 TABLES_PATH = Path(__file__).parent / "data" / "face_tables.safetensors"
 
@@ -38,7 +38,7 @@ def face_tables() -> FaceTables:
     raw = load_file(TABLES_PATH)
     triangles = raw["triangles"].astype(np.int32)
     opening = np.zeros(len(triangles), dtype=np.bool_)
-    for contour in (MOUTH_OPENING, RIGHT_EYE_OPENING, LEFT_EYE_OPENING):
+    for contour in OPENINGS:
         opening |= np.isin(triangles, contour).all(axis=1)
     return FaceTables(
         canonical=raw["canonical"],

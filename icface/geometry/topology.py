@@ -27,23 +27,31 @@ UPPER_LIP: Final = tuple(v for row in UPPER_LIP_ROWS for v in row)
 LOWER_LIP: Final = tuple(v for row in LOWER_LIP_ROWS for v in row)
 MOUTH_OPENING: Final = INNER_UPPER_LIP + INNER_LOWER_LIP[-2:0:-1]
 
-# Lid contours from the outer to the inner corner, and the two rings of skin above and below them.
+# Lid contours from the outer to the inner corner.
 RIGHT_UPPER_LID: Final = (246, 161, 160, 159, 158, 157, 173)
 RIGHT_LOWER_LID: Final = (7, 163, 144, 145, 153, 154, 155)
 LEFT_UPPER_LID: Final = (466, 388, 387, 386, 385, 384, 398)
 LEFT_LOWER_LID: Final = (249, 390, 373, 374, 380, 381, 382)
-RIGHT_UPPER_RING1: Final = (247, 30, 29, 27, 28, 56, 190)
-LEFT_UPPER_RING1: Final = (467, 260, 259, 257, 258, 286, 414)
-RIGHT_UPPER_RING2: Final = (113, 225, 224, 223, 222, 221, 189)
-LEFT_UPPER_RING2: Final = (342, 445, 444, 443, 442, 441, 413)
-RIGHT_LOWER_RING1: Final = (25, 110, 24, 23, 22, 26, 112)
-LEFT_LOWER_RING1: Final = (255, 339, 254, 253, 252, 256, 341)
-RIGHT_EYE_CORNERS: Final = (33, 133)
-LEFT_EYE_CORNERS: Final = (263, 362)
+# Upper lid, lower lid, the two rows of skin above them, and the row below.
+RIGHT_LIDS: Final = (
+    RIGHT_UPPER_LID,
+    RIGHT_LOWER_LID,
+    (247, 30, 29, 27, 28, 56, 190),
+    (113, 225, 224, 223, 222, 221, 189),
+    (25, 110, 24, 23, 22, 26, 112),
+)
+LEFT_LIDS: Final = (
+    LEFT_UPPER_LID,
+    LEFT_LOWER_LID,
+    (467, 260, 259, 257, 258, 286, 414),
+    (342, 445, 444, 443, 442, 441, 413),
+    (255, 339, 254, 253, 252, 256, 341),
+)
 UPPER_LID: Final = RIGHT_UPPER_LID + LEFT_UPPER_LID
 LOWER_LID: Final = RIGHT_LOWER_LID + LEFT_LOWER_LID
 RIGHT_EYE_OPENING: Final = (33, *RIGHT_UPPER_LID, 133, *RIGHT_LOWER_LID[::-1])
 LEFT_EYE_OPENING: Final = (263, *LEFT_UPPER_LID, 362, *LEFT_LOWER_LID[::-1])
+OPENINGS: Final = (MOUTH_OPENING, RIGHT_EYE_OPENING, LEFT_EYE_OPENING)
 # Irises: centre, then four points of the rim.
 RIGHT_IRIS: Final = (468, 469, 470, 471, 472)
 LEFT_IRIS: Final = (473, 474, 475, 476, 477)

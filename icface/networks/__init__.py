@@ -1,4 +1,4 @@
-"""The networks in torch: what training trains and the exporter turns into graphs. The live path never imports them."""
+"""The networks in torch. Training trains them, export turns them into graphs, and the live path never imports them."""
 
 from icface.networks.checkpoint import ModelInfo, load_model, save_model
 from icface.networks.config import DiscriminatorConfig, EncoderConfig, GeneratorConfig, NetworksConfig

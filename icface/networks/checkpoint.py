@@ -1,13 +1,11 @@
-"""A trained model on disk: one safetensors file with the generators' weights, and in its header what they are.
+"""A trained model on disk: one safetensors file with the generators' weights. Its header says what they are.
 
-Nothing in it can run code, and a file that does not fit in every name, shape and number is refused.
+Nothing in it can run code. A file whose names, shapes or numbers do not fit is refused.
 """
 
 from __future__ import annotations
 
-import contextlib
 import json
-import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,14 +16,15 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
+from icface.bundle import ATTRIBUTE_SCALES
 from icface.errors import ConfigError
 from icface.face.alignment import ALIGNMENT
-from icface.networks.config import NetworksConfig, from_dict
+from icface.files import replacing_file
+from icface.networks.config import NetworksConfig, choose, from_dict
 from icface.networks.icface import ICface
 
 FORMAT: Final = 1
 _HEADER: Final = "icface"
-_SCALES: Final = ("full-shape", "openface")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -34,28 +33,27 @@ class ModelInfo:
 
     networks: NetworksConfig
     attribute_scale: str = "full-shape"
-    """`full-shape` or `openface`: which attributes it was trained on."""
+    """`full-shape` or `openface`: the scale of the attributes that it was trained on."""
     alignment: str = ALIGNMENT
     """How the faces were cropped."""
     provenance: str
     """What it was trained on."""
     licence: str
-    """Under which it may be used."""
+    """The licence under which it may be used."""
     step: int
-    """Training steps behind it."""
+    """How many training steps made it."""
 
     def __post_init__(self) -> None:
-        if self.attribute_scale not in _SCALES:
-            raise ConfigError(f"attribute scale {self.attribute_scale!r}: {' or '.join(_SCALES)} is known")
+        choose("attribute scale", self.attribute_scale, ATTRIBUTE_SCALES)
 
 
 def save_model(path: Path, model: ICface, info: ModelInfo) -> None:
-    """Write a model; the file appears whole or not at all.
+    """Write a model. The file appears whole or not at all.
 
     Raises:
         ConfigError: it cannot be written.
     """
-    # The discriminator that a generator was trained against is not part of it; its numbers are.
+    # The numbers of the discriminator are part of the header, its weights are not part of the model.
     header = {"format": FORMAT, **vars(info), "networks": info.networks.to_dict()}
     write_tensors(path, model.state_dict(), {_HEADER: json.dumps(header)})
 
@@ -64,7 +62,7 @@ def load_model(path: Path) -> tuple[ICface, ModelInfo]:
     """Read a model, ready to be run (`eval`, no gradients).
 
     Raises:
-        ConfigError: missing, damaged, not one of ours, or a weight that is no finite number.
+        ConfigError: it is missing, damaged or not one of ours, or a weight is not a finite number.
     """
     tensors, metadata = read_tensors(path)
     if _HEADER not in metadata:
@@ -83,10 +81,10 @@ def load_model(path: Path) -> tuple[ICface, ModelInfo]:
 
 
 def load_weights(module: nn.Module, tensors: Mapping[str, Tensor], where: str) -> None:
-    """Put weights into a module: each name once, each shape right, each number finite.
+    """Put weights into a module, if every name, shape and number is right.
 
     Raises:
-        ConfigError: with the first that is not.
+        ConfigError: with the first weight that does not fit.
     """
     wanted = module.state_dict()
     for name in wanted:
@@ -94,15 +92,13 @@ def load_weights(module: nn.Module, tensors: Mapping[str, Tensor], where: str) -
             raise ConfigError(f"{where} lacks the weight {name}")
     for name, tensor in tensors.items():
         if name not in wanted:
-            raise ConfigError(f"{where} has the weight {name}, which this network has not")
+            raise ConfigError(f"{where} has the weight {name}, which this network does not have")
         if tensor.shape != wanted[name].shape:
             raise ConfigError(
                 f"{where}: {name} is {tuple(tensor.shape)}, while the network takes {tuple(wanted[name].shape)}"
             )
         if not _is_finite(tensor):
-            raise ConfigError(
-                f"{where}: {name} holds values that are not finite numbers; its training failed"
-            )
+            raise ConfigError(f"{where}: {name} has values that are not finite numbers; its training failed")
     module.load_state_dict(tensors, strict=True)
 
 
@@ -112,7 +108,7 @@ def _is_finite(tensor: Tensor) -> bool:
 
 def _info(raw: Any) -> ModelInfo:
     if not isinstance(raw, dict) or raw.pop("format", None) != FORMAT:
-        raise ConfigError(f"it is of another format than {FORMAT}, which this version reads")
+        raise ConfigError(f"its format is not {FORMAT}, which this version reads")
     return from_dict(ModelInfo, raw)
 
 
@@ -132,27 +128,21 @@ def read_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
 
 
 def write_tensors(path: Path, tensors: Mapping[str, Tensor], metadata: dict[str, str]) -> None:
-    """A safetensors file that appears whole or not at all.
+    """Write a safetensors file. It appears whole or not at all, and an older one stays when writing fails.
 
     Raises:
-        ConfigError: it cannot be written (no space, no permission), or a value is no finite number; an older file of
-            that name stays as it was.
+        ConfigError: it cannot be written (no space, no permission), or a value is not a finite number.
     """
     for name, tensor in tensors.items():
         if not _is_finite(tensor):
-            raise ConfigError(f"{path} is not written: {name} holds values that are not finite numbers")
-    unfinished = path.with_name(f".{path.name}.{os.getpid()}")
+            raise ConfigError(f"{path} is not written: {name} has values that are not finite numbers")
+    contiguous = {name: tensor.detach().contiguous() for name, tensor in tensors.items()}
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        # safetensors lets nobody but the owner read; an empty file of ours has what the umask gives.
-        unfinished.touch()
-        mode = unfinished.stat().st_mode
-        save_file(
-            {name: tensor.detach().contiguous() for name, tensor in tensors.items()}, unfinished, metadata
-        )
-        unfinished.chmod(mode)
-        os.replace(unfinished, path)
+        with replacing_file(path) as unfinished:
+            # safetensors makes a file that only its owner can read. The mode of a new file is what the umask gives.
+            unfinished.touch()
+            mode = unfinished.stat().st_mode
+            save_file(contiguous, unfinished, metadata)
+            unfinished.chmod(mode)
     except (OSError, SafetensorError) as error:
-        with contextlib.suppress(OSError):
-            unfinished.unlink()
         raise ConfigError(f"cannot write {path}: {error}") from error

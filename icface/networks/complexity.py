@@ -1,4 +1,4 @@
-"""How large a network is, and how much it computes."""
+"""How large a network is and how much it computes."""
 
 from __future__ import annotations
 
@@ -10,16 +10,16 @@ from torch import Tensor, nn
 
 
 def count_parameters(module: nn.Module) -> int:
-    """Numbers that training changes: weights and biases, those of normalisations included, statistics not."""
+    """The number of weights and biases, with those of normalisations and without their statistics."""
     return sum(parameter.numel() for parameter in module.parameters())
 
 
 def count_macs(module: nn.Module, *inputs: Tensor) -> int:
     """Multiply-accumulates of one forward pass, as papers count them.
 
-    Counted are convolutions, transposed convolutions and linear layers: one for each weight each time it is used,
-    at padded places too. Biases, normalisations, activations, pooling and resizing are not; in the networks here they
-    are below 1 %. A batch counts as often as it has images.
+    Convolutions, transposed convolutions and linear layers are counted: one for each use of each weight, at padded
+    places too. Biases, normalisations, activations, pooling and resizing are not counted; they are below 1 % in the
+    networks here. A batch counts as often as it has images.
 
     Args:
         module: any network; on the device `meta` nothing is computed and no memory needed.
@@ -30,7 +30,7 @@ def count_macs(module: nn.Module, *inputs: Tensor) -> int:
     def count(layer: nn.Module, taken: tuple[Any, ...], made: Tensor) -> None:
         nonlocal total
         if isinstance(layer, nn.ConvTranspose2d):
-            # Each element taken meets every weight of its channel.
+            # Each input element meets every weight of its channel.
             places = taken[0].numel() // layer.in_channels
         elif isinstance(layer, nn.Conv2d):
             places = made.numel() // layer.out_channels
@@ -43,7 +43,7 @@ def count_macs(module: nn.Module, *inputs: Tensor) -> int:
     hooks = [layer.register_forward_hook(count) for layer in layers]
     modes = {part: part.training for part in module.modules()}
     try:
-        # Counting leaves the statistics of batch normalisations alone.
+        # In `eval`, counting does not change the statistics of batch normalisations.
         module.eval()
         with torch.no_grad():
             module(*inputs)

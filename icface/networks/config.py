@@ -1,4 +1,4 @@
-"""The numbers of the networks. Every default is the configuration that the paper's authors released."""
+"""The numbers of the networks. The defaults are the configuration that the paper's authors released."""
 
 from __future__ import annotations
 
@@ -34,17 +34,17 @@ class GeneratorConfig:
     padding: str = "reflect"
     """`reflect` or `zero`, of the first and last convolution and of the blocks."""
     dropout: float = 0.5
-    """Inside the residual blocks, while training."""
+    """Share of dropout inside the residual blocks, while training."""
     head_kernel: int = 7
-    """Side of the last convolution's kernel; 3 is faster."""
+    """Side of the last convolution's kernel. 3 is faster."""
 
     def __post_init__(self) -> None:
         if self.norm == "instance":
             raise ConfigError(INSTANCE_NORM)
-        _choose("norm", self.norm, NORMS)
-        _choose("padding", self.padding, PADDINGS)
-        _at_least("width", self.width, 1)
-        _at_least("blocks", self.blocks, 0)
+        choose("norm", self.norm, NORMS)
+        choose("padding", self.padding, PADDINGS)
+        at_least("width", self.width, 1)
+        at_least("blocks", self.blocks, 0)
         if self.head_kernel not in (3, 5, 7):
             raise ConfigError(f"head_kernel {self.head_kernel}: choose 3, 5 or 7")
         if not 0.0 <= self.dropout < 1.0:
@@ -60,12 +60,12 @@ class DiscriminatorConfig:
     attributes: bool = True
     """Whether there is a head C2."""
     identities: int | None = None
-    """Classes of the identity head of the first arXiv version; None: no such head, as in the final one."""
+    """Classes of the identity head of the first arXiv version. None: no such head, as in the final version."""
 
     def __post_init__(self) -> None:
-        _at_least("width", self.width, 2)
+        at_least("width", self.width, 2)
         if self.identities is not None:
-            _at_least("identities", self.identities, 2)
+            at_least("identities", self.identities, 2)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -73,15 +73,15 @@ class EncoderConfig:
     """I_E of the first arXiv version: an hourglass over the image, before both generators."""
 
     width: int = 64
-    """Channels at full size; doubled at each step down, to at most four times as many."""
+    """Channels at full size. Each step down doubles them, to at most four times as many."""
     depth: int = 3
     """Steps down, each halving the size."""
     channels: int = 64
-    """Channels that it hands to the generators."""
+    """Channels that the generators get."""
 
     def __post_init__(self) -> None:
         for name in ("width", "depth", "channels"):
-            _at_least(name, getattr(self, name), 1)
+            at_least(name, getattr(self, name), 1)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -93,16 +93,16 @@ class NetworksConfig:
     generator: GeneratorConfig = field(default_factory=GeneratorConfig)
     discriminator: DiscriminatorConfig = field(default_factory=DiscriminatorConfig)
     neutraliser: bool = True
-    """Whether G_N comes before G_A; False is the paper's ablation."""
+    """Whether G_N comes before G_A. False is the paper's ablation."""
     image_encoder: EncoderConfig | None = None
-    """I_E of the first arXiv version; None: the generators see the image itself."""
+    """I_E of the first arXiv version. None: the generators see the image itself."""
 
     def __post_init__(self) -> None:
         if self.size_px < 32 or self.size_px % 16:
             raise ConfigError(f"size_px {self.size_px} is not a multiple of 16 from 32 on")
         if self.image_encoder is not None:
             depth = self.image_encoder.depth
-            # Each step halves, and the reflecting convolutions at the lowest size need two pixels.
+            # Each step halves the size, and the reflecting convolutions at the lowest size need two pixels.
             if self.size_px % 2**depth or self.size_px < 2 ** (depth + 1):
                 raise ConfigError(
                     f"image_encoder.depth {depth} is too deep for size_px {self.size_px}: {depth} halvings have to "
@@ -115,15 +115,14 @@ class NetworksConfig:
 
 
 def from_dict(kind: type[_T], raw: Any, where: str = "") -> _T:
-    """A config dataclass from what JSON or TOML held: every key known, every value of its type.
+    """A config dataclass from a table of JSON or TOML. Every key has to be known and every value of its type.
 
     Raises:
         ConfigError: with the path of the key that does not fit.
     """
     if not isinstance(raw, Mapping):
-        raise ConfigError(
-            f"{where.rstrip('.') or 'the configuration'} should be a table of settings, not {raw!r}"
-        )
+        name = where.rstrip(".") or "the configuration"
+        raise ConfigError(f"{name} should be a table of settings, not {raw!r}")
     types = typing.get_type_hints(kind)
     unknown = [key for key in raw if key not in types]
     if unknown:
@@ -149,11 +148,11 @@ def _value(wanted: Any, value: Any, where: str) -> Any:
     raise ConfigError(f"{where} should be {names}, not {value!r}")
 
 
-def _choose(name: str, value: str, choices: tuple[str, ...]) -> None:
+def choose(name: str, value: str, choices: tuple[str, ...]) -> None:
     if value not in choices:
         raise ConfigError(f"{name} {value!r} is unknown; choose {' or '.join(choices)}")
 
 
-def _at_least(name: str, value: int, least: int) -> None:
+def at_least(name: str, value: int, least: int) -> None:
     if value < least:
         raise ConfigError(f"{name} {value} is too small; at least {least}")

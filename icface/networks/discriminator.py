@@ -1,9 +1,9 @@
-"""D: is this patch real, which attributes does the face show, and in the first version: whose face is it.
+"""D judges an image: whether each patch is real, which attributes the face shows, and, in the first version, whose it is.
 
-One D judges both generators; its heads share one trunk.
+One D judges both generators. Its heads share one trunk.
 
-Source: ICface (arXiv 1904.01909); the layer table is that of the release: nine 3×3 convolutions from 128² to 128×8×8,
-no normalisation.
+Source: ICface (arXiv 1904.01909). The layers are those of the release: nine 3×3 convolutions from 128² to 128×8×8,
+without normalisation.
 """
 
 from __future__ import annotations
@@ -17,12 +17,12 @@ from icface.networks.config import DiscriminatorConfig
 
 
 class Judgement(NamedTuple):
-    """What D says of a batch; all are logits."""
+    """D's judgement of a batch. All values are logits."""
 
     patches: Tensor
     """(B, 1, h, w) C1: real or generated, patch by patch."""
     attributes: Tensor | None
-    """(B, 20) C2: their sigmoid is to be the attributes; None without that head."""
+    """(B, 20) C2: their sigmoid should be the attributes; None without that head."""
     identities: Tensor | None
     """(B, K) classes; None without that head."""
 

@@ -1,4 +1,4 @@
-"""Weights that others published: read without running anything that is in the file."""
+"""Weights that others published. They are read without running any code that the file names."""
 
 from __future__ import annotations
 
@@ -16,30 +16,22 @@ from icface.errors import ConfigError
 from icface.networks.checkpoint import read_tensors
 
 _PREFIX: Final = "module."
-"""What torch's DataParallel puts before every name."""
+"""torch's DataParallel puts it before every name."""
 
-# A damaged file fails wherever the damage lies: in the archive, in its index, while a tensor is put together.
+# A damaged file fails in the archive, in its index, or while a tensor is put together.
 _DAMAGE: Final = (
-    pickle.UnpicklingError,
-    struct.error,
-    OSError,
-    RuntimeError,
-    EOFError,
-    ValueError,
-    TypeError,
-    LookupError,
-    AttributeError,
-    AssertionError,
+    *(pickle.UnpicklingError, struct.error, OSError, EOFError, RuntimeError, ValueError, TypeError),
+    *(LookupError, AttributeError, AssertionError),
 )
 
 
 def read_published(path: Path) -> dict[str, Tensor]:
-    """Weights by name, from a safetensors file or one of `torch.save`: a state dict, alone or under `state_dict`.
+    """Weights by name: a state dict, alone or under `state_dict`, from a safetensors file or one of `torch.save`.
 
-    The prefix `module.` is taken off; whatever lies beside `state_dict` (optimiser, epoch) is left.
+    The prefix `module.` is removed. Entries beside `state_dict` (optimiser, epoch) are ignored.
 
     Raises:
-        ConfigError: it cannot be read, holds more than tensors and plain values, or is no such dict.
+        ConfigError: it cannot be read, holds more than tensors and plain values, or is not a state dict.
     """
     held = read_tensors(path)[0] if path.suffix == ".safetensors" else _unpickled(path)
     if isinstance(held, dict) and isinstance(held.get("state_dict"), dict):
@@ -51,9 +43,7 @@ def read_published(path: Path) -> dict[str, Tensor]:
         if not isinstance(name, str) or not isinstance(tensor, Tensor):
             raise ConfigError(f"{path}: {name!r} is not a weight; only tensors by name are taken")
         if tensor.layout is not torch.strided or tensor.is_quantized or tensor.is_complex():
-            raise ConfigError(
-                f"{path}: {name} is a sparse, quantised or complex tensor; plain ones are taken"
-            )
+            raise ConfigError(f"{path}: {name} is a sparse, quantised or complex tensor, not a plain one")
         if tensor.numel() * tensor.element_size() > tensor.untyped_storage().nbytes():
             raise ConfigError(
                 f"{path}: {name} claims {tuple(tensor.shape)}, more numbers than the file holds"
@@ -72,16 +62,16 @@ def _unpickled(path: Path) -> object:
         raise ConfigError(f"cannot read {path}: {error.strerror or error}") from error
     try:
         with file, warnings.catch_warnings():
-            # About the file's age and make; what it cannot read it refuses.
+            # torch warns of old files. It refuses a file that it cannot read.
             warnings.simplefilter("ignore")
-            # weights_only knows tensors and plain containers, and calls nothing that a file names.
+            # weights_only reads tensors and plain containers, and calls nothing that a file names.
             return torch.load(file, map_location="cpu", weights_only=True)
     except _DAMAGE as error:
-        # Torch's own message goes on for paragraphs, and advises to switch the safety off.
+        # torch's own message fills paragraphs and advises to switch the safety off.
         named = re.search(r"GLOBAL ([\w.]+)", str(error))
         if named is not None and isinstance(error, pickle.UnpicklingError):
             raise ConfigError(
-                f"{path} is refused: it names {named[1]}, to be called while it is read, and weights need no code; "
-                "save it as a plain dict of tensors"
+                f"{path} is refused: reading it would call {named[1]}, and weights need no code; save it as a plain "
+                "dict of tensors"
             ) from error
-        raise ConfigError(f"{path} is no file of weights, or it is damaged") from error
+        raise ConfigError(f"{path} is not a file of weights, or it is damaged") from error

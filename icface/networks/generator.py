@@ -13,18 +13,18 @@ from icface.networks.config import GeneratorConfig
 
 
 class Generator(nn.Module):
-    """The attributes join the picture as constant planes: 23 channels for an RGB image.
+    """The attributes join the picture as constant planes, so an RGB image makes 23 channels.
 
     Args:
         config: its numbers.
-        in_channels: of the picture, without the attributes.
+        in_channels: channels of the picture, without the attributes.
     """
 
     def __init__(self, config: GeneratorConfig, in_channels: int = 3) -> None:
         super().__init__()
         self.config = config
         width = config.width
-        # A batch norm that follows has a bias of its own.
+        # Batch normalisation, which follows, has its own bias.
         bias = config.norm == "none"
         self.pad = padded(config.padding, 3)
         self.stem = nn.Conv2d(in_channels + COUNT, width, 7, bias=bias)
@@ -61,7 +61,7 @@ class Generator(nn.Module):
 
 
 class ResidualBlock(nn.Module):
-    """Two 3×3 convolutions whose result is added to what came in; no activation after the sum."""
+    """Two 3×3 convolutions whose result is added to their input. No activation follows the sum."""
 
     def __init__(self, channels: int, config: GeneratorConfig) -> None:
         super().__init__()
@@ -83,7 +83,7 @@ class ResidualBlock(nn.Module):
 
 
 def padded(kind: str, width: int) -> nn.Module:
-    """A border of `width` pixels, before a convolution that has none of its own."""
+    """A border of `width` pixels, for a convolution without padding."""
     return nn.ReflectionPad2d(width) if kind == "reflect" else nn.ZeroPad2d(width)
 
 

@@ -23,7 +23,7 @@ class ICface(nn.Module):
         channels = 3 if self.image_encoder is None else self.image_encoder.out_channels
         self.generator_neutral = Generator(config.generator, channels) if config.neutraliser else None
         self.generator_animate = Generator(config.generator, channels)
-        # FA_N is a constant of the method, not a weight.
+        # FA_N is a constant of the method, so it is not saved with the weights.
         self.register_buffer("neutral_attributes", torch.from_numpy(neutral()), persistent=False)
 
     def neutralise(self, image: Tensor) -> Tensor:

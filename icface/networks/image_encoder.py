@@ -1,9 +1,9 @@
 """I_E, the image encoder of the first arXiv version: an hourglass over the image, before both generators.
 
-Known of it: it is an hourglass, it keeps the resolution, G_N and G_A share it, and the attributes join its features
-instead of the image. Its layers were not published; ours follow the hourglass of Newell et al. (arXiv 1603.06937)
-with one 3×3 convolution where theirs has a residual module, and strides where theirs pools. The final version of the
-paper has no I_E.
+The paper says that it is an hourglass that keeps the resolution, that G_N and G_A share it, and that the attributes join
+its features instead of the image. Its layers were not published. Ours follow the hourglass of Newell et al. (arXiv
+1603.06937), with one 3×3 convolution in place of a residual module, and strides in place of pooling. The final version of
+the paper has no I_E.
 """
 
 from __future__ import annotations
@@ -13,14 +13,14 @@ from torch import Tensor, nn
 from icface.networks.config import EncoderConfig
 
 WIDEST = 4
-"""Times `width`: channels at the lowest sizes."""
+"""Channels at the lowest sizes, as a multiple of `width`."""
 
 
 class ImageEncoder(nn.Module):
     """(B, 3, H, W) in [−1, 1] to features (B, channels, H, W), H and W multiples of 2^depth.
 
-    Batch normalised to the end, so that features and attributes enter the generators at like scales. It is never
-    instance normalised: a photo's brightness and contrast have to reach the generators.
+    Its output is batch normalised, so that features and attributes enter the generators at similar scales. It has no
+    instance normalisation, because a photo's brightness and contrast have to reach the generators.
     """
 
     def __init__(self, config: EncoderConfig) -> None:
@@ -41,7 +41,7 @@ class ImageEncoder(nn.Module):
 
 
 class Hourglass(nn.Module):
-    """Features at this size, plus those that went to half the size, through the next hourglass, and back."""
+    """Features at this size, plus features that went to half the size, through the next hourglass and back."""
 
     def __init__(self, channels: int, most_channels: int, depth: int) -> None:
         super().__init__()

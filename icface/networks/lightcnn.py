@@ -1,7 +1,7 @@
-"""LightCNN-29 v2, the frozen identity network of L_I: what must stay when expression and pose change.
+"""LightCNN-29 v2, the frozen identity network of L_I. It tells whether the person stays when expression and pose change.
 
 Source: Wu, He, Sun and Tan, "A Light CNN for Deep Face Representation with Noisy Labels" (arXiv 1511.02683). Modules
-are named as in the weights that its authors publish (MIT), so that these load as they are.
+have the names of the weights that its authors publish (MIT), so that these load as they are.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ _CLASSIFIER = "fc2."
 
 
 class IdentityFeatures(NamedTuple):
-    """What the identity loss compares."""
+    """The features that the identity loss compares."""
 
     pool: Tensor
     """f^p (B, 128, 8, 8): the last pooling."""
@@ -33,7 +33,7 @@ class IdentityFeatures(NamedTuple):
 
 
 class LightCNN29(nn.Module):
-    """10.48 M parameters. It has neither dropout nor statistics, so that `train` and `eval` are the same."""
+    """10.48 M parameters. It has neither dropout nor statistics, so `train` and `eval` are the same."""
 
     grey: Tensor
 
@@ -71,7 +71,7 @@ class LightCNN29(nn.Module):
 
 
 class MaxFeatureMap(nn.Module):
-    """A convolution to twice the channels; of each pair the larger one stays."""
+    """A convolution to twice the channels. The larger value of each pair is kept."""
 
     def __init__(self, channels: int, out_channels: int, kernel: int) -> None:
         super().__init__()
@@ -83,7 +83,7 @@ class MaxFeatureMap(nn.Module):
 
 
 class Group(nn.Module):
-    """1×1, then 3×3."""
+    """A 1×1 layer, then a 3×3 layer."""
 
     def __init__(self, channels: int, out_channels: int) -> None:
         super().__init__()
@@ -96,7 +96,7 @@ class Group(nn.Module):
 
 
 class Residual(nn.Module):
-    """Two 3×3, added to what came in."""
+    """Two 3×3, whose result is added to their input."""
 
     def __init__(self, channels: int) -> None:
         super().__init__()

@@ -95,7 +95,11 @@ def test_a_worker_keeps_what_ended_it() -> None:
         worker._thread.join(30)
         with pytest.raises(DeviceError, match="the webcam is gone"):
             worker.check()
-    with Worker("waiting", lambda stop: stop.wait(30) and None) as worker:
+
+    def wait(stop: threading.Event) -> None:
+        stop.wait(30)
+
+    with Worker("waiting", wait) as worker:
         worker.check()
     assert not worker._thread.is_alive()
 

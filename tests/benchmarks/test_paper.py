@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks.paper import BUNDLES, ENGINES, RELEASE, figures, main, measure, ratios
+from benchmarks.paper import BUNDLES, ENGINES, RELEASE, figures, main, ratios
 
 
 def test_shares_are_taken_round_by_round() -> None:
@@ -22,15 +22,6 @@ def test_shares_are_taken_round_by_round() -> None:
     assert result["openvino, as shipped"]["p50_ms"] == 4.5  # of 1 2 3 6 6 6
     assert result[RELEASE]["of_release"] == 1.0
     assert ratios(times) == {"openvino: as shipped / unsplit": 0.375}  # the median of 2/4 and 6/24
-
-
-def test_ways_take_turns_and_the_first_frames_do_not_count() -> None:
-    made: list[tuple[str, int]] = []
-    found = {name: lambda i, name=name: made.append((name, i)) for name in ("a", "b")}
-    times = measure(found, frames=2, rounds=2)
-    once = [("a", i) for i in (0, 1, 2, 0, 1)] + [("b", i) for i in (0, 1, 2, 0, 1)]
-    assert made == once * 2
-    assert all(len(taken) == 2 for rounds in times.values() for taken in rounds)
 
 
 def test_every_way_is_measured(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

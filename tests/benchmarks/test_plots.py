@@ -23,6 +23,7 @@ def test_every_leg_gets_its_room(tmp_path: Path) -> None:
     for number, figures in enumerate((one, two)):
         save_stages(tmp_path / f"{number}.png", figures)
         picture = cv2.imread(str(tmp_path / f"{number}.png"))
+        assert picture is not None
         heights.append(picture.shape[0])
         blue, green, red = (int((picture[..., i] < 250).sum()) for i in range(3))
         assert min(blue, green, red) > 1000  # something is drawn

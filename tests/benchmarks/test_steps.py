@@ -30,7 +30,7 @@ def found(
         times_s = [i / 10 for i in range(1, round(bounds_s[-1] * 10) + 1)]
     pictures = [np.full((8, 8), levels(time_s), dtype=np.float32) for time_s in times_s]
     if noise is not None:
-        pictures = [picture + noise.normal(0, 2, picture.shape) for picture in pictures]
+        pictures = [picture + noise.normal(0, 2, picture.shape).astype(np.float32) for picture in pictures]
     return find_steps(bounds_s, times_s, pictures)
 
 
@@ -52,7 +52,7 @@ def follows(response: Sequence[float], shown: Sequence[bool] | None = None) -> C
 
 def as_tenths(step: Step) -> tuple[int, int, int]:
     assert not step.missed
-    return tuple(round(value * 10) for value in (step.onset_s, step.halfway_s, step.arrived_s))  # type: ignore[return-value]
+    return round(step.onset_s * 10), round(step.halfway_s * 10), round(step.arrived_s * 10)
 
 
 @pytest.mark.parametrize(

@@ -51,7 +51,7 @@ def test_every_engine_gives_the_contracts_frame(name: str, bundle: Bundle, sourc
         attributes = neutral()
         for attribute, value in values.items():
             attributes[INDEX[attribute]] = value
-        maps = source.motion.step(attributes)
+        maps = source.rig.motion(attributes)
         expected = reference_frame({**source.cache, **maps}).astype(int)
         difference = np.abs(engine.animate(maps).astype(int) - expected)
         if name == "host":

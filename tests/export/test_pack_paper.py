@@ -55,7 +55,7 @@ def test_a_checkpoint_becomes_a_bundle(checkpoint: Path, capsys: pytest.CaptureF
     out = checkpoint.with_suffix(".icface")
     assert capsys.readouterr().out.startswith(f"{out}: ICface 32 px, width 4, 1 blocks, step 1200, ")
     bundle = Bundle.load(out)
-    assert (bundle.family, bundle.size_px, bundle.motion, bundle.host) == ("paper", 32, None, None)
+    assert (bundle.family, bundle.size_px, bundle.host_code, bundle.host) == ("paper", 32, None, None)
     assert (bundle.licence, bundle.provenance) == (INFO.licence, INFO.provenance)
     assert (bundle.attribute_scale, bundle.alignment) == ("openface", INFO.alignment)
     assert bundle.neutralise is not None

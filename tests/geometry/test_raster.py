@@ -1,12 +1,21 @@
 """The compiled loops, by hand-computed values."""
 
+import os
+import subprocess
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
 import numpy as np
 import pytest
 
+from icface.attributes import FloatArray
 from icface.geometry import raster
 
+Rows = Sequence[Sequence[float]]
 
-def draw(vertices: list, triangles: list, values: list, size: tuple[int, int] = (8, 8)) -> np.ndarray:
+
+def draw(vertices: Rows, triangles: Rows, values: Rows, size: tuple[int, int] = (8, 8)) -> FloatArray:
     out = np.full((size[1], size[0], 2), -1.0, dtype=np.float32)
     depth = np.empty((size[1], size[0]), dtype=np.float32)
     raster.raster_map(
@@ -77,3 +86,23 @@ def test_blend_by_hand() -> None:
     assert frame[1, 2, 0] == round(200 * 128 / 255)
     assert frame[1, 3, 0] == round(100 * 0.8 + 200 * 0.2)
     assert (frame[0] == 100).all() and (frame[1, :2] == 100).all() and (frame[2] == 100).all()
+
+
+COMPILED = """
+from icface.geometry import raster
+loops = [raster.upsample_grid, raster.raster_map, raster.blend]
+assert all(len(loop.signatures) == 1 and not loop._can_compile for loop in loops)
+print(sum(sum(loop.stats.cache_misses.values()) for loop in loops), end=" ")
+print(sum(sum(loop.stats.cache_hits.values()) for loop in loops))
+"""
+
+
+def test_only_the_first_start_compiles(repository: Path, tmp_path: Path) -> None:
+    """One signature for each loop, compiled when it is imported and never again, and kept on disk from then on."""
+    environment = {**os.environ, "NUMBA_CACHE_DIR": str(tmp_path), "PYTHONPATH": str(repository)}
+    for expected in ("3 0\n", "0 3\n"):
+        result = subprocess.run(
+            [sys.executable, "-c", COMPILED], env=environment, capture_output=True, text=True, timeout=120
+        )
+        assert result.returncode == 0, result.stderr
+        assert result.stdout == expected

@@ -3,13 +3,13 @@
 import numpy as np
 import pytest
 
-from icface.attributes import AU_NAMES
+from icface.attributes import AU_NAMES, FloatArray
 from icface.geometry.tables import face_tables
 from icface.geometry.topology import INNER_LOWER_LIP, INNER_UPPER_LIP
 
 
-def displacement(au: str, vertex: int) -> np.ndarray:
-    return face_tables().displacements[AU_NAMES.index(au), vertex]
+def displacement(au: str, vertex: int) -> FloatArray:
+    return np.asarray(face_tables().displacements[AU_NAMES.index(au), vertex])
 
 
 @pytest.mark.parametrize(

@@ -11,7 +11,8 @@ from typing import Any
 
 import pytest
 import torch
-from safetensors.torch import load_file, safe_open, save_file
+from safetensors import safe_open
+from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from icface.errors import ConfigError
@@ -47,9 +48,9 @@ def model_of(networks: NetworksConfig) -> tuple[ICface, ModelInfo]:
     model = ICface(networks)
     for part in model.modules():
         if isinstance(part, nn.BatchNorm2d):
-            nn.init.normal_(part.running_mean)
-            nn.init.uniform_(part.running_var, 0.5, 2)
-            part.num_batches_tracked.fill_(7)
+            nn.init.normal_(part.get_buffer("running_mean"))
+            nn.init.uniform_(part.get_buffer("running_var"), 0.5, 2)
+            part.get_buffer("num_batches_tracked").fill_(7)
     info = ModelInfo(
         networks=networks, attribute_scale="openface", provenance="tests – ünïcode", licence="MIT", step=1200
     )
@@ -191,10 +192,11 @@ def test_failed_writing_keeps_the_older_file(saved: Path, monkeypatch: pytest.Mo
     before = saved.read_bytes()
     model, info = model_of(NETWORKS["as published"])
 
-    def full(*_: object) -> None:
+    def full(tensors: object, path: Path, metadata: object) -> None:
+        path.write_bytes(b"half of it")
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("icface.networks.checkpoint.os.replace", full)
+    monkeypatch.setattr("icface.networks.checkpoint.save_file", full)
     with pytest.raises(ConfigError, match="No space left on device"):
         save_model(saved, model, replace(info, step=2))
     assert saved.read_bytes() == before
@@ -207,7 +209,7 @@ def test_what_is_no_number_is_not_written(saved: Path, value: float) -> None:
     model, info = model_of(NETWORKS["as published"])
     with torch.no_grad():
         model.get_parameter(STEM)[0, 0, 0, 0] = value
-    with pytest.raises(ConfigError, match=f"is not written: {STEM} holds values that are not finite"):
+    with pytest.raises(ConfigError, match=f"is not written: {STEM} has values that are not finite"):
         save_model(saved, model, info)
     assert saved.read_bytes() == before
     assert [file.name for file in saved.parent.iterdir()] == [saved.name]

@@ -45,7 +45,7 @@ def test_counting_leaves_a_network_as_it_was() -> None:
     network[0].eval()
     count_macs(network, torch.rand(2, 3, 4, 4))
     assert not network[0].training and network[1].training and network.training
-    assert int(network[1].num_batches_tracked) == 0
+    assert int(network[1].get_buffer("num_batches_tracked")) == 0
     assert not network[0]._forward_hooks
 
     class Broken(nn.Module):

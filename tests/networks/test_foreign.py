@@ -55,13 +55,13 @@ def in_python_2(data: bytes) -> bytes:
             steps = list(pickletools.genops(data[start:]))
         except ValueError:  # the numbers after the last pickle
             break
-        for (code, value, place), following in zip(steps, [*steps[1:], None], strict=True):
-            end = len(data) if following is None else start + following[2]
+        places = [start + (place or 0) for _, _, place in steps]
+        for (code, value, _), begin, end in zip(steps, places, [*places[1:], places[-1] + 1], strict=True):
             if code.name == "BINUNICODE":
-                result += b"U" + bytes([len(value)]) + value.encode()
+                result += b"U" + bytes([len(str(value))]) + str(value).encode()
             else:
-                result += data[start + place : end if following is not None else start + place + 1]
-        start += steps[-1][2] + 1
+                result += data[begin:end]
+        start = places[-1] + 1
     return bytes(result + data[start:])
 
 

@@ -139,9 +139,6 @@ def test_one_image_encoder_serves_both_generators() -> None:
     model(picture(), torch.rand(1, COUNT))
     assert seen == [(1, 3, 32, 32, 5)] * 2
     weight = next(model.image_encoder.parameters())
-    for generate in (
-        lambda: model.neutralise(picture()),
-        lambda: model.animate(picture(), torch.rand(1, COUNT)),
-    ):
-        (gradient,) = torch.autograd.grad(generate().sum(), weight)
+    for image in (model.neutralise(picture()), model.animate(picture(), torch.rand(1, COUNT))):
+        (gradient,) = torch.autograd.grad(image.sum(), weight)
         assert float(gradient.abs().sum()) > 0

@@ -32,7 +32,8 @@ def test_deepest_that_fits(size_px: int, depth: int) -> None:
 
 def test_widths_double_to_four_times() -> None:
     encoder = ImageEncoder(EncoderConfig(width=4, depth=4, channels=4))
-    widths = [part.here[1].out_channels for part in encoder.modules() if isinstance(part, Hourglass)]
+    layers = (part.here.get_submodule("1") for part in encoder.modules() if isinstance(part, Hourglass))
+    widths = [layer.out_channels for layer in layers]
     assert widths == [4, 8, 16, 16]
 
 

@@ -64,7 +64,7 @@ def open_engine(bundle: Bundle, part: Part, *, threads: int, option: str) -> Hos
         EngineError: the bundle has none, or no library runs its graph.
     """
     variant = bundle.host if part == "animate" else None
-    if variant is None or bundle.motion != MOTION:
+    if variant is None or bundle.host_code != MOTION:
         raise EngineError(f"{bundle.name} has no variant that runs on the host")
     if option:
         raise EngineError(f"the host engine has no option {option!r}")

@@ -1,0 +1,93 @@
+"""The frame of all commands: exit codes, one line for an error, tracebacks only when they are asked for."""
+
+from __future__ import annotations
+
+import argparse
+import logging
+from collections.abc import Iterator
+
+import pytest
+
+from icface.command import Parser, print_error, run_command
+from icface.errors import ConfigError, SourceError
+
+
+@pytest.fixture(autouse=True)
+def logging_as_before() -> Iterator[None]:
+    """Handlers and level of the root logger, which a command may set."""
+    root = logging.getLogger()
+    handlers, level = list(root.handlers), root.level
+    yield
+    root.handlers[:] = handlers
+    root.setLevel(level)
+
+
+def parser() -> Parser:
+    made = Parser(prog="tool")
+    made.add_argument("--count", type=int, default=1)
+    made.add_argument("-v", dest="verbose", action="count", default=0)
+    return made
+
+
+@pytest.mark.parametrize(("result", "code"), [(None, 0), (0, 0), (3, 3)])
+def test_the_bodys_result_is_the_exit_code(result: int | None, code: int) -> None:
+    assert run_command(parser(), lambda flags: result, []) == code
+
+
+def test_the_body_gets_the_flags() -> None:
+    assert run_command(parser(), lambda flags: int(flags.count), ["--count", "7"]) == 7
+
+
+@pytest.mark.parametrize(
+    ("error", "code", "line"),
+    [
+        (SourceError("no face\n  found"), 1, "error: no face found\n"),
+        (ConfigError("a flag that cannot be"), 2, "error: a flag that cannot be\n"),
+        (OSError(28, "No space left on device"), 1, "error: [Errno 28] No space left on device\n"),
+        (KeyboardInterrupt(), 1, "error: interrupted\n"),
+    ],
+)
+def test_an_error_is_one_line(
+    error: BaseException, code: int, line: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def body(flags: argparse.Namespace) -> None:
+        raise error
+
+    assert run_command(parser(), body, [], stopped="interrupted") == code
+    assert capsys.readouterr().err == line
+
+
+def test_two_v_give_the_traceback(capsys: pytest.CaptureFixture[str]) -> None:
+    def body(flags: argparse.Namespace) -> None:
+        raise SourceError("no face")
+
+    assert run_command(parser(), body, ["-vv"]) == 1
+    printed = capsys.readouterr().err
+    assert "Traceback" in printed and "in body" in printed and printed.endswith("error: no face\n")
+
+
+def test_what_is_no_users_error_is_not_hidden() -> None:
+    def body(flags: argparse.Namespace) -> None:
+        raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        run_command(parser(), body, [])
+
+
+@pytest.mark.parametrize("flags", [["--count", "many"], ["--cou", "1"], ["--none"]])
+def test_a_wrong_flag_is_one_line_and_code_2(flags: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    """Flags cannot be abbreviated."""
+    assert run_command(parser(), lambda flags: 0, flags) == 2
+    printed = capsys.readouterr().err
+    assert printed.startswith("error: ") and printed.endswith("; see tool --help\n")
+    assert printed.count("\n") == 1
+
+
+def test_help_is_no_error(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run_command(parser(), lambda flags: 5, ["--help"]) == 0
+    assert "--count" in capsys.readouterr().out
+
+
+def test_a_message_of_several_lines_is_printed_as_one(capsys: pytest.CaptureFixture[str]) -> None:
+    print_error("first\n\n   second")
+    assert capsys.readouterr().err == "error: first second\n"
