@@ -1,9 +1,9 @@
-"""The paper family's frames: what each step of the export gains over the networks as they were released.
+"""The paper family's frames: what the export gains over the networks as they were released.
 
-    python -m benchmarks.paper [--width 32] [--blocks 6] [--model RUN/best.safetensors] [--json FILE]
+    python benchmarks/paper.py [--width 32] [--blocks 6] [--model RUN/best.safetensors] [--json FILE]
 
-One frame is one G_A; the release runs G_N as well for each. Every way of making it is measured in turn, round by round,
-so that the ratios hold on a machine that drifts. Weights are random unless a model is given: speed does not depend on
+One frame is one G_A; the release runs G_N as well for each. The ways of making it take turns, round by round, so that
+the ratios hold on a machine that drifts. Weights are random unless a model is given: speed does not depend on
 them.
 """
 
@@ -23,23 +23,22 @@ from typing import Any
 import numpy as np
 import torch
 
+if not __package__:
+    sys.path[0] = str(Path(__file__).resolve().parents[1])
+
 from export.pack_paper import pack
 from icface.attributes import COUNT
+from icface.command import Parser, run_command
 from icface.engines import open_engine
-from icface.errors import EngineError, ICFaceError
+from icface.errors import ConfigError, EngineError
 from icface.networks import ModelInfo, load_model
 from icface.networks.config import GeneratorConfig, NetworksConfig
 from icface.networks.icface import ICface
 from realtime.timing import machine, usable_cores
 
 ENGINES = ("openvino", "onnxruntime")
-BUNDLES = {
-    "as shipped": (True, True),
-    "unsplit": (False, True),
-    "BatchNorm kept": (True, False),
-    "unsplit, BatchNorm kept": (False, False),
-}
-"""Name: whether the first convolution is split, whether batch normalisations are folded."""
+BUNDLES = {"as shipped": True, "unsplit": False}
+"""Name: whether the first convolution is split."""
 RELEASE = "torch, G_N and G_A (the release)"
 
 Frame = Callable[[int], object]
@@ -68,8 +67,8 @@ def ways(
     asked = requests(64)
     found: dict[str, Frame] = {}
     left_out: dict[str, str] = {}
-    for number, (name, (split, fold)) in enumerate(BUNDLES.items()):
-        bundle = pack(model, info, folder / f"{number}.icface", name=name, split=split, fold=fold)
+    for number, (name, split) in enumerate(BUNDLES.items()):
+        bundle = pack(model, info, folder / f"{number}.icface", name=name, split=split)
         for engine_name in ENGINES:
             try:
                 engine = open_engine(engine_name, bundle, threads=threads)
@@ -119,7 +118,7 @@ def figures(times: dict[str, list[list[float]]]) -> dict[str, dict[str, float]]:
 
 
 def ratios(times: dict[str, list[list[float]]]) -> dict[str, float]:
-    """Medians over the rounds of what each step of the export gains, engine by engine (below 1: it gains)."""
+    """Medians over the rounds of what splitting gains, engine by engine (below 1: it gains)."""
     result = {}
     for engine in ENGINES:
         for other in list(BUNDLES)[1:]:
@@ -143,7 +142,7 @@ def table(result: dict[str, dict[str, float]]) -> str:
 
 def parser() -> argparse.ArgumentParser:
     """All flags."""
-    p = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    p = Parser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     p.add_argument("--model", type=Path, help="a checkpoint; else random weights of this shape:")
     p.add_argument("--size", type=int, default=128, help="side of the crop (default: %(default)s)")
     p.add_argument("--width", type=int, default=32, help="of the generators (default: %(default)s)")
@@ -171,20 +170,14 @@ def _model(flags: argparse.Namespace) -> tuple[ICface, ModelInfo]:
     return ICface(networks).eval().requires_grad_(False), info
 
 
-def main(argv: list[str] | None = None) -> int:
-    """Run the benchmark; 1 or 2 with one line where it cannot."""
-    flags = parser().parse_args(argv)
+def _run(flags: argparse.Namespace) -> None:
     if min(flags.threads, flags.frames, flags.rounds) < 1:
-        parser().error("--threads, --frames and --rounds must be at least 1")
-    try:
-        model, info = _model(flags)
-        torch.set_num_threads(flags.threads)
-        with tempfile.TemporaryDirectory() as name, ExitStack() as stack:
-            found, left_out = ways(model, info, Path(name), flags.threads, stack)
-            times = measure(found, frames=flags.frames, rounds=flags.rounds)
-    except ICFaceError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return error.exit_code
+        raise ConfigError("--threads, --frames and --rounds must be at least 1")
+    model, info = _model(flags)
+    torch.set_num_threads(flags.threads)
+    with tempfile.TemporaryDirectory() as name, ExitStack() as stack:
+        found, left_out = ways(model, info, Path(name), flags.threads, stack)
+        times = measure(found, frames=flags.frames, rounds=flags.rounds)
     result, gains = figures(times), ratios(times)
     generator = info.networks.generator
     print(
@@ -209,12 +202,12 @@ def main(argv: list[str] | None = None) -> int:
             "ratios": gains,
             "left_out": left_out,
         }
-        try:
-            flags.json.write_text(json.dumps(document, indent=2) + "\n", encoding="utf-8")
-        except OSError as error:
-            print(f"error: cannot write {flags.json}: {error.strerror or error}", file=sys.stderr)
-            return 1
-    return 0
+        flags.json.write_text(json.dumps(document, indent=2) + "\n", encoding="utf-8")
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Run the benchmark."""
+    return run_command(parser(), _run, argv)
 
 
 if __name__ == "__main__":

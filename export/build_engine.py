@@ -2,7 +2,7 @@
 
 Without a bundle, the model that ships. The engine goes into the user's cache, from where `icface-live` takes it. A lower
 precision than float32 is in the graph itself, and is used only if the frames of real photos, moved by a real track of
-attributes, stay close to those of float32 (`export/parity.py`); else it is refused, with the figure.
+attributes, stay close to those of float32 (`icface/engines/parity.py`); else it is refused, with the figure.
 """
 
 from __future__ import annotations
@@ -25,10 +25,10 @@ if __package__ in (None, ""):  # started as a file
 from tqdm import tqdm
 
 from export.engine_job import Built, Job, backends, build, usual_backend, usual_precision
-from export.samples import collect
 from icface.building import LARGEST_PX, PRECISIONS, SMALLEST_PX
 from icface.bundle import DEFAULT_BUNDLE, Bundle
 from icface.engine_cache import EngineCache
+from icface.engines.samples import collect
 from icface.errors import ConfigError, ICFaceError, RefusedError
 
 PICTURES = (".jpg", ".jpeg", ".png", ".webp")
@@ -223,7 +223,7 @@ def build_all(
 
 
 def comparison(parity: Mapping[str, Any]) -> str:
-    """What `export/parity.py` found, in one cell."""
+    """What `icface/engines/parity.py` found, in one cell."""
     pixels = f"{parity['psnr_db']:.1f} dB"
     if not parity["faces_compared"]:
         return f"{pixels}, no face measured"

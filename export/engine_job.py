@@ -11,18 +11,14 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any, Final
 
-import onnx
-from google.protobuf.message import DecodeError
-
-from export.parity import ParityReport, gate
-from export.precision import in_precision
-from export.quantise import quantised
-from export.samples import Samples
 from icface.building import BuildRequest, sizes_of
 from icface.bundle import Bundle
 from icface.engine_cache import EngineCache, EngineKey
-from icface.engines import available, check_graph, graph_step, open_engine
-from icface.errors import BundleError, ConfigError, EngineError, RefusedError
+from icface.engines import available, graph_step, open_engine
+from icface.engines.parity import ParityReport, gate
+from icface.engines.precision import graph_for
+from icface.engines.samples import Samples
+from icface.errors import ConfigError, EngineError, RefusedError
 
 LOCK_TIMEOUT_S: Final = 3600.0
 """TensorRT's longest builds take some minutes; nothing waits for ever."""
@@ -182,45 +178,19 @@ def _graph(
     job: Job, samples: Callable[[], Samples], cache: EngineCache, key: EngineKey, progress: Progress
 ) -> tuple[bytes, ParityReport | None]:
     """The graph in the precision, and how it compares with float32."""
-    reference = load_graph(job.bundle)
+    progress(0.05, "converting")
+    graph = graph_for(job.bundle, job.precision, samples)
     if job.precision == "fp32":
-        return in_precision(reference, "fp32").SerializeToString(), None
-    progress(0.05, "preparing photos")
+        return graph, None
+    progress(0.15, "preparing photos")
     seen = samples()
-    progress(0.15, "converting")
-    if job.precision == "int8":
-        graph = quantised(reference, seen.calibration())
-    else:
-        graph = in_precision(reference, job.precision)
     progress(0.25, "comparing with float32")
     try:
-        parity = gate(job.bundle, reference, graph, job.precision, seen)
+        parity = gate(job.bundle, graph, job.precision, seen)
     except RefusedError as error:
         cache.store(key, b"", {"name": job.bundle.name, "refused": str(error)})
         raise
-    # bfloat16 is a setting of OpenVINO's, not a type in its graph: it computes convolutions in nothing else.
-    kept = in_precision(reference, "fp32") if (job.backend, job.precision) == ("openvino", "bf16") else graph
-    return kept.SerializeToString(), parity
-
-
-def load_graph(bundle: Bundle) -> onnx.ModelProto:
-    """The graph that makes a bundle's frames, checked.
-
-    Raises:
-        BundleError: it is no ONNX, or not what the manifest says.
-    """
-    step, path = graph_step(bundle, "animate")
-    try:
-        model = onnx.load_from_string(path.read_bytes())
-        onnx.checker.check_model(model)
-        check_graph(
-            step,
-            bundle,
-            *([item.name for item in items] for items in (model.graph.input, model.graph.output)),
-        )
-    except (OSError, DecodeError, onnx.checker.ValidationError, EngineError) as error:
-        raise BundleError(f"{path} is not a graph that can be built: {error}") from error
-    return model
+    return graph, parity
 
 
 def _try(job: Job, cache: EngineCache, key: EngineKey) -> None:

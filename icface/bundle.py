@@ -60,6 +60,8 @@ class Variant:
     motion: tuple[TensorSpec, ...]
     """What changes from run to run."""
     outputs: tuple[TensorSpec, ...]
+    graph_fp16: str | None = None
+    """ONNX file of the same step in half precision, with the same inputs and outputs; None where there is none."""
     graph_inputs: tuple[str, ...] = ()
     """Of the host variant: what its graph takes of `cache` and `motion`, besides `warped`."""
 
@@ -197,6 +199,9 @@ class _Section:
             raise _ManifestError(f"{key!r} in {self._where} should be {what}")
         return value
 
+    def has(self, key: str) -> bool:
+        return key in self._raw
+
     def text(self, key: str) -> str:
         value: str = self.value(key, str, "text")
         return value
@@ -244,7 +249,7 @@ def _from_manifest(path: Path, raw: Any, digest: str) -> Bundle:
         alignment=top.text("alignment"),
         motion=top.optional_text("motion"),
         neutralise=None if neutralise is None else _neutralise(neutralise),
-        graph=_variant(variants.section("graph")),
+        graph=_graph_variant(variants.section("graph")),
         host=None if host is None else _host_variant(host),
         golden=top.text("golden"),
         licence=top.text("licence"),
@@ -255,7 +260,7 @@ def _from_manifest(path: Path, raw: Any, digest: str) -> Bundle:
     if size_px is not None and size_px < 1:
         raise _ManifestError(f"'size_px' in the manifest should be positive, not {size_px}")
     steps = [step for step in (bundle.neutralise, bundle.graph, bundle.host) if step is not None]
-    for name in (bundle.golden, *(step.graph for step in steps)):
+    for name in (bundle.golden, *(step.graph for step in steps), bundle.graph.graph_fp16):
         if name is not None and name not in bundle.hashes:
             raise _ManifestError(f"'files' gives no hash for {name}")
     for step in (bundle.graph, bundle.host):
@@ -302,6 +307,12 @@ def _variant(section: _Section) -> Variant:
         motion=_specs(section, "motion"),
         outputs=_specs(section, "outputs"),
     )
+
+
+def _graph_variant(section: _Section) -> Variant:
+    """Bundles of older versions lack the entry for half precision."""
+    half = section.optional_text("graph_fp16") if section.has("graph_fp16") else None
+    return replace(_variant(section), graph_fp16=half)
 
 
 def _host_variant(section: _Section) -> Variant:

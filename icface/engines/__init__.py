@@ -126,7 +126,8 @@ class Engine(ABC):
 
 def available() -> tuple[str, ...]:
     """Names of all engine modules."""
-    return tuple(sorted(path.stem for path in Path(__file__).parent.glob("*.py") if path.stem != "__init__"))
+    others = ("__init__", "parity", "precision", "quantise", "samples")
+    return tuple(sorted(path.stem for path in Path(__file__).parent.glob("*.py") if path.stem not in others))
 
 
 def open_engine(name: str, bundle: Bundle, *, threads: int = 1, part: Part = "animate") -> Engine:

@@ -40,7 +40,7 @@ from icface.gpu.cuda import DeviceBuffer, Graph, HostBuffer, Stream, StreamTimeo
 
 logger = logging.getLogger(__name__)
 
-PRECISIONS: Final = ("fp16", "fp32", "bf16", "int8")
+PRECISIONS: Final = ("fp16", "fp32", "int8")
 
 ANY: Final = "any"
 """The device of a target that is built ahead."""
@@ -208,7 +208,7 @@ def _network_flags(trt: Any) -> int:
 
 def _set_precision(trt: Any, config: Any, precision: str) -> None:
     """Before TensorRT 10 types of a graph alone were not enough to let it use them."""
-    flag = {"fp16": "FP16", "bf16": "BF16", "int8": "INT8"}.get(precision)
+    flag = {"fp16": "FP16", "int8": "INT8"}.get(precision)
     if hasattr(trt.NetworkDefinitionCreationFlag, "STRONGLY_TYPED") or flag is None:
         return
     if hasattr(trt.BuilderFlag, flag):
