@@ -127,30 +127,31 @@ def frames_of(graph: bytes) -> Callable[[Tensors], Frame]:
 
 
 def rounding(model: onnx.ModelProto) -> onnx.ModelProto:
-    """A graph that rounds to half precision wherever its types say so.
+    """A graph in half precision as one in float32 that rounds every value to half precision.
 
-    ONNX Runtime has few operators in half precision for CPUs. It puts float32 ones in their place, leaves out the casts
-    between them, and keeps casts that are in the graph. So each value in half precision gets a cast there and back.
+    ONNX Runtime has few operators in half precision for CPUs. It puts float32 ones in their place and leaves out the
+    casts between them, so it rounds less often than a GPU and no value overflows. Casts in a float32 graph stay.
     """
-    types = {
-        value.name: value.type.tensor_type.elem_type
-        for value in onnx.shape_inference.infer_shapes(model).graph.value_info
-    }
-    nodes = []
-    for node in model.graph.node:
-        nodes.append(node)
-        for place, name in enumerate(node.output):
-            if types.get(name) == onnx.TensorProto.FLOAT16 and node.op_type != "Cast":
-                node.output[place] = name + "_exact"
-                wide = onnx.helper.make_node(
-                    "Cast", [name + "_exact"], [name + "_wide"], to=onnx.TensorProto.FLOAT
-                )
-                half = onnx.helper.make_node("Cast", [name + "_wide"], [name], to=onnx.TensorProto.FLOAT16)
-                nodes += [wide, half]
+    half, single = onnx.TensorProto.FLOAT16, onnx.TensorProto.FLOAT
+    inferred = onnx.shape_inference.infer_shapes(model).graph.value_info
+    lowered = {value.name for value in inferred if value.type.tensor_type.elem_type == half}
     made = onnx.ModelProto()
     made.CopyFrom(model)
     del made.graph.node[:], made.graph.value_info[:]
-    made.graph.node.extend(nodes)
+    for node in model.graph.node:
+        names = lowered.intersection(node.output)
+        if not (names and node.op_type == "Cast"):
+            copy = made.graph.node.add()
+            copy.CopyFrom(node)
+            copy.output[:] = [name + "_exact" if name in names else name for name in node.output]
+        for name in names:
+            exact = node.input[0] if node.op_type == "Cast" else name + "_exact"
+            made.graph.node.append(onnx.helper.make_node("Cast", [exact], [name + "_half"], to=half))
+            made.graph.node.append(onnx.helper.make_node("Cast", [name + "_half"], [name], to=single))
+    for tensor in made.graph.initializer:
+        if tensor.data_type == half:
+            values = onnx.numpy_helper.to_array(tensor).astype(np.float32)
+            tensor.CopyFrom(onnx.numpy_helper.from_array(values, tensor.name))
     return made
 
 

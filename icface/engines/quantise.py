@@ -16,6 +16,7 @@ from __future__ import annotations
 import contextlib
 import io
 import tempfile
+import warnings
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Final
@@ -67,7 +68,9 @@ def quantised(graph: bytes, calibration: Sequence[Tensors]) -> bytes:
         given, shaped, made = (Path(name) / file for file in ("given.onnx", "shaped.onnx", "made.onnx"))
         given.write_bytes(graph)
         try:
-            with contextlib.redirect_stdout(io.StringIO()):  # it prints its progress
+            # It prints its progress, and warns where values are no numbers.
+            with contextlib.redirect_stdout(io.StringIO()), warnings.catch_warnings():
+                warnings.simplefilter("error", RuntimeWarning)
                 quantization.quant_pre_process(
                     given, shaped, skip_optimization=True, skip_symbolic_shape=True
                 )
@@ -82,6 +85,10 @@ def quantised(graph: bytes, calibration: Sequence[Tensors]) -> bytes:
                     calibrate_method=quantization.CalibrationMethod.Percentile,
                     extra_options=settings,
                 )
+        except (ValueError, RuntimeWarning) as error:
+            raise ConfigError(
+                f"{model.graph.name} has values that are no numbers; its training failed ({error})"
+            ) from error
         except library_errors() as error:
             raise EngineError(f"ONNX Runtime cannot quantise {model.graph.name}: {error}") from error
         return made.read_bytes()

@@ -18,9 +18,7 @@ def engine_bytes(graph: bytes, capability: str, *, side_px: int = 64) -> int:
     builder = trt.Builder(log)
     network = builder.create_network(1 << int(trt.NetworkDefinitionCreationFlag.STRONGLY_TYPED))
     parser = trt.OnnxParser(network, log)
-    assert parser.parse(graph), [
-        str(parser.get_error(i)) for i in range(parser.num_errors)
-    ]
+    assert parser.parse(graph), [str(parser.get_error(i)) for i in range(parser.num_errors)]
     config, profile = builder.create_builder_config(), builder.create_optimization_profile()
     for tensor in (network.get_input(i) for i in range(network.num_inputs)):
         if -1 in tuple(tensor.shape):

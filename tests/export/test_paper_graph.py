@@ -249,7 +249,9 @@ def test_frames_in_half_precision_are_near(name: str) -> None:
     graphs = graphs_of(name)
     assert graphs.animate_fp16 is not None
     for feeds in feeds_of(name, 2):
-        exact, half = (by_onnxruntime(graph, feeds)["frame"] for graph in (graphs.animate, graphs.animate_fp16))
+        exact, half = (
+            by_onnxruntime(graph, feeds)["frame"] for graph in (graphs.animate, graphs.animate_fp16)
+        )
         assert 50 < psnr_db(half, exact) < 90
 
 
