@@ -35,9 +35,9 @@ POSE_BOUND_DEG: Final = 1.0
 AU_BOUND: Final = {"fp32": 0.03, "fp16": 0.03, "bf16": 0.03, "int8": 0.06}
 """How much more the measured attributes may differ than under noise of one level, on average over the faces: the worst
 of three angles, and the worst of 17 Action Units. Measured on frames of photos, 256 pixels wide: noise of one level
-changes .06° and .006, white noise of 45 dB .08° and .010, of 38 dB .15° and .016. At 64 pixels it is .09° and .013; .2°
-and .024; .5° and .048. With the shipped track, lids that never close differ by .10, a smile that never comes by .20,
-brows that never rise by .04."""
+changes .08° and .005, white noise of 45 dB .14° and .009, of 38 dB .26° and .019. At 64 pixels it is .12° and .010; .17°
+and .019; .34° and .080. With the shipped track, lids that never close differ by .12, a smile that never comes by .20,
+brows that never draw together by .05. Inner brows that never rise differ by .01, which is not seen."""
 LOST_SHARE: Final = 0.02
 """Share of the faces that may be seen in the reference alone: where a face is hardly seen, chance decides."""
 LARGEST_DB: Final = 99.0

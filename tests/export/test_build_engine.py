@@ -16,17 +16,17 @@ import onnx
 import pytest
 from onnx import numpy_helper
 
-from export import engine_job
 from export.build_engine import capabilities, main, pictures
-from export.engine_job import Job, build, load_graph, usual_precision
+from export.engine_job import Job, build, usual_precision
 from export.pack_paper import pack as pack_paper
-from export.samples import Samples, collect
 from icface.building import BuildRequest
 from icface.bundle import DEFAULT_BUNDLE, MANIFEST, Bundle
 from icface.engine_cache import CONTENT, FACTS, EngineCache
 from icface.engines import Engine, available, needs_build, open_engine, worth_building
 from icface.engines import onnxruntime as onnxruntime_engine
 from icface.engines import openvino as openvino_engine
+from icface.engines.precision import graph_for
+from icface.engines.samples import Samples, collect
 from icface.errors import BundleError, ConfigError, EngineError, NotBuiltError, RefusedError
 from icface.networks import ModelInfo
 from icface.networks.config import GeneratorConfig, NetworksConfig
@@ -135,15 +135,14 @@ def test_photos_are_neutralised_in_float32(paper: Bundle, samples: Samples, cach
 # What is refused
 
 
-def spoilt(model: onnx.ModelProto, *_: object) -> onnx.ModelProto:
+def spoilt(graph: bytes, *_: object) -> bytes:
     """A graph whose first convolution is off."""
-    made = onnx.ModelProto()
-    made.CopyFrom(model)
+    made = onnx.load_from_string(graph)
     name = next(node.input[1] for node in made.graph.node if node.op_type == "Conv")
     for tensor in made.graph.initializer:
         if tensor.name == name:
             tensor.CopyFrom(numpy_helper.from_array(numpy_helper.to_array(tensor) * np.float32(0.5), name))
-    return made
+    return bytes(made.SerializeToString())
 
 
 def test_frames_too_far_off_are_refused_once_and_not_tried_again(
@@ -152,7 +151,7 @@ def test_frames_too_far_off_are_refused_once_and_not_tried_again(
     pytest.importorskip("openvino")
     job = Job(bundle=paper, backend="openvino", precision="int8")
     with monkeypatch.context() as patch:
-        patch.setattr(engine_job, "quantised", spoilt)
+        patch.setattr("icface.engines.precision.quantised", spoilt)
         with pytest.raises(RefusedError, match=r"int8 against fp32: \d+\.\d dB .*at least 38 dB is wanted"):
             build(job, lambda: samples, lambda *_: None)
     with pytest.raises(RefusedError, match=r"dB .*\(tried before; --again tries anew\)"):
@@ -169,7 +168,7 @@ def test_an_engine_that_gives_other_frames_than_its_graph_goes_again(
     pytest.importorskip("openvino")
 
     def broken(request: BuildRequest) -> bytes:
-        return bytes(spoilt(onnx.load_from_string(request.graph)).SerializeToString())
+        return spoilt(request.graph)
 
     monkeypatch.setattr(openvino_engine, "build", broken)
     with pytest.raises(EngineError, match="gives a wrong golden frame"):
@@ -232,7 +231,7 @@ def test_a_graph_that_is_not_ours(paper: Bundle, tmp_path: Path) -> None:
     ):
         bundle = broken_bundle(paper, tmp_path / f"{number}.icface", content)
         with pytest.raises(BundleError, match=why):
-            load_graph(bundle)
+            graph_for(bundle, "fp32", never)
 
 
 # The command

@@ -152,9 +152,7 @@ def test_weights_that_are_no_numbers(tmp_path: Path, capsys: pytest.CaptureFixtu
     assert "its training failed" in error_of(capsys, path)[1]
 
 
-def test_a_weight_that_half_precision_does_not_hold(
-    tmp_path: Path, caplog: pytest.LogCaptureFixture
-) -> None:
+def test_a_weight_that_half_precision_does_not_hold(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     """The bundle has no graph in half precision then, which is said."""
     model = random_model(NETWORKS)
     model.generator_animate.head[1].weight.data[0, 0, 0, 0] = 1e5
