@@ -47,11 +47,14 @@ def written(
         )
     assert program is not None
     model = program.model_proto
-    # The exporter notes where in the source each value comes from, with paths of this machine.
+    # The exporter notes where in the source each value comes from, with paths of this machine. Without a name, libraries
+    # call a node by its number.
     graph = model.graph
     graph.name = name
     for item in (*graph.node, *graph.input, *graph.output, *graph.initializer):
         del item.metadata_props[:]
+    for node in graph.node:
+        node.ClearField("name")
     del graph.value_info[:], graph.metadata_props[:], model.metadata_props[:]
     onnx.checker.check_model(model, full_check=True)
     return bytes(model.SerializeToString(deterministic=True))

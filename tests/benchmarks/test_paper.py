@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks.paper import BUNDLES, ENGINES, RELEASE, figures, main, measure, ratios
+from benchmarks.paper import BUNDLES, ENGINES, RELEASE, Frame, figures, main, measure, ratios
 
 
 def test_shares_are_taken_round_by_round() -> None:
@@ -26,7 +26,7 @@ def test_shares_are_taken_round_by_round() -> None:
 
 def test_ways_take_turns_and_the_first_frames_do_not_count() -> None:
     made: list[tuple[str, int]] = []
-    found = {name: lambda i, name=name: made.append((name, i)) for name in ("a", "b")}
+    found: dict[str, Frame] = {name: lambda i, name=name: made.append((name, i)) for name in ("a", "b")}  # type: ignore[misc]
     times = measure(found, frames=2, rounds=2)
     once = [("a", i) for i in (0, 1, 2, 0, 1)] + [("b", i) for i in (0, 1, 2, 0, 1)]
     assert made == once * 2

@@ -251,10 +251,10 @@ def test_half_precision_is_rounded_after_every_operation() -> None:
         helper.make_node("Cast", ["c"], ["y"], to=TensorProto.FLOAT),
     ]
     ends = [helper.make_tensor_value_info(name, TensorProto.FLOAT, [1]) for name in ("x", "y")]
-    small = numpy_helper.from_array(np.float16([2**-11]), "small")
+    small = numpy_helper.from_array(np.array([2**-11], np.float16), "small")
     graph = helper.make_graph(nodes, "by hand", ends[:1], ends[1:], [small])
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=8)
-    found = by_onnxruntime(rounding(model).SerializeToString(), {"x": np.float32([1])})["y"]
+    found = by_onnxruntime(rounding(model).SerializeToString(), {"x": np.ones(1, np.float32)})["y"]
     assert found.item() == 1.0
 
 

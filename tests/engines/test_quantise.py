@@ -70,14 +70,18 @@ def parts_of(model: onnx.ModelProto, layer: onnx.NodeProto) -> dict[str, Any]:
 def test_weights_and_scales_by_hand() -> None:
     """Weights of −.5 and .25 in one channel: steps of .5/127, so −127 and 63.5, which is 64 to even. Inputs of ±1 and 0
     alone are exact with steps of 1/127."""
-    first = np.float32([[[[-0.5]], [[0.25]]], [[[2.0]], [[0.0]]], [[[0.0]], [[0.0]]]])
+    first = np.array([[[[-0.5]], [[0.25]]], [[[2.0]], [[0.0]]], [[[0.0]], [[0.0]]]], np.float32)
     second = np.ones((3, 1, 1, 1), np.float32)
-    x = np.float32([[[[1, -1]], [[0, 1]]]])
+    x = np.array([[[[1, -1]], [[0, 1]]]], np.float32)
     model = onnx.load_from_string(quantised(two_convolutions(first, second, [1, 2, 1, 2]), [{"x": x}]))
     (layer,) = (node for node in model.graph.node if node.op_type == "Conv")
     parts = parts_of(model, layer)
-    np.testing.assert_array_equal(parts["weight"].reshape(3, 2), np.int8([[-127, 64], [127, 0], [0, 0]]))
-    np.testing.assert_allclose(parts["weight_steps"][:2], np.float32([0.5 / 127, 2 / 127]), rtol=1e-6)
+    np.testing.assert_array_equal(
+        parts["weight"].reshape(3, 2), np.array([[-127, 64], [127, 0], [0, 0]], np.int8)
+    )
+    np.testing.assert_allclose(
+        parts["weight_steps"][:2], np.array([0.5 / 127, 2 / 127], np.float32), rtol=1e-6
+    )
     assert np.isfinite(parts["weight_steps"]).all() and (parts["weight_zeros"] == 0).all()
     np.testing.assert_allclose(parts["step"], 1 / 127, rtol=0.01)
     assert parts["zero"] == 0 and parts["zero"].dtype == np.int8
@@ -134,7 +138,7 @@ def test_nothing_to_quantise_is_said() -> None:
 def test_values_that_are_no_numbers_are_said(value: float) -> None:
     one = np.ones((1, 1, 1, 1), np.float32)
     with pytest.raises(ConfigError, match="by hand has values that are no numbers; its training failed"):
-        quantised(two_convolutions(one, one, [1, 1, 1, 1]), [{"x": np.float32([[[[value]]]])}])
+        quantised(two_convolutions(one, one, [1, 1, 1, 1]), [{"x": np.array([[[[value]]]], np.float32)}])
 
 
 def test_the_library_is_silent(

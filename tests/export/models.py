@@ -22,7 +22,7 @@ SIZE_PX = 32
 
 # torch reads its table of operators anew for each graph, which takes longer than the graphs of these small models.
 _table = functools.cache(_registration.ONNXRegistry.from_torchlib)
-_registration.ONNXRegistry.from_torchlib = staticmethod(_table)  # type: ignore[assignment,method-assign]
+_registration.ONNXRegistry.from_torchlib = staticmethod(_table)  # type: ignore[method-assign]
 
 NETWORKS: dict[str, NetworksConfig] = {
     "as published": NetworksConfig(size_px=SIZE_PX, generator=GeneratorConfig(width=8, blocks=2)),

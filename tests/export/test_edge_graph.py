@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnx
@@ -13,6 +14,7 @@ from onnx.reference import ReferenceEvaluator
 
 from export.edge_graph import SHAPES, EdgeWarp, build_edge_graph
 from export.pack_edge import golden_inputs, pack, reference_frame
+from icface.arrays import Tensors
 from icface.bundle import DEFAULT_BUNDLE
 from tests.export.rtx import CAPABILITIES, engine_bytes
 
@@ -33,7 +35,8 @@ def test_the_graph_means_what_the_contract_says(model: onnx.ModelProto) -> None:
     feeds = {name: np.ascontiguousarray(inputs[name]) for name in SHAPES}
     # The reference knows GridSample by its newer names alone.
     newer = onnx.version_converter.convert_version(model, 20)
-    (frame,) = ReferenceEvaluator(newer).run(None, feeds)
+    results: Any = ReferenceEvaluator(newer).run(None, feeds)
+    (frame,) = results
     assert frame.dtype == np.uint8 and frame.shape == (12, 15, 3)
     assert np.abs(frame.astype(int) - reference_frame(feeds)).max() <= 1
 
@@ -94,7 +97,7 @@ def test_the_shipped_bundle_is_what_this_code_packs(tmp_path: Path) -> None:
 
 def test_reference_by_hand() -> None:
     """Half way between 10 and 30, and between that and 240 · .2, a fifth: 20 · .8 + 48 · .2 = 25.6."""
-    inputs = {
+    inputs: Tensors = {
         "skin": np.repeat(np.array([[[10], [30]], [[10], [30]]], dtype=np.uint8), 3, axis=2),
         "inner": np.full((2, 2, 3), 240, dtype=np.uint8),
         "skin_map": np.array([[[0.5, 0.25]]], dtype=np.float32),

@@ -259,7 +259,9 @@ def test_weights_that_half_precision_does_not_hold() -> None:
     """No graph then; a weight of 65504 is the largest that it holds."""
     config = NETWORKS["no blocks"]
     model = random_model(config)
-    weight = model.generator_animate.down[0].weight
+    layer = model.generator_animate.down[0]
+    assert isinstance(layer, nn.Conv2d)
+    weight = layer.weight
     weight.data[0, 0, 0, 0] = 65504.0
     exact = ICface(config)
     exact.load_state_dict(model.state_dict())
