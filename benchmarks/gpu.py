@@ -1,6 +1,6 @@
 """Generators on an NVIDIA GPU, one frame at a time, and how near they come to what the card can do.
 
-    python -m benchmarks.gpu [--shapes 32x6,64x9,128x6] [--size 512] [--frames 200] [--rounds 5] [--json FILE]
+    python benchmarks/gpu.py [--shapes 32x6,64x9,128x6] [--size 512] [--frames 200] [--rounds 5] [--json FILE]
 
 Every generator runs in FP16 as a CUDA graph of torch (channels last, uint8 frames in and out as in a bundle), and by
 TensorRT or TensorRT-RTX where one is installed: its engine is built as `export/build_engine.py` does. Beside the time
@@ -25,6 +25,9 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+if not __package__:
+    sys.path[0] = str(Path(__file__).resolve().parents[1])
+
 from benchmarks.paper import requests
 from export.edge_graph import SHAPES, EdgeWarp
 from export.engine_job import Job, build
@@ -32,9 +35,10 @@ from export.pack_edge import golden_inputs
 from export.pack_paper import pack
 from export.paper_graph import Animate, folded
 from icface.bundle import DEFAULT_BUNDLE, Bundle
+from icface.command import Parser, run_command
 from icface.engines import open_engine
 from icface.engines.samples import collect
-from icface.errors import EngineError, ICFaceError
+from icface.errors import EngineError
 from icface.networks import ModelInfo
 from icface.networks.complexity import count_macs
 from icface.networks.config import GeneratorConfig, NetworksConfig
@@ -214,36 +218,26 @@ def measure(found: dict[str, Frame], frames: int, rounds: int) -> dict[str, dict
     }
 
 
-def main(argv: list[str] | None = None) -> int:
-    """Run the benchmark; 1 with one line where it cannot."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument(
-        "--shapes", default="32x6,64x9,128x6", help="channels x blocks (default: %(default)s)"
-    )
-    parser.add_argument(
-        "--size", type=int, default=512, help="side of the edge frames (default: %(default)s)"
-    )
-    parser.add_argument("--frames", type=int, default=200, help="a round and way (default: %(default)s)")
-    parser.add_argument("--rounds", type=int, default=5, help="(default: %(default)s)")
-    parser.add_argument("--json", type=Path, help="write the figures here as well")
-    flags = parser.parse_args(argv)
+def parser() -> argparse.ArgumentParser:
+    """All flags."""
+    p = Parser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    p.add_argument("--shapes", default="32x6,64x9,128x6", help="channels x blocks (default: %(default)s)")
+    p.add_argument("--size", type=int, default=512, help="side of the edge frames (default: %(default)s)")
+    p.add_argument("--frames", type=int, default=200, help="a round and way (default: %(default)s)")
+    p.add_argument("--rounds", type=int, default=5, help="(default: %(default)s)")
+    p.add_argument("--json", type=Path, help="write the figures here as well")
+    return p
+
+
+def _command(flags: argparse.Namespace) -> None:
     if not torch.cuda.is_available():
-        print(
-            "error: there is no NVIDIA GPU here that torch can use; python -m benchmarks.peak measures a CPU",
-            file=sys.stderr,
+        raise EngineError(
+            "there is no NVIDIA GPU here that torch can use; python benchmarks/peak.py measures a CPU"
         )
-        return 1
-    try:
-        with tempfile.TemporaryDirectory() as name, ExitStack() as stack:
-            document = _run(flags, Path(name), stack)
-    except ICFaceError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 1
+    with tempfile.TemporaryDirectory() as name, ExitStack() as stack:
+        document = _run(flags, Path(name), stack)
     if flags.json is not None:
         flags.json.write_text(json.dumps(document, indent=2) + "\n", encoding="utf-8")
-    return 0
 
 
 def _run(flags: argparse.Namespace, folder: Path, stack: ExitStack) -> dict[str, Any]:
@@ -284,6 +278,11 @@ def _run(flags: argparse.Namespace, folder: Path, stack: ExitStack) -> dict[str,
         "machine": machine(),
         "torch": torch.__version__,
     }
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Run the benchmark."""
+    return run_command(parser(), _command, argv)
 
 
 if __name__ == "__main__":

@@ -1,6 +1,6 @@
 """How near the generators come to what this machine can compute: convolutions alone, then whole generators.
 
-    python -m benchmarks.peak [--shapes 32x6,32x9,64x9] [--precisions fp32,bf16,int8] [--rounds 5] [--json FILE]
+    python benchmarks/peak.py [--shapes 32x6,32x9,64x9] [--precisions fp32,bf16,int8] [--rounds 5] [--json FILE]
 
 The peak is measured, not read off a data sheet: chains of 3 × 3 convolutions of several shapes, in each precision, of
 which the fastest counts. A generator's share is its own multiplications a second over that. Both run in OpenVINO on the
@@ -22,6 +22,9 @@ from typing import Any
 import numpy as np
 import torch
 from torch import nn
+
+if not __package__:
+    sys.path[0] = str(Path(__file__).resolve().parents[1])
 
 from benchmarks.paper import requests
 from export.pack_paper import pack
