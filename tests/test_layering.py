@@ -43,7 +43,7 @@ KEPT_INSIDE = {
     ),
     "mediapipe": ("icface/face/landmarks.py",),
     "pyvirtualcam": ("realtime/sinks/virtual_camera.py",),
-    "argparse": ("realtime/cli.py", "export/", "training/"),
+    "argparse": ("icface/command.py", "realtime/cli.py", "export/", "training/"),
     "scipy": ("training/",),
     "matplotlib": ("training/",),
     "meshoptimizer": ("training/",),
