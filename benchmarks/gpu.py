@@ -3,7 +3,7 @@
     python benchmarks/gpu.py [--shapes 32x6,64x9,128x6] [--size 512] [--frames 200] [--rounds 5] [--json FILE]
 
 Every generator runs in FP16 as a CUDA graph of torch (channels last, uint8 frames in and out as in a bundle), and by
-TensorRT or TensorRT-RTX where one is installed: its engine is built as `icface-build-engine` does. Beside the time
+TensorRT or TensorRT-RTX where one is installed: its engine is built as `export/build_engine.py` does. Beside the time
 stand two floors (docs/performance.md): its multiplications at the rate of the card's fastest matrix product, and the
 bytes that its layers must read and write at the rate of the card's fastest copy; both rates are measured here.
 """
@@ -29,23 +29,23 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
-from torch.nn import functional
 
 from benchmarks.common import Frame, benchmark_parser, check_counts, shapes, take_turns, write_figures
 from benchmarks.paper import requests
+from export.edge_graph import SHAPES, EdgeWarp
 from export.pack_edge import golden_inputs
 from export.pack_paper import pack
-from export.samples import collect
+from export.paper_graph import Animate, folded
 from icface.arrays import Tensors
 from icface.bundle import DEFAULT_BUNDLE, Bundle
 from icface.command import Parser, run_command
 from icface.engines import open_engine
 from icface.engines.building import Job, build
+from icface.engines.samples import collect
 from icface.errors import EngineError
 from icface.networks import ModelInfo
 from icface.networks.complexity import count_macs
 from icface.networks.config import GeneratorConfig, NetworksConfig
-from icface.networks.generator import Generator
 from icface.networks.icface import ICface
 
 BYTES = 2
@@ -111,40 +111,6 @@ def card() -> dict[str, Any]:
     }
 
 
-class PaperFrame(nn.Module):
-    """From the kept half of the first convolution and the attributes to a frame, as the bundle's graph."""
-
-    def __init__(self, generator: Generator) -> None:
-        super().__init__()
-        self._generator = generator
-        # Reflected planes are constant, so each attribute adds one number a channel.
-        self.register_buffer("table", generator.stem.weight[:, -20:].sum((2, 3)).t().contiguous())
-
-    def forward(self, stem: Tensor, attributes: Tensor) -> Tensor:
-        answer = attributes.to(stem.dtype) @ self.table
-        image = self._generator.decode(stem + answer[:, :, None, None])
-        return ((image[0].permute(1, 2, 0) * 127.5) + 128).clamp(0, 255).to(torch.uint8)
-
-
-def warped(
-    skin: Tensor, inner: Tensor, skin_map: Tensor, inner_map: Tensor, alpha: Tensor, shade: Tensor
-) -> Tensor:
-    """The edge family's graph (docs/bundle.md); positions in float32."""
-
-    def read(picture: Tensor, positions: Tensor) -> Tensor:
-        last = torch.tensor([picture.shape[1] - 1, picture.shape[0] - 1], device=picture.device)
-        grid = (positions * 2 / last - 1)[None]
-        planes = picture.permute(2, 0, 1)[None].float()
-        return functional.grid_sample(
-            planes, grid, mode="bilinear", padding_mode="border", align_corners=True
-        )
-
-    a, s = alpha[None, None] / 255, shade[None, None] / 255
-    front = read(skin, skin_map)
-    mixed = front + (read(inner, inner_map) * s - front) * a
-    return (mixed + 0.5).floor().clamp(0, 255)[0].permute(1, 2, 0).to(torch.uint8)
-
-
 def captured(make: Callable[[], Tensor], fixed: list[tuple[Tensor, Tensor]]) -> Frame:
     """A frame as one CUDA graph: uploads from page-locked memory, the network, and back.
 
@@ -152,7 +118,7 @@ def captured(make: Callable[[], Tensor], fixed: list[tuple[Tensor, Tensor]]) -> 
         make: from tensors on the GPU to the frame there.
         fixed: page-locked tensors, and where they go on the GPU.
     """
-    side = torch.cuda.Stream()
+    side = torch.cuda.Stream()  # type: ignore[no-untyped-call]
     side.wait_stream(torch.cuda.current_stream())
     with torch.no_grad(), torch.cuda.stream(side):
         for _ in range(3):
@@ -181,11 +147,12 @@ def paper(shape: str, folder: Path, size_px: int = 128) -> tuple[Bundle, Frame, 
     model = ICface(networks).eval().requires_grad_(False)
     info = ModelInfo(networks=networks, provenance="random weights", licence="none", step=0)
     bundle = pack(model, info, folder / f"{shape}.icface", name=shape)
-    frame = PaperFrame(model.generator_animate)
+    frame = Animate(folded(model).generator_animate, size_px)
     example = (torch.zeros(1, width, size_px, size_px), torch.zeros(1, 20))
     cost = {"macs": count_macs(frame, *example), "bytes": layer_bytes(frame, *example)}
-    on_gpu = frame.to("cuda", torch.float16, memory_format=torch.channels_last)
-    stem = example[0].to("cuda", torch.float16, memory_format=torch.channels_last)
+    half = Animate(folded(model).generator_animate, size_px, torch.float16)
+    on_gpu = half.cuda().to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    stem = example[0].to("cuda", memory_format=torch.channels_last)
     asked, target = torch.from_numpy(requests(1)[0]).pin_memory(), torch.zeros(1, 20, device="cuda")
     return bundle, captured(lambda: on_gpu(stem, target), [(asked, target)]), cost
 
@@ -213,9 +180,8 @@ def edge(size_px: int) -> tuple[Bundle, Frame, dict[str, int]]:
     tensors = {name: torch.from_numpy(value) for name, value in edge_inputs(size_px).items()}
     on_gpu = {name: value.to("cuda") for name, value in tensors.items()}
     moving = [(tensors[spec.name].pin_memory(), on_gpu[spec.name]) for spec in bundle.graph.motion]
-    names = ("skin", "inner", "skin_map", "inner_map", "inner_alpha", "inner_shade")
     moved = sum(value.numel() * value.element_size() for value in tensors.values()) + 3 * size_px**2
-    frame = captured(lambda: warped(*(on_gpu[name] for name in names)), moving)
+    frame = captured(lambda: EdgeWarp()(*(on_gpu[name] for name in SHAPES)), moving)
     return bundle, frame, {"macs": 2 * 4 * 3 * size_px**2, "bytes": moved}
 
 

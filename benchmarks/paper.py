@@ -1,4 +1,4 @@
-"""The paper family's frames: what each step of the export gains over the networks as they were released.
+"""The paper family's frames: what the export gains over the networks as they were released.
 
     python benchmarks/paper.py [--width 32] [--blocks 6] [--model RUN/best.safetensors] [--json FILE]
 
@@ -37,13 +37,8 @@ from icface.networks.config import GeneratorConfig, NetworksConfig
 from icface.networks.icface import ICface
 
 ENGINES = ("openvino", "onnxruntime")
-BUNDLES = {
-    "as shipped": (True, True),
-    "unsplit": (False, True),
-    "BatchNorm kept": (True, False),
-    "unsplit, BatchNorm kept": (False, False),
-}
-"""Name: whether the first convolution is split, whether batch normalisations are folded."""
+BUNDLES = {"as shipped": True, "unsplit": False}
+"""Name: whether the first convolution is split."""
 RELEASE = "torch, G_N and G_A (the release)"
 
 
@@ -84,8 +79,8 @@ def ways(
 
     found: dict[str, Frame] = {}
     left_out: dict[str, str] = {}
-    for number, (name, (split, fold)) in enumerate(BUNDLES.items()):
-        bundle = pack(model, info, folder / f"{number}.icface", name=name, split=split, fold=fold)
+    for number, (name, split) in enumerate(BUNDLES.items()):
+        bundle = pack(model, info, folder / f"{number}.icface", name=name, split=split)
         for engine_name in ENGINES:
             try:
                 engine = open_engine(engine_name, bundle, threads=threads)
@@ -116,7 +111,7 @@ def figures(times: dict[str, list[list[float]]]) -> dict[str, dict[str, float]]:
 
 
 def ratios(times: dict[str, list[list[float]]]) -> dict[str, float]:
-    """Medians over the rounds of what each step of the export gains, engine by engine (below 1: it gains)."""
+    """Medians over the rounds of what splitting gains, engine by engine (below 1: it gains)."""
     result = {}
     for engine in ENGINES:
         for other in list(BUNDLES)[1:]:

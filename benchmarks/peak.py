@@ -23,17 +23,17 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
-import onnx
 import torch
-from onnx import TensorProto, helper, numpy_helper
+from torch import nn
 
 from benchmarks.common import Frame, benchmark_parser, check_counts, shapes, take_turns, write_figures
 from benchmarks.paper import random_model, requests
 from export.pack_paper import pack
-from export.quantise import quantised
+from export.writing import written
 from icface.bundle import Bundle
 from icface.command import Parser, run_command
 from icface.engines.backends.openvino import the_core
+from icface.engines.quantise import quantised
 from icface.errors import ConfigError, ICFaceError
 from icface.networks.complexity import count_macs
 from icface.networks.icface import ICface
@@ -45,35 +45,19 @@ LENGTH = 8
 HINTS = {"fp32": "f32", "bf16": "bf16", "int8": "f32"}
 
 
-def chain(channels: int, side_px: int) -> onnx.ModelProto:
+def chain(channels: int, side_px: int) -> bytes:
     """`LENGTH` convolutions, each followed by a rectifier."""
-    rng = np.random.default_rng(3)
-    nodes, constants, value = [], [], "x"
-    for i in range(LENGTH):
-        weight = rng.normal(0, (2 / (9 * channels)) ** 0.5, (channels, channels, 3, 3)).astype(np.float32)
-        constants += [
-            numpy_helper.from_array(weight, f"w{i}"),
-            numpy_helper.from_array(np.zeros(channels, dtype=np.float32), f"b{i}"),
-        ]
-        nodes += [
-            helper.make_node("Conv", [value, f"w{i}", f"b{i}"], [f"c{i}"], kernel_shape=[3, 3], pads=[1] * 4),
-            helper.make_node("Relu", [f"c{i}"], [f"r{i}"]),
-        ]
-        value = f"r{i}"
-    shape = [1, channels, side_px, side_px]
-    graph = helper.make_graph(
-        nodes,
-        "chain",
-        [helper.make_tensor_value_info("x", TensorProto.FLOAT, shape)],
-        [helper.make_tensor_value_info(value, TensorProto.FLOAT, shape)],
-        constants,
+    torch.manual_seed(3)
+    layers: list[nn.Module] = []
+    for _ in range(LENGTH):
+        layers += [nn.Conv2d(channels, channels, 3, padding=1), nn.ReLU()]
+        nn.init.kaiming_normal_(layers[-2].weight)  # type: ignore[arg-type]
+    return written(
+        nn.Sequential(*layers), "chain", {"input": torch.zeros(1, channels, side_px, side_px)}, ["y"]
     )
-    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)])
-    model.ir_version = 8
-    return model
 
 
-def compiled(model: onnx.ModelProto, precision: str, feeds: list[dict[str, Any]], threads: int) -> Frame:
+def compiled(model: bytes, precision: str, feeds: list[dict[str, Any]], threads: int) -> Frame:
     """Runs a graph on inputs that take turns.
 
     Raises:
@@ -89,7 +73,7 @@ def compiled(model: onnx.ModelProto, precision: str, feeds: list[dict[str, Any]]
         "NUM_STREAMS": 1,
         "INFERENCE_PRECISION_HINT": HINTS[precision],
     }
-    network = core.compile_model(core.read_model(graph.SerializeToString()), "CPU", settings)
+    network = core.compile_model(core.read_model(graph), "CPU", settings)
     request = network.create_infer_request()
     return lambda i: request.infer(feeds[i % len(feeds)], share_inputs=True, share_outputs=True)
 
@@ -99,7 +83,7 @@ def chains(precision: str, threads: int) -> dict[str, tuple[Frame, float]]:
     rng = np.random.default_rng(4)
     found = {}
     for channels, side_px in CHAINS:
-        feeds = [{"x": np.abs(rng.normal(0, 1, (1, channels, side_px, side_px))).astype(np.float32)}]
+        feeds = [{"input": np.abs(rng.normal(0, 1, (1, channels, side_px, side_px))).astype(np.float32)}]
         gmac = LENGTH * 9 * channels**2 * side_px**2 / 1e9
         run = compiled(chain(channels, side_px), precision, feeds, threads)
         found[f"{precision}, {channels} channels at {side_px}"] = (run, gmac)
@@ -108,7 +92,7 @@ def chains(precision: str, threads: int) -> dict[str, tuple[Frame, float]]:
 
 def generators(
     wanted: list[tuple[int, int]], folder: Path
-) -> dict[str, tuple[onnx.ModelProto, list[dict[str, Any]], float]]:
+) -> dict[str, tuple[bytes, list[dict[str, Any]], float]]:
     """Graphs of G_A as they ship, by their shape, with inputs; and what each multiplies for a frame, in 10⁹."""
     found = {}
     for width, blocks in wanted:
@@ -117,13 +101,8 @@ def generators(
         bundle = pack(model, info, folder / f"{shape}.icface", name=shape)
         golden = bundle.golden_tensors()
         feeds = [{"stem": golden["stem"], "attributes": asked} for asked in requests(8)]
-        found[shape] = (graph_of(bundle), feeds, split_gmac(model, bundle))
+        found[shape] = (bundle.file("animate.onnx").read_bytes(), feeds, split_gmac(model, bundle))
     return found
-
-
-def graph_of(bundle: Bundle) -> onnx.ModelProto:
-    """The graph that makes a bundle's frames."""
-    return onnx.load_from_string(bundle.file("animate.onnx").read_bytes())
 
 
 def split_gmac(model: ICface, bundle: Bundle) -> float:

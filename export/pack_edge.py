@@ -1,6 +1,6 @@
-"""Pack the shipped generator: `python -m export.pack_edge [--out icface/models/edge.icface]`.
+"""Pack the shipped generator: `python export/pack_edge.py [--out icface/models/edge.icface]`.
 
-Writes the animate graph, a golden frame made from a synthetic face texture, and the manifest with all hashes.
+It writes the animate graph, golden tensors made from noise, and the manifest with all hashes.
 """
 
 from __future__ import annotations
@@ -9,27 +9,32 @@ import argparse
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 from safetensors.numpy import save
 
-from export.edge_graph import build_edge_graph
+if not __package__:
+    sys.path[0] = str(Path(__file__).resolve().parents[1])
+
+from export.edge_graph import SHAPES, build_edge_graph
 from export.packing import spec, write_bundle
-from icface.bundle import DEFAULT_BUNDLE
-from icface.errors import ICFaceError
+from icface.arrays import Frame, Tensors
+from icface.bundle import DEFAULT_BUNDLE, Bundle
+from icface.command import Parser, run_command
 
 GOLDEN_SIZE_PX = (88, 72)
-"""(width, height): small, so that the file is; the picture it reads is larger, where positions are told finer apart."""
+"""(width, height) of the golden frame. The picture that it reads is larger, so that positions are told finer apart."""
 
 
-def golden_inputs() -> dict[str, NDArray[np.generic]]:
-    """A smooth picture, bent maps, and soft weights; small, and sensitive to every input."""
+def golden_inputs() -> dict[str, NDArray[Any]]:
+    """A smooth picture, bent maps and soft weights. They are small, and the frame is sensitive to each of them."""
     width_px, height_px = GOLDEN_SIZE_PX
     rng = np.random.default_rng(20)
 
-    def picture(height: int, width: int) -> NDArray[np.uint8]:
+    def picture(height: int, width: int) -> Frame:
         noise = rng.integers(0, 255, (height // 8 + 2, width // 8 + 2, 3), dtype=np.uint8)
         return np.ascontiguousarray(cv2.resize(noise, (width, height), interpolation=cv2.INTER_CUBIC))
 
@@ -50,10 +55,10 @@ def golden_inputs() -> dict[str, NDArray[np.generic]]:
     }
 
 
-def reference_frame(inputs: dict[str, NDArray[np.generic]]) -> NDArray[np.uint8]:
-    """The contract in float64 NumPy: what every engine is held to."""
+def reference_frame(inputs: Tensors) -> Frame:
+    """The contract in float64 NumPy, which every engine is held to."""
 
-    def sample(image: NDArray[np.generic], positions: NDArray[np.generic]) -> NDArray[np.float64]:
+    def sample(image: NDArray[Any], positions: NDArray[Any]) -> NDArray[np.float64]:
         height, width = image.shape[:2]
         x = np.clip(positions[..., 0].astype(np.float64), 0, width - 1)
         y = np.clip(positions[..., 1].astype(np.float64), 0, height - 1)
@@ -70,7 +75,7 @@ def reference_frame(inputs: dict[str, NDArray[np.generic]]) -> NDArray[np.uint8]
     return np.floor(front * (1 - alpha) + behind * shade * alpha + 0.5).astype(np.uint8)
 
 
-def pack(out: Path) -> None:
+def pack(out: Path) -> Bundle:
     """Write the bundle's folder.
 
     Raises:
@@ -78,16 +83,12 @@ def pack(out: Path) -> None:
     """
     inputs = golden_inputs()
     golden = {**inputs, "frame": reference_frame(inputs)}
-    cache = [spec("skin", "uint8", "skin_h", "skin_w", 3), spec("inner", "uint8", "inner_h", "inner_w", 3)]
-    motion = [
-        spec("skin_map", "float32", "height", "width", 2),
-        spec("inner_map", "float32", "height", "width", 2),
-        spec("inner_alpha", "uint8", "height", "width"),
-        spec("inner_shade", "uint8", "height", "width"),
-    ]
+    specs = {name: spec(name, str(inputs[name].dtype), *shape) for name, shape in SHAPES.items()}
+    cache = [specs.pop(name) for name in ("skin", "inner")]
+    motion = list(specs.values())
     regions = spec("regions", "int32", "count", 4)
     frame = [spec("frame", "uint8", "height", "width", 3)]
-    write_bundle(
+    return write_bundle(
         out,
         {
             "family": "edge",
@@ -107,22 +108,23 @@ def pack(out: Path) -> None:
             "(Apache-2.0)",
         },
         {
-            "animate.onnx": build_edge_graph().SerializeToString(),
+            "animate.onnx": build_edge_graph(),
             "golden.safetensors": save({key: np.ascontiguousarray(value) for key, value in golden.items()}),
         },
     )
 
 
+def _run(flags: argparse.Namespace) -> None:
+    pack(flags.out)
+
+
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command."""
-    parser = argparse.ArgumentParser(description="Pack the shipped generator.")
-    parser.add_argument("--out", type=Path, default=DEFAULT_BUNDLE)
-    try:
-        pack(parser.parse_args(argv).out)
-    except ICFaceError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return error.exit_code
-    return 0
+    parser = Parser(description="Pack the shipped generator.")
+    parser.add_argument(
+        "--out", type=Path, default=DEFAULT_BUNDLE, metavar="FOLDER", help="the bundle (default: what ships)"
+    )
+    return run_command(parser, _run, argv)
 
 
 if __name__ == "__main__":

@@ -1,7 +1,7 @@
 """Make a trained model of the paper family ready to run: `python export/pack_paper.py RUN/best.safetensors`.
 
-Writes a bundle beside it (`RUN/best.icface`, or `--out`): both graphs, golden tensors computed by torch in float64, and
-the manifest. `icface-live --model RUN/best.icface` runs it; nothing of torch is needed there.
+It writes a bundle beside the checkpoint (`RUN/best.icface`, or `--out`): the graphs, golden tensors computed by torch in
+float64, and the manifest. `icface-live --model RUN/best.icface` runs it and needs no torch.
 """
 
 from __future__ import annotations
@@ -9,15 +9,9 @@ from __future__ import annotations
 import argparse
 import logging
 import sys
-import traceback
 from collections.abc import Sequence
 from pathlib import Path
-from typing import NoReturn
-
-from icface.arrays import Frame
-
-if __package__ in (None, ""):  # started as a file
-    sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+from typing import Any
 
 import cv2
 import numpy as np
@@ -26,14 +20,22 @@ from numpy.typing import NDArray
 from PIL import Image
 from safetensors.numpy import save
 
+if not __package__:
+    sys.path[0] = str(Path(__file__).resolve().parents[1])
+
 from export.packing import spec, write_bundle
 from export.paper_graph import PaperGraphs, build_paper_graphs
+from icface.arrays import Frame
 from icface.attributes import COUNT
 from icface.bundle import Bundle
-from icface.errors import ConfigError, ICFaceError
-from icface.images import load_photo
+from icface.command import Parser, run_command
+from icface.errors import ConfigError
+from icface.images import cut_crop, load_photo
 from icface.networks import ModelInfo, load_model
 from icface.networks.icface import ICface
+from icface.reenactor import Reenactor
+
+logger = logging.getLogger(__name__)
 
 
 def golden_inputs(size_px: int) -> tuple[Frame, NDArray[np.float32]]:
@@ -45,8 +47,8 @@ def golden_inputs(size_px: int) -> tuple[Frame, NDArray[np.float32]]:
     return np.asarray(crop, dtype=np.uint8), attributes[None]
 
 
-def golden_tensors(model: ICface, graphs: PaperGraphs) -> dict[str, NDArray[np.generic]]:
-    """Inputs of both graphs and what they must give, by the networks themselves in float64."""
+def golden_tensors(model: ICface, graphs: PaperGraphs) -> dict[str, NDArray[Any]]:
+    """Inputs of the graphs and what they must give. The networks themselves compute it, in float64 and not folded."""
     exact = ICface(model.config).eval()
     exact.load_state_dict(model.state_dict())
     exact.double()
@@ -58,12 +60,10 @@ def golden_tensors(model: ICface, graphs: PaperGraphs) -> dict[str, NDArray[np.g
         frame = exact.animate(neutral, asked)
         kept = exact.encode(neutral)
         if graphs.cache == "stem":
-            # What is left of the first convolution, and of the normalisation after it, without attributes.
+            # The first convolution and the normalisation after it, without attributes.
             generator = exact.generator_animate
             nothing = torch.zeros(1, COUNT, *kept.shape[2:], dtype=torch.float64)
-            kept = generator.stem(generator.pad(torch.cat([kept, nothing], dim=1)))
-            if graphs.folded:
-                kept = generator.stem_norm(kept)
+            kept = generator.stem_norm(generator.stem(generator.pad(torch.cat([kept, nothing], dim=1))))
     return {
         "crop": crop,
         "attributes": attributes,
@@ -79,27 +79,29 @@ def _pixels(image: torch.Tensor) -> Frame:
     return pixels
 
 
-def pack(
-    model: ICface, info: ModelInfo, out: Path, *, name: str, split: bool = True, fold: bool = True
-) -> Bundle:
+def pack(model: ICface, info: ModelInfo, out: Path, *, name: str, split: bool = True) -> Bundle:
     """Write a model's bundle.
 
     Args:
         model: trained.
-        info: what it is; its terms and provenance go into the manifest as they are.
-        out: the folder; an older bundle there is replaced.
+        info: what the model is; its terms and provenance go into the manifest as they are.
+        out: the folder. An older bundle there is replaced.
         name: shown to the user.
         split: keep the source's part of the first convolution from frame to frame.
-        fold: put the batch normalisations into the convolutions.
 
     Raises:
-        ConfigError: it cannot be written, or has a layer that cannot be exported.
+        ConfigError: the bundle cannot be written, or the model gives values that are no numbers.
     """
     size_px = info.networks.size_px
-    graphs = build_paper_graphs(model, split=split, fold=fold)
+    graphs = build_paper_graphs(model, split=split)
     golden = golden_tensors(model, graphs)
     if not all(np.isfinite(value).all() for value in golden.values()):
         raise ConfigError(f"{name} gives values that are no numbers; its training failed")
+    if graphs.animate_fp16 is None:
+        logger.warning("%s has a weight above 65504, so it gets no graph in half precision", name)
+        half: dict[str, bytes] = {}
+    else:
+        half = {"animate.fp16.onnx": graphs.animate_fp16}
     crop, neutral, frame = (spec(key, "uint8", size_px, size_px, 3) for key in ("crop", "neutral", "frame"))
     cache = spec(graphs.cache, "float32", *graphs.cache_shape)
     attributes = spec("attributes", "float32", 1, COUNT)
@@ -116,6 +118,7 @@ def pack(
             "variants": {
                 "graph": {
                     "graph": "animate.onnx",
+                    "graph_fp16": next(iter(half), None),
                     "cache": [cache],
                     "motion": [attributes],
                     "outputs": [frame],
@@ -129,23 +132,21 @@ def pack(
             "training_steps": info.step,
         },
         {
-            "neutralise.onnx": graphs.neutralise.SerializeToString(),
-            "animate.onnx": graphs.animate.SerializeToString(),
+            "neutralise.onnx": graphs.neutralise,
+            "animate.onnx": graphs.animate,
+            **half,
             "golden.safetensors": save(golden),
         },
     )
 
 
 def neutral_look(bundle: Bundle, photo: Path) -> Frame:
-    """What G_N makes of a photo: its crop at the left, the neutral image at the right, (S, 2·S, 3).
+    """A photo's crop at the left and what G_N makes of it at the right, (S, 2·S, 3).
 
     Raises:
         SourceError: the photo has no face that can be used.
         EngineError: the bundle does not run here.
     """
-    from icface.images import cut_crop
-    from icface.reenactor import Reenactor
-
     source = load_photo(photo)
     reenactor = Reenactor(bundle, size_px=None)
     try:
@@ -156,23 +157,16 @@ def neutral_look(bundle: Bundle, photo: Path) -> Frame:
     return np.hstack([crop, prepared.neutral])
 
 
-class _Parser(argparse.ArgumentParser):
-    """Says what is wrong in one line."""
-
-    def error(self, message: str) -> NoReturn:
-        self.exit(2, f"error: {message}; see --help\n")
-
-
 def parser() -> argparse.ArgumentParser:
     """All flags."""
-    p = _Parser(description="Make a trained model ready for icface-live.", allow_abbrev=False)
+    p = Parser(description="Make a trained model ready for icface-live.")
     p.add_argument(
         "model", type=Path, metavar="MODEL", help="a checkpoint of training/train.py (.safetensors)"
     )
     p.add_argument(
         "--out", type=Path, metavar="FOLDER", help="the bundle (default: beside MODEL, as .icface)"
     )
-    p.add_argument("--name", help="shown to the user (default: what it is, from MODEL)")
+    p.add_argument("--name", help="shown to the user (default: a few words about MODEL)")
     p.add_argument(
         "--split",
         action=argparse.BooleanOptionalAction,
@@ -190,7 +184,7 @@ def parser() -> argparse.ArgumentParser:
 
 
 def default_name(info: ModelInfo) -> str:
-    """In a few words, what the model is."""
+    """A model in a few words."""
     generator = info.networks.generator
     parts = [f"ICface {info.networks.size_px} px, width {generator.width}, {generator.blocks} blocks"]
     if not info.networks.neutraliser:
@@ -216,20 +210,8 @@ def _run(flags: argparse.Namespace) -> None:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run the command; 1 or 2 with one line where it cannot."""
-    try:
-        flags = parser().parse_args(argv)
-    except SystemExit as end:  # --help, a wrong flag
-        return int(end.code or 0)
-    logging.basicConfig(level=logging.WARNING, format="%(message)s")
-    try:
-        _run(flags)
-    except ICFaceError as error:
-        if flags.verbose > 1:
-            traceback.print_exc()
-        print(f"error: {' '.join(str(error).split())}", file=sys.stderr)
-        return error.exit_code
-    return 0
+    """Run the command."""
+    return run_command(parser(), _run, argv)
 
 
 if __name__ == "__main__":

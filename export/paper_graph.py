@@ -1,202 +1,235 @@
-"""The paper family's two graphs, from the networks in torch.
+"""The paper family's graphs, as torch modules around the networks.
 
 `neutralise`: a crop → G_N's image, and of it what G_A's first convolution makes before any attribute is known.
 `animate`: this and the attributes → a frame. Pixels go in and come out as uint8 RGB; everything else is inside.
 
 The attributes enter G_A as 20 constant planes beside the picture, so the first convolution is the sum of a part that
-depends on the source alone (the *stem*, kept) and of a part that depends on the attributes alone:
+depends on the source alone (the *stem*, kept) and of a part that depends on the attributes alone. That part is one
+number a channel where the padding reflects, because the planes go on beyond the border. With zero padding it differs
+within 3 pixels of the border: there are 7 × 7 cases a channel. Both are exact.
 
-* with reflection padding the planes are constant beyond the border as well: one number a channel;
-* with zero padding the response differs within 3 pixels of the border, where it depends on how many of the kernel's
-  rows and columns lie inside: 7 × 7 cases a channel, laid out by index. Exact, too.
+In half precision the network between the stem and tanh is float16. Float32 stay: the stem and the product of the
+attributes, tanh, and the way to pixels.
 """
 
 from __future__ import annotations
 
-from typing import NamedTuple
+import copy
+import itertools
+from typing import Final, NamedTuple, cast
 
-import numpy as np
-import onnx
-from numpy.typing import NDArray
-from torch import nn
+import torch
+from torch import Tensor, nn
+from torch.nn.utils.fusion import fuse_conv_bn_eval
 
-from export.torch_graph import GraphBuilder
-from icface.arrays import Array
+from export.ends import frame_of, planes_of
+from export.writing import written
 from icface.attributes import COUNT
 from icface.networks.generator import Generator
 from icface.networks.icface import ICface
 
-REACH = 3
+REACH: Final = 3
 """Of the first convolution's kernel, 7 wide."""
+LARGEST_HALF: Final = 65504.0
 
 
 class PaperGraphs(NamedTuple):
-    """Both graphs of a model, and the tensor that leads from one to the other."""
+    """The graphs of a model as ONNX files, and the tensor that leads from the first to the others."""
 
-    neutralise: onnx.ModelProto
-    animate: onnx.ModelProto
+    neutralise: bytes
+    animate: bytes
+    animate_fp16: bytes | None
+    """None where half precision does not hold one of the weights."""
     cache: str
-    """Its name: `stem`, or `picture` where the first convolution was not split."""
+    """Name of the tensor: `stem`, or `picture` where the first convolution was not split."""
     cache_shape: tuple[int, ...]
-    folded: bool
-    """Whether the normalisation after the first convolution is part of it."""
 
 
-def build_paper_graphs(model: ICface, *, split: bool = True, fold: bool = True) -> PaperGraphs:
-    """Both graphs.
+def build_paper_graphs(model: ICface, *, split: bool = True) -> PaperGraphs:
+    """Write the graphs of a model.
 
     Args:
-        model: trained; run as in `eval`.
+        model: trained; run as in `eval`. It is not changed.
         split: keep the source's part of G_A's first convolution; else all of G_A is computed for every frame.
-        fold: batch normalisations put into the convolutions.
 
     Returns:
         `neutralise`: crop (S, S, 3) uint8 → neutral (S, S, 3) uint8 and the cache tensor (1, C, S, S) float32;
-        `animate`: the cache tensor and attributes (1, 20) float32 → frame (S, S, 3) uint8. In both, the value
-        `image` (1, 3, S, S) is the picture before it is rounded.
+        `animate`: the cache tensor and attributes (1, 20) float32 → frame (S, S, 3) uint8. The inputs and outputs of
+        `animate_fp16` are the same.
     """
     side = model.config.size_px
-    pixels = ("uint8", (side, side, 3))
-    animated = model.generator_animate
-    width, in_channels = animated.stem.out_channels, animated.stem.in_channels - COUNT
+    exact = folded(model)
+    first = Neutralise(exact, split=split)
+    crop = torch.zeros(side, side, 3, dtype=torch.uint8)
+    with torch.no_grad():
+        cached = first(crop)[1]
     name = "stem" if split else "picture"
-    shape = (1, width if split else in_channels, side, side)
+    tensors = {name: cached, "attributes": torch.zeros(1, COUNT)}
 
-    first = GraphBuilder(fold=fold)
-    image = _image(first, "crop")
-    if model.generator_neutral is not None:
-        seen = _encoded(first, model, image)
-        asked = first.constant(model.neutral_attributes.numpy()[None])
-        stem = _stem(first, model.generator_neutral, seen)
-        image = _decoded(
-            first, model.generator_neutral, _answered(first, model.generator_neutral, stem, asked, side)
-        )
-    image = first.named(image, "image")
-    _pixels(first, image, "neutral")
-    seen = _encoded(first, model, image)
-    first.named(_stem(first, animated, seen) if split else seen, name)
+    def animate(precision: torch.dtype) -> bytes:
+        whole = (Animate if split else AnimateWhole)(exact.generator_animate, side, precision)
+        return written(whole, "paper_animate", tensors, ["frame"])
 
-    second = GraphBuilder(fold=fold)
-    if split:
-        stem = _answered(second, animated, name, "attributes", side)
-    else:
-        stem = _whole_stem(second, animated, name, "attributes", side)
-    _pixels(second, second.named(_decoded(second, animated, stem), "image"), "frame")
-
-    cache = {name: ("float32", shape)}
     return PaperGraphs(
-        first.model("paper_neutralise", {"crop": pixels}, {"neutral": pixels, **cache}),
-        second.model("paper_animate", {**cache, "attributes": ("float32", (1, COUNT))}, {"frame": pixels}),
+        written(first, "paper_neutralise", {"crop": crop}, ["neutral", name]),
+        animate(torch.float32),
+        animate(torch.float16) if fits_half(exact.generator_animate) else None,
         name,
-        shape,
-        fold,
+        tuple(cached.shape),
     )
 
 
-def _image(builder: GraphBuilder, crop: str) -> str:
-    """(1, 3, S, S) in [−1, 1] of a frame."""
-    planes = builder.node(
-        "Transpose", [builder.node("Cast", [crop], to=onnx.TensorProto.FLOAT)], perm=[2, 0, 1]
-    )
-    batch = builder.node("Unsqueeze", [planes, builder.constant(np.array([0], dtype=np.int64))])
-    scaled = builder.node("Div", [batch, builder.constant(np.array(127.5))])
-    return builder.node("Sub", [scaled, builder.constant(np.array(1.0))])
+def folded(model: ICface) -> ICface:
+    """A copy in float64 whose batch normalisations are part of the convolutions before them."""
+    exact = copy.deepcopy(model).double().eval().requires_grad_(False)
+    for part in exact.modules():
+        if isinstance(part, Generator) and isinstance(part.stem_norm, nn.BatchNorm2d):
+            part.stem = fuse_conv_bn_eval(part.stem, part.stem_norm)
+            part.stem_norm = nn.Identity()
+        elif isinstance(part, nn.Sequential):
+            for place, (layer, norm) in enumerate(itertools.pairwise(part)):
+                if isinstance(norm, nn.BatchNorm2d):
+                    transposed = isinstance(layer, nn.ConvTranspose2d)
+                    part[place] = fuse_conv_bn_eval(cast(nn.Conv2d, layer), norm, transpose=transposed)
+                    part[place + 1] = nn.Identity()
+    return exact
 
 
-def _pixels(builder: GraphBuilder, image: str, frame: str) -> str:
-    """The frame of an image, rounded to nearest."""
-    levels = builder.node("Mul", [image, builder.constant(np.array(127.5))])
-    # 127.5 for the range, .5 to round.
-    levels = builder.node("Floor", [builder.node("Add", [levels, builder.constant(np.array(128.0))])])
-    limits = [builder.constant(np.array(limit, dtype=np.float32)) for limit in (0, 255)]
-    levels = builder.node("Clip", [levels, *limits])
-    planes = builder.node("Squeeze", [levels, builder.constant(np.array([0], dtype=np.int64))])
-    pixels = builder.node("Transpose", [planes], perm=[1, 2, 0])
-    return builder.node("Cast", [pixels], frame, to=onnx.TensorProto.UINT8)
+class Neutralise(nn.Module):
+    """From a crop (S, S, 3) uint8 to G_N's image (S, S, 3) uint8 and the tensor that `Animate` takes.
+
+    Args:
+        model: from `folded`.
+        split: whether that tensor is G_A's stem, or the picture itself.
+    """
+
+    neutral_attributes: Tensor
+
+    def __init__(self, model: ICface, *, split: bool = True) -> None:
+        super().__init__()
+        side = model.config.size_px
+        self.encoder = lowered(model.image_encoder or nn.Identity(), torch.float32)
+        generator = model.generator_neutral
+        self.neutral_stem = None if generator is None else SplitStem(generator, side)
+        self.neutral_rest = None if generator is None else Rest(generator, torch.float32)
+        self.register_buffer("neutral_attributes", model.neutral_attributes.float()[None])
+        self.stem = SplitStem(model.generator_animate, side) if split else None
+
+    def forward(self, crop: Tensor) -> tuple[Tensor, Tensor]:
+        image = planes_of(crop) / 127.5 - 1
+        if self.neutral_stem is not None and self.neutral_rest is not None:
+            kept = self.neutral_stem.of_picture(self.encoder(image))
+            image = self.neutral_rest(self.neutral_stem(kept, self.neutral_attributes))
+        picture = self.encoder(image)
+        return pixels_of(image), picture if self.stem is None else self.stem.of_picture(picture)
 
 
-def _encoded(builder: GraphBuilder, model: ICface, image: str) -> str:
-    """What the generators see of an image."""
-    return image if model.image_encoder is None else builder.module(model.image_encoder, image)
+class Animate(nn.Module):
+    """From the stem (1, C, S, S) and attributes (1, 20) to a frame (S, S, 3) uint8.
+
+    Args:
+        generator: G_A, from `folded`.
+        side_px: of its images.
+        precision: of the network between the stem and tanh.
+    """
+
+    def __init__(self, generator: Generator, side_px: int, precision: torch.dtype = torch.float32) -> None:
+        super().__init__()
+        self.stem = SplitStem(generator, side_px)
+        self.rest = Rest(generator, precision)
+
+    def forward(self, stem: Tensor, attributes: Tensor) -> Tensor:
+        return pixels_of(self.rest(self.stem(stem, attributes)))
 
 
-def _weights(builder: GraphBuilder, generator: Generator) -> tuple[Array, Array | None]:
-    """Weights and bias of the first convolution, with its batch normalisation where that is folded."""
-    stem, norm = generator.stem, generator.stem_norm
-    weight = stem.weight.detach().double().numpy()
-    bias = None if stem.bias is None else stem.bias.detach().double().numpy()
-    if not builder.fold or generator.config.norm != "batch":
-        return weight, bias
-    mean, variance = norm.running_mean.double().numpy(), norm.running_var.double().numpy()
-    scale = norm.weight.detach().double().numpy() / np.sqrt(variance + norm.eps)
-    folded = ((0.0 if bias is None else bias) - mean) * scale + norm.bias.detach().double().numpy()
-    return weight * scale[:, None, None, None], folded
+class AnimateWhole(nn.Module):
+    """From the picture (1, C, S, S) and attributes (1, 20) to a frame; the first convolution is not split."""
+
+    def __init__(self, generator: Generator, side_px: int, precision: torch.dtype = torch.float32) -> None:
+        super().__init__()
+        self.stem = lowered(nn.Sequential(generator.pad, generator.stem), precision)
+        self.rest = Rest(generator, precision)
+        self.precision = precision
+
+    def forward(self, picture: Tensor, attributes: Tensor) -> Tensor:
+        planes = attributes[:, :, None, None].expand(-1, -1, *picture.shape[2:])
+        return pixels_of(self.rest(self.stem(torch.cat([picture, planes], dim=1).to(self.precision))))
 
 
-def _stem(builder: GraphBuilder, generator: Generator, picture: str) -> str:
-    """The part of the first convolution that depends on the picture."""
-    weight, bias = _weights(builder, generator)
-    return _padded_convolution(builder, generator, picture, weight[:, :-COUNT], bias)
+class SplitStem(nn.Module):
+    """The first convolution of a generator, the picture's part and the attributes' part each by itself."""
+
+    table: Tensor
+    places: Tensor
+
+    def __init__(self, generator: Generator, side_px: int) -> None:
+        super().__init__()
+        stem = generator.stem
+        self.picture = nn.Conv2d(stem.in_channels - COUNT, stem.out_channels, 2 * REACH + 1)
+        self.picture.weight = nn.Parameter(stem.weight[:, :-COUNT].float(), requires_grad=False)
+        bias = torch.zeros(stem.out_channels) if stem.bias is None else stem.bias.float()
+        self.picture.bias = nn.Parameter(bias, requires_grad=False)
+        self.pad = generator.pad
+        table = border_cases(generator).float()
+        self.cases = table.shape[-1]
+        self.register_buffer("table", table.reshape(COUNT, -1))
+        self.register_buffer("places", case_of_place(side_px))
+
+    def of_picture(self, picture: Tensor) -> Tensor:
+        """The part that depends on the picture."""
+        part: Tensor = self.picture(self.pad(picture))
+        return part
+
+    def forward(self, stem: Tensor, attributes: Tensor) -> Tensor:
+        """The convolution's output (1, C, S, S), from the picture's part and attributes (1, 20)."""
+        answer = (attributes @ self.table).reshape(1, -1, self.cases, self.cases)
+        if self.cases > 1:
+            answer = answer.index_select(2, self.places).index_select(3, self.places)
+        return stem + answer
 
 
-def _padded_convolution(
-    builder: GraphBuilder, generator: Generator, value: str, weight: Array, bias: Array | None
-) -> str:
-    if generator.config.padding == "reflect":
-        return builder.convolution(builder.reflected(value, REACH), weight, bias)
-    return builder.convolution(value, weight, bias, padding=REACH)
+def border_cases(generator: Generator) -> Tensor:
+    """What the first convolution makes of each attribute's plane of ones, (20, C, K, K).
+
+    With zero padding K is 7: a row or column lies 0, 1 or 2 pixels from the first one (cases 0–2) or from the last one
+    (4–6), or further inside (3). With reflection padding all are the same, and K is 1.
+    """
+    side = 2 * REACH + 1
+    planes = torch.eye(COUNT, dtype=generator.stem.weight.dtype)[:, :, None, None].expand(-1, -1, side, side)
+    table = nn.functional.conv2d(generator.pad(planes), generator.stem.weight[:, -COUNT:])
+    return table if generator.config.padding == "zero" else table[..., :1, :1]
 
 
-def _answered(builder: GraphBuilder, generator: Generator, stem: str, attributes: str, side: int) -> str:
-    """The first convolution's output: the stem, and the part that depends on the attributes (1, 20)."""
-    weight = _weights(builder, generator)[0][:, -COUNT:]
-    width = len(weight)
-    if generator.config.padding == "reflect":
-        table, cases = weight.sum((2, 3)), 1
-    else:
-        table, cases = border_cases(weight), 2 * REACH + 1
-    # (20, C · cases²)
-    by_attribute = np.ascontiguousarray(np.moveaxis(table, 1, 0)).reshape(COUNT, -1)
-    answer = builder.node("MatMul", [attributes, builder.constant(by_attribute)])
-    shape = builder.constant(np.array([1, width, cases, cases], dtype=np.int64))
-    answer = builder.node("Reshape", [answer, shape])
-    if cases > 1:
-        places = builder.constant(case_of_place(side))
-        for axis in (2, 3):
-            answer = builder.node("Gather", [answer, places], axis=axis)
-    return builder.node("Add", [stem, answer])
+def case_of_place(side_px: int) -> Tensor:
+    """(side_px,) which of the seven cases each row or column is."""
+    places = torch.arange(side_px)
+    return torch.where(places < REACH, places, (places - side_px + 2 * REACH + 1).clamp(min=REACH))
 
 
-def border_cases(weight: Array) -> Array:
-    """What a convolution (O, I, 7, 7) over planes of ones gives, zeros beyond the border: (O, I, 7, 7), by how far
-    a pixel is from the first row and column (cases 0–2), from the last (4–6), or further inside (3)."""
-    size = 2 * REACH + 1
-    inside = np.zeros((size, size))  # case, row of the kernel
-    for case in range(size):
-        inside[case, max(0, REACH - case) : min(size, size + REACH - case)] = 1
-    return np.einsum("oiyx,cy,dx->oicd", weight, inside, inside)
+class Rest(nn.Module):
+    """From the first convolution's output to the image (1, 3, S, S) in [−1, 1]; as `Generator.decode`."""
+
+    def __init__(self, generator: Generator, precision: torch.dtype) -> None:
+        super().__init__()
+        layers = (generator.down, generator.blocks, generator.up, generator.head[:-1])
+        self.layers = lowered(nn.Sequential(nn.ReLU(), *layers), precision)
+        self.precision = precision
+
+    def forward(self, stem: Tensor) -> Tensor:
+        values: Tensor = self.layers(stem.to(self.precision))
+        return values.float().tanh()
 
 
-def case_of_place(side: int) -> NDArray[np.int64]:
-    """(side,) which of the seven cases a row or column is."""
-    places = np.arange(side)
-    return np.where(places < REACH, places, np.maximum(REACH, places - side + 2 * REACH + 1)).astype(np.int64)
+def lowered(module: nn.Module, precision: torch.dtype) -> nn.Module:
+    """A copy of a module in float32 or float16."""
+    return copy.deepcopy(module).to(precision)
 
 
-def _whole_stem(builder: GraphBuilder, generator: Generator, picture: str, attributes: str, side: int) -> str:
-    """The first convolution as it is trained: over the picture and the attributes' planes."""
-    shape = builder.constant(np.array([1, COUNT, 1, 1], dtype=np.int64))
-    column = builder.node("Reshape", [attributes, shape])
-    size = builder.constant(np.array([1, COUNT, side, side], dtype=np.int64))
-    joined = builder.node("Concat", [picture, builder.node("Expand", [column, size])], axis=1)
-    weight, bias = _weights(builder, generator)
-    return _padded_convolution(builder, generator, joined, weight, bias)
+def fits_half(module: nn.Module) -> bool:
+    """Whether half precision holds all weights of a module."""
+    return all(bool((weight.abs() <= LARGEST_HALF).all()) for weight in module.parameters())
 
 
-def _decoded(builder: GraphBuilder, generator: Generator, stem: str) -> str:
-    """From the first convolution's output to the image; as `Generator.decode`."""
-    value = stem if builder.fold else builder.module(nn.Sequential(generator.stem_norm), stem)
-    value = builder.node("Relu", [value])
-    for part in (generator.down, generator.blocks, generator.up, generator.head):
-        value = builder.module(part, value)
-    return value
+def pixels_of(image: Tensor) -> Tensor:
+    """(S, S, 3) uint8 of an image (1, 3, S, S) in [−1, 1]."""
+    return frame_of(image * 127.5 + 127.5)

@@ -10,12 +10,14 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Final
 
-from export.for_engines import Samples, collect, gate, graph_for
 from icface.bundle import Bundle, Variant
 from icface.engines import backends
 from icface.engines.base import BuildingBackend, BuildRequest
 from icface.engines.cache import EngineCache, EngineKey
 from icface.engines.opening import open_engine
+from icface.engines.parity import gate
+from icface.engines.precision import graph_for
+from icface.engines.samples import Samples, collect
 from icface.errors import ConfigError, EngineError, RefusedError
 
 LOCK_TIMEOUT_S: Final = 3600.0

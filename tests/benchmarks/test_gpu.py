@@ -5,16 +5,11 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-import numpy as np
 import pytest
 import torch
 from torch import nn
 
-from benchmarks.gpu import PaperFrame, edge_inputs, floors_ms, layer_bytes, main, warped
-from export.pack_edge import reference_frame
-from export.pack_paper import pack
-from icface.networks import ModelInfo
-from tests.export.models import NETWORKS, random_model
+from benchmarks.gpu import floors_ms, layer_bytes, main
 
 
 def test_floors_by_hand() -> None:
@@ -29,28 +24,6 @@ def test_bytes_by_hand() -> None:
     first = (3 * 2 * 9 + 3) + 2 * 6 * 5 + 3 * 4 * 3
     second = 3 * 1 * 4 + 3 * 4 * 3 + 1 * 8 * 6
     assert layer_bytes(network, torch.zeros(1, 2, 6, 5)) == 2 * (first + second)
-
-
-def test_the_network_is_the_bundles(tmp_path: Path) -> None:
-    """From the kept half of the first convolution, attributes added as one number a channel."""
-    networks = NETWORKS["as published"]
-    model = random_model(networks)
-    info = ModelInfo(networks=networks, provenance="random", licence="MIT", step=0)
-    # Not folded: torch's stem is what comes before the normalisation.
-    bundle = pack(model, info, tmp_path / "m.icface", name="paper", fold=False)
-    golden = bundle.golden_tensors()
-    with torch.no_grad():
-        frame = PaperFrame(model.generator_animate)(
-            torch.from_numpy(golden["stem"]), torch.from_numpy(golden["attributes"])
-        )
-    assert np.abs(frame.numpy().astype(int) - golden["frame"]).max() <= 1
-
-
-def test_the_warp_is_the_bundles() -> None:
-    inputs = edge_inputs(64)
-    names = ("skin", "inner", "skin_map", "inner_map", "inner_alpha", "inner_shade")
-    frame = warped(*(torch.from_numpy(inputs[name]) for name in names)).numpy()
-    assert np.abs(frame.astype(int) - reference_frame(inputs)).max() <= 1
 
 
 def test_without_a_gpu_it_says_so(

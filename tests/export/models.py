@@ -1,19 +1,28 @@
-"""Small models of the paper family with weights that no initialisation gives."""
+"""Small models of the paper family with weights that no initialisation gives, and their graphs."""
 
 from __future__ import annotations
+
+import functools
+from typing import Any
 
 import cv2
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import nn
+from torch.onnx._internal.exporter import _registration
 
+from export.paper_graph import PaperGraphs, build_paper_graphs
 from icface.arrays import Frame
 from icface.attributes import COUNT
 from icface.networks.config import EncoderConfig, GeneratorConfig, NetworksConfig
 from icface.networks.icface import ICface
 
 SIZE_PX = 32
+
+# torch reads its table of operators anew for each graph, which takes longer than the graphs of these small models.
+_table = functools.cache(_registration.ONNXRegistry.from_torchlib)
+_registration.ONNXRegistry.from_torchlib = staticmethod(_table)  # type: ignore[method-assign]
 
 NETWORKS: dict[str, NetworksConfig] = {
     "as published": NetworksConfig(size_px=SIZE_PX, generator=GeneratorConfig(width=8, blocks=2)),
@@ -40,7 +49,7 @@ NETWORKS: dict[str, NetworksConfig] = {
 
 
 def random_model(config: NetworksConfig, seed: int = 1) -> ICface:
-    """A model whose every weight and statistic matters, and whose images use the range without saturating."""
+    """A model in which every weight and statistic matters, and whose images use the range without saturating."""
     torch.manual_seed(seed)
     model = ICface(config)
     for module in model.modules():
@@ -63,6 +72,30 @@ def random_model(config: NetworksConfig, seed: int = 1) -> ICface:
             crops = [image_of(random_crop(config, 100 * i + j)) for j in range(8)]
             model(torch.cat(crops).float(), torch.rand(8, COUNT))
     return model.eval().requires_grad_(False)
+
+
+@functools.cache
+def graphs_of(name: str, *, split: bool = True) -> PaperGraphs:
+    """The graphs of a random model; written once a test run."""
+    return build_paper_graphs(random_model(NETWORKS[name]), split=split)
+
+
+def by_onnxruntime(graph: bytes, feeds: dict[str, Any]) -> dict[str, NDArray[Any]]:
+    """What a graph gives in ONNX Runtime on the CPU, by name."""
+    import onnxruntime as ort
+
+    session = ort.InferenceSession(graph, providers=["CPUExecutionProvider"])
+    return dict(zip([item.name for item in session.get_outputs()], session.run(None, feeds), strict=True))
+
+
+def feeds_of(name: str, count: int, *, split: bool = True) -> list[dict[str, NDArray[Any]]]:
+    """Inputs of a random model's `animate`: three photos take turns, the attributes are always others."""
+    config, graphs = NETWORKS[name], graphs_of(name, split=split)
+    made = [
+        by_onnxruntime(graphs.neutralise, {"crop": random_crop(config, i)})[graphs.cache]
+        for i in range(min(3, count))
+    ]
+    return [{graphs.cache: made[i % 3], "attributes": random_attributes(i)} for i in range(count)]
 
 
 def random_crop(config: NetworksConfig, seed: int = 2) -> Frame:

@@ -1,36 +1,56 @@
-"""The edge family's graph: what it computes, told by ONNX's own reference, and who accepts it."""
+"""The edge family's graph: what it computes, judged by ONNX's own reference, and which libraries accept it."""
 
 from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnx
 import onnx.version_converter
 import pytest
+import torch
 from onnx.reference import ReferenceEvaluator
 
-from export.edge_graph import build_edge_graph
-from export.pack_edge import golden_inputs, reference_frame
+from export.edge_graph import SHAPES, EdgeWarp, build_edge_graph
+from export.pack_edge import golden_inputs, pack, reference_frame
+from icface.arrays import Tensors
+from icface.bundle import DEFAULT_BUNDLE
+from tests.export.rtx import CAPABILITIES, engine_bytes
 
-INPUTS = ("skin", "inner", "skin_map", "inner_map", "inner_alpha", "inner_shade")
+
+@pytest.fixture(scope="module")
+def graph() -> bytes:
+    return build_edge_graph()
 
 
-def test_the_graph_means_what_the_contract_says() -> None:
+@pytest.fixture(scope="module")
+def model(graph: bytes) -> onnx.ModelProto:
+    return onnx.load_from_string(graph)
+
+
+def test_the_graph_means_what_the_contract_says(model: onnx.ModelProto) -> None:
     """Evaluated by the ONNX project's reference, not by an engine; one level where a value lies at .5."""
     inputs = {name: value[::6, ::6] if name.count("_") else value for name, value in golden_inputs().items()}
-    feeds = {name: np.ascontiguousarray(inputs[name]) for name in INPUTS}
+    feeds = {name: np.ascontiguousarray(inputs[name]) for name in SHAPES}
     # The reference knows GridSample by its newer names alone.
-    model = onnx.version_converter.convert_version(build_edge_graph(), 20)
-    (frame,) = ReferenceEvaluator(model).run(None, feeds)
+    newer = onnx.version_converter.convert_version(model, 20)
+    results: Any = ReferenceEvaluator(newer).run(None, feeds)
+    (frame,) = results
     assert frame.dtype == np.uint8 and frame.shape == (12, 15, 3)
     assert np.abs(frame.astype(int) - reference_frame(feeds)).max() <= 1
 
 
-def test_a_frame_of_any_size_from_pictures_of_any_size() -> None:
+def test_the_module_means_what_the_contract_says() -> None:
+    inputs = golden_inputs()
+    frame = EdgeWarp()(*(torch.from_numpy(inputs[name]) for name in SHAPES)).numpy()
+    assert np.abs(frame.astype(int) - reference_frame(inputs)).max() <= 1
+
+
+def test_a_frame_of_any_size_from_pictures_of_any_size(model: onnx.ModelProto) -> None:
     shapes = {
-        value.name: [
-            dimension.dim_param or dimension.dim_value for dimension in value.type.tensor_type.shape.dim
-        ]
-        for value in (*build_edge_graph().graph.input, *build_edge_graph().graph.output)
+        value.name: [each.dim_param or each.dim_value for each in value.type.tensor_type.shape.dim]
+        for value in (*model.graph.input, *model.graph.output)
     }
     assert shapes == {
         "skin": ["skin_h", "skin_w", 3],
@@ -43,19 +63,41 @@ def test_a_frame_of_any_size_from_pictures_of_any_size() -> None:
     }
 
 
-def test_operators_are_those_that_every_engine_has() -> None:
-    model = build_edge_graph()
+def test_operators_are_those_that_every_engine_has(model: onnx.ModelProto) -> None:
     assert {node.domain for node in model.graph.node} == {""}
     assert 16 <= model.opset_import[0].version <= 20  # GridSample came with 16
     assert {node.op_type for node in model.graph.node} <= {
-        "Add", "Cast", "Clip", "Div", "Floor", "Gather", "GridSample", "Mul", "Shape", "Squeeze", "Sub",
+        "Add", "Cast", "Clip", "Concat", "Div", "Floor", "Gather", "GridSample", "Mul", "Shape", "Squeeze", "Sub",
         "Transpose", "Unsqueeze",
     }  # fmt: skip
 
 
+def test_everything_is_float32_between_the_ends(model: onnx.ModelProto) -> None:
+    types = {
+        value.type.tensor_type.elem_type
+        for value in onnx.shape_inference.infer_shapes(model).graph.value_info
+    }
+    assert types == {onnx.TensorProto.FLOAT, onnx.TensorProto.INT64}  # whole numbers are sizes
+    # TensorRT knows uint8 at the ends alone: the first thing that happens to a picture is a cast.
+    for node in model.graph.node:
+        if set(node.input) & {"skin", "inner", "inner_alpha", "inner_shade"}:
+            assert node.op_type in ("Cast", "Shape")
+
+
+def test_the_shipped_bundle_is_what_this_code_packs(tmp_path: Path) -> None:
+    """Bit for bit with the same version of torch; the same graph with any."""
+    pack(tmp_path / "edge.icface")
+    made, shipped = (
+        onnx.load(str(folder / "animate.onnx")) for folder in (tmp_path / "edge.icface", DEFAULT_BUNDLE)
+    )
+    if made.producer_version == shipped.producer_version:
+        assert made == shipped
+    assert [node.op_type for node in made.graph.node] == [node.op_type for node in shipped.graph.node]
+
+
 def test_reference_by_hand() -> None:
     """Half way between 10 and 30, and between that and 240 · .2, a fifth: 20 · .8 + 48 · .2 = 25.6."""
-    inputs = {
+    inputs: Tensors = {
         "skin": np.repeat(np.array([[[10], [30]], [[10], [30]]], dtype=np.uint8), 3, axis=2),
         "inner": np.full((2, 2, 3), 240, dtype=np.uint8),
         "skin_map": np.array([[[0.5, 0.25]]], dtype=np.float32),
@@ -66,29 +108,12 @@ def test_reference_by_hand() -> None:
     np.testing.assert_array_equal(reference_frame(inputs), [[[26, 26, 26]]])
 
 
-def test_tensorrt_rtx_builds_it_without_a_gpu() -> None:
-    """For an RTX 30 card, every size from 64 to 2048; building needs no driver."""
-    trt = pytest.importorskip("tensorrt_rtx", reason="the extra [tensorrt] is not installed")
-    log = trt.Logger(trt.Logger.ERROR)
-    builder = trt.Builder(log)
-    network = builder.create_network(1 << int(trt.NetworkDefinitionCreationFlag.STRONGLY_TYPED))
-    parser = trt.OnnxParser(network, log)
-    model = build_edge_graph()
-    assert parser.parse(model.SerializeToString()), [
-        str(parser.get_error(i)) for i in range(parser.num_errors)
-    ]
-    config, profile = builder.create_builder_config(), builder.create_optimization_profile()
-    for tensor in (network.get_input(i) for i in range(network.num_inputs)):
-        profile.set_shape(
-            tensor.name, *([side if size < 0 else size for size in tensor.shape] for side in (64, 512, 2048))
-        )
-    config.add_optimization_profile(profile)
-    config.num_compute_capabilities = 1
-    config.set_compute_capability(trt.ComputeCapability.SM86, 0)
-    engine = builder.build_serialized_network(network, config)
-    assert engine is not None and engine.nbytes > 10_000
+@pytest.mark.parametrize("capability", CAPABILITIES)
+def test_tensorrt_rtx_builds_it_without_a_gpu(graph: bytes, capability: str) -> None:
+    """Every size from 16 to 2048."""
+    assert engine_bytes(graph, capability, side_px=512) > 10_000
 
 
-def test_the_file_is_a_valid_model_with_every_shape_inferred() -> None:
-    model = onnx.shape_inference.infer_shapes(build_edge_graph(), strict_mode=True, data_prop=True)
-    onnx.checker.check_model(model, full_check=True)
+def test_the_file_is_a_valid_model_with_every_shape_inferred(model: onnx.ModelProto) -> None:
+    inferred = onnx.shape_inference.infer_shapes(model, strict_mode=True, data_prop=True)
+    onnx.checker.check_model(inferred, full_check=True)

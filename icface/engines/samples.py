@@ -1,9 +1,10 @@
-"""What graphs see in use: photos, and what drives them. Lower precisions are scaled on it, and measured with it."""
+"""What graphs see in use: photos, and attributes that move them. INT8 is scaled on them, and every precision is compared
+on them."""
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,24 +13,22 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
+from icface.arrays import Tensors
 from icface.attributes import AttributeTrack, FloatArray, neutral, read_csv, to_openface
 from icface.bundle import Bundle
 from icface.engines import neutralise
 from icface.errors import ConfigError, SourceError
-from icface.face.landmarks import LandmarkDetector, open_detector
+from icface.face.landmarks import open_detector
 from icface.face.suitability import MAX_FACES, choose_face
 from icface.families import Family, Means, open_family
 from icface.images import load_photo
 
 logger = logging.getLogger(__name__)
 
-Tensors = dict[str, NDArray[np.generic]]
-Rows = NDArray[np.float32]
-
 TRACK: Final = Path(__file__).parent / "data" / "track.csv"
 """examples/driver.mp4 as the product recorded it, 120 of its 240 rows: blinks, talking, 17° of yaw each way."""
-EXAMPLE_PHOTO: Final = Path(__file__).resolve().parents[1] / "examples" / "source.jpg"
-"""There in a checkout; the installed package has none."""
+EXAMPLE_PHOTO: Final = Path(__file__).resolve().parents[2] / "examples" / "source.jpg"
+"""A checkout has it, the installed package has not."""
 ROWS: Final = 120
 SIZE_PX: Final = 256
 """Side of the frames of models that make any size: enough for their faces to be measured."""
@@ -37,16 +36,14 @@ SIZE_PX: Final = 256
 
 @dataclass(frozen=True)
 class Samples:
-    """Photos made ready, and the rows that move them; photos take turns from row to row.
+    """Prepared photos, and the rows of attributes that move them. The photos take turns from row to row.
 
-    Made by `collect`. Every walk over the samples gives them anew, in the same order.
+    `collect` makes them. Every walk over the samples gives them anew, in the same order.
     """
 
     family: Family
-    sources: tuple[Mapping[str, NDArray[np.generic]], ...]
+    sources: tuple[Tensors, ...]
     """What the family prepared of each photo: the cache tensors, and what its motion reads."""
-    crops: tuple[Tensors, ...]
-    """What the bundle's `neutralise` graph was given for each photo; empty where it has none."""
     cache_names: tuple[str, ...]
     motion_names: tuple[str, ...]
     attributes: FloatArray
@@ -56,17 +53,13 @@ class Samples:
         return len(self.attributes)
 
     def feeds(self) -> Iterator[Tensors]:
-        """All inputs of the graph that makes frames, sample by sample; the caller's own, but for the cache tensors."""
-        motions = [self.family.rig(source) for source in self.sources]
+        """All inputs of the graph that makes frames, sample by sample. The cache tensors are shared, the others not."""
+        rigs = [self.family.rig(source) for source in self.sources]
         for number, row in enumerate(self.attributes):
             turn = number % len(self.sources)
-            moved = motions[turn].motion(row)
+            moved = rigs[turn].motion(row)
             cache = {name: np.asarray(self.sources[turn][name]) for name in self.cache_names}
             yield cache | {name: moved[name].copy() for name in self.motion_names}
-
-    def calibration(self) -> Iterator[Tensors]:
-        """The same; what quantising looks at."""
-        return self.feeds()
 
 
 def collect(
@@ -81,32 +74,31 @@ def collect(
 
     Args:
         bundle: the model that the samples are for.
-        photos: of faces; without any, the example's, where this is a checkout. One without a face that can be used is
-            left out, with a warning.
-        track: a CSV of `icface-live --record-attributes` or of OpenFace; None takes the one that comes along.
-        rows: how many of the track to use, those that differ most.
+        photos: of faces; without any, the example's, where this is a checkout. A photo without a face that can be used
+            is left out, with a warning.
+        track: a CSV of `icface-live --record-attributes` or of OpenFace; None takes the one that ships.
+        rows: how many rows of the track to use, those that differ most.
         size_px: side of the frames of a model that makes any size.
 
     Raises:
         SourceError: no photo can be used, or none is given and there is no example.
         ConfigError: the track cannot be read, or no row of it has a face.
-        BundleError: the bundle wants what this version has not.
+        BundleError: this version has not what the bundle wants.
         EngineError: the bundle's graph for photos does not run.
     """
     values = spread(_present(read_csv(track or TRACK), track or TRACK), rows)
     if bundle.attribute_scale == "openface":
         values = to_openface(values)
     family = open_family(bundle)
-    prepared = list(_prepared(bundle, family, photos or _example(), size_px))
-    if not prepared:
+    sources = tuple(_prepared(bundle, family, photos or _example(), size_px))
+    if not sources:
         raise SourceError(
             f"none of {len(photos) or 1} photos has a face that can be used; give others, where one is seen from the "
             "front"
         )
     return Samples(
         family=family,
-        sources=tuple(source for source, _ in prepared),
-        crops=tuple(crop for _, crop in prepared if crop),
+        sources=sources,
         cache_names=tuple(spec.name for spec in bundle.graph.cache),
         motion_names=tuple(spec.name for spec in bundle.graph.motion),
         attributes=values,
@@ -116,8 +108,8 @@ def collect(
 def spread(values: FloatArray, count: int) -> FloatArray:
     """The `count` rows (n, 20) that differ most, in their order; all where there are not more.
 
-    Each is the one farthest from those chosen before it; the first is the farthest from a neutral face. So extremes
-    come first, however short they last: a blink is three frames of a hundred.
+    Each is the one farthest from those chosen before it. The first one is the farthest from a neutral face. So extremes
+    are chosen however short they last: a blink is three frames of a hundred.
     """
     if len(values) <= count:
         return values
@@ -138,34 +130,23 @@ def _present(track: AttributeTrack, path: Path) -> FloatArray:
 
 def _example() -> tuple[Path, ...]:
     if not EXAMPLE_PHOTO.is_file():
-        raise SourceError("no photo is given, and the example's is only in a checkout; give photos of faces")
+        raise SourceError("no photo is given, and only a checkout has the example's; give photos of faces")
     return (EXAMPLE_PHOTO,)
 
 
-def _prepared(
-    bundle: Bundle, family: Family, photos: Sequence[Path], size_px: int
-) -> Iterator[tuple[Tensors, Tensors]]:
-    """What the family makes of each photo, and what the `neutralise` graph was given for it."""
-    with closing(open_detector(video=False, max_faces=MAX_FACES)) as detector:
-        for path in photos:
-            try:
-                yield _prepare(bundle, family, detector, path, size_px)
-            except SourceError as error:
-                logger.warning("%s is left out: %s", path.name, error)
+def _prepared(bundle: Bundle, family: Family, photos: Sequence[Path], size_px: int) -> Iterator[Tensors]:
+    """What the family makes of each photo."""
 
-
-def _prepare(
-    bundle: Bundle, family: Family, detector: LandmarkDetector, path: Path, size_px: int
-) -> tuple[Tensors, Tensors]:
-    frame = load_photo(path).frame
-    given: Tensors = {}
-
-    def neutralised(inputs: Mapping[str, NDArray[Any]]) -> Tensors:
-        given.update(inputs)
+    def neutralised(inputs: Tensors) -> dict[str, NDArray[Any]]:
         # By name: `auto` might take an engine of lower precision.
         return neutralise("onnxruntime", bundle, inputs)
 
-    face = choose_face(detector.detect(frame), path, None)
     own_px = size_px if bundle.size_px is None else bundle.size_px
-    made = family.prepare(frame, face, Means(detector, neutralised, own_px))
-    return made, given
+    with closing(open_detector(video=False, max_faces=MAX_FACES)) as detector:
+        for path in photos:
+            try:
+                frame = load_photo(path).frame
+                face = choose_face(detector.detect(frame), path, None)
+                yield family.prepare(frame, face, Means(detector, neutralised, own_px))
+            except SourceError as error:
+                logger.warning("%s is left out: %s", path.name, error)
