@@ -19,7 +19,6 @@ from pathlib import Path
 from typing import Any, Final
 
 import cv2
-import numpy as np
 import torch
 
 from icface.arrays import Frame
@@ -29,13 +28,15 @@ if __package__ in (None, ""):  # started as a file
 
 from icface.errors import ConfigError, ICFaceError
 from icface.face.landmarks import MODEL_SHA256
-from training.dataset import FaceTracks
+from training.dataset.index import INDEX_FILE
+from training.dataset.reading import FaceTracks
 from training.evaluation import figures
 from training.evaluation.animators import Animator, open_animators
 from training.evaluation.embedding import COLOURS, RANGES, SIZES_PX, Taken
 from training.evaluation.judges import Judges, load_judges
 from training.evaluation.measuring import Viewer
-from training.evaluation.openface import OpenFacePresence, find_tables, save_frames
+from training.evaluation.model_report import whole_folder, write_numbers, write_text
+from training.evaluation.openface_frames import OpenFacePresence, find_tables, save_frames
 from training.evaluation.protocol import (
     DRIVER,
     KEPT,
@@ -45,10 +46,8 @@ from training.evaluation.protocol import (
     reference_of,
     still_jitter,
 )
-from training.evaluation.report import whole_folder, write_numbers, write_text
 from training.evaluation.response import SWEPT, response
 from training.evaluation.tasks import Task, cross_tasks, self_tasks, tracks_of
-from training.preparation.index import INDEX_FILE
 
 logger = logging.getLogger(__name__)
 
@@ -247,7 +246,7 @@ class Evaluation:
             viewer=self._viewer,
             judges=self._judges,
             presence_of=OpenFacePresence(self._data, self._tables, name, kind, numbers),
-            attributes=self._data.attributes,
+            data=self._data,
             keep=keep,
         )
 
@@ -290,9 +289,7 @@ class Evaluation:
         for name, told in JUDGES.items():
             if name not in judges:
                 notes.append(f"{_MEASURES[name]}: not measured; give --{name} ({told}).")
-        known = any(
-            (np.asarray(data.presence[list(task.driving)]) >= 0).any() for task in self._tasks["self"]
-        )
+        known = any((data.values_of(task.driving).presence >= 0).any() for task in self._tasks["self"])
         if not known and not self._tables:
             notes.append("Action Unit presence is a surrogate on both sides: no OpenFace data.")
         elif not self._tables:

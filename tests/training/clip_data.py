@@ -15,8 +15,8 @@ from icface.face.action_units import population
 from icface.face.alignment import align
 from icface.face.landmarks import open_detector
 from icface.images import cut_crop
+from training.dataset.writing import TrackData, write_dataset
 from training.preparation.calibrate import Measured, attributes_of, learn_baseline
-from training.preparation.shards import TrackData, write_dataset
 
 
 def make_clip_dataset(folder: Path, clips: Sequence[Path], *, every: int = 8, size_px: int = 128) -> Path:
@@ -29,7 +29,7 @@ def make_clip_dataset(folder: Path, clips: Sequence[Path], *, every: int = 8, si
             tracks.append(track)
     write_dataset(
         folder,
-        iter(tracks),
+        [tracks],
         splits={"train": (), "test": tuple(names)},
         size_px=size_px,
         attribute_source="tracker",

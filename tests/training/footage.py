@@ -16,7 +16,7 @@ from icface.arrays import Frame
 from tests.conftest import REPOSITORY
 
 DRIVER = REPOSITORY / "examples" / "driver.mp4"
-"""640×480, 30 FPS, 8 s; what is acted is in training/render_examples.py."""
+"""640×480, 30 FPS, 8 s; what is acted is in training/assets/render_examples.py."""
 PORTRAIT = REPOSITORY / "examples" / "source.jpg"
 
 

@@ -30,7 +30,7 @@ from icface.networks.lightcnn import LightCNN29
 from tests.training.clip_data import make_clip_dataset
 from tests.training.test_evaluation_embedding import mean_colours
 from tests.training.tiny_data import make_tiny_dataset
-from training.dataset import FaceTracks
+from training.dataset.reading import FaceTracks
 from training.evaluate import main
 from training.evaluation.animators import (
     BundleAnimator,

@@ -18,8 +18,8 @@ from icface.attributes import ACTION_UNITS, AU_NAMES, FULL_SHAPE_GAIN, INDEX, ne
 from icface.errors import ConfigError
 from training.evaluation.cnniqa import CNNIQA, load_cnniqa, local_normalisation, patches
 from training.evaluation.lpips import LPIPS, load_lpips
-from training.evaluation.pictures import l1, psnr_db, ssim
 from training.evaluation.presence import confusion, read_presence, summary, surrogate
+from training.evaluation.similarity import l1, psnr_db, ssim
 from training.evaluation.wadiqam import WaDIQaM, load_wadiqam
 
 

@@ -13,7 +13,7 @@ from icface.attributes import AU_NAMES, COUNT, INDEX, neutral, pose_to_unit
 from icface.errors import ConfigError, SourceError
 from icface.face.landmarks import Landmarks
 from tests.training.tiny_data import make_tiny_dataset
-from training.dataset import FaceTracks
+from training.dataset.reading import FaceTracks
 from training.evaluation import figures
 from training.evaluation.agreement import agreement, correlation, jitter_iod, slope, spearman
 from training.evaluation.animators import to_frames, to_images, unique_names
@@ -120,7 +120,7 @@ def test_a_source_never_drives_itself_and_drivers_are_others(data: FaceTracks) -
 
 def test_the_source_is_the_most_neutral_frame(data: FaceTracks) -> None:
     track = data.tracks[0]
-    values = np.array(data.attributes[track.first : track.first + track.frames])
+    values = np.array(data.all_values().attributes[track.first : track.first + track.frames])
     row = source_row(data, track, "neutral")
     assert distance_from_neutral(values)[row - track.first] == distance_from_neutral(values).min()
     assert source_row(data, track, "first") == track.first
@@ -271,7 +271,7 @@ def run(
         viewer=Reader(),
         judges=Judges(),
         presence_of=presence_of,
-        attributes=data.attributes,
+        attributes=data.all_values().attributes,
     )
 
 
@@ -327,7 +327,7 @@ def test_losing_the_face_is_no_way_to_a_better_presence(data: FaceTracks) -> Non
     good = run(data, lambda task: answer_of(Told(), data, task))["presence"]
     shy = run(data, lambda task: answer_of(Shy(), data, task))["presence"]
     tasks = self_tasks(data, tracks_of(data, "test", None, 1), 4)
-    asked = data.attributes[[row for task in tasks for row in task.driving]]
+    asked = data.all_values().attributes[[row for task in tasks for row in task.driving]]
     smiles = int((surrogate(asked)[:, AU_NAMES.index("AU12")] == 1).sum())
     lost = int((asked[:, INDEX["AU12"]] > 0.6).sum())
     assert 0 < lost < smiles < 24
@@ -439,7 +439,7 @@ def test_figures_ask_models_for_what_they_show(data: FaceTracks) -> None:
     scenes = figures.scenes_of(data, self_tasks(data, tracks_of(data, "test", None, 1), 4), 2)
     scene = scenes[0]
     task = self_tasks(data, tracks_of(data, "test", None, 1), 4)[0]
-    values = np.array(data.attributes[list(task.driving)])
+    values = np.array(data.all_values().attributes[list(task.driving)])
     # The data's frames turn ever further; expressions grow, too.
     turn = np.abs(values[:, :3] - 0.5).sum(1)
     np.testing.assert_array_equal(scene.turned_attributes, values[turn.argmax()])

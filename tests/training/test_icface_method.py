@@ -17,11 +17,11 @@ from icface.attributes import COUNT, neutral
 from icface.errors import ConfigError
 from icface.networks import DiscriminatorConfig, GeneratorConfig, Judgement, NetworksConfig
 from icface.networks.lightcnn import IdentityFeatures
-from training import losses
-from training.config import LossConfig, OptimizerConfig, TrainConfig
-from training.methods import build_method, pseudo_neutral
-from training.methods.icface import IcfaceMethod
-from training.runtime import Runtime
+from training.learning import losses
+from training.learning.config import LossConfig, OptimizerConfig, TrainConfig
+from training.learning.methods import build_method, pseudo_neutral
+from training.learning.methods.icface import IcfaceMethod
+from training.learning.runtime import Runtime
 
 SIZE = 32
 CONFIG = TrainConfig(

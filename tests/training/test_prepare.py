@@ -30,9 +30,10 @@ from tests.conftest import REPOSITORY
 from tests.training.footage import PORTRAIT, driver_frames, portrait, turn_display, two_faces, write_clip
 from tests.training.test_prepare_openface import write_table
 from training import prepare
-from training.dataset import FaceTracks, PairDataset, PortraitDataset
+from training.assets.render_examples import performance_at
+from training.dataset.pairs import PairDataset, PortraitDataset
+from training.dataset.reading import FaceTracks
 from training.preparation import runners, shards, work
-from training.render_examples import performance_at
 
 
 def run(*arguments: str | Path, workers: int = 0) -> int:
@@ -79,13 +80,13 @@ def test_a_data_set_comes_out_that_can_be_trained_on(tracks: FaceTracks) -> None
     assert {t.fps for t in tracks.tracks} == {10.0}
     assert len(tracks.index.splits["train"]) == 2 and len(tracks.index.splits["test"]) == 1
     assert tracks.index.attribute_source == "tracker" and tracks.size_px == 128
-    assert (tracks.presence == -1).all()
+    assert (tracks.all_values().presence == -1).all()
     tracks.verify()
     for track in tracks.tracks:
         np.testing.assert_allclose(
-            tracks.times_s[track.first : track.first + 6], np.arange(6) / 10, atol=1e-3
+            tracks.all_values().times_s[track.first : track.first + 6], np.arange(6) / 10, atol=1e-3
         )
-    item = PairDataset(tracks).item(0)
+    item = PairDataset(tracks)[0]
     assert item["source"].shape == (3, 128, 128)
 
 
@@ -105,7 +106,8 @@ def test_a_mirrored_person_has_mirrored_attributes(tmp_path: Path) -> None:
     assert run(tmp_path / "v", "--out", tmp_path / "out") == 0
     tracks = FaceTracks(tmp_path / "out")
     one, two = (
-        tracks.attributes[t.first : t.first + t.frames] for t in sorted(tracks.tracks, key=lambda t: t.name)
+        tracks.all_values().attributes[t.first : t.first + t.frames]
+        for t in sorted(tracks.tracks, key=lambda t: t.name)
     )
     assert abs(one[:, INDEX["yaw"]] - 0.5).max() > 0.1
     # FaceMesh itself is not symmetric: single frames differ by up to 3°.
@@ -113,11 +115,11 @@ def test_a_mirrored_person_has_mirrored_attributes(tmp_path: Path) -> None:
 
 
 def test_attributes_are_what_was_acted(tmp_path: Path) -> None:
-    """The driver's performance is known: training/render_examples.py made it."""
+    """The driver's performance is known: training/assets/render_examples.py made it."""
     write_clip(tmp_path / "v/driver.mp4", driver_frames())
     assert run(tmp_path / "v", "--out", tmp_path / "out") == 0
     tracks = FaceTracks(tmp_path / "out")
-    acted = [performance_at(float(t)) for t in tracks.times_s]
+    acted = [performance_at(float(t)) for t in tracks.all_values().times_s]
     for name, wanted in (
         ("pitch", [p.pitch_rad for p in acted]),
         ("yaw", [p.yaw_rad for p in acted]),
@@ -126,14 +128,14 @@ def test_attributes_are_what_was_acted(tmp_path: Path) -> None:
         ("AU26", [p.morphs["MouthOpen"] for p in acted]),
         ("AU45", [p.morphs["ReyeClose"] for p in acted]),
     ):
-        found = tracks.attributes[:, INDEX[name]]
+        found = tracks.all_values().attributes[:, INDEX[name]]
         assert np.corrcoef(found, wanted)[0, 1] > (0.93 if name in ("pitch", "yaw", "roll") else 0.75), name
     moved = [max(p.morphs.values()) > 0.02 or max(abs(p.yaw_rad), abs(p.pitch_rad)) > 0.05 for p in acted]
-    at_rest = tracks.attributes[~np.array(moved)]
+    at_rest = tracks.all_values().attributes[~np.array(moved)]
     assert len(at_rest) >= 5
     for name in ("AU12", "AU26", "AU45"):  # what a face shows at rest is small beside what it acts
         index = INDEX[name]
-        assert at_rest[:, index].mean() < 0.25 * tracks.attributes[:, index].max(), name
+        assert at_rest[:, index].mean() < 0.25 * tracks.all_values().attributes[:, index].max(), name
     assert abs(at_rest[:, :3] - 0.5).max() < 0.05
 
 
@@ -143,7 +145,7 @@ def test_frames_beyond_the_rate_and_the_number_are_left_out(tmp_path: Path) -> N
     assert run(tmp_path / "v", "--out", tmp_path / "out", "--fps", "10", "--max-frames-per-clip", "3") == 0
     tracks = FaceTracks(tmp_path / "out")
     times = {
-        t.name: tracks.times_s[t.first : t.first + t.frames].astype(float).round(2).tolist()
+        t.name: tracks.all_values().times_s[t.first : t.first + t.frames].astype(float).round(2).tolist()
         for t in tracks.tracks
     }
     assert times == {"fast#0": [0.0, 0.1, 0.2], "slow#0": [0.0, 0.2, 0.4]}
@@ -182,7 +184,7 @@ def test_portraits_become_persons_of_one_frame(tmp_path: Path, videos: Path) -> 
         t.frames > 1
         for t in (tracks.tracks[tracks.track_of(PairDataset(tracks).rows(i)[0])] for i in range(9))
     )
-    assert PortraitDataset(tracks).item(0)["portrait"].shape == (3, 128, 128)
+    assert PortraitDataset(tracks)[0]["portrait"].shape == (3, 128, 128)
 
 
 def test_portraits_alone_make_a_data_set(tmp_path: Path) -> None:
@@ -248,13 +250,13 @@ def test_openface_tables_beside_clips_are_believed(tmp_path: Path) -> None:
     one = next(t for t in tracks.tracks if t.name == "one#0")
     # At 10 of the table's 30 frames a second; the frame of row 6 is not sure.
     np.testing.assert_allclose(
-        tracks.attributes[one.first : one.first + one.frames, INDEX["yaw"]] * 1.4 - 0.7,
+        tracks.all_values().attributes[one.first : one.first + one.frames, INDEX["yaw"]] * 1.4 - 0.7,
         [0.01 * row for row in (0, 3, 9, 12, 15)],
         atol=1e-5,
     )
-    assert (tracks.presence[one.first : one.first + one.frames, 8] == 1).all()  # AU12
+    assert (tracks.all_values().presence[one.first : one.first + one.frames, 8] == 1).all()  # AU12
     two = next(t for t in tracks.tracks if t.name == "two#0")
-    assert (tracks.presence[two.first : two.first + two.frames] == -1).all()
+    assert (tracks.all_values().presence[two.first : two.first + two.frames] == -1).all()
 
 
 def test_a_broken_table_skips_its_clip_or_is_passed_over(tmp_path: Path) -> None:
@@ -681,7 +683,7 @@ def test_the_report_counts_and_shows(data: Path, tracks: FaceTracks) -> None:
     assert numbers["hours"] == pytest.approx(2.4 / 3600, abs=1e-4)
     assert numbers["persons"] == {"train": 2, "test": 1} and numbers["persons_with_one_track"] == 2
     assert numbers["attributes"]["yaw"]["mean"] == pytest.approx(
-        float(tracks.attributes[:, 1].mean()), abs=1e-4
+        float(tracks.all_values().attributes[:, 1].mean()), abs=1e-4
     )
     assert 60 < numbers["face_px"]["p50"] < 160
     for name in ("attributes", "pose", "faces", "extremes", "crops_train", "crops_test"):
@@ -693,9 +695,9 @@ def test_the_report_counts_and_shows(data: Path, tracks: FaceTracks) -> None:
 
 
 def test_the_extremes_show_the_largest_value_of_each_person(tracks: FaceTracks) -> None:
-    from training.preparation.pictures import _most
+    from training.preparation.data_pictures import _most
 
-    values = tracks.attributes[:, INDEX["yaw"]]
+    values = tracks.all_values().attributes[:, INDEX["yaw"]]
     rows = _most(tracks, values)
     assert len(rows) == 3 and rows[0] == int(values.argmax())
     assert len({tracks.tracks[tracks.track_of(row)].identity for row in rows}) == 3

@@ -23,9 +23,9 @@ from icface.errors import ConfigError
 from icface.networks import load_model
 from tests.training.tiny_data import make_tiny_dataset
 from training import train
-from training.checkpoints import load_state
-from training.methods.icface import IcfaceMethod
-from training.runtime import Runtime
+from training.learning.checkpoints import load_state
+from training.learning.methods.icface import IcfaceMethod
+from training.learning.runtime import Runtime
 from training.train import BEST, LOCK, MODEL, STATE, main
 
 TINY = """
@@ -562,9 +562,9 @@ def test_state_of_another_network_is_refused(config: Path, data: Path, tmp_path:
     assert run(config, data, tmp_path / "run") == 0
     from lightning_fabric import Fabric
 
-    from training.config import load_config
-    from training.ema import Average
-    from training.methods import build_method
+    from training.learning.config import load_config
+    from training.learning.ema import Average
+    from training.learning.methods import build_method
 
     settings = load_config(config)
     runtime = Runtime(Fabric(accelerator="cpu", devices=1))

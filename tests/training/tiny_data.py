@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from icface.attributes import AU_NAMES, COUNT
-from training.preparation.shards import TrackData, write_dataset
+from training.dataset.writing import TrackData, write_dataset
 
 
 def picture(identity: int, frame: int, size_px: int) -> NDArray[np.uint8]:
@@ -52,14 +52,14 @@ def make_tiny_dataset(
     tracks: int = 2,
     frames: int = 6,
     size_px: int = 32,
-    shard_bytes: int = 60_000,
+    shard_bytes: int = 25_000,
 ) -> Path:
     """Write it; the last quarter of the identities (at least one of several) is for testing."""
     names = [f"person{n}" for n in range(identities)]
     tested = max(1, identities // 4) if identities > 1 else 0
     write_dataset(
         folder,
-        tiny_tracks(identities, tracks, frames, size_px),
+        ([track] for track in tiny_tracks(identities, tracks, frames, size_px)),
         splits={"train": tuple(names[: identities - tested]), "test": tuple(names[identities - tested :])},
         size_px=size_px,
         attribute_source="tracker",

@@ -26,7 +26,7 @@ from icface.attributes import (
     neutral,
 )
 from icface.errors import SourceError
-from training.dataset import FaceTracks
+from training.dataset.reading import FaceTracks
 from training.evaluation.animators import Animator
 from training.evaluation.response import POSE_REACH
 from training.evaluation.tasks import Task
@@ -147,7 +147,7 @@ def scenes_of(tracks: FaceTracks, tasks: Sequence[Task], most: int = ROWS) -> li
     """A row from each of the first tasks."""
     scenes = []
     for task in tasks[:most]:
-        values = np.array(tracks.attributes[list(task.driving)])
+        values = tracks.values_of(task.driving).attributes
         turned = int(np.argmax(np.abs(values[:, POSE] - 0.5).sum(axis=1)))
         expression = values[:, ACTION_UNITS].sum(axis=1)
         if len(values) > 1:
@@ -161,7 +161,7 @@ def scenes_of(tracks: FaceTracks, tasks: Sequence[Task], most: int = ROWS) -> li
             Scene(
                 label=tracks.tracks[tracks.track_of(task.source)].identity,
                 source=tracks.frame(task.source),
-                source_attributes=np.array(tracks.attributes[task.source]),
+                source_attributes=tracks.values_of([task.source]).attributes[0],
                 turned=frames[turned],
                 turned_attributes=values[turned],
                 acting=frames[acting],

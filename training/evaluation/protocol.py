@@ -16,13 +16,13 @@ from icface.arrays import Frame
 from icface.attributes import COUNT, FloatArray, neutral
 from icface.errors import SourceError
 from icface.face.action_units import Baseline
-from training.dataset import FaceTracks
+from training.dataset.reading import FaceTracks
 from training.evaluation.agreement import agreement, jitter_iod
 from training.evaluation.animators import Animator
 from training.evaluation.judges import Judges
 from training.evaluation.measuring import Viewer
-from training.evaluation.pictures import WINDOW_PX, l1, psnr_db, ssim
 from training.evaluation.presence import Confusion, Presence, confusion, summary, surrogate
+from training.evaluation.similarity import WINDOW_PX, l1, psnr_db, ssim
 from training.evaluation.tasks import Task
 
 DRIVER: Final = "driving frames (the answer itself)"
@@ -92,7 +92,7 @@ def answer_of(animator: Animator, tracks: FaceTracks, task: Task) -> Answer:
         SourceError: the model cannot use this source.
     """
     source = tracks.frame(task.source)
-    asked = np.array(tracks.attributes[list(task.driving)])
+    asked = tracks.values_of(task.driving).attributes
     driving = np.stack([tracks.frame(row) for row in task.driving])
     neutral_picture = animator.neutralise(source)
     return Answer(task, source, asked, driving, neutral_picture, animator.animate(asked))
@@ -101,7 +101,7 @@ def answer_of(animator: Animator, tracks: FaceTracks, task: Task) -> Answer:
 def reference_of(name: str, tracks: FaceTracks, task: Task) -> Answer:
     """What the references answer."""
     source = tracks.frame(task.source)
-    asked = np.array(tracks.attributes[list(task.driving)])
+    asked = tracks.values_of(task.driving).attributes
     driving = np.stack([tracks.frame(row) for row in task.driving])
     output = driving if name == DRIVER else np.repeat(source[None], len(driving), axis=0)
     return Answer(task, source, asked, driving, source, output, is_reference=True)
@@ -115,7 +115,7 @@ def evaluate_tasks(
     viewer: Viewer,
     judges: Judges,
     presence_of: PresenceOf,
-    attributes: FloatArray,
+    data: FaceTracks,
     keep: Callable[[Answer], None] | None = None,
 ) -> dict[str, Any]:
     """Numbers of one model over all tasks.
@@ -127,12 +127,12 @@ def evaluate_tasks(
         viewer: measures outputs.
         judges: measuring networks.
         presence_of: what OpenFace saw.
-        attributes: (N, 20) full-shape, of every row of the data set.
+        data: that the tasks are of.
         keep: is handed every answer.
     """
     found = Collected(judges)
     for task in tasks:
-        driver = np.array(attributes[list(task.driving)])
+        driver = data.values_of(task.driving).attributes
         try:
             result = answer(task)
         except SourceError as error:

@@ -10,8 +10,8 @@ import numpy as np
 
 from icface.attributes import ACTION_UNITS, POSE, FloatArray
 from icface.errors import ConfigError
-from training.dataset import FaceTracks
-from training.preparation.index import Track
+from training.dataset.index import Track
+from training.dataset.reading import FaceTracks
 
 SourceChoice = Literal["neutral", "first"]
 
@@ -85,7 +85,7 @@ def source_row(tracks: FaceTracks, track: Track, choice: SourceChoice) -> int:
     """The clip's first frame, or the one nearest to a frontal face without expression."""
     if choice == "first":
         return track.first
-    values = np.asarray(tracks.attributes[track.first : track.first + track.frames])
+    values = tracks.values(tracks.track_of(track.first)).attributes
     return track.first + int(np.argmin(distance_from_neutral(values)))
 
 

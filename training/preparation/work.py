@@ -17,11 +17,12 @@ from icface.face.alignment import square_affine
 from icface.face.features import measure_features
 from icface.face.landmarks import Landmarks, open_detector
 from icface.face.pose import head_pose
+from icface.files import write_file
 from icface.images import cut_crop
 from training.preparation.calibrate import Measured
 from training.preparation.clips import Clip
 from training.preparation.follow import Follower, smooth, square_of
-from training.preparation.openface import OpenFaceTable, read_openface
+from training.preparation.openface_csv import OpenFaceTable, read_openface
 from training.preparation.parts import (
     Part,
     PartInfo,
@@ -32,7 +33,6 @@ from training.preparation.parts import (
     save_part,
     stamp_of,
 )
-from training.preparation.shards import write_whole
 from training.preparation.video import TimedFrame, read_frames, read_portrait
 
 logger = logging.getLogger(__name__)
@@ -117,7 +117,7 @@ class Worker:
             reason = f"its process died over it {tried} times"
             save_part(path, empty_part(PartInfo(name=clip.name, reason=reason)), stamp)
         else:
-            write_whole(tries, str(tried + 1).encode())
+            write_file(tries, str(tried + 1))
             try:
                 save_part(path, self._part(clip), stamp)
             finally:  # not reached by a process that dies

@@ -10,9 +10,10 @@ from torch import Tensor
 from torch.utils.data import default_collate
 
 from icface.networks import ICface
-from training.config import TrainConfig
-from training.dataset import FaceTracks, PairConfig, PairDataset
-from training.runtime import Runtime
+from training.dataset.pairs import PairConfig, PairDataset
+from training.dataset.reading import FaceTracks
+from training.learning.config import TrainConfig
+from training.learning.runtime import Runtime
 
 logger = logging.getLogger(__name__)
 

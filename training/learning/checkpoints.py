@@ -15,10 +15,11 @@ from torch import Tensor
 from torch.optim import Optimizer
 
 from icface.errors import ConfigError
+from icface.networks import ICface
 from icface.networks.checkpoint import load_weights, read_tensors, write_tensors
-from training.config import TrainConfig
-from training.ema import Average
-from training.methods import Method
+from training.learning.config import TrainConfig
+from training.learning.ema import Average
+from training.learning.methods import Method
 
 _HEADER: Final = "icface-training"
 
@@ -51,7 +52,7 @@ def save_state(
     processes: int,
     progress: Progress,
     method: Method,
-    average: Average,
+    average: Average[ICface],
 ) -> None:
     """Write the state.
 
@@ -78,7 +79,7 @@ def save_state(
 
 
 def load_state(
-    path: Path, config: TrainConfig, data: str, processes: int, method: Method, average: Average
+    path: Path, config: TrainConfig, data: str, processes: int, method: Method, average: Average[ICface]
 ) -> Progress:
     """Put a saved state into a fresh method and average.
 

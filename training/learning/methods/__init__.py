@@ -11,8 +11,8 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from icface.networks import ICface
-from training.config import TrainConfig
-from training.runtime import Runtime
+from training.learning.config import TrainConfig
+from training.learning.runtime import Runtime
 
 if TYPE_CHECKING:
     from icface.networks.lightcnn import LightCNN29
@@ -55,7 +55,7 @@ def build_method(config: TrainConfig, runtime: Runtime, identity: LightCNN29 | N
         runtime: device, precision and processes.
         identity: the frozen identity network, if there are weights for it.
     """
-    method: Method = importlib.import_module(f"training.methods.{config.method}").build(
+    method: Method = importlib.import_module(f"training.learning.methods.{config.method}").build(
         config, runtime, identity
     )
     return method

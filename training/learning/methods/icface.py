@@ -18,22 +18,22 @@ from torch.optim import Optimizer
 
 from icface.errors import ConfigError
 from icface.networks import Discriminator, ICface, Judgement
-from training import losses
-from training.config import TrainConfig
-from training.methods import Batch, pseudo_neutral
-from training.runtime import Runtime, build_optimizer, initialise
+from training.learning import losses
+from training.learning.config import TrainConfig
+from training.learning.methods import Batch, pseudo_neutral
+from training.learning.runtime import Runtime, build_optimizer, initialise
 
 if TYPE_CHECKING:
     from icface.networks.lightcnn import LightCNN29
 
 
 def build(config: TrainConfig, runtime: Runtime, identity: LightCNN29 | None) -> IcfaceMethod:
-    """See `training.methods.build_method`."""
+    """See `training.learning.methods.build_method`."""
     return IcfaceMethod(config, runtime, identity)
 
 
 class IcfaceMethod:
-    """Implements `training.methods.Method`.
+    """Implements `training.learning.methods.Method`.
 
     Raises:
         ConfigError: identity is to be kept, but nothing measures it.

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import copy
+from typing import Generic, TypeVar
 
 import torch
 from torch import nn
 
+Module = TypeVar("Module", bound=nn.Module)
 
-class Average:
+
+class Average(Generic[Module]):
     """Exponential moving average of a module's weights; statistics of batch norm are taken as they are.
 
     Args:
@@ -16,7 +19,7 @@ class Average:
         decay: share that stays at each update; 0 follows at once.
     """
 
-    def __init__(self, module: nn.Module, decay: float) -> None:
+    def __init__(self, module: Module, decay: float) -> None:
         self.module = copy.deepcopy(module).eval().requires_grad_(False)
         self._trained = module
         self._decay = decay

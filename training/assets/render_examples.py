@@ -1,6 +1,6 @@
 """Render `examples/`: a portrait and a performance, by our own renderer from the VALID avatars (MIT).
 
-    python training/render_examples.py --avatars ../shared/data/valid_avatars [--out examples]
+    python training/assets/render_examples.py --avatars ../shared/data/valid_avatars [--out examples]
 
 The same bytes come out each time on the same machine.
 """

@@ -1,4 +1,4 @@
-"""Equations 1–5 of the paper, each a small function; the weights λ and their sum are in training/methods/icface.py.
+"""Equations 1–5 of the paper, each a small function. `methods/icface.py` has the weights λ and their sum.
 
 Source: ICface (arXiv 1904.01909); LSGAN: arXiv 1611.04076; R1: arXiv 1801.04406.
 """
@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from training.config import choose
+from training.learning.config import choose
 
 if TYPE_CHECKING:
     from icface.networks.lightcnn import IdentityFeatures

@@ -10,13 +10,19 @@ from typing import Any, Final
 
 import numpy as np
 
-from icface.attributes import NAMES
-from training.dataset import FaceTracks
+from icface.attributes import NAMES, FloatArray
+from icface.files import write_file
+from training.dataset.index import SPLITS
+from training.dataset.reading import FaceTracks
 from training.preparation.clips import Clip
-from training.preparation.index import SPLITS
+from training.preparation.data_pictures import (
+    save_extremes,
+    save_histograms,
+    save_pose,
+    save_sheet,
+    save_sizes,
+)
 from training.preparation.parts import PartInfo
-from training.preparation.pictures import save_extremes, save_histograms, save_pose, save_sheet, save_sizes
-from training.preparation.shards import write_whole
 
 REPORT_FOLDER: Final = "report"
 LISTED: Final = 200
@@ -35,29 +41,29 @@ def write_report(folder: Path, clips: Sequence[Clip], infos: Mapping[str, PartIn
         OSError: it cannot be written.
     """
     tracks = FaceTracks(folder)
-    numbers = _numbers(tracks, clips, infos)
+    attributes = tracks.all_values().attributes
+    numbers = _numbers(tracks, attributes, clips, infos)
     report = folder / REPORT_FOLDER
     report.mkdir(exist_ok=True)
-    write_whole(report / "report.json", (json.dumps(numbers, indent=1, ensure_ascii=False) + "\n").encode())
-    save_histograms(report / "attributes.png", tracks)
-    save_pose(report / "pose.png", tracks)
+    write_file(report / "report.json", json.dumps(numbers, indent=1, ensure_ascii=False) + "\n")
+    save_histograms(report / "attributes.png", attributes)
+    save_pose(report / "pose.png", attributes)
     save_sizes(report / "faces.png", [info.face_px for info in infos.values() if info.reason is None])
-    save_extremes(report / "extremes.png", tracks)
+    save_extremes(report / "extremes.png", tracks, attributes)
     for split in SPLITS:
         save_sheet(report / f"crops_{split}.png", tracks, split)
-    write_whole(report / "report.md", _text(numbers).encode())
+    write_file(report / "report.md", _text(numbers))
     tracks.close()
     return numbers
 
 
-def _numbers(tracks: FaceTracks, clips: Sequence[Clip], infos: Mapping[str, PartInfo]) -> dict[str, Any]:
+def _numbers(
+    tracks: FaceTracks, values: FloatArray, clips: Sequence[Clip], infos: Mapping[str, PartInfo]
+) -> dict[str, Any]:
     used = [info for info in infos.values() if info.reason is None]
     hours = sum(track.frames / track.fps for track in tracks.tracks if track.frames > 1) / 3600
-    size = sum(shard.bytes for shard in tracks.index.shards) + sum(
-        path.stat().st_size for path in tracks.folder.glob("*.npy")
-    )
+    size = sum(shard.bytes for shard in tracks.index.shards)
     own = Counter(track.identity for track in tracks.tracks)
-    values = tracks.attributes
     low, middle, high = np.quantile(values, (0.05, 0.5, 0.95), axis=0)
     mean, spread = values.mean(axis=0, dtype=np.float64), values.std(axis=0, dtype=np.float64)
     # Of clips alone: a portrait's one frame says nothing about hours.

@@ -13,13 +13,13 @@ from typing import Any, Final
 from icface.errors import ConfigError
 from icface.networks import NetworksConfig
 from icface.networks.config import from_dict
+from training.dataset.pairs import SAMPLINGS
 
 METHODS: Final = ("icface", "unpaired")
 ADVERSARIAL: Final = ("log", "saturating", "lsgan")
 OPTIMIZERS: Final = ("rmsprop", "adam")
 SCHEDULES: Final = ("linear", "step", "constant")
 PRECISIONS: Final = ("32-true", "bf16-mixed")
-SAMPLINGS: Final = ("uniform", "expression", "pose")
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -11,10 +11,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import cv2
-import numpy as np
 
 from icface.errors import ConfigError
-from training.dataset import FaceTracks
+from training.dataset.reading import FaceTracks
 from training.evaluation.measuring import enlarged
 from training.evaluation.presence import Presence, read_presence
 from training.evaluation.protocol import Answer
@@ -72,7 +71,7 @@ class OpenFacePresence:
                 )
             return found
         if side == "driver":
-            known = np.array(self.tracks.presence[list(task.driving)])
+            known = self.tracks.values_of(task.driving).presence
             return known if (known >= 0).any() else None
         return None
 

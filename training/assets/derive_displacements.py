@@ -1,6 +1,6 @@
 """Derive the face tables of the edge generator: AU displacements of MediaPipe's 468 vertices from ICT-FaceKit.
 
-    python training/derive_displacements.py --ict ict_facekit.npz --ict-indices vertex_indices.json \
+    python training/assets/derive_displacements.py --ict ict_facekit.npz --ict-indices vertex_indices.json \
         --canonical canonical_face_model.obj --out icface/geometry/data/face_tables.safetensors
 
 The canonical face of MediaPipe is registered to ICT-FaceKit's neutral (51 shared landmarks, thin-plate spline,

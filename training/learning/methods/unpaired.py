@@ -40,10 +40,10 @@ from torch.optim import Optimizer
 
 from icface.errors import ConfigError
 from icface.networks import Discriminator, ICface, Judgement
-from training import losses
-from training.config import TrainConfig, UnpairedConfig
-from training.methods import Batch, pseudo_neutral
-from training.runtime import Runtime, build_optimizer, initialise
+from training.learning import losses
+from training.learning.config import TrainConfig, UnpairedConfig
+from training.learning.methods import Batch, pseudo_neutral
+from training.learning.runtime import Runtime, build_optimizer, initialise
 
 if TYPE_CHECKING:
     from icface.networks.lightcnn import LightCNN29
@@ -52,7 +52,7 @@ _GOLDEN: Final = (5**0.5 - 1) / 2
 
 
 def build(config: TrainConfig, runtime: Runtime, identity: LightCNN29 | None) -> UnpairedMethod:
-    """See `training.methods.build_method`."""
+    """See `training.learning.methods.build_method`."""
     return UnpairedMethod(config, runtime, identity)
 
 
@@ -121,7 +121,7 @@ class _Schedule(nn.Module):
 
 
 class UnpairedMethod:
-    """Implements `training.methods.Method`.
+    """Implements `training.learning.methods.Method`.
 
     Losses are named `paired_…` or `unpaired_…`; a step has those of one kind.
 

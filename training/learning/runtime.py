@@ -17,7 +17,7 @@ from torch.optim import Adam, Optimizer, RMSprop
 
 from icface.errors import ConfigError
 from icface.networks import Discriminator
-from training.config import OptimizerConfig
+from training.learning.config import OptimizerConfig
 
 WIDE_D = 64
 """From this width on D starts as in the release; see `initialise`."""
