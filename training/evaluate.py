@@ -12,21 +12,20 @@ import hashlib
 import logging
 import shlex
 import sys
-import traceback
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack, closing
 from pathlib import Path
 from typing import Any, Final
 
+if not __package__:  # started as a file: the repository takes the place of this folder
+    sys.path[0] = str(Path(__file__).resolve().parents[1])
+
 import cv2
 import torch
 
 from icface.arrays import Frame
-
-if __package__ in (None, ""):  # started as a file
-    sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
-
-from icface.errors import ConfigError, ICFaceError
+from icface.command import Parser, run_command
+from icface.errors import ConfigError
 from icface.face.landmarks import MODEL_SHA256
 from training.dataset.index import INDEX_FILE
 from training.dataset.reading import FaceTracks
@@ -34,8 +33,8 @@ from training.evaluation import figures
 from training.evaluation.animators import Animator, open_animators
 from training.evaluation.embedding import COLOURS, RANGES, SIZES_PX, Taken
 from training.evaluation.judges import Judges, load_judges
-from training.evaluation.measuring import Viewer
-from training.evaluation.model_report import whole_folder, write_numbers, write_text
+from training.evaluation.measuring import ClipViewer
+from training.evaluation.model_report import replacing_report, write_numbers, write_text
 from training.evaluation.openface_frames import OpenFacePresence, find_tables, save_frames
 from training.evaluation.protocol import (
     DRIVER,
@@ -50,7 +49,6 @@ from training.evaluation.response import SWEPT, response
 from training.evaluation.tasks import Task, cross_tasks, self_tasks, tracks_of
 
 logger = logging.getLogger(__name__)
-
 
 JUDGES: Final = {
     "cnniqa": "CNNIQA weights trained on LIVE, for table 1",
@@ -72,7 +70,7 @@ NUMBERS: Final = {
 
 def parser() -> argparse.ArgumentParser:
     """The command's flags."""
-    result = argparse.ArgumentParser(description="Measure models on people they were not trained on.")
+    result = Parser(description="Measure models on people they were not trained on.")
     add = result.add_argument
     add("--data", type=Path, required=True, help="folder that training/prepare.py made")
     add(
@@ -167,7 +165,7 @@ class Evaluation:
         self._animators = open_animators(flags.model, self._data.size_px, device=device)
         for animator in self._animators:
             stack.callback(animator.close)
-        self._viewer = stack.enter_context(Viewer())
+        self._viewer = stack.enter_context(ClipViewer())
 
     def run(self, folder: Path, command: str) -> None:
         """Measure, draw and write everything into a folder."""
@@ -341,7 +339,7 @@ def _device(wanted: str) -> str:
     return wanted
 
 
-def evaluate(flags: argparse.Namespace, command: str) -> int:
+def evaluate(flags: argparse.Namespace, command: str) -> None:
     """Run the command.
 
     Raises:
@@ -352,30 +350,16 @@ def evaluate(flags: argparse.Namespace, command: str) -> int:
         torch.set_num_threads(flags.threads)
     with ExitStack() as stack:
         evaluation = Evaluation(flags, stack)
-        with whole_folder(flags.out) as folder:
+        with replacing_report(flags.out) as folder:
             evaluation.run(folder, command)
     logger.info("%s", flags.out / "report.md")
-    return 0
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command; gives 0, 1 or 2."""
     arguments = sys.argv[1:] if argv is None else list(argv)
-    try:
-        flags = parser().parse_args(arguments)
-    except SystemExit as end:
-        return int(end.code or 0)
-    logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
-    try:
-        return evaluate(flags, shlex.join(["python", "training/evaluate.py", *map(str, arguments)]))
-    except (ICFaceError, OSError) as error:
-        if flags.verbose > 1:
-            traceback.print_exc()
-        print(f"error: {' '.join(str(error).split())}", file=sys.stderr)
-        return getattr(error, "exit_code", 1)
-    except KeyboardInterrupt:
-        print("error: stopped; no report is written", file=sys.stderr)
-        return 1
+    command = shlex.join(["python", "training/evaluate.py", *map(str, arguments)])
+    return run_command(parser(), lambda flags: evaluate(flags, command), arguments, level=logging.INFO)
 
 
 if __name__ == "__main__":

@@ -19,20 +19,20 @@ from __future__ import annotations
 
 import argparse
 import sys
-import traceback
 from collections.abc import Mapping, Sequence
 from itertools import count
 from pathlib import Path
 from typing import Final
 
-if __package__ in (None, ""):  # started as a file
-    sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+if not __package__:  # started as a file: the repository takes the place of this folder
+    sys.path[0] = str(Path(__file__).resolve().parents[1])
 
 import torch
 from torch import Tensor
 
 from icface.attributes import COUNT
-from icface.errors import ConfigError, ICFaceError
+from icface.command import Parser, run_command
+from icface.errors import ConfigError
 from icface.networks import Generator, GeneratorConfig, ICface, ModelInfo, NetworksConfig, save_model
 from icface.networks.checkpoint import load_weights
 from icface.networks.complexity import count_parameters
@@ -183,7 +183,7 @@ def _described(config: GeneratorConfig) -> str:
 
 def parser() -> argparse.ArgumentParser:
     """The command's flags."""
-    result = argparse.ArgumentParser(
+    result = Parser(
         description="Turn the ICface authors' checkpoints (non-commercial use only) into a model of ours."
     )
     add = result.add_argument
@@ -194,25 +194,23 @@ def parser() -> argparse.ArgumentParser:
     return result
 
 
-def main(argv: Sequence[str] | None = None) -> int:
-    """Run the command; 1 or 2 with one line where it cannot."""
-    try:
-        flags = parser().parse_args(argv)
-    except SystemExit as end:  # --help, a wrong flag
-        return int(end.code or 0)
-    try:
-        model, info = import_model(flags.generator_neutral, flags.generator_animate)
-        save_model(flags.out, model, info)
-    except ICFaceError as error:
-        if flags.verbose > 1:
-            traceback.print_exc()
-        print(f"error: {' '.join(str(error).split())}", file=sys.stderr)
-        return error.exit_code
+def import_checkpoint(flags: argparse.Namespace) -> None:
+    """Run the command.
+
+    Raises:
+        ICFaceError: in one line, what failed and what to do.
+    """
+    model, info = import_model(flags.generator_neutral, flags.generator_animate)
+    save_model(flags.out, model, info)
     print(NOTICE)
     size = count_parameters(model.generator_animate) / 1e6
     print(f"{flags.out}: G_N and G_A, each {_described(info.networks.generator)}, {size:.2f} M parameters")
     print("Attributes on OpenFace's scale, 128 px. Next: python export/pack_paper.py", flags.out)
-    return 0
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command; gives 0, 1 or 2."""
+    return run_command(parser(), import_checkpoint, argv)
 
 
 if __name__ == "__main__":

@@ -225,7 +225,7 @@ def test_what_is_performed_is_what_is_seen() -> None:
     from training.avatars.render import Performance, Studio, View
 
     studio = Studio(load_avatar(shared_file(AVATAR)), View())
-    detector = open_detector(None, video=False)
+    detector = open_detector(video=False)
 
     def seen(performance: Performance) -> tuple[NDArray[np.float64], float, float]:
         frame = studio.frame(performance)
@@ -260,10 +260,10 @@ def test_jaw_and_lips_are_told_apart(name: str) -> None:
     """Two attributes that are only ever measured together cannot be learned apart."""
     pytest.importorskip("meshoptimizer", reason='avatars need it: pip install ".[train]"')
     from icface.attributes import INDEX
+    from icface.face.viewer import Viewer
     from training.avatars.acting import MOVEMENTS
     from training.avatars.glb import load_avatar
     from training.avatars.render import Performance, Studio, View
-    from training.evaluation.measuring import Viewer
 
     studio = Studio(load_avatar(shared_file(f"data/valid_avatars/{name}.glb")), View())
     with Viewer() as viewer:

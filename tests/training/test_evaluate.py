@@ -17,6 +17,7 @@ from icface.attributes import AU_NAMES, NAMES, neutral
 from icface.bundle import DEFAULT_BUNDLE
 from icface.face.alignment import align
 from icface.face.landmarks import open_detector
+from icface.face.viewer import Viewer, in_frame
 from icface.images import cut_crop, load_photo
 from icface.networks import (
     DiscriminatorConfig,
@@ -40,7 +41,6 @@ from training.evaluation.animators import (
     to_images,
 )
 from training.evaluation.cnniqa import CNNIQA
-from training.evaluation.measuring import Viewer, in_crop
 from training.evaluation.tasks import self_tasks, tracks_of
 from training.evaluation.wadiqam import WaDIQaM
 
@@ -350,7 +350,7 @@ def test_small_crops_are_seen_where_they_were_aligned(face: np.ndarray, size_px:
     with Viewer() as viewer:
         seen = viewer.look(crop)
     assert seen is not None
-    affine = align(in_crop(seen, size_px), size_px)
+    affine = align(in_frame(seen, size_px), size_px)
     # Aligning an aligned crop changes nothing.
     np.testing.assert_allclose(affine[:, :2], np.eye(2), atol=0.02)
     np.testing.assert_allclose(affine[:, 2], 0, atol=0.02 * size_px)

@@ -16,11 +16,13 @@ from torch.nn import functional
 
 from icface.attributes import ACTION_UNITS, AU_NAMES, FULL_SHAPE_GAIN, INDEX, neutral
 from icface.errors import ConfigError
+from icface.quality import psnr_db
 from training.evaluation.cnniqa import CNNIQA, load_cnniqa, local_normalisation, patches
 from training.evaluation.lpips import LPIPS, load_lpips
-from training.evaluation.presence import confusion, read_presence, summary, surrogate
-from training.evaluation.similarity import l1, psnr_db, ssim
+from training.evaluation.presence import confusion, summary, surrogate
+from training.evaluation.similarity import l1, ssim
 from training.evaluation.wadiqam import WaDIQaM, load_wadiqam
+from training.preparation.openface_csv import read_presence
 
 
 def flat(level: int, size_px: int = 16) -> np.ndarray:

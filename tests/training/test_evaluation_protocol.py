@@ -271,7 +271,7 @@ def run(
         viewer=Reader(),
         judges=Judges(),
         presence_of=presence_of,
-        attributes=data.all_values().attributes,
+        data=data,
     )
 
 

@@ -33,7 +33,7 @@ from training import prepare
 from training.assets.render_examples import performance_at
 from training.dataset.pairs import PairDataset, PortraitDataset
 from training.dataset.reading import FaceTracks
-from training.preparation import runners, shards, work
+from training.preparation import runners, work
 
 
 def run(*arguments: str | Path, workers: int = 0) -> int:
@@ -91,7 +91,7 @@ def test_a_data_set_comes_out_that_can_be_trained_on(tracks: FaceTracks) -> None
 
 
 def test_crops_hold_the_face_in_their_middle(tracks: FaceTracks) -> None:
-    detector = open_detector(None, video=False)
+    detector = open_detector(video=False)
     for track in tracks.tracks:
         x, y, side = face_square(detector.detect(tracks.frame(track.first + 3))[0])
         assert abs(x - 63.5) < 5 and abs(y - 63.5) < 5
@@ -222,7 +222,7 @@ def test_crops_of_a_still_face_do_not_tremble(tmp_path: Path, rng: np.random.Gen
     write_clip(tmp_path / "v/still.mp4", noisy, fps=25)
     assert run(tmp_path / "v", "--out", tmp_path / "out") == 0
     tracks = FaceTracks(tmp_path / "out")
-    detector = open_detector(None, video=False)
+    detector = open_detector(video=False)
     frames = [cv2.GaussianBlur(tracks.frame(row), (0, 0), 2).astype(np.float32) for row in range(12)]
     detector.close()
     shifts = [cv2.phaseCorrelate(cv2.cvtColor(a, cv2.COLOR_RGB2GRAY), cv2.cvtColor(b, cv2.COLOR_RGB2GRAY))[0]
@@ -348,7 +348,6 @@ def test_nothing_usable_is_an_error(tmp_path: Path, capsys: pytest.CaptureFixtur
         (["--min-face", "-5"], "--min-face -5: pixels from 0"),
         (["--min-face", "nan"], "--min-face nan: pixels from 0"),
         (["--ray-address", "auto"], "--workers 0 prepares without Ray"),
-        (["--landmarker", "missing.task"], "cannot read the landmark model missing.task"),
     ],
 )
 def test_wrong_flags_are_said_at_once(
@@ -411,14 +410,14 @@ def test_a_damaged_part_is_made_again(tmp_path: Path, made: list[str]) -> None:
 
 def full_disk(monkeypatch: pytest.MonkeyPatch, fails: Callable[[Path], bool]) -> None:
     """Writes to some files fail, half way, as on a full disk."""
-    original = shards.os.fsync
+    original = os.fsync
 
     def fsync(descriptor: int) -> None:
         if fails(Path(os.readlink(f"/proc/self/fd/{descriptor}"))):
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
         original(descriptor)
 
-    monkeypatch.setattr(shards.os, "fsync", fsync)
+    monkeypatch.setattr(os, "fsync", fsync)
 
 
 @pytest.mark.skipif(not Path("/proc/self/fd").exists(), reason="needs /proc to know a file by its descriptor")
@@ -442,7 +441,7 @@ def test_a_disk_that_is_full_while_clips_are_made(
 
 
 @pytest.mark.skipif(not Path("/proc/self/fd").exists(), reason="needs /proc to know a file by its descriptor")
-@pytest.mark.parametrize("file", ["00000.part", "attributes-*.npy.part", "index.json.part"])
+@pytest.mark.parametrize("file", [".00000.arrow.*", ".index.json.*"])
 def test_a_disk_that_is_full_while_all_is_packed(
     videos: Path, tmp_path: Path, made: list[str], capsys: pytest.CaptureFixture[str], file: str
 ) -> None:
@@ -458,13 +457,13 @@ def test_a_disk_that_is_full_while_all_is_packed(
 
 
 def data_files(folder: Path) -> list[str]:
-    """Index, tables, shards, and whatever is left of unfinished ones."""
-    found = (p for p in folder.rglob("*") if p.suffix in (".tar", ".npy", ".part") or p.name == "index.json")
+    """Index, shards, and whatever is left of unfinished ones."""
+    found = (p for p in folder.rglob("*") if p.suffix in (".arrow", ".part") or p.name == "index.json")
     return sorted(p.relative_to(folder).as_posix() for p in found)
 
 
 @pytest.mark.skipif(not Path("/proc/self/fd").exists(), reason="needs /proc to know a file by its descriptor")
-@pytest.mark.parametrize("file", ["00000.part", "00001.part", "times-*.npy.part", "index.json.part"])
+@pytest.mark.parametrize("file", [".00000.arrow.*", ".00001.arrow.*", ".index.json.*"])
 def test_a_data_set_stays_usable_where_the_disk_is_full_when_it_is_packed_anew(
     videos: Path, data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, file: str
 ) -> None:
@@ -484,7 +483,7 @@ def test_a_data_set_stays_usable_where_the_disk_is_full_when_it_is_packed_anew(
     FaceTracks(tmp_path).verify()
     assert FaceTracks(tmp_path).index.seed == 4
     kept = set(data_files(tmp_path))
-    assert len(kept) == 1 + 4 + len(FaceTracks(tmp_path).index.shards) and kept != set(before)
+    assert len(kept) == 1 + len(FaceTracks(tmp_path).index.shards) and kept != set(before)
 
 
 def test_an_interruption_says_how_to_go_on(
@@ -571,14 +570,14 @@ def test_cleaning_keeps_each_picture_once_and_loses_none(
     shutil.copytree(data / "parts", tmp_path / "parts")
     monkeypatch.setattr(prepare, "write_report", lambda *arguments: None)
     with pytest.MonkeyPatch.context() as patch:
-        full_disk(patch, lambda path: path.name == "00002.part")
+        full_disk(patch, lambda path: path.name.startswith(".00002.arrow"))
         assert run(videos, *one_a_shard, "--seed", "3", "--clean") == 1
     sizes = sorted(part.stat().st_size for part in (tmp_path / "parts").iterdir())
     assert sizes[1] < 6000 and sizes[2] > 20_000  # of six frames; a picture has 8 kB
     assert len(list((tmp_path / "shards").iterdir())) == 2 and not (tmp_path / "index.json").exists()
     # Another split and another order, and the disk is full again: what the first run packed is still read from.
     with pytest.MonkeyPatch.context() as patch:
-        full_disk(patch, lambda path: path.name == "00001.part")
+        full_disk(patch, lambda path: path.name.startswith(".00001.arrow"))
         assert run(videos, *one_a_shard, "--seed", "5") == 1
     assert run(videos, "--out", tmp_path, "--seed", "3") == 0
     shard_names = {shard.file for shard in FaceTracks(tmp_path).index.shards}
@@ -605,23 +604,31 @@ def test_a_part_whose_pictures_are_gone_is_made_again(
     FaceTracks(tmp_path).verify()
 
 
-def test_pictures_of_one_clip_in_several_shards_come_back_in_order(tmp_path: Path, made: list[str]) -> None:
+def test_pictures_of_several_tracks_come_back_in_order(tmp_path: Path, made: list[str]) -> None:
     blank = np.full((240, 640, 3), 128, dtype=np.uint8)
     here, there = blank.copy(), blank.copy()
     face = cv2.resize(portrait(), (240, 240), interpolation=cv2.INTER_AREA)
     here[:, :240], there[:, 400:] = face, face
     write_clip(tmp_path / "v/jump.mp4", [here] * 3 + [there] * 2 + [here] * 4)
+    write_clip(tmp_path / "v/other.mp4", [here] * 2)
     out, plain = tmp_path / "out", tmp_path / "plain"
     assert run(tmp_path / "v", "--out", plain) == 0
     shutil.copytree(plain / "parts", out / "parts")
-    for size_mb in ("0.01", "0.05", "0.01"):  # three shards, two, and three again
+    for size_mb, seed in (
+        ("0.01", "3"),
+        ("1", "4"),
+        ("0.01", "5"),
+    ):  # one shard a clip, one for both in two orders
         with pytest.MonkeyPatch.context() as patch:
-            full_disk(patch, lambda path: path.name.startswith("index"))
-            assert run(tmp_path / "v", "--out", out, "--shard-mb", size_mb, "--clean") == 1
-    assert len(list((out / "shards").iterdir())) == 3
+            full_disk(patch, lambda path: path.name.startswith(".index"))
+            assert run(tmp_path / "v", "--out", out, "--shard-mb", size_mb, "--seed", seed, "--clean") == 1
+    assert len(list((out / "shards").iterdir())) == 2
     assert run(tmp_path / "v", "--out", out) == 0
-    assert made == ["jump"] and (out / "index.json").read_bytes() == (plain / "index.json").read_bytes()
-    assert [track.frames for track in FaceTracks(out).tracks] == [3, 2, 4]
+    assert made == ["jump", "other"]
+    assert (out / "index.json").read_bytes() == (plain / "index.json").read_bytes()
+    assert sorted((track.name, track.frames) for track in FaceTracks(out).tracks) == [
+        ("jump#0", 3), ("jump#1", 2), ("jump#2", 4), ("other#0", 2),
+    ]  # fmt: skip
 
 
 def test_parts_of_clips_that_are_left_out_for_once_keep_their_pictures(
@@ -630,10 +637,10 @@ def test_parts_of_clips_that_are_left_out_for_once_keep_their_pictures(
     monkeypatch.setattr(prepare, "write_report", lambda *arguments: None)
     shutil.copytree(data / "parts", tmp_path / "parts")
     with pytest.MonkeyPatch.context() as patch:
-        full_disk(patch, lambda path: path.name.startswith("index"))
+        full_disk(patch, lambda path: path.name.startswith(".index"))
         assert run(videos, "--out", tmp_path, "--shard-mb", "0.01", "--clean") == 1
     assert len(list((tmp_path / "shards").iterdir())) == 4
-    (tmp_path / "shards/00009-0123456789ab.tar").write_text(
+    (tmp_path / "shards/00009-0123456789ab.arrow").write_text(
         "of a run that was killed, and no part relies on it"
     )
     assert run(videos / "anna", "--out", tmp_path) == 0
@@ -649,7 +656,8 @@ def test_a_data_set_is_replaced_in_one_step(
 ) -> None:
     """Whenever the process dies, the index that is there fits the files that are there."""
     shutil.copytree(data, tmp_path, dirs_exist_ok=True)
-    original, seen = shards.os.fsync, []
+    original = os.fsync
+    seen: list[int] = []
 
     def looking(descriptor: int) -> None:
         original(descriptor)
@@ -659,7 +667,7 @@ def test_a_data_set_is_replaced_in_one_step(
         tracks.close()
 
     monkeypatch.setattr(prepare, "write_report", lambda *arguments: None)
-    monkeypatch.setattr(shards.os, "fsync", looking)
+    monkeypatch.setattr(os, "fsync", looking)
     assert run(videos, "--out", tmp_path, "--seed", "4", "--shard-mb", "0.01") == 0
     assert seen[0] == 3 and seen[-1] == 4 and seen == sorted(seen)
 
@@ -667,11 +675,11 @@ def test_a_data_set_is_replaced_in_one_step(
 def test_earlier_shards_do_not_stay_behind(videos: Path, tmp_path: Path) -> None:
     assert run(videos, "--out", tmp_path, "--shard-mb", "0.01") == 0
     assert len(list((tmp_path / "shards").iterdir())) == 4
-    (tmp_path / "shards/00007.part").write_text("of a run that was killed")
+    (tmp_path / "shards/.00007.arrow.123-456.part").write_text("of a run that was killed")
     assert run(videos, "--out", tmp_path) == 0
     (shard,) = FaceTracks(tmp_path).index.shards
     assert [f"shards/{p.name}" for p in (tmp_path / "shards").iterdir()] == [shard.file]
-    assert shard.file == f"shards/00000-{shard.sha256[:12]}.tar"
+    assert shard.file == f"shards/00000-{shard.sha256[:12]}.arrow"
 
 
 # The report and the command itself.
@@ -695,10 +703,10 @@ def test_the_report_counts_and_shows(data: Path, tracks: FaceTracks) -> None:
 
 
 def test_the_extremes_show_the_largest_value_of_each_person(tracks: FaceTracks) -> None:
-    from training.preparation.data_pictures import _most
+    from training.preparation.data_pictures import most
 
     values = tracks.all_values().attributes[:, INDEX["yaw"]]
-    rows = _most(tracks, values)
+    rows = most(tracks, values)
     assert len(rows) == 3 and rows[0] == int(values.argmax())
     assert len({tracks.tracks[tracks.track_of(row)].identity for row in rows}) == 3
 

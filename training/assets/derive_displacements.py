@@ -13,6 +13,8 @@ from __future__ import annotations
 
 import argparse
 import json
+import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -21,7 +23,12 @@ from safetensors.numpy import save_file
 from scipy.interpolate import RBFInterpolator
 from scipy.spatial import cKDTree
 
+if not __package__:  # started as a file: the repository takes the place of this folder
+    sys.path[0] = str(Path(__file__).resolve().parents[2])
+
+from icface.arrays import Array
 from icface.attributes import AU_NAMES
+from icface.command import Parser, run_command
 from icface.geometry.topology import (
     INNER_LOWER_LIP,
     INNER_UPPER_LIP,
@@ -32,8 +39,6 @@ from icface.geometry.topology import (
     UPPER_LIP,
     UPPER_LIP_ROWS,
 )
-
-Float = NDArray[np.float64]
 
 # The vertices of ICT-FaceKit before its mouth socket: skin of face, head and neck.
 ICT_SKIN_VERTICES = 11248
@@ -75,7 +80,7 @@ CORNERS_INWARD = 0.035
 """AU26 draws the corners of the mouth in by this much a side (IOD): a dropped jaw makes an oval, not a slot."""
 
 
-def read_obj(path: Path) -> tuple[Float, NDArray[np.int32]]:
+def read_obj(path: Path) -> tuple[Array, NDArray[np.int32]]:
     """Vertices (468, 3) and triangles (898, 3) of the canonical face."""
     vertices, triangles = [], []
     for line in path.read_text().splitlines():
@@ -86,13 +91,13 @@ def read_obj(path: Path) -> tuple[Float, NDArray[np.int32]]:
     return np.array(vertices), np.array(triangles, dtype=np.int32)
 
 
-def to_iod(vertices: Float, right: int, left: int) -> Float:
+def to_iod(vertices: Array, right: int, left: int) -> Array:
     """Origin between the outer eye corners, unit = their distance."""
     scale = np.linalg.norm(vertices[left] - vertices[right])
     return np.asarray((vertices - (vertices[right] + vertices[left]) / 2) / scale)
 
 
-def register(canonical: Float, skin: Float, landmarks: Float) -> Float:
+def register(canonical: Array, skin: Array, landmarks: Array) -> Array:
     """Positions of the canonical vertices on ICT's neutral face, (468, 3) in ICT's IOD frame."""
     anchors = canonical[[*MEDIAPIPE_OF_68, CHIN]]
     fitted = RBFInterpolator(anchors, landmarks, kernel="thin_plate_spline", smoothing=1e-4)(canonical)
@@ -109,7 +114,7 @@ def register(canonical: Float, skin: Float, landmarks: Float) -> Float:
     return np.asarray(fitted)
 
 
-def allowed(skin: Float, shapes: dict[str, Float]) -> dict[str, NDArray[np.bool_]]:
+def allowed(skin: Array, shapes: dict[str, Array]) -> dict[str, NDArray[np.bool_]]:
     """Which ICT vertices each class of MediaPipe vertex may look at, told apart by their motion."""
     jaw = -shapes["jawOpen"][:, 1]
     blink = shapes["eyeBlink"][:, 1]
@@ -125,7 +130,7 @@ def allowed(skin: Float, shapes: dict[str, Float]) -> dict[str, NDArray[np.bool_
     }
 
 
-def look_up(fitted: Float, skin: Float, motion: Float, classes: dict[str, NDArray[np.bool_]]) -> Float:
+def look_up(fitted: Array, skin: Array, motion: Array, classes: dict[str, NDArray[np.bool_]]) -> Array:
     """Motion (n, 3) of ICT's skin carried to the fitted vertices (468, 3): inverse-distance mean of four."""
     kind = np.full(len(fitted), "other", dtype=object)
     for name, members in (
@@ -146,13 +151,13 @@ def look_up(fitted: Float, skin: Float, motion: Float, classes: dict[str, NDArra
     return result
 
 
-def symmetric(field: Float, canonical: Float) -> Float:
+def symmetric(field: Array, canonical: Array) -> Array:
     """Average of a displacement field (468, 3) with its own mirror image."""
     _, twin = cKDTree(canonical).query(canonical * [-1, 1, 1])
     return np.asarray((field + field[twin] * [-1, 1, 1]) / 2)
 
 
-def round_opening(field: Float, canonical: Float, power: float) -> None:
+def round_opening(field: Array, canonical: Array, power: float) -> None:
     """Give the gap between the lips of a displacement field (468, 3) the outline of a lens, in place.
 
     The middle keeps its gap; towards the corners it becomes `(1 − t²) ** power` of it.
@@ -179,7 +184,7 @@ def derive(ict: Path, ict_indices: Path, canonical_path: Path) -> dict[str, NDAr
     skin = neutral[:ICT_SKIN_VERTICES]
     names = [str(name) for name in data["expr_names"]]
     raw = data["expr"][:, :ICT_SKIN_VERTICES].astype(np.float64) / scale
-    shapes: dict[str, Float] = {}
+    shapes: dict[str, Array] = {}
     for i, name in enumerate(names):  # a left and a right shape become one
         base = name.removesuffix("_L").removesuffix("_R")
         shapes[base] = shapes.get(base, 0) + raw[i]
@@ -219,22 +224,24 @@ def derive(ict: Path, ict_indices: Path, canonical_path: Path) -> dict[str, NDAr
     }
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
-    parser.add_argument("--ict", type=Path, required=True)
-    parser.add_argument("--ict-indices", type=Path, required=True)
-    parser.add_argument("--canonical", type=Path, required=True)
-    parser.add_argument("--out", type=Path, required=True)
-    args = parser.parse_args()
-    tables = derive(args.ict, args.ict_indices, args.canonical)
+def write_tables(flags: argparse.Namespace) -> None:
+    """Run the command."""
+    tables = derive(flags.ict, flags.ict_indices, flags.canonical)
     sources = "ICT-FaceKit (MIT), MediaPipe canonical face model (Apache-2.0)"
-    save_file(
-        {k: np.ascontiguousarray(v) for k, v in tables.items()}, args.out, metadata={"sources": sources}
-    )
+    whole = {name: np.ascontiguousarray(table) for name, table in tables.items()}
+    save_file(whole, flags.out, metadata={"sources": sources})
     field = tables["displacements"].astype(np.float32)
     for name, point in (("AU01", 107), ("AU02", 70), ("AU12", 61), ("AU17", 17), ("AU26", 17), ("AU45", 159)):
         print(name, point, field[AU_NAMES.index(name), point].round(3))
 
 
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command; gives 0, 1 or 2."""
+    parser = Parser(description="Derive the face tables of the edge generator.")
+    for flag in ("--ict", "--ict-indices", "--canonical", "--out"):
+        parser.add_argument(flag, type=Path, required=True)
+    return run_command(parser, write_tables, argv)
+
+
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import argparse
 import sys
+from collections.abc import Sequence
 from fractions import Fraction
 from itertools import pairwise
 from pathlib import Path
@@ -18,9 +19,10 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-if __package__ in (None, ""):  # started as a file
-    sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+if not __package__:  # started as a file: the repository takes the place of this folder
+    sys.path[0] = str(Path(__file__).resolve().parents[2])
 
+from icface.command import Parser, run_command
 from training.avatars.glb import load_avatar
 from training.avatars.render import Performance, Studio, View
 
@@ -141,15 +143,20 @@ def render_driver(avatars: Path, out: Path) -> None:
         container.mux(audio.encode())
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description="Render the example portrait and performance.")
+def render(flags: argparse.Namespace) -> None:
+    """Run the command."""
+    flags.out.mkdir(parents=True, exist_ok=True)
+    render_source(flags.avatars, flags.out)
+    render_driver(flags.avatars, flags.out)
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command; gives 0, 1 or 2."""
+    parser = Parser(description="Render the example portrait and performance.")
     parser.add_argument("--avatars", type=Path, required=True, help="folder of the VALID avatars' GLB files")
     parser.add_argument("--out", type=Path, default=Path("examples"))
-    args = parser.parse_args()
-    args.out.mkdir(parents=True, exist_ok=True)
-    render_source(args.avatars, args.out)
-    render_driver(args.avatars, args.out)
+    return run_command(parser, render, argv)
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

@@ -19,11 +19,11 @@ from icface.attributes import FloatArray, to_openface
 from icface.bundle import MANIFEST, Bundle
 from icface.errors import ConfigError
 from icface.face.alignment import ALIGNMENT, align
+from icface.face.viewer import Viewer, enlarged, in_frame
 from icface.images import Photo, cut_crop
 from icface.networks import load_model
 from icface.reenactor import Reenactor
 from icface.source_cache import SourceCache
-from training.evaluation.measuring import Viewer, enlarged, in_crop
 
 BATCH: Final = 8
 
@@ -206,7 +206,7 @@ class BundleAnimator:
     def close(self) -> None:
         self._reenactor.close()
         if self._viewer is not None:
-            self._viewer.__exit__(None, None, None)
+            self._viewer.close()
         self._folder.cleanup()
 
     def _in_data(self, frame: Frame) -> Frame:
@@ -218,7 +218,7 @@ class BundleAnimator:
         face = self._viewer.look(frame)
         if face is None:
             return resized(frame, self._size_px)
-        return cut_crop(frame, align(in_crop(face, frame.shape[0]), self._size_px), self._size_px)
+        return cut_crop(frame, align(in_frame(face, frame.shape[0]), self._size_px), self._size_px)
 
 
 def data_to_bundle(crop_to_photo: NDArray[np.float64], photo_px: int, size_px: int) -> NDArray[np.float64]:

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
-import shutil
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -12,6 +10,7 @@ from typing import Any, Final
 
 from icface.attributes import AU_NAMES, POSE_NAMES
 from icface.errors import ConfigError
+from icface.files import replacing_folder
 from training.evaluation import paper
 from training.evaluation.presence import THRESHOLD
 
@@ -21,34 +20,18 @@ _NONE: Final = "–"
 
 
 @contextmanager
-def whole_folder(target: Path) -> Iterator[Path]:
-    """A folder to write into that takes the place of `target` at the end; nothing is left where that is not reached.
+def replacing_report(target: Path) -> Iterator[Path]:
+    """Give a folder to write to, which takes the place of `target` at the end; see `replacing_folder`.
 
     Raises:
-        ConfigError: `target` holds something else than an older report, or cannot be written.
+        ConfigError: `target` holds something else than an older report.
+        OSError: it cannot be written.
     """
-    if (
-        target.exists()
-        and not (target / NUMBERS).is_file()
-        and (not target.is_dir() or any(target.iterdir()))
-    ):
+    is_report = (target / NUMBERS).is_file()
+    if target.exists() and not is_report and (not target.is_dir() or any(target.iterdir())):
         raise ConfigError(f"{target} is there already and is no report; choose another --out")
-    unfinished = target.with_name(f".{target.name}.{os.getpid()}")
-    older = target.with_name(f".{target.name}.{os.getpid()}.older")
-    try:
-        unfinished.mkdir(parents=True)
-    except OSError as error:
-        raise ConfigError(f"cannot write {target}: {error.strerror or error}") from error
-    try:
-        yield unfinished
-        if target.exists():
-            target.rename(older)
-        unfinished.rename(target)
-    finally:
-        shutil.rmtree(unfinished, ignore_errors=True)
-        if older.exists() and not target.exists():
-            older.rename(target)
-        shutil.rmtree(older, ignore_errors=True)
+    with replacing_folder(target) as folder:
+        yield folder
 
 
 def write_numbers(folder: Path, report: dict[str, Any]) -> None:

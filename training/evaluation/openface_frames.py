@@ -13,11 +13,12 @@ from pathlib import Path
 import cv2
 
 from icface.errors import ConfigError
+from icface.face.viewer import enlarged
 from training.dataset.reading import FaceTracks
-from training.evaluation.measuring import enlarged
-from training.evaluation.presence import Presence, read_presence
+from training.evaluation.presence import Presence
 from training.evaluation.protocol import Answer
 from training.evaluation.tasks import Task
+from training.preparation.openface_csv import read_presence
 
 
 def folder_name(model: str, kind: str, number: int) -> str:

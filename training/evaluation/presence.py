@@ -6,16 +6,13 @@ own measuring brought to OpenFace's scale.
 
 from __future__ import annotations
 
-import csv
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
 
 from icface.attributes import ACTION_UNITS, AU_NAMES, FloatArray, to_openface
-from icface.errors import ConfigError
 
 Presence = NDArray[np.int8]
 """(n, 17) 0 or 1, −1 where it is not known."""
@@ -106,32 +103,3 @@ def summary(counts: Confusion) -> dict[str, Any]:
 def _mean(values: NDArray[np.float64]) -> float | None:
     defined = values[np.isfinite(values)]
     return float(defined.mean()) if defined.size else None
-
-
-def read_presence(path: Path) -> Presence:
-    """(n, 17) from an OpenFace CSV; frames without success are unknown.
-
-    Raises:
-        ConfigError: it cannot be read, or a column is missing or holds something else than 0 and 1.
-    """
-    try:
-        with path.open(newline="", encoding="utf-8-sig") as file:
-            rows = [row for row in csv.reader(file) if any(cell.strip() for cell in row)]
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise ConfigError(f"cannot read Action Units from {path}: {error}") from error
-    columns = {name.strip(): i for i, name in enumerate(rows[0])} if rows else {}
-    missing = [f"{name}_c" for name in AU_NAMES if f"{name}_c" not in columns]
-    if missing:
-        raise ConfigError(f"{path} lacks the columns {', '.join(missing[:5])} of an OpenFace CSV")
-    result = np.full((len(rows) - 1, len(AU_NAMES)), -1, dtype=np.int8)
-    for number, row in enumerate(rows[1:]):
-        try:
-            if "success" in columns and float(row[columns["success"]]) < 0.5:
-                continue
-            values = [float(row[columns[f"{name}_c"]]) for name in AU_NAMES]
-        except (ValueError, IndexError) as error:
-            raise ConfigError(f"{path} line {number + 2}: a presence is not 0 or 1") from error
-        if not set(values) <= {0.0, 1.0}:
-            raise ConfigError(f"{path} line {number + 2}: a presence is not 0 or 1")
-        result[number] = values
-    return result

@@ -16,13 +16,14 @@ from icface.arrays import Frame
 from icface.attributes import COUNT, FloatArray, neutral
 from icface.errors import SourceError
 from icface.face.action_units import Baseline
+from icface.quality import psnr_db
 from training.dataset.reading import FaceTracks
 from training.evaluation.agreement import agreement, jitter_iod
 from training.evaluation.animators import Animator
 from training.evaluation.judges import Judges
-from training.evaluation.measuring import Viewer
+from training.evaluation.measuring import ClipViewer
 from training.evaluation.presence import Confusion, Presence, confusion, summary, surrogate
-from training.evaluation.similarity import WINDOW_PX, l1, psnr_db, ssim
+from training.evaluation.similarity import WINDOW_PX, l1, ssim
 from training.evaluation.tasks import Task
 
 DRIVER: Final = "driving frames (the answer itself)"
@@ -112,7 +113,7 @@ def evaluate_tasks(
     answer: Callable[[Task], Answer],
     *,
     same_person: bool,
-    viewer: Viewer,
+    viewer: ClipViewer,
     judges: Judges,
     presence_of: PresenceOf,
     data: FaceTracks,
@@ -215,7 +216,7 @@ def _numbers(found: Collected, tasks: int) -> dict[str, Any]:
 
 
 def still_jitter(
-    animator: Animator, crops: Sequence[Frame], viewer: Viewer, seed: int, frames: int = STILL_FRAMES
+    animator: Animator, crops: Sequence[Frame], viewer: ClipViewer, seed: int, frames: int = STILL_FRAMES
 ) -> dict[str, float | None]:
     """Landmark jitter, in distances of the eye corners, of the neutral face: held exactly, and with STILL_NOISE.
 

@@ -12,9 +12,9 @@ from numpy.typing import NDArray
 from icface.arrays import Frame
 from icface.attributes import INDEX, POSE_LIMIT_RAD, POSE_NAMES, FloatArray, neutral
 from icface.errors import SourceError
+from icface.face.viewer import Viewer
 from training.evaluation.agreement import slope, spearman
 from training.evaluation.animators import Animator
-from training.evaluation.measuring import Viewer
 
 SWEPT: Final = ("yaw", "pitch", "roll", "AU01", "AU12", "AU25", "AU26", "AU45")
 STEPS: Final = 9

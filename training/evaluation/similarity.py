@@ -1,8 +1,7 @@
-"""How near a picture is to the one it should be: L1, PSNR and SSIM, computed in float64 on [0, 1]."""
+"""How near a picture is to the one it should be: L1 and SSIM, computed in float64 on [0, 1]."""
 
 from __future__ import annotations
 
-import math
 from typing import Final
 
 import cv2
@@ -21,12 +20,6 @@ _C2: Final = 0.03**2
 def l1(a: Frame, b: Frame) -> float:
     """Mean absolute difference of two frames of one shape."""
     return float(np.abs(_unit(a) - _unit(b)).mean())
-
-
-def psnr_db(a: Frame, b: Frame) -> float:
-    """Peak signal-to-noise ratio; infinite for equal frames."""
-    error = float(np.square(_unit(a) - _unit(b)).mean())
-    return math.inf if error == 0.0 else -10 * math.log10(error)
 
 
 def ssim(a: Frame, b: Frame) -> float:
