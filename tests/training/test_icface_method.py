@@ -19,7 +19,8 @@ from icface.networks import DiscriminatorConfig, GeneratorConfig, Judgement, Net
 from icface.networks.lightcnn import IdentityFeatures
 from training.learning import losses
 from training.learning.config import LossConfig, OptimizerConfig, TrainConfig
-from training.learning.methods import build_method, pseudo_neutral
+from training.learning.gan import pseudo_neutral
+from training.learning.methods import build_method
 from training.learning.methods.icface import IcfaceMethod
 from training.learning.runtime import Runtime
 
@@ -145,7 +146,7 @@ class Stage:
         if generators.generator_neutral is not None:
             generators.generator_neutral = self.neutralise  # type: ignore[assignment]
         self.judge = Grey(identities=config.networks.discriminator.identities is not None)
-        monkeypatch.setattr(self.method, "_discriminator", self.judge)
+        monkeypatch.setitem(self.method.modules, "discriminator", self.judge)
         self.minimised: list[tuple[Optimizer, float]] = []
 
         def minimise(_: Runtime, total: Tensor, optimizer: Optimizer, terms: dict[str, Tensor]) -> None:

@@ -15,6 +15,7 @@ from typing import Any, ClassVar
 import pytest
 import torch
 from filelock import FileLock
+from lightning_fabric import Fabric
 from safetensors import safe_open
 from safetensors.torch import save_file
 from torch import Tensor
@@ -23,10 +24,12 @@ from icface.errors import ConfigError
 from icface.networks import load_model
 from tests.training.tiny_data import make_tiny_dataset
 from training import train
+from training.learning import trainer
 from training.learning.checkpoints import load_state
 from training.learning.methods.icface import IcfaceMethod
 from training.learning.runtime import Runtime
-from training.train import BEST, LOCK, MODEL, STATE, main
+from training.learning.trainer import BEST, MODEL, STATE
+from training.train import LOCK, main
 
 TINY = """
 steps = 6
@@ -114,14 +117,14 @@ def test_resumed_run_equals_one_in_one_go(
 
 def interrupt_after(steps: int, monkeypatch: pytest.MonkeyPatch) -> None:
     """Ctrl-C arrives when that many steps are done."""
-    whole = train.Trainer._step
+    whole = trainer.Trainer._step
 
-    def step(self: train.Trainer, number: int, batch: dict[str, Tensor]) -> dict[str, Tensor]:
+    def step(self: trainer.Trainer, number: int, batch: dict[str, Tensor]) -> dict[str, Tensor]:
         if number > steps:
             raise KeyboardInterrupt
         return whole(self, number, batch)
 
-    monkeypatch.setattr(train.Trainer, "_step", step)
+    monkeypatch.setattr(trainer.Trainer, "_step", step)
 
 
 def test_run_leaves_models_that_load(config: Path, data: Path, tmp_path: Path) -> None:
@@ -374,7 +377,7 @@ def test_a_folder_that_machines_do_not_share_is_refused(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     """The first process has a state, this one on another machine has none and would begin anew."""
-    monkeypatch.setattr(train.Fabric, "broadcast", lambda self, found: 3 if found == 0 else found)
+    monkeypatch.setattr(Fabric, "broadcast", lambda self, found: 3 if found == 0 else found)
     assert run(config, data, tmp_path / "run") == 2
     said = capsys.readouterr().err.strip().splitlines()[-1]
     assert said.startswith(f"error: the processes find different states in {tmp_path / 'run'}; ")
@@ -560,8 +563,6 @@ def test_full_disk_loses_nothing(
 def test_state_of_another_network_is_refused(config: Path, data: Path, tmp_path: Path) -> None:
     """A state is never loaded in part."""
     assert run(config, data, tmp_path / "run") == 0
-    from lightning_fabric import Fabric
-
     from training.learning.config import load_config
     from training.learning.ema import Average
     from training.learning.methods import build_method

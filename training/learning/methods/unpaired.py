@@ -30,20 +30,19 @@ Source: Tripathy, Kannala, Rahtu, Learning image-to-image translation using pair
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
-from torch.optim import Optimizer
 
 from icface.errors import ConfigError
-from icface.networks import Discriminator, ICface, Judgement
+from icface.networks import Discriminator
 from training.learning import losses
 from training.learning.config import TrainConfig, UnpairedConfig
-from training.learning.methods import Batch, pseudo_neutral
-from training.learning.runtime import Runtime, build_optimizer, initialise
+from training.learning.gan import Gan, detached
+from training.learning.methods import Batch
+from training.learning.runtime import Runtime
 
 if TYPE_CHECKING:
     from icface.networks.lightcnn import LightCNN29
@@ -120,7 +119,7 @@ class _Schedule(nn.Module):
         self.register_buffer("done", torch.zeros((), dtype=torch.int64))
 
 
-class UnpairedMethod:
+class UnpairedMethod(Gan):
     """Implements `training.learning.methods.Method`.
 
     Losses are named `paired_…` or `unpaired_…`; a step has those of one kind.
@@ -130,45 +129,19 @@ class UnpairedMethod:
     """
 
     def __init__(self, config: TrainConfig, runtime: Runtime, identity: LightCNN29 | None = None) -> None:
-        self._config = config
-        self._runtime = runtime
-        if config.networks.discriminator.identities is not None:
+        judge, size_px = config.networks.discriminator, config.networks.size_px
+        if judge.identities is not None:
             raise ConfigError(
-                f"networks.discriminator.identities is {config.networks.discriminator.identities}, but whose the "
-                "portraits are is not known; leave it out with the method unpaired"
+                f"networks.discriminator.identities is {judge.identities}, but whose the portraits are is not known; "
+                "leave it out with the method unpaired"
             )
-        if config.losses.identity > 0 and identity is None:
-            raise ConfigError(
-                f"losses.identity is {config.losses.identity}, but no identity network is given: "
-                "--identity LIGHTCNN_WEIGHTS, or --set losses.identity=0"
-            )
-        size_px = config.networks.size_px
-        judge = config.networks.discriminator
-        self._generators = ICface(config.networks)
-        self._discriminator = Discriminator(judge, size_px)
-        self._pair_discriminator = Discriminator(
-            dataclasses.replace(judge, attributes=False), size_px, in_channels=6
-        )
-        # Not placed: it is read at each step, which would make a GPU wait.
+        super().__init__(config, runtime, identity)
+        self._add("discriminator", Discriminator(judge, size_px))
+        of_pairs = dataclasses.replace(judge, attributes=False)
+        self._add("pair_discriminator", Discriminator(of_pairs, size_px, in_channels=6))
+        # Not placed on the device: it is read at each step, and a GPU would have to wait.
         self._schedule = _Schedule()
-        self._identity = identity if config.losses.identity > 0 else None
-        trained: dict[str, nn.Module] = {
-            "generators": self._generators,
-            "discriminator": self._discriminator,
-            "pair_discriminator": self._pair_discriminator,
-        }
-        for module in trained.values():
-            initialise(module)
-            runtime.place(module)
-        if self._identity is not None:
-            runtime.place(self._identity)
-        self.modules: dict[str, nn.Module] = {**trained, "schedule": self._schedule}
-        self.optimizers: dict[str, Optimizer] = {
-            name: build_optimizer(config.optimizer, module.parameters()) for name, module in trained.items()
-        }
-
-    def model(self) -> ICface:
-        return self._generators
+        self.modules["schedule"] = self._schedule
 
     def step(self, batch: Batch) -> dict[str, Tensor]:
         """See Method."""
@@ -177,13 +150,14 @@ class UnpairedMethod:
         self._schedule.done += 1
         task = paired_task(batch) if paired else unpaired_task(batch)
         made = self._make(task)
-        found = {
-            **self._step_discriminator(task, made),
-            **self._step_pair_discriminator(task, made),
-            **self._step_generators(task, made),
-        }
-        kind = "paired" if paired else "unpaired"
-        return {f"{kind}_{name}": loss.detach() for name, loss in found.items()}
+        true, drawn, given = (picture.detach() for picture in _pairs(task, made))
+        found = self._teach_judge("discriminator", task.images, [made.output, made.neutral], task.own)
+        of_pairs = self._teach_judge(
+            "pair_discriminator", torch.cat([true, given], dim=1), [torch.cat([drawn, given], dim=1)]
+        )
+        found |= {name.replace("d_", "d_pair_", 1): loss for name, loss in of_pairs.items()}
+        found |= self._step_generators(task, made)
+        return detached(found, "paired_" if paired else "unpaired_")
 
     def _make(self, task: Task) -> _Made:
         with self._runtime.autocast():
@@ -193,113 +167,23 @@ class UnpairedMethod:
             unchanged = self._generators.animate(neutral, task.own)
         return _Made(neutral.float(), output.float(), cycled.float(), unchanged.float())
 
-    def _step_discriminator(self, task: Task, made: _Made) -> dict[str, Tensor]:
-        """D learns to tell real faces from generated ones, and to read the real ones' attributes."""
-        weights = self._config.losses
-        on_real, found = self._tell_apart(
-            "discriminator", task.images, [made.output.detach(), made.neutral.detach()]
-        )
-        if on_real.attributes is not None:
-            found["d_attributes"] = losses.attribute_loss(
-                on_real.attributes, task.own, weights.attribute_norm
-            )
-        self._minimise_judge("discriminator", found)
-        return found
-
-    def _step_pair_discriminator(self, task: Task, made: _Made) -> dict[str, Tensor]:
-        """Learns to tell (output, input) pairs from true ones."""
-        true, drawn, given = (picture.detach() for picture in _pairs(task, made))
-        _, found = self._tell_apart(
-            "pair_discriminator", torch.cat([true, given], dim=1), [torch.cat([drawn, given], dim=1)]
-        )
-        self._minimise_judge("pair_discriminator", found)
-        return {name.replace("d_", "d_pair_", 1): loss for name, loss in found.items()}
-
-    def _tell_apart(
-        self, name: str, real: Tensor, fakes: Sequence[Tensor]
-    ) -> tuple[Judgement, dict[str, Tensor]]:
-        """What a discriminator says of real images, and its losses."""
-        weights, judge = self._config.losses, self.modules[name]
-        judge.requires_grad_(True)
-        real = real.detach().requires_grad_(weights.r1 > 0)
-        with self._runtime.autocast():
-            on_real = _in_float(judge(real))
-            on_fakes = _in_float(judge(torch.cat(list(fakes))))
-        found = {
-            "d_adversarial": losses.adversarial_discriminator(
-                on_real.patches, on_fakes.patches.chunk(len(fakes)), weights.adversarial
-            )
-        }
-        if weights.r1 > 0:
-            found["d_r1"] = losses.r1_penalty(on_real.patches, real)
-        return on_real, found
-
-    def _minimise_judge(self, name: str, found: dict[str, Tensor]) -> None:
-        weights = self._config.losses
-        total = losses.total_loss(found, {"d_attributes": weights.attributes, "d_r1": weights.r1})
-        self._runtime.minimise(total, self.optimizers[name], found)
-        # What follows is the generators' step, through a judge that stays as it is.
-        self.modules[name].requires_grad_(False)
-
     def _step_generators(self, task: Task, made: _Made) -> dict[str, Tensor]:
-        weights, cycle = self._config.losses, self._config.unpaired.cycle
-        nothing = self._generators.neutral_attributes
+        nothing = self._generators.neutral_attributes.expand_as(task.own)
+        found = self._judged([(made.output, task.asked), (made.neutral, nothing)], task.images)
         _, drawn, given = _pairs(task, made)
         with self._runtime.autocast():
-            judged = _in_float(self._discriminator(torch.cat([made.output, made.neutral])))
-            pair = _in_float(self._pair_discriminator(torch.cat([drawn, given], dim=1)))
-        found = {
-            "adversarial": losses.sum_of(
-                [
-                    losses.adversarial_generator(patches, weights.adversarial)
-                    for patches in judged.patches.chunk(2)
-                ]
-            ),
-            "pair": losses.adversarial_generator(pair.patches, weights.adversarial),
-            "cycle": functional.l1_loss(made.cycled, task.images),
-            "unchanged": functional.l1_loss(made.unchanged, task.images),
-            "neutral": losses.neutral_pseudo_loss(
-                made.neutral, pseudo_neutral(self._generators, self._runtime, task.images)
-            ),
-        }
-        if judged.attributes is not None:
-            of_output, of_neutral = judged.attributes.chunk(2)
-            found["attributes"] = losses.sum_of(
-                [
-                    losses.attribute_loss(of_output, task.asked, weights.attribute_norm),
-                    losses.attribute_loss(of_neutral, nothing.expand_as(task.own), weights.attribute_norm),
-                ]
-            )
+            patches = self.modules["pair_discriminator"](torch.cat([drawn, given], dim=1)).patches.float()
+        found["pair"] = losses.adversarial_generator(patches, self._weights.adversarial)
+        found["cycle"] = functional.l1_loss(made.cycled, task.images)
+        found["unchanged"] = functional.l1_loss(made.unchanged, task.images)
+        # A neutral picture is its own neutral image; of a pair, it is also that of the other frame.
+        known = [(task.images, task.own)]
         if task.targets is not None:
             found["reconstruction"] = losses.reconstruction_loss(made.output, task.targets)
-        if weights.anchor > 0:
-            # A neutral picture is its own neutral image; of a pair, it is also that of the other frame.
-            known = [(task.images, task.own)]
-            if task.targets is not None:
-                known.append((task.targets, task.asked))
-            found["anchor"] = losses.sum_of(
-                [losses.anchor_loss(made.neutral, pictures, shown, nothing) for pictures, shown in known]
-            )
-        if self._identity is not None:
-            with torch.no_grad():
-                wanted = self._identity(task.images)
-            found["identity"] = losses.sum_of(
-                [losses.identity_loss(self._identity(image), wanted) for image in (made.output, made.neutral)]
-            )
-        total = losses.total_loss(
-            found,
-            {
-                "cycle": cycle,
-                "unchanged": cycle / 2,
-                "attributes": weights.attributes,
-                "identity": weights.identity,
-                "reconstruction": weights.reconstruction,
-                "neutral": weights.reconstruction,
-                "anchor": weights.anchor,
-            },
-        )
-        self._runtime.minimise(total, self.optimizers["generators"], found)
-        return {**found, "total": total}
+            known.append((task.targets, task.asked))
+        found |= self._neutral(made.neutral, task.images, known)
+        cycle = self._config.unpaired.cycle
+        return self._teach_generators(found, {"cycle": cycle, "unchanged": cycle / 2})
 
 
 def _pairs(task: Task, made: _Made) -> tuple[Tensor, Tensor, Tensor]:
@@ -307,9 +191,3 @@ def _pairs(task: Task, made: _Made) -> tuple[Tensor, Tensor, Tensor]:
     if task.targets is not None:
         return task.targets, made.output, task.images
     return task.images, made.cycled, made.output
-
-
-def _in_float(judgement: Judgement) -> Judgement:
-    """Losses are computed in full precision."""
-    patches, attributes, _ = judgement
-    return Judgement(patches.float(), None if attributes is None else attributes.float(), None)
