@@ -298,12 +298,7 @@ class Evaluation:
         return notes
 
 
-_MEASURES: Final = {
-    "cnniqa": "CNNIQA",
-    "deepiqa": "DeepIQA-FR",
-    "lpips": "LPIPS",
-    "identity": "CSIM",
-}
+_MEASURES: Final = {"cnniqa": "CNNIQA", "deepiqa": "DeepIQA-FR", "lpips": "LPIPS", "identity": "CSIM"}
 
 
 def _by_model(animator: Animator, data: FaceTracks) -> Callable[[Task], Answer]:

@@ -14,7 +14,7 @@ import json
 import logging
 import shutil
 import sys
-from collections.abc import Sequence
+from collections.abc import Generator, Sequence
 from pathlib import Path
 from typing import Final
 
@@ -33,7 +33,7 @@ from training.preparation.data_report import write_report
 from training.preparation.pack import pack
 from training.preparation.parts import PARTS_FOLDER, PartInfo, Settings, load_info, part_path
 from training.preparation.runners import run_here, run_on_ray
-from training.preparation.work import TRIES_SUFFIX, Worker
+from training.preparation.work import TRIES_SUFFIX, Outcome, Worker
 
 logger = logging.getLogger("training.prepare")
 
@@ -55,7 +55,7 @@ def parser() -> argparse.ArgumentParser:
     """The command's flags."""
     settings = Settings()
     result = Parser(
-        description="Prepare videos of faces for training. The same command again goes on where it was interrupted.",
+        description="Prepare videos of faces for training. The same command again goes on where it was interrupted."
     )
     add = result.add_argument
     add(
@@ -215,7 +215,7 @@ def _make_parts(flags: argparse.Namespace, worker: Worker, clips: Sequence[Clip]
     if not missing:
         return {}
     if flags.workers == 0 or (len(missing) == 1 and not flags.ray_address):
-        outcomes = run_here(worker, missing)
+        outcomes: Generator[Outcome] = run_here(worker, missing)
     else:
         outcomes = run_on_ray(worker, missing, workers=flags.workers, address=flags.ray_address)
     unexpected = {}

@@ -45,7 +45,7 @@ def _halves(clip: Path, every: int, size_px: int) -> list[TrackData]:
     rows, crops, times = [], [], []
     with av.open(str(clip)) as container, closing(open_detector(video=True)) as detector:
         for index, picture in enumerate(container.decode(video=0)):
-            frame = picture.to_ndarray(format="rgb24")
+            frame = np.asarray(picture.to_ndarray(format="rgb24"), dtype=np.uint8)
             sight = detector.detect(frame, index / 30)
             if index % every or not sight:
                 continue

@@ -128,7 +128,10 @@ def tiny_glb(path: Path) -> None:
     bind = np.eye(4, dtype=np.float32)
     bind[:3, 3] = [1, 2, 3]
     binds = accessor(bind.T[None].copy(), 5126, "MAT4")
-    where, what = view(np.array([1], dtype=np.uint16).tobytes()), view(np.float32([0.5, 0, -0.25]).tobytes())
+    where, what = (
+        view(np.array([1], dtype=np.uint16).tobytes()),
+        view(np.array([0.5, 0, -0.25], dtype=np.float32).tobytes()),
+    )
     sparse = {
         "count": 1,
         "indices": {"bufferView": where, "componentType": 5123},

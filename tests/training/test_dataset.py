@@ -77,7 +77,10 @@ def test_values_are_those_that_were_written(tracks: FaceTracks) -> None:
     whole = tracks.all_values()
     for number, (track, data) in enumerate(zip(tracks.tracks, tiny_tracks(4, 2, 6, 32), strict=True)):
         rows = slice(track.first, track.first + track.frames)
-        for found in (tracks.values(number), Values(*(values[rows] for values in whole))):
+        for found in (
+            tracks.values(number),
+            Values(whole.attributes[rows], whole.times_s[rows], whole.presence[rows]),
+        ):
             np.testing.assert_array_equal(found.attributes, data.attributes)
             np.testing.assert_array_equal(found.times_s, data.times_s)
             np.testing.assert_array_equal(found.presence, data.presence)

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
-from icface.attributes import AU_NAMES, COUNT, INDEX, neutral, pose_to_unit
+from icface.arrays import Frame
+from icface.attributes import AU_NAMES, COUNT, INDEX, FloatArray, neutral, pose_to_unit
 from icface.errors import ConfigError, SourceError
+from icface.face.action_units import Baseline, population
 from icface.face.landmarks import Landmarks
 from tests.training.tiny_data import make_tiny_dataset
 from training.dataset.reading import FaceTracks
@@ -18,6 +21,7 @@ from training.evaluation import figures
 from training.evaluation.agreement import agreement, correlation, jitter_iod, slope, spearman
 from training.evaluation.animators import to_frames, to_images, unique_names
 from training.evaluation.judges import Judges
+from training.evaluation.measuring import ClipViewer
 from training.evaluation.presence import surrogate
 from training.evaluation.protocol import DRIVER, KEPT, answer_of, evaluate_tasks, reference_of, still_jitter
 from training.evaluation.response import Sweep, requested, response, swept
@@ -44,12 +48,13 @@ class Told:
         self._ignored = [INDEX[name] for name in ignores]
         self._refuses = refuses
 
-    def neutralise(self, crop: np.ndarray) -> np.ndarray:
+    def neutralise(self, crop: Frame) -> Frame:
         if self._refuses:
             raise SourceError("no face found in crop")
-        return self.animate(neutral()[None])[0]
+        frame: Frame = self.animate(neutral()[None])[0]
+        return frame
 
-    def animate(self, attributes: np.ndarray) -> np.ndarray:
+    def animate(self, attributes: FloatArray) -> Frame:
         shown = neutral() + self._gain * (attributes - neutral())
         shown[:, self._ignored] = neutral()[self._ignored]
         frames = np.zeros((len(attributes), self._size_px, self._size_px, 3), dtype=np.uint8)
@@ -59,19 +64,23 @@ class Told:
     def close(self) -> None: ...
 
 
-class Reader:
+class Reader(ClipViewer):
     """A viewer that reads what Told wrote; it sees no face where the second row is white."""
 
-    def baseline(self, neutral_picture: np.ndarray) -> str | None:
-        return "own neutral" if self._sees(neutral_picture) else None
+    def __init__(self) -> None:  # without a detector
+        pass
 
-    def clip_baseline(self, crops: list[np.ndarray]) -> str:
-        return "clip"
+    def baseline(self, neutral: Frame) -> Baseline | None:
+        return population() if self._sees(neutral) else None
 
-    def measure(self, crops: np.ndarray, baseline: str | None) -> np.ndarray:
-        return np.stack([self._read(crop) for crop in crops])
+    def clip_baseline(self, crops: Iterable[Frame]) -> Baseline:
+        return population()
 
-    def look(self, crop: np.ndarray) -> Landmarks | None:
+    def measure(self, frames: Iterable[Frame], baseline: Baseline | None = None) -> FloatArray:
+        return np.stack([self._read(frame) for frame in frames])
+
+    def look(self, frame: Frame) -> Landmarks | None:
+        crop = frame
         if not self._sees(crop):
             return None
         points = np.zeros((478, 3), dtype=np.float32)
@@ -79,11 +88,11 @@ class Reader:
         points[:, 1] = 100.0 * self._read(crop)[INDEX["AU12"]]
         return Landmarks(points_px=points, image_size_px=(32, 32))
 
-    def _sees(self, crop: np.ndarray) -> bool:
+    def _sees(self, crop: Frame) -> bool:
         return bool((crop[1] != 255).any())
 
-    def _read(self, crop: np.ndarray) -> np.ndarray:
-        values = crop[0, :COUNT, 0].astype(np.float32) / np.float32(250)
+    def _read(self, crop: Frame) -> FloatArray:
+        values = np.asarray(crop[0, :COUNT, 0] / np.float32(250), dtype=np.float32)
         return values if self._sees(crop) else np.full(COUNT, np.nan, dtype=np.float32)
 
 
@@ -312,12 +321,12 @@ class Shy(Told):
         super().__init__()
         self._refused = refused
 
-    def neutralise(self, crop: np.ndarray) -> np.ndarray:
+    def neutralise(self, crop: Frame) -> Frame:
         if crop.tobytes() == self._refused:
             raise SourceError("no face found in crop")
         return super().neutralise(crop)
 
-    def animate(self, attributes: np.ndarray) -> np.ndarray:
+    def animate(self, attributes: FloatArray) -> Frame:
         frames = super().animate(attributes)
         frames[attributes[:, INDEX["AU12"]] > 0.6, 1] = 255
         return frames
@@ -381,7 +390,7 @@ def test_a_still_driver_leaves_an_exact_model_still() -> None:
     still, shaky = (still_jitter(Told(gain=gain), crops, Reader(), seed=1) for gain in (1.0, 5.0))
     assert still["exact"] == shaky["exact"] == 0.0
     # Noise of .01, cut off at 0: its standard deviation is .0058.
-    assert 0.003 < still["noisy"] < 0.008
+    assert still["noisy"] is not None and 0.003 < still["noisy"] < 0.008
     assert shaky["noisy"] == pytest.approx(5 * still["noisy"], rel=0.3)
     assert still_jitter(Told(refuses=True), crops, Reader(), seed=1) == {"exact": None, "noisy": None}
 
@@ -409,19 +418,13 @@ def test_models_get_names_of_their_own() -> None:
 
 
 def test_a_sheet_puts_every_tile_in_its_place() -> None:
-    colours = [[(255, 0, 0), (0, 255, 0)], [(0, 0, 255), None]]
+    colours: list[list[tuple[int, int, int] | None]] = [[(255, 0, 0), (0, 255, 0)], [(0, 0, 255), None]]
     tiles = [[None if c is None else np.full((16, 16, 3), c, np.uint8) for c in row] for row in colours]
     picture = figures.sheet(tiles, ["a long label that needs several lines", "unbreakable" * 9], ["x", "y"])
     step = figures.TILE_PX + figures.GAP_PX
-    centres = (
-        (picture.shape[0] - 1.5 * step, picture.shape[0] - 0.5 * step),
-        (
-            picture.shape[1] - 1.5 * step,
-            picture.shape[1] - 0.5 * step,
-        ),
-    )
-    for y, row in zip(centres[0], colours, strict=True):
-        for x, colour in zip(centres[1], row, strict=True):
+    (height, width), places = picture.shape[:2], (1.5 * step, 0.5 * step)
+    for y, row in zip((height - place for place in places), colours, strict=True):
+        for x, colour in zip((width - place for place in places), row, strict=True):
             found = tuple(picture[int(y), int(x)])
             assert found == (colour or (225, 225, 225))
     assert (picture[0] == 255).all()  # labels stay inside
@@ -447,7 +450,7 @@ def test_figures_ask_models_for_what_they_show(data: FaceTracks) -> None:
     asked: list[np.ndarray] = []
 
     class Listening(Told):
-        def animate(self, attributes: np.ndarray) -> np.ndarray:
+        def animate(self, attributes: FloatArray) -> Frame:
             asked.extend(attributes)
             return super().animate(attributes)
 

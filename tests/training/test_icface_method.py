@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
 from math import exp, log, log1p
+from statistics import fmean
 from typing import Any
 
 import pytest
@@ -160,9 +161,8 @@ class Stage:
         return {name: loss.item() for name, loss in found.items()}
 
 
-def mean(values: Any) -> float:
-    values = list(values)
-    return sum(values) / len(values)
+def mean(values: Iterable[float]) -> float:
+    return fmean(values)
 
 
 def apart(first: tuple[float, ...], second: tuple[float, ...]) -> float:

@@ -35,7 +35,7 @@ class Block(nn.Module):
         )
 
     def forward(self, x: Tensor) -> Tensor:
-        return x + self.conv_block(x)
+        return torch.add(x, self.conv_block(x))
 
 
 class Published(nn.Module):
@@ -66,9 +66,10 @@ class Published(nn.Module):
             if isinstance(part, nn.BatchNorm2d):
                 nn.init.normal_(part.weight, 1.0, 0.2)
                 nn.init.normal_(part.bias, 0.0, 0.3)
-                nn.init.normal_(part.running_mean, 0.0, 0.2)
-                nn.init.uniform_(part.running_var, 0.1, 0.5)
-                part.num_batches_tracked.fill_(seed)
+                statistics = dict(part.named_buffers())
+                nn.init.normal_(statistics["running_mean"], 0.0, 0.2)
+                nn.init.uniform_(statistics["running_var"], 0.1, 0.5)
+                statistics["num_batches_tracked"].fill_(seed)
         self.eval()
 
     def forward(self, image: Tensor, attributes: Tensor) -> Tensor:

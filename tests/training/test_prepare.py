@@ -777,7 +777,7 @@ def test_waiting_for_a_cluster_is_bounded(tmp_path: Path, monkeypatch: pytest.Mo
         waits.append(timeout)
         raise TimeoutError("timed out")
 
-    monkeypatch.setattr(runners.socket, "create_connection", silent)
+    monkeypatch.setattr(socket, "create_connection", silent)
     with pytest.raises(ConfigError, match=r"nothing listens there \(no answer, waited at most 5 s\)"):
         runners._check_reachable("[2001:db8::1]:6379")
     assert waits == [5.0]

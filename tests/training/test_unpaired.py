@@ -226,7 +226,7 @@ def test_both_generators_learn_from_the_cycle_alone(config: TrainConfig) -> None
     batch = batch_of()
     task = paired_task(batch) if config is PAIRED else unpaired_task(batch)
     made = method._make(task)
-    (made.cycled - task.images).abs().mean().backward()  # type: ignore[no-untyped-call]
+    (made.cycled - task.images).abs().mean().backward()
     for part in (method.model().generator_animate, method.model().generator_neutral):
         assert part is not None
         assert all(p.grad is not None and bool(p.grad.any()) for p in part.parameters() if p.ndim == 4)

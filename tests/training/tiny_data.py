@@ -41,7 +41,7 @@ def tiny_tracks(identities: int, tracks: int, frames: int, size_px: int) -> Iter
                     for p in pictures
                 ],
                 attributes=attributes,
-                times_s=np.arange(frames, dtype=np.float32) / 25,
+                times_s=np.arange(frames, dtype=np.float32) / np.float32(25),
                 presence=np.full((frames, len(AU_NAMES)), -1, dtype=np.int8),
             )
 

@@ -98,7 +98,7 @@ def hum() -> NDArray[np.float32]:
     pitch_hz = 118 + 10 * np.sin(2 * np.pi * 0.9 * time_s)
     phase = 2 * np.pi * np.cumsum(pitch_hz) / SAMPLE_RATE
     tone = sum(np.sin(k * phase) / k**1.6 for k in range(1, 9))
-    return (0.16 * level * tone)[None].astype(np.float32)
+    return np.asarray((0.16 * level * tone)[None], dtype=np.float32)
 
 
 def render_source(avatars: Path, out: Path) -> None:

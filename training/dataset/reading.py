@@ -150,8 +150,9 @@ class FaceTracks:
         found = []
         for row in rows:
             number = self.track_of(row)
-            place = row - self.tracks[number].first
-            found.append(Values(*(values[place : place + 1] for values in self.values(number))))
+            place, values = row - self.tracks[number].first, self.values(number)
+            one = slice(place, place + 1)
+            found.append(Values(values.attributes[one], values.times_s[one], values.presence[one]))
         return _joined(found)
 
     def all_values(self) -> Values:
@@ -209,4 +210,5 @@ def open_shard(path: Path) -> pa.RecordBatchFileReader:
 
 
 def _joined(parts: Sequence[Values]) -> Values:
-    return Values(*(np.concatenate(columns) for columns in zip(*parts, strict=True)))
+    attributes, times_s, presence = zip(*parts, strict=True)
+    return Values(np.concatenate(attributes), np.concatenate(times_s), np.concatenate(presence))

@@ -162,11 +162,7 @@ class BundleAnimator:
         self.name = name
         self._size_px = size_px
         self._folder = tempfile.TemporaryDirectory(prefix="icface-evaluation-")
-        self._reenactor = Reenactor(
-            bundle,
-            size_px=None,
-            source_cache=SourceCache(Path(self._folder.name)),
-        )
+        self._reenactor = Reenactor(bundle, size_px=None, source_cache=SourceCache(Path(self._folder.name)))
         self._viewer = None if bundle.alignment == ALIGNMENT else Viewer()
         self._photo_px = 0
         self._to_photo: NDArray[np.float64] | None = None

@@ -186,7 +186,7 @@ class OnnxEmbedder:
             how = cv2.INTER_AREA if smaller else cv2.INTER_CUBIC
             picture = np.asarray(cv2.resize(frame, self._size_px, interpolation=how), dtype=np.uint8)
         if self._colour == "gray":
-            picture = np.asarray(cv2.cvtColor(picture, cv2.COLOR_RGB2GRAY))[..., None]
+            picture = np.asarray(cv2.cvtColor(picture, cv2.COLOR_RGB2GRAY), dtype=np.uint8)[..., None]
         elif self._colour == "bgr":
             picture = picture[..., ::-1]
         if self._type is not np.uint8:

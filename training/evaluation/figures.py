@@ -11,6 +11,8 @@ from typing import Any, Final
 
 import cv2
 import numpy as np
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
 from PIL import Image, ImageDraw, ImageFont
 
 from icface.arrays import Frame
@@ -91,7 +93,7 @@ def _tile(frame: Frame | None, side: int) -> Frame:
 
 
 def _width(text: str, font: Any) -> int:
-    return max(round(font.getlength(line)) for line in text.split("\n"))
+    return max(round(float(font.getlength(line))) for line in text.split("\n"))
 
 
 def _broken(text: str, width: int, font: Any) -> str:
@@ -303,9 +305,6 @@ def response_plot(results: dict[str, dict[str, Any]]) -> Frame | None:
     Args:
         results: model name to what `training.evaluation.response.response` gave.
     """
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
-
     names = list(dict.fromkeys(name for result in results.values() for name in result["attributes"]))
     if not names:
         return None

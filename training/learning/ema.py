@@ -30,5 +30,5 @@ class Average(Generic[Module]):
         decay = min(self._decay, step / (step + 10))
         for slow, fast in zip(self.module.parameters(), self._trained.parameters(), strict=True):
             slow.lerp_(fast, 1 - decay)
-        for slow, fast in zip(self.module.buffers(), self._trained.buffers(), strict=True):
-            slow.copy_(fast)
+        for kept, now in zip(self.module.buffers(), self._trained.buffers(), strict=True):
+            kept.copy_(now)

@@ -93,11 +93,7 @@ class Gan:
             found["d_identity"] = functional.cross_entropy(on_real.identities, identities)
         if weights.r1 > 0:
             found["d_r1"] = losses.r1_penalty(on_real.patches, real)
-        factors = {
-            "d_attributes": weights.attributes,
-            "d_identity": weights.identity,
-            "d_r1": weights.r1,
-        }
+        factors = {"d_attributes": weights.attributes, "d_identity": weights.identity, "d_r1": weights.r1}
         self._runtime.minimise(losses.total_loss(found, factors), self.optimizers[name], found)
         # The generators' step follows, through a judge that stays as it is.
         judge.requires_grad_(False)

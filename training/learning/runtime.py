@@ -57,7 +57,7 @@ class Runtime:
 
     def autocast(self) -> AbstractContextManager[None]:
         """Forward passes in the run's precision."""
-        return self._fabric.autocast()  # type: ignore[no-any-return]
+        return self._fabric.autocast()
 
     def minimise(self, total: Tensor, optimizer: Optimizer, terms: Mapping[str, Tensor]) -> None:
         """One step of one optimiser, on the mean gradient of all processes.
@@ -72,7 +72,7 @@ class Runtime:
                 processes raise, and no weight has moved.
         """
         optimizer.zero_grad(set_to_none=True)
-        total.backward()  # type: ignore[no-untyped-call]
+        total.backward()
         gradients = [
             parameter.grad
             for group in optimizer.param_groups
@@ -93,7 +93,7 @@ class Runtime:
 
     def mean(self, value: Tensor) -> Tensor:
         """A number's mean over all processes."""
-        return self._fabric.all_reduce(value) if self.processes > 1 else value  # type: ignore[no-any-return]
+        return self._reduced(value) if self.processes > 1 else value
 
     def any(self, flag: bool) -> bool:
         """Whether it is so in at least one process; all get the same answer."""
@@ -104,12 +104,16 @@ class Runtime:
     def _average(self, loss: Tensor, gradients: Sequence[Tensor]) -> Tensor:
         """Put the processes' mean into the gradients; gives that of the loss."""
         # One message instead of one a tensor.
-        flat = self._fabric.all_reduce(torch.cat([loss.reshape(1), *(part.flatten() for part in gradients)]))
+        flat = self._reduced(torch.cat([loss.reshape(1), *(part.flatten() for part in gradients)]))
         start = 1
         for gradient in gradients:
             gradient.copy_(flat[start : start + gradient.numel()].view_as(gradient))
             start += gradient.numel()
-        return flat[0]  # type: ignore[no-any-return]
+        return flat[0]
+
+    def _reduced(self, value: Tensor) -> Tensor:
+        """The mean of all processes."""
+        return torch.as_tensor(self._fabric.all_reduce(value))
 
 
 def initialise(module: nn.Module) -> None:

@@ -216,10 +216,7 @@ def empty_part(info: PartInfo) -> Part:
         features=np.zeros((0, 22)), blendshapes=None, pose_rad=np.zeros((0, 3)), times_s=np.zeros(0)
     )
     return Part(
-        info=info,
-        track=np.zeros(0, dtype=np.int32),
-        measured=nothing,
-        face_px=np.zeros(0, dtype=np.float32),
+        info=info, track=np.zeros(0, dtype=np.int32), measured=nothing, face_px=np.zeros(0, dtype=np.float32)
     )
 
 

@@ -6,7 +6,7 @@ import logging
 import os
 import secrets
 import socket
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any, Final
@@ -27,7 +27,7 @@ RAY_WORDS: Final = ("auto", "local")
 """Addresses in Ray's own words: the cluster that this machine belongs to; a new one."""
 
 
-def run_here(worker: Worker, clips: Sequence[Clip]) -> Iterator[Outcome]:
+def run_here(worker: Worker, clips: Sequence[Clip]) -> Generator[Outcome]:
     """One clip after another."""
     for clip in clips:
         yield worker(clip)
@@ -35,7 +35,7 @@ def run_here(worker: Worker, clips: Sequence[Clip]) -> Iterator[Outcome]:
 
 def run_on_ray(
     worker: Worker, clips: Sequence[Clip], *, workers: int | None, address: str | None
-) -> Iterator[Outcome]:
+) -> Generator[Outcome]:
     """Many clips at once, in no order. Tasks, not actors: a task whose process dies is simply done again.
 
     Args:
