@@ -1,4 +1,4 @@
-"""From clips to a live bundle with the real commands: prepare, train, evaluate, export, drive. Small, and in minutes.
+"""That training teaches something: from clips to a live bundle with the real commands, in minutes.
 
 A rendered avatar closes its eyes, parts its lips, drops its jaw, turns its head and talks, each in a clip of its own; and
 there is a real speaker. Their even frames are trained on, their odd ones held out.
@@ -29,7 +29,7 @@ AVATAR = SHARED / "data/valid_avatars/Asian_F_1_Casual.glb"
 SPEAKER = SHARED / "data/clips/grid_s1/bbaf2n.mpg"
 
 pytestmark = [
-    pytest.mark.slow,
+    pytest.mark.long,
     pytest.mark.skipif(
         not (AVATAR.exists() and SPEAKER.exists()),
         reason="needs ../shared/data: an avatar to render and a clip of a speaker",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable
 from dataclasses import replace
 from math import exp, log, log1p
 from statistics import fmean
@@ -39,15 +39,6 @@ CONFIG = TrainConfig(
 WEIGHTS = LossConfig(attributes=3.0, identity=5.0, reconstruction=7.0, r1=11.0, anchor=13.0)
 ABLATION = replace(CONFIG.networks, neutraliser=False)
 FA_N = torch.from_numpy(neutral())
-
-
-@pytest.fixture(autouse=True)
-def one_thread() -> Iterator[None]:
-    """Sums in one order, so that equal runs are equal to the bit."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
 
 
 def runtime() -> Runtime:

@@ -8,7 +8,7 @@ import signal
 import socket
 import subprocess
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -55,15 +55,6 @@ width = 4
 [losses]
 identity = 0.0
 """
-
-
-@pytest.fixture(autouse=True)
-def one_thread() -> Iterator[None]:
-    """Sums in one order, so that equal runs are equal to the bit."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
 
 
 @pytest.fixture(scope="module")
@@ -587,23 +578,31 @@ def test_state_of_another_network_is_refused(config: Path, data: Path, tmp_path:
         )
 
 
-def two_processes(repository: Path, *arguments: str, module: str = "", inner: Sequence[str] = ()) -> None:
-    """Train with a launcher in front (a module, with its flags), or as it is."""
-    script = [str(repository / "training/train.py"), *arguments]
-    command = [sys.executable, "-m", module, *inner, *script] if module else [sys.executable, *script]
-    subprocess.run(
-        command, check=True, timeout=300, cwd=repository, env={**os.environ, "OMP_NUM_THREADS": "1"}
-    )
+def start(repository: Path, launcher: Sequence[str], arguments: Sequence[str]) -> None:
+    """The command as a file, with a launcher in front or without."""
+    command = [sys.executable, *launcher, str(repository / "training/train.py"), *arguments]
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    subprocess.run(command, check=True, timeout=300, cwd=repository, env=environment)
+
+
+def free_port() -> int:
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        return int(free.getsockname()[1])
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize(
+    "by",
+    [
+        "itself",
+        pytest.param("torchrun", marks=pytest.mark.long),
+        pytest.param("fabric", marks=pytest.mark.long),
+    ],
+)
 def test_two_processes_train_as_one_with_twice_the_batch(
-    config: Path, data: Path, tmp_path: Path, repository: Path
+    config: Path, data: Path, tmp_path: Path, repository: Path, by: str
 ) -> None:
-    """Without batch norm and dropout, which look at a process's own batch; gradients are averaged over processes.
-
-    However they are started: by the command itself, by torchrun, or by `fabric run`.
-    """
+    """Without batch norm and dropout, which look at a process's own batch; gradients are averaged over processes."""
     same = ["networks.generator.norm=none", "networks.generator.dropout=0.0", "steps=3", "validate_every=3"]
 
     def arguments(out: str, batch_size: int) -> list[str]:
@@ -611,31 +610,20 @@ def test_two_processes_train_as_one_with_twice_the_batch(
         folders = ["--config", str(config), "--data", str(data), "--out", str(tmp_path / out)]
         return [*folders, "--threads", "1", *settings]
 
-    alone = [*arguments("one", 4), "--accelerator", "cpu"]
-    two_processes(repository, *alone)
-    two_processes(repository, *arguments("flag", 2), "--accelerator", "cpu", "--devices", "2")
-    two_processes(
-        repository,
-        *arguments("torchrun", 2),
-        "--accelerator",
-        "cpu",
-        module="torch.distributed.run",
-        inner=["--standalone", "--nproc_per_node", "2"],
-    )
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        port = free.getsockname()[1]
-    # The module is `fabric run`.
-    two_processes(
-        repository,
-        *arguments("fabric", 2),
-        module="lightning_fabric.cli",
-        inner=["--accelerator=cpu", "--devices=2", f"--main-port={port}"],
-    )
-    one = tensors(tmp_path / "one" / STATE)
-    for out in ("flag", "torchrun", "fabric"):
-        two = tensors(tmp_path / out / STATE)
-        assert one.keys() == two.keys()
-        for name, tensor in one.items():
-            assert torch.allclose(tensor, two[name], atol=1e-5), (out, name)
-        assert [line["step"] for line in lines(tmp_path / out)] == [1, 2, 3, 3], "one process alone writes"
-        assert header_of(tmp_path / out)["processes"] == 2
+    cpu = ["--accelerator", "cpu"]
+    assert main([*arguments("one", 4), *cpu]) == 0
+    match by:
+        case "itself":
+            start(repository, [], [*arguments("two", 2), *cpu, "--devices", "2"])
+        case "torchrun":
+            torchrun = ["-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2"]
+            start(repository, torchrun, [*arguments("two", 2), *cpu])
+        case _:  # `fabric run` is this module
+            fabric = ["-m", "lightning_fabric.cli", "--accelerator=cpu", "--devices=2"]
+            start(repository, [*fabric, f"--main-port={free_port()}"], arguments("two", 2))
+    one, two = tensors(tmp_path / "one" / STATE), tensors(tmp_path / "two" / STATE)
+    assert one.keys() == two.keys()
+    for name, tensor in one.items():
+        assert torch.allclose(tensor, two[name], atol=1e-5), name
+    assert [line["step"] for line in lines(tmp_path / "two")] == [1, 2, 3, 3], "one process alone writes"
+    assert header_of(tmp_path / "two")["processes"] == 2

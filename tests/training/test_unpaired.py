@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
@@ -35,15 +35,6 @@ CONFIG = TrainConfig(
 )
 PAIRED = replace(CONFIG, unpaired=UnpairedConfig(paired_share=1.0))
 UNPAIRED = replace(CONFIG, unpaired=UnpairedConfig(paired_share=0.0, unpaired_per_paired=1e9))
-
-
-@pytest.fixture(autouse=True)
-def one_thread() -> Iterator[None]:
-    """Sums in one order, so that equal runs are equal to the bit."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
 
 
 def method_of(config: TrainConfig, identity: Any = None) -> UnpairedMethod:
