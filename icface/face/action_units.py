@@ -72,7 +72,7 @@ class Baseline:
 
 @lru_cache(maxsize=1)
 def population() -> Baseline:
-    """The median of neutral faces of many people; made by training/derive_population.py."""
+    """The median of neutral faces of many people; made by training/assets/derive_population.py."""
     raw = json.loads(POPULATION_PATH.read_text())
     return Baseline(
         features=np.array([raw["features"][name] for name in features.NAMES]),

@@ -79,6 +79,12 @@ def evaluate(data: Path, out: Path, *models: Path, more: tuple[str | Path, ...] 
     return report
 
 
+@pytest.fixture
+def few_sweeps(monkeypatch: pytest.MonkeyPatch) -> None:
+    """For tests of something else: each swept attribute is nine pictures to measure."""
+    monkeypatch.setattr("training.evaluate.SWEPT", ("yaw", "AU12"))
+
+
 QUICK = ("--max-frames", "2", "--max-tracks", "2", "--sweep-sources", "1")
 
 
@@ -127,6 +133,7 @@ def test_a_report_of_pictures_without_any_face(data: Path, checkpoint: Path, tmp
     assert {f"{name}.png" for name in wanted} <= set(report["figures"])
 
 
+@pytest.mark.usefixtures("few_sweeps")
 def test_csim_by_a_network_of_ones_own(data: Path, checkpoint: Path, tmp_path: Path) -> None:
     path = mean_colours(tmp_path / "means.onnx")
     more = (*QUICK, "--only", "tables", "--identity", path, "--identity-range", "bytes")
@@ -154,6 +161,7 @@ def test_csim_by_a_network_of_ones_own(data: Path, checkpoint: Path, tmp_path: P
     assert report["judges"]["identity"]["sha256"][:16] in text
 
 
+@pytest.mark.usefixtures("few_sweeps")
 def test_the_same_command_gives_the_same_numbers(data: Path, checkpoint: Path, tmp_path: Path) -> None:
     more = (*QUICK, "--only", "tables")
     first, second = (evaluate(data, tmp_path / name, checkpoint, more=more) for name in "ab")
@@ -168,6 +176,7 @@ def test_only_figures_measures_nothing(data: Path, checkpoint: Path, tmp_path: P
     assert "Table 1" not in (tmp_path / "out" / "report.md").read_text()
 
 
+@pytest.mark.usefixtures("few_sweeps")
 def test_openface_tables_of_saved_frames_find_their_way_back(
     data: Path, checkpoint: Path, tmp_path: Path
 ) -> None:
@@ -198,10 +207,9 @@ def test_openface_tables_of_saved_frames_find_their_way_back(
                                   "--openface-source", tables)]) == 2  # fmt: skip
 
 
+@pytest.mark.usefixtures("few_sweeps")
 def test_openface_presence_of_the_data_is_taken_for_the_driver(checkpoint: Path, tmp_path: Path) -> None:
-    folder = make_tiny_dataset(tmp_path / "data", identities=8, tracks=1, frames=4)
-    (path,) = folder.glob("presence-*.npy")
-    np.save(path, np.ones_like(np.load(path)))
+    folder = make_tiny_dataset(tmp_path / "data", identities=8, tracks=1, frames=4, presence=1)
     report = evaluate(folder, tmp_path / "out", checkpoint, more=(*QUICK, "--only", "tables"))
     assert report["self"]["model"]["presence"]["measured_by"] == ["driver: OpenFace", "output: surrogate"]
 
@@ -374,7 +382,7 @@ def test_a_measurement_does_not_depend_on_what_was_seen_before(face: Frame) -> N
 
 @pytest.mark.slow
 def test_the_shipped_bundle_follows_what_it_is_asked(repository: Path, tmp_path: Path) -> None:
-    folder = make_clip_dataset(tmp_path / "data", [repository / "examples/driver.mp4"], every=12)
+    folder = make_clip_dataset(tmp_path / "data", [repository / "examples/driver.mp4"], every=10)
     more = ("--max-frames", "8", "--sweep-sources", "1")
     report = evaluate(folder, tmp_path / "out", DEFAULT_BUNDLE, more=more)
     found = report["self"]["edge"]

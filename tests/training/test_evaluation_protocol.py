@@ -445,8 +445,8 @@ def test_figures_ask_models_for_what_they_show(data: FaceTracks) -> None:
     values = np.array(data.all_values().attributes[list(task.driving)])
     # The data's frames turn ever further; expressions grow, too.
     turn = np.abs(values[:, :3] - 0.5).sum(1)
-    np.testing.assert_array_equal(scene.turned_attributes, values[turn.argmax()])
-    assert not np.array_equal(scene.acting_attributes, scene.turned_attributes)
+    np.testing.assert_array_equal(scene.turned.attributes, values[turn.argmax()])
+    assert not np.array_equal(scene.acting.attributes, scene.turned.attributes)
     asked: list[np.ndarray] = []
 
     class Listening(Told):
@@ -463,15 +463,15 @@ def test_figures_ask_models_for_what_they_show(data: FaceTracks) -> None:
         return wanted[index]
 
     expression = said(figures.expression_only([model], scenes), 0)
-    np.testing.assert_array_equal(expression[:3], scene.source_attributes[:3])
-    np.testing.assert_array_equal(expression[3:], scene.acting_attributes[3:])
+    np.testing.assert_array_equal(expression[:3], scene.source.attributes[:3])
+    np.testing.assert_array_equal(expression[3:], scene.acting.attributes[3:])
     both = said(figures.mixed_pose_expression([model], scenes), 0)
-    np.testing.assert_array_equal(both[:3], scene.turned_attributes[:3])
-    np.testing.assert_array_equal(both[3:], scenes[1].acting_attributes[3:])
+    np.testing.assert_array_equal(both[:3], scene.turned.attributes[:3])
+    np.testing.assert_array_equal(both[3:], scenes[1].acting.attributes[3:])
     parts = said(figures.mixed_mouth_eyes([model], scenes), 0)
     np.testing.assert_array_equal(parts[:3], [0.5, 0.5, 0.5])
-    assert parts[INDEX["AU12"]] == scene.mouth_attributes[INDEX["AU12"]]
-    assert parts[INDEX["AU45"]] == scenes[1].eyes_attributes[INDEX["AU45"]]
+    assert parts[INDEX["AU12"]] == scene.mouth.attributes[INDEX["AU12"]]
+    assert parts[INDEX["AU45"]] == scenes[1].eyes.attributes[INDEX["AU45"]]
     first, last = said(figures.multi_view(model, scenes[:1]), 0), None
     assert first[INDEX["yaw"]] == pytest.approx(0.3)
     last = said(figures.au_sweep(model, scene), -1)

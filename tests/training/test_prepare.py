@@ -33,7 +33,7 @@ from training import prepare
 from training.assets.render_examples import performance_at
 from training.dataset.pairs import PairDataset, PortraitDataset
 from training.dataset.reading import FaceTracks
-from training.preparation import runners, work
+from training.preparation import data_report, runners, work
 
 
 def run(*arguments: str | Path, workers: int = 0) -> int:
@@ -48,7 +48,9 @@ def report(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> N
 
 
 @pytest.fixture
-def report_too() -> None: ...
+def report_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its words and numbers, without its pictures."""
+    monkeypatch.setattr(data_report, "save_pictures", lambda *arguments: None)
 
 
 @pytest.fixture(scope="module")

@@ -215,7 +215,9 @@ def test_failure_on_an_infinite_gradient_keeps_the_last_state(
     assert run(config, data, out, "--set", "save_every=4") == 2
     monkeypatch.undo()
     said = capsys.readouterr().err.strip().splitlines()[-1]
-    assert said.startswith("error: step 4: the gradient of the losses adversarial, reconstruction, ")
+    assert said.startswith(
+        "error: step 4: the gradient of the losses adversarial, attributes, reconstruction, "
+    )
     assert f"the last good state is {out / STATE}" in said
     assert {name: (out / name).read_bytes() for name in kept} == kept
     load_model(out / MODEL)

@@ -1,6 +1,6 @@
 """Derive the population's neutral face: medians and spread of features, medians of blendshapes, over neutral portraits.
 
-    python training/assets/derive_population.py --images ../shared/data \
+    python training/derive_population.py --images ../shared/data \
         --out icface/face/data/population.json
 
 Reads `images.csv` beside the pictures; takes frontal faces whose blendshapes say neutral from SFHQ-T2I (MIT) and the
@@ -58,7 +58,7 @@ def main() -> None:
         index = features.INDEX[name]
         middle[index] = np.percentile(np.array(values)[:, index], 60)
     result = {
-        "made_by": "training/assets/derive_population.py",
+        "made_by": "training/derive_population.py",
         "sources": "SFHQ-T2I (MIT), US Congress portraits (public domain)",
         "unit": "features: distance of the outer eye corners; eye aspect ratios and blendshapes: 1",
         "faces": len(values),

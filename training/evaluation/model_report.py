@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Final
@@ -13,10 +13,10 @@ from icface.errors import ConfigError
 from icface.files import replacing_folder
 from training.evaluation import paper
 from training.evaluation.presence import THRESHOLD
+from training.markdown import NOTHING, number, table
 
 NUMBERS: Final = "report.json"
 TEXT: Final = "report.md"
-_NONE: Final = "–"
 
 
 @contextmanager
@@ -115,7 +115,7 @@ def _reenactment(report: dict[str, Any], kind: str, title: str) -> str:
     rows = []
     for name, result in results.items():
         errors = result.get("pose_error_deg", {})
-        found = f"{result['faces_found']}/{result['frames']}" if "frames" in result else _NONE
+        found = f"{result['faces_found']}/{result['frames']}" if "frames" in result else NOTHING
         rows.append(
             [
                 name,
@@ -221,7 +221,7 @@ def _table_1(report: dict[str, Any]) -> str:
 
 def _table_2(report: dict[str, Any]) -> str:
     rows: list[list[Any]] = [
-        [f"{name} (paper)", "OpenFace", _NONE, f"{accuracy:.2f}", f"{f:.4f}", _NONE, _NONE]
+        [f"{name} (paper)", "OpenFace", NOTHING, f"{accuracy:.2f}", f"{f:.4f}", NOTHING, NOTHING]
         for name, accuracy, f in paper.PRESENCE
     ]
     detail: list[str] = []
@@ -281,19 +281,3 @@ def _table_2(report: dict[str, Any]) -> str:
 
 def _percent(value: float | None) -> float | None:
     return None if value is None else 100 * value
-
-
-def number(value: float | None, digits: int) -> str:
-    """A number with so many digits, or a dash for what was not measured."""
-    return _NONE if value is None else f"{value:.{digits}f}"
-
-
-def table(head: Sequence[str], rows: Sequence[Sequence[Any]]) -> str:
-    """A Markdown table; what would break it is escaped."""
-    lines = [[_cell(value) for value in row] for row in (head, *rows)]
-    lines.insert(1, ["---"] * len(head))
-    return "\n".join("| " + " | ".join(line) + " |" for line in lines)
-
-
-def _cell(value: Any) -> str:
-    return _NONE if value is None else " ".join(str(value).split()).replace("|", "\\|")

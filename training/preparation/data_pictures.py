@@ -14,6 +14,7 @@ from matplotlib.figure import Figure
 from icface.arrays import Frame
 from icface.attributes import ACTION_UNITS, AU_NAMES, NAMES, POSE, FloatArray, pose_from_unit
 from icface.files import write_file
+from training.dataset.index import SPLITS
 from training.dataset.reading import FaceTracks
 
 COLUMNS: Final = 8
@@ -24,6 +25,28 @@ STRONGEST: Final = 3
 """Action Units that a caption names."""
 MANY: Final = 50_000
 """Points that a scatter plot shows."""
+
+
+def save_pictures(
+    folder: Path, tracks: FaceTracks, attributes: FloatArray, sides_px: Sequence[float]
+) -> None:
+    """All pictures of the report.
+
+    Args:
+        folder: of the report.
+        tracks: the data set.
+        attributes: (N, 20) of all its frames.
+        sides_px: how large the face is in each clip.
+
+    Raises:
+        OSError: they cannot be written.
+    """
+    save_histograms(folder / "attributes.png", attributes)
+    save_pose(folder / "pose.png", attributes)
+    save_sizes(folder / "faces.png", sides_px)
+    save_extremes(folder / "extremes.png", tracks, attributes)
+    for split in SPLITS:
+        save_sheet(folder / f"crops_{split}.png", tracks, split)
 
 
 def save_histograms(path: Path, attributes: FloatArray) -> None:

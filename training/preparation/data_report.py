@@ -14,14 +14,9 @@ from icface.attributes import NAMES, FloatArray
 from icface.files import write_file
 from training.dataset.index import SPLITS
 from training.dataset.reading import FaceTracks
+from training.markdown import table
 from training.preparation.clips import Clip
-from training.preparation.data_pictures import (
-    save_extremes,
-    save_histograms,
-    save_pose,
-    save_sheet,
-    save_sizes,
-)
+from training.preparation.data_pictures import save_pictures
 from training.preparation.parts import PartInfo
 
 REPORT_FOLDER: Final = "report"
@@ -46,12 +41,8 @@ def write_report(folder: Path, clips: Sequence[Clip], infos: Mapping[str, PartIn
     report = folder / REPORT_FOLDER
     report.mkdir(exist_ok=True)
     write_file(report / "report.json", json.dumps(numbers, indent=1, ensure_ascii=False) + "\n")
-    save_histograms(report / "attributes.png", attributes)
-    save_pose(report / "pose.png", attributes)
-    save_sizes(report / "faces.png", [info.face_px for info in infos.values() if info.reason is None])
-    save_extremes(report / "extremes.png", tracks, attributes)
-    for split in SPLITS:
-        save_sheet(report / f"crops_{split}.png", tracks, split)
+    sides_px = [info.face_px for info in infos.values() if info.reason is None]
+    save_pictures(report, tracks, attributes, sides_px)
     write_file(report / "report.md", _text(numbers))
     tracks.close()
     return numbers
@@ -60,45 +51,38 @@ def write_report(folder: Path, clips: Sequence[Clip], infos: Mapping[str, PartIn
 def _numbers(
     tracks: FaceTracks, values: FloatArray, clips: Sequence[Clip], infos: Mapping[str, PartInfo]
 ) -> dict[str, Any]:
+    index = tracks.index
     used = [info for info in infos.values() if info.reason is None]
-    hours = sum(track.frames / track.fps for track in tracks.tracks if track.frames > 1) / 3600
-    size = sum(shard.bytes for shard in tracks.index.shards)
-    own = Counter(track.identity for track in tracks.tracks)
-    low, middle, high = np.quantile(values, (0.05, 0.5, 0.95), axis=0)
-    mean, spread = values.mean(axis=0, dtype=np.float64), values.std(axis=0, dtype=np.float64)
-    # Of clips alone: a portrait's one frame says nothing about hours.
-    moving = sum(track.frames for track in tracks.tracks if track.frames > 1)
+    # Only of clips: the one frame of a portrait says nothing about hours.
+    moving = [track for track in index.tracks if track.frames > 1]
+    hours = sum(track.frames / track.fps for track in moving) / 3600
+    share = sum(track.frames for track in moving) / index.rows
+    size = sum(shard.bytes for shard in index.shards)
+    own = Counter(track.identity for track in index.tracks)
+    percents = {"p5": 0.05, "p50": 0.5, "p95": 0.95}
+    sides_px = np.quantile([info.face_px for info in used], list(percents.values()))
+    spread = {
+        "mean": values.mean(axis=0, dtype=np.float64),
+        "sd": values.std(axis=0, dtype=np.float64),
+        **dict(zip(percents, np.quantile(values, list(percents.values()), axis=0), strict=True)),
+        "max": values.max(axis=0),
+    }
     return {
         "clips": len(clips),
         "skipped_clips": len(clips) - len(used),
-        "tracks": len(tracks.tracks),
-        "frames": tracks.index.rows,
+        "tracks": len(index.tracks),
+        "frames": index.rows,
         "hours": round(hours, 4),
-        "persons": {split: len(tracks.index.splits[split]) for split in SPLITS},
+        "persons": {split: len(index.splits[split]) for split in SPLITS},
         "tracks_by_split": {split: len(tracks.split(split)) for split in SPLITS},
         "persons_with_one_track": sum(count == 1 for count in own.values()),
-        "size_px": tracks.size_px,
-        "attribute_source": tracks.index.attribute_source,
-        "face_px": dict(
-            zip(
-                ("p5", "p50", "p95"),
-                (round(float(v), 1) for v in np.quantile([i.face_px for i in used], (0.05, 0.5, 0.95))),
-                strict=True,
-            )
-        ),
+        "size_px": index.size_px,
+        "attribute_source": index.attribute_source,
+        "face_px": {name: round(float(side), 1) for name, side in zip(percents, sides_px, strict=True)},
         "bytes": size,
-        "gigabytes_per_hour": round(size / max(1, tracks.index.rows) * moving / hours / 1e9, 3)
-        if hours
-        else None,
+        "gigabytes_per_hour": round(size * share / hours / 1e9, 3) if hours else None,
         "attributes": {
-            name: {
-                "mean": round(float(mean[i]), 4),
-                "sd": round(float(spread[i]), 4),
-                "p5": round(float(low[i]), 4),
-                "p50": round(float(middle[i]), 4),
-                "p95": round(float(high[i]), 4),
-                "max": round(float(values[:, i].max()), 4),
-            }
+            name: {kind: round(float(of_all[i]), 4) for kind, of_all in spread.items()}
             for i, name in enumerate(NAMES)
         },
         "skipped": {str(clip.path): reason for clip in clips if (reason := infos[clip.name].reason)},
@@ -107,57 +91,38 @@ def _numbers(
 
 
 def _text(numbers: Mapping[str, Any]) -> str:
-    persons, faces = numbers["persons"], numbers["face_px"]
-    lines = [
+    persons, faces, size_px = numbers["persons"], numbers["face_px"], numbers["size_px"]
+    hourly = f", {numbers['gigabytes_per_hour']:g} GB an hour of video" if numbers["hours"] else ""
+    spread = [
+        [name, *(f"{value:.3f}" for value in values.values())]
+        for name, values in numbers["attributes"].items()
+    ]
+    paragraphs = [
         "# What this data set holds",
-        "",
         f"{numbers['frames']} frames in {numbers['tracks']} tracks of {sum(persons.values())} persons "
         f"({persons['train']} to train on, {persons['test']} to test on), {numbers['hours']:.2f} hours of video; "
         f"{numbers['persons_with_one_track']} persons have one track only.",
-        "",
-        f"Crops of {numbers['size_px']} pixels; attributes by: {numbers['attribute_source']}. The face's box in the "
-        f"clips is {faces['p50']:g} pixels wide (5 % below {faces['p5']:g}, 5 % above {faces['p95']:g}); a crop of "
-        f"{numbers['size_px']} is cut from 1.6 times that.",
-        "",
-        f"{numbers['bytes'] / 1e6:.1f} MB"
-        + (f", {numbers['gigabytes_per_hour']:g} GB an hour of video." if numbers["hours"] else "."),
-        "",
-        "| attribute | mean | SD | 5 % | median | 95 % | largest |",
-        "|---|---|---|---|---|---|---|",
-        *(
-            f"| {name} | {' | '.join(f'{value:.3f}' for value in spread.values())} |"
-            for name, spread in numbers["attributes"].items()
-        ),
-        "",
-        "![Attributes](attributes.png)",
-        "![Head pose](pose.png)",
-        "![Face sizes](faces.png)",
-        "",
+        f"Crops of {size_px} pixels; attributes by: {numbers['attribute_source']}. The face's box in the clips is "
+        f"{faces['p50']:g} pixels wide (5 % below {faces['p5']:g}, 5 % above {faces['p95']:g}); a crop of {size_px} is "
+        "cut from 1.6 times that.",
+        f"{numbers['bytes'] / 1e6:.1f} MB{hourly}.",
+        table(["attribute", "mean", "SD", "5 %", "median", "95 %", "largest"], spread),
+        "![Attributes](attributes.png)\n![Head pose](pose.png)\n![Face sizes](faces.png)",
         "## The most of each attribute",
-        "",
         "Each row is one attribute, its largest values by different persons: closed eyes for AU45, an open mouth for "
         "AU26, the nose to image-left for yaw +. If a row does not look so, the attributes are wrong.",
-        "",
         "![Extremes](extremes.png)",
-        "",
-        *(
-            line
-            for split in SPLITS
-            for line in (f"## Crops to {split} on", "", f"![Crops](crops_{split}.png)", "")
-        ),
+        *(f"## Crops to {split} on\n\n![Crops](crops_{split}.png)" for split in SPLITS),
         f"## Skipped: {numbers['skipped_clips']} of {numbers['clips']} clips",
-        "",
-        *_list({name: [reason] for name, reason in numbers["skipped"].items()}),
-        "",
+        _list({name: [reason] for name, reason in numbers["skipped"].items()}),
         f"## Notes on {len(numbers['notes'])} clips",
-        "",
-        *_list(numbers["notes"]),
+        _list(numbers["notes"]),
     ]
-    return "\n".join(lines) + "\n"
+    return "\n\n".join(paragraphs) + "\n"
 
 
-def _list(entries: Mapping[str, Sequence[str]]) -> list[str]:
+def _list(entries: Mapping[str, Sequence[str]]) -> str:
     lines = [f"- `{name}`: {'; '.join(texts)}" for name, texts in list(entries.items())[:LISTED]]
     if len(entries) > LISTED:
         lines.append(f"- and {len(entries) - LISTED} more, see report.json")
-    return lines or ["none"]
+    return "\n".join(lines or ["none"])
