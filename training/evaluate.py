@@ -274,7 +274,7 @@ class Evaluation:
     def _notes(self) -> list[str]:
         data, judges = self._data, self._judges.files
         notes = [
-            f"“{DRIVER}” shows what the measuring makes of a perfect output; “{KEPT}” what is reached by not moving.",
+            f"“{DRIVER}” shows what the measuring makes of a perfect output; “{KEPT}” shows what not moving reaches.",
             "Attributes are measured in small crops enlarged to 256 pixels, frame by frame; those that were asked for "
             f"come from the data set ({data.index.attribute_source}), measured in whole frames.",
             "FID is not measured: it needs thousands of pictures and an Inception network. Gaze is not measured: the "
@@ -283,7 +283,7 @@ class Evaluation:
         if self._flags.split == "train":
             notes.insert(0, "These are people that models may have been trained on.")
         if not self._tasks["cross"]:
-            notes.append("Cross-reenactment is not measured: the split has but one identity.")
+            notes.append("Cross-reenactment is not measured: the split has only one identity.")
         for name, told in JUDGES.items():
             if name not in judges:
                 notes.append(f"{_MEASURES[name]}: not measured; give --{name} ({told}).")

@@ -3,8 +3,8 @@
     python training/import_checkpoint.py --generator-neutral latest_net_GN.pth --generator-animate latest_net_G.pth \\
         --out original.safetensors
 
-For those who have these files. They are not ours to hand on, and their licence allows non-commercial use only; the
-model keeps that sentence. Nothing in a file is run, and every weight must find its place.
+This is for those who have the files. We may not hand them on, and their licence allows non-commercial use only; the model
+keeps that sentence. No code of a file is run, and every weight must find its place.
 
 The layout is that of the residual generators of pix2pix and CycleGAN, one list of layers, numbered:
 
@@ -51,7 +51,7 @@ NOTICE: Final = """\
 
 _FIRST_BLOCK: Final = 10
 _COUNTER: Final = ".num_batches_tracked"
-"""Of each batch norm; torch before 0.4.1 did not write it, and nothing here reads it."""
+"""A counter of each batch norm. torch before 0.4.1 did not write it, and nothing here reads it."""
 
 
 def import_model(neutral: Path, animate: Path) -> tuple[ICface, ModelInfo]:
@@ -89,12 +89,12 @@ def read_config(weights: Mapping[str, Tensor], where: str) -> GeneratorConfig:
     """The generator's numbers, from the names and shapes of its weights.
 
     Raises:
-        ConfigError: it is no such generator, or one with instance norm.
+        ConfigError: it is not such a generator, or it has instance norm.
     """
     first = weights.get("model.1.weight")
     if first is None or first.ndim != 4:
         raise ConfigError(
-            f"{where} has no first convolution model.1.weight: it is no generator of the authors' layout "
+            f"{where} has no first convolution model.1.weight: it is not a generator of the authors' layout "
             f"(its first weight is {next(iter(weights))})"
         )
     if first.shape[1] != 3 + COUNT:

@@ -1,4 +1,4 @@
-"""Videos in, a data set to train on out: faces found, aligned, measured, packed.
+"""Make a data set to train on from videos: find faces, align them, measure them, pack them.
 
     python training/prepare.py VIDEOS --out DATA
 

@@ -13,7 +13,9 @@ import numpy as np
 from icface.attributes import AU_NAMES
 from icface.face.action_units import population
 from icface.face.alignment import align
+from icface.face.features import measure_features
 from icface.face.landmarks import open_detector
+from icface.face.pose import head_pose
 from icface.images import cut_crop
 from training.dataset.writing import TrackData, write_dataset
 from training.preparation.calibrate import Measured, attributes_of, learn_baseline
@@ -39,24 +41,22 @@ def make_clip_dataset(folder: Path, clips: Sequence[Path], *, every: int = 8, si
 
 
 def _halves(clip: Path, every: int, size_px: int) -> list[TrackData]:
-    from icface.face.features import measure_features
-    from icface.face.pose import head_pose
-
-    rows, crops, times = [], [], []
+    faces, crops, times = [], [], []
     with av.open(str(clip)) as container, closing(open_detector(video=True)) as detector:
         for index, picture in enumerate(container.decode(video=0)):
             frame = np.asarray(picture.to_ndarray(format="rgb24"), dtype=np.uint8)
             sight = detector.detect(frame, index / 30)
             if index % every or not sight:
                 continue
-            pose = head_pose(sight[0])
-            rows.append((measure_features(sight[0]), (pose.pitch_rad, pose.yaw_rad, pose.roll_rad)))
+            faces.append(sight[0])
             crops.append(cut_crop(frame, align(sight[0], size_px), size_px))
             times.append(index / 30)
+    poses = [head_pose(face) for face in faces]
+    scores = [face.blendshapes for face in faces if face.blendshapes is not None]
     measured = Measured(
-        features=np.stack([row[0] for row in rows]),
-        blendshapes=None,
-        pose_rad=np.array([row[1] for row in rows]),
+        features=np.stack([measure_features(face) for face in faces]),
+        blendshapes=np.stack(scores),
+        pose_rad=np.array([(pose.pitch_rad, pose.yaw_rad, pose.roll_rad) for pose in poses]),
         times_s=np.array(times),
     )
     attributes = attributes_of(measured, learn_baseline([measured], population()))

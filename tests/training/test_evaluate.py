@@ -260,7 +260,7 @@ def test_a_run_that_fails_leaves_the_older_report(
     ("flags", "told"),
     [
         (("--model", "nothing.safetensors"), "nothing.safetensors"),
-        (("--model", "."), "is no model"),
+        (("--model", "."), "is not a model"),
         (("--max-frames", "0"), "--max-frames is 0"),
         (("--max-tracks", "-3"), "--max-tracks is -3"),
         (("--sweep-sources", "0"), "--sweep-sources is 0"),

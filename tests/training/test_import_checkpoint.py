@@ -274,7 +274,7 @@ def test_other_files(files: Files, capsys: pytest.CaptureFixture[str]) -> None:
     assert f"cannot read {files.animate}" in capsys.readouterr().err
     torch.save(nn.Sequential(nn.Conv2d(3, 8, 3), nn.BatchNorm2d(8)).state_dict(), files.animate)
     assert files.run() == 2
-    assert "no generator of the authors' layout (its first weight is 0.weight)" in capsys.readouterr().err
+    assert "not a generator of the authors' layout (its first weight is 0.weight)" in capsys.readouterr().err
     files.animate.write_bytes(files.neutral.read_bytes()[:5000])
     assert files.run() == 2
     assert "damaged" in capsys.readouterr().err

@@ -1,4 +1,4 @@
-"""Render an avatar like a webcam or a portrait would see it: exact pose, exact expression, soft studio light."""
+"""Renders an avatar as a webcam or a portrait shows a person: exact pose, exact expression, soft studio light."""
 
 from __future__ import annotations
 

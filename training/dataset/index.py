@@ -81,7 +81,7 @@ class Index:
     attribute_source: str
     """`tracker`: measured here; `openface`: from its CSV files; `mixed`."""
     seed: int
-    """Of the split."""
+    """Decided the split."""
     splits: Mapping[str, tuple[str, ...]]
     """Identities to train on and to test on. Nobody is in both."""
     shards: tuple[Shard, ...]

@@ -39,7 +39,7 @@ class TrackData:
     """(n, 17) OpenFace's AUxx_c; −1: not known."""
 
     def batch(self) -> pa.RecordBatch:
-        """As a shard holds it."""
+        """The record batch of a shard."""
         columns = (self.attributes.astype(np.float32), self.presence.astype(np.int8))
         attributes, presence = (
             pa.FixedSizeListArray.from_arrays(pa.array(values.ravel()), values.shape[1]) for values in columns

@@ -29,7 +29,7 @@ def replacing_report(target: Path) -> Iterator[Path]:
     """
     is_report = (target / NUMBERS).is_file()
     if target.exists() and not is_report and (not target.is_dir() or any(target.iterdir())):
-        raise ConfigError(f"{target} is there already and is no report; choose another --out")
+        raise ConfigError(f"{target} is there already and is not a report; choose another --out")
     with replacing_folder(target) as folder:
         yield folder
 
@@ -41,7 +41,7 @@ def write_numbers(folder: Path, report: dict[str, Any]) -> None:
 
 
 def write_text(folder: Path, report: dict[str, Any]) -> None:
-    """The same for people."""
+    """The report as text, for people."""
     parts = [_head(report)]
     if "self" in report:
         parts += [
@@ -95,7 +95,7 @@ def _head(report: dict[str, Any]) -> str:
 def _reenactment(report: dict[str, Any], kind: str, title: str) -> str:
     results = report[kind]
     if not results:
-        return f"## {title}\n\nNot measured: the split has but one identity."
+        return f"## {title}\n\nNot measured: the split has only one identity."
     same = kind == "self"
     told = (
         f"The {report['settings']['source']} frame of each clip is the source, the others drive it. L1, PSNR and SSIM "

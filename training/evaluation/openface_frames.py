@@ -1,7 +1,7 @@
-"""OpenFace's word on presence: from the data set, or from CSV files of the frames that --save-frames writes.
+"""Presence as OpenFace saw it: from the data set, or from CSV files of the frames that --save-frames wrote.
 
-Each answer's frames go to a folder `frames/MODEL.KIND.NUMBER`, those that drove it to `frames/driver.KIND.NUMBER`;
-`FeatureExtraction -fdir FOLDER` names its CSV after the folder, which is how it finds its way back.
+The frames of an answer go to a folder `frames/MODEL.KIND.NUMBER`, those that drove it to `frames/driver.KIND.NUMBER`.
+`FeatureExtraction -fdir FOLDER` names its CSV after the folder, so we know what the CSV belongs to.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from training.preparation.openface_csv import read_presence
 
 
 def folder_name(model: str, kind: str, number: int) -> str:
-    """Of the frames of one answer; also the stem of its CSV."""
+    """Folder of the frames of one answer; also the stem of its CSV."""
     return f"{model}.{kind}.{number:03d}"
 
 

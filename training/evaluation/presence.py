@@ -1,7 +1,7 @@
-"""Which Action Units are present in outputs against those of the driver: table 2 of the paper.
+"""Compares the Action Units present in outputs with those of the driver: table 2 of the paper.
 
-Presence is OpenFace's `AUxx_c` where it is given; else a surrogate, the intensity `AUxx_r` of 1 or more, from our
-own measuring brought to OpenFace's scale.
+Presence is OpenFace's `AUxx_c` where it is given. Otherwise it is a surrogate: our own intensity, brought to OpenFace's
+scale, is 1 or more.
 """
 
 from __future__ import annotations
@@ -67,8 +67,8 @@ def _ratio(part: NDArray[np.int64], whole: NDArray[np.int64]) -> NDArray[np.floa
 def confusion(driver: Presence, output: Presence) -> Confusion:
     """Counts over all frames in which the driver's presence is known; both (n, 17).
 
-    An output of unknown presence shows no face, and so no Action Unit: leaving such frames out would be in favour of
-    models that lose the face where it moves most.
+    An output of unknown presence shows no face, and so no Action Unit. Leaving such frames out would favour models that
+    lose the face where it moves most.
     """
     known = driver >= 0
     wanted, shown = driver == 1, output == 1

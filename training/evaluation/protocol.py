@@ -1,7 +1,7 @@
 """Self- and cross-reenactment of one model over the common tasks: numbers, and frames for whoever wants them.
 
-Two references stand beside the models, so that the numbers can be read: `driving frames`, the answer itself, which
-shows what the measuring makes of a perfect output, and `source kept`, which does nothing at all.
+Two references stand beside the models. `driving frames` is the answer itself: it shows what the measuring makes of a
+perfect output. `source kept` does nothing at all.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ DRIVER: Final = "driving frames (the answer itself)"
 KEPT: Final = "source kept (does nothing)"
 STILL_FRAMES: Final = 12
 STILL_NOISE: Final = 0.01
-"""Standard deviation of the attributes of a driver that holds still: what is left after smoothing."""
+"""Standard deviation of the attributes of a driver that holds still, after smoothing."""
 
 
 @dataclass
@@ -49,7 +49,7 @@ class Answer:
     output: Frame
     """(n, S, S, 3)"""
     is_reference: bool = False
-    """Made of real frames: there is no neutral picture, so the person's neutral is learned from the driving frames."""
+    """Whether it is made of real frames. There is no neutral picture then; the neutral is learned from the clip."""
     shown: FloatArray = field(default_factory=lambda: np.empty((0, COUNT), dtype=np.float32))
     """(n, 20) measured in the output, NaN where no face is seen."""
 
@@ -60,7 +60,7 @@ PresenceOf = Callable[[str, Task], Presence | None]
 
 @dataclass
 class Collected:
-    """What is summed over tasks."""
+    """Sums over tasks."""
 
     judges: Judges
     scores: dict[str, list[float]] = field(default_factory=dict)
@@ -68,9 +68,9 @@ class Collected:
     """Attributes asked for and shown."""
     counts: Confusion | None = None
     driving_frames: int = 0
-    """Of all tasks, those of refused sources too."""
+    """Driving frames of all tasks, also of refused sources."""
     frames_with_face: int = 0
-    """Of these, as whoever tells presence saw it in the output."""
+    """How many of them show a face in the output, for whoever measures presence."""
     measured_by: set[str] = field(default_factory=set)
     neutral_unseen: int = 0
     refused: list[str] = field(default_factory=list)
@@ -81,7 +81,7 @@ class Collected:
             self.scores.setdefault(name, []).extend(float(value) for value in values)
 
     def mean(self, name: str) -> float | None:
-        """Of the finite scores: equal frames have no PSNR."""
+        """Mean of the finite scores: equal frames have an infinite PSNR."""
         values = [value for value in self.scores.get(name, []) if np.isfinite(value)]
         return float(np.mean(values)) if values else None
 
@@ -169,7 +169,7 @@ def _count(
 
 
 def _presence(found: Collected, side: str, task: Task, own: FloatArray, presence_of: PresenceOf) -> Presence:
-    # What OpenFace does not know in a clip that it has seen is not filled with our surrogate: they do not mix.
+    # Gaps of OpenFace in a clip that it has seen are not filled with our surrogate: the two do not mix.
     openface = presence_of(side, task)
     found.measured_by.add(f"{side}: {'surrogate' if openface is None else 'OpenFace'}")
     return surrogate(own) if openface is None else openface

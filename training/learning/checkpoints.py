@@ -1,7 +1,6 @@
 """The whole state of a run in one safetensors file, so that it goes on as if it had never stopped.
 
-Dropout and the choice of pairs follow from the seed and the step alone, so that the step number stands for all
-random state.
+Dropout and the choice of pairs follow from the seed and the step alone, so the step number is all the random state.
 """
 
 from __future__ import annotations
@@ -60,13 +59,13 @@ def save_state(
         path: the file; it appears whole or not at all.
         config: settings of the run.
         data: digest of the data set's index.
-        processes: that train together; with the batch size and the step they decide which pairs come next.
+        processes: how many train together. With the batch size and the step they decide which pairs come next.
         progress: how far it is.
         method: with its networks and optimisers.
         average: the slow generators.
 
     Raises:
-        ConfigError: it cannot be written, or a value is no finite number; an older state stays.
+        ConfigError: it cannot be written, or a value is not a finite number; an older state stays.
     """
     tensors = {f"average/{name}": tensor for name, tensor in average.module.state_dict().items()}
     for name, module in method.modules.items():

@@ -29,7 +29,7 @@ class LossConfig:
     adversarial: str = "log"
     """`log` as in the paper, `saturating` in its minimax form, or `lsgan`."""
     attribute_norm: str = "l2"
-    """Of L_FA: `l2` as published, `l1` as in a later draft."""
+    """Norm of L_FA: `l2` as published, `l1` as in a later draft."""
     attributes: float = 10.0
     """λ1."""
     identity: float = 10.0
@@ -39,8 +39,8 @@ class LossConfig:
     r1: float = 0.0
     """Weight of D's gradient penalty on real images; .05 in a later draft."""
     anchor: float = 0.0
-    """Weight of G_N's distance to driving frames that happen to be neutral. Not in the paper: where no identity network
-    holds G_N to the person, nothing else keeps its picture from becoming a code that only G_A can read."""
+    """Weight of G_N's distance to driving frames that happen to be neutral. It is not in the paper. Without an identity
+    network nothing else keeps G_N's picture from becoming a code that only G_A can read."""
 
     def __post_init__(self) -> None:
         choose("losses.adversarial", self.adversarial, ADVERSARIAL)
@@ -74,7 +74,7 @@ class OptimizerConfig:
 
 @dataclass(frozen=True, kw_only=True)
 class SamplingConfig:
-    """Which two frames of a track are a pair."""
+    """How the two frames of a pair are drawn from a track."""
 
     mode: str = "uniform"
     """`uniform`; `expression` or `pose` prefer driving frames that differ from the source in those."""
@@ -157,7 +157,7 @@ class TrainConfig:
             raise ConfigError("the method unpaired needs the neutraliser; set networks.neutraliser = true")
 
     def rate_factor(self, step: int) -> float:
-        """Of the learning rate at a step, counted from 0."""
+        """Factor of the learning rate at a step, counted from 0."""
         schedule, constant = self.optimizer.schedule, self.optimizer.constant_share * self.steps
         if schedule == "constant" or step < constant:
             return 1.0
@@ -166,7 +166,7 @@ class TrainConfig:
         return max(0.0, (self.steps - step) / max(1.0, self.steps - constant))
 
     def to_json(self) -> str:
-        """As checkpoints carry it."""
+        """JSON, which checkpoints carry."""
         return json.dumps(dataclasses.asdict(self), sort_keys=True)
 
     @classmethod

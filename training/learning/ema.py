@@ -1,4 +1,4 @@
-"""A slow copy of the generators: steadier than the trained ones, and what is validated and exported."""
+"""A slow copy of the generators. It is steadier than the trained ones, so it is validated and exported."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ class Average(Generic[Module]):
 
     @torch.no_grad()
     def update(self, step: int) -> None:
-        """After training step `step`, counted from 1: early on the average is short, so that it forgets the start."""
+        """Follow the trained module after step `step`, counted from 1. Early on it follows fast, to forget the start."""
         decay = min(self._decay, step / (step + 10))
         for slow, fast in zip(self.module.parameters(), self._trained.parameters(), strict=True):
             slow.lerp_(fast, 1 - decay)

@@ -1,4 +1,4 @@
-"""What a run tells: TensorBoard scalars and image grids, and the same numbers as JSON lines."""
+"""Writes down how a run goes: TensorBoard scalars and image grids, and the numbers as JSON lines."""
 
 from __future__ import annotations
 

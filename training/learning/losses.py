@@ -19,18 +19,19 @@ if TYPE_CHECKING:
 
 
 MODES: Final = ("log", "saturating", "lsgan")
-"""Of equation 1. `log` and `saturating` are the paper's logarithms, for D the same, for a generator non-saturating
-(−log C1, the default) or minimax as it is written (log(1 − C1)); `lsgan` has squares in their place."""
+"""Forms of equation 1. `log` and `saturating` are the paper's logarithms, the same for D. For a generator `log` is
+non-saturating (−log C1, the default), and `saturating` is minimax as the paper writes it (log(1 − C1)). `lsgan` has
+squares."""
 NORMS: Final = ("l2", "l1")
 NEUTRAL_RMS: Final = 0.05
-"""A face whose attributes differ by less than this from FA_N (root of the mean square) counts as neutral."""
+"""A face counts as neutral where its attributes differ by less than this from FA_N (root of the mean square)."""
 
 
 def adversarial_discriminator(real: Tensor, fakes: Sequence[Tensor], mode: str = "log") -> Tensor:
-    """Equation 1 as D sees it: real patches up, patches of every generated image down. To be minimised.
+    """Equation 1 for D, to be minimised: real patches up, patches of every generated image down.
 
-    The sum of L_adv(G, D) over the generators, as equation 5 has it. Each L_adv has its own term for the real images,
-    so that with G_N and G_A they count twice, and real and generated images weigh the same.
+    It is the sum of L_adv(G, D) over the generators, as in equation 5. Each L_adv has a term for the real images. With
+    G_N and G_A these count twice, so real and generated images weigh the same.
 
     `log`, `saturating`: Σ (−log C1(real) − log(1 − C1(fake))), the paper's form.
     `lsgan`: Σ (½ (real − 1)² + ½ fake²).
@@ -53,7 +54,7 @@ def adversarial_discriminator(real: Tensor, fakes: Sequence[Tensor], mode: str =
 
 
 def adversarial_generator(fake: Tensor, mode: str = "log") -> Tensor:
-    """Equation 1 as one generator sees it, to be minimised.
+    """Equation 1 for one generator, to be minimised.
 
     `log`: −log C1(fake), non-saturating. `saturating`: log(1 − C1(fake)), the minimax form, which has the same optimum
     but hardly a gradient where D is sure. `lsgan`: ½ (fake − 1)².
@@ -72,7 +73,7 @@ def adversarial_generator(fake: Tensor, mode: str = "log") -> Tensor:
 def attribute_loss(logits: Tensor, attributes: Tensor, norm: str = "l2") -> Tensor:
     """Equation 2: ‖C2(image) − FA‖, summed over the 20 attributes, mean over the batch.
 
-    On real frames with their own attributes it trains D; on generated ones with those asked for, the generators.
+    Real frames with their own attributes train D. Generated ones with the attributes asked for train the generators.
 
     Args:
         logits: (B, 20); their sigmoid is C2.
@@ -91,7 +92,7 @@ def attribute_loss(logits: Tensor, attributes: Tensor, norm: str = "l2") -> Tens
 def identity_loss(made: IdentityFeatures, source: IdentityFeatures) -> Tensor:
     """Equation 3: ‖f^p(made) − f^p(source)‖₁ + ‖f^fc(made) − f^fc(source)‖₁, means over the elements.
 
-    The source's features are given as they are; no gradient flows into them.
+    No gradient flows into the source's features.
     """
     return functional.l1_loss(made.pool, source.pool.detach()) + functional.l1_loss(
         made.fc, source.fc.detach()
@@ -106,16 +107,15 @@ def reconstruction_loss(output: Tensor, driving: Tensor) -> Tensor:
 def neutral_pseudo_loss(by_neutraliser: Tensor, by_animator: Tensor) -> Tensor:
     """Equation 4, second term: ‖G_N(source) − G_A(source, FA_N)‖₁, mean over pixels.
 
-    There is no true neutral image, so G_A's stands for it; it gets no gradient, or both would agree on anything.
+    There is no true neutral image, so G_A's stands for it. It gets no gradient, or both could agree on any image.
     """
     return functional.l1_loss(by_neutraliser, by_animator.detach())
 
 
 def anchor_loss(neutral_image: Tensor, pictures: Tensor, attributes: Tensor, neutral: Tensor) -> Tensor:
-    """L1 of G_N's images to real pictures of the same faces, where those happen to be neutral; 0 where none is.
+    """L1 of G_N's images to real pictures of the same faces that happen to be neutral; 0 without such pictures.
 
-    Not in the paper. Where no identity network holds G_N to the person, nothing else keeps its image from becoming a
-    code that only G_A can read.
+    It is not in the paper; see `LossConfig.anchor`.
 
     Args:
         neutral_image: (B, 3, S, S) from G_N.

@@ -1,8 +1,8 @@
-"""Where a step runs: device, precision, and gradients averaged over all processes. Lightning Fabric underneath.
+"""Where a step runs: device, precision, and gradients averaged over all processes, by Lightning Fabric.
 
 Gradients are averaged after `backward`, not inside it as DDP would: in a GAN one network runs several times before a
-step, some of them without gradients, and DDP's hooks make each such step a special case. At these sizes the overlap
-that is lost is a few milliseconds.
+step, sometimes without gradients, and DDP's hooks make each such step a special case. The overlap that is lost is a few
+milliseconds at these sizes.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ WIDE_D = 64
 
 
 class DivergedError(ConfigError):
-    """A loss or a gradient is no finite number any more. Nothing was moved by it."""
+    """A loss or a gradient is not a finite number any more. No weight has moved by it."""
 
 
 class Runtime:
@@ -68,8 +68,8 @@ class Runtime:
             terms: the losses in `total`, to be named where it fails.
 
         Raises:
-            DivergedError: the total or its gradient is no finite number, in this process or in another one; all
-                processes raise, and no weight has moved.
+            DivergedError: the total or its gradient is not a finite number in some process. All processes raise, and
+                no weight has moved.
         """
         optimizer.zero_grad(set_to_none=True)
         total.backward()
@@ -82,8 +82,8 @@ class Runtime:
         mean = total.detach()
         if self.processes > 1:
             mean = self._average(mean, gradients)
-        # A finite loss may have a gradient that is not, and one step with it makes every weight NaN. The loss is looked
-        # at too: the gradient of |NaN| is 0.
+        # A finite loss may have an infinite gradient, and one step with it makes every weight NaN. The loss is looked at
+        # too, because the gradient of |NaN| is 0.
         norm = nn.utils.get_total_norm(gradients)
         if not bool(torch.isfinite(norm + mean)):
             bad = [name for name, loss in terms.items() if not bool(torch.isfinite(loss))]
@@ -96,7 +96,7 @@ class Runtime:
         return self._reduced(value) if self.processes > 1 else value
 
     def any(self, flag: bool) -> bool:
-        """Whether it is so in at least one process; all get the same answer."""
+        """Whether the flag is set in at least one process; all get the same answer."""
         if self.processes == 1:
             return flag
         return float(self.mean(torch.tensor(float(flag), device=self.device))) > 0

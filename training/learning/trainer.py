@@ -111,7 +111,7 @@ class Trainer:
             Whether all steps are done.
 
         Raises:
-            ConfigError: a loss or a gradient is no finite number any more, or the state cannot be written.
+            ConfigError: a loss or a gradient is not a finite number any more, or the state cannot be written.
         """
         config, progress, runtime = self._config, self._progress, self._runtime
         end_s = None if minutes is None else time.monotonic() + 60 * minutes

@@ -1,4 +1,4 @@
-"""How good the generators are on people they were not trained on: the same pairs each time."""
+"""Measures the generators on people they were not trained on, with the same pairs each time."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ logger = logging.getLogger(__name__)
 
 
 class Validation:
-    """Pairs of the test split; of the training split where there is none, which is said."""
+    """Takes pairs of the test split. Where it is empty, it takes those of the training split and says so."""
 
     def __init__(self, tracks: FaceTracks, config: TrainConfig, runtime: Runtime) -> None:
         split = "test" if tracks.split("test") else "train"

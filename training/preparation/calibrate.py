@@ -1,7 +1,7 @@
-"""From what was measured in a clip to attributes, with the whole of the person's video to learn their neutral from.
+"""From measurements of a clip to attributes. The whole video of a person tells how their neutral face looks.
 
-As a live driver is read (docs/tracking.md), only that the future is known: quantiles over all calm frames without
-expression take the place of running ones. There is no range gain: the same movement is the same number for all.
+It works as for a live driver (docs/tracking.md), but the future is known: quantiles are over all calm frames without
+expression, not running ones. There is no range gain: the same movement is the same number for everybody.
 """
 
 from __future__ import annotations
@@ -20,13 +20,13 @@ from icface.face.features import INDEX as F
 from icface.face.tracker import DEAD_ZONE
 
 PRIOR_FRAMES: Final = 5
-"""So many calm frames weigh as much as the prior: persons differ far more than calm frames of one do."""
+"""So many calm frames weigh as much as the prior. Persons differ far more than the calm frames of one person."""
 TURN_RAD: Final = 0.25
 SPEED_RAD_S: Final = 1.2
 OPEN_EYES: Final = 0.655
-"""Eye aspect over that of open eyes, above which AU45 is below .3."""
+"""Eye aspect divided by that of open eyes; above this AU45 is below .3."""
 CALM_LEVEL: Final = 0.35
-"""A frame in which an Action Unit exceeds the person's lower quartile by this is no neutral one."""
+"""A frame is not neutral where an Action Unit exceeds the person's lower quartile by this."""
 PITCH_REACH_RAD: Final = 0.20
 ROUNDS: Final = 3
 SMILE_REACH: Final = 0.35
@@ -111,7 +111,7 @@ def _is_calm(clip: Measured) -> NDArray[np.bool_]:
 
 
 def _estimate(seen: Measured, calm: NDArray[np.bool_], prior: Baseline) -> Baseline:
-    """Quantiles over the calm frames, drawn to the prior where these are few."""
+    """Quantiles over the calm frames; few of them leave the estimate near the prior."""
     trust = calm.sum() / (calm.sum() + PRIOR_FRAMES)
     values = np.median(seen.features[calm], axis=0)
     for name, quantile in _QUANTILE.items():
@@ -140,7 +140,7 @@ def _estimate(seen: Measured, calm: NDArray[np.bool_], prior: Baseline) -> Basel
 def _without_expression(seen: Measured, baseline: Baseline) -> NDArray[np.bool_]:
     """(n,) frames with open eyes and hardly any Action Unit above what the face often shows.
 
-    Not above 0: where the prior is far off, as for high brows, a face at rest would never be taken for one.
+    The bound is relative: with a prior that is far off, as for high brows, no frame of a face at rest is near 0.
     """
     open_eyes = (seen.features[:, _EARS] / np.maximum(baseline.features[_EARS], 1e-3)).min(axis=1) > OPEN_EYES
     units = _action_units(seen, baseline)

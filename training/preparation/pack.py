@@ -1,4 +1,4 @@
-"""From parts to a data set: who is for testing, every person's neutral, attributes, shards."""
+"""Makes a data set of parts: decides who is for testing, learns every neutral face, writes attributes and shards."""
 
 from __future__ import annotations
 

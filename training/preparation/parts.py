@@ -47,7 +47,7 @@ class Settings:
     fps: float = 25.0
     """Frames beyond this rate are left out."""
     max_frames: int | None = None
-    """Of a clip."""
+    """How many frames of a clip are looked at; None: all."""
     min_face_px: float = 48.0
     """Tracks whose face's box is smaller (median of its side) are left out."""
     csv_errors: str = "skip"
@@ -64,9 +64,9 @@ class PartInfo:
 
     name: str
     fps: float = 0.0
-    """Of the frames that were kept, on average."""
+    """Mean rate of the frames that were kept."""
     seconds: float = 0.0
-    """Of the clip, as far as it was looked at."""
+    """Length of the clip, as far as it was looked at."""
     frames_seen: int = 0
     tracks: int = 0
     face_px: float = 0.0
@@ -211,7 +211,7 @@ def load_part(path: Path, *, pictures: bool) -> Part:
 
 
 def empty_part(info: PartInfo) -> Part:
-    """Of a clip that is not used; kept, so that it is not looked at again."""
+    """The part of a clip that is not used. It is kept so that the clip is not looked at again."""
     nothing = Measured(
         features=np.zeros((0, 22)), blendshapes=None, pose_rad=np.zeros((0, 3)), times_s=np.zeros(0)
     )

@@ -1,4 +1,4 @@
-"""Running the worker over many clips: in this process, on this machine's cores by Ray, or on a Ray cluster."""
+"""Runs the worker over many clips: in this process, by Ray on the cores of this machine, or on a Ray cluster."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ from training.preparation.clips import Clip
 from training.preparation.work import Outcome, Worker
 
 MAX_BLOCKS: Final = 2000
-"""Ray's bookkeeping grows with them; fewer clips than that are one each."""
+"""Ray keeps books on each block. With fewer clips than that, each clip is a block."""
 OBJECT_STORE_BYTES: Final = 100 * 2**20
 """Only names pass through it."""
 CONNECT_TIMEOUT_S: Final = 5.0
 RAY_CLIENT: Final = "ray://"
 RAY_WORDS: Final = ("auto", "local")
-"""Addresses in Ray's own words: the cluster that this machine belongs to; a new one."""
+"""Addresses in Ray's own words: the cluster that this machine belongs to, and a new one."""
 
 
 def run_here(worker: Worker, clips: Sequence[Clip]) -> Generator[Outcome]:
@@ -36,7 +36,7 @@ def run_here(worker: Worker, clips: Sequence[Clip]) -> Generator[Outcome]:
 def run_on_ray(
     worker: Worker, clips: Sequence[Clip], *, workers: int | None, address: str | None
 ) -> Generator[Outcome]:
-    """Many clips at once, in no order. Tasks, not actors: a task whose process dies is simply done again.
+    """Many clips at once, in any order. They are tasks, not actors: Ray repeats a task whose process died.
 
     Args:
         worker: travels to each process.
@@ -90,10 +90,10 @@ def _clip(row: dict[str, Any]) -> Clip:
 
 
 def _check_reachable(address: str) -> None:
-    """Ray itself tries an address where nothing listens for minutes, and tells of it in its own way.
+    """Where nothing listens at an address, Ray would try for minutes. This says so at once.
 
     Raises:
-        ConfigError: it is no HOST:PORT, or nothing answers there.
+        ConfigError: the address is not HOST:PORT, or nothing answers there.
     """
     if address in RAY_WORDS:
         return

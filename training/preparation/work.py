@@ -1,4 +1,4 @@
-"""One clip's work: decode, follow the face, measure it, cut it out, write the part. The same in and outside of Ray."""
+"""The work on one clip: decode it, follow the face, measure it, cut it out, write the part. Ray calls it, or we do."""
 
 from __future__ import annotations
 
@@ -38,11 +38,11 @@ from training.preparation.video import TimedFrame, read_frames, read_portrait
 logger = logging.getLogger(__name__)
 
 MAX_FACES: Final = 3
-"""Looked for in each frame. With more than one, MediaPipe's task smooths nothing over time, so that a measurement
-belongs to its frame alone."""
+"""Faces that are looked for in each frame. With more than one, MediaPipe's task does not smooth over time, so a
+measurement belongs to its frame alone."""
 MIN_FRAMES: Final = 2
 MAX_TRIES: Final = 3
-"""A clip over which a decoder kills the process is given up after so many; Ray would try for ever."""
+"""A decoder may crash on a clip and take its process along. After so many tries the clip is given up; Ray would go on."""
 TRIES_SUFFIX: Final = ".tries"
 JPEG_QUALITY: Final = 95
 
@@ -58,7 +58,7 @@ class _Sighting:
     face: Landmarks
     square: NDArray[np.float64]
     row: int | None
-    """Of the CSV, where there is one."""
+    """Row of the CSV, where there is one."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -67,13 +67,13 @@ class Outcome:
 
     name: str
     unexpected: str = ""
-    """A defect that this clip brought up. It has no part, so the next run tries it again."""
+    """An error that nobody expected. The clip has no part then, so the next run tries it again."""
     fatal: str = ""
     """Why no further clip can be made: the disk is full or cannot be written."""
 
 
 class Worker:
-    """Prepares clips one after another, in any process; the same clips again cost nothing.
+    """Prepares clips one after another, in any process. Clips that are done cost nothing.
 
     Args:
         out: the data set's folder.
@@ -86,7 +86,7 @@ class Worker:
         self._stamp = settings.stamp()
 
     def is_done(self, clip: Clip) -> bool:
-        """Whether the clip's part is there; of a clip that is not there any more it is not."""
+        """Whether the clip's part is there; False where the clip itself is gone."""
         try:
             stamp = stamp_of(clip, self._stamp)
         except OSError:
@@ -104,7 +104,7 @@ class Worker:
                 return Outcome(name=clip.name, unexpected="it was taken away while it was prepared")
             return Outcome(name=clip.name, fatal=f"cannot write to {self._out}: {error.strerror or error}")
         except Exception as error:
-            # A worker's top: one odd clip among a hundred thousand must not end the run. It is listed as skipped.
+            # This is a worker's top. One odd clip among a hundred thousand must not end the run; it is listed as skipped.
             logger.debug("%s", clip.path, exc_info=True)
             return Outcome(name=clip.name, unexpected=f"unexpected {type(error).__name__}: {error}")
         return Outcome(name=clip.name)
@@ -127,7 +127,7 @@ class Worker:
         try:
             return prepare_clip(clip, self._settings)
         except (SourceError, ConfigError) as error:
-            # The report names the file itself.
+            # The report names the file in front of the reason.
             reason = str(error).removeprefix(f"{clip.path} ").removeprefix("is ")
             return empty_part(PartInfo(name=clip.name, reason=reason))
 
@@ -144,7 +144,7 @@ def prepare_clip(clip: Clip, settings: Settings) -> Part:
 
     Raises:
         SourceError: it cannot be read, or has no face that can be used.
-        ConfigError: its CSV cannot be used, and clips without are not wanted.
+        ConfigError: its CSV cannot be used, and `settings` do not allow to measure it instead.
     """
     notes: list[str] = []
     table = _table(clip, settings, notes)
@@ -254,7 +254,7 @@ def _worthy(
     """Tracks that are long and large enough, and the times of all their frames.
 
     Raises:
-        SourceError: there is none.
+        SourceError: no track is.
     """
     runs: dict[int, list[_Sighting]] = {}
     for sighting in sightings:
@@ -279,8 +279,8 @@ def _crops(
 ) -> Iterator[bytes]:
     """JPEG of each sighting, in their order.
 
-    The clip is decoded a second time: squares are smoothed with what comes later, and keeping a long clip's frames
-    would take gigabytes.
+    The clip is decoded a second time. Squares are smoothed with later ones, and keeping all frames of a long clip until
+    then would take gigabytes.
     """
     wanted = {sighting.frame: i for i, sighting in enumerate(sightings)}
     last = sightings[-1].frame

@@ -37,7 +37,7 @@ class Method(Protocol):
             The losses, unweighted and detached, one number each.
 
         Raises:
-            DivergedError: a loss or a gradient is no finite number; the state in memory is of no use then.
+            DivergedError: a loss or a gradient is not a finite number. The state in memory is useless then.
         """
         ...
 
