@@ -116,7 +116,6 @@ def test_an_item_depends_on_seed_and_number_alone(folder: Path) -> None:
 
 def test_a_pair_is_two_frames_of_one_track_with_their_attributes(tracks: FaceTracks) -> None:
     pairs = PairDataset(tracks, config=PairConfig(flip=False))
-    assert len(pairs) == 36
     seen = set()
     for i in range(200):
         source, driving, flipped = pairs.rows(i)
@@ -218,9 +217,14 @@ def test_mirrored_portraits_have_mirrored_attributes(tracks: FaceTracks) -> None
 @pytest.mark.parametrize("start", ["fork", "spawn"])
 def test_worker_processes_read_the_same(tracks: FaceTracks, start: str) -> None:
     tracks.frame(0)  # an open file that a forked worker inherits
-    pairs = PairDataset(tracks, length=8)
+    pairs = PairDataset(tracks)
     context = multiprocessing.get_context(start)
-    loader = DataLoader(pairs, batch_size=4, num_workers=2, multiprocessing_context=context)
+    loader = DataLoader(
+        pairs,
+        batch_sampler=[range(4), range(4, 8)],  # type: ignore[arg-type]
+        num_workers=2,
+        multiprocessing_context=context,
+    )
     batches = list(loader)
     for i in range(8):
         assert torch.equal(batches[i // 4]["driving"][i % 4], pairs[i]["driving"])

@@ -28,7 +28,7 @@ class PairConfig:
     """Which two frames of a track make a pair."""
 
     sampling: str = "uniform"
-    """`uniform`; `expression` or `pose`: the driving frame is rather one whose Action Units or whose head pose differ."""
+    """`uniform`; `expression` or `pose` prefer driving frames that differ from the source in those."""
     flip: bool = True
     """Half of the pairs are mirrored: pictures and attributes."""
     seed: int = 20
@@ -41,7 +41,7 @@ class PairConfig:
 
 
 class PairDataset(Dataset[dict[str, Tensor]]):
-    """Pairs of two frames of one track: the same person, another moment.
+    """Pairs of two frames of one track: the same person, another moment. There is an item for any number from 0.
 
     An item holds `source` and `driving` (3, S, S) float32 RGB in [−1, 1], `source_attributes` and
     `driving_attributes` (20,) float32, `identity` int64 (place in `FaceTracks.identities`).
@@ -50,30 +50,17 @@ class PairDataset(Dataset[dict[str, Tensor]]):
         tracks: the data set.
         split: `train` or `test`.
         config: how pairs are drawn.
-        length: how many items it says it has, as samplers need; any i from 0 on can be asked for. By default as many
-            as the split has frames.
 
     Raises:
         ConfigError: the split has no track of two frames.
     """
 
-    def __init__(
-        self,
-        tracks: FaceTracks,
-        split: str = "train",
-        config: PairConfig | None = None,
-        length: int | None = None,
-    ) -> None:
+    def __init__(self, tracks: FaceTracks, split: str = "train", config: PairConfig | None = None) -> None:
         self._tracks = tracks
         self._config = config or PairConfig()
         self._numbers = tuple(n for n in tracks.split(split) if tracks.tracks[n].frames > 1)
         if not self._numbers:
             raise ConfigError(f"{tracks.folder} has no clip of two frames or more to {split} on")
-        frames = sum(tracks.tracks[n].frames for n in self._numbers)
-        self._length = frames if length is None else length
-
-    def __len__(self) -> int:
-        return self._length
 
     def rows(self, i: int) -> tuple[int, int, bool]:
         """Rows of source and driving frame of pair i, and whether it is mirrored."""
@@ -89,15 +76,15 @@ class PairDataset(Dataset[dict[str, Tensor]]):
 
     def __getitem__(self, i: int) -> dict[str, Tensor]:
         source, driving, flipped = self.rows(i)
-        track = self._tracks.track_of(source)
         source_image, source_attributes = _seen(self._tracks, source, flipped)
         driving_image, driving_attributes = _seen(self._tracks, driving, flipped)
+        identity = self._tracks.identity_number(self._tracks.track_of(source))
         return {
             "source": source_image,
             "driving": driving_image,
             "source_attributes": source_attributes,
             "driving_attributes": driving_attributes,
-            "identity": torch.tensor(self._tracks.identity_number(track), dtype=torch.int64),
+            "identity": torch.tensor(identity, dtype=torch.int64),
         }
 
     def _weights(self, number: int, source: int) -> NDArray[np.float64]:
@@ -115,30 +102,23 @@ class PairDataset(Dataset[dict[str, Tensor]]):
 
 
 class PortraitDataset(Dataset[dict[str, Tensor]]):
-    """Single pictures with somebody else's attributes, for unpaired training.
+    """Single pictures with somebody else's attributes, for unpaired training. There is an item for any number from 0.
 
     An item holds `portrait` (3, S, S) float32 RGB in [−1, 1], `portrait_attributes` (20,) and `random_attributes`
-    (20,), which are those of a frame of another track of the same split, mirrored by a coin of their own.
+    (20,). The latter are those of a frame of another track of the same split. Each of the two is mirrored or not.
 
     Args:
         tracks: the data set; clips give portraits too, one track as often as another.
         split: `train` or `test`.
         flip: mirror half of the portraits.
         seed: with i, decides item i.
-        length: as for `PairDataset`.
 
     Raises:
         ConfigError: the split is empty.
     """
 
     def __init__(
-        self,
-        tracks: FaceTracks,
-        split: str = "train",
-        *,
-        flip: bool = True,
-        seed: int = 20,
-        length: int | None = None,
+        self, tracks: FaceTracks, split: str = "train", *, flip: bool = True, seed: int = 20
     ) -> None:
         self._tracks = tracks
         self._flip = flip
@@ -146,11 +126,6 @@ class PortraitDataset(Dataset[dict[str, Tensor]]):
         self._numbers = tracks.split(split)
         if not self._numbers:
             raise ConfigError(f"{tracks.folder} has nothing to {split} on")
-        frames = sum(tracks.tracks[n].frames for n in self._numbers)
-        self._length = frames if length is None else length
-
-    def __len__(self) -> int:
-        return self._length
 
     def rows(self, i: int) -> tuple[int, int]:
         """Rows of the portrait and of the frame whose attributes are asked for."""
@@ -179,11 +154,8 @@ class PortraitDataset(Dataset[dict[str, Tensor]]):
 
 def _seen(tracks: FaceTracks, row: int, flipped: bool) -> tuple[Tensor, Tensor]:
     """A frame as an image (3, S, S) in [−1, 1], and its attributes (20,); both mirrored or neither."""
-    frame = tracks.frame(row)
-    attributes = tracks.values_of([row]).attributes[0]
+    frame, attributes = tracks.frame(row), tracks.values_of([row]).attributes[0]
     if flipped:
         frame, attributes = frame[:, ::-1], mirror(attributes)
-    image = np.ascontiguousarray(frame.transpose(2, 0, 1), dtype=np.float32) / np.float32(127.5) - np.float32(
-        1
-    )
-    return torch.from_numpy(image), torch.from_numpy(attributes)
+    image = np.ascontiguousarray(frame.transpose(2, 0, 1), dtype=np.float32)
+    return torch.from_numpy(image / np.float32(127.5) - np.float32(1)), torch.from_numpy(attributes)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import logging
-import os
 import time
 from collections.abc import Mapping
 from pathlib import Path
@@ -14,6 +13,7 @@ from torch import Tensor
 from torch.utils.tensorboard import SummaryWriter
 
 from icface.errors import ConfigError
+from icface.files import write_file
 from icface.networks import ICface
 
 logger = logging.getLogger(__name__)
@@ -73,9 +73,7 @@ def _drop_beyond(path: Path, step: int) -> None:
     lines = path.read_text(encoding="utf-8", errors="replace").splitlines(keepends=True)
     kept = [line for line in lines if _is_until(line, step)]
     if len(kept) < len(lines):
-        unfinished = path.with_name(f".{path.name}.{os.getpid()}")
-        unfinished.write_text("".join(kept), encoding="utf-8")
-        os.replace(unfinished, path)
+        write_file(path, "".join(kept))
 
 
 def _is_until(line: str, step: int) -> bool:

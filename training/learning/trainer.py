@@ -154,7 +154,6 @@ class Trainer:
                 batch_sampler=numbers,  # type: ignore[arg-type]
                 num_workers=config.workers,
                 pin_memory=runtime.device.type == "cuda",
-                persistent_workers=False,
             )
             for dataset in self._datasets
         ]

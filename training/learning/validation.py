@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import logging
-import math
 
 import torch
 from torch import Tensor
 from torch.utils.data import default_collate
 
 from icface.networks import ICface
+from icface.quality import psnr_of_error_db
 from training.dataset.pairs import PairConfig, PairDataset
 from training.dataset.reading import FaceTracks
 from training.learning.config import TrainConfig
@@ -54,4 +54,8 @@ class Validation:
             squared += share / 2 * float((output - batch["driving"]).square().mean())
             change += share * float((output - rest).abs().mean())
         model.train(before)
-        return {"l1": absolute, "psnr_db": -10 * math.log10(max(squared, 1e-12)), "response": change}, first
+        return {
+            "l1": absolute,
+            "psnr_db": psnr_of_error_db(max(squared, 1e-12), peak=1.0),
+            "response": change,
+        }, first
