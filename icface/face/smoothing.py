@@ -1,6 +1,7 @@
-"""One-Euro smoothing of the 20 attributes with true timestamps.
+"""One-Euro smoothing of the Action Units with true timestamps.
 
-Slow changes are smoothed much, fast ones hardly: a still driver does not jitter and a blink keeps its peak.
+Slow changes are smoothed much and fast ones hardly: a still driver does not jitter, and a blink keeps its peak. The
+head's pose passes, because the landmarks that it is read from are smoothed already.
 Source: Casiez, Roussel, Vogel, "1 € filter", CHI 2012.
 """
 
@@ -13,10 +14,8 @@ import numpy as np
 
 from icface.attributes import COUNT, GROUPS, INDEX, POSE, FloatArray
 
-# (minimum cut-off in Hz, speed coefficient) by group: at 25 FPS about 40 ms of lag for pose, 12 ms for the mouth,
-# 4 ms for blinks.
+# (minimum cut-off in Hz, speed coefficient) by group: at 25 FPS about 12 ms of lag for the mouth, 4 ms for blinks.
 _SETTINGS: Final = {
-    "pose": (1.5, 10.0),
     "brows": (1.5, 3.0),
     "eyes": (1.5, 3.0),
     "nose": (1.5, 3.0),
@@ -27,10 +26,10 @@ _SPEED_CUTOFF_HZ: Final = 1.0
 
 
 def _per_attribute() -> tuple[FloatArray, FloatArray]:
-    cutoff, speed = np.empty(COUNT, dtype=np.float32), np.empty(COUNT, dtype=np.float32)
-    for group, names in GROUPS.items():
-        for name in names:
-            cutoff[INDEX[name]], speed[INDEX[name]] = _BLINK if name == "AU45" else _SETTINGS[group]
+    cutoff, speed = np.zeros(COUNT, dtype=np.float32), np.zeros(COUNT, dtype=np.float32)
+    for group, setting in _SETTINGS.items():
+        for name in GROUPS[group]:
+            cutoff[INDEX[name]], speed[INDEX[name]] = _BLINK if name == "AU45" else setting
     return cutoff, speed
 
 
@@ -48,13 +47,12 @@ class OneEuro:
         self._value = None
         self._slope[:] = 0.0
 
-    def update(self, values: FloatArray, time_s: float, *, pose_is_smooth: bool = False) -> FloatArray:
+    def update(self, values: FloatArray, time_s: float) -> FloatArray:
         """Smoothed (20,) values, a new array.
 
         Args:
             values: (20,) raw attributes.
             time_s: when they were seen; the same time again returns the last result, an earlier one begins anew.
-            pose_is_smooth: the head passes as it is: the detector has smoothed it already.
         """
         if self._value is not None and time_s < self._time_s:
             self.reset()
@@ -70,8 +68,7 @@ class OneEuro:
         cutoff = self._cutoff + self._speed * np.abs(self._slope)
         ratio = np.float32(2 * math.pi * elapsed_s) * cutoff
         self._value += ratio / (ratio + 1) * (values - self._value)
-        if pose_is_smooth:
-            self._value[POSE] = values[POSE]
+        self._value[POSE] = values[POSE]
         return self._value.copy()
 
 

@@ -100,9 +100,7 @@ class FaceTracker:
         action_units = measure_action_units(features, face.blendshapes, baseline, yaw_rad=pose.yaw_rad)
         pose_unit = pose_to_unit([pose.pitch_rad - baseline.pitch_rad, pose.yaw_rad, pose.roll_rad])
         raw = np.concatenate([pose_unit, self._ranged(action_units, elapsed_s)])
-        # FaceLandmarker has smoothed the head of a video already.
-        smooth = self._smoothing.update(raw, time_s, pose_is_smooth=face.matrix is not None)
-        attributes = np.clip(smooth, 0.0, 1.0)
+        attributes = np.clip(self._smoothing.update(raw, time_s), 0.0, 1.0)
         # A blink may last one frame: smoothing takes no more than its usual tremble from a closing eye.
         closure = max(float(attributes[_BLINK]), float(raw[_BLINK]) - BLINK_TREMBLE)
         attributes[_BLINK] = self._held_closure(closure, time_s)
