@@ -145,7 +145,7 @@ def measure_action_units(
     }
     for name in UNSURE:
         units[name] = (units[name] - UNSURE_DEAD_ZONE) / (1 - UNSURE_DEAD_ZONE)
-    return np.clip([units[name] for name in AU_NAMES], 0.0, 1.0).astype(np.float32)
+    return np.asarray(np.clip([units[name] for name in AU_NAMES], 0.0, 1.0), dtype=np.float32)
 
 
 def smile_in_features(d: Array) -> float:
@@ -160,7 +160,7 @@ def _chin_drop(d: Mapping[str, float], lip_gap: float) -> float:
     Lips that part lower the chin's landmark by a third of their gap. With closed lips the jaw can hardly drop: a
     longer chin is then a landmark that wanders.
     """
-    return min((d["chin_drop"] - 0.35 * d["lip_gap"]) / 0.07, 0.05 + lip_gap / 0.12)
+    return min((d["chin_drop"] - 0.3 * d["lip_gap"]) / 0.07, 0.05 + lip_gap / 0.12)
 
 
 def _unit(value: float) -> float:

@@ -169,9 +169,7 @@ class Calibration:
         ratio = min(features[F[eye]] / max(self._features[F[eye]], 1e-3) for eye in ("ear_right", "ear_left"))
         return bool((0.85 - ratio) / 0.65 < GATE_CLOSURE)
 
-    def _is_held(
-        self, features: Array, blendshapes: NDArray[np.float32], pose: Pose, time_s: float
-    ) -> bool:
+    def _is_held(self, features: Array, blendshapes: NDArray[np.float32], pose: Pose, time_s: float) -> bool:
         """Whether an expression has been there for more than HELD_S."""
         action_units = measure_action_units(features, blendshapes, self.baseline, yaw_rad=pose.yaw_rad)
         if float(action_units.max()) <= HELD_LEVEL:

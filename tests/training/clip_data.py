@@ -50,13 +50,19 @@ def _halves(clip: Path, every: int, size_px: int) -> list[TrackData]:
             if index % every or not sight:
                 continue
             pose = head_pose(sight[0])
-            rows.append((measure_features(sight[0]), (pose.pitch_rad, pose.yaw_rad, pose.roll_rad)))
+            rows.append(
+                (
+                    measure_features(sight[0]),
+                    sight[0].blendshapes,
+                    (pose.pitch_rad, pose.yaw_rad, pose.roll_rad),
+                )
+            )
             crops.append(cut_crop(frame, align(sight[0], size_px), size_px))
             times.append(index / 30)
     measured = Measured(
         features=np.stack([row[0] for row in rows]),
-        blendshapes=None,
-        pose_rad=np.array([row[1] for row in rows]),
+        blendshapes=np.stack([row[1] for row in rows]),
+        pose_rad=np.array([row[2] for row in rows]),
         times_s=np.array(times),
     )
     attributes = attributes_of(measured, learn_baseline([measured], population()))

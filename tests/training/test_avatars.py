@@ -225,7 +225,7 @@ def test_what_is_performed_is_what_is_seen() -> None:
     from training.avatars.render import Performance, Studio, View
 
     studio = Studio(load_avatar(shared_file(AVATAR)), View())
-    detector = open_detector(None, video=False)
+    detector = open_detector(video=False)
 
     def seen(performance: Performance) -> tuple[NDArray[np.float64], float, float]:
         frame = studio.frame(performance)

@@ -90,7 +90,7 @@ def test_a_data_set_comes_out_that_can_be_trained_on(tracks: FaceTracks) -> None
 
 
 def test_crops_hold_the_face_in_their_middle(tracks: FaceTracks) -> None:
-    detector = open_detector(None, video=False)
+    detector = open_detector(video=False)
     for track in tracks.tracks:
         x, y, side = face_square(detector.detect(tracks.frame(track.first + 3))[0])
         assert abs(x - 63.5) < 5 and abs(y - 63.5) < 5
@@ -220,7 +220,7 @@ def test_crops_of_a_still_face_do_not_tremble(tmp_path: Path, rng: np.random.Gen
     write_clip(tmp_path / "v/still.mp4", noisy, fps=25)
     assert run(tmp_path / "v", "--out", tmp_path / "out") == 0
     tracks = FaceTracks(tmp_path / "out")
-    detector = open_detector(None, video=False)
+    detector = open_detector(video=False)
     frames = [cv2.GaussianBlur(tracks.frame(row), (0, 0), 2).astype(np.float32) for row in range(12)]
     detector.close()
     shifts = [cv2.phaseCorrelate(cv2.cvtColor(a, cv2.COLOR_RGB2GRAY), cv2.cvtColor(b, cv2.COLOR_RGB2GRAY))[0]

@@ -34,7 +34,7 @@ def clip(face: np.ndarray, rng: np.random.Generator, frames: int = 100, pitch_ra
     """At rest, trembling a little."""
     return Measured(
         features=face + rng.normal(0, 0.002, (frames, len(NAMES))),
-        blendshapes=None,
+        blendshapes=np.tile(population().blendshapes, (frames, 1)).astype(np.float32),
         pose_rad=np.tile([pitch_rad, 0.0, 0.0], (frames, 1)),
         times_s=np.arange(frames) / 25,
     )

@@ -129,14 +129,13 @@ def save_part(path: Path, part: Part, stamp: str) -> None:
     arrays: dict[str, NDArray[Any]] = {
         "track": part.track,
         "features": measured.features,
+        "blendshapes": measured.blendshapes,
         "pose_rad": measured.pose_rad,
         "times_s": measured.times_s,
         "face_px": part.face_px,
         "ends": np.cumsum([len(jpeg) for jpeg in part.jpegs], dtype=np.int64),
         "jpegs": np.frombuffer(b"".join(part.jpegs), dtype=np.uint8),
     }
-    if measured.blendshapes is not None:
-        arrays["blendshapes"] = measured.blendshapes
     if part.openface is not None and part.presence is not None:
         arrays |= {"openface": part.openface, "presence": part.presence}
     header = {_HEADER: json.dumps({"stamp": stamp, "info": asdict(part.info)})}
@@ -203,7 +202,7 @@ def load_part(path: Path, *, pictures: bool) -> Part:
             track=file.get_tensor("track"),
             measured=Measured(
                 features=file.get_tensor("features"),
-                blendshapes=optional("blendshapes"),
+                blendshapes=file.get_tensor("blendshapes"),
                 pose_rad=file.get_tensor("pose_rad"),
                 times_s=file.get_tensor("times_s"),
             ),
@@ -249,7 +248,10 @@ def _from_shards(shards: Sequence[Path], places: NDArray[np.int64]) -> Iterator[
 def empty_part(info: PartInfo) -> Part:
     """Of a clip that is not used; kept, so that it is not looked at again."""
     nothing = Measured(
-        features=np.zeros((0, 22)), blendshapes=None, pose_rad=np.zeros((0, 3)), times_s=np.zeros(0)
+        features=np.zeros((0, 22)),
+        blendshapes=np.zeros((0, 52), dtype=np.float32),
+        pose_rad=np.zeros((0, 3)),
+        times_s=np.zeros(0),
     )
     return Part(
         info=info,
