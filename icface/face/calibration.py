@@ -53,28 +53,31 @@ PRIOR_REACH: Final = 2.0
 """The first frames may move the baseline from the population's by at most this many standard deviations ..."""
 SMILE_REACH: Final = 0.35
 """... and by no more than this much of AU12, which few calm strangers exceed: the rest is a smile on the first frames."""
-SCORE_REACH: Final = 0.5
-"""Blendshapes: brows and pressed lips differ much between calm strangers ..."""
-MOUTH_SCORE_REACH: Final = 0.15
-"""... smiles, open mouths and closed eyes little."""
 
-_SMILE: Final = [
-    F[name] for name in ("corner_width", "corner_height", "corner_lift", "corner_depth", "cheek")
-]
-_SCORE_REACH: Final = np.array(
-    [
-        MOUTH_SCORE_REACH
-        if name.startswith(
-            ("jaw", "eyeBlink", "mouthSmile", "mouthUpperUp", "mouthLowerDown", "mouthStretch")
-        )
-        else SCORE_REACH
-        for name in BLENDSHAPE_NAMES
-    ]
-)
+_SMILE: Final = [F[n] for n in ("corner_width", "corner_height", "corner_lift", "corner_depth", "cheek")]
+# The scores of calm strangers: smiles, open mouths and closed eyes differ little, brows and pressed lips much.
+_STEADY: Final = ("jaw", "eyeBlink", "mouthSmile", "mouthUpperUp", "mouthLowerDown", "mouthStretch")
+_SCORE_REACH: Final = np.array([0.15 if name.startswith(_STEADY) else 0.5 for name in BLENDSHAPE_NAMES])
 _QUANTILE: Final = np.full(len(F), 0.5)
 _QUANTILE[[F["ear_right"], F["ear_left"]]] = 0.75
 _QUANTILE[F["lip_gap"]] = 0.10
 _BLENDSHAPE_QUANTILE: Final = 0.25
+
+
+def little_smile(shift: Array) -> Array:
+    """A shift of (22,) features from the population's neutral without the part that can only be a smile."""
+    smile = smile_in_features(shift)
+    if smile <= SMILE_REACH:
+        return shift
+    result = shift.copy()
+    result[_SMILE] *= SMILE_REACH / smile
+    return result
+
+
+def calm_scores(scores: Array) -> Array:
+    """(52,) blendshapes without expression from those of (n, 52) frames, as far as a calm stranger's may be."""
+    lowest = np.quantile(scores, _BLENDSHAPE_QUANTILE, axis=0)
+    return np.asarray(np.minimum(lowest, population().blendshapes + _SCORE_REACH))
 
 
 class Calibration:
@@ -189,14 +192,10 @@ class Calibration:
         prior = population()
         reach = PRIOR_REACH * population_spread()
         shift = np.clip(np.median(self._gated, axis=0) - prior.features, -reach, reach)
-        smile = smile_in_features(shift)
-        if smile > SMILE_REACH:
-            shift[_SMILE] *= SMILE_REACH / smile
-        self._features = prior.features + own * shift
+        self._features = prior.features + own * little_smile(shift)
         self._gated_blendshapes.append(scores)
-        lowest = np.quantile(self._gated_blendshapes, _BLENDSHAPE_QUANTILE, axis=0)
-        trusted = np.minimum(lowest, prior.blendshapes + _SCORE_REACH)
-        self._blendshapes = prior.blendshapes + own * (trusted - prior.blendshapes)
+        lowest = calm_scores(np.array(self._gated_blendshapes))
+        self._blendshapes = prior.blendshapes + own * (lowest - prior.blendshapes)
 
     def _follow(self, features: Array, scores: Array, elapsed_s: float) -> None:
         """Stochastic running quantiles: up by q, down by 1 − q, in steps of the feature's spread."""

@@ -15,7 +15,8 @@ from numpy.typing import NDArray
 
 from icface.arrays import Array
 from icface.attributes import AU_NAMES, FloatArray, pose_to_unit
-from icface.face.action_units import Baseline, measure_action_units, population, smile_in_features
+from icface.face.action_units import Baseline, measure_action_units, population
+from icface.face.calibration import calm_scores, little_smile
 from icface.face.features import INDEX as F
 from icface.face.tracker import DEAD_ZONE
 
@@ -29,11 +30,8 @@ CALM_LEVEL: Final = 0.35
 """A frame in which an Action Unit exceeds the person's lower quartile by this is no neutral one."""
 PITCH_REACH_RAD: Final = 0.20
 ROUNDS: Final = 3
-SMILE_REACH: Final = 0.35
 _QUANTILE: Final = {"ear_right": 0.75, "ear_left": 0.75, "lip_gap": 0.10}
-_BLENDSHAPE_QUANTILE: Final = 0.25
 _EARS: Final = [F["ear_right"], F["ear_left"]]
-_SMILE: Final = [F[n] for n in ("corner_width", "corner_height", "corner_lift", "corner_depth", "cheek")]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -116,17 +114,15 @@ def _estimate(seen: Measured, calm: NDArray[np.bool_], prior: Baseline) -> Basel
     shift = trust * (values - prior.features)
     # A person who smiles all the time must not end up with a laughing neutral.
     common = population()
-    smile = smile_in_features(prior.features + shift - common.features)
-    if smile > SMILE_REACH:
-        shift[_SMILE] *= SMILE_REACH / smile
-    lowest = np.quantile(seen.blendshapes[calm].astype(np.float64), _BLENDSHAPE_QUANTILE, axis=0)
+    believed = common.features + little_smile(prior.features + shift - common.features)
+    lowest = calm_scores(seen.blendshapes[calm].astype(np.float64))
     scores = prior.blendshapes + trust * (lowest - prior.blendshapes)
     pitch_rad = float(np.median(seen.pose_rad[calm, 0]))
     pitch_rad = float(
         np.clip(pitch_rad, common.pitch_rad - PITCH_REACH_RAD, common.pitch_rad + PITCH_REACH_RAD)
     )
     return Baseline(
-        features=prior.features + shift,
+        features=believed,
         blendshapes=scores,
         pitch_rad=prior.pitch_rad + trust * (pitch_rad - prior.pitch_rad),
     )
