@@ -256,7 +256,7 @@ class Viewer:
     """
 
     def __init__(self, detector: LandmarkDetector | None = None) -> None:
-        self._detector = detector or open_detector(None, video=True)
+        self._detector = detector or open_detector(video=True)
         self._time_s = 0.0
 
     def measure(self, frame: Frame) -> FloatArray | None:

@@ -146,7 +146,7 @@ def _prepared(
     bundle: Bundle, family: Family, photos: Sequence[Path], size_px: int
 ) -> Iterator[tuple[Tensors, Tensors]]:
     """What the family makes of each photo, and what the `neutralise` graph was given for it."""
-    with closing(open_detector(None, video=False, max_faces=MAX_FACES)) as detector:
+    with closing(open_detector(video=False, max_faces=MAX_FACES)) as detector:
         for path in photos:
             try:
                 yield _prepare(bundle, family, detector, path, size_px)

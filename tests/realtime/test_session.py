@@ -85,7 +85,7 @@ def test_file_to_file_every_frame_once(first: Path) -> None:
 
 def test_the_threads_change_nothing(first: Path, clip: Path) -> None:
     """What drove is what one frame after another gives."""
-    tracker = FaceTracker(detector=open_detector(None, video=True))
+    tracker = FaceTracker(detector=open_detector(video=True))
     continuity = Continuity()
     expected = []
     with open_camera(CameraConfig(device=str(clip))) as camera:

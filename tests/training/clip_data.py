@@ -52,10 +52,9 @@ def _halves(clip: Path, every: int, size_px: int) -> list[TrackData]:
             crops.append(cut_crop(frame, align(sight[0], size_px), size_px))
             times.append(index / 30)
     poses = [head_pose(face) for face in faces]
-    scores = [face.blendshapes for face in faces if face.blendshapes is not None]
     measured = Measured(
         features=np.stack([measure_features(face) for face in faces]),
-        blendshapes=np.stack(scores),
+        blendshapes=np.stack([face.blendshapes for face in faces]),
         pose_rad=np.array([(pose.pitch_rad, pose.yaw_rad, pose.roll_rad) for pose in poses]),
         times_s=np.array(times),
     )

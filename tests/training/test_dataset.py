@@ -221,7 +221,7 @@ def test_worker_processes_read_the_same(tracks: FaceTracks, start: str) -> None:
     context = multiprocessing.get_context(start)
     loader = DataLoader(
         pairs,
-        batch_sampler=[range(4), range(4, 8)],  # type: ignore[arg-type]
+        batch_sampler=[list(range(4)), list(range(4, 8))],
         num_workers=2,
         multiprocessing_context=context,
     )

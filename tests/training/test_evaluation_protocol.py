@@ -86,7 +86,7 @@ class Reader(ClipViewer):
         points = np.zeros((478, 3), dtype=np.float32)
         points[263, 0] = 100.0
         points[:, 1] = 100.0 * self._read(crop)[INDEX["AU12"]]
-        return Landmarks(points_px=points, image_size_px=(32, 32))
+        return Landmarks(points_px=points, image_size_px=(32, 32), blendshapes=np.zeros(52, np.float32))
 
     def _sees(self, crop: Frame) -> bool:
         return bool((crop[1] != 255).any())
@@ -212,7 +212,7 @@ def test_jitter_by_hand() -> None:
         points[263, 0] = 50.0
         points[:, 0] += dx
         points[468:, 1] = 1000 * dx  # irises do not count
-        return Landmarks(points_px=points, image_size_px=(128, 128))
+        return Landmarks(points_px=points, image_size_px=(128, 128), blendshapes=np.zeros(52, np.float32))
 
     assert jitter_iod([face(-1.0), face(1.0)]) == pytest.approx(1 / 50)
     assert jitter_iod([face(0.0), None, face(0.0)]) == 0.0

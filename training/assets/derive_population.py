@@ -49,7 +49,7 @@ def main() -> None:
         picture = cv2.imread(str(args.images / row["file"]))
         frame = np.ascontiguousarray(picture[..., ::-1])
         found = detector.detect(frame)
-        if found and found[0].blendshapes is not None:
+        if found:
             values.append(features.measure_features(found[0]))
             pitches.append(head_pose(found[0]).pitch_rad)
             blendshapes.append(found[0].blendshapes)

@@ -23,10 +23,9 @@ class ClipViewer(Viewer):
         if not faces:
             return population()
         poses = [head_pose(face) for face in faces]
-        scores = [face.blendshapes for face in faces if face.blendshapes is not None]
         seen = Measured(
             features=np.stack([measure_features(face) for face in faces]),
-            blendshapes=np.stack(scores) if scores else None,
+            blendshapes=np.stack([face.blendshapes for face in faces]),
             pose_rad=np.array([(pose.pitch_rad, pose.yaw_rad, pose.roll_rad) for pose in poses]),
             times_s=np.zeros(len(faces)),  # the pictures need not be neighbours in time
         )

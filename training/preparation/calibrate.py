@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from icface.arrays import Array
 from icface.attributes import AU_NAMES, FloatArray, pose_to_unit
 from icface.face.action_units import Baseline, measure_action_units, population
+from icface.face.calibration import calm_scores, little_smile
 from icface.face.features import INDEX as F
 from icface.face.tracker import DEAD_ZONE
 
@@ -29,12 +30,8 @@ CALM_LEVEL: Final = 0.35
 """A frame is not neutral where an Action Unit exceeds the person's lower quartile by this."""
 PITCH_REACH_RAD: Final = 0.20
 ROUNDS: Final = 3
-SMILE_REACH: Final = 0.35
 _QUANTILE: Final = {"ear_right": 0.75, "ear_left": 0.75, "lip_gap": 0.10}
-_BLENDSHAPE_QUANTILE: Final = 0.25
 _EARS: Final = [F["ear_right"], F["ear_left"]]
-_SMILE: Final = [F[n] for n in ("corner_width", "corner_height", "corner_lift", "corner_depth", "cheek")]
-_AU12: Final = AU_NAMES.index("AU12")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -43,8 +40,8 @@ class Measured:
 
     features: Array
     """(n, 22)"""
-    blendshapes: NDArray[np.float32] | None
-    """(n, 52) or None"""
+    blendshapes: NDArray[np.float32]
+    """(n, 52)"""
     pose_rad: Array
     """(n, 3) pitch, yaw, roll"""
     times_s: Array
@@ -55,10 +52,9 @@ class Measured:
 
     def taken(self, mask: NDArray[np.bool_]) -> Measured:
         """Only some of the frames."""
-        scores = None if self.blendshapes is None else self.blendshapes[mask]
         return Measured(
             features=self.features[mask],
-            blendshapes=scores,
+            blendshapes=self.blendshapes[mask],
             pose_rad=self.pose_rad[mask],
             times_s=self.times_s[mask],
         )
@@ -91,10 +87,9 @@ def attributes_of(clip: Measured, baseline: Baseline) -> FloatArray:
 
 
 def _joined(clips: Sequence[Measured]) -> Measured:
-    scores = [clip.blendshapes for clip in clips if clip.blendshapes is not None]
     return Measured(
         features=np.concatenate([clip.features for clip in clips]),
-        blendshapes=np.concatenate(scores) if len(scores) == len(clips) else None,
+        blendshapes=np.concatenate([clip.blendshapes for clip in clips]),
         pose_rad=np.concatenate([clip.pose_rad for clip in clips]),
         times_s=np.concatenate([clip.times_s for clip in clips]),
     )
@@ -119,19 +114,15 @@ def _estimate(seen: Measured, calm: NDArray[np.bool_], prior: Baseline) -> Basel
     shift = trust * (values - prior.features)
     # A person who smiles all the time must not end up with a laughing neutral.
     common = population()
-    smile = measure_action_units(prior.features + shift, None, common)[_AU12]
-    if smile > SMILE_REACH:
-        shift[_SMILE] *= SMILE_REACH / smile
-    scores = prior.blendshapes
-    if seen.blendshapes is not None:
-        lowest = np.quantile(seen.blendshapes[calm].astype(np.float64), _BLENDSHAPE_QUANTILE, axis=0)
-        scores = scores + trust * (lowest - scores)
+    believed = common.features + little_smile(prior.features + shift - common.features)
+    lowest = calm_scores(seen.blendshapes[calm].astype(np.float64))
+    scores = prior.blendshapes + trust * (lowest - prior.blendshapes)
     pitch_rad = float(np.median(seen.pose_rad[calm, 0]))
     pitch_rad = float(
         np.clip(pitch_rad, common.pitch_rad - PITCH_REACH_RAD, common.pitch_rad + PITCH_REACH_RAD)
     )
     return Baseline(
-        features=prior.features + shift,
+        features=believed,
         blendshapes=scores,
         pitch_rad=prior.pitch_rad + trust * (pitch_rad - prior.pitch_rad),
     )
@@ -150,7 +141,6 @@ def _without_expression(seen: Measured, baseline: Baseline) -> NDArray[np.bool_]
 
 def _action_units(clip: Measured, baseline: Baseline) -> FloatArray:
     """(n, 17)"""
-    scores = [None] * len(clip) if clip.blendshapes is None else list(clip.blendshapes)
-    rows = zip(clip.features, scores, clip.pose_rad[:, 1], strict=True)
+    rows = zip(clip.features, clip.blendshapes, clip.pose_rad[:, 1], strict=True)
     units = [measure_action_units(values, one, baseline, yaw_rad=float(yaw)) for values, one, yaw in rows]
     return np.array(units, dtype=np.float32).reshape(-1, len(AU_NAMES))

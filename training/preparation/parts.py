@@ -130,14 +130,13 @@ def save_part(path: Path, part: Part, stamp: str) -> None:
     arrays: dict[str, NDArray[Any]] = {
         "track": part.track,
         "features": measured.features,
+        "blendshapes": measured.blendshapes,
         "pose_rad": measured.pose_rad,
         "times_s": measured.times_s,
         "face_px": part.face_px,
         "ends": np.cumsum([len(jpeg) for jpeg in part.jpegs], dtype=np.int64),
         "jpegs": np.frombuffer(b"".join(part.jpegs), dtype=np.uint8),
     }
-    if measured.blendshapes is not None:
-        arrays["blendshapes"] = measured.blendshapes
     if part.openface is not None and part.presence is not None:
         arrays |= {"openface": part.openface, "presence": part.presence}
     _write(path, arrays, {"stamp": stamp, "info": asdict(part.info)})
@@ -193,7 +192,7 @@ def load_part(path: Path, *, pictures: bool) -> Part:
         track=arrays["track"],
         measured=Measured(
             features=arrays["features"],
-            blendshapes=arrays.get("blendshapes"),
+            blendshapes=arrays["blendshapes"],
             pose_rad=arrays["pose_rad"],
             times_s=arrays["times_s"],
         ),
@@ -213,7 +212,10 @@ def load_part(path: Path, *, pictures: bool) -> Part:
 def empty_part(info: PartInfo) -> Part:
     """The part of a clip that is not used. It is kept so that the clip is not looked at again."""
     nothing = Measured(
-        features=np.zeros((0, 22)), blendshapes=None, pose_rad=np.zeros((0, 3)), times_s=np.zeros(0)
+        features=np.zeros((0, 22)),
+        blendshapes=np.zeros((0, 52), dtype=np.float32),
+        pose_rad=np.zeros((0, 3)),
+        times_s=np.zeros(0),
     )
     return Part(
         info=info, track=np.zeros(0, dtype=np.int32), measured=nothing, face_px=np.zeros(0, dtype=np.float32)

@@ -155,7 +155,6 @@ def prepare_clip(clip: Clip, settings: Settings) -> Part:
     )
     flat = [sighting for run in kept for sighting in run]
     jpegs = tuple(_crops(clip, settings, flat, squares))
-    first = flat[0].face
     lasting_s = sum(run[-1].time_s - run[0].time_s for run in kept)
     info = PartInfo(
         name=clip.name,
@@ -173,7 +172,7 @@ def prepare_clip(clip: Clip, settings: Settings) -> Part:
         track=np.repeat(np.arange(len(kept), dtype=np.int32), [len(run) for run in kept]),
         measured=Measured(
             features=np.array([measure_features(s.face) for s in flat]),
-            blendshapes=None if first.blendshapes is None else np.array([s.face.blendshapes for s in flat]),
+            blendshapes=np.array([s.face.blendshapes for s in flat]),
             pose_rad=np.array([(p.pitch_rad, p.yaw_rad, p.roll_rad) for p in poses]),
             times_s=times_s,
         ),
