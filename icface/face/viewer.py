@@ -1,6 +1,6 @@
 """Measuring the face of small, tight frames, as generators make them: each frame by itself.
 
-MediaPipe does not like such frames. They are enlarged and get a wide border.
+The detector does not like such frames. They are enlarged and get a wide border.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ class Viewer:
     """
 
     def __init__(self, detector: LandmarkDetector | None = None) -> None:
-        # The task smooths a video, which would mix frames. As stills it sees each frame by itself.
+        # In a video the detector smooths, which would mix frames. As stills it sees each frame by itself.
         self._detector = detector or open_detector(video=False)
 
     def __enter__(self) -> Self:
@@ -85,11 +85,11 @@ def _framed(frame: Frame) -> Frame:
 
 
 def in_frame(face: Landmarks, size_px: int) -> Landmarks:
-    """What `Viewer.look` saw in a square frame of that size, in its pixels; the pose is not to be read any more."""
+    """What `Viewer.look` saw in a square frame of that size, in its pixels; the pose of the result means nothing."""
     side = max(size_px, LEAST_PX)
     scale = side / size_px
     points = face.points_px.copy()
     # Pixel centres are integers.
     points[:, :2] = (points[:, :2] - side // 2 + 0.5) / scale - 0.5
     points[:, 2] /= scale
-    return replace(face, points_px=points, image_size_px=(size_px, size_px), matrix=None)
+    return replace(face, points_px=points, image_size_px=(size_px, size_px))
