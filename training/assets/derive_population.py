@@ -1,6 +1,6 @@
 """Derive the population's neutral face: medians and spread of features, medians of blendshapes, over neutral portraits.
 
-    python training/derive_population.py --images ../shared/data \
+    python training/assets/derive_population.py --images ../shared/data \
         --out icface/face/data/population.json
 
 Reads `images.csv` beside the pictures; takes frontal faces whose blendshapes say neutral from SFHQ-T2I (MIT) and the
@@ -12,15 +12,19 @@ from __future__ import annotations
 import argparse
 import csv
 import json
+import sys
 from pathlib import Path
 
-import cv2
+if not __package__:  # started as a file: the repository takes the place of this folder
+    sys.path[0] = str(Path(__file__).resolve().parents[2])
+
 import numpy as np
 
 from icface.face import features
 from icface.face.action_units import BLENDSHAPE_NAMES
 from icface.face.landmarks import open_detector
 from icface.face.pose import head_pose
+from icface.images import load_photo
 
 FOLDERS = ("sfhq_t2i/", "us_congress_gpo/")
 MOUTH_MOVED = ("mouthSmileLeft", "mouthSmileRight", "mouthUpperUpLeft", "mouthLowerDownLeft")
@@ -46,9 +50,7 @@ def main() -> None:
     detector = open_detector(video=False)
     values, blendshapes, pitches = [], [], []
     for row in rows:
-        picture = cv2.imread(str(args.images / row["file"]))
-        frame = np.ascontiguousarray(picture[..., ::-1])
-        found = detector.detect(frame)
+        found = detector.detect(load_photo(args.images / row["file"]).frame)
         if found:
             values.append(features.measure_features(found[0]))
             pitches.append(head_pose(found[0]).pitch_rad)
@@ -58,7 +60,7 @@ def main() -> None:
         index = features.INDEX[name]
         middle[index] = np.percentile(np.array(values)[:, index], 60)
     result = {
-        "made_by": "training/derive_population.py",
+        "made_by": "training/assets/derive_population.py",
         "sources": "SFHQ-T2I (MIT), US Congress portraits (public domain)",
         "unit": "features: distance of the outer eye corners; eye aspect ratios and blendshapes: 1",
         "faces": len(values),

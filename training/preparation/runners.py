@@ -138,7 +138,7 @@ def _start_ray(workers: int | None, address: str | None) -> Any:
         import ray.data
     except ImportError as error:
         raise ConfigError(
-            f"Ray is not installed ({error}); pip install 'icface-live[train]', or --workers 0"
+            f"Ray is not installed ({error}); pip install '.[train]' in the checkout, or use --workers 0"
         ) from error
     try:
         ray.init(log_to_driver=False, logging_level=logging.ERROR, **options)
