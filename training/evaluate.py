@@ -14,6 +14,7 @@ import shlex
 import sys
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack, closing
+from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
@@ -30,7 +31,7 @@ from icface.face.landmarks import MODEL_SHA256
 from training.dataset.index import INDEX_FILE
 from training.dataset.reading import FaceTracks
 from training.evaluation import figures
-from training.evaluation.animators import Animator, open_animators
+from training.evaluation.animators import open_animators
 from training.evaluation.embedding import COLOURS, RANGES, SIZES_PX, Taken
 from training.evaluation.judges import Judges, load_judges
 from training.evaluation.measuring import ClipViewer
@@ -211,13 +212,13 @@ class Evaluation:
         for animator in self._animators:
             for kind in ("self", "cross"):
                 logger.info("%s: %s-reenactment, %d clips", animator.name, kind, len(self._tasks[kind]))
-                self._evaluate(result, kind, animator.name, _by_model(animator, self._data), folder)
+                self._evaluate(result, kind, animator.name, partial(answer_of, animator, self._data), folder)
             logger.info("%s: sweeps of %d sources", animator.name, len(crops))
             result["response"][animator.name] = response(animator, crops, self._viewer, SWEPT)
             result["jitter"][animator.name] = still_jitter(animator, crops, self._viewer, self._flags.seed)
         for name in (DRIVER, KEPT):
             logger.info("reference: %s", name)
-            self._evaluate(result, "self", name, _by_reference(name, self._data), None)
+            self._evaluate(result, "self", name, partial(reference_of, name, self._data), None)
         return result
 
     def _evaluate(
@@ -299,14 +300,6 @@ class Evaluation:
 
 
 _MEASURES: Final = {"cnniqa": "CNNIQA", "deepiqa": "DeepIQA-FR", "lpips": "LPIPS", "identity": "CSIM"}
-
-
-def _by_model(animator: Animator, data: FaceTracks) -> Callable[[Task], Answer]:
-    return lambda task: answer_of(animator, data, task)
-
-
-def _by_reference(name: str, data: FaceTracks) -> Callable[[Task], Answer]:
-    return lambda task: reference_of(name, data, task)
 
 
 def _write_picture(folder: Path, name: str, picture: Frame) -> str:

@@ -13,9 +13,7 @@ import numpy as np
 from icface.attributes import AU_NAMES
 from icface.face.action_units import population
 from icface.face.alignment import align
-from icface.face.features import measure_features
 from icface.face.landmarks import open_detector
-from icface.face.pose import head_pose
 from icface.images import cut_crop
 from training.dataset.writing import TrackData, write_dataset
 from training.preparation.calibrate import Measured, attributes_of, learn_baseline
@@ -51,13 +49,7 @@ def _halves(clip: Path, every: int, size_px: int) -> list[TrackData]:
             faces.append(sight[0])
             crops.append(cut_crop(frame, align(sight[0], size_px), size_px))
             times.append(index / 30)
-    poses = [head_pose(face) for face in faces]
-    measured = Measured(
-        features=np.stack([measure_features(face) for face in faces]),
-        blendshapes=np.stack([face.blendshapes for face in faces]),
-        pose_rad=np.array([(pose.pitch_rad, pose.yaw_rad, pose.roll_rad) for pose in poses]),
-        times_s=np.array(times),
-    )
+    measured = Measured.of(faces, np.array(times))
     attributes = attributes_of(measured, learn_baseline([measured], population()))
     middle = len(crops) // 2
     return [

@@ -8,8 +8,6 @@ import numpy as np
 
 from icface.arrays import Frame
 from icface.face.action_units import Baseline, population
-from icface.face.features import measure_features
-from icface.face.pose import head_pose
 from icface.face.viewer import Viewer
 from training.preparation.calibrate import Measured, learn_baseline
 
@@ -22,11 +20,5 @@ class ClipViewer(Viewer):
         faces = [face for face in map(self.look, crops) if face is not None]
         if not faces:
             return population()
-        poses = [head_pose(face) for face in faces]
-        seen = Measured(
-            features=np.stack([measure_features(face) for face in faces]),
-            blendshapes=np.stack([face.blendshapes for face in faces]),
-            pose_rad=np.array([(pose.pitch_rad, pose.yaw_rad, pose.roll_rad) for pose in poses]),
-            times_s=np.zeros(len(faces)),  # the pictures need not be neighbours in time
-        )
-        return learn_baseline([seen], population())
+        # Equal times: the pictures need not be neighbours.
+        return learn_baseline([Measured.of(faces, np.zeros(len(faces)))], population())

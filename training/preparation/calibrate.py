@@ -18,6 +18,9 @@ from icface.attributes import AU_NAMES, FloatArray, pose_to_unit
 from icface.face.action_units import Baseline, measure_action_units, population
 from icface.face.calibration import calm_scores, little_smile
 from icface.face.features import INDEX as F
+from icface.face.features import measure_features
+from icface.face.landmarks import Landmarks
+from icface.face.pose import head_pose
 from icface.face.tracker import DEAD_ZONE
 
 PRIOR_FRAMES: Final = 5
@@ -46,6 +49,17 @@ class Measured:
     """(n, 3) pitch, yaw, roll"""
     times_s: Array
     """(n,)"""
+
+    @classmethod
+    def of(cls, faces: Sequence[Landmarks], times_s: Array) -> Measured:
+        """Measure faces seen at times (n,)."""
+        poses = [head_pose(face) for face in faces]
+        return cls(
+            features=np.array([measure_features(face) for face in faces]),
+            blendshapes=np.array([face.blendshapes for face in faces]),
+            pose_rad=np.array([(pose.pitch_rad, pose.yaw_rad, pose.roll_rad) for pose in poses]),
+            times_s=times_s,
+        )
 
     def __len__(self) -> int:
         return len(self.features)

@@ -14,9 +14,7 @@ from numpy.typing import NDArray
 
 from icface.errors import ConfigError, SourceError
 from icface.face.alignment import square_affine
-from icface.face.features import measure_features
 from icface.face.landmarks import Landmarks, open_detector
-from icface.face.pose import head_pose
 from icface.files import write_file
 from icface.images import cut_crop
 from training.preparation.calibrate import Measured
@@ -166,16 +164,10 @@ def prepare_clip(clip: Clip, settings: Settings) -> Part:
         notes=tuple(notes),
     )
     rows = [sighting.row for sighting in flat if sighting.row is not None]
-    poses = [head_pose(s.face) for s in flat]
     return Part(
         info=info,
         track=np.repeat(np.arange(len(kept), dtype=np.int32), [len(run) for run in kept]),
-        measured=Measured(
-            features=np.array([measure_features(s.face) for s in flat]),
-            blendshapes=np.array([s.face.blendshapes for s in flat]),
-            pose_rad=np.array([(p.pitch_rad, p.yaw_rad, p.roll_rad) for p in poses]),
-            times_s=times_s,
-        ),
+        measured=Measured.of([s.face for s in flat], times_s),
         face_px=np.array([np.exp(s.square[2]) for s in flat], dtype=np.float32),
         openface=None if table is None else table.values[rows],
         presence=None if table is None else table.presence[rows],
