@@ -57,11 +57,12 @@ MOVEMENTS: dict[str, Movement] = {
     # AU26 without AU25: the jaw falls, the lips stay closed. AU25 without AU26: the lips part, and the jaw holds against
     # it. The other targets keep other Action Units from being measured: a generator would learn to move by those.
     "jaw": Movement(
-        morphs={"MouthOpen": 0.7, "Chew": 1.6} | _both(-0.5, "lipDown", "lipUp") | _both(0.5, "smileClose"),
+        morphs={"MouthOpen": 0.85, "Chew": 1.6} | _both(-0.5, "lipDown", "lipUp") | _both(0.5, "smileClose"),
         chance=1.2, length_s=0.8, share=4,
     ),
     "lips": Movement(
-        morphs=_both(1.3, "lipDown") | {"MouthOpen": -0.1}, chance=1.5, length_s=0.7, share=4,
+        morphs=_both(1.3, "lipDown") | _both(-0.15, "smileClose") | {"MouthOpen": -0.1},
+        chance=1.5, length_s=0.7, share=4,
     ),
     "snarl": Movement(morphs=_both(0.8, "lipDown", "lipUp"), chance=0.4, length_s=0.7),
     "disgust": Movement(morphs=_both(0.8, "disgust"), chance=0.5, length_s=0.9),
