@@ -67,9 +67,9 @@ def parser() -> argparse.ArgumentParser:
 
 @contextmanager
 def _terminable() -> Iterator[Callable[[], bool]]:
-    """Gives whether the run was asked to stop, by ctrl-C or a termination.
+    """Gives a function that says whether the run was asked to stop, by Ctrl-C or a termination.
 
-    Asked twice, it stops amid a step: what it keeps then may have one network a step further than another.
+    Asked twice, it stops amid a step; one network may then be a step further than another.
     """
     asked = False
 
@@ -89,10 +89,10 @@ def _terminable() -> Iterator[Callable[[], bool]]:
 
 @contextmanager
 def _alone(out: Path, fabric: Fabric) -> Iterator[None]:
-    """Meanwhile no other training, of however many processes, writes into the folder; one that dies lets go.
+    """Keep other trainings out of the folder, until the end or the death of this one.
 
     Raises:
-        ConfigError: another one does, or the folder cannot be written.
+        ConfigError: another training runs there, or the folder cannot be written.
     """
     lock, refused = FileLock(out / LOCK), ""
     if fabric.global_rank == 0:
@@ -103,7 +103,7 @@ def _alone(out: Path, fabric: Fabric) -> Iterator[None]:
             refused = f"another training runs in {out}; wait for its end, or choose another --out"
         except OSError as error:
             refused = f"cannot write to {out}: {error}"
-    # All give up together.
+    # All processes give up together.
     refused = fabric.broadcast(refused)
     if refused:
         raise ConfigError(refused)

@@ -135,13 +135,13 @@ class Trainer:
         finally:
             if self._journal is not None:
                 self._journal.close()
-            # Also after a second ctrl-C, but never after a failure: the weights are the cause then.
+            # Also after a second Ctrl-C. Never after a failure: the weights may be its cause.
             if saved != progress.step and not isinstance(sys.exc_info()[1], Exception):
                 self._save()
         return progress.step >= config.steps
 
     def _batches(self, done: int) -> Iterator[tuple[int, dict[str, Tensor]]]:
-        """(step counted from 1, batch) from where the run is; what is in a batch depends on its step alone."""
+        """(step counted from 1, batch) from where the run is. A batch depends on its step alone."""
         config, runtime = self._config, self._runtime
         size, stride = config.batch_size, config.batch_size * runtime.processes
         numbers = [
@@ -165,7 +165,7 @@ class Trainer:
 
     def _step(self, step: int, batch: dict[str, Tensor]) -> dict[str, Tensor]:
         config = self._config
-        # Dropout follows from the step, too, and is another one in each process.
+        # Dropout follows from the step, too, and differs between processes.
         torch.manual_seed(hash((config.seed, step, self._runtime.rank)) % 2**63)
         for optimizer in self._method.optimizers.values():
             for group in optimizer.param_groups:
@@ -193,7 +193,7 @@ class Trainer:
             self._journal.picture(step, "train", grid(self._shown(), batch))
 
     def _validate(self) -> None:
-        """Every process measures all pairs, so that none waits for another."""
+        """Every process measures all pairs, so no process waits for another."""
         numbers, batch = self._validation.measure(self._shown())
         best = self._progress.best is None or numbers["l1"] < self._progress.best
         if best:
@@ -219,7 +219,7 @@ class Trainer:
             )
 
     def _shown(self) -> ICface:
-        """The generators that count: averaged, if there is averaging."""
+        """The generators that are shown and kept: the averaged ones, if there is averaging."""
         return self._average.module if self._config.ema > 0 else self._method.model()
 
     def _write(self, name: str) -> None:
