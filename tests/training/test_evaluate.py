@@ -239,7 +239,7 @@ def test_a_run_that_fails_leaves_the_older_report(
     def full(*arguments: object) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("training.evaluate.write_text", full)
+    monkeypatch.setattr("training.evaluation.evaluation.write_text", full)
     assert (
         main(
             [

@@ -745,14 +745,6 @@ def test_the_extremes_show_the_largest_value_of_each_person(tracks: FaceTracks) 
     assert len({tracks.tracks[tracks.track_of(row)].identity for row in rows}) == 3
 
 
-@pytest.mark.parametrize("start", [["training/prepare.py"], ["-m", "training.prepare"]])
-def test_it_starts_as_a_file_and_as_a_module(start: list[str]) -> None:
-    result = subprocess.run(
-        [sys.executable, *start, "--help"], cwd=REPOSITORY, capture_output=True, text=True, timeout=120
-    )
-    assert result.returncode == 0 and "--ray-address" in result.stdout
-
-
 @pytest.mark.slow
 def test_on_ray_the_same_comes_out_and_the_terminal_stays_quiet(
     videos: Path, data: Path, tmp_path: Path
