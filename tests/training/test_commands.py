@@ -40,4 +40,4 @@ def test_every_command_is_started_by_a_test(repository: Path) -> None:
     found = {
         path.relative_to(folder).as_posix() for path in (*folder.glob("*.py"), *folder.glob("assets/*.py"))
     }
-    assert found - {"__init__.py", "assets/__init__.py", "markdown.py"} == {*COMMANDS, *by_e2e}
+    assert found - {"__init__.py", "assets/__init__.py"} == {*COMMANDS, *by_e2e}

@@ -12,7 +12,7 @@ from icface.attributes import AU_NAMES, POSE_NAMES
 from icface.errors import ConfigError
 from icface.files import replacing_folder
 from training.evaluation.presence import THRESHOLD
-from training.markdown import NOTHING, number, table
+from training.preparation.markdown import NOTHING, number, table
 
 NUMBERS: Final = "report.json"
 TEXT: Final = "report.md"

@@ -14,9 +14,9 @@ from icface.attributes import NAMES, FloatArray
 from icface.files import write_file
 from training.dataset.index import SPLITS
 from training.dataset.reading import FaceTracks
-from training.markdown import table
 from training.preparation.clips import Clip
 from training.preparation.data_pictures import save_pictures
+from training.preparation.markdown import table
 from training.preparation.parts import PartInfo
 
 REPORT_FOLDER: Final = "report"
