@@ -105,4 +105,4 @@ def in_crop(face: Landmarks, size_px: int) -> Landmarks:
     # Pixel centres are integers.
     points[:, :2] = (points[:, :2] - side // 2 + 0.5) / scale - 0.5
     points[:, 2] /= scale
-    return replace(face, points_px=points, image_size_px=(size_px, size_px), matrix=None)
+    return replace(face, points_px=points, image_size_px=(size_px, size_px))
