@@ -173,7 +173,7 @@ class _Session:
     def _open(self, scenes: SourceBank[Scene], *, driven: bool) -> tuple[Camera | None, FaceTracker | None]:
         """Open engine, first source, camera and tracker; the slow ones side by side."""
         with ThreadPoolExecutor(2, thread_name_prefix="opening") as pool:
-            # Importing MediaPipe and starting a camera take a second or so each.
+            # Loading the face tracker and starting a camera take a second or so each.
             opening_camera = pool.submit(self._open_camera) if driven else None
             opening_tracker = pool.submit(self._open_tracker) if driven else None
             self._reenactor = self._open_first_reenactor()
@@ -232,7 +232,7 @@ class _Session:
 
     def _open_reenactor(self, size_px: int | None, engine: str) -> Reenactor:
         # Imported here, so that the rasteriser's machine code is loaded (or compiled, the first time) while
-        # MediaPipe starts on another thread: .6 s of the time to the first frame, and 1.5 s once.
+        # the face tracker starts on another thread: .6 s of the time to the first frame, and 1.5 s once.
         from icface.reenactor import Reenactor
 
         return Reenactor(

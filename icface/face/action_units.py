@@ -46,7 +46,7 @@ UNSURE: Final = ("AU14", "AU15", "AU17", "AU20", "AU23")
 """Poorly seen: a dead zone keeps them from twitching."""
 UNSURE_DEAD_ZONE: Final = 0.08
 
-BASELINE_FORMAT: Final = 2
+BASELINE_FORMAT: Final = 3
 """Of a saved baseline: raise it when a feature's meaning changes."""
 LENGTH_LIMIT_IOD: Final = 3.0
 """No feature of a human face comes near this."""

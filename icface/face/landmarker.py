@@ -15,10 +15,12 @@ import io
 import logging
 import math
 import tempfile
+import threading
 import zipfile
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
-from typing import Any, ClassVar, Final
+from typing import Any, Final
 
 import cv2
 import numpy as np
@@ -58,6 +60,12 @@ _EXPRESSIVE: Final = np.array([
     474, 475, 476, 477,
 ])  # fmt: skip
 
+_SHAPES: Final = {
+    "face_detector.tflite": [1, _FINDER_PX, _FINDER_PX, 3],
+    "face_landmarks_detector.tflite": [1, _LANDMARKS_PX, _LANDMARKS_PX, 3],
+    "face_blendshapes.tflite": [1, len(_EXPRESSIVE), 2],
+}
+
 
 @dataclass(frozen=True)
 class Region:
@@ -89,42 +97,14 @@ class Networks:
     """
 
     def __init__(self) -> None:
-        content = _model_content()
-        try:
-            self._open(content, cache_folder() / "tracker", keep=True)
-        except (OSError, RuntimeError) as error:  # OpenVINO's errors are RuntimeErrors
-            logger.debug("the face tracker starts without a cache: %s", error)
-            with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder:
-                self._open(content, Path(folder), keep=False)
-
-    def _open(self, content: bytes, folder: Path, *, keep: bool) -> None:
-        """Load the networks. OpenVINO reads this format from files only, and a kept folder opens them much sooner."""
-        import openvino
-
-        with zipfile.ZipFile(io.BytesIO(content)) as archive:
-            for name in archive.namelist():
-                path, network = folder / name, archive.read(name)
-                if not path.exists() or path.read_bytes() != network:
-                    write_file(path, network)
-        core = openvino.Core()
-        if keep:
-            core.set_property({"CACHE_DIR": str(folder)})
-        # One thread: the networks are many small steps, and the other processors have the picture to draw.
-        settings: dict[str, Any] = {
-            "PERFORMANCE_HINT": "LATENCY",
-            "INFERENCE_NUM_THREADS": 1,
-            "INFERENCE_PRECISION_HINT": "f32",
-        }
-
-        def load(name: str, *shape: int) -> Any:
-            model = core.read_model(folder / f"{name}.tflite")
-            model.reshape(shape)  # a free batch size would cost half again the time
-            return core.compile_model(model, "CPU", settings).create_infer_request()
-
-        self._finder = load("face_detector", 1, _FINDER_PX, _FINDER_PX, 3)
-        self._landmarks = load("face_landmarks_detector", 1, _LANDMARKS_PX, _LANDMARKS_PX, 3)
-        self._blendshapes = load("face_blendshapes", 1, len(_EXPRESSIVE), 2)
+        with _loading:
+            models = _load()
+        self._finder, self._landmarks, self._blendshapes = (model.create_infer_request() for model in models)
         self._anchors = _anchors()
+
+    def close(self) -> None:
+        """Free the memory; the networks cannot be used afterwards."""
+        vars(self).clear()
 
     def find(self, frame: Frame) -> list[Region]:
         """Where faces are in a picture (H, W, 3) RGB, most certain first."""
@@ -189,48 +169,19 @@ def region_around(points: Points) -> Region:
     return Region(float(x), float(y), side, side, math.atan2(dy, dx))
 
 
-class PointSmoothing:
-    """One-Euro filter over landmarks: a still face stands still, and a moving one is followed at once.
-
-    Speeds are in face sizes per second. MediaPipe filters likewise, with 80 and 1 Hz, which is half a frame later and
-    takes a third of a short blink away. So the lids pass unfiltered here: docs/tracking.md has the figures.
-
-    Source: Casiez, Roussel, Vogel, "1 € filter", CHI 2012.
-    """
-
-    CUTOFF_HZ: ClassVar[float] = 0.05
-    SPEED_WEIGHT: ClassVar[float] = 60.0
-    SPEED_CUTOFF_HZ: ClassVar[float] = 6.0
-    UNFILTERED: ClassVar[tuple[int, ...]] = (
-        246, 161, 160, 159, 158, 157, 173, 155, 154, 153, 145, 144, 163, 7,
-        466, 388, 387, 386, 385, 384, 398, 382, 381, 380, 374, 373, 390, 249,
-    )  # fmt: skip
-
-    def __init__(self, points: Points, time_s: float) -> None:
-        self._raw = points.astype(np.float64)
-        self._shown = self._raw
-        self._speed = np.zeros_like(self._raw)
-        self._time_s = time_s
-
-    def update(self, points: Points, time_s: float) -> Points:
-        """Smoothed (478, 3) landmarks, a new array; a time that stands still counts as a millisecond."""
-        elapsed_s = max(time_s - self._time_s, 0.001)
-        self._time_s = time_s
-        raw = points.astype(np.float64)
-        size_px = float(np.ptp(raw[:, :2], axis=0).mean())
-        speed = (raw - self._raw) / (size_px * elapsed_s)
-        self._speed = self._speed + _share(self.SPEED_CUTOFF_HZ, elapsed_s) * (speed - self._speed)
-        cutoff_hz = self.CUTOFF_HZ + self.SPEED_WEIGHT * np.abs(self._speed)
-        self._shown = self._shown + _share(cutoff_hz, elapsed_s) * (raw - self._shown)
-        self._raw = raw
-        result = self._shown.astype(np.float32)
-        result[list(self.UNFILTERED)] = points[list(self.UNFILTERED)]
-        return result
+_loading = threading.Lock()
 
 
-def _share(cutoff_hz: Any, elapsed_s: float) -> Any:
-    ratio = 2 * math.pi * cutoff_hz * elapsed_s
-    return ratio / (1.0 + ratio)
+@lru_cache(maxsize=1)
+def _load() -> tuple[Any, ...]:
+    """Finder, landmarks and blendshapes, compiled for this processor; the whole process shares them."""
+    content = _model_content()
+    try:
+        return _compile(content, cache_folder() / "tracker", keep=True)
+    except (OSError, RuntimeError) as error:  # OpenVINO's errors are RuntimeErrors
+        logger.debug("the face tracker starts without a cache: %s", error)
+        with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder:
+            return _compile(content, Path(folder), keep=False)
 
 
 def _model_content() -> bytes:
@@ -244,6 +195,31 @@ def _model_content() -> bytes:
     if hashlib.sha256(content).hexdigest() != MODEL_SHA256:
         raise ConfigError(f"the face tracker's model {MODEL_PATH} is damaged; install icface-live again")
     return content
+
+
+def _compile(content: bytes, folder: Path, *, keep: bool) -> tuple[Any, ...]:
+    """OpenVINO reads this format from files only. What it keeps beside them makes the next start much quicker."""
+    import openvino
+
+    core = openvino.Core()
+    if keep:
+        core.set_property({"CACHE_DIR": str(folder)})
+    # One thread: the networks are many small steps, and the other processors have the picture to draw.
+    settings: dict[str, Any] = {
+        "PERFORMANCE_HINT": "LATENCY",
+        "INFERENCE_NUM_THREADS": 1,
+        "INFERENCE_PRECISION_HINT": "f32",
+    }
+    models = []
+    with zipfile.ZipFile(io.BytesIO(content)) as archive:
+        for name, shape in _SHAPES.items():
+            path, network = folder / name, archive.read(name)
+            if not path.exists() or path.read_bytes() != network:
+                write_file(path, network)
+            model = core.read_model(path)
+            model.reshape(shape)  # a free batch size would cost half again the time
+            models.append(core.compile_model(model, "CPU", settings))
+    return tuple(models)
 
 
 def _anchors() -> Array:

@@ -10,7 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from icface.arrays import Frame
-from icface.face.landmarker import MODEL_SHA256, Networks, Points, PointSmoothing, Region, region_around
+from icface.face.landmarker import MODEL_SHA256, Networks, Points, Region, region_around
+from icface.face.smoothing import PointSmoothing
 
 __all__ = ["MODEL_SHA256", "LandmarkDetector", "Landmarks", "open_detector"]
 
@@ -81,7 +82,7 @@ class _StillDetector:
         return _largest_first(self._look(frame) or self._search(frame))
 
     def close(self) -> None:
-        del self._networks
+        self._networks.close()
 
     def _look(self, frame: Frame) -> list[Landmarks]:
         found = []
@@ -141,7 +142,7 @@ class _VideoDetector:
         return _largest_first([_face(self._networks, points, frame) for points in found])
 
     def close(self) -> None:
-        del self._networks
+        self._networks.close()
 
     def _smooth(self, points: Points, time_s: float) -> Points:
         if self._smoothing is None:

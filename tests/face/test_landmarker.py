@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import math
-import os
 import subprocess
 import sys
+from collections.abc import Iterator
 from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
@@ -14,12 +14,14 @@ import numpy as np
 import pytest
 
 from icface.errors import ConfigError
-from icface.face.landmarker import MODEL_PATH, Networks, PointSmoothing, Region, _merged, region_around
+from icface.face.landmarker import MODEL_PATH, Networks, Region, _load, _merged, region_around
 from icface.face.landmarks import Landmarks, open_detector
 from icface.face.pose import FLIP, head_pose, pose_from_rotation
+from icface.face.smoothing import PointSmoothing
 from icface.images import load_photo
 from tests.conftest import REPOSITORY
 from tests.e2e.measuring import frames
+from tests.face.test_smoothing import face_points
 
 REFERENCE = Path(__file__).with_name("mediapipe_reference.npz")
 """Written by record_reference.py: every EVERY-th frame of the driver, then the source."""
@@ -76,71 +78,6 @@ def test_the_pose_is_that_of_mediapipes_matrix(
             assert math.degrees(abs(pose.roll_rad - theirs.roll_rad)) < within_deg
 
 
-def published_filter(values: list[float], times_s: list[float], size_px: float) -> list[float]:
-    """One-Euro, one number at a time."""
-
-    def weight(hz: float, dt: float) -> float:
-        tau = 1 / (2 * math.pi * hz)
-        return 1 / (1 + tau / dt)
-
-    shown, speed, result = values[0], 0.0, [values[0]]
-    for i in range(1, len(values)):
-        dt = times_s[i] - times_s[i - 1]
-        speed += weight(6.0, dt) * ((values[i] - values[i - 1]) / dt / size_px - speed)
-        shown += weight(0.05 + 60.0 * abs(speed), dt) * (values[i] - shown)
-        result.append(shown)
-    return result
-
-
-def face_points(x: float = 0.0) -> np.ndarray:
-    """(478, 3) a face of 100 by 140 pixels."""
-    points = np.zeros((478, 3), dtype=np.float32)
-    points[:240] = [100, 140, 0]
-    points[0, 0] += x
-    return points
-
-
-def test_the_smoothing_is_the_published_filter_with_uneven_times() -> None:
-    times_s = [0.0, 0.033, 0.071, 0.1, 0.16, 0.2]
-    moved = [0.0, 0.5, -0.6, 3.0, 3.2, 3.1]
-    smoothing = PointSmoothing(face_points(), 0.0)
-    shown = [0.0]
-    for x, time_s in zip(moved[1:], times_s[1:], strict=True):
-        points = face_points()
-        points[1:238, 0] = 100 + x - max(0.0, x)  # inside the face, whose size stays as it is
-        shown.append(float(smoothing.update(points, time_s)[1, 0]) - 100)
-    expected = published_filter([x - max(0.0, x) for x in moved], times_s, 120.0)
-    assert shown == pytest.approx(expected, abs=1e-3)
-
-
-def test_a_still_face_trembles_less_and_a_moving_one_is_followed() -> None:
-    rng = np.random.default_rng(3)
-    smoothing, before, after = PointSmoothing(face_points(), 0.0), [], []
-    for i in range(1, 200):
-        noisy = face_points() + rng.normal(0, 0.2, (478, 3)).astype(np.float32)
-        before.append(noisy)
-        after.append(smoothing.update(noisy, i / 25))
-    assert np.std(np.diff(after, axis=0)) < 0.5 * np.std(np.diff(before, axis=0))
-    for i in range(200, 210):
-        target = face_points() + np.float32(5 * (i - 199))
-        moved = smoothing.update(target, i / 25)
-    assert np.abs(moved - target).max() < 2.5  # half a frame's way
-
-
-def test_lids_pass() -> None:
-    """A blink of one frame is seen whole."""
-    smoothing = PointSmoothing(face_points(), 0.0)
-    closed = face_points()
-    closed[[159, 386], 1] += 4
-    np.testing.assert_array_equal(smoothing.update(closed, 0.04)[[159, 386]], closed[[159, 386]])
-
-
-def test_a_time_that_stands_still_changes_little() -> None:
-    smoothing = PointSmoothing(face_points(), 1.0)
-    again = smoothing.update(face_points(), 1.0)
-    np.testing.assert_allclose(again, face_points(), atol=1e-5)
-
-
 def test_the_next_region_by_hand() -> None:
     """Eyes on a line that falls by 45°; 100 by 140 pixels about (50, 70), half as much again."""
     points = face_points()
@@ -170,6 +107,15 @@ def test_a_region_is_near_itself_only() -> None:
     assert here.is_near(Region(110, 95, 90, 90, 0.2)) and not here.is_near(Region(160, 100, 80, 80, 0.0))
 
 
+@pytest.fixture
+def unloaded() -> Iterator[None]:
+    """As in a new process: nothing is loaded yet, and nothing of a test stays loaded."""
+    _load.cache_clear()
+    yield
+    _load.cache_clear()
+
+
+@pytest.mark.usefixtures("unloaded")
 @pytest.mark.parametrize("content", [None, b"no model", MODEL_PATH.read_bytes()[:-1]])
 def test_a_missing_or_damaged_model_is_one_line(
     content: bytes | None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -182,7 +128,10 @@ def test_a_missing_or_damaged_model_is_one_line(
         open_detector(video=True)
 
 
-def test_it_works_without_a_cache_and_heals_a_damaged_one(tmp_path: Path, cache_dir: Path) -> None:
+@pytest.mark.usefixtures("unloaded")
+def test_it_works_without_a_cache_and_heals_a_damaged_one(
+    tmp_path: Path, cache_dir: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     frame = load_photo(REPOSITORY / "examples/source.jpg").frame
     networks = Networks()
     (region,) = networks.find(frame)
@@ -191,9 +140,11 @@ def test_it_works_without_a_cache_and_heals_a_damaged_one(tmp_path: Path, cache_
     for kept in (cache_dir / "tracker").iterdir():
         kept.chmod(0o600)
         kept.write_bytes(kept.read_bytes()[:1000])
+    _load.cache_clear()
     healed = Networks().landmarks(frame, region)
-    os.environ["ICFACE_CACHE_DIR"] = str(tmp_path / "file" / "below")
     (tmp_path / "file").write_text("not a folder")
+    monkeypatch.setenv("ICFACE_CACHE_DIR", str(tmp_path / "file" / "below"))
+    _load.cache_clear()
     without = Networks().landmarks(frame, region)
     assert healed is not None and without is not None
     np.testing.assert_allclose(healed, expected, atol=1e-3)

@@ -12,9 +12,9 @@ from icface.face.action_units import measure_action_units, population, populatio
 from icface.face.calibration import Calibration, load_neutral, save_neutral
 from icface.face.features import INDEX as F
 from icface.face.features import measure_features
-from icface.face.landmarker import PointSmoothing
 from icface.face.landmarks import Landmarks
 from icface.face.pose import Pose
+from icface.face.smoothing import PointSmoothing
 from icface.face.tracker import FaceTracker, TrackerConfig
 from icface.geometry.shape import rotation_matrix
 from tests.e2e.measuring import frame_rate, frames
