@@ -374,7 +374,9 @@ def test_attributes_out_of_range_are_refused_when_they_are_read(tmp_path: Path) 
     row = FaceTracks(folder).values(0).attributes[3]
     wrong = row.copy()
     wrong[3] = np.nan
-    with pytest.raises(ConfigError, match=r"00000-\w{12}.arrow has attributes outside 0 to 1"):
+    with pytest.raises(
+        ConfigError, match=r"00000-\w{12}.arrow: person0/video0/clip#0 has attributes outside 0 to 1"
+    ):
         changed(folder, row.tobytes(), wrong.tobytes()).values(0)
 
 
@@ -412,7 +414,7 @@ def test_batches_that_the_index_does_not_know_are_refused(tmp_path: Path) -> Non
     for track in index["tracks"][1:]:
         track["first"] -= 1
     (folder / "index.json").write_text(json.dumps(index))
-    with pytest.raises(ConfigError, match=r"has 6 frames of person0/video0/clip#0 instead of 5"):
+    with pytest.raises(ConfigError, match=r"it has 6 frames of person0/video0/clip#0 instead of 5"):
         FaceTracks(folder).frame(0)
 
 

@@ -63,6 +63,7 @@ class FaceTracks:
             in_shards[track.shard] += 1
         self._numbers = {name: number for number, name in enumerate(self.identities)}
         self._readers: dict[int, pa.RecordBatchFileReader] = {}
+        self._checked: set[int] = set()
         self._lock = threading.Lock()
 
     @property
@@ -131,19 +132,10 @@ class FaceTracks:
         """What is known of a track's frames.
 
         Raises:
-            ConfigError: its shard cannot be read, or holds attributes outside 0 to 1.
+            ConfigError: its shard cannot be read, or is damaged.
         """
         batch = self._batch(track)
-        attributes, presence = (
-            batch.column(name).flatten().to_numpy().reshape(batch.num_rows, -1)
-            for name in ("attributes", "presence")
-        )
-        # Written so that a NaN is out of range too.
-        if not ((attributes >= 0) & (attributes <= 1)).all():
-            raise ConfigError(
-                f"{self._paths[self.tracks[track].shard]} has attributes outside 0 to 1; prepare the data again"
-            )
-        return Values(attributes, batch.column("time_s").to_numpy(), presence)
+        return Values(_rows(batch, "attributes"), batch.column("time_s").to_numpy(), _rows(batch, "presence"))
 
     def values_of(self, rows: Iterable[int]) -> Values:
         """What is known of some frames."""
@@ -179,7 +171,7 @@ class FaceTracks:
         return FaceTracks, (self.folder,)
 
     def _batch(self, number: int) -> pa.RecordBatch:
-        """The record batch of a track, a view of its shard."""
+        """The record batch of a track, a view of its shard; checked when it is first used."""
         track = self.tracks[number]
         path = self._paths[track.shard]
         try:
@@ -187,14 +179,28 @@ class FaceTracks:
                 if track.shard not in self._readers:
                     self._readers[track.shard] = open_shard(path)
                 batch = self._readers[track.shard].get_batch(self._batches[number])
-            batch.validate(full=True)
+            if number not in self._checked:
+                _check(batch, track)
+                self._checked.add(number)
         except (pa.ArrowException, OSError, ValueError) as error:
             raise ConfigError(f"cannot read {path}: {error}; prepare the data again") from error
-        if batch.num_rows != track.frames:
-            raise ConfigError(
-                f"{path} has {batch.num_rows} frames of {track.name} instead of {track.frames}; prepare the data again"
-            )
         return batch
+
+
+def _rows(batch: pa.RecordBatch, column: str) -> Any:
+    """(n, width) values of a column of lists."""
+    return batch.column(column).flatten().to_numpy().reshape(batch.num_rows, -1)
+
+
+def _check(batch: pa.RecordBatch, track: Track) -> None:
+    """Raise ArrowException or ValueError where a batch is damaged or is not that of a track."""
+    if batch.num_rows != track.frames:
+        raise ValueError(f"it has {batch.num_rows} frames of {track.name} instead of {track.frames}")
+    batch.validate(full=True)  # places outside the file would be read without it
+    attributes = _rows(batch, "attributes")
+    # Written so that a NaN is out of range too.
+    if not ((attributes >= 0) & (attributes <= 1)).all():
+        raise ValueError(f"{track.name} has attributes outside 0 to 1")
 
 
 def open_shard(path: Path) -> pa.RecordBatchFileReader:
