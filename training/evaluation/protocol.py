@@ -1,4 +1,4 @@
-"""Self- and cross-reenactment of one model over the common tasks: numbers, and frames for whoever wants them.
+"""Self- and cross-reenactment of one model over the common tasks: numbers, and frames to keep.
 
 Two references stand beside the models. `driving frames` is the answer itself: it shows what the measuring makes of a
 perfect output. `source kept` does nothing at all.
@@ -70,7 +70,7 @@ class Collected:
     driving_frames: int = 0
     """Driving frames of all tasks, also of refused sources."""
     frames_with_face: int = 0
-    """How many of them show a face in the output, for whoever measures presence."""
+    """How many of them show a face in the output, as presence was measured."""
     measured_by: set[str] = field(default_factory=set)
     neutral_unseen: int = 0
     refused: list[str] = field(default_factory=list)

@@ -118,7 +118,7 @@ class Trainer:
         saved = progress.step
         try:
             for step, batch in self._batches(progress.step):
-                # Together: a process that goes on alone would wait for the others' gradients for ever.
+                # All stop together: a process that goes on alone would wait for the others' gradients.
                 if runtime.any(stopped() or (end_s is not None and time.monotonic() > end_s)):
                     break
                 losses = self._step(step, batch)

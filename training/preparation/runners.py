@@ -121,7 +121,7 @@ def _start_ray(workers: int | None, address: str | None) -> Any:
     os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
     packages = [Path(str(package.__file__)).parent for package in (icface, training)]
     if address is None:
-        # Ray listens on all interfaces, and whoever may connect can run code: nobody but us knows the token.
+        # Ray listens on all interfaces, and who connects can run code. Only we know the token.
         os.environ["RAY_AUTH_MODE"] = "token"
         os.environ["RAY_AUTH_TOKEN"] = secrets.token_hex(32)
         options: dict[str, Any] = {

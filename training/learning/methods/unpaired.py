@@ -1,27 +1,25 @@
 """Paired and unpaired training: frames of one track, and portraits of which no second picture is known.
 
-The method translates between domains A and B with two mappings, each judged by a discriminator of its images (D_A,
-D_B) and one of (output, input) pairs (D_C, D_D). Paired batches show the pair discriminators true pairs; in unpaired
-ones the pair (A, fake B) is true and (A cycled through fake B, fake B) is fake, an adversarial cycle. Both have an L1
-cycle (λ 10) and the mappings leave alone what is already in their domain (λ 5).
+The published method translates between two domains A and B by two mappings. Each mapping has a discriminator of its images
+(D_A, D_B) and one of (output, input) pairs (D_C, D_D). Paired batches show true pairs to the pair discriminators. In
+unpaired batches the pair (A, fake B) is true and (A cycled through fake B, fake B) is fake: an adversarial cycle. Both have
+an L1 cycle (λ 10), and a mapping leaves alone what is in its target domain already (λ 5).
 
-What that is here. A is a face with the attributes it has, B the same face with those asked for. Taking the neutral
-faces for B, and G_N and G_A for the two mappings, would be nearer to the letter, but there are no pictures of that
-domain: no true pairs, and a cycle face → neutral → face that never asks for other attributes. With A and B as above,
-both directions are one mapping, R(image, FA) = G_A(G_N(image), FA), and both domains are faces; so D_A and D_B are one
-D, the paper's, whose C2 says which attributes a face shows, and D_C and D_D are one pair discriminator, which asks: is
-this the same person in the same place? That is what an identity network is for otherwise. So
+Here A is a face with the attributes it has, and B is the same face with the attributes asked for. So both directions are one
+mapping, R(image, FA) = G_A(G_N(image), FA), and both domains are faces. D_A and D_B are one D, the paper's; its C2 says which
+attributes a face shows. D_C and D_D are one pair discriminator, which asks: is this the same person in the same place? It
+does the work of an identity network. Neutral faces as B, with G_N and G_A as the two mappings, would be nearer to the text,
+but nobody has pictures of that domain: there are no true pairs, and the cycle face → neutral → face asks for no attributes.
 
 - paired: A and B are the frames of a pair, in both directions. Pair (B, A) is true, (R(A, FA_B), A) fake; the cycle
   R(R(A, FA_B), FA_A) is A. The other frame is known, so equation 4's L1 to it holds as well (λ3).
 - unpaired: A is a portrait, the attributes asked for are a stranger's, and B = R(A, FA_random). Pair (A, B) is true,
-  (R(B, FA_A), B) fake; R(B, FA_A) is A: cycled back to its own attributes.
-- both: R(A, FA_A) is A; D judges G_N(A) and R(A, FA) with C1 and C2 (equations 1 and 2), G_N has its pseudo ground
-  truth (equation 4), its anchor and, if there is an identity network, equation 3, all with the weights of `losses`.
+  (R(B, FA_A), B) fake; R(B, FA_A), cycled back to its own attributes, is A.
+- both: R(A, FA_A) is A; D judges G_N(A) and R(A, FA) with C1 and C2 (equations 1 and 2). G_N has its pseudo ground truth
+  (equation 4), its anchor and, if there is an identity network, equation 3. The weights are those of `losses`.
 
-There is no pool of older fakes, as some cycle methods have: it would be state that a resumed run has lost.
-
-A step has about five times as many passes through generators as one of the paper's method.
+There is no pool of older fakes, which some cycle methods have: a resumed run would have lost it. A step passes through
+generators about five times as often as a step of the paper's method.
 
 Source: Tripathy, Kannala, Rahtu, Learning image-to-image translation using paired and unpaired training samples, ACCV
 2018 (arXiv 1805.03189); ICface (arXiv 1904.01909).
@@ -58,8 +56,8 @@ def build(config: TrainConfig, runtime: Runtime, identity: LightCNN29 | None) ->
 def is_paired(step: int, steps: int, config: UnpairedConfig) -> bool:
     """Which kind of batch a step, counted from 0, takes.
 
-    First paired ones only. Then the multiples of the golden ratio decide: any stretch of steps has both kinds in
-    their proportion, without a rhythm that the steps that are logged could share.
+    Paired ones come first. Then the multiples of the golden ratio decide: any stretch of steps has both kinds in their
+    proportion, and there is no rhythm that the logged steps could share.
     """
     joined = step - round(config.paired_share * steps)
     unpaired_share = config.unpaired_per_paired / (1 + config.unpaired_per_paired)
@@ -110,7 +108,7 @@ class _Made(NamedTuple):
 
 
 class _Schedule(nn.Module):
-    """Counts steps in a buffer, so that it is saved with the networks and a resumed run goes on with its count."""
+    """Counts steps in a buffer. It is saved with the networks, so a resumed run goes on with its count."""
 
     done: Tensor
 
