@@ -1,15 +1,17 @@
 """Paired and unpaired training: frames of one track, and portraits of which no second picture is known.
 
-The published method translates between two domains A and B by two mappings. Each mapping has a discriminator of its images
-(D_A, D_B) and one of (output, input) pairs (D_C, D_D). Paired batches show true pairs to the pair discriminators. In
-unpaired batches the pair (A, fake B) is true and (A cycled through fake B, fake B) is fake: an adversarial cycle. Both have
-an L1 cycle (λ 10), and a mapping leaves alone what is in its target domain already (λ 5).
+The published method translates between two domains A and B by two mappings. Each mapping has a discriminator of its
+images (D_A, D_B) and one of (output, input) pairs (D_C, D_D). Paired batches show true pairs to the pair
+discriminators. In unpaired batches the pair (A, fake B) is true and (A cycled through fake B, fake B) is fake: an
+adversarial cycle. Both have an L1 cycle (λ 10), and a mapping leaves alone what is in its target domain already (λ
+5).
 
-Here A is a face with the attributes it has, and B is the same face with the attributes asked for. So both directions are one
-mapping, R(image, FA) = G_A(G_N(image), FA), and both domains are faces. D_A and D_B are one D, the paper's; its C2 says which
-attributes a face shows. D_C and D_D are one pair discriminator, which asks: is this the same person in the same place? It
-does the work of an identity network. Neutral faces as B, with G_N and G_A as the two mappings, would be nearer to the text,
-but nobody has pictures of that domain: there are no true pairs, and the cycle face → neutral → face asks for no attributes.
+Here A is a face with the attributes it has, and B is the same face with the attributes asked for. So both directions
+are one mapping, R(image, FA) = G_A(G_N(image), FA), and both domains are faces. D_A and D_B are one D, the paper's;
+its C2 says which attributes a face shows. D_C and D_D are one pair discriminator, which asks: is this the same person
+in the same place? It does the work of an identity network. Neutral faces as B, with G_N and G_A as the two mappings,
+would be nearer to the text, but nobody has pictures of that domain: there are no true pairs, and the cycle face →
+neutral → face asks for no attributes.
 
 - paired: A and B are the frames of a pair, in both directions. Pair (B, A) is true, (R(A, FA_B), A) fake; the cycle
   R(R(A, FA_B), FA_A) is A. The other frame is known, so equation 4's L1 to it holds as well (λ3).
