@@ -13,12 +13,8 @@ import numpy as np
 import pytest
 import torch
 
-from icface.arrays import Frame
 from icface.attributes import AU_NAMES, NAMES, neutral
 from icface.bundle import DEFAULT_BUNDLE
-from icface.face.alignment import align
-from icface.face.landmarks import open_detector
-from icface.face.viewer import Viewer, in_frame
 from icface.images import cut_crop, load_photo
 from icface.networks import (
     DiscriminatorConfig,
@@ -30,7 +26,6 @@ from icface.networks import (
 )
 from icface.networks.lightcnn import LightCNN29
 from tests.training.clip_data import make_clip_dataset
-from tests.training.footage import smaller
 from tests.training.test_evaluation_embedding import mean_colours
 from tests.training.tiny_data import make_tiny_dataset
 from training.dataset.reading import FaceTracks
@@ -343,41 +338,7 @@ def test_a_bundles_frame_goes_back_to_its_place(rng: np.random.Generator) -> Non
     assert error.max() <= 6 and error.mean() < 1.5
 
 
-# Measuring
-
-
-@pytest.fixture(scope="module")
-def face(repository: Path) -> Frame:
-    photo = load_photo(repository / "examples/source.jpg").frame
-    detector = open_detector(video=False)
-    found = detector.detect(photo)[0]
-    detector.close()
-    return cut_crop(photo, align(found, 128), 128)
-
-
-@pytest.mark.parametrize("size_px", [64, 128])
-def test_small_crops_are_seen_where_they_were_aligned(face: Frame, size_px: int) -> None:
-    crop = smaller(face, (size_px, size_px))
-    with Viewer() as viewer:
-        seen = viewer.look(crop)
-    assert seen is not None
-    affine = align(in_frame(seen, size_px), size_px)
-    # Aligning an aligned crop changes nothing.
-    np.testing.assert_allclose(affine[:, :2], np.eye(2), atol=0.02)
-    np.testing.assert_allclose(affine[:, 2], 0, atol=0.02 * size_px)
-
-
-def test_a_measurement_does_not_depend_on_what_was_seen_before(face: Frame) -> None:
-    noise = np.random.default_rng(1).integers(0, 256, face.shape, dtype=np.uint8)
-    moved = np.roll(face, 17, axis=1)
-    with Viewer() as viewer:
-        alone = viewer.measure([face], None)
-    with Viewer() as viewer:
-        among = viewer.measure([moved, noise, face, face[:, ::-1], face], None)
-    np.testing.assert_array_equal(among[2], alone[0])
-    np.testing.assert_array_equal(among[4], alone[0])
-    assert np.isnan(among[1]).all()
-    assert np.isfinite(among[3]).all()
+# Bundles
 
 
 @pytest.mark.slow
