@@ -14,8 +14,6 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import NoReturn
 
-from icface.arrays import Frame
-
 if __package__ in (None, ""):  # started as a file
     sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
@@ -28,6 +26,7 @@ from safetensors.numpy import save
 
 from export.packing import spec, write_bundle
 from export.paper_graph import PaperGraphs, build_paper_graphs
+from icface.arrays import Frame
 from icface.attributes import COUNT
 from icface.bundle import Bundle
 from icface.errors import ConfigError, ICFaceError
