@@ -268,7 +268,10 @@ def test_jaw_and_lips_are_told_apart(name: str) -> None:
     from training.avatars.glb import load_avatar
     from training.avatars.render import Performance, Studio, View
 
-    studio = Studio(load_avatar(shared_file(f"data/valid_avatars/{name}.glb")), View())
+    studio = Studio(
+        load_avatar(shared_file(f"data/valid_avatars/{name}.glb")),
+        View(width_px=400, height_px=300, head_px=156),
+    )
     with Viewer() as viewer:
         baseline = viewer.baseline(studio.frame(Performance()))
         jaw, lips = viewer.measure(
