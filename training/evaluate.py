@@ -8,57 +8,26 @@ A model is a checkpoint (.safetensors) or a bundle (a folder). REPORT gets repor
 from __future__ import annotations
 
 import argparse
-import hashlib
 import logging
 import shlex
 import sys
-import traceback
-from collections.abc import Callable, Sequence
-from contextlib import ExitStack, closing
+from collections.abc import Sequence
+from contextlib import ExitStack
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
-import cv2
-import numpy as np
+if not __package__:  # started as a file: the repository takes the place of this folder
+    sys.path[0] = str(Path(__file__).resolve().parents[1])
+
 import torch
 
-from icface.arrays import Frame
-
-if __package__ in (None, ""):  # started as a file
-    sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
-
-from icface.errors import ConfigError, ICFaceError
-from icface.face.landmarks import MODEL_SHA256
-from training.dataset import FaceTracks
-from training.evaluation import figures
-from training.evaluation.animators import Animator, open_animators
-from training.evaluation.embedding import COLOURS, RANGES, SIZES_PX, Taken
-from training.evaluation.judges import Judges, load_judges
-from training.evaluation.measuring import Viewer
-from training.evaluation.openface import OpenFacePresence, find_tables, save_frames
-from training.evaluation.protocol import (
-    DRIVER,
-    KEPT,
-    Answer,
-    answer_of,
-    evaluate_tasks,
-    reference_of,
-    still_jitter,
-)
-from training.evaluation.report import whole_folder, write_numbers, write_text
-from training.evaluation.response import SWEPT, response
-from training.evaluation.tasks import Task, cross_tasks, self_tasks, tracks_of
-from training.preparation.index import INDEX_FILE
+from icface.command import Parser, run_command
+from icface.errors import ConfigError
+from training.evaluation.embedding import COLOURS, RANGES, SIZES_PX
+from training.evaluation.evaluation import JUDGES, Evaluation
+from training.evaluation.model_report import replacing_report
 
 logger = logging.getLogger(__name__)
-
-
-JUDGES: Final = {
-    "cnniqa": "CNNIQA weights trained on LIVE, for table 1",
-    "deepiqa": "WaDIQaM-FR weights trained on LIVE, for table 1",
-    "lpips": 'state_dict of lpips.LPIPS(net="alex")',
-    "identity": "for CSIM: LightCNN-29 v2 weights, or another network that tells persons apart as an .onnx file",
-}
 
 NUMBERS: Final = {
     "max_frames": (1, 1_000_000),
@@ -73,7 +42,7 @@ NUMBERS: Final = {
 
 def parser() -> argparse.ArgumentParser:
     """The command's flags."""
-    result = argparse.ArgumentParser(description="Measure models on people they were not trained on.")
+    result = Parser(description="Measure models on people they were not trained on.")
     add = result.add_argument
     add("--data", type=Path, required=True, help="folder that training/prepare.py made")
     add(
@@ -140,191 +109,6 @@ def parser() -> argparse.ArgumentParser:
     return result
 
 
-class Evaluation:
-    """One run of the command.
-
-    Raises:
-        ICFaceError: in one line, what failed and what to do.
-    """
-
-    def __init__(self, flags: argparse.Namespace, stack: ExitStack) -> None:
-        self._flags = flags
-        self._tables = find_tables(flags.openface_source)
-        self._data = stack.enter_context(closing(FaceTracks(flags.data)))
-        self._clips = tracks_of(self._data, flags.split, flags.max_tracks, flags.seed)
-        self._tasks = {
-            "self": self_tasks(self._data, self._clips, flags.max_frames, flags.source),
-            "cross": cross_tasks(self._data, self._clips, flags.max_frames, flags.source),
-        }
-        device = _device(flags.device)
-        self._judges: Judges = load_judges(
-            **{name: getattr(flags, name) for name in JUDGES},
-            taken=Taken(
-                range=flags.identity_range, colour=flags.identity_colour, size_px=flags.identity_size
-            ),
-            size_px=self._data.size_px,
-            device=device,
-        )
-        self._animators = open_animators(flags.model, self._data.size_px, device=device)
-        for animator in self._animators:
-            stack.callback(animator.close)
-        self._viewer = stack.enter_context(Viewer())
-
-    def run(self, folder: Path, command: str) -> None:
-        """Measure, draw and write everything into a folder."""
-        report = self._facts(command)
-        if self._flags.only != "figures":
-            report |= self._measure(folder)
-        if self._flags.only != "tables":
-            report["figures"] += self._draw(folder)
-        if "response" in report:
-            plot = figures.response_plot(report["response"])
-            if plot is not None:
-                report["figures"].insert(0, _write_picture(folder, "response.png", plot))
-        write_numbers(folder, report)
-        write_text(folder, report)
-
-    def _facts(self, command: str) -> dict[str, Any]:
-        flags, data = self._flags, self._data
-        return {
-            "command": command,
-            "data": {
-                "folder": str(flags.data),
-                "sha256": hashlib.sha256((flags.data / INDEX_FILE).read_bytes()).hexdigest(),
-                "split": flags.split,
-                "identities": len({track.identity for track in self._clips}),
-                "tracks": len(self._clips),
-                "size_px": data.size_px,
-                "attribute_source": data.index.attribute_source,
-            },
-            "settings": {
-                name: getattr(flags, name)
-                for name in ("seed", "source", "max_frames", "max_tracks", "sweep_sources", "only")
-            }
-            | {"landmarks": MODEL_SHA256},
-            "models": {animator.name: animator.facts for animator in self._animators},
-            "judges": self._judges.files,
-            "figures": [],
-            "notes": self._notes(),
-        }
-
-    def _measure(self, folder: Path) -> dict[str, Any]:
-        result: dict[str, Any] = {"self": {}, "cross": {}, "response": {}, "jitter": {}}
-        crops = self._sweep_crops()
-        for animator in self._animators:
-            for kind in ("self", "cross"):
-                logger.info("%s: %s-reenactment, %d clips", animator.name, kind, len(self._tasks[kind]))
-                self._evaluate(result, kind, animator.name, _by_model(animator, self._data), folder)
-            logger.info("%s: sweeps of %d sources", animator.name, len(crops))
-            result["response"][animator.name] = response(animator, crops, self._viewer, SWEPT)
-            result["jitter"][animator.name] = still_jitter(animator, crops, self._viewer, self._flags.seed)
-        for name in (DRIVER, KEPT):
-            logger.info("reference: %s", name)
-            self._evaluate(result, "self", name, _by_reference(name, self._data), None)
-        return result
-
-    def _evaluate(
-        self,
-        result: dict[str, Any],
-        kind: str,
-        name: str,
-        answer: Callable[[Task], Answer],
-        folder: Path | None,
-    ) -> None:
-        tasks = self._tasks[kind]
-        if not tasks:
-            return
-        numbers = {task.name: number for number, task in enumerate(tasks)}
-
-        def keep(made: Answer) -> None:
-            if folder is not None and self._flags.save_frames:
-                save_frames(folder / "frames", made, name, kind, numbers[made.task.name])
-
-        result[kind][name] = evaluate_tasks(
-            tasks,
-            answer,
-            same_person=kind == "self",
-            viewer=self._viewer,
-            judges=self._judges,
-            presence_of=OpenFacePresence(self._data, self._tables, name, kind, numbers),
-            attributes=self._data.attributes,
-            keep=keep,
-        )
-
-    def _sweep_crops(self) -> list[Frame]:
-        """One source from each of the first people, then their further clips."""
-        return [self._data.frame(task.source) for task in self._tasks["self"][: self._flags.sweep_sources]]
-
-    def _draw(self, folder: Path) -> list[str]:
-        logger.info("figures")
-        models = self._animators
-        scenes = figures.scenes_of(self._data, self._tasks["self"])
-        crossed = figures.scenes_of(self._data, self._tasks["cross"])
-        drawn = {
-            "reenactment_self": figures.reenactment(models, scenes),
-            "neutral": figures.neutral_row(models, scenes),
-            "expression_only": figures.expression_only(models, scenes),
-            "mixed_pose_expression": figures.mixed_pose_expression(models, scenes),
-            "mixed_mouth_eyes": figures.mixed_mouth_eyes(models, scenes),
-        }
-        if crossed:
-            drawn["reenactment_cross"] = figures.reenactment(models, crossed)
-        for animator in models:
-            drawn[f"multi_view.{animator.name}"] = figures.multi_view(animator, scenes[:3])
-            drawn[f"au_sweep.{animator.name}"] = figures.au_sweep(animator, scenes[0])
-        return [_write_picture(folder, f"{name}.png", picture) for name, picture in drawn.items()]
-
-    def _notes(self) -> list[str]:
-        data, judges = self._data, self._judges.files
-        notes = [
-            f"“{DRIVER}” shows what the measuring makes of a perfect output; “{KEPT}” what is reached by not moving.",
-            "Attributes are measured in small crops enlarged to 256 pixels, frame by frame; those that were asked for "
-            f"come from the data set ({data.index.attribute_source}), measured in whole frames.",
-            "FID is not measured: it needs thousands of pictures and an Inception network. Gaze is not measured: the "
-            "20 attributes hold none.",
-        ]
-        if self._flags.split == "train":
-            notes.insert(0, "These are people that models may have been trained on.")
-        if not self._tasks["cross"]:
-            notes.append("Cross-reenactment is not measured: the split has but one identity.")
-        for name, told in JUDGES.items():
-            if name not in judges:
-                notes.append(f"{_MEASURES[name]}: not measured; give --{name} ({told}).")
-        known = any(
-            (np.asarray(data.presence[list(task.driving)]) >= 0).any() for task in self._tasks["self"]
-        )
-        if not known and not self._tables:
-            notes.append("Action Unit presence is a surrogate on both sides: no OpenFace data.")
-        elif not self._tables:
-            notes.append(
-                "Action Unit presence is OpenFace's in drivers and a surrogate in outputs; run OpenFace on what "
-                "--save-frames writes and give --openface-source."
-            )
-        return notes
-
-
-_MEASURES: Final = {
-    "cnniqa": "CNNIQA",
-    "deepiqa": "DeepIQA-FR",
-    "lpips": "LPIPS",
-    "identity": "CSIM",
-}
-
-
-def _by_model(animator: Animator, data: FaceTracks) -> Callable[[Task], Answer]:
-    return lambda task: answer_of(animator, data, task)
-
-
-def _by_reference(name: str, data: FaceTracks) -> Callable[[Task], Answer]:
-    return lambda task: reference_of(name, data, task)
-
-
-def _write_picture(folder: Path, name: str, picture: Frame) -> str:
-    if not cv2.imwrite(str(folder / name), cv2.cvtColor(picture, cv2.COLOR_RGB2BGR)):
-        raise ConfigError(f"cannot write {folder / name}; is the disk full?")
-    return name
-
-
 def _check_numbers(flags: argparse.Namespace) -> None:
     for name, (least, most) in NUMBERS.items():
         value = getattr(flags, name)
@@ -344,7 +128,7 @@ def _device(wanted: str) -> str:
     return wanted
 
 
-def evaluate(flags: argparse.Namespace, command: str) -> int:
+def evaluate(flags: argparse.Namespace, command: str) -> None:
     """Run the command.
 
     Raises:
@@ -354,31 +138,17 @@ def evaluate(flags: argparse.Namespace, command: str) -> int:
     if flags.threads is not None:
         torch.set_num_threads(flags.threads)
     with ExitStack() as stack:
-        evaluation = Evaluation(flags, stack)
-        with whole_folder(flags.out) as folder:
+        evaluation = Evaluation(flags, _device(flags.device), stack)
+        with replacing_report(flags.out) as folder:
             evaluation.run(folder, command)
     logger.info("%s", flags.out / "report.md")
-    return 0
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command; gives 0, 1 or 2."""
     arguments = sys.argv[1:] if argv is None else list(argv)
-    try:
-        flags = parser().parse_args(arguments)
-    except SystemExit as end:
-        return int(end.code or 0)
-    logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
-    try:
-        return evaluate(flags, shlex.join(["python", "training/evaluate.py", *map(str, arguments)]))
-    except (ICFaceError, OSError) as error:
-        if flags.verbose > 1:
-            traceback.print_exc()
-        print(f"error: {' '.join(str(error).split())}", file=sys.stderr)
-        return getattr(error, "exit_code", 1)
-    except KeyboardInterrupt:
-        print("error: stopped; no report is written", file=sys.stderr)
-        return 1
+    command = shlex.join(["python", "training/evaluate.py", *map(str, arguments)])
+    return run_command(parser(), lambda flags: evaluate(flags, command), arguments, level=logging.INFO)
 
 
 if __name__ == "__main__":

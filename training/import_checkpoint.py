@@ -3,8 +3,8 @@
     python training/import_checkpoint.py --generator-neutral latest_net_GN.pth --generator-animate latest_net_G.pth \\
         --out original.safetensors
 
-For those who have these files. They are not ours to hand on, and their licence allows non-commercial use only; the
-model keeps that sentence. Nothing in a file is run, and every weight must find its place.
+This is for those who have the files. We may not hand them on, and their licence allows non-commercial use only; the model
+keeps that sentence. No code of a file is run, and every weight must find its place.
 
 The layout is that of the residual generators of pix2pix and CycleGAN, one list of layers, numbered:
 
@@ -19,20 +19,20 @@ from __future__ import annotations
 
 import argparse
 import sys
-import traceback
 from collections.abc import Mapping, Sequence
 from itertools import count
 from pathlib import Path
 from typing import Final
 
-if __package__ in (None, ""):  # started as a file
-    sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+if not __package__:  # started as a file: the repository takes the place of this folder
+    sys.path[0] = str(Path(__file__).resolve().parents[1])
 
 import torch
 from torch import Tensor
 
 from icface.attributes import COUNT
-from icface.errors import ConfigError, ICFaceError
+from icface.command import Parser, run_command
+from icface.errors import ConfigError
 from icface.networks import Generator, GeneratorConfig, ICface, ModelInfo, NetworksConfig, save_model
 from icface.networks.checkpoint import load_weights
 from icface.networks.complexity import count_parameters
@@ -51,7 +51,7 @@ NOTICE: Final = """\
 
 _FIRST_BLOCK: Final = 10
 _COUNTER: Final = ".num_batches_tracked"
-"""Of each batch norm; torch before 0.4.1 did not write it, and nothing here reads it."""
+"""A counter of each batch norm. torch before 0.4.1 did not write it, and nothing here reads it."""
 
 
 def import_model(neutral: Path, animate: Path) -> tuple[ICface, ModelInfo]:
@@ -89,12 +89,12 @@ def read_config(weights: Mapping[str, Tensor], where: str) -> GeneratorConfig:
     """The generator's numbers, from the names and shapes of its weights.
 
     Raises:
-        ConfigError: it is no such generator, or one with instance norm.
+        ConfigError: it is not such a generator, or it has instance norm.
     """
     first = weights.get("model.1.weight")
     if first is None or first.ndim != 4:
         raise ConfigError(
-            f"{where} has no first convolution model.1.weight: it is no generator of the authors' layout "
+            f"{where} has no first convolution model.1.weight: it is not a generator of the authors' layout "
             f"(its first weight is {next(iter(weights))})"
         )
     if first.shape[1] != 3 + COUNT:
@@ -183,7 +183,7 @@ def _described(config: GeneratorConfig) -> str:
 
 def parser() -> argparse.ArgumentParser:
     """The command's flags."""
-    result = argparse.ArgumentParser(
+    result = Parser(
         description="Turn the ICface authors' checkpoints (non-commercial use only) into a model of ours."
     )
     add = result.add_argument
@@ -194,25 +194,23 @@ def parser() -> argparse.ArgumentParser:
     return result
 
 
-def main(argv: Sequence[str] | None = None) -> int:
-    """Run the command; 1 or 2 with one line where it cannot."""
-    try:
-        flags = parser().parse_args(argv)
-    except SystemExit as end:  # --help, a wrong flag
-        return int(end.code or 0)
-    try:
-        model, info = import_model(flags.generator_neutral, flags.generator_animate)
-        save_model(flags.out, model, info)
-    except ICFaceError as error:
-        if flags.verbose > 1:
-            traceback.print_exc()
-        print(f"error: {' '.join(str(error).split())}", file=sys.stderr)
-        return error.exit_code
+def import_checkpoint(flags: argparse.Namespace) -> None:
+    """Run the command.
+
+    Raises:
+        ICFaceError: in one line, what failed and what to do.
+    """
+    model, info = import_model(flags.generator_neutral, flags.generator_animate)
+    save_model(flags.out, model, info)
     print(NOTICE)
     size = count_parameters(model.generator_animate) / 1e6
     print(f"{flags.out}: G_N and G_A, each {_described(info.networks.generator)}, {size:.2f} M parameters")
     print("Attributes on OpenFace's scale, 128 px. Next: python export/pack_paper.py", flags.out)
-    return 0
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command; gives 0, 1 or 2."""
+    return run_command(parser(), import_checkpoint, argv)
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""Videos in, a data set to train on out: faces found, aligned, measured, packed.
+"""Make a data set to train on from videos: find faces, align them, measure them, pack them.
 
     python training/prepare.py VIDEOS --out DATA
 
@@ -14,47 +14,48 @@ import json
 import logging
 import shutil
 import sys
-import traceback
-from collections.abc import Sequence
+from collections.abc import Generator, Sequence
 from pathlib import Path
 from typing import Final
 
+if not __package__:  # started as a file: the repository takes the place of this folder
+    sys.path[0] = str(Path(__file__).resolve().parents[1])
+
 from tqdm import tqdm
 
-if __package__ in (None, ""):  # started as a file
-    sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
-
+from icface.command import Parser, run_command
 from icface.errors import ConfigError, ICFaceError
+from icface.files import write_file
+from training.dataset.index import Index
+from training.dataset.writing import remove_leftovers
 from training.preparation.clips import Clip, find_clips
-from training.preparation.index import Index
+from training.preparation.data_report import write_report
 from training.preparation.pack import pack
 from training.preparation.parts import PARTS_FOLDER, PartInfo, Settings, load_info, part_path
-from training.preparation.report import write_report
 from training.preparation.runners import run_here, run_on_ray
-from training.preparation.shards import remove_leftovers, write_whole
-from training.preparation.work import TRIES_SUFFIX, Worker
+from training.preparation.work import TRIES_SUFFIX, Outcome, Worker
 
 logger = logging.getLogger("training.prepare")
 
-MIN_FACE_SHARE = 0.375
-"""Of the crop's side: a face's box smaller than that would be blown up more than 1.7 times."""
-
+MIN_FACE_SHARE: Final = 0.375
+"""Of the crop's side: a face whose box is smaller would be enlarged more than 1.7 times."""
 MAX_SHARD_MB: Final = 1_000_000
 MAX_SEED: Final = 2**32 - 1
 MAX_WORKERS: Final = 4096
 """Ray starts a process for each at once."""
 MAX_FACE_PX: Final = 10_000
+AGAIN: Final = "what is done is kept: run the same command again to go on"
 
 
-class _Stopped(Exception):
+class _Stopped(ICFaceError):
     """Nothing more can be prepared."""
 
 
 def parser() -> argparse.ArgumentParser:
     """The command's flags."""
     settings = Settings()
-    result = argparse.ArgumentParser(
-        description="Prepare videos of faces for training. The same command again goes on where it was interrupted.",
+    result = Parser(
+        description="Prepare videos of faces for training. The same command again goes on where it was interrupted."
     )
     add = result.add_argument
     add(
@@ -145,7 +146,8 @@ def prepare(flags: argparse.Namespace) -> Index:
     """Run the command.
 
     Raises:
-        ICFaceError, _Stopped, OSError, KeyboardInterrupt
+        ICFaceError: in one line, what failed and what to do.
+        OSError: DATA cannot be written.
     """
     settings = _settings(flags)
     clips = find_clips(flags.videos, flags.images, flags.identity_from)
@@ -154,9 +156,7 @@ def prepare(flags: argparse.Namespace) -> Index:
     unexpected = _make_parts(flags, worker, clips)
     infos = {clip.name: _info(flags.out, clip, unexpected) for clip in clips}
     skipped = {str(clip.path): reason for clip in clips if (reason := infos[clip.name].reason)}
-    write_whole(
-        flags.out / "skipped.json", (json.dumps(skipped, indent=1, ensure_ascii=False) + "\n").encode()
-    )
+    write_file(flags.out / "skipped.json", json.dumps(skipped, indent=1, ensure_ascii=False) + "\n")
     used = [clip for clip in clips if infos[clip.name].reason is None]
     index = pack(
         flags.out,
@@ -215,7 +215,7 @@ def _make_parts(flags: argparse.Namespace, worker: Worker, clips: Sequence[Clip]
     if not missing:
         return {}
     if flags.workers == 0 or (len(missing) == 1 and not flags.ray_address):
-        outcomes = run_here(worker, missing)
+        outcomes: Generator[Outcome] = run_here(worker, missing)
     else:
         outcomes = run_on_ray(worker, missing, workers=flags.workers, address=flags.ray_address)
     unexpected = {}
@@ -223,7 +223,7 @@ def _make_parts(flags: argparse.Namespace, worker: Worker, clips: Sequence[Clip]
         try:
             for outcome in outcomes:
                 if outcome.fatal:
-                    raise _Stopped(outcome.fatal)
+                    raise _Stopped(f"{outcome.fatal}; {AGAIN}")
                 if outcome.unexpected:
                     unexpected[outcome.name] = outcome.unexpected
                 progress.update()
@@ -254,33 +254,17 @@ def _say_what_is_there(out: Path, index: Index, skipped: int) -> None:
     )
 
 
-def main(argv: Sequence[str] | None = None) -> int:
-    """Run the command; gives 0, 1 or 2."""
-    try:
-        flags = parser().parse_args(argv)
-    except SystemExit as end:
-        return int(end.code or 0)
-    logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
-    again = "what is done is kept: run the same command again to go on"
+def _body(flags: argparse.Namespace) -> None:
     try:
         prepare(flags)
-        return 0
-    except ICFaceError as error:
-        return _fail(str(error), error.exit_code, flags.verbose)
-    except _Stopped as stopped:
-        return _fail(f"{stopped}; {again}", 1, flags.verbose)
     except OSError as error:
         full = " (free some space first)" if error.errno == errno.ENOSPC else ""
-        return _fail(f"cannot write {flags.out}: {error.strerror or error}{full}; {again}", 1, flags.verbose)
-    except KeyboardInterrupt:
-        return _fail(f"interrupted; {again}", 1, flags.verbose)
+        raise _Stopped(f"cannot write {flags.out}: {error.strerror or error}{full}; {AGAIN}") from error
 
 
-def _fail(message: str, code: int, verbose: int) -> int:
-    if verbose > 1:
-        traceback.print_exc()
-    print(f"error: {' '.join(message.split())}", file=sys.stderr)
-    return code
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command; gives 0, 1 or 2."""
+    return run_command(parser(), _body, argv, stopped=f"interrupted; {AGAIN}", level=logging.INFO)
 
 
 if __name__ == "__main__":

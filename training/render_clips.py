@@ -18,11 +18,13 @@ from pathlib import Path
 
 import av
 import numpy as np
-from numpy.typing import NDArray
 
-if __package__ in (None, ""):  # started as a file
-    sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+if not __package__:  # started as a file: the repository takes the place of this folder
+    sys.path[0] = str(Path(__file__).resolve().parents[1])
 
+from icface.arrays import Frame
+from icface.command import Parser, run_command
+from icface.files import replacing_file
 from training.avatars.acting import mixed_performances, single_performances
 from training.avatars.glb import load_avatar
 from training.avatars.render import Studio, View
@@ -47,11 +49,9 @@ def random_view(rng: np.random.Generator, size_px: int) -> View:
     )
 
 
-def write_video(path: Path, frames: list[NDArray[np.uint8]]) -> None:
+def write_video(path: Path, frames: list[Frame]) -> None:
     """Frames (H, W, 3) RGB as an MP4; it appears whole or not at all."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    unfinished = path.with_name(path.stem + ".part.mp4")
-    with av.open(str(unfinished), "w") as container:
+    with replacing_file(path) as unfinished, av.open(str(unfinished), "w", format="mp4") as container:
         stream = container.add_stream("libx264", rate=FPS, options={"crf": "14", "threads": "1"})
         stream.height, stream.width = frames[0].shape[:2]
         stream.pix_fmt = "yuv420p"
@@ -60,7 +60,6 @@ def write_video(path: Path, frames: list[NDArray[np.uint8]]) -> None:
             picture.pts, picture.time_base = index, Fraction(1, FPS)
             container.mux(stream.encode(picture))
         container.mux(stream.encode())
-    unfinished.replace(path)
 
 
 def part(text: str) -> tuple[int, int]:
@@ -86,7 +85,7 @@ def clip_paths(out: Path, name: str, videos: int, held_out: int) -> list[Path]:
 
 def parser() -> argparse.ArgumentParser:
     """The command's flags."""
-    result = argparse.ArgumentParser(description="Render clips of avatars to train on.")
+    result = Parser(description="Render clips of avatars to train on.")
     add = result.add_argument
     add("--avatars", type=Path, required=True, help="folder of the VALID avatars' GLB files")
     add("--out", type=Path, required=True)
@@ -111,8 +110,8 @@ def parser() -> argparse.ArgumentParser:
     return result
 
 
-def main() -> None:
-    args = parser().parse_args()
+def render(args: argparse.Namespace) -> None:
+    """Run the command."""
     number, of = args.part
     avatars = chosen(list(args.avatars.glob("*.glb")), args.only, args.identities)
     for path in avatars[number - 1 :: of]:
@@ -130,5 +129,10 @@ def main() -> None:
             print(clip, flush=True)
 
 
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command; gives 0, 1 or 2."""
+    return run_command(parser(), render, argv, stopped="stopped; the same command goes on")
+
+
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

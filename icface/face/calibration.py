@@ -16,7 +16,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from icface.arrays import Array
-from icface.attributes import AU_NAMES
 from icface.face.action_units import (
     BLENDSHAPE_NAMES,
     Baseline,
@@ -25,9 +24,11 @@ from icface.face.action_units import (
     measure_action_units,
     population,
     population_spread,
+    smile_in_features,
 )
 from icface.face.features import INDEX as F
 from icface.face.pose import Pose
+from icface.files import write_file
 
 logger = logging.getLogger(__name__)
 
@@ -52,29 +53,31 @@ PRIOR_REACH: Final = 2.0
 """The first frames may move the baseline from the population's by at most this many standard deviations ..."""
 SMILE_REACH: Final = 0.35
 """... and by no more than this much of AU12, which few calm strangers exceed: the rest is a smile on the first frames."""
-SCORE_REACH: Final = 0.5
-"""Blendshapes: brows and pressed lips differ much between calm strangers ..."""
-MOUTH_SCORE_REACH: Final = 0.15
-"""... smiles, open mouths and closed eyes little."""
 
-_AU12: Final = AU_NAMES.index("AU12")
-_SMILE: Final = [
-    F[name] for name in ("corner_width", "corner_height", "corner_lift", "corner_depth", "cheek")
-]
-_SCORE_REACH: Final = np.array(
-    [
-        MOUTH_SCORE_REACH
-        if name.startswith(
-            ("jaw", "eyeBlink", "mouthSmile", "mouthUpperUp", "mouthLowerDown", "mouthStretch")
-        )
-        else SCORE_REACH
-        for name in BLENDSHAPE_NAMES
-    ]
-)
+_SMILE: Final = [F[n] for n in ("corner_width", "corner_height", "corner_lift", "corner_depth", "cheek")]
+# The scores of calm strangers: smiles, open mouths and closed eyes differ little, brows and pressed lips much.
+_STEADY: Final = ("jaw", "eyeBlink", "mouthSmile", "mouthUpperUp", "mouthLowerDown", "mouthStretch")
+_SCORE_REACH: Final = np.array([0.15 if name.startswith(_STEADY) else 0.5 for name in BLENDSHAPE_NAMES])
 _QUANTILE: Final = np.full(len(F), 0.5)
 _QUANTILE[[F["ear_right"], F["ear_left"]]] = 0.75
 _QUANTILE[F["lip_gap"]] = 0.10
 _BLENDSHAPE_QUANTILE: Final = 0.25
+
+
+def little_smile(shift: Array) -> Array:
+    """A shift of (22,) features from the population's neutral without the part that can only be a smile."""
+    smile = smile_in_features(shift)
+    if smile <= SMILE_REACH:
+        return shift
+    result = shift.copy()
+    result[_SMILE] *= SMILE_REACH / smile
+    return result
+
+
+def calm_scores(scores: Array) -> Array:
+    """(52,) blendshapes without expression from those of (n, 52) frames, as far as a calm stranger's may be."""
+    lowest = np.quantile(scores, _BLENDSHAPE_QUANTILE, axis=0)
+    return np.asarray(np.minimum(lowest, population().blendshapes + _SCORE_REACH))
 
 
 class Calibration:
@@ -100,7 +103,7 @@ class Calibration:
         self._last_s: float | None = None
         self._last_pose: Pose | None = None
         self._collecting = False
-        self._collected: list[tuple[Array, Array | None, float]] = []
+        self._collected: list[tuple[Array, Array, float]] = []
 
     @property
     def baseline(self) -> Baseline:
@@ -112,14 +115,14 @@ class Calibration:
         self._collected.clear()
 
     def update(
-        self, features: Array, blendshapes: NDArray[np.float32] | None, pose: Pose, time_s: float
+        self, features: Array, blendshapes: NDArray[np.float32], pose: Pose, time_s: float
     ) -> Baseline | None:
         """Learn from one frame.
 
         Returns:
             The new baseline when a "set neutral" has just been completed, else None.
         """
-        scores = None if blendshapes is None else blendshapes.astype(np.float64)
+        scores = blendshapes.astype(np.float64)
         if self._collecting:
             return self._collect(features, scores, pose)
         elapsed_s = 0.0 if self._last_s is None else min(0.2, max(0.0, time_s - self._last_s))
@@ -169,9 +172,7 @@ class Calibration:
         ratio = min(features[F[eye]] / max(self._features[F[eye]], 1e-3) for eye in ("ear_right", "ear_left"))
         return bool((0.85 - ratio) / 0.65 < GATE_CLOSURE)
 
-    def _is_held(
-        self, features: Array, blendshapes: NDArray[np.float32] | None, pose: Pose, time_s: float
-    ) -> bool:
+    def _is_held(self, features: Array, blendshapes: NDArray[np.float32], pose: Pose, time_s: float) -> bool:
         """Whether an expression has been there for more than HELD_S."""
         action_units = measure_action_units(features, blendshapes, self.baseline, yaw_rad=pose.yaw_rad)
         if float(action_units.max()) <= HELD_LEVEL:
@@ -181,7 +182,7 @@ class Calibration:
             self._held_since_s = time_s
         return time_s - self._held_since_s > HELD_S
 
-    def _blend_prior(self, features: Array, scores: Array | None) -> None:
+    def _blend_prior(self, features: Array, scores: Array) -> None:
         """From the population to this person's median over the first calm frames."""
         self._gated.append(features)
         own = len(self._gated) / self._needed
@@ -191,36 +192,28 @@ class Calibration:
         prior = population()
         reach = PRIOR_REACH * population_spread()
         shift = np.clip(np.median(self._gated, axis=0) - prior.features, -reach, reach)
-        smile = measure_action_units(prior.features + shift, None, prior)[_AU12]
-        if smile > SMILE_REACH:
-            shift[_SMILE] *= SMILE_REACH / smile
-        self._features = prior.features + own * shift
-        if scores is not None:
-            self._gated_blendshapes.append(scores)
-            lowest = np.quantile(self._gated_blendshapes, _BLENDSHAPE_QUANTILE, axis=0)
-            trusted = np.minimum(lowest, prior.blendshapes + _SCORE_REACH)
-            self._blendshapes = prior.blendshapes + own * (trusted - prior.blendshapes)
+        self._features = prior.features + own * little_smile(shift)
+        self._gated_blendshapes.append(scores)
+        lowest = calm_scores(np.array(self._gated_blendshapes))
+        self._blendshapes = prior.blendshapes + own * (lowest - prior.blendshapes)
 
-    def _follow(self, features: Array, scores: Array | None, elapsed_s: float) -> None:
+    def _follow(self, features: Array, scores: Array, elapsed_s: float) -> None:
         """Stochastic running quantiles: up by q, down by 1 − q, in steps of the feature's spread."""
         rate = elapsed_s / FOLLOW_S
         step = 4 * rate * population_spread()
         self._features += step * (_QUANTILE - (features < self._features))
-        if scores is not None:
-            below = scores < self._blendshapes
-            self._blendshapes += 4 * rate * 0.1 * (_BLENDSHAPE_QUANTILE - below)
-            np.clip(self._blendshapes, 0.0, 1.0, out=self._blendshapes)
+        below = scores < self._blendshapes
+        self._blendshapes += 4 * rate * 0.1 * (_BLENDSHAPE_QUANTILE - below)
+        np.clip(self._blendshapes, 0.0, 1.0, out=self._blendshapes)
 
-    def _collect(self, features: Array, scores: Array | None, pose: Pose) -> Baseline | None:
+    def _collect(self, features: Array, scores: Array, pose: Pose) -> Baseline | None:
         self._collected.append((features, scores, pose.pitch_rad))
         if len(self._collected) < SET_NEUTRAL_FRAMES:
             return None
         self._collecting = False
         # Medians, so that a blink among the frames does not count.
         self._features = np.median([item[0] for item in self._collected], axis=0)
-        collected_scores = [item[1] for item in self._collected if item[1] is not None]
-        if collected_scores:
-            self._blendshapes = np.median(collected_scores, axis=0)
+        self._blendshapes = np.median([item[1] for item in self._collected], axis=0)
         self._pitch_rad = self._home_pitch_rad = float(np.median([item[2] for item in self._collected]))
         self._fixed = True
         return self.baseline
@@ -229,10 +222,7 @@ class Calibration:
 def save_neutral(path: Path, baseline: Baseline) -> None:
     """Keep a neutral for the next time; a folder that cannot be written is only logged."""
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        temporary = path.with_suffix(".tmp")
-        temporary.write_text(json.dumps(baseline_to_json(baseline)))
-        temporary.replace(path)
+        write_file(path, json.dumps(baseline_to_json(baseline)))
     except OSError as error:
         logger.warning("the neutral was set but could not be kept in %s: %s", path, error)
 

@@ -25,6 +25,5 @@ def measure_attributes(landmarks: Landmarks, baseline: Baseline | None = None) -
 def baseline_of(landmarks: Landmarks) -> Baseline:
     """The baseline of a person from a picture in which they are neutral."""
     features = measure_features(landmarks)
-    known = population()
-    scores = known.blendshapes if landmarks.blendshapes is None else landmarks.blendshapes.astype(np.float64)
-    return Baseline(features=features, blendshapes=scores, pitch_rad=known.pitch_rad)
+    scores = landmarks.blendshapes.astype(np.float64)
+    return Baseline(features=features, blendshapes=scores, pitch_rad=population().pitch_rad)

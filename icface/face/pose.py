@@ -1,7 +1,7 @@
 """Head pose in OpenFace's convention: R = Rx·Ry·Rz, y down; +pitch looks down, +yaw nose to image-left, +roll clockwise.
 
-From the task file's matrix where there is one; else by weighted Procrustes of the canonical face in a virtual
-camera with a vertical field of view of 63°, two scale passes, which is MediaPipe's published method.
+By a weighted Procrustes fit of the canonical face in a virtual camera with a vertical field of view of 63°, with two
+passes for the scale. This is MediaPipe's published method and gives the same angles as its pose matrix.
 """
 
 from __future__ import annotations
@@ -120,11 +120,7 @@ def pose_from_rotation(rotation: Array) -> Pose:
 
 def head_pose(landmarks: Landmarks) -> Pose:
     """Pose of a face in an unmirrored picture."""
-    if landmarks.matrix is not None:
-        left, _, right = np.linalg.svd(landmarks.matrix[:3, :3])
-        upward = left @ right
-    else:
-        upward = _procrustes_rotation(landmarks.points_px, landmarks.image_size_px)
+    upward = _procrustes_rotation(landmarks.points_px, landmarks.image_size_px)
     return pose_from_rotation(FLIP @ upward @ FLIP)
 
 

@@ -1,4 +1,4 @@
-"""From a driver's frames to calibrated, smoothed attributes."""
+"""From a driver's frames to calibrated attributes. The landmarks they are read from are smoothed already."""
 
 from __future__ import annotations
 
@@ -15,7 +15,6 @@ from icface.face.calibration import Calibration, load_neutral, save_neutral
 from icface.face.features import measure_features
 from icface.face.landmarks import LandmarkDetector, Landmarks, open_detector
 from icface.face.pose import Pose, head_pose
-from icface.face.smoothing import OneEuro
 
 JUMP_RAD: Final = 0.35
 """A head turn of more than this from one frame to the next is a mistake of the detector ..."""
@@ -25,7 +24,6 @@ DEAD_ZONE: Final = 0.04
 _RANGE_GAIN_MAX: Final = 3.0
 _RANGE_START: Final = 0.75
 _RANGE_HALF_LIFE_S: Final = 80.0
-BLINK_TREMBLE: Final = 0.03
 BLINK_HOLD_S: Final = 1 / 30
 """A closed eye stays closed for at least one frame of a 30 FPS output, which may not take every sample."""
 _BLINK: Final = INDEX["AU45"]
@@ -50,7 +48,7 @@ class DriverState:
     """A driver's face at one moment."""
 
     attributes: FloatArray
-    """(20,) full-shape, calibrated and smoothed; not mirrored."""
+    """(20,) full-shape and calibrated; not mirrored."""
     confidence: float
     """0 to 1: how much of the face is turned to the camera."""
     landmarks: Landmarks
@@ -69,7 +67,6 @@ class FaceTracker:
         self._detector = detector or open_detector(video=True)
         saved = None if self._config.neutral_path is None else load_neutral(self._config.neutral_path)
         self._calibration = Calibration(saved)
-        self._smoothing = OneEuro()
         self._peak = np.full(len(AU_NAMES), _RANGE_START, dtype=np.float32)
         self._last_pose: Pose | None = None
         self._last_s: float | None = None
@@ -99,13 +96,8 @@ class FaceTracker:
         baseline = self._calibration.baseline
         action_units = measure_action_units(features, face.blendshapes, baseline, yaw_rad=pose.yaw_rad)
         pose_unit = pose_to_unit([pose.pitch_rad - baseline.pitch_rad, pose.yaw_rad, pose.roll_rad])
-        raw = np.concatenate([pose_unit, self._ranged(action_units, elapsed_s)])
-        # FaceLandmarker has smoothed the head of a video already.
-        smooth = self._smoothing.update(raw, time_s, pose_is_smooth=face.matrix is not None)
-        attributes = np.clip(smooth, 0.0, 1.0)
-        # A blink may last one frame: smoothing takes no more than its usual tremble from a closing eye.
-        closure = max(float(attributes[_BLINK]), float(raw[_BLINK]) - BLINK_TREMBLE)
-        attributes[_BLINK] = self._held_closure(closure, time_s)
+        attributes = np.concatenate([pose_unit, self._ranged(action_units, elapsed_s)])
+        attributes[_BLINK] = self._held_closure(float(attributes[_BLINK]), time_s)
         turned = max(abs(pose.yaw_rad), abs(pose.pitch_rad))
         return DriverState(
             attributes=attributes, confidence=float(np.clip(1.2 - turned, 0.0, 1.0)), landmarks=face
@@ -117,7 +109,6 @@ class FaceTracker:
 
     def reset(self) -> None:
         """Forget motion, after a gap; what was learned about the person stays."""
-        self._smoothing.reset()
         self._last_pose = None
         self._jumps = 0
         self._closure = 0.0
@@ -147,7 +138,7 @@ class FaceTracker:
 
     def _ranged(self, action_units: FloatArray, elapsed_s: float) -> FloatArray:
         """Dead zone, then a gain that lets this driver's larger movements reach the whole movement."""
-        values = np.clip((action_units - DEAD_ZONE) / (1 - DEAD_ZONE), 0.0, 1.0).astype(np.float32)
+        values: FloatArray = np.maximum((action_units - DEAD_ZONE) / (1 - DEAD_ZONE), 0.0).astype(np.float32)
         if not self._config.range_gain:
             return values
         decay = np.float32(0.5 ** (elapsed_s / _RANGE_HALF_LIFE_S))

@@ -1,6 +1,6 @@
 """The face tables that ship: canonical face, triangles and Action Unit displacements.
 
-Made by training/derive_displacements.py from ICT-FaceKit (MIT) and MediaPipe's canonical face model (Apache-2.0).
+Made by training/assets/derive_displacements.py from ICT-FaceKit (MIT) and MediaPipe's canonical face model (Apache-2.0).
 """
 
 from __future__ import annotations

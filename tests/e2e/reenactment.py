@@ -10,10 +10,8 @@ from numpy.typing import NDArray
 from scipy.stats import spearmanr
 
 from icface.attributes import INDEX, POSE_NAMES, neutral
-from icface.face.action_units import Baseline, population
-from icface.face.features import measure_features
 from icface.face.landmarks import LandmarkDetector, Landmarks, open_detector
-from icface.face.measure import measure_attributes
+from icface.face.measure import baseline_of, measure_attributes
 from icface.reenactor import Reenactor
 from tests.e2e.measuring import (
     Frame,
@@ -78,12 +76,7 @@ class Viewer:
         self._detector = detector
         self._time_s = 0.0
         landmarks = self._look(neutral_frame)
-        usual = population()
-        self._baseline = Baseline(
-            features=measure_features(landmarks),
-            blendshapes=usual.blendshapes if landmarks.blendshapes is None else landmarks.blendshapes,
-            pitch_rad=usual.pitch_rad,
-        )
+        self._baseline = baseline_of(landmarks)
 
     def _look(self, frame: Frame) -> Landmarks:
         padded = pad_by_half(frame)

@@ -1,4 +1,4 @@
-"""From clips to a live bundle with the real commands: prepare, train, evaluate, export, drive. Small, and in minutes.
+"""That training teaches something: from clips to a live bundle with the real commands, in minutes.
 
 A rendered avatar closes its eyes, parts its lips, drops its jaw, turns its head and talks, each in a clip of its own; and
 there is a real speaker. Their even frames are trained on, their odd ones held out.
@@ -29,7 +29,7 @@ AVATAR = SHARED / "data/valid_avatars/Asian_F_1_Casual.glb"
 SPEAKER = SHARED / "data/clips/grid_s1/bbaf2n.mpg"
 
 pytestmark = [
-    pytest.mark.slow,
+    pytest.mark.long,
     pytest.mark.skipif(
         not (AVATAR.exists() and SPEAKER.exists()),
         reason="needs ../shared/data: an avatar to render and a clip of a speaker",
@@ -88,8 +88,8 @@ def smile(weight: float) -> dict[str, float]:
 # move the lips by those. So the jaw is held against it, and drops with closed lips.
 ACTS = {
     "eyes": {"ReyeClose": 1.1, "LeyeClose": 1.1},
-    "lips": lips(1.3) | {"MouthOpen": -0.1},
-    "jaw": lips(-0.5, -0.5) | smile(0.5) | {"MouthOpen": 0.7, "Chew": 1.6},
+    "lips": lips(1.3) | smile(-0.15) | {"MouthOpen": -0.1},
+    "jaw": lips(-0.5, -0.5) | smile(0.5) | {"MouthOpen": 0.85, "Chew": 1.6},
 }
 """Morph targets at the height of each clip."""
 

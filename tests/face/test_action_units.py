@@ -1,9 +1,11 @@
-"""Action Units from features: each movement of the face table raises its own AU."""
+"""Action Units: each movement of the face table, with the blendshapes that go with it, raises its own AU."""
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 
 from icface.attributes import AU_NAMES
 from icface.face import features
@@ -20,6 +22,25 @@ from icface.face.landmarks import Landmarks
 from icface.face.pose import rotation_from_pose
 from icface.geometry.tables import face_tables
 
+# What MediaPipe's blendshapes answer to a movement; both sides where there are two.
+ANSWERS = {
+    "AU01": ("browInnerUp",),
+    "AU02": ("browOuterUpLeft", "browOuterUpRight"),
+    "AU04": ("browDownLeft", "browDownRight"),
+    "AU12": ("mouthSmileLeft", "mouthSmileRight"),
+    "AU26": ("jawOpen",),
+    "AU45": ("eyeBlinkLeft", "eyeBlinkRight"),
+}
+
+
+def scores(**movements: float) -> NDArray[np.float32]:
+    """(52,) blendshapes of Action Units: a whole one scores .65."""
+    result = np.zeros(52, dtype=np.float32)
+    for name, level in movements.items():
+        for answer in ANSWERS.get(name, ()):
+            result[BLENDSHAPE_NAMES.index(answer)] = min(1.0, 0.65 * level)
+    return result
+
 
 def face(**movements: float) -> Landmarks:
     """The canonical face with Action Units of the displacement table, frontal, 200 px per IOD."""
@@ -28,11 +49,12 @@ def face(**movements: float) -> Landmarks:
         shape = shape + level * face_tables().displacements[AU_NAMES.index(name)]
     points = np.zeros((478, 3), dtype=np.float32)
     points[:468] = shape * [200, -200, -200] + [320, 240, 0]
-    return Landmarks(points_px=points, image_size_px=(640, 480))
+    return Landmarks(points_px=points, image_size_px=(640, 480), blendshapes=scores(**movements))
 
 
 def measured(baseline: Baseline, **movements: float) -> dict[str, float]:
-    units = measure_action_units(measure_features(face(**movements)), None, baseline)
+    seen = face(**movements)
+    units = measure_action_units(measure_features(seen), seen.blendshapes, baseline)
     return dict(zip(AU_NAMES, units.tolist(), strict=True))
 
 
@@ -47,9 +69,7 @@ def test_a_neutral_face_measures_nothing(own: Baseline) -> None:
 
 
 def test_features_by_hand() -> None:
-    points = np.zeros((478, 3), dtype=np.float32)
-    points[:468] = face().points_px[:468]
-    values = measure_features(Landmarks(points_px=points, image_size_px=(640, 480)))
+    values = measure_features(face())
     canonical = face_tables().canonical
     assert values[INDEX["corner_width"]] == pytest.approx(
         np.linalg.norm(canonical[61] - canonical[291]), rel=0.01
@@ -61,14 +81,8 @@ def test_features_by_hand() -> None:
 
 def test_features_do_not_change_with_size_and_place() -> None:
     near = face()
-    far = Landmarks(points_px=near.points_px * 0.37 + [50, -20, 3], image_size_px=(640, 480))
-    np.testing.assert_allclose(
-        measure_features(near),
-        measure_features(
-            far.__class__(points_px=far.points_px.astype(np.float32), image_size_px=far.image_size_px)
-        ),
-        atol=1e-4,
-    )
+    far = replace(near, points_px=(near.points_px * 0.37 + [50, -20, 3]).astype(np.float32))
+    np.testing.assert_allclose(measure_features(near), measure_features(far), atol=1e-4)
 
 
 @pytest.mark.parametrize("angles", [(0.3, 0.0, 0.0), (0.0, -0.4, 0.0), (0.0, 0.0, 0.5), (-0.2, 0.3, 0.2)])
@@ -79,7 +93,7 @@ def test_features_do_not_change_with_pose(angles: tuple[float, float, float]) ->
         240,
         0,
     ]
-    turned = Landmarks(points_px=points.astype(np.float32), image_size_px=(640, 480))
+    turned = replace(ahead, points_px=points.astype(np.float32))
     # The smile moves a little of what is taken for rigid, so that the fit is not exact.
     np.testing.assert_allclose(measure_features(turned), measure_features(ahead), atol=1e-4)
 
@@ -91,21 +105,19 @@ def test_eye_aspect_ratio_by_hand(own: Baseline) -> None:
         points[top] = points[33] + [80, -apart_px / 2, 0]
         points[bottom] = points[33] + [80, apart_px / 2, 0]
     points[133] = points[33] + [200, 0, 0]
-    values = measure_features(Landmarks(points_px=points, image_size_px=(640, 480)))
+    values = measure_features(replace(face(), points_px=points))
     assert values[INDEX["ear_right"]] == pytest.approx(0.2, rel=1e-5)
     assert values[INDEX["ear_left"]] == pytest.approx(own.features[INDEX["ear_left"]], rel=0.02)
 
 
-def test_poorly_seen_units_are_quiet_without_blendshapes(own: Baseline) -> None:
-    """AU23 of .5: dead zone .08, then a gain of .6; with blendshapes as they say."""
-    values = own.features.copy()
-    values[INDEX["lips_thickness"]] -= 0.5 * 0.05  # AU23 .5
-    units = measure_action_units(values, None, own)
-    assert units[AU_NAMES.index("AU23")] == pytest.approx(0.6 * (0.5 - 0.08) / 0.92, abs=1e-6)
-    scores = np.zeros(52, dtype=np.float32)
-    scores[[BLENDSHAPE_NAMES.index("mouthPressLeft"), BLENDSHAPE_NAMES.index("mouthPressRight")]] = 1.0
-    units = measure_action_units(own.features, scores, own)
+def test_poorly_seen_units_have_a_dead_zone(own: Baseline) -> None:
+    """AU23 of .5 less .08, stretched so that a whole movement stays whole."""
+    pressed = scores()
+    pressed[[BLENDSHAPE_NAMES.index("mouthPressLeft"), BLENDSHAPE_NAMES.index("mouthPressRight")]] = 1.0
+    units = measure_action_units(own.features, pressed, own)
     assert units[AU_NAMES.index("AU23")] == pytest.approx((0.5 - 0.08) / 0.92, abs=1e-6)
+    pressed *= 0.15
+    assert measure_action_units(own.features, pressed, own)[AU_NAMES.index("AU23")] == 0.0
 
 
 @pytest.mark.parametrize("name", ["AU01", "AU02", "AU04", "AU12", "AU25"])
@@ -120,36 +132,66 @@ def test_a_dropped_jaw_needs_open_lips(own: Baseline) -> None:
     closed = own.features.copy()
     closed[INDEX["lip_gap"]] = 0.0
     closed[INDEX["chin_drop"]] += 0.3  # a much longer chin than the baseline's
-    assert measure_action_units(closed, None, own)[AU_NAMES.index("AU26")] == pytest.approx(0.25)
+    assert 0.0 < measure_action_units(closed, scores(), own)[AU_NAMES.index("AU26")] < 0.05
+
+
+def test_parted_lips_are_no_dropped_jaw(own: Baseline) -> None:
+    """A smile that shows the teeth, as people do it: lips .14 apart, which draws the chin's landmark down by .05."""
+    values = own.features.copy()
+    values[INDEX["lip_gap"]] += 0.14
+    values[INDEX["chin_drop"]] += 0.05
+    units = dict(zip(AU_NAMES, measure_action_units(values, scores(AU26=0.05), own), strict=True))
+    assert units["AU26"] < 0.15 and units["AU25"] > 0.9
+
+
+@pytest.mark.parametrize(("corner_width", "lip_gap"), [(0.06, 0.0), (0.0, 0.08)])
+def test_a_wide_or_open_mouth_is_not_sad(own: Baseline, corner_width: float, lip_gap: float) -> None:
+    """Both lower the corners by .03 against the upper lip, which by itself is much of an AU15."""
+    values = own.features.copy()
+    values[INDEX["corner_height"]] -= 0.03
+    sad = measure_action_units(values, scores(), own)[AU_NAMES.index("AU15")]
+    values[INDEX["corner_width"]] += corner_width
+    values[INDEX["lip_gap"]] += lip_gap
+    assert sad > 0.2 and measure_action_units(values, scores(), own)[AU_NAMES.index("AU15")] == 0.0
+
+
+def test_a_smile_needs_both_witnesses(own: Baseline) -> None:
+    """A nod raises the blendshape a little while the lips rest: two fifths of it count."""
+    nodding = measure_action_units(own.features, scores(AU12=0.2), own)
+    assert nodding[AU_NAMES.index("AU12")] == pytest.approx(0.4 * 0.2, abs=1e-6)
+    smiling = measure_action_units(measure_features(face(AU12=1.0)), scores(AU12=0.2), own)
+    assert smiling[AU_NAMES.index("AU12")] == pytest.approx(0.2, abs=1e-6)
 
 
 def test_closed_eyes_by_hand(own: Baseline) -> None:
+    """The mean of what the lids say and what the blendshapes say."""
     values = own.features.copy()
-    for share, expected in ((1.0, 0.0), (0.85, 0.0), (0.525, 0.5), (0.20, 1.0), (0.0, 1.0)):
+    for share, lids in ((1.0, 0.0), (0.85, 0.0), (0.525, 0.5), (0.20, 1.0), (0.0, 1.0)):
         values[INDEX["ear_right"]] = share * own.features[INDEX["ear_right"]]
         values[INDEX["ear_left"]] = share * own.features[INDEX["ear_left"]]
-        units = measure_action_units(values, None, own)
-        assert units[AU_NAMES.index("AU45")] == pytest.approx(expected, abs=1e-6)
+        for blendshape in (0.0, 0.6, 1.0):
+            units = measure_action_units(values, scores(AU45=blendshape), own)
+            assert units[AU_NAMES.index("AU45")] == pytest.approx((lids + blendshape) / 2, abs=1e-6)
 
 
 def test_the_nearer_eye_decides_when_the_head_is_turned(own: Baseline) -> None:
-    values = own.features.copy()
+    values, seen = own.features.copy(), scores()
     values[INDEX["ear_right"]] = 0.0  # the subject's right eye closed
+    seen[BLENDSHAPE_NAMES.index("eyeBlinkRight")] = 0.65
     closed = [
-        float(measure_action_units(values, None, own, yaw_rad=yaw)[AU_NAMES.index("AU45")])
+        float(measure_action_units(values, seen, own, yaw_rad=yaw)[AU_NAMES.index("AU45")])
         for yaw in (-0.5, 0.0, 0.5)
     ]
     # +yaw turns the nose to image-left, where the right eye is: it is hidden.
     assert closed == pytest.approx([0.95, 0.5, 0.05], abs=1e-6)
 
 
-def test_blendshapes_by_hand(own: Baseline) -> None:
-    scores = np.zeros(52, dtype=np.float32)
-    for name, value in (("mouthSmileLeft", 0.65), ("mouthSmileRight", 0.65), ("browInnerUp", 0.325)):
-        scores[BLENDSHAPE_NAMES.index(name)] = value
-    units = measure_action_units(own.features, scores, own)
-    assert units[AU_NAMES.index("AU12")] == pytest.approx(1.0)
-    assert units[AU_NAMES.index("AU01")] == pytest.approx(0.5)
+def test_brows_by_hand(own: Baseline) -> None:
+    """The mean of both witnesses: half a browInnerUp, and inner brows that rose by a whole movement's .065."""
+    values = own.features.copy()
+    values[INDEX["brow_inner"]] += 0.065
+    units = measure_action_units(values, scores(AU01=0.5), own)
+    assert units[AU_NAMES.index("AU01")] == pytest.approx(0.75, abs=1e-6)
     assert units[AU_NAMES.index("AU04")] == 0.0
 
 

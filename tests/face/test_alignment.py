@@ -29,7 +29,7 @@ def face(
 
 
 def landmarks(points: NDArray[np.float32]) -> Landmarks:
-    return Landmarks(points_px=points, image_size_px=(400, 300))
+    return Landmarks(points_px=points, image_size_px=(400, 300), blendshapes=np.zeros(52, np.float32))
 
 
 def test_square_of_a_frontal_face() -> None:

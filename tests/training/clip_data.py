@@ -15,8 +15,8 @@ from icface.face.action_units import population
 from icface.face.alignment import align
 from icface.face.landmarks import open_detector
 from icface.images import cut_crop
+from training.dataset.writing import TrackData, write_dataset
 from training.preparation.calibrate import Measured, attributes_of, learn_baseline
-from training.preparation.shards import TrackData, write_dataset
 
 
 def make_clip_dataset(folder: Path, clips: Sequence[Path], *, every: int = 8, size_px: int = 128) -> Path:
@@ -29,7 +29,7 @@ def make_clip_dataset(folder: Path, clips: Sequence[Path], *, every: int = 8, si
             tracks.append(track)
     write_dataset(
         folder,
-        iter(tracks),
+        [tracks],
         splits={"train": (), "test": tuple(names)},
         size_px=size_px,
         attribute_source="tracker",
@@ -39,26 +39,17 @@ def make_clip_dataset(folder: Path, clips: Sequence[Path], *, every: int = 8, si
 
 
 def _halves(clip: Path, every: int, size_px: int) -> list[TrackData]:
-    from icface.face.features import measure_features
-    from icface.face.pose import head_pose
-
-    rows, crops, times = [], [], []
+    faces, crops, times = [], [], []
     with av.open(str(clip)) as container, closing(open_detector(video=True)) as detector:
         for index, picture in enumerate(container.decode(video=0)):
-            frame = picture.to_ndarray(format="rgb24")
+            frame = np.asarray(picture.to_ndarray(format="rgb24"), dtype=np.uint8)
             sight = detector.detect(frame, index / 30)
             if index % every or not sight:
                 continue
-            pose = head_pose(sight[0])
-            rows.append((measure_features(sight[0]), (pose.pitch_rad, pose.yaw_rad, pose.roll_rad)))
+            faces.append(sight[0])
             crops.append(cut_crop(frame, align(sight[0], size_px), size_px))
             times.append(index / 30)
-    measured = Measured(
-        features=np.stack([row[0] for row in rows]),
-        blendshapes=None,
-        pose_rad=np.array([row[1] for row in rows]),
-        times_s=np.array(times),
-    )
+    measured = Measured.of(faces, np.array(times))
     attributes = attributes_of(measured, learn_baseline([measured], population()))
     middle = len(crops) // 2
     return [

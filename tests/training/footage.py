@@ -13,10 +13,11 @@ import cv2
 import numpy as np
 
 from icface.arrays import Frame
+from icface.images import load_photo
 from tests.conftest import REPOSITORY
 
 DRIVER = REPOSITORY / "examples" / "driver.mp4"
-"""640×480, 30 FPS, 8 s; what is acted is in training/render_examples.py."""
+"""640×480, 30 FPS, 8 s; what is acted is in training/assets/render_examples.py."""
 PORTRAIT = REPOSITORY / "examples" / "source.jpg"
 
 
@@ -24,15 +25,23 @@ PORTRAIT = REPOSITORY / "examples" / "source.jpg"
 def driver_frames() -> tuple[Frame, ...]:
     """Every third frame of the driver, 10 FPS, half size: 80 of (240, 320, 3) RGB."""
     with av.open(str(DRIVER)) as container:
-        frames = [f.to_ndarray(format="rgb24") for i, f in enumerate(container.decode(video=0)) if i % 3 == 0]
-    return tuple(cv2.resize(frame, (320, 240), interpolation=cv2.INTER_AREA) for frame in frames)
+        frames = [
+            np.asarray(frame.to_ndarray(format="rgb24"), dtype=np.uint8)
+            for number, frame in enumerate(container.decode(video=0))
+            if number % 3 == 0
+        ]
+    return tuple(smaller(frame, (320, 240)) for frame in frames)
 
 
 @lru_cache(maxsize=1)
 def portrait() -> Frame:
     """(384, 384, 3) RGB."""
-    picture = cv2.imread(str(PORTRAIT))
-    return cv2.cvtColor(cv2.resize(picture, (384, 384), interpolation=cv2.INTER_AREA), cv2.COLOR_BGR2RGB)
+    return smaller(load_photo(PORTRAIT).frame, (384, 384))
+
+
+def smaller(frame: Frame, size_px: tuple[int, int]) -> Frame:
+    """A frame at another (width, height)."""
+    return np.asarray(cv2.resize(frame, size_px, interpolation=cv2.INTER_AREA), dtype=np.uint8)
 
 
 def write_clip(path: Path, frames: Sequence[Frame], fps: int = 10) -> Path:

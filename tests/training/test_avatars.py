@@ -128,7 +128,10 @@ def tiny_glb(path: Path) -> None:
     bind = np.eye(4, dtype=np.float32)
     bind[:3, 3] = [1, 2, 3]
     binds = accessor(bind.T[None].copy(), 5126, "MAT4")
-    where, what = view(np.array([1], dtype=np.uint16).tobytes()), view(np.float32([0.5, 0, -0.25]).tobytes())
+    where, what = (
+        view(np.array([1], dtype=np.uint16).tobytes()),
+        view(np.array([0.5, 0, -0.25], dtype=np.float32).tobytes()),
+    )
     sparse = {
         "count": 1,
         "indices": {"bufferView": where, "componentType": 5123},
@@ -225,7 +228,7 @@ def test_what_is_performed_is_what_is_seen() -> None:
     from training.avatars.render import Performance, Studio, View
 
     studio = Studio(load_avatar(shared_file(AVATAR)), View())
-    detector = open_detector(None, video=False)
+    detector = open_detector(video=False)
 
     def seen(performance: Performance) -> tuple[NDArray[np.float64], float, float]:
         frame = studio.frame(performance)
@@ -260,12 +263,15 @@ def test_jaw_and_lips_are_told_apart(name: str) -> None:
     """Two attributes that are only ever measured together cannot be learned apart."""
     pytest.importorskip("meshoptimizer", reason='avatars need it: pip install ".[train]"')
     from icface.attributes import INDEX
+    from icface.face.viewer import Viewer
     from training.avatars.acting import MOVEMENTS
     from training.avatars.glb import load_avatar
     from training.avatars.render import Performance, Studio, View
-    from training.evaluation.measuring import Viewer
 
-    studio = Studio(load_avatar(shared_file(f"data/valid_avatars/{name}.glb")), View())
+    studio = Studio(
+        load_avatar(shared_file(f"data/valid_avatars/{name}.glb")),
+        View(width_px=400, height_px=300, head_px=156),
+    )
     with Viewer() as viewer:
         baseline = viewer.baseline(studio.frame(Performance()))
         jaw, lips = viewer.measure(

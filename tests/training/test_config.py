@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from icface.errors import ConfigError
-from training.config import TrainConfig, load_config
+from training.learning.config import TrainConfig, load_config
 
 CONFIGS = sorted((Path(__file__).resolve().parents[2] / "training/configs").glob("*.toml"))
 

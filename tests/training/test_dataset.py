@@ -4,22 +4,24 @@ from __future__ import annotations
 
 import json
 import multiprocessing
-import shutil
-import tarfile
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import cv2
 import numpy as np
+import pyarrow as pa
 import pytest
 import torch
 from torch.utils.data import DataLoader
 
 from icface.attributes import mirror
 from icface.errors import ConfigError
-from tests.training.tiny_data import make_tiny_dataset, picture
-from training.dataset import FaceTracks, PairConfig, PairDataset, PortraitDataset
+from tests.training.tiny_data import make_tiny_dataset, picture, tiny_tracks
+from training.dataset.pairs import PairConfig, PairDataset, PortraitDataset
+from training.dataset.reading import FaceTracks, Values
+from training.dataset.writing import write_dataset
 
 
 @pytest.fixture(scope="module")
@@ -47,37 +49,43 @@ def test_every_row_gives_the_frame_that_was_written(tracks: FaceTracks) -> None:
             assert tracks.tracks[tracks.track_of(row)] is track
 
 
-@pytest.mark.filterwarnings(
-    "ignore:unclosed file:ResourceWarning"
-)  # webdataset leaves shards to the collector
-@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
-def test_shards_are_what_webdataset_reads(tracks: FaceTracks, folder: Path) -> None:
-    webdataset = pytest.importorskip("webdataset")
-    seen = 0
+def test_shards_are_files_that_any_arrow_reader_reads(tracks: FaceTracks, folder: Path) -> None:
+    values, row = tracks.all_values(), 0
     for shard in tracks.index.shards:
-        for sample in webdataset.WebDataset(str(folder / shard.file), shardshuffle=False):
-            row = int(sample["__key__"])
-            record = json.loads(sample["json"])
-            assert sample["jpg"] == tracks.jpeg(row)
-            track = tracks.tracks[tracks.track_of(row)]
-            assert (record["identity"], record["track"]) == (track.identity, track.name)
-            assert record["frame"] == row - track.first
-            assert record["time_s"] == pytest.approx(float(tracks.times_s[row]), abs=1e-4)
-            np.testing.assert_allclose(record["attributes"], tracks.attributes[row], atol=1e-5)
-            seen += 1
-    assert seen == tracks.index.rows
+        table = pa.ipc.open_file(str(folder / shard.file)).read_all()
+        for record in table.to_pylist():
+            assert record["jpeg"] == tracks.jpeg(row)
+            np.testing.assert_array_equal(record["attributes"], values.attributes[row])
+            assert record["time_s"] == values.times_s[row]
+            assert record["presence"] == [-1] * 17
+            row += 1
+    assert row == tracks.index.rows
 
 
-def test_shards_are_plain_tar(tracks: FaceTracks, folder: Path) -> None:
-    with tarfile.open(folder / tracks.index.shards[0].file) as tar:
-        members = tar.getmembers()
-        assert [m.name for m in members[:4]] == [
-            "00000000.jpg",
-            "00000000.json",
-            "00000001.jpg",
-            "00000001.json",
-        ]
-        assert tar.extractfile(members[2]).read() == tracks.jpeg(1)  # type: ignore[union-attr]
+def test_a_track_lies_in_one_shard_and_one_batch(tracks: FaceTracks, folder: Path) -> None:
+    batches = 0
+    for number, shard in enumerate(tracks.index.shards):
+        assert 25_000 <= shard.bytes < 35_000 or number == len(tracks.index.shards) - 1
+        reader = pa.ipc.open_file(str(folder / shard.file))
+        frames = [reader.get_batch(i).num_rows for i in range(reader.num_record_batches)]
+        assert frames == [t.frames for t in tracks.tracks if t.shard == number]
+        batches += len(frames)
+    assert batches == len(tracks.tracks)
+
+
+def test_values_are_those_that_were_written(tracks: FaceTracks) -> None:
+    whole = tracks.all_values()
+    for number, (track, data) in enumerate(zip(tracks.tracks, tiny_tracks(4, 2, 6, 32), strict=True)):
+        rows = slice(track.first, track.first + track.frames)
+        for found in (
+            tracks.values(number),
+            Values(whole.attributes[rows], whole.times_s[rows], whole.presence[rows]),
+        ):
+            np.testing.assert_array_equal(found.attributes, data.attributes)
+            np.testing.assert_array_equal(found.times_s, data.times_s)
+            np.testing.assert_array_equal(found.presence, data.presence)
+    mixed = [7, 40, 2]
+    np.testing.assert_array_equal(tracks.values_of(mixed).attributes, whole.attributes[mixed])
 
 
 def test_the_same_data_make_the_same_bytes(folder: Path, tmp_path: Path) -> None:
@@ -97,9 +105,9 @@ def test_splits_share_no_identity_and_training_identities_are_numbered_from_0(tr
 
 def test_an_item_depends_on_seed_and_number_alone(folder: Path) -> None:
     there, here = PairDataset(FaceTracks(folder)), PairDataset(FaceTracks(folder))
-    forwards = [there.item(i) for i in range(12)]
+    forwards = [there[i] for i in range(12)]
     for i in reversed(range(12)):  # another order, as after a resume
-        for name, value in here.item(i).items():
+        for name, value in here[i].items():
             assert torch.equal(value, forwards[i][name])
     assert here.rows(10**12) == there.rows(10**12)
     other = PairDataset(FaceTracks(folder), config=PairConfig(seed=21))
@@ -108,7 +116,6 @@ def test_an_item_depends_on_seed_and_number_alone(folder: Path) -> None:
 
 def test_a_pair_is_two_frames_of_one_track_with_their_attributes(tracks: FaceTracks) -> None:
     pairs = PairDataset(tracks, config=PairConfig(flip=False))
-    assert len(pairs) == 36
     seen = set()
     for i in range(200):
         source, driving, flipped = pairs.rows(i)
@@ -117,12 +124,14 @@ def test_a_pair_is_two_frames_of_one_track_with_their_attributes(tracks: FaceTra
         assert number == tracks.track_of(driving) and number in tracks.split("train")
         seen.add((source, driving))
         if i < 20:
-            item = pairs.item(i)
+            item = pairs[i]
             assert torch.equal(item["source"], as_image(tracks.frame(source)))
             assert torch.equal(item["driving"], as_image(tracks.frame(driving)))
-            assert torch.equal(item["source_attributes"], torch.from_numpy(tracks.attributes[source].copy()))
             assert torch.equal(
-                item["driving_attributes"], torch.from_numpy(tracks.attributes[driving].copy())
+                item["source_attributes"], torch.from_numpy(tracks.all_values().attributes[source].copy())
+            )
+            assert torch.equal(
+                item["driving_attributes"], torch.from_numpy(tracks.all_values().attributes[driving].copy())
             )
             assert int(item["identity"]) == tracks.identity_number(number)
             assert item["source"].dtype == torch.float32 and float(item["source"].abs().max()) <= 1
@@ -134,14 +143,14 @@ def test_a_flip_mirrors_both_pictures_and_both_attributes(tracks: FaceTracks) ->
     flips = [flipping.rows(i)[2] for i in range(40)]
     assert 10 < sum(flips) < 30
     for i, flipped in enumerate(flips):
-        mirrored, plain = flipping.item(i), straight.item(i)
+        mirrored, plain = flipping[i], straight[i]
         for part in ("source", "driving"):
             picture_, values = plain[part], plain[f"{part}_attributes"].numpy()
             if flipped:
                 picture_, values = picture_.flip(2), mirror(values)
             assert torch.equal(mirrored[part], picture_)
             np.testing.assert_array_equal(mirrored[f"{part}_attributes"].numpy(), values)
-    blue = flipping.item(flips.index(True))["source"][2]
+    blue = flipping[flips.index(True)]["source"][2]
     assert float(blue[:, :12].mean()) > 0.5 > float(blue[:, -12:].mean())  # blue was the right half
 
 
@@ -153,7 +162,12 @@ def test_sampling_prefers_driving_frames_that_differ(tracks: FaceTracks, samplin
         assert all(a != b for a, b in rows)
         return float(
             np.mean(
-                [np.linalg.norm(tracks.attributes[a, part] - tracks.attributes[b, part]) for a, b in rows]
+                [
+                    np.linalg.norm(
+                        tracks.all_values().attributes[a, part] - tracks.all_values().attributes[b, part]
+                    )
+                    for a, b in rows
+                ]
             )
         )
 
@@ -161,10 +175,18 @@ def test_sampling_prefers_driving_frames_that_differ(tracks: FaceTracks, samplin
 
 
 def test_sampling_by_expression_works_where_nothing_moves(tmp_path: Path) -> None:
-    folder = make_tiny_dataset(tmp_path)
-    still = np.full((48, 20), 0.5, dtype=np.float32)
-    np.save(table(folder, "attributes.npy"), still)
-    pairs = PairDataset(FaceTracks(folder), config=PairConfig(sampling="expression"))
+    still = [
+        replace(track, attributes=np.full_like(track.attributes, 0.5)) for track in tiny_tracks(4, 2, 6, 32)
+    ]
+    write_dataset(
+        tmp_path,
+        ([track] for track in still),
+        splits={"train": ("person0", "person1", "person2"), "test": ("person3",)},
+        size_px=32,
+        attribute_source="tracker",
+        seed=20,
+    )
+    pairs = PairDataset(FaceTracks(tmp_path), config=PairConfig(sampling="expression"))
     assert len({pairs.rows(i)[:2] for i in range(100)}) > 30
 
 
@@ -174,17 +196,17 @@ def test_portraits_get_attributes_of_another_track(tracks: FaceTracks) -> None:
         portrait, other = portraits.rows(i)
         assert tracks.track_of(portrait) != tracks.track_of(other)
         assert {tracks.track_of(portrait), tracks.track_of(other)} <= set(tracks.split("train"))
-        item = portraits.item(i)
+        item = portraits[i]
         assert torch.equal(item["portrait"], as_image(tracks.frame(portrait)))
-        np.testing.assert_array_equal(item["portrait_attributes"], tracks.attributes[portrait])
-        np.testing.assert_array_equal(item["random_attributes"], tracks.attributes[other])
+        np.testing.assert_array_equal(item["portrait_attributes"], tracks.all_values().attributes[portrait])
+        np.testing.assert_array_equal(item["random_attributes"], tracks.all_values().attributes[other])
 
 
 def test_mirrored_portraits_have_mirrored_attributes(tracks: FaceTracks) -> None:
     flipping, straight = PortraitDataset(tracks), PortraitDataset(tracks, flip=False)
     asked = set()
     for i in range(30):
-        one, plain = flipping.item(i), straight.item(i)
+        one, plain = flipping[i], straight[i]
         flipped = not torch.equal(one["portrait"], plain["portrait"])
         values = plain["portrait_attributes"].numpy()
         np.testing.assert_array_equal(one["portrait_attributes"], mirror(values) if flipped else values)
@@ -195,12 +217,17 @@ def test_mirrored_portraits_have_mirrored_attributes(tracks: FaceTracks) -> None
 @pytest.mark.parametrize("start", ["fork", "spawn"])
 def test_worker_processes_read_the_same(tracks: FaceTracks, start: str) -> None:
     tracks.frame(0)  # an open file that a forked worker inherits
-    pairs = PairDataset(tracks, length=8)
+    pairs = PairDataset(tracks)
     context = multiprocessing.get_context(start)
-    loader = DataLoader(pairs, batch_size=4, num_workers=2, multiprocessing_context=context)
+    loader = DataLoader(
+        pairs,
+        batch_sampler=[list(range(4)), list(range(4, 8))],
+        num_workers=2,
+        multiprocessing_context=context,
+    )
     batches = list(loader)
     for i in range(8):
-        assert torch.equal(batches[i // 4]["driving"][i % 4], pairs.item(i)["driving"])
+        assert torch.equal(batches[i // 4]["driving"][i % 4], pairs[i]["driving"])
 
 
 def test_threads_read_the_same(tracks: FaceTracks) -> None:
@@ -211,33 +238,7 @@ def test_threads_read_the_same(tracks: FaceTracks) -> None:
         np.testing.assert_array_equal(frame, tracks.frame(row))
 
 
-def test_a_data_set_of_the_first_format_is_read(folder: Path, tmp_path: Path) -> None:
-    """Its files had fixed names, and its index did not name the tables."""
-    old = tmp_path / "old"
-    shutil.copytree(folder, old)
-    index = json.loads((old / "index.json").read_text())
-    index["format"] = 1
-    for kind, file in index.pop("tables").items():
-        (old / file).rename(old / kind)
-    for number, shard in enumerate(index["shards"]):
-        plain = f"shards/{number:05d}.tar"
-        (old / shard["file"]).rename(old / plain)
-        shard["file"] = plain
-    (old / "index.json").write_text(json.dumps(index))
-    then, now = FaceTracks(old), FaceTracks(folder)
-    then.verify()
-    np.testing.assert_array_equal(then.frame(9), now.frame(9))
-    np.testing.assert_array_equal(then.attributes, now.attributes)
-    # Packed anew, nothing of it stays behind.
-    make_tiny_dataset(old)
-    assert sorted(p.name for p in old.rglob("*")) == sorted(p.name for p in folder.rglob("*"))
-
-
 # What can be wrong with a data set.
-
-
-def table(folder: Path, kind: str) -> Path:
-    return folder / str(json.loads((folder / "index.json").read_text())["tables"][kind])
 
 
 def damaged(tmp_path: Path, change: Any) -> Path:
@@ -282,7 +283,11 @@ def negative_shard(folder: Path, index: dict[str, Any]) -> None:
 
 
 def future(folder: Path, index: dict[str, Any]) -> None:
-    index["format"] = 3
+    index["format"] = 4
+
+
+def earlier(folder: Path, index: dict[str, Any]) -> None:
+    index["format"] = 2
 
 
 def other_alignment(folder: Path, index: dict[str, Any]) -> None:
@@ -293,59 +298,46 @@ def no_tracks(folder: Path, index: dict[str, Any]) -> None:
     del index["tracks"]
 
 
-def no_number(folder: Path, index: dict[str, Any]) -> None:
-    values = np.load(table(folder, "attributes.npy"))
-    values[3, 3] = np.nan
-    np.save(table(folder, "attributes.npy"), values)
+def another_source(folder: Path, index: dict[str, Any]) -> None:
+    index["attribute_source"] = "guessed"
 
 
-def short_table(folder: Path, index: dict[str, Any]) -> None:
-    np.save(table(folder, "times.npy"), np.zeros(5, dtype=np.float32))
+def huge_crops(folder: Path, index: dict[str, Any]) -> None:
+    index["size_px"] = 4096
 
 
-def pickled_table(folder: Path, index: dict[str, Any]) -> None:
-    np.save(table(folder, "times.npy"), np.array([{}], dtype=object), allow_pickle=True)
+def no_rate(folder: Path, index: dict[str, Any]) -> None:
+    index["tracks"][0]["fps"] = 0
 
 
-def wild_offset(folder: Path, index: dict[str, Any]) -> None:
-    places = np.load(table(folder, "frames.npy"))
-    places[2] = 2**62, 2**62
-    np.save(table(folder, "frames.npy"), places)
+def numbered_name(folder: Path, index: dict[str, Any]) -> None:
+    index["tracks"][0]["name"] = 7
 
 
-def table_elsewhere(folder: Path, index: dict[str, Any]) -> None:
-    index["tables"]["times.npy"] = "../times.npy"
-
-
-def tables_exchanged(folder: Path, index: dict[str, Any]) -> None:
-    index["tables"]["times.npy"] = index["tables"]["attributes.npy"]
-
-
-def no_tables(folder: Path, index: dict[str, Any]) -> None:
-    del index["tables"]
+def nobodys(folder: Path, index: dict[str, Any]) -> None:
+    index["tracks"][0]["identity"] = "nobody"
 
 
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        (cut_shard, r"00000-\w{12}.tar has 61464 bytes instead of 62464"),
-        (lost_shard, r"cannot read .*00001-\w{12}.tar: No such file"),
+        (cut_shard, r"00000-\w{12}.arrow has \d+ bytes instead of \d+"),
+        (lost_shard, r"cannot read .*00001-\w{12}.arrow: No such file"),
         (outside, "a name or a sha256 that no shard can have"),
         (outside_within, "a name or a sha256 that no shard can have"),
         (leak, "'person0' is in train and in test"),
         (shifted_rows, "does not follow"),
         (unknown_shard, "does not follow"),
-        (negative_shard, "-1 is no whole number"),
-        (future, "format 3 is not known, only 1 and 2"),
+        (negative_shard, "shard -1 is not a number from 0"),
+        (future, "format 4 is not known, only 3; prepare the data again"),
+        (earlier, "format 2 is not known, only 3; prepare the data again"),
         (other_alignment, "alignment 'ears' is not known"),
         (no_tracks, "a field is missing or wrong: 'tracks'"),
-        (no_number, r"attributes-\w{12}.npy has values outside 0 to 1"),
-        (short_table, r"times-\w{12}.npy is float32 \(5,\) instead of float32 \(48,\)"),
-        (pickled_table, r"cannot read .*times-\w{12}.npy"),
-        (wild_offset, "points outside the shards"),
-        (table_elsewhere, "'../times.npy' is no name that the table times.npy can have"),
-        (tables_exchanged, "is no name that the table times.npy can have"),
-        (no_tables, "a field is missing or wrong: 'tables'"),
+        (another_source, "attribute source 'guessed' is not known, only tracker, openface, mixed"),
+        (huge_crops, "crops of 4096 pixels are not possible"),
+        (no_rate, "does not follow"),
+        (numbered_name, "7 is not a text"),
+        (nobodys, "is of 'nobody', which is in no split"),
     ],
 )
 def test_damage_is_named_in_one_line(tmp_path: Path, change: Any, message: str) -> None:
@@ -359,23 +351,77 @@ def test_a_folder_without_an_index_says_how_to_make_one(tmp_path: Path) -> None:
         FaceTracks(tmp_path)
 
 
+def changed(folder: Path, old: bytes, new: bytes) -> FaceTracks:
+    """The data set with bytes of its first shard replaced by as many others."""
+    shard = folder / FaceTracks(folder).index.shards[0].file
+    content = shard.read_bytes()
+    assert len(old) == len(new) and content.count(old) >= 1
+    shard.write_bytes(content.replace(old, new, 1))
+    return FaceTracks(folder)
+
+
 def test_changed_bytes_are_found_by_their_hash_and_a_broken_picture_by_its_decoder(tmp_path: Path) -> None:
     folder = make_tiny_dataset(tmp_path)
-    shard = folder / FaceTracks(folder).index.shards[0].file
-    content = bytearray(shard.read_bytes())
-    content[512:700] = bytes(188)  # in the first picture
-    shard.write_bytes(content)
-    tracks = FaceTracks(folder)
-    with pytest.raises(ConfigError, match=r"frame 0 in .* is no picture of 32 pixels"):
+    tracks = changed(folder, FaceTracks(folder).jpeg(0)[:188], bytes(188))
+    with pytest.raises(ConfigError, match=r"frame 0 in .* is not a picture of 32 pixels"):
         tracks.frame(0)
     with pytest.raises(ConfigError, match="its sha256 is another"):
         tracks.verify()
 
 
+def test_attributes_out_of_range_are_refused_when_they_are_read(tmp_path: Path) -> None:
+    folder = make_tiny_dataset(tmp_path)
+    row = FaceTracks(folder).values(0).attributes[3]
+    wrong = row.copy()
+    wrong[3] = np.nan
+    with pytest.raises(
+        ConfigError, match=r"00000-\w{12}.arrow: person0/video0/clip#0 has attributes outside 0 to 1"
+    ):
+        changed(folder, row.tobytes(), wrong.tobytes()).values(0)
+
+
+def test_places_outside_a_shard_are_refused(tmp_path: Path) -> None:
+    """A length that runs past the end would read what lies beyond the file."""
+    folder = make_tiny_dataset(tmp_path)
+    lengths = np.cumsum([0, *(len(FaceTracks(folder).jpeg(row)) for row in range(6))])
+    wild = lengths.copy()
+    wild[-1] = 2**62
+    tracks = changed(folder, lengths.tobytes(), wild.tobytes())
+    with pytest.raises(ConfigError, match=r"cannot read .*00000-\w{12}.arrow: .*; prepare the data again"):
+        tracks.frame(5)
+
+
+def test_a_shard_that_is_not_one_of_ours_is_refused(tmp_path: Path) -> None:
+    folder = make_tiny_dataset(tmp_path)
+    index = json.loads((folder / "index.json").read_text())
+    shard = folder / index["shards"][0]["file"]
+    table = pa.table({"picture": [b"x"] * 6})
+    with pa.ipc.new_file(str(shard), table.schema) as writer:
+        writer.write_table(table)
+    for content, message in ((None, "its columns are picture"), (b"not Arrow at all", "cannot read")):
+        if content is not None:
+            shard.write_bytes(content)
+        index["shards"][0]["bytes"] = shard.stat().st_size
+        (folder / "index.json").write_text(json.dumps(index))
+        with pytest.raises(ConfigError, match=message):
+            FaceTracks(folder).frame(0)
+
+
+def test_batches_that_the_index_does_not_know_are_refused(tmp_path: Path) -> None:
+    folder = make_tiny_dataset(tmp_path)
+    index = json.loads((folder / "index.json").read_text())
+    index["tracks"][0]["frames"] = 5
+    for track in index["tracks"][1:]:
+        track["first"] -= 1
+    (folder / "index.json").write_text(json.dumps(index))
+    with pytest.raises(ConfigError, match=r"it has 6 frames of person0/video0/clip#0 instead of 5"):
+        FaceTracks(folder).frame(0)
+
+
 def test_a_picture_of_another_size_is_refused(tracks: FaceTracks, monkeypatch: pytest.MonkeyPatch) -> None:
     jpeg = cv2.imencode(".jpg", np.zeros((20, 20, 3), dtype=np.uint8))[1].tobytes()
     monkeypatch.setattr(tracks, "jpeg", lambda row: jpeg)
-    with pytest.raises(ConfigError, match="no picture of 32 pixels"):
+    with pytest.raises(ConfigError, match="not a picture of 32 pixels"):
         tracks.frame(0)
 
 
@@ -383,10 +429,13 @@ def test_pairs_need_tracks_of_two_frames(tmp_path: Path) -> None:
     tracks = FaceTracks(make_tiny_dataset(tmp_path, frames=1))
     with pytest.raises(ConfigError, match="no clip of two frames"):
         PairDataset(tracks)
-    assert PortraitDataset(tracks).item(0)["portrait"].shape == (3, 32, 32)
+    assert PortraitDataset(tracks)[0]["portrait"].shape == (3, 32, 32)
 
 
-def test_tables_are_mapped_not_read(tracks: FaceTracks) -> None:
-    assert isinstance(tracks.attributes, np.memmap)
+def test_shards_are_mapped_not_read(tracks: FaceTracks) -> None:
+    values = tracks.values(0)
     with pytest.raises(ValueError, match="read-only"):
-        tracks.attributes[0, 0] = 1.0
+        values.attributes[0, 0] = 1.0
+    before = pa.total_allocated_bytes()
+    kept = [tracks.values(number) for number in range(len(tracks.tracks))]
+    assert pa.total_allocated_bytes() - before < 1000, len(kept)

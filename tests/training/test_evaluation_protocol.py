@@ -3,21 +3,25 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
-from icface.attributes import AU_NAMES, COUNT, INDEX, neutral, pose_to_unit
+from icface.arrays import Frame
+from icface.attributes import AU_NAMES, COUNT, INDEX, FloatArray, neutral, pose_to_unit
 from icface.errors import ConfigError, SourceError
+from icface.face.action_units import Baseline, population
 from icface.face.landmarks import Landmarks
 from tests.training.tiny_data import make_tiny_dataset
-from training.dataset import FaceTracks
+from training.dataset.reading import FaceTracks
 from training.evaluation import figures
 from training.evaluation.agreement import agreement, correlation, jitter_iod, slope, spearman
 from training.evaluation.animators import to_frames, to_images, unique_names
 from training.evaluation.judges import Judges
+from training.evaluation.measuring import ClipViewer
 from training.evaluation.presence import surrogate
 from training.evaluation.protocol import DRIVER, KEPT, answer_of, evaluate_tasks, reference_of, still_jitter
 from training.evaluation.response import Sweep, requested, response, swept
@@ -44,12 +48,13 @@ class Told:
         self._ignored = [INDEX[name] for name in ignores]
         self._refuses = refuses
 
-    def neutralise(self, crop: np.ndarray) -> np.ndarray:
+    def neutralise(self, crop: Frame) -> Frame:
         if self._refuses:
             raise SourceError("no face found in crop")
-        return self.animate(neutral()[None])[0]
+        frame: Frame = self.animate(neutral()[None])[0]
+        return frame
 
-    def animate(self, attributes: np.ndarray) -> np.ndarray:
+    def animate(self, attributes: FloatArray) -> Frame:
         shown = neutral() + self._gain * (attributes - neutral())
         shown[:, self._ignored] = neutral()[self._ignored]
         frames = np.zeros((len(attributes), self._size_px, self._size_px, 3), dtype=np.uint8)
@@ -59,31 +64,35 @@ class Told:
     def close(self) -> None: ...
 
 
-class Reader:
+class Reader(ClipViewer):
     """A viewer that reads what Told wrote; it sees no face where the second row is white."""
 
-    def baseline(self, neutral_picture: np.ndarray) -> str | None:
-        return "own neutral" if self._sees(neutral_picture) else None
+    def __init__(self) -> None:  # without a detector
+        pass
 
-    def clip_baseline(self, crops: list[np.ndarray]) -> str:
-        return "clip"
+    def baseline(self, neutral: Frame) -> Baseline | None:
+        return population() if self._sees(neutral) else None
 
-    def measure(self, crops: np.ndarray, baseline: str | None) -> np.ndarray:
-        return np.stack([self._read(crop) for crop in crops])
+    def clip_baseline(self, crops: Iterable[Frame]) -> Baseline:
+        return population()
 
-    def look(self, crop: np.ndarray) -> Landmarks | None:
+    def measure(self, frames: Iterable[Frame], baseline: Baseline | None = None) -> FloatArray:
+        return np.stack([self._read(frame) for frame in frames])
+
+    def look(self, frame: Frame) -> Landmarks | None:
+        crop = frame
         if not self._sees(crop):
             return None
         points = np.zeros((478, 3), dtype=np.float32)
         points[263, 0] = 100.0
         points[:, 1] = 100.0 * self._read(crop)[INDEX["AU12"]]
-        return Landmarks(points_px=points, image_size_px=(32, 32))
+        return Landmarks(points_px=points, image_size_px=(32, 32), blendshapes=np.zeros(52, np.float32))
 
-    def _sees(self, crop: np.ndarray) -> bool:
+    def _sees(self, crop: Frame) -> bool:
         return bool((crop[1] != 255).any())
 
-    def _read(self, crop: np.ndarray) -> np.ndarray:
-        values = crop[0, :COUNT, 0].astype(np.float32) / np.float32(250)
+    def _read(self, crop: Frame) -> FloatArray:
+        values = np.asarray(crop[0, :COUNT, 0] / np.float32(250), dtype=np.float32)
         return values if self._sees(crop) else np.full(COUNT, np.nan, dtype=np.float32)
 
 
@@ -120,7 +129,7 @@ def test_a_source_never_drives_itself_and_drivers_are_others(data: FaceTracks) -
 
 def test_the_source_is_the_most_neutral_frame(data: FaceTracks) -> None:
     track = data.tracks[0]
-    values = np.array(data.attributes[track.first : track.first + track.frames])
+    values = np.array(data.all_values().attributes[track.first : track.first + track.frames])
     row = source_row(data, track, "neutral")
     assert distance_from_neutral(values)[row - track.first] == distance_from_neutral(values).min()
     assert source_row(data, track, "first") == track.first
@@ -203,7 +212,7 @@ def test_jitter_by_hand() -> None:
         points[263, 0] = 50.0
         points[:, 0] += dx
         points[468:, 1] = 1000 * dx  # irises do not count
-        return Landmarks(points_px=points, image_size_px=(128, 128))
+        return Landmarks(points_px=points, image_size_px=(128, 128), blendshapes=np.zeros(52, np.float32))
 
     assert jitter_iod([face(-1.0), face(1.0)]) == pytest.approx(1 / 50)
     assert jitter_iod([face(0.0), None, face(0.0)]) == 0.0
@@ -271,7 +280,7 @@ def run(
         viewer=Reader(),
         judges=Judges(),
         presence_of=presence_of,
-        attributes=data.attributes,
+        data=data,
     )
 
 
@@ -312,12 +321,12 @@ class Shy(Told):
         super().__init__()
         self._refused = refused
 
-    def neutralise(self, crop: np.ndarray) -> np.ndarray:
+    def neutralise(self, crop: Frame) -> Frame:
         if crop.tobytes() == self._refused:
             raise SourceError("no face found in crop")
         return super().neutralise(crop)
 
-    def animate(self, attributes: np.ndarray) -> np.ndarray:
+    def animate(self, attributes: FloatArray) -> Frame:
         frames = super().animate(attributes)
         frames[attributes[:, INDEX["AU12"]] > 0.6, 1] = 255
         return frames
@@ -327,7 +336,7 @@ def test_losing_the_face_is_no_way_to_a_better_presence(data: FaceTracks) -> Non
     good = run(data, lambda task: answer_of(Told(), data, task))["presence"]
     shy = run(data, lambda task: answer_of(Shy(), data, task))["presence"]
     tasks = self_tasks(data, tracks_of(data, "test", None, 1), 4)
-    asked = data.attributes[[row for task in tasks for row in task.driving]]
+    asked = data.all_values().attributes[[row for task in tasks for row in task.driving]]
     smiles = int((surrogate(asked)[:, AU_NAMES.index("AU12")] == 1).sum())
     lost = int((asked[:, INDEX["AU12"]] > 0.6).sum())
     assert 0 < lost < smiles < 24
@@ -381,7 +390,7 @@ def test_a_still_driver_leaves_an_exact_model_still() -> None:
     still, shaky = (still_jitter(Told(gain=gain), crops, Reader(), seed=1) for gain in (1.0, 5.0))
     assert still["exact"] == shaky["exact"] == 0.0
     # Noise of .01, cut off at 0: its standard deviation is .0058.
-    assert 0.003 < still["noisy"] < 0.008
+    assert still["noisy"] is not None and 0.003 < still["noisy"] < 0.008
     assert shaky["noisy"] == pytest.approx(5 * still["noisy"], rel=0.3)
     assert still_jitter(Told(refuses=True), crops, Reader(), seed=1) == {"exact": None, "noisy": None}
 
@@ -409,19 +418,13 @@ def test_models_get_names_of_their_own() -> None:
 
 
 def test_a_sheet_puts_every_tile_in_its_place() -> None:
-    colours = [[(255, 0, 0), (0, 255, 0)], [(0, 0, 255), None]]
+    colours: list[list[tuple[int, int, int] | None]] = [[(255, 0, 0), (0, 255, 0)], [(0, 0, 255), None]]
     tiles = [[None if c is None else np.full((16, 16, 3), c, np.uint8) for c in row] for row in colours]
     picture = figures.sheet(tiles, ["a long label that needs several lines", "unbreakable" * 9], ["x", "y"])
     step = figures.TILE_PX + figures.GAP_PX
-    centres = (
-        (picture.shape[0] - 1.5 * step, picture.shape[0] - 0.5 * step),
-        (
-            picture.shape[1] - 1.5 * step,
-            picture.shape[1] - 0.5 * step,
-        ),
-    )
-    for y, row in zip(centres[0], colours, strict=True):
-        for x, colour in zip(centres[1], row, strict=True):
+    (height, width), places = picture.shape[:2], (1.5 * step, 0.5 * step)
+    for y, row in zip((height - place for place in places), colours, strict=True):
+        for x, colour in zip((width - place for place in places), row, strict=True):
             found = tuple(picture[int(y), int(x)])
             assert found == (colour or (225, 225, 225))
     assert (picture[0] == 255).all()  # labels stay inside
@@ -439,15 +442,15 @@ def test_figures_ask_models_for_what_they_show(data: FaceTracks) -> None:
     scenes = figures.scenes_of(data, self_tasks(data, tracks_of(data, "test", None, 1), 4), 2)
     scene = scenes[0]
     task = self_tasks(data, tracks_of(data, "test", None, 1), 4)[0]
-    values = np.array(data.attributes[list(task.driving)])
+    values = np.array(data.all_values().attributes[list(task.driving)])
     # The data's frames turn ever further; expressions grow, too.
     turn = np.abs(values[:, :3] - 0.5).sum(1)
-    np.testing.assert_array_equal(scene.turned_attributes, values[turn.argmax()])
-    assert not np.array_equal(scene.acting_attributes, scene.turned_attributes)
+    np.testing.assert_array_equal(scene.turned.attributes, values[turn.argmax()])
+    assert not np.array_equal(scene.acting.attributes, scene.turned.attributes)
     asked: list[np.ndarray] = []
 
     class Listening(Told):
-        def animate(self, attributes: np.ndarray) -> np.ndarray:
+        def animate(self, attributes: FloatArray) -> Frame:
             asked.extend(attributes)
             return super().animate(attributes)
 
@@ -460,15 +463,15 @@ def test_figures_ask_models_for_what_they_show(data: FaceTracks) -> None:
         return wanted[index]
 
     expression = said(figures.expression_only([model], scenes), 0)
-    np.testing.assert_array_equal(expression[:3], scene.source_attributes[:3])
-    np.testing.assert_array_equal(expression[3:], scene.acting_attributes[3:])
+    np.testing.assert_array_equal(expression[:3], scene.source.attributes[:3])
+    np.testing.assert_array_equal(expression[3:], scene.acting.attributes[3:])
     both = said(figures.mixed_pose_expression([model], scenes), 0)
-    np.testing.assert_array_equal(both[:3], scene.turned_attributes[:3])
-    np.testing.assert_array_equal(both[3:], scenes[1].acting_attributes[3:])
+    np.testing.assert_array_equal(both[:3], scene.turned.attributes[:3])
+    np.testing.assert_array_equal(both[3:], scenes[1].acting.attributes[3:])
     parts = said(figures.mixed_mouth_eyes([model], scenes), 0)
     np.testing.assert_array_equal(parts[:3], [0.5, 0.5, 0.5])
-    assert parts[INDEX["AU12"]] == scene.mouth_attributes[INDEX["AU12"]]
-    assert parts[INDEX["AU45"]] == scenes[1].eyes_attributes[INDEX["AU45"]]
+    assert parts[INDEX["AU12"]] == scene.mouth.attributes[INDEX["AU12"]]
+    assert parts[INDEX["AU45"]] == scenes[1].eyes.attributes[INDEX["AU45"]]
     first, last = said(figures.multi_view(model, scenes[:1]), 0), None
     assert first[INDEX["yaw"]] == pytest.approx(0.3)
     last = said(figures.au_sweep(model, scene), -1)

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable
 from dataclasses import replace
 from math import exp, log, log1p
+from statistics import fmean
 from typing import Any
 
 import pytest
@@ -17,11 +18,12 @@ from icface.attributes import COUNT, neutral
 from icface.errors import ConfigError
 from icface.networks import DiscriminatorConfig, GeneratorConfig, Judgement, NetworksConfig
 from icface.networks.lightcnn import IdentityFeatures
-from training import losses
-from training.config import LossConfig, OptimizerConfig, TrainConfig
-from training.methods import build_method, pseudo_neutral
-from training.methods.icface import IcfaceMethod
-from training.runtime import Runtime
+from training.learning import losses
+from training.learning.config import LossConfig, OptimizerConfig, TrainConfig
+from training.learning.gan import pseudo_neutral
+from training.learning.methods import build_method
+from training.learning.methods.icface import IcfaceMethod
+from training.learning.runtime import Runtime
 
 SIZE = 32
 CONFIG = TrainConfig(
@@ -37,15 +39,6 @@ CONFIG = TrainConfig(
 WEIGHTS = LossConfig(attributes=3.0, identity=5.0, reconstruction=7.0, r1=11.0, anchor=13.0)
 ABLATION = replace(CONFIG.networks, neutraliser=False)
 FA_N = torch.from_numpy(neutral())
-
-
-@pytest.fixture(autouse=True)
-def one_thread() -> Iterator[None]:
-    """Sums in one order, so that equal runs are equal to the bit."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
 
 
 def runtime() -> Runtime:
@@ -145,7 +138,7 @@ class Stage:
         if generators.generator_neutral is not None:
             generators.generator_neutral = self.neutralise  # type: ignore[assignment]
         self.judge = Grey(identities=config.networks.discriminator.identities is not None)
-        monkeypatch.setattr(self.method, "_discriminator", self.judge)
+        monkeypatch.setitem(self.method.modules, "discriminator", self.judge)
         self.minimised: list[tuple[Optimizer, float]] = []
 
         def minimise(_: Runtime, total: Tensor, optimizer: Optimizer, terms: dict[str, Tensor]) -> None:
@@ -159,9 +152,8 @@ class Stage:
         return {name: loss.item() for name, loss in found.items()}
 
 
-def mean(values: Any) -> float:
-    values = list(values)
-    return sum(values) / len(values)
+def mean(values: Iterable[float]) -> float:
+    return fmean(values)
 
 
 def apart(first: tuple[float, ...], second: tuple[float, ...]) -> float:

@@ -35,7 +35,7 @@ class Block(nn.Module):
         )
 
     def forward(self, x: Tensor) -> Tensor:
-        return x + self.conv_block(x)
+        return torch.add(x, self.conv_block(x))
 
 
 class Published(nn.Module):
@@ -66,9 +66,10 @@ class Published(nn.Module):
             if isinstance(part, nn.BatchNorm2d):
                 nn.init.normal_(part.weight, 1.0, 0.2)
                 nn.init.normal_(part.bias, 0.0, 0.3)
-                nn.init.normal_(part.running_mean, 0.0, 0.2)
-                nn.init.uniform_(part.running_var, 0.1, 0.5)
-                part.num_batches_tracked.fill_(seed)
+                statistics = dict(part.named_buffers())
+                nn.init.normal_(statistics["running_mean"], 0.0, 0.2)
+                nn.init.uniform_(statistics["running_var"], 0.1, 0.5)
+                statistics["num_batches_tracked"].fill_(seed)
         self.eval()
 
     def forward(self, image: Tensor, attributes: Tensor) -> Tensor:
@@ -273,7 +274,7 @@ def test_other_files(files: Files, capsys: pytest.CaptureFixture[str]) -> None:
     assert f"cannot read {files.animate}" in capsys.readouterr().err
     torch.save(nn.Sequential(nn.Conv2d(3, 8, 3), nn.BatchNorm2d(8)).state_dict(), files.animate)
     assert files.run() == 2
-    assert "no generator of the authors' layout (its first weight is 0.weight)" in capsys.readouterr().err
+    assert "not a generator of the authors' layout (its first weight is 0.weight)" in capsys.readouterr().err
     files.animate.write_bytes(files.neutral.read_bytes()[:5000])
     assert files.run() == 2
     assert "damaged" in capsys.readouterr().err

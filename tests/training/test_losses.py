@@ -13,7 +13,7 @@ from icface.attributes import COUNT, NAMES, mirror, neutral
 from icface.errors import ConfigError
 from icface.networks import Discriminator, DiscriminatorConfig, GeneratorConfig, ICface, NetworksConfig
 from icface.networks.lightcnn import IdentityFeatures
-from training import losses
+from training.learning import losses
 
 
 def logits(*values: float) -> Tensor:

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from icface.attributes import INDEX
-from icface.face.action_units import Baseline, population, population_spread
+from icface.face.action_units import BLENDSHAPE_NAMES, Baseline, population, population_spread
 from icface.face.features import INDEX as F
 from icface.face.features import NAMES
 from training.preparation.calibrate import Measured, attributes_of, learn_baseline
@@ -34,7 +34,7 @@ def clip(face: np.ndarray, rng: np.random.Generator, frames: int = 100, pitch_ra
     """At rest, trembling a little."""
     return Measured(
         features=face + rng.normal(0, 0.002, (frames, len(NAMES))),
-        blendshapes=None,
+        blendshapes=np.tile(population().blendshapes, (frames, 1)).astype(np.float32),
         pose_rad=np.tile([pitch_rad, 0.0, 0.0], (frames, 1)),
         times_s=np.arange(frames) / 25,
     )
@@ -43,7 +43,13 @@ def clip(face: np.ndarray, rng: np.random.Generator, frames: int = 100, pitch_ra
 def with_smile(seen: Measured, part: slice) -> Measured:
     for name, change in SMILE.items():
         seen.features[part, F[name]] += change
+    raised(seen, part, "mouthSmileLeft", 0.6)
+    raised(seen, part, "mouthSmileRight", 0.6)
     return seen
+
+
+def raised(seen: Measured, part: slice, name: str, change: float) -> None:
+    seen.blendshapes[part, BLENDSHAPE_NAMES.index(name)] += change
 
 
 def test_the_neutral_of_a_calm_person_is_found(rng: np.random.Generator) -> None:
@@ -60,8 +66,11 @@ def test_expressions_turned_heads_and_closed_eyes_do_not_count(rng: np.random.Ge
     face = own_face(rng)
     seen = with_smile(clip(face, rng, 300), slice(0, 90))
     seen.features[100:130, [F["ear_right"], F["ear_left"]]] *= 0.2
+    raised(seen, slice(100, 130), "eyeBlinkLeft", 0.65)
+    raised(seen, slice(100, 130), "eyeBlinkRight", 0.65)
     seen.pose_rad[130:200, 1] = 0.5
     seen.features[130:200, F["brow_inner"]] += 0.05
+    raised(seen, slice(130, 200), "browInnerUp", 0.5)
     baseline = learn_baseline([seen], population())
     assert (np.abs(baseline.features - face) / population_spread()).max() < 0.2
     values = attributes_of(seen, baseline)
@@ -88,6 +97,7 @@ def test_a_face_far_from_the_prior_at_rest_is_still_taken_for_neutral(rng: np.ra
     face[[F["brow_inner"], F["brow_outer"]]] += 0.06
     seen = clip(face, rng, 40)
     seen.features[25:35, F["brow_inner"]] += 0.03
+    raised(seen, slice(25, 35), "browInnerUp", 0.3)
     values = attributes_of(seen, learn_baseline([seen], population()))
     assert values[:25, INDEX["AU01"]].mean() < 0.2
     assert values[25:35, INDEX["AU01"]].mean() > values[:25, INDEX["AU01"]].mean() + 0.4
@@ -133,6 +143,7 @@ def test_an_odd_camera_angle_is_believed_within_bounds(rng: np.random.Generator)
 
 def test_blendshapes_have_a_neutral_of_their_own(rng: np.random.Generator) -> None:
     seen = clip(population().features.copy(), rng, 300)
+    seen.features[:60, F["brow_inner"]] += 0.05
     scores = np.tile(population().blendshapes, (300, 1)) + np.abs(rng.normal(0, 0.01, (300, 52)))
     scores[:, 3] = 0.4  # browInnerUp, always
     scores[:60, 3] = 0.9

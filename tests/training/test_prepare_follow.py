@@ -17,7 +17,7 @@ FRAME = np.full((600, 800, 3), 90, dtype=np.uint8)
 
 @pytest.fixture(scope="module")
 def face() -> Landmarks:
-    detector = open_detector(None, video=False)
+    detector = open_detector(video=False)
     found = detector.detect(portrait())[0]
     detector.close()
     return found

@@ -9,7 +9,7 @@ import pytest
 
 from icface.attributes import AU_NAMES, FULL_SHAPE_GAIN, INDEX
 from icface.errors import ConfigError
-from training.preparation.openface import read_openface
+from training.preparation.openface_csv import read_openface
 
 
 def write_table(

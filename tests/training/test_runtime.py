@@ -13,7 +13,7 @@ from torch.optim import SGD
 
 from icface.networks import Discriminator, ICface
 from icface.networks.config import DiscriminatorConfig, GeneratorConfig, NetworksConfig
-from training.runtime import WIDE_D, DivergedError, Runtime, initialise
+from training.learning.runtime import WIDE_D, DivergedError, Runtime, initialise
 
 
 def features_rms(network: Discriminator) -> float:

@@ -19,10 +19,10 @@ def one_lamp(direction: tuple[float, float, float]) -> Lights:
     where = np.array([direction]) / np.linalg.norm(direction)
     return Lights(
         directions=where.astype(np.float32),
-        colours=np.float32([[1.0, 0.5, 0.25]]),
-        softness_m=np.float32([0.0]),
+        colours=np.array([[1.0, 0.5, 0.25]], dtype=np.float32),
+        softness_m=np.array([0.0], dtype=np.float32),
         taps=np.array([1]),
-        bias_m=np.float32([0.001]),
+        bias_m=np.array([0.001], dtype=np.float32),
     )
 
 
@@ -49,9 +49,10 @@ def lit_wall(lights: Lights, blocker: NDArray[np.float64] | None = None) -> NDAr
     raster(screen, TRIANGLES, UV, OPAQUE, 0, depth, owner, weights)
     picture = np.zeros((20, 20, 3), dtype=np.float32)
     texels, levels = pyramid(WHITE)
+    ahead = np.array([0, 0, 1], dtype=np.float32)
     shade(
         owner, weights, 0, TRIANGLES, screen, wall.astype(np.float32),
-        np.tile(np.float32([0, 0, 1]), (4, 1)), UV.astype(np.float32), texels, levels, np.float32([0, 0, 5]),
+        np.tile(ahead, (4, 1)), UV.astype(np.float32), texels, levels, 5 * ahead,
         lights.directions, lights.colours, lights.softness_m, lights.taps, lights.bias_m,
         shadows.maps, shadows.to_maps, HAIR, picture,
     )  # fmt: skip
@@ -83,7 +84,7 @@ def test_a_shadow_falls_away_from_the_lamp() -> None:
 
 def test_the_studio_lights_a_forehead_about_as_bright_as_its_texture() -> None:
     lights = studio_lights((-0.45, 0.5, 0.75))
-    cosines = np.clip(lights.directions @ np.float32([0, 0, 1]), 0, None)
+    cosines = np.clip(lights.directions @ np.array([0, 0, 1], dtype=np.float32), 0, None)
     total = (lights.colours * cosines[:, None]).sum(0)
     assert (total > 0.8).all() and (total < 1.25).all()
     np.testing.assert_allclose(np.linalg.norm(lights.directions, axis=1), 1, atol=1e-6)

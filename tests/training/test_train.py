@@ -8,13 +8,14 @@ import signal
 import socket
 import subprocess
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, ClassVar
 
 import pytest
 import torch
 from filelock import FileLock
+from lightning_fabric import Fabric
 from safetensors import safe_open
 from safetensors.torch import save_file
 from torch import Tensor
@@ -23,10 +24,12 @@ from icface.errors import ConfigError
 from icface.networks import load_model
 from tests.training.tiny_data import make_tiny_dataset
 from training import train
-from training.checkpoints import load_state
-from training.methods.icface import IcfaceMethod
-from training.runtime import Runtime
-from training.train import BEST, LOCK, MODEL, STATE, main
+from training.learning import trainer
+from training.learning.checkpoints import load_state
+from training.learning.methods.icface import IcfaceMethod
+from training.learning.runtime import Runtime
+from training.learning.trainer import BEST, MODEL, STATE
+from training.train import LOCK, main
 
 TINY = """
 steps = 6
@@ -52,15 +55,6 @@ width = 4
 [losses]
 identity = 0.0
 """
-
-
-@pytest.fixture(autouse=True)
-def one_thread() -> Iterator[None]:
-    """Sums in one order, so that equal runs are equal to the bit."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
 
 
 @pytest.fixture(scope="module")
@@ -114,14 +108,14 @@ def test_resumed_run_equals_one_in_one_go(
 
 def interrupt_after(steps: int, monkeypatch: pytest.MonkeyPatch) -> None:
     """Ctrl-C arrives when that many steps are done."""
-    whole = train.Trainer._step
+    whole = trainer.Trainer._step
 
-    def step(self: train.Trainer, number: int, batch: dict[str, Tensor]) -> dict[str, Tensor]:
+    def step(self: trainer.Trainer, number: int, batch: dict[str, Tensor]) -> dict[str, Tensor]:
         if number > steps:
             raise KeyboardInterrupt
         return whole(self, number, batch)
 
-    monkeypatch.setattr(train.Trainer, "_step", step)
+    monkeypatch.setattr(trainer.Trainer, "_step", step)
 
 
 def test_run_leaves_models_that_load(config: Path, data: Path, tmp_path: Path) -> None:
@@ -221,7 +215,9 @@ def test_failure_on_an_infinite_gradient_keeps_the_last_state(
     assert run(config, data, out, "--set", "save_every=4") == 2
     monkeypatch.undo()
     said = capsys.readouterr().err.strip().splitlines()[-1]
-    assert said.startswith("error: step 4: the gradient of the losses adversarial, reconstruction, ")
+    assert said.startswith(
+        "error: step 4: the gradient of the losses adversarial, attributes, reconstruction, "
+    )
     assert f"the last good state is {out / STATE}" in said
     assert {name: (out / name).read_bytes() for name in kept} == kept
     load_model(out / MODEL)
@@ -374,7 +370,7 @@ def test_a_folder_that_machines_do_not_share_is_refused(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     """The first process has a state, this one on another machine has none and would begin anew."""
-    monkeypatch.setattr(train.Fabric, "broadcast", lambda self, found: 3 if found == 0 else found)
+    monkeypatch.setattr(Fabric, "broadcast", lambda self, found: 3 if found == 0 else found)
     assert run(config, data, tmp_path / "run") == 2
     said = capsys.readouterr().err.strip().splitlines()[-1]
     assert said.startswith(f"error: the processes find different states in {tmp_path / 'run'}; ")
@@ -560,11 +556,9 @@ def test_full_disk_loses_nothing(
 def test_state_of_another_network_is_refused(config: Path, data: Path, tmp_path: Path) -> None:
     """A state is never loaded in part."""
     assert run(config, data, tmp_path / "run") == 0
-    from lightning_fabric import Fabric
-
-    from training.config import load_config
-    from training.ema import Average
-    from training.methods import build_method
+    from training.learning.config import load_config
+    from training.learning.ema import Average
+    from training.learning.methods import build_method
 
     settings = load_config(config)
     runtime = Runtime(Fabric(accelerator="cpu", devices=1))
@@ -586,23 +580,31 @@ def test_state_of_another_network_is_refused(config: Path, data: Path, tmp_path:
         )
 
 
-def two_processes(repository: Path, *arguments: str, module: str = "", inner: Sequence[str] = ()) -> None:
-    """Train with a launcher in front (a module, with its flags), or as it is."""
-    script = [str(repository / "training/train.py"), *arguments]
-    command = [sys.executable, "-m", module, *inner, *script] if module else [sys.executable, *script]
-    subprocess.run(
-        command, check=True, timeout=300, cwd=repository, env={**os.environ, "OMP_NUM_THREADS": "1"}
-    )
+def start(repository: Path, launcher: Sequence[str], arguments: Sequence[str]) -> None:
+    """The command as a file, with a launcher in front or without."""
+    command = [sys.executable, *launcher, str(repository / "training/train.py"), *arguments]
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    subprocess.run(command, check=True, timeout=300, cwd=repository, env=environment)
+
+
+def free_port() -> int:
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        return int(free.getsockname()[1])
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize(
+    "by",
+    [
+        "itself",
+        pytest.param("torchrun", marks=pytest.mark.long),
+        pytest.param("fabric", marks=pytest.mark.long),
+    ],
+)
 def test_two_processes_train_as_one_with_twice_the_batch(
-    config: Path, data: Path, tmp_path: Path, repository: Path
+    config: Path, data: Path, tmp_path: Path, repository: Path, by: str
 ) -> None:
-    """Without batch norm and dropout, which look at a process's own batch; gradients are averaged over processes.
-
-    However they are started: by the command itself, by torchrun, or by `fabric run`.
-    """
+    """Without batch norm and dropout, which look at a process's own batch; gradients are averaged over processes."""
     same = ["networks.generator.norm=none", "networks.generator.dropout=0.0", "steps=3", "validate_every=3"]
 
     def arguments(out: str, batch_size: int) -> list[str]:
@@ -610,31 +612,20 @@ def test_two_processes_train_as_one_with_twice_the_batch(
         folders = ["--config", str(config), "--data", str(data), "--out", str(tmp_path / out)]
         return [*folders, "--threads", "1", *settings]
 
-    alone = [*arguments("one", 4), "--accelerator", "cpu"]
-    two_processes(repository, *alone)
-    two_processes(repository, *arguments("flag", 2), "--accelerator", "cpu", "--devices", "2")
-    two_processes(
-        repository,
-        *arguments("torchrun", 2),
-        "--accelerator",
-        "cpu",
-        module="torch.distributed.run",
-        inner=["--standalone", "--nproc_per_node", "2"],
-    )
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        port = free.getsockname()[1]
-    # The module is `fabric run`.
-    two_processes(
-        repository,
-        *arguments("fabric", 2),
-        module="lightning_fabric.cli",
-        inner=["--accelerator=cpu", "--devices=2", f"--main-port={port}"],
-    )
-    one = tensors(tmp_path / "one" / STATE)
-    for out in ("flag", "torchrun", "fabric"):
-        two = tensors(tmp_path / out / STATE)
-        assert one.keys() == two.keys()
-        for name, tensor in one.items():
-            assert torch.allclose(tensor, two[name], atol=1e-5), (out, name)
-        assert [line["step"] for line in lines(tmp_path / out)] == [1, 2, 3, 3], "one process alone writes"
-        assert header_of(tmp_path / out)["processes"] == 2
+    cpu = ["--accelerator", "cpu"]
+    assert main([*arguments("one", 4), *cpu]) == 0
+    match by:
+        case "itself":
+            start(repository, [], [*arguments("two", 2), *cpu, "--devices", "2"])
+        case "torchrun":
+            torchrun = ["-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2"]
+            start(repository, torchrun, [*arguments("two", 2), *cpu])
+        case _:  # `fabric run` is this module
+            fabric = ["-m", "lightning_fabric.cli", "--accelerator=cpu", "--devices=2"]
+            start(repository, [*fabric, f"--main-port={free_port()}"], arguments("two", 2))
+    one, two = tensors(tmp_path / "one" / STATE), tensors(tmp_path / "two" / STATE)
+    assert one.keys() == two.keys()
+    for name, tensor in one.items():
+        assert torch.allclose(tensor, two[name], atol=1e-5), name
+    assert [line["step"] for line in lines(tmp_path / "two")] == [1, 2, 3, 3], "one process alone writes"
+    assert header_of(tmp_path / "two")["processes"] == 2

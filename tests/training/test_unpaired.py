@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
@@ -15,10 +15,10 @@ from icface.attributes import COUNT, neutral
 from icface.errors import ConfigError
 from icface.networks import DiscriminatorConfig, GeneratorConfig, NetworksConfig
 from icface.networks.lightcnn import IdentityFeatures
-from training.config import LossConfig, OptimizerConfig, TrainConfig, UnpairedConfig
-from training.methods import build_method
-from training.methods.unpaired import UnpairedMethod, is_paired, paired_task, unpaired_task
-from training.runtime import DivergedError, Runtime
+from training.learning.config import LossConfig, OptimizerConfig, TrainConfig, UnpairedConfig
+from training.learning.methods import build_method
+from training.learning.methods.unpaired import UnpairedMethod, is_paired, paired_task, unpaired_task
+from training.learning.runtime import DivergedError, Runtime
 
 SIZE = 32
 CONFIG = TrainConfig(
@@ -35,15 +35,6 @@ CONFIG = TrainConfig(
 )
 PAIRED = replace(CONFIG, unpaired=UnpairedConfig(paired_share=1.0))
 UNPAIRED = replace(CONFIG, unpaired=UnpairedConfig(paired_share=0.0, unpaired_per_paired=1e9))
-
-
-@pytest.fixture(autouse=True)
-def one_thread() -> Iterator[None]:
-    """Sums in one order, so that equal runs are equal to the bit."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
 
 
 def method_of(config: TrainConfig, identity: Any = None) -> UnpairedMethod:
@@ -226,7 +217,7 @@ def test_both_generators_learn_from_the_cycle_alone(config: TrainConfig) -> None
     batch = batch_of()
     task = paired_task(batch) if config is PAIRED else unpaired_task(batch)
     made = method._make(task)
-    (made.cycled - task.images).abs().mean().backward()  # type: ignore[no-untyped-call]
+    (made.cycled - task.images).abs().mean().backward()
     for part in (method.model().generator_animate, method.model().generator_neutral):
         assert part is not None
         assert all(p.grad is not None and bool(p.grad.any()) for p in part.parameters() if p.ndim == 4)

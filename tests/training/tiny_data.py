@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from icface.attributes import AU_NAMES, COUNT
-from training.preparation.shards import TrackData, write_dataset
+from training.dataset.writing import TrackData, write_dataset
 
 
 def picture(identity: int, frame: int, size_px: int) -> NDArray[np.uint8]:
@@ -22,7 +22,9 @@ def picture(identity: int, frame: int, size_px: int) -> NDArray[np.uint8]:
     return result
 
 
-def tiny_tracks(identities: int, tracks: int, frames: int, size_px: int) -> Iterator[TrackData]:
+def tiny_tracks(
+    identities: int, tracks: int, frames: int, size_px: int, presence: int = -1
+) -> Iterator[TrackData]:
     """Attributes are random, but the same at every run; yaw and Action Units rise with the frame's number."""
     rng = np.random.default_rng(7)
     for identity in range(identities):
@@ -41,8 +43,8 @@ def tiny_tracks(identities: int, tracks: int, frames: int, size_px: int) -> Iter
                     for p in pictures
                 ],
                 attributes=attributes,
-                times_s=np.arange(frames, dtype=np.float32) / 25,
-                presence=np.full((frames, len(AU_NAMES)), -1, dtype=np.int8),
+                times_s=np.arange(frames, dtype=np.float32) / np.float32(25),
+                presence=np.full((frames, len(AU_NAMES)), presence, dtype=np.int8),
             )
 
 
@@ -52,14 +54,15 @@ def make_tiny_dataset(
     tracks: int = 2,
     frames: int = 6,
     size_px: int = 32,
-    shard_bytes: int = 60_000,
+    shard_bytes: int = 25_000,
+    presence: int = -1,
 ) -> Path:
     """Write it; the last quarter of the identities (at least one of several) is for testing."""
     names = [f"person{n}" for n in range(identities)]
     tested = max(1, identities // 4) if identities > 1 else 0
     write_dataset(
         folder,
-        tiny_tracks(identities, tracks, frames, size_px),
+        ([track] for track in tiny_tracks(identities, tracks, frames, size_px, presence)),
         splits={"train": tuple(names[: identities - tested]), "test": tuple(names[identities - tested :])},
         size_px=size_px,
         attribute_source="tracker",

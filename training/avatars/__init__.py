@@ -1,1 +1,1 @@
-"""Textured 3-D avatars (VALID, MIT), loaded and rendered with exact pose and expression."""
+"""Loads textured 3-D avatars (VALID, MIT) and renders them with exact pose and expression."""

@@ -1,7 +1,7 @@
 """Acting for an avatar that shows everything once: one thing after the other, or all of it mixed.
 
-A generator can only tell two attributes apart that were seen apart. In nature an open jaw parts the lips, too; here it
-also moves alone, and so does everything else that is swept when a model is measured.
+A generator can tell two attributes apart only if it has seen them apart. In nature an open jaw parts the lips, too. Here
+the jaw also moves alone, and so does everything else that is swept when a model is measured.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from icface.arrays import Array
 from training.avatars.render import Performance
 
 REST_S = 0.6
-"""A clip begins at rest, as a tracker that has to learn the person's neutral face would have it."""
+"""A clip begins at rest, so that a tracker can learn the person's neutral face."""
 
 # Largest turn in degrees: pitch, yaw, roll.
 TURNS_DEG = {"pitch_rad": 16.0, "yaw_rad": 30.0, "roll_rad": 25.0}
@@ -31,7 +31,7 @@ class Movement:
     length_s: float
     """How long it takes there."""
     share: float = 0.0
-    """Of the frames in which one thing moves after the other, against that of others; 0: not shown there."""
+    """Share of the frames in clips where one thing moves after the other; 0: it is not shown there."""
 
 
 def _both(weight: float, *names: str) -> dict[str, float]:
@@ -54,14 +54,15 @@ MOVEMENTS: dict[str, Movement] = {
     "wide eyes": Movement(morphs=_both(0.9, "eyeOpen"), chance=0.5, length_s=0.8),
     "squint": Movement(morphs=_both(0.9, "squint"), chance=0.5, length_s=0.8),
     "mouth open": Movement(morphs={"MouthOpen": 1.0}, chance=1.8, length_s=0.8, share=2),
-    # AU26 without AU25: the jaw falls, the lips stay closed. AU25 without AU26: they part, and the jaw is held against
-    # it. What else moves is there so that nothing else is measured: a generator would learn to move by that.
+    # AU26 without AU25: the jaw falls, the lips stay closed. AU25 without AU26: the lips part, and the jaw holds against
+    # it. The other targets keep other Action Units from being measured: a generator would learn to move by those.
     "jaw": Movement(
-        morphs={"MouthOpen": 0.7, "Chew": 1.6} | _both(-0.5, "lipDown", "lipUp") | _both(0.5, "smileClose"),
+        morphs={"MouthOpen": 0.85, "Chew": 1.6} | _both(-0.5, "lipDown", "lipUp") | _both(0.5, "smileClose"),
         chance=1.2, length_s=0.8, share=4,
     ),
     "lips": Movement(
-        morphs=_both(1.3, "lipDown") | {"MouthOpen": -0.1}, chance=1.5, length_s=0.7, share=4,
+        morphs=_both(1.3, "lipDown") | _both(-0.15, "smileClose") | {"MouthOpen": -0.1},
+        chance=1.5, length_s=0.7, share=4,
     ),
     "snarl": Movement(morphs=_both(0.8, "lipDown", "lipUp"), chance=0.4, length_s=0.7),
     "disgust": Movement(morphs=_both(0.8, "disgust"), chance=0.5, length_s=0.9),
@@ -70,7 +71,7 @@ MOVEMENTS: dict[str, Movement] = {
 }  # fmt: skip
 
 TURN_SHARES = {"yaw_rad": 4.0, "pitch_rad": 3.0, "roll_rad": 4.0}
-"""As `Movement.share`."""
+"""The same as `Movement.share`, for turns of the head."""
 
 
 def single_performances(rng: np.random.Generator, frames: int, fps: float) -> list[Performance]:

@@ -101,7 +101,7 @@ class _File:
         name = packed.get("filter", "NONE")
         if name != "NONE":
             decoded = _FILTERS[name](decoded, count, stride)
-        return decoded.tobytes()
+        return bytes(decoded.tobytes())
 
     def accessor(self, index: int) -> NDArray[Any]:
         """(count, width) values; normalised integers become floats."""
@@ -123,7 +123,8 @@ class _File:
                 what["bufferView"], what.get("byteOffset", 0), kind, width, sparse["count"]
             )
         if raw.get("normalized"):
-            return np.maximum(values.astype(np.float64) / np.iinfo(kind).max, -1.0)
+            largest = float(np.iinfo(kind.type).max)
+            return np.asarray(np.maximum(values.astype(np.float64) / largest, -1.0))
         return values
 
     def _strided(self, view: int, offset: int, kind: np.dtype[Any], width: int, count: int) -> NDArray[Any]:

@@ -1,4 +1,4 @@
-"""Render an avatar like a webcam or a portrait would see it: exact pose, exact expression, soft studio light."""
+"""Renders an avatar as a webcam or a portrait shows a person: exact pose, exact expression, soft studio light."""
 
 from __future__ import annotations
 
@@ -123,7 +123,9 @@ class Studio:
         for mesh in meshes:
             self._shade(*mesh, picture)
         size = (self._view.width_px, self._view.height_px)
-        return self._developed(cv2.resize(picture, size, interpolation=cv2.INTER_AREA))
+        return self._developed(
+            np.asarray(cv2.resize(picture, size, interpolation=cv2.INTER_AREA), dtype=np.float32)
+        )
 
     def _globals(self, turns: dict[int, Array]) -> Array:
         """(nodes, 4, 4) world transforms, with world rotations added at some joints."""
@@ -168,7 +170,7 @@ class Studio:
         y, x = np.mgrid[:height, :width].astype(np.float32)
         blend = (y / height)[..., None]
         glow = np.exp(-(((x / width - 0.5) / 0.55) ** 2) - ((y / height - 0.35) / 0.6) ** 2)[..., None]
-        return ((top * (1 - blend) + bottom * blend) * (0.65 + 0.5 * glow)).astype(np.float32)
+        return np.asarray((top * (1 - blend) + bottom * blend) * (0.65 + 0.5 * glow), dtype=np.float32)
 
     def _shade(
         self, part: Part, points: Array, screen: Array, first: int, picture: NDArray[np.float32]
@@ -213,7 +215,7 @@ def _skinned(part: Part, nodes: Array, morphs: Mapping[str, float]) -> Array:
             positions += weight * part.morphs[name]
     matrices = nodes[part.joint_nodes] @ part.bind
     blended = (matrices[part.joints] * part.weights[..., None, None]).sum(1)
-    return np.einsum("nij,nj->ni", blended[:, :3, :3], positions) + blended[:, :3, 3]
+    return np.asarray(np.einsum("nij,nj->ni", blended[:, :3, :3], positions) + blended[:, :3, 3])
 
 
 def _normals(points: Array, triangles: NDArray[np.int32], seams: NDArray[np.intp]) -> Array:
@@ -243,7 +245,8 @@ def pyramid(texture: Frame) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
         start += height * width
         if min(height, width) <= 8:
             return np.concatenate(texels), np.array(levels, dtype=np.int64)
-        image = cv2.resize(image, (width // 2, height // 2), interpolation=cv2.INTER_AREA)
+        half = (width // 2, height // 2)
+        image = np.asarray(cv2.resize(image, half, interpolation=cv2.INTER_AREA), dtype=np.float32)
 
 
 def _decode(srgb: NDArray[np.generic]) -> NDArray[np.float64]:

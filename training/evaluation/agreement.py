@@ -1,4 +1,4 @@
-"""What was asked for against what was measured again in the output, and how still a still driver leaves it."""
+"""Compares attributes that were asked for with those measured in the output, and measures jitter."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from icface.attributes import ACTION_UNITS, AU_NAMES, POSE, POSE_NAMES, FloatArr
 from icface.face.landmarks import Landmarks
 
 LEAST_SPREAD: Final = 0.02
-"""Standard deviation of what was asked for, below which an attribute was not exercised and nothing can be said."""
+"""An attribute was not exercised where the standard deviation of what was asked for is below this."""
 _EYES: Final = (33, 263)
 _FACE_POINTS: Final = 468
 """Without the irises."""
@@ -40,7 +40,7 @@ def spearman(asked: NDArray[Any], shown: NDArray[Any]) -> float:
 
 
 def slope(asked: NDArray[Any], shown: NDArray[Any]) -> float:
-    """Of the straight line through the answers, by least squares."""
+    """Slope of the straight line through the answers, by least squares."""
     x = asked.astype(np.float64) - asked.mean()
     return float(x @ (shown - shown.mean()) / (x @ x))
 
@@ -49,8 +49,8 @@ def agreement(clips: Sequence[tuple[FloatArray, FloatArray]]) -> dict[str, Any]:
     """Numbers for the report.
 
     Pose errors are mean absolute differences in degrees (APD), those of Action Units in their unit (AED). Correlations
-    are of the movement inside clips: what is constant in a clip, as one face that looks more smiling than another,
-    counts as an error, but not as following or not following.
+    are of the movement inside clips. What is constant in a clip, such as a face that always seems to smile, counts as
+    an error; it does not count in the correlation.
 
     Args:
         clips: full-shape attributes (n, 20) asked for and (n, 20) measured, rows without a face NaN, for each clip.

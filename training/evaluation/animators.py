@@ -1,4 +1,4 @@
-"""What is evaluated, behind one small interface: a checkpoint of the paper's networks, or a bundle as it is shipped."""
+"""Models under evaluation behind one small interface: checkpoints of the paper's networks, and bundles."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ from icface.attributes import FloatArray, to_openface
 from icface.bundle import MANIFEST, Bundle
 from icface.errors import ConfigError
 from icface.face.alignment import ALIGNMENT, align
+from icface.face.viewer import Viewer, enlarged, in_frame
 from icface.images import Photo, cut_crop
 from icface.networks import load_model
 from icface.reenactor import Reenactor
 from icface.source_cache import SourceCache
-from training.evaluation.measuring import Viewer, enlarged, in_crop
 
 BATCH: Final = 8
 
@@ -34,7 +34,7 @@ class Animator(Protocol):
     name: str
     """Short, unique among those that are compared."""
     facts: dict[str, Any]
-    """For the report: kind, file, sha256, provenance, licence, notes."""
+    """What the report says of it: kind, file, sha256, provenance, licence, notes."""
 
     def neutralise(self, crop: Frame) -> Frame:
         """Take a source crop (S, S, 3); gives its neutral picture (S, S, 3).
@@ -70,12 +70,12 @@ def open_animators(paths: Sequence[Path], size_px: int, *, device: str = "cpu") 
         elif path.suffix == ".safetensors":
             opened.append(CheckpointAnimator(path, name, size_px, device))
         else:
-            raise ConfigError(f"{path} is no model: give a .safetensors checkpoint or a bundle folder")
+            raise ConfigError(f"{path} is not a model; give a .safetensors checkpoint or a bundle folder")
     return opened
 
 
 def unique_names(paths: Sequence[Path]) -> list[str]:
-    """File names without ending; with the folder before them where they would be alike, and a number at last."""
+    """File names without ending. Equal ones get the folder in front, and a number if that does not help."""
     stems = [path.stem for path in paths]
     names = [
         stem if stems.count(stem) == 1 else f"{path.resolve().parent.name}-{stem}"
@@ -88,7 +88,7 @@ class CheckpointAnimator:
     """G_N and G_A in torch.
 
     Raises:
-        ConfigError: the file is no checkpoint of ours.
+        ConfigError: the file is not a checkpoint of ours.
     """
 
     def __init__(self, path: Path, name: str, size_px: int, device: str = "cpu") -> None:
@@ -146,11 +146,11 @@ class CheckpointAnimator:
 
 
 class BundleAnimator:
-    """A bundle through `icface.reenactor`, as a user has it.
+    """A bundle, run by `icface.reenactor` as for a user.
 
-    The crop is given as a photo, so the bundle finds and crops the face its own way. Frames of a family with the
-    data's alignment are put back to their place in the photo. Another family leaves the head where it was in the
-    photo, while the data's crop follows the head; so its frames are aligned anew, as preparing the data would.
+    It takes the crop for a photo, and finds and crops the face in its own way. Frames of a family with the data's
+    alignment are put back to their place in the photo. Another family leaves the head where it was in the photo, while
+    the data's crop follows the head. So its frames are aligned anew, as in preparing data.
 
     Raises:
         BundleError: it is missing, damaged or for another version.
@@ -162,11 +162,7 @@ class BundleAnimator:
         self.name = name
         self._size_px = size_px
         self._folder = tempfile.TemporaryDirectory(prefix="icface-evaluation-")
-        self._reenactor = Reenactor(
-            bundle,
-            size_px=None,
-            source_cache=SourceCache(Path(self._folder.name)),
-        )
+        self._reenactor = Reenactor(bundle, size_px=None, source_cache=SourceCache(Path(self._folder.name)))
         self._viewer = None if bundle.alignment == ALIGNMENT else Viewer()
         self._photo_px = 0
         self._to_photo: NDArray[np.float64] | None = None
@@ -206,7 +202,7 @@ class BundleAnimator:
     def close(self) -> None:
         self._reenactor.close()
         if self._viewer is not None:
-            self._viewer.__exit__(None, None, None)
+            self._viewer.close()
         self._folder.cleanup()
 
     def _in_data(self, frame: Frame) -> Frame:
@@ -218,7 +214,7 @@ class BundleAnimator:
         face = self._viewer.look(frame)
         if face is None:
             return resized(frame, self._size_px)
-        return cut_crop(frame, align(in_crop(face, frame.shape[0]), self._size_px), self._size_px)
+        return cut_crop(frame, align(in_frame(face, frame.shape[0]), self._size_px), self._size_px)
 
 
 def data_to_bundle(crop_to_photo: NDArray[np.float64], photo_px: int, size_px: int) -> NDArray[np.float64]:

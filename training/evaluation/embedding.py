@@ -1,7 +1,7 @@
-"""Networks that tell persons apart, for CSIM: LightCNN-29 v2 from its published weights, or any in an .onnx file.
+"""Networks that tell persons apart, for CSIM: LightCNN-29 v2 from its published weights, or any .onnx file.
 
-An ONNX file is a graph of known operators: running it runs no code of the file's. What it takes is read from its input's
-shape; how colours are ordered and what range they have cannot be read anywhere, so that is told.
+An ONNX file is a graph of known operators; running it runs no code of the file. The shape of its input tells the size and
+the channels. The order of colours and their range are written nowhere, so the user tells them.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ SIZES_PX: Final = (16, 1024)
 _TYPES: Final = {"tensor(float)": np.float32, "tensor(float16)": np.float16, "tensor(uint8)": np.uint8}
 _BATCH: Final = 16
 # Tensors outside of the file are entries with this key (ONNX, TensorProto.external_data). ONNX Runtime would look for
-# them in whatever folder we are started in, and the file's sha256 would not be that of the network.
+# them in the folder that we are started in, and the sha256 of the file would not be that of the network.
 _OUTSIDE: Final = re.compile(rb"\x0a\x08location")
 
 
@@ -58,7 +58,7 @@ def cosines(vectors: Vectors, wanted: Vectors) -> Vectors:
 
 @dataclass(frozen=True, kw_only=True)
 class Taken:
-    """What a network takes, as far as it is told by hand; None is what its file or habit says."""
+    """What the user says of a network's input. None leaves it to the file, or to the usual value."""
 
     range: str | None = None
     """One of RANGES; by default signed, and bytes where the input has whole numbers."""
@@ -131,7 +131,7 @@ class OnnxEmbedder:
         """See `Embedder`.
 
         Raises:
-            ConfigError: it fails, or gives what are no numbers.
+            ConfigError: it fails, or gives values that are not numbers.
         """
         found = np.concatenate([self._run(frame) for frame in frames])
         if not np.isfinite(found).all():
@@ -186,7 +186,7 @@ class OnnxEmbedder:
             how = cv2.INTER_AREA if smaller else cv2.INTER_CUBIC
             picture = np.asarray(cv2.resize(frame, self._size_px, interpolation=how), dtype=np.uint8)
         if self._colour == "gray":
-            picture = np.asarray(cv2.cvtColor(picture, cv2.COLOR_RGB2GRAY))[..., None]
+            picture = np.asarray(cv2.cvtColor(picture, cv2.COLOR_RGB2GRAY), dtype=np.uint8)[..., None]
         elif self._colour == "bgr":
             picture = picture[..., ::-1]
         if self._type is not np.uint8:

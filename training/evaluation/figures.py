@@ -5,12 +5,14 @@ A model that cannot use a source leaves its tiles empty.
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
-import cv2
 import numpy as np
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
 from PIL import Image, ImageDraw, ImageFont
 
 from icface.arrays import Frame
@@ -26,8 +28,8 @@ from icface.attributes import (
     neutral,
 )
 from icface.errors import SourceError
-from training.dataset import FaceTracks
-from training.evaluation.animators import Animator
+from training.dataset.reading import FaceTracks
+from training.evaluation.animators import Animator, resized
 from training.evaluation.response import POSE_REACH
 from training.evaluation.tasks import Task
 
@@ -57,61 +59,25 @@ def sheet(tiles: Sequence[Sequence[Frame | None]], columns: Sequence[str], rows:
     """
     side = max(TILE_PX, *(tile.shape[0] for row in tiles for tile in row if tile is not None), 1)
     font = ImageFont.load_default(FONT_PX)
-    heads = [_broken(label, side, font) for label in columns]
-    names = [_broken(label, side, font) for label in rows]
-    top = GAP_PX + max((label.count("\n") + 1 for label in heads), default=1) * (FONT_PX + 3) + GAP_PX
-    left = GAP_PX + max((_width(label, font) for label in names), default=0) + 2 * GAP_PX
+    letters = int(side / font.getlength("n"))
+    heads = ["\n".join(textwrap.wrap(label, letters)) for label in columns]
+    names = ["\n".join(textwrap.wrap(label, letters)) for label in rows]
+    top = 2 * GAP_PX + max((label.count("\n") + 1 for label in heads), default=1) * (FONT_PX + 3)
+    widths = [font.getlength(line) for label in names for line in label.split("\n")]
+    left = 3 * GAP_PX + round(max(widths, default=0))
     step = side + GAP_PX
     picture = Image.new("RGB", (left + len(columns) * step, top + len(tiles) * step), _PAPER)
     pen = ImageDraw.Draw(picture)
+    style: dict[str, Any] = {"fill": _INK, "font": font, "spacing": 2}
     for x, label in enumerate(heads):
-        pen.multiline_text(
-            (left + x * step + side / 2, top - GAP_PX),
-            label,
-            _INK,
-            font,
-            anchor="md",
-            spacing=2,
-            align="center",
-        )
+        place = (left + x * step + side / 2, top - GAP_PX)
+        pen.multiline_text(place, label, anchor="md", align="center", **style)
     for y, row in enumerate(tiles):
-        pen.multiline_text((GAP_PX, top + y * step + side / 2), names[y], _INK, font, anchor="lm", spacing=2)
+        pen.multiline_text((GAP_PX, top + y * step + side / 2), names[y], anchor="lm", **style)
         for x, tile in enumerate(row):
-            place = (left + x * step, top + y * step)
-            picture.paste(Image.fromarray(_tile(tile, side)), place)
+            shown = np.full((side, side, 3), _EMPTY, dtype=np.uint8) if tile is None else resized(tile, side)
+            picture.paste(Image.fromarray(shown), (left + x * step, top + y * step))
     return np.asarray(picture, dtype=np.uint8)
-
-
-def _tile(frame: Frame | None, side: int) -> Frame:
-    if frame is None:
-        return np.full((side, side, 3), _EMPTY, dtype=np.uint8)
-    if frame.shape[0] == side:
-        return frame
-    return np.asarray(cv2.resize(frame, (side, side), interpolation=cv2.INTER_CUBIC), dtype=np.uint8)
-
-
-def _width(text: str, font: Any) -> int:
-    return max(round(font.getlength(line)) for line in text.split("\n"))
-
-
-def _broken(text: str, width: int, font: Any) -> str:
-    """Text with line breaks at spaces, so that lines fit a width; words too long for it are cut short."""
-    lines: list[str] = []
-    for word in text.split(" "):
-        longer = f"{lines[-1]} {word}" if lines else word
-        if lines and font.getlength(longer) <= width:
-            lines[-1] = longer
-        else:
-            lines.append(word)
-    return "\n".join(_cut(line, width, font) for line in lines)
-
-
-def _cut(line: str, width: int, font: Any) -> str:
-    if font.getlength(line) <= width:
-        return line
-    while line and font.getlength(f"{line}…") > width:
-        line = line[:-1]
-    return f"{line}…"
 
 
 def mixed(base: FloatArray, donor: FloatArray, names: Sequence[str]) -> FloatArray:
@@ -122,54 +88,51 @@ def mixed(base: FloatArray, donor: FloatArray, names: Sequence[str]) -> FloatArr
     return result
 
 
-@dataclass(frozen=True)
+class Shown(NamedTuple):
+    """A frame of the data set and its attributes."""
+
+    frame: Frame
+    attributes: FloatArray
+
+
+@dataclass(frozen=True, kw_only=True)
 class Scene:
-    """One row of a figure: a source, and frames whose attributes are taken."""
+    """One row of a figure: a source, and the frames of its driver that stand out."""
 
     label: str
-    source: Frame
-    source_attributes: FloatArray
-    turned: Frame
+    source: Shown
+    turned: Shown
     """The driving frame with the strongest pose."""
-    turned_attributes: FloatArray
-    acting: Frame
-    """Of the others, that with the strongest expression."""
-    acting_attributes: FloatArray
-    eyes: Frame
-    """That with the strongest brows and lids."""
-    eyes_attributes: FloatArray
-    mouth: Frame
-    """That with the strongest mouth."""
-    mouth_attributes: FloatArray
+    acting: Shown
+    """The driving frame with the strongest expression among the others."""
+    eyes: Shown
+    """The driving frame with the strongest brows and lids."""
+    mouth: Shown
+    """The driving frame with the strongest mouth."""
 
 
 def scenes_of(tracks: FaceTracks, tasks: Sequence[Task], most: int = ROWS) -> list[Scene]:
     """A row from each of the first tasks."""
     scenes = []
     for task in tasks[:most]:
-        values = np.array(tracks.attributes[list(task.driving)])
+        values = tracks.values_of(task.driving).attributes
+
+        def shown(number: int, task: Task = task, values: FloatArray = values) -> Shown:
+            return Shown(tracks.frame(task.driving[number]), values[number])
+
         turned = int(np.argmax(np.abs(values[:, POSE] - 0.5).sum(axis=1)))
         expression = values[:, ACTION_UNITS].sum(axis=1)
         if len(values) > 1:
             expression[turned] = -1.0
-        acting = int(np.argmax(expression))
-        eyes, mouth = (
-            int(np.argmax(values[:, [INDEX[name] for name in names]].sum(axis=1))) for names in (EYES, MOUTH)
-        )
-        frames = {number: tracks.frame(task.driving[number]) for number in {turned, acting, eyes, mouth}}
+        eyes, mouth = (values[:, [INDEX[name] for name in names]].sum(axis=1) for names in (EYES, MOUTH))
         scenes.append(
             Scene(
                 label=tracks.tracks[tracks.track_of(task.source)].identity,
-                source=tracks.frame(task.source),
-                source_attributes=np.array(tracks.attributes[task.source]),
-                turned=frames[turned],
-                turned_attributes=values[turned],
-                acting=frames[acting],
-                acting_attributes=values[acting],
-                eyes=frames[eyes],
-                eyes_attributes=values[eyes],
-                mouth=frames[mouth],
-                mouth_attributes=values[mouth],
+                source=Shown(tracks.frame(task.source), tracks.values_of([task.source]).attributes[0]),
+                turned=shown(turned),
+                acting=shown(int(np.argmax(expression))),
+                eyes=shown(int(np.argmax(eyes))),
+                mouth=shown(int(np.argmax(mouth))),
             )
         )
     return scenes
@@ -189,11 +152,11 @@ def reenactment(animators: Sequence[Animator], scenes: Sequence[Scene]) -> Frame
     tiles: list[list[Frame | None]] = []
     rows = []
     for scene in scenes:
-        asked = np.stack([scene.turned_attributes, scene.acting_attributes])
-        made = [_made(animator, scene.source, asked) for animator in animators]
-        for i, driving in enumerate((scene.turned, scene.acting)):
+        asked = np.stack([scene.turned.attributes, scene.acting.attributes])
+        made = [_made(animator, scene.source.frame, asked) for animator in animators]
+        for i, driving in enumerate((scene.turned.frame, scene.acting.frame)):
             answers = [tile for frames in made for tile in (frames[0], frames[1 + i])]
-            tiles.append([scene.source, driving, *answers])
+            tiles.append([scene.source.frame, driving, *answers])
             rows.append(scene.label)
     heads = [f"{part} {animator.name}" for animator in animators for part in ("neutral", "output")]
     return sheet(tiles, ["source", "driving", *heads], rows)
@@ -201,18 +164,18 @@ def reenactment(animators: Sequence[Animator], scenes: Sequence[Scene]) -> Frame
 
 def expression_only(animators: Sequence[Animator], scenes: Sequence[Scene]) -> Frame:
     """The driver's expression with the source's own pose."""
-    asked = [mixed(s.acting_attributes, s.source_attributes, POSE_NAMES) for s in scenes]
-    return _one_output(animators, scenes, asked, ["expression from"], [[s.acting] for s in scenes])
+    asked = [mixed(s.acting.attributes, s.source.attributes, POSE_NAMES) for s in scenes]
+    return _one_output(animators, scenes, asked, ["expression from"], [[s.acting.frame] for s in scenes])
 
 
 def mixed_pose_expression(animators: Sequence[Animator], scenes: Sequence[Scene]) -> Frame:
     """Pose of one driving frame, expression of another, which is of another person where there is one."""
     others = _next(scenes)
     asked = [
-        mixed(o.acting_attributes, s.turned_attributes, POSE_NAMES)
+        mixed(o.acting.attributes, s.turned.attributes, POSE_NAMES)
         for s, o in zip(scenes, others, strict=True)
     ]
-    drivers = [[s.turned, o.acting] for s, o in zip(scenes, others, strict=True)]
+    drivers = [[s.turned.frame, o.acting.frame] for s, o in zip(scenes, others, strict=True)]
     return _one_output(animators, scenes, asked, ["pose from", "expression from"], drivers)
 
 
@@ -220,10 +183,10 @@ def mixed_mouth_eyes(animators: Sequence[Animator], scenes: Sequence[Scene]) -> 
     """Mouth and nose of one driving frame, brows and eyes of another, the pose frontal."""
     others = _next(scenes)
     asked = [
-        mixed(mixed(neutral(), s.mouth_attributes, MOUTH), o.eyes_attributes, EYES)
+        mixed(mixed(neutral(), s.mouth.attributes, MOUTH), o.eyes.attributes, EYES)
         for s, o in zip(scenes, others, strict=True)
     ]
-    drivers = [[s.mouth, o.eyes] for s, o in zip(scenes, others, strict=True)]
+    drivers = [[s.mouth.frame, o.eyes.frame] for s, o in zip(scenes, others, strict=True)]
     return _one_output(animators, scenes, asked, ["mouth from", "eyes from"], drivers)
 
 
@@ -241,26 +204,19 @@ def _one_output(
     """A row a scene: source, the frames that drive it, one output of each model."""
     tiles: list[list[Frame | None]] = []
     for scene, attributes, frames in zip(scenes, asked, drivers, strict=True):
-        outputs = [_made(animator, scene.source, attributes[None])[1] for animator in animators]
-        tiles.append([scene.source, *frames, *outputs])
+        outputs = [_made(animator, scene.source.frame, attributes[None])[1] for animator in animators]
+        tiles.append([scene.source.frame, *frames, *outputs])
     names = [f"output {animator.name}" for animator in animators]
     return sheet(tiles, ["source", *heads, *names], [scene.label for scene in scenes])
 
 
 def neutral_row(animators: Sequence[Animator], scenes: Sequence[Scene]) -> Frame:
     """Sources above, each model's neutral pictures below."""
-    nothing = np.empty((0, len(INDEX)), dtype=np.float32)
-    tiles: list[list[Frame | None]] = [[scene.source for scene in scenes]]
+    nothing = neutral()[None]
+    tiles: list[list[Frame | None]] = [[scene.source.frame for scene in scenes]]
     for animator in animators:
-        tiles.append([_neutral(animator, scene.source, nothing) for scene in scenes])
+        tiles.append([_made(animator, scene.source.frame, nothing)[0] for scene in scenes])
     return sheet(tiles, [s.label for s in scenes], ["source", *(f"neutral {a.name}" for a in animators)])
-
-
-def _neutral(animator: Animator, source: Frame, nothing: FloatArray) -> Frame | None:
-    try:
-        return animator.neutralise(source)
-    except SourceError:
-        return None
 
 
 def multi_view(animator: Animator, scenes: Sequence[Scene], views: int = VIEWS) -> Frame:
@@ -272,9 +228,9 @@ def multi_view(animator: Animator, scenes: Sequence[Scene], views: int = VIEWS) 
         asked = np.tile(neutral(), (3 * views, 1))
         for i, name in enumerate(("yaw", "pitch", "roll")):
             asked[i * views : (i + 1) * views, INDEX[name]] += reach
-        made = _made(animator, scene.source, asked)[1:]
+        made = _made(animator, scene.source.frame, asked)[1:]
         for i, name in enumerate(("yaw", "pitch", "roll")):
-            tiles.append([scene.source, *made[i * views : (i + 1) * views]])
+            tiles.append([scene.source.frame, *made[i * views : (i + 1) * views]])
             rows.append(f"{scene.label} {name}")
     degrees = np.degrees(2 * POSE_LIMIT_RAD * reach)
     return sheet(tiles, ["source", *(f"{angle:+.0f}°" if round(angle) else "0°" for angle in degrees)], rows)
@@ -285,7 +241,7 @@ def au_sweep(animator: Animator, scene: Scene) -> Frame:
     asked = np.tile(neutral(), (len(AU_NAMES) * len(SWEEP_VALUES), 1))
     for i, name in enumerate(AU_NAMES):
         asked[i * len(SWEEP_VALUES) : (i + 1) * len(SWEEP_VALUES), INDEX[name]] = SWEEP_VALUES
-    made = _made(animator, scene.source, asked)[1:]
+    made = _made(animator, scene.source.frame, asked)[1:]
     count = len(SWEEP_VALUES)
     tiles = [made[i * count : (i + 1) * count] for i in range(len(AU_NAMES))]
     # Two halves beside each other: 17 rows are taller than a screen.
@@ -303,9 +259,6 @@ def response_plot(results: dict[str, dict[str, Any]]) -> Frame | None:
     Args:
         results: model name to what `training.evaluation.response.response` gave.
     """
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
-
     names = list(dict.fromkeys(name for result in results.values() for name in result["attributes"]))
     if not names:
         return None

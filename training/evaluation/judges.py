@@ -1,4 +1,4 @@
-"""The measuring networks that are there: those whose weights were given. Pictures in, numbers out."""
+"""The measuring networks whose weights were given. They take pictures and give numbers."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ class Judges:
     identity: Embedder | None = None
     device: str = "cpu"
     files: dict[str, dict[str, str]] = field(default_factory=dict)
-    """For the report, by the judge's name: `network`, and `file` and `sha256` of its weights."""
+    """By the judge's name: `network`, and `file` and `sha256` of its weights."""
 
     @torch.inference_mode()
     def quality(self, frames: Frame) -> Scores | None:

@@ -29,6 +29,9 @@ _SLICES: Final = ((0, 2), (2, 5), (5, 8), (8, 10), (10, 12))
 class LPIPS(nn.Module):
     """Squared differences of normalised features, weighted by channel, summed over five depths."""
 
+    shift: Tensor
+    scale: Tensor
+
     def __init__(self) -> None:
         super().__init__()
         self.net = nn.Module()

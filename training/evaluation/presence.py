@@ -1,21 +1,18 @@
-"""Which Action Units are present in outputs against those of the driver: table 2 of the paper.
+"""Compares the Action Units present in outputs with those of the driver: table 2 of the paper.
 
-Presence is OpenFace's `AUxx_c` where it is given; else a surrogate, the intensity `AUxx_r` of 1 or more, from our
-own measuring brought to OpenFace's scale.
+Presence is OpenFace's `AUxx_c` where it is given. Otherwise it is a surrogate: our own intensity, brought to OpenFace's
+scale, is 1 or more.
 """
 
 from __future__ import annotations
 
-import csv
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
 
 from icface.attributes import ACTION_UNITS, AU_NAMES, FloatArray, to_openface
-from icface.errors import ConfigError
 
 Presence = NDArray[np.int8]
 """(n, 17) 0 or 1, −1 where it is not known."""
@@ -70,8 +67,8 @@ def _ratio(part: NDArray[np.int64], whole: NDArray[np.int64]) -> NDArray[np.floa
 def confusion(driver: Presence, output: Presence) -> Confusion:
     """Counts over all frames in which the driver's presence is known; both (n, 17).
 
-    An output of unknown presence shows no face, and so no Action Unit: leaving such frames out would be in favour of
-    models that lose the face where it moves most.
+    An output of unknown presence shows no face, and so no Action Unit. Leaving such frames out would favour models that
+    lose the face where it moves most.
     """
     known = driver >= 0
     wanted, shown = driver == 1, output == 1
@@ -106,32 +103,3 @@ def summary(counts: Confusion) -> dict[str, Any]:
 def _mean(values: NDArray[np.float64]) -> float | None:
     defined = values[np.isfinite(values)]
     return float(defined.mean()) if defined.size else None
-
-
-def read_presence(path: Path) -> Presence:
-    """(n, 17) from an OpenFace CSV; frames without success are unknown.
-
-    Raises:
-        ConfigError: it cannot be read, or a column is missing or holds something else than 0 and 1.
-    """
-    try:
-        with path.open(newline="", encoding="utf-8-sig") as file:
-            rows = [row for row in csv.reader(file) if any(cell.strip() for cell in row)]
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise ConfigError(f"cannot read Action Units from {path}: {error}") from error
-    columns = {name.strip(): i for i, name in enumerate(rows[0])} if rows else {}
-    missing = [f"{name}_c" for name in AU_NAMES if f"{name}_c" not in columns]
-    if missing:
-        raise ConfigError(f"{path} lacks the columns {', '.join(missing[:5])} of an OpenFace CSV")
-    result = np.full((len(rows) - 1, len(AU_NAMES)), -1, dtype=np.int8)
-    for number, row in enumerate(rows[1:]):
-        try:
-            if "success" in columns and float(row[columns["success"]]) < 0.5:
-                continue
-            values = [float(row[columns[f"{name}_c"]]) for name in AU_NAMES]
-        except (ValueError, IndexError) as error:
-            raise ConfigError(f"{path} line {number + 2}: a presence is not 0 or 1") from error
-        if not set(values) <= {0.0, 1.0}:
-            raise ConfigError(f"{path} line {number + 2}: a presence is not 0 or 1")
-        result[number] = values
-    return result

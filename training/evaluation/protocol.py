@@ -1,7 +1,7 @@
-"""Self- and cross-reenactment of one model over the common tasks: numbers, and frames for whoever wants them.
+"""Self- and cross-reenactment of one model over the common tasks: numbers, and frames to keep.
 
-Two references stand beside the models, so that the numbers can be read: `driving frames`, the answer itself, which
-shows what the measuring makes of a perfect output, and `source kept`, which does nothing at all.
+Two references stand beside the models. `driving frames` is the answer itself: it shows what the measuring makes of a
+perfect output. `source kept` does nothing at all.
 """
 
 from __future__ import annotations
@@ -16,20 +16,21 @@ from icface.arrays import Frame
 from icface.attributes import COUNT, FloatArray, neutral
 from icface.errors import SourceError
 from icface.face.action_units import Baseline
-from training.dataset import FaceTracks
+from icface.quality import psnr_db
+from training.dataset.reading import FaceTracks
 from training.evaluation.agreement import agreement, jitter_iod
 from training.evaluation.animators import Animator
 from training.evaluation.judges import Judges
-from training.evaluation.measuring import Viewer
-from training.evaluation.pictures import WINDOW_PX, l1, psnr_db, ssim
+from training.evaluation.measuring import ClipViewer
 from training.evaluation.presence import Confusion, Presence, confusion, summary, surrogate
+from training.evaluation.similarity import WINDOW_PX, l1, ssim
 from training.evaluation.tasks import Task
 
 DRIVER: Final = "driving frames (the answer itself)"
 KEPT: Final = "source kept (does nothing)"
 STILL_FRAMES: Final = 12
 STILL_NOISE: Final = 0.01
-"""Standard deviation of the attributes of a driver that holds still: what is left after smoothing."""
+"""Standard deviation of the attributes of a driver that holds still, after smoothing."""
 
 
 @dataclass
@@ -48,7 +49,7 @@ class Answer:
     output: Frame
     """(n, S, S, 3)"""
     is_reference: bool = False
-    """Made of real frames: there is no neutral picture, so the person's neutral is learned from the driving frames."""
+    """Whether it is made of real frames. There is no neutral picture then; the neutral is learned from the clip."""
     shown: FloatArray = field(default_factory=lambda: np.empty((0, COUNT), dtype=np.float32))
     """(n, 20) measured in the output, NaN where no face is seen."""
 
@@ -59,7 +60,7 @@ PresenceOf = Callable[[str, Task], Presence | None]
 
 @dataclass
 class Collected:
-    """What is summed over tasks."""
+    """Sums over tasks."""
 
     judges: Judges
     scores: dict[str, list[float]] = field(default_factory=dict)
@@ -67,9 +68,9 @@ class Collected:
     """Attributes asked for and shown."""
     counts: Confusion | None = None
     driving_frames: int = 0
-    """Of all tasks, those of refused sources too."""
+    """Driving frames of all tasks, also of refused sources."""
     frames_with_face: int = 0
-    """Of these, as whoever tells presence saw it in the output."""
+    """How many of them show a face in the output, as presence was measured."""
     measured_by: set[str] = field(default_factory=set)
     neutral_unseen: int = 0
     refused: list[str] = field(default_factory=list)
@@ -80,7 +81,7 @@ class Collected:
             self.scores.setdefault(name, []).extend(float(value) for value in values)
 
     def mean(self, name: str) -> float | None:
-        """Of the finite scores: equal frames have no PSNR."""
+        """Mean of the finite scores: equal frames have an infinite PSNR."""
         values = [value for value in self.scores.get(name, []) if np.isfinite(value)]
         return float(np.mean(values)) if values else None
 
@@ -92,7 +93,7 @@ def answer_of(animator: Animator, tracks: FaceTracks, task: Task) -> Answer:
         SourceError: the model cannot use this source.
     """
     source = tracks.frame(task.source)
-    asked = np.array(tracks.attributes[list(task.driving)])
+    asked = tracks.values_of(task.driving).attributes
     driving = np.stack([tracks.frame(row) for row in task.driving])
     neutral_picture = animator.neutralise(source)
     return Answer(task, source, asked, driving, neutral_picture, animator.animate(asked))
@@ -101,7 +102,7 @@ def answer_of(animator: Animator, tracks: FaceTracks, task: Task) -> Answer:
 def reference_of(name: str, tracks: FaceTracks, task: Task) -> Answer:
     """What the references answer."""
     source = tracks.frame(task.source)
-    asked = np.array(tracks.attributes[list(task.driving)])
+    asked = tracks.values_of(task.driving).attributes
     driving = np.stack([tracks.frame(row) for row in task.driving])
     output = driving if name == DRIVER else np.repeat(source[None], len(driving), axis=0)
     return Answer(task, source, asked, driving, source, output, is_reference=True)
@@ -112,10 +113,10 @@ def evaluate_tasks(
     answer: Callable[[Task], Answer],
     *,
     same_person: bool,
-    viewer: Viewer,
+    viewer: ClipViewer,
     judges: Judges,
     presence_of: PresenceOf,
-    attributes: FloatArray,
+    data: FaceTracks,
     keep: Callable[[Answer], None] | None = None,
 ) -> dict[str, Any]:
     """Numbers of one model over all tasks.
@@ -127,12 +128,12 @@ def evaluate_tasks(
         viewer: measures outputs.
         judges: measuring networks.
         presence_of: what OpenFace saw.
-        attributes: (N, 20) full-shape, of every row of the data set.
+        data: that the tasks are of.
         keep: is handed every answer.
     """
     found = Collected(judges)
     for task in tasks:
-        driver = np.array(attributes[list(task.driving)])
+        driver = data.values_of(task.driving).attributes
         try:
             result = answer(task)
         except SourceError as error:
@@ -168,7 +169,7 @@ def _count(
 
 
 def _presence(found: Collected, side: str, task: Task, own: FloatArray, presence_of: PresenceOf) -> Presence:
-    # What OpenFace does not know in a clip that it has seen is not filled with our surrogate: they do not mix.
+    # Gaps of OpenFace in a clip that it has seen are not filled with our surrogate: the two do not mix.
     openface = presence_of(side, task)
     found.measured_by.add(f"{side}: {'surrogate' if openface is None else 'OpenFace'}")
     return surrogate(own) if openface is None else openface
@@ -215,7 +216,7 @@ def _numbers(found: Collected, tasks: int) -> dict[str, Any]:
 
 
 def still_jitter(
-    animator: Animator, crops: Sequence[Frame], viewer: Viewer, seed: int, frames: int = STILL_FRAMES
+    animator: Animator, crops: Sequence[Frame], viewer: ClipViewer, seed: int, frames: int = STILL_FRAMES
 ) -> dict[str, float | None]:
     """Landmark jitter, in distances of the eye corners, of the neutral face: held exactly, and with STILL_NOISE.
 

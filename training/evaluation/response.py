@@ -1,4 +1,4 @@
-"""Does a model do what it is asked? Each attribute swept from end to end, the answer measured again."""
+"""Does a model do what it is asked? Each attribute is swept from end to end, and the answer is measured."""
 
 from __future__ import annotations
 
@@ -12,18 +12,18 @@ from numpy.typing import NDArray
 from icface.arrays import Frame
 from icface.attributes import INDEX, POSE_LIMIT_RAD, POSE_NAMES, FloatArray, neutral
 from icface.errors import SourceError
+from icface.face.viewer import Viewer
 from training.evaluation.agreement import slope, spearman
 from training.evaluation.animators import Animator
-from training.evaluation.measuring import Viewer
 
 SWEPT: Final = ("yaw", "pitch", "roll", "AU01", "AU12", "AU25", "AU26", "AU45")
 STEPS: Final = 9
 POSE_REACH: Final = 0.2
-"""Of the range to either side: 16°."""
+"""Part of the range to either side: 16°."""
 GOOD: Final = 0.9
 """A sweep is followed when its rank correlation reaches this."""
 SLACK: Final = 0.02
-"""How far one step may fall back in a sweep that is still called monotone: the measuring's own noise."""
+"""A monotone sweep may fall back by this from step to step: the measuring has that much noise."""
 
 
 @dataclass(frozen=True)

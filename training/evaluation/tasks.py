@@ -1,4 +1,4 @@
-"""Which frame is the source and which frames drive it: the same for every model."""
+"""Decides which frame is the source and which frames drive it, the same for every model."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ import numpy as np
 
 from icface.attributes import ACTION_UNITS, POSE, FloatArray
 from icface.errors import ConfigError
-from training.dataset import FaceTracks
-from training.preparation.index import Track
+from training.dataset.index import Track
+from training.dataset.reading import FaceTracks
 
 SourceChoice = Literal["neutral", "first"]
 
@@ -21,7 +21,7 @@ class Task:
     """One source, driven by frames of one clip."""
 
     name: str
-    """For people and file names."""
+    """Shown to people, and part of file names."""
     source: int
     """Row of the source frame."""
     driving: tuple[int, ...]
@@ -29,10 +29,10 @@ class Task:
 
 
 def tracks_of(tracks: FaceTracks, split: str, most: int | None, seed: int) -> list[Track]:
-    """Clips of two frames or more: from each identity one, then a second, and so on, in an order drawn by the seed.
+    """Clips of two frames or more: one of each identity, then a second of each, and so on, in an order drawn by the seed.
 
     Raises:
-        ConfigError: there is none.
+        ConfigError: there is no such clip.
     """
     rng = np.random.default_rng(seed)
     by_identity: dict[str, list[Track]] = {}
@@ -85,7 +85,7 @@ def source_row(tracks: FaceTracks, track: Track, choice: SourceChoice) -> int:
     """The clip's first frame, or the one nearest to a frontal face without expression."""
     if choice == "first":
         return track.first
-    values = np.asarray(tracks.attributes[track.first : track.first + track.frames])
+    values = tracks.values(tracks.track_of(track.first)).attributes
     return track.first + int(np.argmin(distance_from_neutral(values)))
 
 

@@ -31,6 +31,12 @@ class WaDIQaM(nn.Module):
         peak: white in the range that the weights were trained with, 1 or 255.
     """
 
+    conv10: nn.Conv2d
+    fc1_q: nn.Linear
+    fc2_q: nn.Linear
+    fc1_w: nn.Linear
+    fc2_w: nn.Linear
+
     def __init__(self, peak: float = 1.0) -> None:
         super().__init__()
         self.peak = peak

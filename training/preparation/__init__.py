@@ -1,1 +1,1 @@
-"""From videos of faces to a data set to train on; the command is training/prepare.py."""
+"""Makes a data set of videos of faces; the command is training/prepare.py."""

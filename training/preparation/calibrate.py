@@ -1,7 +1,7 @@
-"""From what was measured in a clip to attributes, with the whole of the person's video to learn their neutral from.
+"""From measurements of a clip to attributes. The whole video of a person tells how their neutral face looks.
 
-As a live driver is read (docs/tracking.md), only that the future is known: quantiles over all calm frames without
-expression take the place of running ones. There is no range gain: the same movement is the same number for all.
+It works as for a live driver (docs/tracking.md), but the future is known: quantiles are over all calm frames without
+expression, not running ones. There is no range gain: the same movement is the same number for everybody.
 """
 
 from __future__ import annotations
@@ -16,25 +16,25 @@ from numpy.typing import NDArray
 from icface.arrays import Array
 from icface.attributes import AU_NAMES, FloatArray, pose_to_unit
 from icface.face.action_units import Baseline, measure_action_units, population
+from icface.face.calibration import calm_scores, little_smile
 from icface.face.features import INDEX as F
+from icface.face.features import measure_features
+from icface.face.landmarks import Landmarks
+from icface.face.pose import head_pose
 from icface.face.tracker import DEAD_ZONE
 
 PRIOR_FRAMES: Final = 5
-"""So many calm frames weigh as much as the prior: persons differ far more than calm frames of one do."""
+"""So many calm frames weigh as much as the prior. Persons differ far more than the calm frames of one person."""
 TURN_RAD: Final = 0.25
 SPEED_RAD_S: Final = 1.2
 OPEN_EYES: Final = 0.655
-"""Eye aspect over that of open eyes, above which AU45 is below .3."""
+"""Eye aspect divided by that of open eyes; above this AU45 is below .3."""
 CALM_LEVEL: Final = 0.35
-"""A frame in which an Action Unit exceeds the person's lower quartile by this is no neutral one."""
+"""A frame is not neutral where an Action Unit exceeds the person's lower quartile by this."""
 PITCH_REACH_RAD: Final = 0.20
 ROUNDS: Final = 3
-SMILE_REACH: Final = 0.35
 _QUANTILE: Final = {"ear_right": 0.75, "ear_left": 0.75, "lip_gap": 0.10}
-_BLENDSHAPE_QUANTILE: Final = 0.25
 _EARS: Final = [F["ear_right"], F["ear_left"]]
-_SMILE: Final = [F[n] for n in ("corner_width", "corner_height", "corner_lift", "corner_depth", "cheek")]
-_AU12: Final = AU_NAMES.index("AU12")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -43,22 +43,32 @@ class Measured:
 
     features: Array
     """(n, 22)"""
-    blendshapes: NDArray[np.float32] | None
-    """(n, 52) or None"""
+    blendshapes: NDArray[np.float32]
+    """(n, 52)"""
     pose_rad: Array
     """(n, 3) pitch, yaw, roll"""
     times_s: Array
     """(n,)"""
+
+    @classmethod
+    def of(cls, faces: Sequence[Landmarks], times_s: Array) -> Measured:
+        """Measure faces seen at times (n,)."""
+        poses = [head_pose(face) for face in faces]
+        return cls(
+            features=np.array([measure_features(face) for face in faces]),
+            blendshapes=np.array([face.blendshapes for face in faces]),
+            pose_rad=np.array([(pose.pitch_rad, pose.yaw_rad, pose.roll_rad) for pose in poses]),
+            times_s=times_s,
+        )
 
     def __len__(self) -> int:
         return len(self.features)
 
     def taken(self, mask: NDArray[np.bool_]) -> Measured:
         """Only some of the frames."""
-        scores = None if self.blendshapes is None else self.blendshapes[mask]
         return Measured(
             features=self.features[mask],
-            blendshapes=scores,
+            blendshapes=self.blendshapes[mask],
             pose_rad=self.pose_rad[mask],
             times_s=self.times_s[mask],
         )
@@ -91,10 +101,9 @@ def attributes_of(clip: Measured, baseline: Baseline) -> FloatArray:
 
 
 def _joined(clips: Sequence[Measured]) -> Measured:
-    scores = [clip.blendshapes for clip in clips if clip.blendshapes is not None]
     return Measured(
         features=np.concatenate([clip.features for clip in clips]),
-        blendshapes=np.concatenate(scores) if len(scores) == len(clips) else None,
+        blendshapes=np.concatenate([clip.blendshapes for clip in clips]),
         pose_rad=np.concatenate([clip.pose_rad for clip in clips]),
         times_s=np.concatenate([clip.times_s for clip in clips]),
     )
@@ -111,7 +120,7 @@ def _is_calm(clip: Measured) -> NDArray[np.bool_]:
 
 
 def _estimate(seen: Measured, calm: NDArray[np.bool_], prior: Baseline) -> Baseline:
-    """Quantiles over the calm frames, drawn to the prior where these are few."""
+    """Quantiles over the calm frames; few of them leave the estimate near the prior."""
     trust = calm.sum() / (calm.sum() + PRIOR_FRAMES)
     values = np.median(seen.features[calm], axis=0)
     for name, quantile in _QUANTILE.items():
@@ -119,19 +128,15 @@ def _estimate(seen: Measured, calm: NDArray[np.bool_], prior: Baseline) -> Basel
     shift = trust * (values - prior.features)
     # A person who smiles all the time must not end up with a laughing neutral.
     common = population()
-    smile = measure_action_units(prior.features + shift, None, common)[_AU12]
-    if smile > SMILE_REACH:
-        shift[_SMILE] *= SMILE_REACH / smile
-    scores = prior.blendshapes
-    if seen.blendshapes is not None:
-        lowest = np.quantile(seen.blendshapes[calm].astype(np.float64), _BLENDSHAPE_QUANTILE, axis=0)
-        scores = scores + trust * (lowest - scores)
+    believed = common.features + little_smile(prior.features + shift - common.features)
+    lowest = calm_scores(seen.blendshapes[calm].astype(np.float64))
+    scores = prior.blendshapes + trust * (lowest - prior.blendshapes)
     pitch_rad = float(np.median(seen.pose_rad[calm, 0]))
     pitch_rad = float(
         np.clip(pitch_rad, common.pitch_rad - PITCH_REACH_RAD, common.pitch_rad + PITCH_REACH_RAD)
     )
     return Baseline(
-        features=prior.features + shift,
+        features=believed,
         blendshapes=scores,
         pitch_rad=prior.pitch_rad + trust * (pitch_rad - prior.pitch_rad),
     )
@@ -140,7 +145,7 @@ def _estimate(seen: Measured, calm: NDArray[np.bool_], prior: Baseline) -> Basel
 def _without_expression(seen: Measured, baseline: Baseline) -> NDArray[np.bool_]:
     """(n,) frames with open eyes and hardly any Action Unit above what the face often shows.
 
-    Not above 0: where the prior is far off, as for high brows, a face at rest would never be taken for one.
+    The bound is relative: with a prior that is far off, as for high brows, no frame of a face at rest is near 0.
     """
     open_eyes = (seen.features[:, _EARS] / np.maximum(baseline.features[_EARS], 1e-3)).min(axis=1) > OPEN_EYES
     units = _action_units(seen, baseline)
@@ -150,7 +155,6 @@ def _without_expression(seen: Measured, baseline: Baseline) -> NDArray[np.bool_]
 
 def _action_units(clip: Measured, baseline: Baseline) -> FloatArray:
     """(n, 17)"""
-    scores = [None] * len(clip) if clip.blendshapes is None else list(clip.blendshapes)
-    rows = zip(clip.features, scores, clip.pose_rad[:, 1], strict=True)
+    rows = zip(clip.features, clip.blendshapes, clip.pose_rad[:, 1], strict=True)
     units = [measure_action_units(values, one, baseline, yaw_rad=float(yaw)) for values, one, yaw in rows]
     return np.array(units, dtype=np.float32).reshape(-1, len(AU_NAMES))

@@ -1,4 +1,4 @@
-"""Finding what there is to prepare: clips in folders, and portraits."""
+"""Finds the clips and portraits to prepare."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""One face through a clip: the largest, in pieces where it jumps, with a square that does not tremble."""
+"""Follows the largest face through a clip. Where it jumps a new track begins; its square does not tremble."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ Box = tuple[float, float, float, float]
 SAME_IOU: Final = 0.4
 """Boxes of one face in two frames overlap by more than this, even at 10 FPS."""
 MAX_GAP_S: Final = 0.35
-"""A face that is not seen for longer begins a new track."""
+"""A face that was not seen for longer begins a new track."""
 LARGER: Final = 4.0
-"""Another face has to be this many times larger in area to be followed instead: faces printed on shirts come and go."""
+"""Another face is followed instead if its area is this many times larger. Faces printed on shirts come and go."""
 CUT_LEVELS: Final = 45.0
-"""Mean change of an aligned face from frame to frame, in grey levels, that only a cut makes."""
+"""Mean change of an aligned face from frame to frame, in grey levels; only a cut changes it more."""
 SMOOTH_S: Final = 0.12
-"""Standard deviation in time of what the square is smoothed with."""
+"""Standard deviation of the Gaussian that smooths the square over time."""
 _LOOK_PX: Final = 16
 
 
@@ -92,15 +92,15 @@ def _look(frame: NDArray[np.uint8], face: Landmarks) -> NDArray[np.float32]:
 
 
 def square_of(face: Landmarks) -> NDArray[np.float64]:
-    """(3,) centre x, y and the logarithm of the side, which is what may be averaged."""
+    """(3,) centre x, y and the logarithm of the side, which may be averaged."""
     x, y, side = face_square(face)
     return np.array([x, y, np.log(side)])
 
 
 def smooth(squares: NDArray[np.float64], times_s: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Squares (n, 3) without the detector's tremble: at each time a line fitted to what is near in time.
+    """Squares (n, 3) without the detector's tremble: at each time, a line fitted to the squares near in time.
 
-    A line, not a mean, so that the beginning and the end of a movement are not dragged behind.
+    A mean would lag behind at the beginning and at the end of a movement; a line does not.
     """
     result = np.empty_like(squares)
     starts = np.searchsorted(times_s, times_s - 3 * SMOOTH_S)

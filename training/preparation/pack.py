@@ -1,27 +1,26 @@
-"""From parts to a data set: who is for testing, every person's neutral, attributes, shards."""
+"""Makes a data set of parts: decides who is for testing, learns every neutral face, writes attributes and shards."""
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from fnmatch import fnmatchcase
 from pathlib import Path
 
 import numpy as np
-from numpy.typing import NDArray
 
 from icface.attributes import AU_NAMES
 from icface.errors import ConfigError
 from icface.face.action_units import Baseline, population
-from training.preparation.calibrate import Measured, attributes_of, learn_baseline
+from training.dataset.index import Index, Shard, Track
+from training.dataset.writing import TrackData, remove_leftovers, write_dataset
+from training.preparation.calibrate import attributes_of, learn_baseline
 from training.preparation.clips import Clip
-from training.preparation.index import Index, Shard
 from training.preparation.parts import Part, hand_over, load_part, part_path, shards_relied_on
-from training.preparation.shards import TrackData, write_dataset
 
 
 def split_identities(identities: Sequence[str], test_share: float, seed: int) -> dict[str, tuple[str, ...]]:
-    """Who is trained on and who is tested on; hardly changes when identities come or go.
+    """Who is trained on and who is tested on. The split hardly changes when identities come or go.
 
     Args:
         identities: each once.
@@ -36,7 +35,7 @@ def split_identities(identities: Sequence[str], test_share: float, seed: int) ->
 
 
 def split_by_name(identities: Sequence[str], patterns: Sequence[str]) -> dict[str, tuple[str, ...]]:
-    """Who is tested on is told.
+    """The user says who is tested on.
 
     Args:
         identities: each once.
@@ -67,25 +66,25 @@ def pack(
     shard_bytes: int,
     clean: bool = False,
 ) -> Index:
-    """Write the data set of clips whose parts hold a track.
+    """Write the data set of clips whose parts hold a track. An earlier one stays whole until the new one is there.
 
     Args:
-        out: its folder, where the parts are.
+        out: folder of the data set, where the parts are.
         clips: that are used.
         size_px: of the crops.
         test_share: of the persons; see `split_identities`.
         test_identities: patterns of names instead; see `split_by_name`.
         seed: of the split and the order.
-        shard_bytes: when another shard is begun.
-        clean: parts let go of their pictures as soon as these lie in shards.
+        shard_bytes: a shard that has reached this size is closed.
+        clean: parts give up their pictures as soon as these lie in shards.
 
     Raises:
-        ConfigError: there is no such clip, or nobody of such a name; pictures that cannot be read any more.
+        ConfigError: there is no clip, or nobody of such a name, or pictures cannot be read any more.
         OSError: it cannot be written.
     """
     if not clips:
         raise ConfigError("no clip has a face that can be used; skipped.json says why")
-    baselines = learn_baselines(out, clips)
+    baselines, sources = _first_look(out, clips)
     # Persons with clips and portraits are split apart, so that both sides get some of each.
     moving = {clip.identity for clip in clips if not clip.is_portrait}
     groups = (sorted(moving), sorted({clip.identity for clip in clips} - moving))
@@ -96,95 +95,82 @@ def pack(
     splits = {name: tuple(one for half in halves for one in half[name]) for name in ("train", "test")}
     # Persons are mixed, so that reading shards from front to back gives many of them soon.
     order = sorted(clips, key=lambda clip: hashlib.sha256(f"{seed}:{clip.name}".encode()).digest())
-    sources: set[str] = set()
-    handover = _Handover(out)
-    tracks = _tracks(out, order, baselines, sources, handover, clean)
-    # The source is known only when all tracks have been read, and the index is written after that.
-    return write_dataset(
-        out,
-        tracks,
-        splits=splits,
-        size_px=size_px,
-        attribute_source=lambda: sources.pop() if len(sources) == 1 else "mixed",
-        seed=seed,
-        shard_bytes=shard_bytes,
-        stored=handover,
-        in_use=lambda: shards_relied_on(out),
-    )
+    relieved: set[str] = set()
+
+    def tracks() -> Iterator[list[TrackData]]:
+        for clip in order:
+            part = load_part(part_path(out, clip.name), pictures=True)
+            # A part that lives off a shard of an earlier data set moves on to the new one.
+            if clean or part.is_handed_over:
+                relieved.add(clip.name)
+            yield tracks_of(part, clip, baselines[clip.identity, clip.video])
+
+    remove_leftovers(out, shards_relied_on(out))
+    try:
+        return write_dataset(
+            out,
+            tracks(),
+            splits=splits,
+            size_px=size_px,
+            attribute_source=sources.pop() if len(sources) == 1 else "mixed",
+            seed=seed,
+            shard_bytes=shard_bytes,
+            stored=_handing_over(out, relieved),
+        )
+    finally:
+        # Either the old or the new data set stays, and the room of the other one is needed.
+        remove_leftovers(out, shards_relied_on(out))
 
 
-class _Handover:
-    """Lets parts go of pictures that lie in shards: having all of them twice would take twice the disk.
+def _handing_over(out: Path, relieved: set[str]) -> Callable[[Shard, Sequence[Track]], None]:
+    """Lets parts give up pictures that lie in a shard: two copies of all of them would take twice the disk.
 
-    A part is changed only when the shards of all of its tracks are on the disk, so that at any moment every picture is
-    in one place at least, and a run that is stopped loses none.
+    A part is changed only after its shard is on the disk. So every picture is in one place at least at any moment, and
+    a run that is stopped loses none.
     """
 
-    def __init__(self, out: Path) -> None:
-        self._out = out
-        self._expected: dict[str, int] = {}
-        self._found: dict[str, list[tuple[Shard, NDArray[np.int64]]]] = {}
+    def stored(shard: Shard, tracks: Sequence[Track]) -> None:
+        batches: dict[str, list[int]] = {}
+        for number, track in enumerate(tracks):
+            batches.setdefault(track.name.rpartition("#")[0], []).append(number)
+        for clip, numbers in batches.items():
+            if clip in relieved:
+                hand_over(part_path(out, clip), shard, numbers)
 
-    def expect(self, clip: str, tracks: int) -> None:
-        """A clip's part will be handed over with its last track."""
-        self._expected[clip] = tracks
-
-    def __call__(self, shard: Shard, places: Mapping[str, NDArray[np.int64]]) -> None:
-        """See `training.preparation.shards.Stored`."""
-        for track, rows in places.items():
-            clip = track.rpartition("#")[0]
-            if clip not in self._expected:
-                continue
-            found = self._found.setdefault(clip, [])
-            found.append((shard, rows))
-            if len(found) == self._expected[clip]:
-                hand_over(part_path(self._out, clip), self._found.pop(clip))
+    return stored
 
 
-def learn_baselines(out: Path, clips: Sequence[Clip]) -> dict[tuple[str, str], Baseline]:
-    """The neutral of each (identity, video): the video's, leaning on the person's, leaning on the population's."""
+def _first_look(out: Path, clips: Sequence[Clip]) -> tuple[Mapping[tuple[str, str], Baseline], set[str]]:
+    """The neutral of each (identity, video), and where attributes come from (`tracker`, `openface`).
+
+    A video's neutral leans on the person's, which leans on the population's.
+    """
     people: dict[str, dict[str, list[Clip]]] = {}
     for clip in clips:
         people.setdefault(clip.identity, {}).setdefault(clip.video, []).append(clip)
-    baselines = {}
+    baselines: dict[tuple[str, str], Baseline] = {}
+    sources: set[str] = set()
     for identity, videos in people.items():
-        seen: dict[str, list[Measured]] = {
-            video: [load_part(part_path(out, clip.name), pictures=False).measured for clip in group]
-            for video, group in videos.items()
-        }
-        own = learn_baseline([clip for group in seen.values() for clip in group], population())
-        for video, group in seen.items():
-            baselines[identity, video] = own if len(seen) == 1 else learn_baseline(group, own)
-    return baselines
+        seen = {}
+        for video, group in videos.items():
+            parts = [load_part(part_path(out, clip.name), pictures=False) for clip in group]
+            seen[video] = [part.measured for part in parts]
+            sources.update("tracker" if part.openface is None else "openface" for part in parts)
+        own = learn_baseline([clip for measured in seen.values() for clip in measured], population())
+        for video, measured in seen.items():
+            baselines[identity, video] = own if len(seen) == 1 else learn_baseline(measured, own)
+    return baselines, sources
 
 
-def _tracks(
-    out: Path,
-    clips: Sequence[Clip],
-    baselines: dict[tuple[str, str], Baseline],
-    sources: set[str],
-    handover: _Handover,
-    clean: bool,
-) -> Iterator[TrackData]:
-    for clip in clips:
-        part = load_part(part_path(out, clip.name), pictures=True)
-        sources.add("tracker" if part.openface is None else "openface")
-        # The shards that it was handed over to before are those of a data set that is being replaced.
-        if clean or part.handed_over:
-            handover.expect(clip.name, part.info.tracks)
-        yield from tracks_of(part, clip, baselines[clip.identity, clip.video])
-
-
-def tracks_of(part: Part, clip: Clip, baseline: Baseline) -> Iterator[TrackData]:
+def tracks_of(part: Part, clip: Clip, baseline: Baseline) -> list[TrackData]:
     """The tracks of a part with their attributes."""
     values = part.openface if part.openface is not None else attributes_of(part.measured, baseline)
     presence = part.presence
     if presence is None:
         presence = np.full((len(values), len(AU_NAMES)), -1, dtype=np.int8)
-    for number in range(part.info.tracks):
-        mask = part.track == number
-        rows = np.flatnonzero(mask)
-        yield TrackData(
+    rows_of = [np.flatnonzero(part.track == number) for number in range(part.info.tracks)]
+    return [
+        TrackData(
             name=f"{clip.name}#{number}",
             identity=clip.identity,
             video=clip.video,
@@ -194,3 +180,5 @@ def tracks_of(part: Part, clip: Clip, baseline: Baseline) -> Iterator[TrackData]
             times_s=part.measured.times_s[rows].astype(np.float32),
             presence=presence[rows],
         )
+        for number, rows in enumerate(rows_of)
+    ]

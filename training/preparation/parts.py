@@ -1,7 +1,7 @@
 """What is kept of one clip until all is packed: one file each, so that an interrupted run goes on where it was.
 
 A part holds measurements, not attributes: a person's neutral is learned from all of their clips. Its pictures are in it
-too, until they are handed over to the shards.
+too, until they are handed over to a shard.
 """
 
 from __future__ import annotations
@@ -9,12 +9,13 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
+import pyarrow as pa
 from numpy.typing import NDArray
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save
@@ -23,17 +24,18 @@ from icface.attributes import FloatArray
 from icface.errors import ConfigError
 from icface.face.alignment import ALIGNMENT
 from icface.face.landmarks import MODEL_SHA256
+from icface.files import write_file
+from training.dataset.index import Shard
+from training.dataset.reading import open_shard
 from training.preparation.calibrate import Measured
 from training.preparation.clips import Clip
-from training.preparation.index import Shard
-from training.preparation.shards import write_whole
 
-FORMAT: Final = 1
-"""Raise it when a measurement's meaning changes: parts of another format are made again."""
+FORMAT: Final = 2
+"""Raise it when the meaning of a measurement changes: parts of another format are made again."""
 PARTS_FOLDER: Final = "parts"
 _HEADER: Final = "part"
-_PICTURES: Final = ("ends", "jpegs", "places")
-_PLACES: Final = "places"
+_PICTURES: Final = frozenset(("ends", "jpegs"))
+_DAMAGE: Final = (OSError, SafetensorError, ValueError, KeyError, TypeError)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -45,14 +47,14 @@ class Settings:
     fps: float = 25.0
     """Frames beyond this rate are left out."""
     max_frames: int | None = None
-    """Of a clip."""
+    """How many frames of a clip are looked at; None: all."""
     min_face_px: float = 48.0
     """Tracks whose face's box is smaller (median of its side) are left out."""
     csv_errors: str = "skip"
     """What becomes of a clip whose CSV cannot be used: `skip`, or `tracker`: measured here."""
 
     def stamp(self) -> dict[str, Any]:
-        """As parts carry it: the landmark model by its content."""
+        """What parts carry of them, and of the landmark model."""
         return {"format": FORMAT, "alignment": ALIGNMENT, **asdict(self), "landmarker": MODEL_SHA256}
 
 
@@ -62,15 +64,15 @@ class PartInfo:
 
     name: str
     fps: float = 0.0
-    """Of the frames that were kept, on average."""
+    """Mean rate of the frames that were kept."""
     seconds: float = 0.0
-    """Of the clip, as far as it was looked at."""
+    """Length of the clip, as far as it was looked at."""
     frames_seen: int = 0
     tracks: int = 0
     face_px: float = 0.0
     """Median side of the face's box in the clip."""
     reason: str | None = None
-    """Why nothing of it is used."""
+    """Why the clip is not used."""
     notes: tuple[str, ...] = ()
     """What was left out of it, or done otherwise."""
 
@@ -91,8 +93,8 @@ class Part:
     """(n, 17) from the same."""
     jpegs: tuple[bytes, ...] = field(default=(), repr=False)
     """(n) crops; empty where they were not asked for."""
-    handed_over: bool = False
-    """The crops lie in shards alone."""
+    is_handed_over: bool = False
+    """Whether the crops lie in a shard alone."""
 
 
 def stamp_of(clip: Clip, settings: dict[str, Any]) -> str:
@@ -109,13 +111,12 @@ def part_path(out: Path, name: str) -> Path:
 def is_done(path: Path, stamp: str) -> bool:
     """Whether a part is there, whole, with its pictures, and of this clip with these settings."""
     try:
-        with safe_open(path, framework="numpy") as file:
-            header = json.loads((file.metadata() or {})[_HEADER])
-        shards = header.get("shards", [])
-        return header["stamp"] == stamp and all(
-            (_out_of(path) / shard["file"]).stat().st_size == shard["bytes"] for shard in shards
+        header = _header(path)
+        shard = header.get("shard")
+        return bool(header["stamp"] == stamp) and (
+            shard is None or (_out_of(path) / shard["file"]).stat().st_size == shard["bytes"]
         )
-    except (OSError, SafetensorError, ValueError, KeyError, TypeError):
+    except _DAMAGE:
         return False
 
 
@@ -129,55 +130,46 @@ def save_part(path: Path, part: Part, stamp: str) -> None:
     arrays: dict[str, NDArray[Any]] = {
         "track": part.track,
         "features": measured.features,
+        "blendshapes": measured.blendshapes,
         "pose_rad": measured.pose_rad,
         "times_s": measured.times_s,
         "face_px": part.face_px,
         "ends": np.cumsum([len(jpeg) for jpeg in part.jpegs], dtype=np.int64),
         "jpegs": np.frombuffer(b"".join(part.jpegs), dtype=np.uint8),
     }
-    if measured.blendshapes is not None:
-        arrays["blendshapes"] = measured.blendshapes
     if part.openface is not None and part.presence is not None:
         arrays |= {"openface": part.openface, "presence": part.presence}
-    header = {_HEADER: json.dumps({"stamp": stamp, "info": asdict(part.info)})}
-    write_whole(path, save({name: np.ascontiguousarray(value) for name, value in arrays.items()}, header))
+    _write(path, arrays, {"stamp": stamp, "info": asdict(part.info)})
 
 
-def hand_over(path: Path, stored: Sequence[tuple[Shard, NDArray[np.int64]]]) -> None:
-    """Let a part go of its pictures, which lie in shards of the same data set's folder: it then says where.
+def hand_over(path: Path, shard: Shard, batches: Sequence[int]) -> None:
+    """Take the pictures out of a part, which from then on says where they lie.
 
     Args:
         path: of the part.
-        stored: for each track in turn, its shard and (n, 2) offset and length in it.
+        shard: of the same data set's folder; it holds all pictures of the part.
+        batches: number in the shard of each track in turn.
 
     Raises:
-        OSError: it cannot be written; it is then as it was.
+        OSError: it cannot be written; the part is then as it was.
     """
     with safe_open(path, framework="numpy") as file:
-        header = json.loads(file.metadata()[_HEADER])
-        arrays = {name: file.get_tensor(name) for name in set(file.keys()) - set(_PICTURES)}
-    shards = list(dict.fromkeys(shard for shard, _ in stored))
-    header["shards"] = [{"file": shard.file, "bytes": shard.bytes} for shard in shards]
-    arrays[_PLACES] = np.concatenate(
-        [np.insert(places, 0, shards.index(shard), axis=1) for shard, places in stored]
-    )
-    write_whole(path, save(arrays, {_HEADER: json.dumps(header)}))
+        arrays = {name: file.get_tensor(name) for name in set(file.keys()) - _PICTURES}
+    place = {"file": shard.file, "bytes": shard.bytes, "batches": list(batches)}
+    _write(path, arrays, _header(path) | {"shard": place})
 
 
 def shards_relied_on(out: Path) -> set[str]:
-    """Files that hold the pictures of parts, relative to the data set's folder."""
+    """Shards that hold the pictures of parts, relative to the data set's folder."""
     files: set[str] = set()
     for path in (out / PARTS_FOLDER).glob("*.safetensors"):
-        with contextlib.suppress(OSError, SafetensorError, ValueError, KeyError, TypeError):
-            with safe_open(path, framework="numpy") as file:
-                header = json.loads((file.metadata() or {})[_HEADER])
-            files.update(shard["file"] for shard in header.get("shards", []))
+        with contextlib.suppress(*_DAMAGE):
+            files.add(_header(path)["shard"]["file"])
     return files
 
 
 def load_info(path: Path) -> PartInfo:
-    with safe_open(path, framework="numpy") as file:
-        raw = json.loads(file.metadata()[_HEADER])["info"]
+    raw = _header(path)["info"]
     return PartInfo(**{**raw, "notes": tuple(raw["notes"])})
 
 
@@ -191,69 +183,67 @@ def load_part(path: Path, *, pictures: bool) -> Part:
     Raises:
         ConfigError: the pictures lie in a shard that cannot be read any more.
     """
-    info = load_info(path)
+    shard = _header(path).get("shard")
     with safe_open(path, framework="numpy") as file:
-        names = set(file.keys())
-
-        def optional(name: str) -> Any:
-            return file.get_tensor(name) if name in names else None
-
-        part = Part(
-            info=info,
-            track=file.get_tensor("track"),
-            measured=Measured(
-                features=file.get_tensor("features"),
-                blendshapes=optional("blendshapes"),
-                pose_rad=file.get_tensor("pose_rad"),
-                times_s=file.get_tensor("times_s"),
-            ),
-            face_px=file.get_tensor("face_px"),
-            openface=optional("openface"),
-            presence=optional("presence"),
-            handed_over=_PLACES in names,
-        )
-        if not pictures:
-            return part
-        if part.handed_over:
-            files = [_out_of(path) / s["file"] for s in json.loads(file.metadata()[_HEADER])["shards"]]
-            return replace(part, jpegs=tuple(_from_shards(files, file.get_tensor(_PLACES))))
-        ends = file.get_tensor("ends")
-        content = file.get_tensor("jpegs").tobytes()
-    starts = [0, *ends[:-1]]
-    return replace(part, jpegs=tuple(content[a:b] for a, b in zip(starts, ends, strict=True)))
-
-
-def _out_of(path: Path) -> Path:
-    """The data set's folder, of a part's path."""
-    return path.parent.parent
-
-
-def _from_shards(shards: Sequence[Path], places: NDArray[np.int64]) -> Iterator[bytes]:
-    """Pictures at (n, 3) number of the shard, offset and length."""
-    with contextlib.ExitStack() as stack:
-        try:
-            files = [stack.enter_context(shard.open("rb")) for shard in shards]
-            for number, offset, length in places.tolist():
-                files[number].seek(offset)
-                content = files[number].read(length)
-                if len(content) != length:
-                    raise OSError(f"it ends before byte {offset + length}")
-                yield content
-        except OSError as error:
-            names = ", ".join(map(str, shards))
-            raise ConfigError(
-                f"pictures cannot be read back from {names}: {error.strerror or error}; run the same command again"
-            ) from error
+        skipped = frozenset() if pictures else _PICTURES
+        arrays = {name: file.get_tensor(name) for name in set(file.keys()) - skipped}
+    part = Part(
+        info=load_info(path),
+        track=arrays["track"],
+        measured=Measured(
+            features=arrays["features"],
+            blendshapes=arrays["blendshapes"],
+            pose_rad=arrays["pose_rad"],
+            times_s=arrays["times_s"],
+        ),
+        face_px=arrays["face_px"],
+        openface=arrays.get("openface"),
+        presence=arrays.get("presence"),
+        is_handed_over=shard is not None,
+    )
+    if not pictures:
+        return part
+    if shard is not None:
+        return replace(part, jpegs=_from_shard(_out_of(path) / shard["file"], shard["batches"]))
+    ends, content = arrays["ends"].tolist(), arrays["jpegs"].tobytes()
+    return replace(part, jpegs=tuple(content[a:b] for a, b in zip([0, *ends], ends, strict=False)))
 
 
 def empty_part(info: PartInfo) -> Part:
-    """Of a clip that is not used; kept, so that it is not looked at again."""
+    """The part of a clip that is not used. It is kept so that the clip is not looked at again."""
     nothing = Measured(
-        features=np.zeros((0, 22)), blendshapes=None, pose_rad=np.zeros((0, 3)), times_s=np.zeros(0)
+        features=np.zeros((0, 22)),
+        blendshapes=np.zeros((0, 52), dtype=np.float32),
+        pose_rad=np.zeros((0, 3)),
+        times_s=np.zeros(0),
     )
     return Part(
-        info=info,
-        track=np.zeros(0, dtype=np.int32),
-        measured=nothing,
-        face_px=np.zeros(0, dtype=np.float32),
+        info=info, track=np.zeros(0, dtype=np.int32), measured=nothing, face_px=np.zeros(0, dtype=np.float32)
     )
+
+
+def _header(path: Path) -> dict[str, Any]:
+    with safe_open(path, framework="numpy") as file:
+        header: dict[str, Any] = json.loads((file.metadata() or {})[_HEADER])
+    return header
+
+
+def _write(path: Path, arrays: dict[str, NDArray[Any]], header: dict[str, Any]) -> None:
+    whole = {name: np.ascontiguousarray(value) for name, value in arrays.items()}
+    write_file(path, save(whole, {_HEADER: json.dumps(header)}))
+
+
+def _out_of(path: Path) -> Path:
+    """The data set's folder, from the path of a part."""
+    return path.parent.parent
+
+
+def _from_shard(path: Path, batches: Sequence[int]) -> tuple[bytes, ...]:
+    try:
+        reader = open_shard(path)
+        columns = [reader.get_batch(number).column("jpeg") for number in batches]
+        return tuple(jpeg for column in columns for jpeg in column.to_pylist())
+    except (pa.ArrowException, OSError, ValueError) as error:
+        raise ConfigError(
+            f"pictures cannot be read back from {path}: {error}; run the same command again"
+        ) from error

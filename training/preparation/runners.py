@@ -1,4 +1,4 @@
-"""Running the worker over many clips: in this process, on this machine's cores by Ray, or on a Ray cluster."""
+"""Runs the worker over many clips: in this process, by Ray on the cores of this machine, or on a Ray cluster."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import logging
 import os
 import secrets
 import socket
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any, Final
@@ -18,16 +18,16 @@ from training.preparation.clips import Clip
 from training.preparation.work import Outcome, Worker
 
 MAX_BLOCKS: Final = 2000
-"""Ray's bookkeeping grows with them; fewer clips than that are one each."""
+"""Ray keeps books on each block. With fewer clips than that, each clip is a block."""
 OBJECT_STORE_BYTES: Final = 100 * 2**20
 """Only names pass through it."""
 CONNECT_TIMEOUT_S: Final = 5.0
 RAY_CLIENT: Final = "ray://"
 RAY_WORDS: Final = ("auto", "local")
-"""Addresses in Ray's own words: the cluster that this machine belongs to; a new one."""
+"""Addresses in Ray's own words: the cluster that this machine belongs to, and a new one."""
 
 
-def run_here(worker: Worker, clips: Sequence[Clip]) -> Iterator[Outcome]:
+def run_here(worker: Worker, clips: Sequence[Clip]) -> Generator[Outcome]:
     """One clip after another."""
     for clip in clips:
         yield worker(clip)
@@ -35,8 +35,8 @@ def run_here(worker: Worker, clips: Sequence[Clip]) -> Iterator[Outcome]:
 
 def run_on_ray(
     worker: Worker, clips: Sequence[Clip], *, workers: int | None, address: str | None
-) -> Iterator[Outcome]:
-    """Many clips at once, in no order. Tasks, not actors: a task whose process dies is simply done again.
+) -> Generator[Outcome]:
+    """Many clips at once, in any order. They are tasks, not actors: Ray repeats a task whose process died.
 
     Args:
         worker: travels to each process.
@@ -90,10 +90,10 @@ def _clip(row: dict[str, Any]) -> Clip:
 
 
 def _check_reachable(address: str) -> None:
-    """Ray itself tries an address where nothing listens for minutes, and tells of it in its own way.
+    """Where nothing listens at an address, Ray would try for minutes. This says so at once.
 
     Raises:
-        ConfigError: it is no HOST:PORT, or nothing answers there.
+        ConfigError: the address is not HOST:PORT, or nothing answers there.
     """
     if address in RAY_WORDS:
         return
@@ -121,7 +121,7 @@ def _start_ray(workers: int | None, address: str | None) -> Any:
     os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
     packages = [Path(str(package.__file__)).parent for package in (icface, training)]
     if address is None:
-        # Ray listens on all interfaces, and whoever may connect can run code: nobody but us knows the token.
+        # Ray listens on all interfaces, and who connects can run code. Only we know the token.
         os.environ["RAY_AUTH_MODE"] = "token"
         os.environ["RAY_AUTH_TOKEN"] = secrets.token_hex(32)
         options: dict[str, Any] = {
@@ -138,7 +138,7 @@ def _start_ray(workers: int | None, address: str | None) -> Any:
         import ray.data
     except ImportError as error:
         raise ConfigError(
-            f"Ray is not installed ({error}); pip install 'icface-live[train]', or --workers 0"
+            f"Ray is not installed ({error}); pip install '.[train]' in the checkout, or use --workers 0"
         ) from error
     try:
         ray.init(log_to_driver=False, logging_level=logging.ERROR, **options)

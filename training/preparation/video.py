@@ -1,4 +1,4 @@
-"""A clip's frames with their times, upright, at no more than a given rate."""
+"""Reads the frames of a clip with their times, upright, at no more than a given rate."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ class TimedFrame:
     frame: Frame
     """(H, W, 3) RGB, upright."""
     time_s: float
-    """From the clip's first frame; rising."""
+    """Time since the first frame of the clip; rising."""
 
 
 def read_frames(path: Path, fps: float, max_frames: int | None = None) -> Iterator[TimedFrame]:

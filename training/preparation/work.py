@@ -1,4 +1,4 @@
-"""One clip's work: decode, follow the face, measure it, cut it out, write the part. The same in and outside of Ray."""
+"""The work on one clip: decode it, follow the face, measure it, cut it out, write the part. Ray calls it, or we do."""
 
 from __future__ import annotations
 
@@ -14,14 +14,13 @@ from numpy.typing import NDArray
 
 from icface.errors import ConfigError, SourceError
 from icface.face.alignment import square_affine
-from icface.face.features import measure_features
 from icface.face.landmarks import Landmarks, open_detector
-from icface.face.pose import head_pose
+from icface.files import write_file
 from icface.images import cut_crop
 from training.preparation.calibrate import Measured
 from training.preparation.clips import Clip
 from training.preparation.follow import Follower, smooth, square_of
-from training.preparation.openface import OpenFaceTable, read_openface
+from training.preparation.openface_csv import OpenFaceTable, read_openface
 from training.preparation.parts import (
     Part,
     PartInfo,
@@ -32,17 +31,16 @@ from training.preparation.parts import (
     save_part,
     stamp_of,
 )
-from training.preparation.shards import write_whole
 from training.preparation.video import TimedFrame, read_frames, read_portrait
 
 logger = logging.getLogger(__name__)
 
 MAX_FACES: Final = 3
-"""Looked for in each frame. With more than one, MediaPipe's task smooths nothing over time, so that a measurement
-belongs to its frame alone."""
+"""Faces that are looked for in each frame. With more than one, MediaPipe's task does not smooth over time, so a
+measurement belongs to its frame alone."""
 MIN_FRAMES: Final = 2
 MAX_TRIES: Final = 3
-"""A clip over which a decoder kills the process is given up after so many; Ray would try for ever."""
+"""A decoder may crash on a clip and take its process along. After so many tries the clip is given up; Ray would go on."""
 TRIES_SUFFIX: Final = ".tries"
 JPEG_QUALITY: Final = 95
 
@@ -58,7 +56,7 @@ class _Sighting:
     face: Landmarks
     square: NDArray[np.float64]
     row: int | None
-    """Of the CSV, where there is one."""
+    """Row of the CSV, where there is one."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -67,13 +65,13 @@ class Outcome:
 
     name: str
     unexpected: str = ""
-    """A defect that this clip brought up. It has no part, so the next run tries it again."""
+    """An error that nobody expected. The clip has no part then, so the next run tries it again."""
     fatal: str = ""
     """Why no further clip can be made: the disk is full or cannot be written."""
 
 
 class Worker:
-    """Prepares clips one after another, in any process; the same clips again cost nothing.
+    """Prepares clips one after another, in any process. Clips that are done cost nothing.
 
     Args:
         out: the data set's folder.
@@ -86,7 +84,7 @@ class Worker:
         self._stamp = settings.stamp()
 
     def is_done(self, clip: Clip) -> bool:
-        """Whether the clip's part is there; of a clip that is not there any more it is not."""
+        """Whether the clip's part is there; False where the clip itself is gone."""
         try:
             stamp = stamp_of(clip, self._stamp)
         except OSError:
@@ -104,7 +102,7 @@ class Worker:
                 return Outcome(name=clip.name, unexpected="it was taken away while it was prepared")
             return Outcome(name=clip.name, fatal=f"cannot write to {self._out}: {error.strerror or error}")
         except Exception as error:
-            # A worker's top: one odd clip among a hundred thousand must not end the run. It is listed as skipped.
+            # This is a worker's top. One odd clip among a hundred thousand must not end the run; it is listed as skipped.
             logger.debug("%s", clip.path, exc_info=True)
             return Outcome(name=clip.name, unexpected=f"unexpected {type(error).__name__}: {error}")
         return Outcome(name=clip.name)
@@ -117,7 +115,7 @@ class Worker:
             reason = f"its process died over it {tried} times"
             save_part(path, empty_part(PartInfo(name=clip.name, reason=reason)), stamp)
         else:
-            write_whole(tries, str(tried + 1).encode())
+            write_file(tries, str(tried + 1))
             try:
                 save_part(path, self._part(clip), stamp)
             finally:  # not reached by a process that dies
@@ -127,7 +125,7 @@ class Worker:
         try:
             return prepare_clip(clip, self._settings)
         except (SourceError, ConfigError) as error:
-            # The report names the file itself.
+            # The report names the file in front of the reason.
             reason = str(error).removeprefix(f"{clip.path} ").removeprefix("is ")
             return empty_part(PartInfo(name=clip.name, reason=reason))
 
@@ -144,7 +142,7 @@ def prepare_clip(clip: Clip, settings: Settings) -> Part:
 
     Raises:
         SourceError: it cannot be read, or has no face that can be used.
-        ConfigError: its CSV cannot be used, and clips without are not wanted.
+        ConfigError: its CSV cannot be used, and `settings` do not allow to measure it instead.
     """
     notes: list[str] = []
     table = _table(clip, settings, notes)
@@ -155,7 +153,6 @@ def prepare_clip(clip: Clip, settings: Settings) -> Part:
     )
     flat = [sighting for run in kept for sighting in run]
     jpegs = tuple(_crops(clip, settings, flat, squares))
-    first = flat[0].face
     lasting_s = sum(run[-1].time_s - run[0].time_s for run in kept)
     info = PartInfo(
         name=clip.name,
@@ -167,16 +164,10 @@ def prepare_clip(clip: Clip, settings: Settings) -> Part:
         notes=tuple(notes),
     )
     rows = [sighting.row for sighting in flat if sighting.row is not None]
-    poses = [head_pose(s.face) for s in flat]
     return Part(
         info=info,
         track=np.repeat(np.arange(len(kept), dtype=np.int32), [len(run) for run in kept]),
-        measured=Measured(
-            features=np.array([measure_features(s.face) for s in flat]),
-            blendshapes=None if first.blendshapes is None else np.array([s.face.blendshapes for s in flat]),
-            pose_rad=np.array([(p.pitch_rad, p.yaw_rad, p.roll_rad) for p in poses]),
-            times_s=times_s,
-        ),
+        measured=Measured.of([s.face for s in flat], times_s),
         face_px=np.array([np.exp(s.square[2]) for s in flat], dtype=np.float32),
         openface=None if table is None else table.values[rows],
         presence=None if table is None else table.presence[rows],
@@ -254,7 +245,7 @@ def _worthy(
     """Tracks that are long and large enough, and the times of all their frames.
 
     Raises:
-        SourceError: there is none.
+        SourceError: no track is.
     """
     runs: dict[int, list[_Sighting]] = {}
     for sighting in sightings:
@@ -279,8 +270,8 @@ def _crops(
 ) -> Iterator[bytes]:
     """JPEG of each sighting, in their order.
 
-    The clip is decoded a second time: squares are smoothed with what comes later, and keeping a long clip's frames
-    would take gigabytes.
+    The clip is decoded a second time. Squares are smoothed with later ones, and keeping all frames of a long clip until
+    then would take gigabytes.
     """
     wanted = {sighting.frame: i for i, sighting in enumerate(sightings)}
     last = sightings[-1].frame

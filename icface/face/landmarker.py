@@ -1,0 +1,250 @@
+"""The three networks of MediaPipe's FaceLandmarker task, run by OpenVINO.
+
+A first network finds faces in the whole picture. A second one reads 478 landmarks in an upright square around a face.
+A third one reads 52 blendshapes from the landmarks. While a face is followed, the square comes from the landmarks
+of the frame before, and the first network rests.
+
+MediaPipe's own package is not used here: it reports every use to a server and takes half again the time. The steps
+between the networks are MediaPipe's published ones (Apache-2.0), and a test holds the results to that package.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import logging
+import math
+import tempfile
+import threading
+import zipfile
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+from typing import Any, Final
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from icface.arrays import Array, Frame
+from icface.errors import ConfigError
+from icface.files import write_file
+from icface.source_cache import cache_folder
+
+logger = logging.getLogger(__name__)
+
+Points = NDArray[np.float32]
+"""(478, 3): x right and y down in pixels of the picture; z in the same scale, smaller is nearer to the camera."""
+
+MODEL_PATH: Final = Path(__file__).parent / "data" / "face_landmarker.task"
+MODEL_SHA256: Final = "64184e229b263107bc2b804c6625db1341ff2bb731874b0bcc2fe6544e0bc9ff"
+
+_MIN_SCORE: Final = 0.5
+"""MediaPipe's default, for finding a face and for believing its landmarks."""
+_GROWN: Final = 1.5
+"""How much larger than the face the square is that the landmarks are read in."""
+
+_FINDER_PX: Final = 128
+_SAME_FACE: Final = 0.3
+"""Boxes that overlap by more of their union are one face."""
+_LANDMARKS_PX: Final = 256
+_RIGHT_EYE, _LEFT_EYE = 33, 263
+# The points that the blendshapes are read from: brows, eyes, irises, lips and the outline.
+_EXPRESSIVE: Final = np.array([
+    0, 1, 4, 5, 6, 7, 8, 10, 13, 14, 17, 21, 33, 37, 39, 40, 46, 52, 53, 54, 55, 58, 61, 63, 65, 66, 67, 70, 78, 80,
+    81, 82, 84, 87, 88, 91, 93, 95, 103, 105, 107, 109, 127, 132, 133, 136, 144, 145, 146, 148, 149, 150, 152, 153,
+    154, 155, 157, 158, 159, 160, 161, 162, 163, 168, 172, 173, 176, 178, 181, 185, 191, 195, 197, 234, 246, 249,
+    251, 263, 267, 269, 270, 276, 282, 283, 284, 285, 288, 291, 293, 295, 296, 297, 300, 308, 310, 311, 312, 314,
+    317, 318, 321, 323, 324, 332, 334, 336, 338, 356, 361, 362, 365, 373, 374, 375, 377, 378, 379, 380, 381, 382,
+    384, 385, 386, 387, 388, 389, 390, 397, 398, 400, 402, 405, 409, 415, 454, 466, 468, 469, 470, 471, 472, 473,
+    474, 475, 476, 477,
+])  # fmt: skip
+
+_SHAPES: Final = {
+    "face_detector.tflite": [1, _FINDER_PX, _FINDER_PX, 3],
+    "face_landmarks_detector.tflite": [1, _LANDMARKS_PX, _LANDMARKS_PX, 3],
+    "face_blendshapes.tflite": [1, len(_EXPRESSIVE), 2],
+}
+
+
+@dataclass(frozen=True)
+class Region:
+    """A rectangle in a picture, pixels; `angle_rad` turns it clockwise about its centre."""
+
+    x: float
+    y: float
+    width: float
+    height: float
+    angle_rad: float
+
+    def to_picture(self) -> Array:
+        """(2, 3) affine from the unit square, origin at its top left, to the picture."""
+        cos, sin = math.cos(self.angle_rad), math.sin(self.angle_rad)
+        axes = np.array([[cos * self.width, -sin * self.height], [sin * self.width, cos * self.height]])
+        corner = [self.x, self.y] - axes @ [0.5, 0.5]
+        return np.column_stack([axes, corner])
+
+    def is_near(self, other: Region) -> bool:
+        """Whether both can only be the same face."""
+        return math.hypot(self.x - other.x, self.y - other.y) < 0.25 * max(self.width, other.width)
+
+
+class Networks:
+    """The task's networks, ready to run; one thread at a time.
+
+    Raises:
+        ConfigError: the model file is missing or damaged.
+    """
+
+    def __init__(self) -> None:
+        with _loading:
+            models = _load()
+        self._finder, self._landmarks, self._blendshapes = (model.create_infer_request() for model in models)
+        self._anchors = _anchors()
+
+    def close(self) -> None:
+        """Free the memory; the networks cannot be used afterwards."""
+        vars(self).clear()
+
+    def find(self, frame: Frame) -> list[Region]:
+        """Where faces are in a picture (H, W, 3) RGB, most certain first."""
+        height, width = frame.shape[:2]
+        side = max(height, width)
+        scale = _FINDER_PX / side
+        margin = np.array([side - width, side - height]) / 2
+        fitted = np.array([[scale, 0.0, margin[0] * scale], [0.0, scale, margin[1] * scale]])
+        square = cv2.warpAffine(frame, fitted, (_FINDER_PX, _FINDER_PX))
+        raw, logits = _run(self._finder, square[np.newaxis].astype(np.float32) / 127.5 - 1.0)
+        scores = 1.0 / (1.0 + np.exp(-np.clip(logits[0, :, 0].astype(np.float64), -100.0, 100.0)))
+        found = np.flatnonzero(scores >= _MIN_SCORE)
+        # Centre, size and six points of a face, of which the first two are the eyes.
+        faces = raw[0, found].astype(np.float64).reshape(-1, 8, 2) / _FINDER_PX
+        faces[:, [0, 2, 3, 4, 5, 6, 7]] += self._anchors[found, np.newaxis]
+        regions = []
+        for face in _merged(faces, scores[found]):
+            centre, (w, h) = face[0] * side - margin, face[1] * side * _GROWN
+            dx, dy = face[3] - face[2]
+            regions.append(Region(float(centre[0]), float(centre[1]), w, h, math.atan2(dy, dx)))
+        return regions
+
+    def landmarks(self, frame: Frame, region: Region) -> Points | None:
+        """(478, 3) landmarks of the face in a region; None where there is no face."""
+        to_picture = region.to_picture()
+        from_pixels = to_picture.copy()
+        from_pixels[:, :2] /= _LANDMARKS_PX
+        crop = cv2.warpAffine(
+            frame,
+            from_pixels,
+            (_LANDMARKS_PX, _LANDMARKS_PX),
+            flags=cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP,
+            borderMode=cv2.BORDER_REPLICATE,
+        )
+        raw, presence, *_ = _run(self._landmarks, crop[np.newaxis].astype(np.float32) / 255.0)
+        if presence.item() <= math.log(_MIN_SCORE / (1 - _MIN_SCORE)):
+            return None
+        points = raw.reshape(-1, 3).astype(np.float64) / _LANDMARKS_PX
+        result = np.empty(points.shape, dtype=np.float32)
+        result[:, :2] = points[:, :2] @ to_picture[:, :2].T + to_picture[:, 2]
+        result[:, 2] = points[:, 2] * region.width
+        return result
+
+    def blendshapes(self, points: Points) -> NDArray[np.float32]:
+        """(52,) blendshapes in MediaPipe's order, `_neutral` first."""
+        (scores,) = _run(self._blendshapes, points[np.newaxis, _EXPRESSIVE, :2])
+        return scores.copy()
+
+
+def _run(request: Any, tensor: NDArray[np.float32]) -> list[NDArray[np.float32]]:
+    """A network's outputs, which it overwrites with the next run."""
+    request.infer([tensor], share_inputs=True)
+    return [output.data for output in request.output_tensors]
+
+
+def region_around(points: Points) -> Region:
+    """Where to read a face in the next frame, from its landmarks in this one."""
+    low, high = points[:, :2].min(0).astype(np.float64), points[:, :2].max(0).astype(np.float64)
+    x, y = (low + high) / 2
+    side = float((high - low).max()) * _GROWN
+    dx, dy = (points[_LEFT_EYE, :2] - points[_RIGHT_EYE, :2]).tolist()
+    return Region(float(x), float(y), side, side, math.atan2(dy, dx))
+
+
+_loading = threading.Lock()
+
+
+@lru_cache(maxsize=1)
+def _load() -> tuple[Any, ...]:
+    """Finder, landmarks and blendshapes, compiled for this processor; the whole process shares them."""
+    content = _model_content()
+    try:
+        return _compile(content, cache_folder() / "tracker", keep=True)
+    except (OSError, RuntimeError) as error:  # OpenVINO's errors are RuntimeErrors
+        logger.debug("the face tracker starts without a cache: %s", error)
+        with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder:
+            return _compile(content, Path(folder), keep=False)
+
+
+def _model_content() -> bytes:
+    """The FaceLandmarker task file of this package, checked by its hash."""
+    try:
+        content = MODEL_PATH.read_bytes()
+    except OSError as error:
+        raise ConfigError(
+            f"cannot read the face tracker's model {MODEL_PATH}: {error.strerror or error}; install icface-live again"
+        ) from error
+    if hashlib.sha256(content).hexdigest() != MODEL_SHA256:
+        raise ConfigError(f"the face tracker's model {MODEL_PATH} is damaged; install icface-live again")
+    return content
+
+
+def _compile(content: bytes, folder: Path, *, keep: bool) -> tuple[Any, ...]:
+    """OpenVINO reads this format from files only. What it keeps beside them makes the next start much quicker."""
+    import openvino
+
+    core = openvino.Core()
+    if keep:
+        core.set_property({"CACHE_DIR": str(folder)})
+    # One thread: the networks are many small steps, and the other processors have the picture to draw.
+    settings: dict[str, Any] = {
+        "PERFORMANCE_HINT": "LATENCY",
+        "INFERENCE_NUM_THREADS": 1,
+        "INFERENCE_PRECISION_HINT": "f32",
+    }
+    models = []
+    with zipfile.ZipFile(io.BytesIO(content)) as archive:
+        for name, shape in _SHAPES.items():
+            path, network = folder / name, archive.read(name)
+            if not path.exists() or path.read_bytes() != network:
+                write_file(path, network)
+            model = core.read_model(path)
+            model.reshape(shape)  # a free batch size would cost half again the time
+            models.append(core.compile_model(model, "CPU", settings))
+    return tuple(models)
+
+
+def _anchors() -> Array:
+    """(896, 2) the places that the finder's outputs are relative to, in shares of its square."""
+    anchors = []
+    for cells, outputs in ((16, 2), (8, 6)):
+        middles = (np.arange(cells) + 0.5) / cells
+        x, y = np.meshgrid(middles, middles)
+        anchors.append(np.repeat(np.stack([x.ravel(), y.ravel()], axis=1), outputs, axis=0))
+    return np.concatenate(anchors)
+
+
+def _merged(faces: Array, scores: Array) -> list[Array]:
+    """Answers that mean one face as their mean, weighted by their scores; most certain first."""
+    low, high = faces[:, 0] - faces[:, 1] / 2, faces[:, 0] + faces[:, 1] / 2
+    left = np.argsort(-scores, kind="stable")
+    result = []
+    while left.size:
+        first = left[0]
+        shared = np.minimum(high[first], high[left]) - np.maximum(low[first], low[left])
+        area = np.maximum(shared, 0.0).prod(axis=1)
+        union = faces[first, 1].prod() + faces[left, 1].prod(axis=1) - area
+        same = area > _SAME_FACE * union
+        same[0] = True
+        weights = scores[left[same]]
+        result.append(np.tensordot(weights, faces[left[same]], axes=1) / weights.sum())
+        left = left[~same]
+    return result

@@ -1,0 +1,247 @@
+"""Derive the face tables of the edge generator: AU displacements of MediaPipe's 468 vertices from ICT-FaceKit.
+
+    python training/assets/derive_displacements.py --ict ict_facekit.npz --ict-indices vertex_indices.json \
+        --canonical canonical_face_model.obj --out icface/geometry/data/face_tables.safetensors
+
+The canonical face of MediaPipe is registered to ICT-FaceKit's neutral (51 shared landmarks, thin-plate spline,
+then closest points), every vertex looks up ICT's expression motion among vertices of its own class (an upper-lip
+vertex never takes the lower lip's motion), and the ARKit-style shapes are combined into the 17 Action Units.
+Sources: ICT-FaceKit (MIT); MediaPipe's canonical face model (Apache-2.0).
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from safetensors.numpy import save_file
+from scipy.interpolate import RBFInterpolator
+from scipy.spatial import cKDTree
+
+if not __package__:  # started as a file: the repository takes the place of this folder
+    sys.path[0] = str(Path(__file__).resolve().parents[2])
+
+from icface.arrays import Array
+from icface.attributes import AU_NAMES
+from icface.command import Parser, run_command
+from icface.geometry.topology import (
+    INNER_LOWER_LIP,
+    INNER_UPPER_LIP,
+    LOWER_LID,
+    LOWER_LIP,
+    LOWER_LIP_ROWS,
+    UPPER_LID,
+    UPPER_LIP,
+    UPPER_LIP_ROWS,
+)
+
+# The vertices of ICT-FaceKit before its mouth socket: skin of face, head and neck.
+ICT_SKIN_VERTICES = 11248
+
+# Points 17..67 of the 68-point convention (brows, nose, eyes, outer and inner lips) in MediaPipe's numbering.
+MEDIAPIPE_OF_68 = (
+    70, 63, 105, 66, 107, 336, 296, 334, 293, 300,
+    168, 197, 5, 4, 98, 97, 2, 326, 327,
+    33, 160, 158, 133, 153, 144, 362, 385, 387, 263, 373, 380,
+    61, 39, 37, 0, 267, 269, 291, 405, 314, 17, 84, 181, 78, 82, 13, 312, 308, 317, 14, 87,
+)  # fmt: skip
+CHIN_OF_68, CHIN = 8, 152
+
+# Each AU as a sum of ARKit-style shapes, both sides at once. AU25 and AU26 are parts of jaw and lip motion so
+# that 1 opens the lips by about .10 and .16 IOD; AU45 is only the direction (the lids' travel is personal).
+RECIPES: dict[str, dict[str, float]] = {
+    "AU01": {"browInnerUp": 1.0},
+    "AU02": {"browOuterUp": 1.0},
+    "AU04": {"browDown": 1.5},
+    "AU05": {"eyeWide": 1.0},
+    "AU06": {"cheekSquint": 1.0, "cheekRaiser": 0.3},
+    "AU07": {"eyeSquint": 1.0},
+    "AU09": {"noseSneer": 1.0},
+    "AU10": {"mouthUpperUp": 1.0},
+    "AU12": {"mouthSmile": 1.0},
+    "AU14": {"mouthDimple": 1.0},
+    "AU15": {"mouthFrown": 1.0},
+    "AU17": {"mouthShrugLower": 1.0, "mouthShrugUpper": 0.6},
+    "AU20": {"mouthStretch": 1.0},
+    "AU23": {"mouthPress": 0.8, "mouthRollUpper": 0.35, "mouthRollLower": 0.35},
+    "AU25": {"mouthLowerDown": 0.8, "mouthUpperUp": 0.45},
+    "AU26": {"jawOpen": 0.45},
+    "AU45": {"eyeBlink": 1.0},
+}
+BROW_INWARD = 0.022
+"""AU04 draws the brows together by this much a side (IOD); ICT's browDown only lowers them."""
+
+CORNERS_INWARD = 0.035
+"""AU26 draws the corners of the mouth in by this much a side (IOD): a dropped jaw makes an oval, not a slot."""
+
+
+def read_obj(path: Path) -> tuple[Array, NDArray[np.int32]]:
+    """Vertices (468, 3) and triangles (898, 3) of the canonical face."""
+    vertices, triangles = [], []
+    for line in path.read_text().splitlines():
+        if line.startswith("v "):
+            vertices.append([float(x) for x in line.split()[1:4]])
+        elif line.startswith("f "):
+            triangles.append([int(x.split("/")[0]) - 1 for x in line.split()[1:4]])
+    return np.array(vertices), np.array(triangles, dtype=np.int32)
+
+
+def to_iod(vertices: Array, right: int, left: int) -> Array:
+    """Origin between the outer eye corners, unit = their distance."""
+    scale = np.linalg.norm(vertices[left] - vertices[right])
+    return np.asarray((vertices - (vertices[right] + vertices[left]) / 2) / scale)
+
+
+def register(canonical: Array, skin: Array, landmarks: Array) -> Array:
+    """Positions of the canonical vertices on ICT's neutral face, (468, 3) in ICT's IOD frame."""
+    anchors = canonical[[*MEDIAPIPE_OF_68, CHIN]]
+    fitted = RBFInterpolator(anchors, landmarks, kernel="thin_plate_spline", smoothing=1e-4)(canonical)
+    tree = cKDTree(skin)
+    for smoothing in (1e-2, 3e-3, 1e-3):  # let the sheet relax onto the skin, stiff first
+        _, nearest = tree.query(fitted)
+        pull = fitted + 0.7 * (skin[nearest] - fitted)
+        fitted = RBFInterpolator(
+            np.concatenate([canonical, anchors]),
+            np.concatenate([pull, landmarks]),
+            kernel="thin_plate_spline",
+            smoothing=smoothing,
+        )(canonical)
+    return np.asarray(fitted)
+
+
+def allowed(skin: Array, shapes: dict[str, Array]) -> dict[str, NDArray[np.bool_]]:
+    """Which ICT vertices each class of MediaPipe vertex may look at, told apart by their motion."""
+    jaw = -shapes["jawOpen"][:, 1]
+    blink = shapes["eyeBlink"][:, 1]
+    near_mouth = (np.abs(skin[:, 0]) < 0.4) & (skin[:, 1] < -0.45)
+    near_eyes = skin[:, 1] > -0.25
+    lower = near_mouth & (jaw > 0.5 * jaw[near_mouth].max())
+    return {
+        "upper lip": near_mouth & (jaw < 0.2 * jaw[near_mouth].max()),
+        "lower lip": lower,
+        "upper lid": near_eyes & (blink < -0.4 * np.abs(blink).max()),
+        "lower lid": near_eyes & (blink > 0.1 * blink[near_eyes].max()),
+        "other": np.ones(len(skin), dtype=np.bool_),
+    }
+
+
+def look_up(fitted: Array, skin: Array, motion: Array, classes: dict[str, NDArray[np.bool_]]) -> Array:
+    """Motion (n, 3) of ICT's skin carried to the fitted vertices (468, 3): inverse-distance mean of four."""
+    kind = np.full(len(fitted), "other", dtype=object)
+    for name, members in (
+        ("upper lip", UPPER_LIP),
+        ("lower lip", LOWER_LIP),
+        ("upper lid", UPPER_LID),
+        ("lower lid", LOWER_LID),
+    ):
+        kind[list(members)] = name
+    result = np.zeros_like(fitted)
+    for name, mask in classes.items():
+        rows = np.flatnonzero(kind == name)
+        index = np.flatnonzero(mask)
+        distance, nearest = cKDTree(skin[index]).query(fitted[rows], k=4)
+        weight = 1.0 / (distance + 1e-3)
+        weight /= weight.sum(1, keepdims=True)
+        result[rows] = (motion[index[nearest]] * weight[..., None]).sum(1)
+    return result
+
+
+def symmetric(field: Array, canonical: Array) -> Array:
+    """Average of a displacement field (468, 3) with its own mirror image."""
+    _, twin = cKDTree(canonical).query(canonical * [-1, 1, 1])
+    return np.asarray((field + field[twin] * [-1, 1, 1]) / 2)
+
+
+def round_opening(field: Array, canonical: Array, power: float) -> None:
+    """Give the gap between the lips of a displacement field (468, 3) the outline of a lens, in place.
+
+    The middle keeps its gap; towards the corners it becomes `(1 − t²) ** power` of it.
+    """
+    middle = len(INNER_UPPER_LIP) // 2
+    gap_middle = field[INNER_UPPER_LIP[middle], 1] - field[INNER_LOWER_LIP[middle], 1]
+    corner = abs(canonical[INNER_UPPER_LIP[0], 0])
+    for column in range(len(UPPER_LIP_ROWS[0])):
+        upper, lower = UPPER_LIP_ROWS[0][column], LOWER_LIP_ROWS[0][column]
+        t = min(abs(canonical[upper, 0]) / corner, 1.0)
+        excess = field[upper, 1] - field[lower, 1] - gap_middle * (1 - t * t) ** power
+        for row, share in enumerate((0.5, 0.45, 0.35, 0.2)):
+            field[UPPER_LIP_ROWS[row][column], 1] -= share * excess
+            field[LOWER_LIP_ROWS[row][column], 1] += share * excess
+
+
+def derive(ict: Path, ict_indices: Path, canonical_path: Path) -> dict[str, NDArray[np.generic]]:
+    """All tables; x to the image's right for a frontal face, y up, z to the camera, unit IOD."""
+    data = np.load(ict)
+    landmarks_68 = json.loads(ict_indices.read_text())["idx_to_landmark_verts"]
+    right, left = landmarks_68[36], landmarks_68[45]
+    neutral = to_iod(data["neutral"].astype(np.float64), right, left)
+    scale = np.linalg.norm(data["neutral"][left] - data["neutral"][right])
+    skin = neutral[:ICT_SKIN_VERTICES]
+    names = [str(name) for name in data["expr_names"]]
+    raw = data["expr"][:, :ICT_SKIN_VERTICES].astype(np.float64) / scale
+    shapes: dict[str, Array] = {}
+    for i, name in enumerate(names):  # a left and a right shape become one
+        base = name.removesuffix("_L").removesuffix("_R")
+        shapes[base] = shapes.get(base, 0) + raw[i]
+
+    vertices, triangles = read_obj(canonical_path)
+    canonical = to_iod(vertices, 33, 263)
+    target = neutral[[*landmarks_68[17:], landmarks_68[CHIN_OF_68]]]
+    fitted = register(canonical, skin, target)
+    classes = allowed(skin, shapes)
+    carried = {
+        name: symmetric(look_up(fitted, skin, motion, classes), canonical) for name, motion in shapes.items()
+    }
+    table = np.zeros((len(AU_NAMES), len(canonical), 3))
+    for row, au in enumerate(AU_NAMES):
+        for name, weight in RECIPES[au].items():
+            table[row] += weight * carried[name]
+    brows = table[AU_NAMES.index("AU04")]
+    lowering = np.clip(-brows[:, 1:2] / np.abs(brows[:, 1]).max(), 0, 1) * (canonical[:, 1:2] > 0.1)
+    inner = np.exp(-((np.abs(canonical[:, :1]) - 0.12) ** 2) / (2 * 0.12**2))
+    brows[:, :1] -= np.sign(canonical[:, :1]) * BROW_INWARD * lowering * inner
+    # A wrinkled nose lifts the upper lip, but does not bare the teeth by itself.
+    nose = table[AU_NAMES.index("AU09")]
+    nose *= 1 - 0.6 * np.clip((-0.50 - canonical[:, 1:2]) / 0.15, 0, 1)
+    jaw = table[AU_NAMES.index("AU26")]
+    mouth_side = np.clip(np.abs(canonical[:, :1]) / 0.26, 0, 1) * np.exp(
+        -(((np.abs(canonical[:, :1]) - 0.24) / 0.14) ** 2) - ((canonical[:, 1:2] + 0.79) / 0.22) ** 2
+    )
+    jaw[:, :1] -= np.sign(canonical[:, :1]) * CORNERS_INWARD * mouth_side
+    lips = table[AU_NAMES.index("AU25")]
+    lips *= np.clip((canonical[:, 1:2] + 1.20) / 0.20, 0, 1)  # parted lips leave the chin where it is
+    round_opening(jaw, canonical, 0.85)
+    round_opening(lips, canonical, 0.8)
+    return {
+        "canonical": canonical.astype(np.float32),
+        "triangles": triangles,
+        "displacements": table.astype(np.float16),
+    }
+
+
+def write_tables(flags: argparse.Namespace) -> None:
+    """Run the command."""
+    tables = derive(flags.ict, flags.ict_indices, flags.canonical)
+    sources = "ICT-FaceKit (MIT), MediaPipe canonical face model (Apache-2.0)"
+    whole = {name: np.ascontiguousarray(table) for name, table in tables.items()}
+    save_file(whole, flags.out, metadata={"sources": sources})
+    field = tables["displacements"].astype(np.float32)
+    for name, point in (("AU01", 107), ("AU02", 70), ("AU12", 61), ("AU17", 17), ("AU26", 17), ("AU45", 159)):
+        print(name, point, field[AU_NAMES.index(name), point].round(3))
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command; gives 0, 1 or 2."""
+    parser = Parser(description="Derive the face tables of the edge generator.")
+    for flag in ("--ict", "--ict-indices", "--canonical", "--out"):
+        parser.add_argument(flag, type=Path, required=True)
+    return run_command(parser, write_tables, argv)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,220 @@
+"""Reading a prepared data set: any frame by its row, the values of any track."""
+
+from __future__ import annotations
+
+import hashlib
+import threading
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import cv2
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+
+from icface.arrays import Frame
+from icface.attributes import FloatArray
+from icface.errors import ConfigError
+from training.dataset.index import SCHEMA, Index, Track, read_index
+
+
+class Values(NamedTuple):
+    """What is known of n frames; read-only."""
+
+    attributes: FloatArray
+    """(n, 20) full-shape."""
+    times_s: NDArray[np.float32]
+    """(n,) in their clips."""
+    presence: NDArray[np.int8]
+    """(n, 17) OpenFace's AUxx_c; −1: not known."""
+
+
+class FaceTracks:
+    """An open data set. Several threads and processes may read it at once; shards are mapped into memory, not read.
+
+    Args:
+        folder: written by training/prepare.py.
+
+    Raises:
+        ConfigError: it is missing, damaged, or its files do not fit its index.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.index: Index = read_index(folder)
+        self._paths = tuple(folder / shard.file for shard in self.index.shards)
+        for path, shard in zip(self._paths, self.index.shards, strict=True):
+            try:
+                size = path.stat().st_size
+            except OSError as error:
+                raise ConfigError(f"cannot read {path}: {error.strerror or error}") from error
+            if size != shard.bytes:
+                raise ConfigError(
+                    f"{path} has {size} bytes instead of {shard.bytes}; copy it again or prepare the data again"
+                )
+        self._firsts = np.array([track.first for track in self.index.tracks], dtype=np.int64)
+        in_shards: Counter[int] = Counter()
+        self._batches: list[int] = []
+        """Number of each track in its shard."""
+        for track in self.index.tracks:
+            self._batches.append(in_shards[track.shard])
+            in_shards[track.shard] += 1
+        self._numbers = {name: number for number, name in enumerate(self.identities)}
+        self._readers: dict[int, pa.RecordBatchFileReader] = {}
+        self._checked: set[int] = set()
+        self._lock = threading.Lock()
+
+    @property
+    def size_px(self) -> int:
+        """Side S of the crops."""
+        return self.index.size_px
+
+    @property
+    def attribute_scale(self) -> str:
+        return self.index.attribute_scale
+
+    @property
+    def tracks(self) -> tuple[Track, ...]:
+        return self.index.tracks
+
+    @property
+    def identities(self) -> tuple[str, ...]:
+        """Those to train on come first, so that they are numbered from 0."""
+        return (*self.index.splits["train"], *self.index.splits["test"])
+
+    def split(self, name: str) -> tuple[int, ...]:
+        """Numbers of the tracks of `train` or `test`.
+
+        Raises:
+            ConfigError: there is no such split.
+        """
+        if name not in self.index.splits:
+            raise ConfigError(f"split {name!r} is unknown; choose {' or '.join(self.index.splits)}")
+        identities = set(self.index.splits[name])
+        return tuple(n for n, track in enumerate(self.tracks) if track.identity in identities)
+
+    def identity_number(self, track: int) -> int:
+        """Place of a track's identity in `identities`."""
+        return self._numbers[self.tracks[track].identity]
+
+    def track_of(self, row: int) -> int:
+        """Number of the track that a row belongs to."""
+        return int(np.searchsorted(self._firsts, row, side="right")) - 1
+
+    def jpeg(self, row: int) -> bytes:
+        """A frame as it is stored.
+
+        Raises:
+            ConfigError: its shard cannot be read.
+        """
+        number = self.track_of(row)
+        content = self._batch(number).column("jpeg")[row - self.tracks[number].first]
+        return bytes(content.as_buffer())
+
+    def frame(self, row: int) -> Frame:
+        """(S, S, 3) RGB, a new array.
+
+        Raises:
+            ConfigError: it cannot be read, or its bytes are not a picture of that size.
+        """
+        content = np.frombuffer(self.jpeg(row), dtype=np.uint8)
+        picture = cv2.imdecode(content, cv2.IMREAD_COLOR_RGB) if len(content) else None
+        if picture is None or picture.shape != (self.size_px, self.size_px, 3):
+            path = self._paths[self.tracks[self.track_of(row)].shard]
+            raise ConfigError(
+                f"frame {row} in {path} is not a picture of {self.size_px} pixels; prepare the data again"
+            )
+        return np.asarray(picture, dtype=np.uint8)
+
+    def values(self, track: int) -> Values:
+        """What is known of a track's frames.
+
+        Raises:
+            ConfigError: its shard cannot be read, or is damaged.
+        """
+        batch = self._batch(track)
+        return Values(_rows(batch, "attributes"), batch.column("time_s").to_numpy(), _rows(batch, "presence"))
+
+    def values_of(self, rows: Iterable[int]) -> Values:
+        """What is known of some frames."""
+        found = []
+        for row in rows:
+            number = self.track_of(row)
+            place, values = row - self.tracks[number].first, self.values(number)
+            one = slice(place, place + 1)
+            found.append(Values(values.attributes[one], values.times_s[one], values.presence[one]))
+        return _joined(found)
+
+    def all_values(self) -> Values:
+        """What is known of all frames, row by row; takes about 100 bytes of memory a frame."""
+        return _joined([self.values(number) for number in range(len(self.tracks))])
+
+    def verify(self) -> None:
+        """Read every shard and compare its sha256.
+
+        Raises:
+            ConfigError: one is not what was written.
+        """
+        for path, shard in zip(self._paths, self.index.shards, strict=True):
+            with path.open("rb") as file:
+                if hashlib.file_digest(file, "sha256").hexdigest() != shard.sha256:
+                    raise ConfigError(f"{path} is damaged: its sha256 is another; prepare the data again")
+
+    def close(self) -> None:
+        with self._lock:
+            self._readers.clear()
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        # A worker process that is not forked opens the files anew.
+        return FaceTracks, (self.folder,)
+
+    def _batch(self, number: int) -> pa.RecordBatch:
+        """The record batch of a track, a view of its shard; checked when it is first used."""
+        track = self.tracks[number]
+        path = self._paths[track.shard]
+        try:
+            with self._lock:
+                if track.shard not in self._readers:
+                    self._readers[track.shard] = open_shard(path)
+                batch = self._readers[track.shard].get_batch(self._batches[number])
+            if number not in self._checked:
+                _check(batch, track)
+                self._checked.add(number)
+        except (pa.ArrowException, OSError, ValueError) as error:
+            raise ConfigError(f"cannot read {path}: {error}; prepare the data again") from error
+        return batch
+
+
+def _rows(batch: pa.RecordBatch, column: str) -> Any:
+    """(n, width) values of a column of lists."""
+    return batch.column(column).flatten().to_numpy().reshape(batch.num_rows, -1)
+
+
+def _check(batch: pa.RecordBatch, track: Track) -> None:
+    """Raise ArrowException or ValueError where a batch is damaged or is not that of a track."""
+    if batch.num_rows != track.frames:
+        raise ValueError(f"it has {batch.num_rows} frames of {track.name} instead of {track.frames}")
+    batch.validate(full=True)  # places outside the file would be read without it
+    attributes = _rows(batch, "attributes")
+    # Written so that a NaN is out of range too.
+    if not ((attributes >= 0) & (attributes <= 1)).all():
+        raise ValueError(f"{track.name} has attributes outside 0 to 1")
+
+
+def open_shard(path: Path) -> pa.RecordBatchFileReader:
+    """A shard, mapped into memory.
+
+    Raises:
+        ArrowException, OSError, ValueError: it cannot be read, or is not a shard of this version.
+    """
+    reader = pa.ipc.open_file(pa.memory_map(str(path)))
+    if not reader.schema.equals(SCHEMA):
+        raise ValueError(f"its columns are {', '.join(reader.schema.names)}")
+    return reader
+
+
+def _joined(parts: Sequence[Values]) -> Values:
+    attributes, times_s, presence = zip(*parts, strict=True)
+    return Values(np.concatenate(attributes), np.concatenate(times_s), np.concatenate(presence))

@@ -1,0 +1,88 @@
+"""Presence as OpenFace saw it: from the data set, or from CSV files of the frames that --save-frames wrote.
+
+The frames of an answer go to a folder `frames/MODEL.KIND.NUMBER`, those that drove it to `frames/driver.KIND.NUMBER`.
+`FeatureExtraction -fdir FOLDER` names its CSV after the folder, so we know what the CSV belongs to.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import cv2
+
+from icface.errors import ConfigError
+from icface.face.viewer import enlarged
+from training.dataset.reading import FaceTracks
+from training.evaluation.presence import Presence
+from training.evaluation.protocol import Answer
+from training.evaluation.tasks import Task
+from training.preparation.openface_csv import read_presence
+
+
+def folder_name(model: str, kind: str, number: int) -> str:
+    """Folder of the frames of one answer; also the stem of its CSV."""
+    return f"{model}.{kind}.{number:03d}"
+
+
+def find_tables(sources: Sequence[Path]) -> dict[str, Path]:
+    """CSV files by stem, from files and folders.
+
+    Raises:
+        ConfigError: one is missing, or two have the same name.
+    """
+    tables: dict[str, Path] = {}
+    for source in sources:
+        paths = sorted(source.glob("*.csv")) if source.is_dir() else [source]
+        for path in paths:
+            if not path.is_file():
+                raise ConfigError(f"there is no OpenFace CSV {path}")
+            if path.stem in tables:
+                raise ConfigError(f"{path} and {tables[path.stem]} have the same name; give one of them")
+            tables[path.stem] = path
+    return tables
+
+
+@dataclass(frozen=True)
+class OpenFacePresence:
+    """Presence as OpenFace saw it, of one model and tasks of one kind."""
+
+    tracks: FaceTracks
+    tables: Mapping[str, Path]
+    model: str
+    kind: str
+    numbers: Mapping[str, int]
+    """Number of each task, by its name."""
+
+    def __call__(self, side: str, task: Task) -> Presence | None:
+        """See `training.evaluation.protocol.PresenceOf`.
+
+        Raises:
+            ConfigError: a table has not one row a frame.
+        """
+        number = self.numbers[task.name]
+        stem = folder_name("driver" if side == "driver" else self.model, self.kind, number)
+        if stem in self.tables:
+            found = read_presence(self.tables[stem])
+            if len(found) != len(task.driving):
+                raise ConfigError(
+                    f"{self.tables[stem]} has {len(found)} rows for {len(task.driving)} frames; "
+                    "evaluate with the flags that wrote the frames"
+                )
+            return found
+        if side == "driver":
+            known = self.tracks.values_of(task.driving).presence
+            return known if (known >= 0).any() else None
+        return None
+
+
+def save_frames(folder: Path, answer: Answer, model: str, kind: str, number: int) -> None:
+    """Write an answer's frames, and those that drove it, enlarged so that OpenFace sees them."""
+    for name, frames in ((model, answer.output), ("driver", answer.driving)):
+        place = folder / folder_name(name, kind, number)
+        if place.exists():
+            continue
+        place.mkdir(parents=True)
+        for i, frame in enumerate(frames):
+            cv2.imwrite(str(place / f"{i:05d}.png"), cv2.cvtColor(enlarged(frame), cv2.COLOR_RGB2BGR))

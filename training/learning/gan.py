@@ -1,0 +1,217 @@
+"""What all methods share: the generators, the discriminators that they are trained against, and equations 1–5."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+from torch.optim import Optimizer
+
+from icface.errors import ConfigError
+from icface.networks import ICface, Judgement
+from training.learning import losses
+from training.learning.config import TrainConfig
+from training.learning.runtime import Runtime, build_optimizer, initialise
+
+if TYPE_CHECKING:
+    from icface.networks.lightcnn import LightCNN29
+
+Pairs = Sequence[tuple[Tensor, Tensor]]
+"""Images (B, 3, S, S), each with attributes (B, 20)."""
+
+
+class Gan:
+    """Base of methods.
+
+    Raises:
+        ConfigError: identity is to be kept, but nothing measures it.
+    """
+
+    def __init__(self, config: TrainConfig, runtime: Runtime, identity: LightCNN29 | None = None) -> None:
+        has_head = config.networks.discriminator.identities is not None
+        if config.losses.identity > 0 and identity is None and not has_head:
+            raise ConfigError(
+                f"losses.identity is {config.losses.identity}, but no identity network is given: "
+                "--identity LIGHTCNN_WEIGHTS, or --set losses.identity=0"
+            )
+        self._config = config
+        self._weights = config.losses
+        self._runtime = runtime
+        self._identity = identity if config.losses.identity > 0 else None
+        if self._identity is not None:
+            runtime.place(self._identity)
+        self.modules: dict[str, nn.Module] = {}
+        self.optimizers: dict[str, Optimizer] = {}
+        self._generators = ICface(config.networks)
+        self._add("generators", self._generators)
+
+    def model(self) -> ICface:
+        return self._generators
+
+    def _add(self, name: str, module: nn.Module) -> None:
+        """Train a network, too, from fresh weights."""
+        initialise(module)
+        self.modules[name] = self._runtime.place(module)
+        self.optimizers[name] = build_optimizer(self._config.optimizer, module.parameters())
+
+    def _teach_judge(
+        self,
+        name: str,
+        real: Tensor,
+        fakes: Sequence[Tensor],
+        attributes: Tensor | None = None,
+        identities: Tensor | None = None,
+    ) -> dict[str, Tensor]:
+        """A discriminator learns to tell real images from generated ones, and to read the real ones.
+
+        Args:
+            name: of the discriminator.
+            real: (B, C, S, S).
+            fakes: the same from each generator.
+            attributes: (B, 20) of the real images, where it has the head C2.
+            identities: (B,) of the real images, where it has that head.
+        """
+        weights, judge = self._weights, self.modules[name]
+        judge.requires_grad_(True)
+        real = real.detach().requires_grad_(weights.r1 > 0)
+        with self._runtime.autocast():
+            on_real = _in_float(judge(real))
+            on_fakes = _in_float(judge(torch.cat([fake.detach() for fake in fakes])))
+        found = {
+            "d_adversarial": losses.adversarial_discriminator(
+                on_real.patches, on_fakes.patches.chunk(len(fakes)), weights.adversarial
+            )
+        }
+        if on_real.attributes is not None and attributes is not None:
+            found["d_attributes"] = losses.attribute_loss(
+                on_real.attributes, attributes, weights.attribute_norm
+            )
+        if on_real.identities is not None and identities is not None:
+            found["d_identity"] = functional.cross_entropy(on_real.identities, identities)
+        if weights.r1 > 0:
+            found["d_r1"] = losses.r1_penalty(on_real.patches, real)
+        factors = {"d_attributes": weights.attributes, "d_identity": weights.identity, "d_r1": weights.r1}
+        self._runtime.minimise(losses.total_loss(found, factors), self.optimizers[name], found)
+        # The generators' step follows, through a judge that stays as it is.
+        judge.requires_grad_(False)
+        return found
+
+    def _judged(self, made: Pairs, source: Tensor, identities: Tensor | None = None) -> dict[str, Tensor]:
+        """Equations 1 to 3 as the generators see them.
+
+        Args:
+            made: generated images, each with the attributes that were asked for.
+            source: (B, 3, S, S) real images of the same persons.
+            identities: (B,) of the same, where D has that head.
+        """
+        images = [image.float() for image, _ in made]
+        with self._runtime.autocast():
+            judged = _in_float(self.modules["discriminator"](torch.cat(images)))
+        patches = judged.patches.chunk(len(made))
+        found = {
+            "adversarial": losses.sum_of(
+                [losses.adversarial_generator(part, self._weights.adversarial) for part in patches]
+            )
+        }
+        if judged.attributes is not None:
+            read = zip(judged.attributes.chunk(len(made)), made, strict=True)
+            found["attributes"] = losses.sum_of(
+                [
+                    losses.attribute_loss(part, asked, self._weights.attribute_norm)
+                    for part, (_, asked) in read
+                ]
+            )
+        if judged.identities is not None and identities is not None:
+            found["identity"] = functional.cross_entropy(judged.identities, identities.repeat(len(made)))
+        elif self._identity is not None:
+            with torch.no_grad():
+                wanted = self._identity(source)
+            found["identity"] = losses.sum_of(
+                [losses.identity_loss(self._identity(image), wanted) for image in images]
+            )
+        return found
+
+    def _neutral(self, neutral: Tensor, source: Tensor, known: Pairs) -> dict[str, Tensor]:
+        """The pseudo ground truth of equation 4 and the anchor.
+
+        Args:
+            neutral: (B, 3, S, S) from G_N.
+            source: what it is made of.
+            known: real pictures of the same faces with their attributes.
+        """
+        found = {
+            "neutral": losses.neutral_pseudo_loss(
+                neutral, pseudo_neutral(self._generators, self._runtime, source)
+            )
+        }
+        if self._weights.anchor > 0:
+            nothing = self._generators.neutral_attributes
+            found["anchor"] = losses.sum_of(
+                [losses.anchor_loss(neutral, pictures, shown, nothing) for pictures, shown in known]
+            )
+        return found
+
+    def _teach_generators(
+        self, found: dict[str, Tensor], factors: Mapping[str, float] | None = None
+    ) -> dict[str, Tensor]:
+        """Minimise the losses of the generators, equation 5; gives them with their total."""
+        weights = self._weights
+        usual = {
+            "attributes": weights.attributes,
+            "identity": weights.identity,
+            "reconstruction": weights.reconstruction,
+            "neutral": weights.reconstruction,
+            "anchor": weights.anchor,
+        }
+        total = losses.total_loss(found, usual | dict(factors or {}))
+        self._runtime.minimise(total, self.optimizers["generators"], found)
+        return {**found, "total": total}
+
+
+@torch.no_grad()
+def pseudo_neutral(generators: ICface, runtime: Runtime, images: Tensor) -> Tensor:
+    """G_A(images, FA_N), which G_N's neutral images are compared with: (B, 3, S, S) float32 without gradients.
+
+    It has no dropout and leaves no trace in the statistics of batch norm, which are to be those of what G_A is
+    given later: G_N's images. It is normalised by the statistics of its own batch, as in training. The running ones
+    lag behind the weights and are of other images: with those the neutral face was off, and a small model never
+    moved its lips.
+    """
+    before = {part: part.training for part in generators.modules()}
+    norms = [part for part in generators.modules() if isinstance(part, nn.BatchNorm2d)]
+    momenta = [norm.momentum for norm in norms]
+    counts = [norm.num_batches_tracked for norm in norms if norm.num_batches_tracked is not None]
+    counted = [count.clone() for count in counts]
+    try:
+        generators.eval()
+        for norm in norms:
+            norm.train()
+            norm.momentum = 0.0  # the running statistics stay
+        with runtime.autocast():
+            asked = generators.neutral_attributes.expand(len(images), -1)
+            return generators.animate(images, asked).float()
+    finally:
+        for count, number in zip(counts, counted, strict=True):
+            count.copy_(number)
+        for part, training in before.items():
+            part.training = training
+        for norm, momentum in zip(norms, momenta, strict=True):
+            norm.momentum = momentum
+
+
+def _in_float(judgement: Judgement) -> Judgement:
+    """Losses are computed in full precision."""
+    patches, attributes, identities = judgement
+    return Judgement(
+        patches.float(),
+        None if attributes is None else attributes.float(),
+        None if identities is None else identities.float(),
+    )
+
+
+def detached(found: Mapping[str, Tensor], prefix: str = "") -> dict[str, Tensor]:
+    """Losses without their graphs, with something before their names."""
+    return {prefix + name: loss.detach() for name, loss in found.items()}

@@ -1,0 +1,96 @@
+"""Writes down how a run goes: TensorBoard scalars and image grids, and the numbers as JSON lines."""
+
+from __future__ import annotations
+
+import json
+import logging
+import time
+from collections.abc import Mapping
+from pathlib import Path
+
+import torch
+from torch import Tensor
+from torch.utils.tensorboard import SummaryWriter
+
+from icface.errors import ConfigError
+from icface.files import write_file
+from icface.networks import ICface
+
+logger = logging.getLogger(__name__)
+
+GRID_ROWS = 8
+LOG = "log.jsonl"
+
+
+class Journal:
+    """Writes into the run's folder.
+
+    Args:
+        folder: of the run.
+        step: how far it is; what an interrupted run wrote beyond is dropped.
+
+    Raises:
+        ConfigError: the folder cannot be written.
+    """
+
+    def __init__(self, folder: Path, step: int) -> None:
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            self._writer = SummaryWriter(str(folder / "tensorboard"), purge_step=step + 1)
+            _drop_beyond(folder / LOG, step)
+            self._lines = (folder / LOG).open("a", encoding="utf-8")
+        except OSError as error:
+            raise ConfigError(f"cannot write to {folder}: {error}") from error
+        self._last = (time.monotonic(), step)
+
+    def numbers(self, step: int, group: str, values: Mapping[str, float]) -> None:
+        """A line of numbers."""
+        for name, value in values.items():
+            self._writer.add_scalar(f"{group}/{name}", value, step)
+        self._lines.write(json.dumps({"step": step, "group": group, **values}) + "\n")
+        self._lines.flush()
+        shown = ", ".join(f"{name} {value:.4g}" for name, value in values.items())
+        now = time.monotonic()
+        pace = (now - self._last[0]) / max(1, step - self._last[1])
+        if group == "train":
+            self._last = (now, step)
+            shown += f", {pace:.2f} s a step"
+        logger.info("%s %d: %s", group, step, shown)
+
+    def picture(self, step: int, group: str, picture: Tensor) -> None:
+        """An image grid (3, H, W) in [0, 1]."""
+        self._writer.add_image(f"{group}/source, neutral, output, driving", picture, step)
+
+    def close(self) -> None:
+        self._writer.close()
+        self._lines.close()
+
+
+def _drop_beyond(path: Path, step: int) -> None:
+    """Keep the lines up to a step: those after it are written again, and a killed run's last one may be half."""
+    if not path.exists():
+        return
+    lines = path.read_text(encoding="utf-8", errors="replace").splitlines(keepends=True)
+    kept = [line for line in lines if _is_until(line, step)]
+    if len(kept) < len(lines):
+        write_file(path, "".join(kept))
+
+
+def _is_until(line: str, step: int) -> bool:
+    try:
+        return bool(json.loads(line)["step"] <= step)
+    except (ValueError, KeyError, TypeError):
+        return False
+
+
+@torch.no_grad()
+def grid(model: ICface, batch: Mapping[str, Tensor]) -> Tensor:
+    """Rows of source, neutral image, output, driving frame: (3, rows · S, 4 · S) in [0, 1]."""
+    before = model.training
+    model.eval()
+    source, driving = batch["source"][:GRID_ROWS], batch["driving"][:GRID_ROWS]
+    neutral = model.neutralise(source)
+    output = model.animate(neutral, batch["driving_attributes"][:GRID_ROWS])
+    model.train(before)
+    columns = torch.cat([source, neutral.float(), output.float(), driving], dim=3)
+    return (torch.cat(list(columns), dim=1) / 2 + 0.5).clamp(0, 1).cpu()

@@ -1,0 +1,193 @@
+"""Paired and unpaired training: frames of one track, and portraits of which no second picture is known.
+
+The published method translates between two domains A and B by two mappings. Each mapping has a discriminator of its
+images (D_A, D_B) and one of (output, input) pairs (D_C, D_D). Paired batches show true pairs to the pair
+discriminators. In unpaired batches the pair (A, fake B) is true and (A cycled through fake B, fake B) is fake: an
+adversarial cycle. Both have an L1 cycle (λ 10), and a mapping leaves alone what is in its target domain already (λ
+5).
+
+Here A is a face with the attributes it has, and B is the same face with the attributes asked for. So both directions
+are one mapping, R(image, FA) = G_A(G_N(image), FA), and both domains are faces. D_A and D_B are one D, the paper's;
+its C2 says which attributes a face shows. D_C and D_D are one pair discriminator, which asks: is this the same person
+in the same place? It does the work of an identity network. Neutral faces as B, with G_N and G_A as the two mappings,
+would be nearer to the text, but nobody has pictures of that domain: there are no true pairs, and the cycle face →
+neutral → face asks for no attributes.
+
+- paired: A and B are the frames of a pair, in both directions. Pair (B, A) is true, (R(A, FA_B), A) fake; the cycle
+  R(R(A, FA_B), FA_A) is A. The other frame is known, so equation 4's L1 to it holds as well (λ3).
+- unpaired: A is a portrait, the attributes asked for are a stranger's, and B = R(A, FA_random). Pair (A, B) is true,
+  (R(B, FA_A), B) fake; R(B, FA_A), cycled back to its own attributes, is A.
+- both: R(A, FA_A) is A; D judges G_N(A) and R(A, FA) with C1 and C2 (equations 1 and 2). G_N has its pseudo ground truth
+  (equation 4), its anchor and, if there is an identity network, equation 3. The weights are those of `losses`.
+
+There is no pool of older fakes, which some cycle methods have: a resumed run would have lost it. A step passes through
+generators about five times as often as a step of the paper's method.
+
+Source: Tripathy, Kannala, Rahtu, Learning image-to-image translation using paired and unpaired training samples, ACCV
+2018 (arXiv 1805.03189); ICface (arXiv 1904.01909).
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import TYPE_CHECKING, Final, NamedTuple
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from icface.errors import ConfigError
+from icface.networks import Discriminator
+from training.learning import losses
+from training.learning.config import TrainConfig, UnpairedConfig
+from training.learning.gan import Gan, detached
+from training.learning.methods import Batch
+from training.learning.runtime import Runtime
+
+if TYPE_CHECKING:
+    from icface.networks.lightcnn import LightCNN29
+
+_GOLDEN: Final = (5**0.5 - 1) / 2
+
+
+def build(config: TrainConfig, runtime: Runtime, identity: LightCNN29 | None) -> UnpairedMethod:
+    """See `training.learning.methods.build_method`."""
+    return UnpairedMethod(config, runtime, identity)
+
+
+def is_paired(step: int, steps: int, config: UnpairedConfig) -> bool:
+    """Which kind of batch a step, counted from 0, takes.
+
+    Paired ones come first. Then the multiples of the golden ratio decide: any stretch of steps has both kinds in their
+    proportion, and there is no rhythm that the logged steps could share.
+    """
+    joined = step - round(config.paired_share * steps)
+    unpaired_share = config.unpaired_per_paired / (1 + config.unpaired_per_paired)
+    return joined < 0 or joined * _GOLDEN % 1 >= unpaired_share
+
+
+class Task(NamedTuple):
+    """N pictures to be given other attributes."""
+
+    images: Tensor
+    """(N, 3, S, S) real ones."""
+    own: Tensor
+    """(N, 20) what they show."""
+    asked: Tensor
+    """(N, 20) what their outputs are to show."""
+    targets: Tensor | None
+    """(N, 3, S, S) real pictures of the same faces with `asked`; None where there are none."""
+
+
+def paired_task(batch: Batch) -> Task:
+    """Source to driving frame, and driving frame to source."""
+    source, driving = batch["source"], batch["driving"]
+    source_attributes, driving_attributes = batch["source_attributes"], batch["driving_attributes"]
+    return Task(
+        torch.cat([source, driving]),
+        torch.cat([source_attributes, driving_attributes]),
+        torch.cat([driving_attributes, source_attributes]),
+        torch.cat([driving, source]),
+    )
+
+
+def unpaired_task(batch: Batch) -> Task:
+    """Portraits to somebody else's attributes."""
+    return Task(batch["portrait"], batch["portrait_attributes"], batch["random_attributes"], None)
+
+
+class _Made(NamedTuple):
+    """What the generators make of a task's images; each (N, 3, S, S)."""
+
+    neutral: Tensor
+    """G_N(A)."""
+    output: Tensor
+    """R(A, FA_B), fake B."""
+    cycled: Tensor
+    """R(fake B, FA_A), A again."""
+    unchanged: Tensor
+    """R(A, FA_A), also A."""
+
+
+class _Schedule(nn.Module):
+    """Counts steps in a buffer. It is saved with the networks, so a resumed run goes on with its count."""
+
+    done: Tensor
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.register_buffer("done", torch.zeros((), dtype=torch.int64))
+
+
+class UnpairedMethod(Gan):
+    """Implements `training.learning.methods.Method`.
+
+    Losses are named `paired_…` or `unpaired_…`; a step has those of one kind.
+
+    Raises:
+        ConfigError: identity is to be kept by a network that is not given, or by a head that portraits cannot teach.
+    """
+
+    def __init__(self, config: TrainConfig, runtime: Runtime, identity: LightCNN29 | None = None) -> None:
+        judge, size_px = config.networks.discriminator, config.networks.size_px
+        if judge.identities is not None:
+            raise ConfigError(
+                f"networks.discriminator.identities is {judge.identities}, but whose the portraits are is not known; "
+                "leave it out with the method unpaired"
+            )
+        super().__init__(config, runtime, identity)
+        self._add("discriminator", Discriminator(judge, size_px))
+        of_pairs = dataclasses.replace(judge, attributes=False)
+        self._add("pair_discriminator", Discriminator(of_pairs, size_px, in_channels=6))
+        # Not placed on the device: it is read at each step, and a GPU would have to wait.
+        self._schedule = _Schedule()
+        self.modules["schedule"] = self._schedule
+
+    def step(self, batch: Batch) -> dict[str, Tensor]:
+        """See Method."""
+        self._generators.train()
+        paired = is_paired(int(self._schedule.done), self._config.steps, self._config.unpaired)
+        self._schedule.done += 1
+        task = paired_task(batch) if paired else unpaired_task(batch)
+        made = self._make(task)
+        true, drawn, given = (picture.detach() for picture in _pairs(task, made))
+        found = self._teach_judge("discriminator", task.images, [made.output, made.neutral], task.own)
+        of_pairs = self._teach_judge(
+            "pair_discriminator", torch.cat([true, given], dim=1), [torch.cat([drawn, given], dim=1)]
+        )
+        found |= {name.replace("d_", "d_pair_", 1): loss for name, loss in of_pairs.items()}
+        found |= self._step_generators(task, made)
+        return detached(found, "paired_" if paired else "unpaired_")
+
+    def _make(self, task: Task) -> _Made:
+        with self._runtime.autocast():
+            neutral = self._generators.neutralise(task.images)
+            output = self._generators.animate(neutral, task.asked)
+            cycled = self._generators(output, task.own)
+            unchanged = self._generators.animate(neutral, task.own)
+        return _Made(neutral.float(), output.float(), cycled.float(), unchanged.float())
+
+    def _step_generators(self, task: Task, made: _Made) -> dict[str, Tensor]:
+        nothing = self._generators.neutral_attributes.expand_as(task.own)
+        found = self._judged([(made.output, task.asked), (made.neutral, nothing)], task.images)
+        _, drawn, given = _pairs(task, made)
+        with self._runtime.autocast():
+            patches = self.modules["pair_discriminator"](torch.cat([drawn, given], dim=1)).patches.float()
+        found["pair"] = losses.adversarial_generator(patches, self._weights.adversarial)
+        found["cycle"] = functional.l1_loss(made.cycled, task.images)
+        found["unchanged"] = functional.l1_loss(made.unchanged, task.images)
+        # A neutral picture is its own neutral image; of a pair, it is also that of the other frame.
+        known = [(task.images, task.own)]
+        if task.targets is not None:
+            found["reconstruction"] = losses.reconstruction_loss(made.output, task.targets)
+            known.append((task.targets, task.asked))
+        found |= self._neutral(made.neutral, task.images, known)
+        cycle = self._config.unpaired.cycle
+        return self._teach_generators(found, {"cycle": cycle, "unchanged": cycle / 2})
+
+
+def _pairs(task: Task, made: _Made) -> tuple[Tensor, Tensor, Tensor]:
+    """True output, generated output and the input of both, as the pair discriminator compares them."""
+    if task.targets is not None:
+        return task.targets, made.output, task.images
+    return task.images, made.cycled, made.output

@@ -1,0 +1,61 @@
+"""Measures the generators on people they were not trained on, with the same pairs each time."""
+
+from __future__ import annotations
+
+import logging
+
+import torch
+from torch import Tensor
+from torch.utils.data import default_collate
+
+from icface.networks import ICface
+from icface.quality import psnr_of_error_db
+from training.dataset.pairs import PairConfig, PairDataset
+from training.dataset.reading import FaceTracks
+from training.learning.config import TrainConfig
+from training.learning.runtime import Runtime
+
+logger = logging.getLogger(__name__)
+
+
+class Validation:
+    """Takes pairs of the test split. Where it is empty, it takes those of the training split and says so."""
+
+    def __init__(self, tracks: FaceTracks, config: TrainConfig, runtime: Runtime) -> None:
+        split = "test" if tracks.split("test") else "train"
+        if split == "train":
+            logger.warning("the data have no test identities; validating on identities that are trained on")
+        self._pairs = PairDataset(tracks, split, PairConfig(flip=False, seed=0))
+        self._runtime = runtime
+        self._count = config.validation_pairs
+        self._size = config.batch_size
+
+    @torch.no_grad()
+    def measure(self, model: ICface) -> tuple[dict[str, float], dict[str, Tensor]]:
+        """L1 on [0, 1] and PSNR (dB) of outputs against driving frames, and the first batch.
+
+        Also how much attributes matter: the mean change (on [0, 1]) of the output between the driving attributes
+        and those of a neutral face. Near 0 they are ignored.
+        """
+        before = model.training
+        model.eval()
+        absolute = squared = change = 0.0
+        first: dict[str, Tensor] = {}
+        for start in range(0, self._count, self._size):
+            numbers = range(start, min(start + self._size, self._count))
+            batch = self._runtime.put(default_collate([self._pairs[i] for i in numbers]))
+            first = first or batch
+            with self._runtime.autocast():
+                neutral = model.neutralise(batch["source"])
+                output = model.animate(neutral, batch["driving_attributes"]).float()
+                rest = model.animate(neutral, model.neutral_attributes.expand(len(output), -1)).float()
+            share = len(output) / self._count / 2
+            absolute += share * float((output - batch["driving"]).abs().mean())
+            squared += share / 2 * float((output - batch["driving"]).square().mean())
+            change += share * float((output - rest).abs().mean())
+        model.train(before)
+        return {
+            "l1": absolute,
+            "psnr_db": psnr_of_error_db(max(squared, 1e-12), peak=1.0),
+            "response": change,
+        }, first

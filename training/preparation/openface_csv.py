@@ -1,0 +1,130 @@
+"""Attributes of a clip from the CSV that OpenFace wrote of it, matched to frames by time."""
+
+from __future__ import annotations
+
+import csv
+import math
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from icface.attributes import AU_NAMES, FloatArray, read_csv
+from icface.errors import ConfigError
+
+MIN_CONFIDENCE: Final = 0.7
+"""OpenFace's own landmark confidence; below it intensities jump."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class OpenFaceTable:
+    """n rows of a CSV."""
+
+    times_s: NDArray[np.float64]
+    """(n,) from the first row."""
+    values: FloatArray
+    """(n, 20) full-shape."""
+    presence: NDArray[np.int8]
+    """(n, 17) AUxx_c; −1 where the file has no such column, or no face."""
+    usable: NDArray[np.bool_]
+    """(n,) a face was found, and with confidence."""
+
+    def row_at(self, time_s: float) -> int | None:
+        """The usable row of a moment; None where there is none within half a frame."""
+        row = int(np.abs(self.times_s - time_s).argmin())
+        step_s = float(np.median(np.diff(self.times_s))) if len(self.times_s) > 1 else np.inf
+        near = abs(float(self.times_s[row]) - time_s) <= 0.5 * step_s + 1e-3
+        return row if near and self.usable[row] else None
+
+
+def read_openface(path: Path, fps: float) -> OpenFaceTable:
+    """Read a table.
+
+    Args:
+        path: the CSV.
+        fps: of the clip, for tables without a `timestamp`.
+
+    Raises:
+        ConfigError: it cannot be read, lacks columns, has values that are no numbers or a presence that is not
+            0 or 1, or rows of several faces.
+    """
+    track = read_csv(path, fps=fps)
+    rows = _Rows(path)
+    faces, confidence = rows.column("face_id"), rows.column("confidence")
+    if faces is not None and len(np.unique(faces)) > 1:
+        raise ConfigError(
+            f"{path} has rows of several faces (face_id); expected OpenFace's table of one face"
+        )
+    sure = np.ones_like(track.present) if confidence is None else confidence >= MIN_CONFIDENCE
+    return OpenFaceTable(
+        times_s=track.times_s,
+        values=track.values,
+        presence=rows.presence(track.present),
+        usable=track.present & sure,
+    )
+
+
+def read_presence(path: Path) -> NDArray[np.int8]:
+    """(n, 17) AUxx_c of a table that has all of them; −1 in rows without a face.
+
+    Raises:
+        ConfigError: it cannot be read, lacks columns, or has a presence that is not 0 or 1.
+    """
+    rows = _Rows(path)
+    missing = [f"{name}_c" for name in AU_NAMES if f"{name}_c" not in rows.columns]
+    if missing:
+        raise ConfigError(f"{path} lacks the columns {', '.join(missing[:5])} of an OpenFace CSV")
+    success = rows.column("success")
+    return rows.presence(np.ones(len(rows.cells), dtype=np.bool_) if success is None else success >= 0.5)
+
+
+class _Rows:
+    """The cells of a CSV; rows that are empty are left out.
+
+    Raises:
+        ConfigError: it cannot be read.
+    """
+
+    def __init__(self, path: Path) -> None:
+        try:
+            with path.open(newline="", encoding="utf-8-sig") as file:
+                header, *body = csv.reader(file)
+        except (OSError, ValueError, csv.Error) as error:
+            raise ConfigError(f"cannot read Action Units from {path}: {error}") from error
+        self._path = path
+        self.columns = {name.strip(): place for place, name in enumerate(header)}
+        filled = [(line, row) for line, row in enumerate(body, start=2) if any(cell.strip() for cell in row)]
+        self._lines = [line for line, _ in filled]
+        self.cells = [row for _, row in filled]
+
+    def column(self, name: str) -> NDArray[np.float64] | None:
+        """(n,) numbers; None where there is no such column."""
+        if name not in self.columns:
+            return None
+        try:
+            return np.array([float(row[self.columns[name]]) for row in self.cells])
+        except (ValueError, IndexError) as error:
+            raise ConfigError(f"{self._path}: column {name} is not all numbers ({error})") from error
+
+    def presence(self, present: NDArray[np.bool_]) -> NDArray[np.int8]:
+        """(n, 17) AUxx_c; −1 in rows without a face (n,), and where there is no such column."""
+        result = np.full((len(self.cells), len(AU_NAMES)), -1, dtype=np.int8)
+        for au, name in enumerate(f"{name}_c" for name in AU_NAMES):
+            place = self.columns.get(name)
+            if place is None:
+                continue
+            for row in np.flatnonzero(present):
+                cell = "".join(self.cells[row][place : place + 1]).strip()
+                try:
+                    value = float(cell)
+                except ValueError:
+                    value = math.nan
+                if value not in (0.0, 1.0):
+                    raise ConfigError(
+                        f"{self._path} line {self._lines[row]}: column {name} is {cell!r}, not 0 or 1; mend or remove "
+                        "that line"
+                    )
+                result[row, au] = int(value)
+        return result
