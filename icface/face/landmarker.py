@@ -204,10 +204,12 @@ def _compile(content: bytes, folder: Path, *, keep: bool) -> tuple[Any, ...]:
     core = openvino.Core()
     if keep:
         core.set_property({"CACHE_DIR": str(folder)})
-    # One thread: the networks are many small steps, and the other processors have the picture to draw.
+    # One thread: the networks are many small steps, and the other processors have the picture to draw. It is the
+    # caller's thread, and OpenVINO would bind it to one processor, where it would wait for whoever is busy there.
     settings: dict[str, Any] = {
         "PERFORMANCE_HINT": "LATENCY",
         "INFERENCE_NUM_THREADS": 1,
+        "ENABLE_CPU_PINNING": False,
         "INFERENCE_PRECISION_HINT": "f32",
     }
     models = []
