@@ -106,7 +106,7 @@ def measure_action_units(
     smiling = both("mouthSmile")
     lips_smile = _unit(smile_in_features(values - baseline.features))
     # At rest the blendshape rises a little with the head's pitch. Where the lips do not smile as well, it counts less.
-    smile = _unit(full * smiling) * _unit(0.4 + 1.2 * lips_smile)
+    smile = _unit(full * smiling) * _unit(0.2 + 1.2 * lips_smile)
     right, left = _eye_weights(yaw_rad)
     closure = 0.0
     for weight, side, eye in ((right, "Right", "ear_right"), (left, "Left", "ear_left")):
