@@ -106,14 +106,14 @@ def measure_action_units(
     smiling = both("mouthSmile")
     lips_smile = _unit(smile_in_features(values - baseline.features))
     # At rest the blendshape rises a little with the head's pitch. Where the lips do not smile as well, it counts less.
-    smile = _unit(full * smiling) * _unit(0.4 + 1.2 * lips_smile)
+    smile = _unit(full * smiling) * _unit(0.2 + 1.2 * lips_smile)
     right, left = _eye_weights(yaw_rad)
     closure = 0.0
     for weight, side, eye in ((right, "Right", "ear_right"), (left, "Left", "ear_left")):
         opening = values[F[eye]] / max(baseline.features[F[eye]], 1e-3)
         closure += weight * _mean(full * b["eyeBlink" + side], (0.85 - opening) / 0.65)
     squint = both("eyeSquint")
-    jaw = _mean(full * b["jawOpen"], _chin_drop(d, float(values[F["lip_gap"]])))
+    jaw = _jaw(full * b["jawOpen"], d, float(values[F["lip_gap"]]))
     # Parting the lips lowers the chin a little too. That is not the jaw.
     gap = d["lip_gap"] - JAW_GAP_IOD * _unit((jaw - 0.2) / 0.8)
     # A smile lifts the cheeks by itself. Only what is beyond that narrows the eyes.
@@ -154,13 +154,17 @@ def smile_in_features(d: Array) -> float:
     return float((0.6 * d[F["corner_width"]] + rise - 0.3 * d[F["corner_depth"]]) / 0.15)
 
 
-def _chin_drop(d: Mapping[str, float], lip_gap: float) -> float:
-    """How far the chin tells that the jaw is dropped, not clipped.
+def _jaw(opened: float, d: Mapping[str, float], lip_gap: float) -> float:
+    """How far the jaw is dropped, by its blendshape `opened` and by the chin.
 
-    Lips that part lower the chin's landmark by a third of their gap. With closed lips the jaw can hardly drop: a
-    longer chin is then a landmark that wanders.
+    Lips that part lower the chin's landmark by a third of their gap. Behind closed lips the blendshape sees little, so
+    the chin decides. Its landmark wanders, and a long chin is no dropped jaw: it counts as far as the lips give way.
     """
-    return min((d["chin_drop"] - 0.3 * d["lip_gap"]) / 0.07, 0.05 + lip_gap / 0.12)
+    parted = _unit((lip_gap - 0.02) / 0.06)
+    chin = (d["chin_drop"] - 0.3 * d["lip_gap"] - 0.01 * (1 - parted)) / 0.07
+    chin = _unit(min(chin, lip_gap / 0.06))
+    both = _mean(opened, chin)
+    return parted * both + (1 - parted) * max(both, chin)
 
 
 def _unit(value: float) -> float:

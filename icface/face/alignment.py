@@ -1,8 +1,8 @@
 """The square crop that generators of the paper family see: the face box grown 1.6×, about its centre.
 
-The box is not that of the landmarks, which grows with an open mouth and wanders with a turned nose, but that of the
-canonical face laid over them by a rigid fit. So the crop is still under expression, and where the attributes say
-nothing (translation, distance) the picture holds nothing either.
+The box of the landmarks grows with an open mouth and wanders with a turned nose. So the box of the canonical face is
+taken, laid over the landmarks by a rigid fit. The crop then stands still under expression. The attributes do not tell
+translation and distance, and neither does the crop.
 
 Source: ICface (arXiv 1904.01909), box grown 1.6×; the rigid fit is ours.
 """
@@ -23,8 +23,8 @@ ALIGNMENT: Final = "canonical face box x 1.6"
 """The name that data sets, checkpoints and bundles carry."""
 SCALE: Final = 1.6
 
-# Of MediaPipe's canonical face in IOD, origin between the outer eye corners, y up: it reaches from −1.36 (chin) to
-# .63 (hairline). The depth is that of the eye corners, about which the outline of a turning face stays centred.
+# MediaPipe's canonical face in IOD, origin between the outer eye corners, y up, reaches from −1.36 (chin) to .63
+# (hairline). The centre lies as deep as the eye corners: the outline of a turning face stays centred about them.
 _CENTRE: Final = np.array([0.0, -0.364, 0.0])
 _SIDE: Final = 1.99
 

@@ -1,8 +1,8 @@
 """Learning a driver's neutral face while they drive.
 
-The population's neutral is the start; a person's own median takes over within a second of calm frames, then running
-quantiles follow slowly. Learning stops while an expression is held: a driver who laughs for a minute must not end
-up with a laughing neutral. "Set neutral" fixes the baseline at once, and it is kept for the next time.
+It starts as the population's neutral. The person's own median takes over within a second of calm frames, and running
+quantiles follow slowly. Learning stops while an expression is held, because a driver who laughs for a minute must not
+get a laughing neutral. "Set neutral" fixes the baseline at once, and it is kept for the next time.
 """
 
 from __future__ import annotations
@@ -38,9 +38,9 @@ SET_NEUTRAL_FRAMES: Final = 20
 FIRST_SHARE: Final = 0.9
 LATE_S: Final = 2.0
 LATE_FACTOR: Final = 6
-"""A first calm moment later than LATE_S is taken over this many times more slowly: a jump would be seen."""
+"""A first calm moment after LATE_S is taken over this many times more slowly, because a jump would be seen."""
 PITCH_REACH_RAD: Final = 0.20
-"""From the population's, or from what was set: persons differ by .13, and laptops look up at their users."""
+"""How far pitch may be from the population's, or from what was set. Persons differ by .13, and laptops look up."""
 PITCH_DRIFT_RAD_S: Final = 0.002
 FOLLOW_S: Final = 25.0
 HELD_LEVEL: Final = 0.35
@@ -50,9 +50,9 @@ GATE_SPEED: Final = 1.2
 """Radians a second of the head."""
 GATE_CLOSURE: Final = 0.30
 PRIOR_REACH: Final = 2.0
-"""The first frames may move the baseline from the population's by at most this many standard deviations ..."""
+"""How many standard deviations the first frames may move the baseline from the population's."""
 SMILE_REACH: Final = 0.35
-"""... and by no more than this much of AU12, which few calm strangers exceed: the rest is a smile on the first frames."""
+"""How much of an AU12 they may move it. Few calm strangers need more; the rest is a smile on the first frames."""
 
 _SMILE: Final = [F[n] for n in ("corner_width", "corner_height", "corner_lift", "corner_depth", "cheek")]
 # The scores of calm strangers: smiles, open mouths and closed eyes differ little, brows and pressed lips much.
@@ -84,7 +84,7 @@ class Calibration:
     """The running baseline of one driver.
 
     Args:
-        saved: a neutral that was set before; then only pitch and slow drift are learned on top.
+        saved: a neutral that was set before. With it only pitch and a slow drift are learned.
     """
 
     def __init__(self, saved: Baseline | None = None) -> None:
@@ -141,14 +141,14 @@ class Calibration:
         return None
 
     def _prior_frames(self, time_s: float) -> int:
-        """How long the change to the own median takes: quick at the start, unseen later on."""
+        """How many frames the change to the own median takes: few at the start, many later on."""
         if not self._gated:
             late = time_s - (self._first_s or 0.0) > LATE_S
             self._needed = PRIOR_FRAMES * (LATE_FACTOR if late else 1)
         return self._needed
 
     def _learn_pitch(self, pitch_rad: float, elapsed_s: float) -> None:
-        """A person's pitch when looking ahead; expressions do not matter, so the first calm frames decide."""
+        """Learn the person's pitch when looking ahead. The first calm frames decide, whatever the expression."""
         prior = self._home_pitch_rad
         low, high = prior - PITCH_REACH_RAD, prior + PITCH_REACH_RAD
         if len(self._pitches) < PRIOR_FRAMES and not self._fixed:
@@ -187,7 +187,7 @@ class Calibration:
         self._gated.append(features)
         own = len(self._gated) / self._needed
         if self._needed == PRIOR_FRAMES:
-            # The first frame counts most: faces differ more from each other than a calm face from itself.
+            # The first frame counts most: two faces differ more than two calm frames of one face.
             own = FIRST_SHARE + (1 - FIRST_SHARE) * own
         prior = population()
         reach = PRIOR_REACH * population_spread()

@@ -20,11 +20,11 @@ class ContinuityConfig:
     expression_tau_s: float = 0.3
     """Then the expression decays to neutral with this time constant."""
     pose_tau_s: float = 0.8
-    """And the head to frontal with this one."""
+    """The head turns to frontal with this time constant."""
     return_s: float = 0.15
-    """Cross-fade when the face is back."""
+    """Length of the cross-fade when the face is back."""
     idle_after_s: float = 4.0
-    """So long after the loss the face counts as idle: fully at rest."""
+    """This long after the loss the face is fully at rest."""
 
 
 class Continuity:
@@ -42,7 +42,12 @@ class Continuity:
         self.state: State = "waiting"
 
     def update(self, attributes: FloatArray | None, time_s: float) -> FloatArray:
-        """(20,) attributes to show at a time that never runs back; None: no face. A new array."""
+        """The attributes to show, a new (20,) array.
+
+        Args:
+            attributes: (20,) what was tracked; None where there is no face.
+            time_s: never runs back.
+        """
         if attributes is None:
             self._without(time_s)
         else:

@@ -1,7 +1,7 @@
 """Distances and heights of a face that do not change with its pose: what Action Units are read from.
 
-All in IOD (distance of the outer eye corners, vertices 33 and 263) after the head rotation is taken out; y up,
-z to the camera; means over both sides.
+All are in IOD (distance of the outer eye corners, vertices 33 and 263), after the head rotation is taken out, with y
+up and z to the camera. They are means over both sides.
 """
 
 from __future__ import annotations
@@ -95,10 +95,7 @@ def face_shape(landmarks: Landmarks) -> Array:
 
 
 def measure_features(landmarks: Landmarks) -> Array:
-    """(22,) features in `NAMES` order.
-
-    The eye aspect ratios are lid distance over eye width; nearer sides are not preferred here.
-    """
+    """(22,) features in `NAMES` order. The eye aspect ratios are the distance of the lids over the eye's width."""
     shape = face_shape(landmarks)
     result = np.empty(len(NAMES))
     result[_HEIGHT_ROWS] = _HEIGHT_WEIGHTS @ shape[:, 1]

@@ -60,11 +60,12 @@ _EXPRESSIVE: Final = np.array([
     474, 475, 476, 477,
 ])  # fmt: skip
 
-_SHAPES: Final = {
-    "face_detector.tflite": [1, _FINDER_PX, _FINDER_PX, 3],
-    "face_landmarks_detector.tflite": [1, _LANDMARKS_PX, _LANDMARKS_PX, 3],
-    "face_blendshapes.tflite": [1, len(_EXPRESSIVE), 2],
-}
+# File, shape of its input, and what is taken off each byte of a picture before it is divided by the last.
+_NETWORKS: Final[tuple[tuple[str, list[int], tuple[float, float] | None], ...]] = (
+    ("face_detector.tflite", [1, _FINDER_PX, _FINDER_PX, 3], (127.5, 127.5)),
+    ("face_landmarks_detector.tflite", [1, _LANDMARKS_PX, _LANDMARKS_PX, 3], (0.0, 255.0)),
+    ("face_blendshapes.tflite", [1, len(_EXPRESSIVE), 2], None),
+)
 
 
 @dataclass(frozen=True)
@@ -114,7 +115,7 @@ class Networks:
         margin = np.array([side - width, side - height]) / 2
         fitted = np.array([[scale, 0.0, margin[0] * scale], [0.0, scale, margin[1] * scale]])
         square = cv2.warpAffine(frame, fitted, (_FINDER_PX, _FINDER_PX))
-        raw, logits = _run(self._finder, square[np.newaxis].astype(np.float32) / 127.5 - 1.0)
+        raw, logits = _run(self._finder, square)
         scores = 1.0 / (1.0 + np.exp(-np.clip(logits[0, :, 0].astype(np.float64), -100.0, 100.0)))
         found = np.flatnonzero(scores >= _MIN_SCORE)
         # Centre, size and six points of a face, of which the first two are the eyes.
@@ -139,7 +140,7 @@ class Networks:
             flags=cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP,
             borderMode=cv2.BORDER_REPLICATE,
         )
-        raw, presence, *_ = _run(self._landmarks, crop[np.newaxis].astype(np.float32) / 255.0)
+        raw, presence, *_ = _run(self._landmarks, crop)
         if presence.item() <= math.log(_MIN_SCORE / (1 - _MIN_SCORE)):
             return None
         points = raw.reshape(-1, 3).astype(np.float64) / _LANDMARKS_PX
@@ -150,13 +151,14 @@ class Networks:
 
     def blendshapes(self, points: Points) -> NDArray[np.float32]:
         """(52,) blendshapes in MediaPipe's order, `_neutral` first."""
-        (scores,) = _run(self._blendshapes, points[np.newaxis, _EXPRESSIVE, :2])
+        (scores,) = _run(self._blendshapes, points[_EXPRESSIVE, :2])
         return scores.copy()
 
 
-def _run(request: Any, tensor: NDArray[np.float32]) -> list[NDArray[np.float32]]:
+def _run(request: Any, content: NDArray[Any]) -> list[NDArray[np.float32]]:
     """A network's outputs, which it overwrites with the next run."""
-    request.infer([tensor], share_inputs=True)
+    request.input_tensors[0].data[0] = content
+    request.infer()
     return [output.data for output in request.output_tensors]
 
 
@@ -200,24 +202,33 @@ def _model_content() -> bytes:
 def _compile(content: bytes, folder: Path, *, keep: bool) -> tuple[Any, ...]:
     """OpenVINO reads this format from files only. What it keeps beside them makes the next start much quicker."""
     import openvino
+    import openvino.preprocess
 
     core = openvino.Core()
     if keep:
         core.set_property({"CACHE_DIR": str(folder)})
-    # One thread: the networks are many small steps, and the other processors have the picture to draw.
+    # One thread: the networks are many small steps, and the other processors have the picture to draw. It is the
+    # caller's thread, and OpenVINO would bind it to one processor, where it would wait for whoever is busy there.
     settings: dict[str, Any] = {
         "PERFORMANCE_HINT": "LATENCY",
         "INFERENCE_NUM_THREADS": 1,
+        "ENABLE_CPU_PINNING": False,
         "INFERENCE_PRECISION_HINT": "f32",
     }
     models = []
     with zipfile.ZipFile(io.BytesIO(content)) as archive:
-        for name, shape in _SHAPES.items():
+        for name, shape, scaling in _NETWORKS:
             path, network = folder / name, archive.read(name)
             if not path.exists() or path.read_bytes() != network:
                 write_file(path, network)
             model = core.read_model(path)
             model.reshape(shape)  # a free batch size would cost half again the time
+            if scaling is not None:
+                steps = openvino.preprocess.PrePostProcessor(model)
+                steps.input().tensor().set_element_type(openvino.Type.u8)
+                scaled = steps.input().preprocess().convert_element_type(openvino.Type.f32)
+                scaled.mean(scaling[0]).scale(scaling[1])
+                model = steps.build()
             models.append(core.compile_model(model, "CPU", settings))
     return tuple(models)
 

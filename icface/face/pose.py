@@ -22,7 +22,7 @@ FLIP: Final = np.diag([1.0, -1.0, -1.0])
 
 # MediaPipe's canonical face (Apache-2.0) in IOD (unit: outer eye corners), origin between them, x right, y up,
 # z to the camera. A pair is a vertex on the left of the picture and its mirror image, whose place is given.
-# After x, y, z: MediaPipe's weight for the head pose (0: not used there), and whether no expression moves it.
+# After x, y, z come MediaPipe's weight for the head pose (0 where it is not used) and whether expressions leave it.
 _VERTICES: Final[dict[tuple[int, ...], tuple[float, float, float, float, bool]]] = {
     (4,): (0.0000, -0.3517, 0.4963, 0.070910, True),
     (5,): (0.0000, -0.2585, 0.4577, 0.0, True),

@@ -17,9 +17,9 @@ from icface.face.landmarks import LandmarkDetector, Landmarks, open_detector
 from icface.face.pose import Pose, head_pose
 
 JUMP_RAD: Final = 0.35
-"""A head turn of more than this from one frame to the next is a mistake of the detector ..."""
+"""A head that turns by more than this in one frame is a mistake of the detector."""
 JUMP_FRAMES: Final = 2
-"""... unless it lasts for more than this many frames."""
+"""A turn that lasts for more than this many frames is believed."""
 DEAD_ZONE: Final = 0.04
 _RANGE_GAIN_MAX: Final = 3.0
 _RANGE_START: Final = 0.75
@@ -38,7 +38,7 @@ class TrackerConfig:
     """How a driver is read."""
 
     neutral_path: Path | None = None
-    """Where "set neutral" is kept; None keeps it for this run only."""
+    """The file that keeps a "set neutral"; None keeps it for this run only."""
     range_gain: bool = True
     """Whether a driver who moves little is amplified, slowly, up to three times."""
 
