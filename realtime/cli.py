@@ -26,8 +26,8 @@ from realtime import version
 from realtime.config import FRAMINGS, SIZES, LiveConfig
 from realtime.hotkeys import HOTKEYS
 
-_PACKAGES: Final = "sudo apt install libgl1 libglib2.0-0 libegl1 libgles2"
-"""Debian's and Ubuntu's packages that OpenCV and MediaPipe need on a machine without a desktop."""
+_PACKAGES: Final = "sudo apt install libgl1 libglib2.0-0"
+"""Debian's and Ubuntu's packages that OpenCV needs on a machine without a desktop."""
 
 _KEYS = "\n".join(f"  {key:<8}{meaning}" for key, meaning in HOTKEYS.items())
 

@@ -76,8 +76,8 @@ class EngineChoice:
         return Bundle.load(self._config.model or DEFAULT_BUNDLE)
 
     def _open(self, engine: str) -> Reenactor:
-        # Imported here, so that the rasteriser's machine code is loaded (or compiled, the first time) while MediaPipe
-        # starts on another thread: .6 s of the time to the first frame, and 1.5 s once.
+        # Imported here, so that the rasteriser's machine code is loaded (or compiled, the first time) while the
+        # face tracker starts on another thread: .6 s of the time to the first frame, and 1.5 s once.
         from icface.reenactor import Reenactor
 
         return Reenactor(self._bundle(), engine=engine, size_px=self._config.size_px, threads=self._threads)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import logging
-import os
 import threading
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -12,7 +11,6 @@ from contextlib import ExitStack
 from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
-from typing import Final
 
 import cv2
 import platformdirs
@@ -45,10 +43,6 @@ from realtime.timing import Stats
 
 logger = logging.getLogger(__name__)
 
-_NO_UPLOAD: Final = {"https_proxy": "none://none", "no_proxy": "", "NO_PROXY": ""}
-"""MediaPipe's wheel sends usage statistics to Google by libcurl, and has no switch for it. A proxy of no known kind makes
-libcurl give up before it looks up a name or opens a connection."""
-
 
 def neutral_file() -> Path:
     """Where the user's neutral face is kept from one run to the next."""
@@ -75,7 +69,6 @@ def run(
     Raises:
         ICFaceError: something cannot be used, or was lost for good.
     """
-    os.environ.update(_NO_UPLOAD)
     # Tracker and engine share the cores already. OpenCV's threads would only get in their way.
     cv2.setNumThreads(1)
     with ExitStack() as stack:
@@ -107,7 +100,7 @@ class _Session:
             first = self._open_engine(engines, photos)
         else:
             with ThreadPoolExecutor(2, thread_name_prefix="opening") as pool:
-                # Importing MediaPipe and starting a camera take a second or so each.
+                # Loading the face tracker and starting a camera take up to a second each.
                 opening_camera = pool.submit(self._open_camera, camera)
                 opening_tracker = pool.submit(self._open_tracker)
                 first = self._open_engine(engines, photos)

@@ -39,7 +39,7 @@ class WindowSink(Sink):
             cv2.resizeWindow(_TITLE, round(width_px * scale), round(height_px * scale))
         except cv2.error as error:
             raise DeviceError(
-                "this OpenCV has no windows; run: pip install --force-reinstall opencv-contrib-python"
+                "this OpenCV has no windows; run: pip install --force-reinstall opencv-python"
             ) from error
         self._open = True
 
