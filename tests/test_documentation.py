@@ -57,7 +57,7 @@ def test_readme_has_the_two_commands() -> None:
     """`.ci/run` types them; here it is certain that it finds them."""
     lines = README.splitlines()
     assert sum(line.startswith("pip install . && icface-live --source examples/") for line in lines) == 1
-    assert lines.count('pip install ".[test]" && pytest') == 1
+    assert lines.count('pip install ".[test-all]" && pytest') == 1
 
 
 @pytest.mark.parametrize("page", PAGES)

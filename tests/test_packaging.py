@@ -204,7 +204,9 @@ def test_lock_agrees_with_the_ranges() -> None:
             locked[name.lower().replace("_", "-")] = version
     project = tomllib.loads((REPOSITORY / "pyproject.toml").read_text())["project"]
     extras = project["optional-dependencies"]
-    for text in [*project["dependencies"], *(text for extra in extras.values() for text in extra)]:
+    # NVIDIA's package fetches gigabytes from NVIDIA's own index: CONTRIBUTING.md.
+    locked_extras = (extra for key, extra in extras.items() if key != "tensorrt")
+    for text in [*project["dependencies"], *(text for extra in locked_extras for text in extra)]:
         requirement = Requirement(text)
         if not _applies(requirement):
             continue  # for another machine

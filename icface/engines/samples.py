@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from icface.arrays import Tensors
 from icface.attributes import AttributeTrack, FloatArray, neutral, read_csv, to_openface
 from icface.bundle import Bundle
-from icface.engines import neutralise
+from icface.engines.opening import neutralise
 from icface.errors import ConfigError, SourceError
 from icface.face.landmarks import open_detector
 from icface.face.suitability import MAX_FACES, choose_face

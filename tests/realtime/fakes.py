@@ -89,10 +89,10 @@ class ScriptedCamera(Camera):
         self.closed = True
 
 
-class NoMotion:
-    """The family's part of a source; the fake animator does not use it."""
+class NoRig:
+    """The family's part of a source. The fake animator does not use it."""
 
-    def step(self, attributes: FloatArray) -> dict[str, NDArray[np.generic]]:
+    def motion(self, attributes: FloatArray) -> dict[str, NDArray[np.generic]]:
         raise AssertionError("the fake animator has no motion")
 
 
@@ -108,7 +108,7 @@ def source(
         crop_to_photo=np.array([[1.0, 0, x], [0, 1.0, y]]),
         neutral=np.zeros((side, side, 3), dtype=np.uint8),
         cache={},
-        motion=NoMotion(),
+        rig=NoRig(),
         rim=1 / 24,
     )
 
