@@ -155,6 +155,7 @@ def test_weights_that_are_no_numbers(tmp_path: Path, capsys: pytest.CaptureFixtu
 
 def test_a_weight_that_half_precision_does_not_hold(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     """The bundle has no graph in half precision then, which is said."""
+    caplog.set_level("WARNING")  # whatever a command that ran before has left
     model = random_model(NETWORKS)
     layer = model.generator_animate.head[1]
     assert isinstance(layer, nn.Conv2d)
