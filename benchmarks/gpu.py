@@ -118,7 +118,7 @@ def captured(make: Callable[[], Tensor], fixed: list[tuple[Tensor, Tensor]]) -> 
         make: from tensors on the GPU to the frame there.
         fixed: page-locked tensors, and where they go on the GPU.
     """
-    side = torch.cuda.Stream()  # type: ignore[no-untyped-call]
+    side = torch.cuda.Stream()
     side.wait_stream(torch.cuda.current_stream())
     with torch.no_grad(), torch.cuda.stream(side):
         for _ in range(3):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import platform
 from pathlib import Path
 
 import pytest
@@ -43,6 +44,6 @@ def test_what_linux_says(
 
 def test_where_nothing_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(cpu, "_CPUINFO", tmp_path / "missing")
-    monkeypatch.setattr(cpu.platform, "processor", lambda: "")
-    monkeypatch.setattr(cpu.platform, "machine", lambda: "arm64")
+    monkeypatch.setattr(platform, "processor", lambda: "")
+    monkeypatch.setattr(platform, "machine", lambda: "arm64")
     assert (cpu.cpu_name(), cpu.has_bf16()) == ("arm64", None)

@@ -22,7 +22,7 @@ from icface.face.measure import measure_attributes
 REPOSITORY = Path(__file__).resolve().parents[2]
 
 
-def icface_live(*arguments: str | Path, timeout_s: float = 240.0) -> subprocess.CompletedProcess[str]:
+def icface_live(*arguments: str | Path | int, timeout_s: float = 240.0) -> subprocess.CompletedProcess[str]:
     """Run the command as a user would, in the checkout, without a terminal."""
     command = "import sys; from realtime.cli import main; sys.exit(main())"
     return subprocess.run(
@@ -39,7 +39,7 @@ def frames(path: Path) -> Iterator[Frame]:
     """Every frame of a video, (H, W, 3) RGB, in order of showing."""
     with av.open(str(path)) as container:
         for picture in container.decode(video=0):
-            yield picture.to_ndarray(format="rgb24")
+            yield np.asarray(picture.to_ndarray(format="rgb24"), dtype=np.uint8)
 
 
 def frame_rate(path: Path) -> Fraction:
@@ -74,10 +74,10 @@ def measure_video(path: Path, detector: LandmarkDetector, *, pad: bool) -> Measu
         faces = detector.detect(pad_by_half(frame) if pad else frame, time_s=index / rate)
         rows.append(measure_attributes(faces[0]) if faces else np.full(COUNT, np.nan, dtype=np.float32))
     attributes = np.stack(rows)
-    return Measured(found=np.isfinite(attributes).all(1), attributes=attributes)
+    return Measured(found=np.asarray(np.isfinite(attributes).all(axis=1)), attributes=attributes)
 
 
-def correlation(a: NDArray[np.float32], b: NDArray[np.float32]) -> float:
+def correlation(a: NDArray[np.floating], b: NDArray[np.floating]) -> float:
     """Pearson's r."""
     return float(np.corrcoef(a, b)[0, 1])
 
@@ -106,7 +106,7 @@ def with_beeps(video: Path, path: Path) -> Path:
         beeps = target.add_stream("aac", rate=rate, layout="mono")
         end_s = 0.0
         for packet in source.demux(pictures):
-            if packet.dts is None:
+            if packet.dts is None or packet.pts is None:
                 continue
             end_s = max(end_s, float((packet.pts + (packet.duration or 0)) * packet.time_base))
             packet.stream = copied

@@ -9,12 +9,12 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.stats import spearmanr
 
+from icface.arrays import Frame
 from icface.attributes import INDEX, POSE_NAMES, neutral
 from icface.face.landmarks import LandmarkDetector, Landmarks, open_detector
 from icface.face.measure import baseline_of, measure_attributes
 from icface.reenactor import Reenactor
 from tests.e2e.measuring import (
-    Frame,
     correlation,
     frame_rate,
     icface_live,

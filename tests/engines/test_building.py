@@ -126,7 +126,7 @@ def test_auto_takes_what_is_built_and_tells_what_would_be_worth_it(
 
 def test_photos_are_neutralised_in_float32(paper: Bundle, samples: Samples, cache_dir: Path) -> None:
     pytest.importorskip("onnxruntime")
-    golden: dict[str, np.ndarray] = paper.golden_tensors()
+    golden = paper.golden_tensors()
     made = neutralise("onnxruntime:int8", paper, {"crop": golden["crop"]})  # it is not built, and need not be
     np.testing.assert_allclose(made["stem"], np.asarray(golden["stem"], np.float32), atol=1e-4)
 

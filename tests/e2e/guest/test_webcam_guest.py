@@ -100,7 +100,8 @@ class GuestRun:
 
 def small(frame: Frame) -> Frame:
     """As the webcam shows it, but BGR."""
-    return cv2.cvtColor(cv2.resize(frame, WEBCAM_PX, interpolation=cv2.INTER_AREA), cv2.COLOR_RGB2BGR)
+    shown = cv2.cvtColor(cv2.resize(frame, WEBCAM_PX, interpolation=cv2.INTER_AREA), cv2.COLOR_RGB2BGR)
+    return np.asarray(shown, dtype=np.uint8)
 
 
 def write_webcam_clip(path: Path) -> None:
@@ -126,7 +127,6 @@ def guest(tmp_path_factory: pytest.TempPathFactory) -> Iterator[GuestRun]:
         cv2.imwrite(str(share / f"pose{number}.png"), small(frame))
     environment = {
         "ICFACE_CACHE_DIR": str(share / "cache"),
-        "MPLCONFIGDIR": str(share / "matplotlib"),
         # Machine code compiled here must also be found in the guest, whose processor has another name.
         "NUMBA_CACHE_DIR": str(share / "numba"),
         "NUMBA_CPU_NAME": "generic",
@@ -193,7 +193,7 @@ def boot(share: Path, environment: dict[str, str]) -> None:
 # How alike two faces are: eyes and mouth are brought to the same places, then pixels are compared.
 
 _ANCHORS = (33, 263, 13)  # outer corners of the eyes, upper lip
-_PLACES = np.float32([[16, 20], [48, 20], [32, 48]])
+_PLACES = np.array([[16, 20], [48, 20], [32, 48]], dtype=np.float32)
 
 
 def aligned(frame: Frame, face: Landmarks) -> NDArray[np.float64]:

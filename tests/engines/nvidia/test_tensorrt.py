@@ -466,7 +466,7 @@ def test_closing_gives_everything_back_once(trt: Any, bundle: Bundle, cuda: Fake
 
 
 def test_what_has_one_size_is_allocated_when_it_is_opened(paper: Bundle, cuda: FakeCuda) -> None:
-    golden: Tensors = paper.golden_tensors()
+    golden = dict(paper.golden_tensors())
     trt = fake_trt(
         cuda,
         paper.graph,
