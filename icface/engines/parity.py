@@ -12,7 +12,6 @@ from contextlib import closing
 from dataclasses import asdict, dataclass, replace
 from typing import Any, Final
 
-import cv2
 import numpy as np
 import onnx
 
@@ -23,8 +22,7 @@ from icface.engines.backends.onnxruntime import PROVIDERS, open_session
 from icface.engines.base import graph_step
 from icface.engines.samples import Samples
 from icface.errors import EngineError, RefusedError
-from icface.face.landmarks import LandmarkDetector, open_detector
-from icface.face.measure import measure_attributes
+from icface.face.viewer import Viewer
 from icface.quality import psnr_db, psnr_of_error_db
 
 logger = logging.getLogger(__name__)
@@ -42,10 +40,6 @@ LOST_SHARE: Final = 0.02
 """Share of the faces that may be seen in the reference alone: where a face is hardly seen, chance decides."""
 LARGEST_DB: Final = 99.0
 """What is reported for equal frames."""
-
-_LEAST_PX: Final = 256
-_LOOKS: Final = 3
-_BLACK: Final = np.zeros((64, 64, 3), dtype=np.uint8)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -233,12 +227,10 @@ def compared(
     with closing(Viewer()) as viewer:
         for reference, candidate in _pairs(reference_frames, candidate_frames):
             errors.append(float(np.mean((candidate.astype(np.float64) - reference) ** 2)))
-            expected = viewer.measure(reference)
-            shaken = None if expected is None else viewer.measure(noisy(reference, rng))
-            if expected is None or shaken is None:
+            expected, shaken, found = viewer.measure((reference, noisy(reference, rng), candidate))
+            if np.isnan(expected).any() or np.isnan(shaken).any():
                 continue
-            found = viewer.measure(candidate)
-            if found is None:
+            if np.isnan(found).any():
                 lost += 1
                 continue
             differences.append(_difference(found, expected))
@@ -290,39 +282,3 @@ def _difference(found: FloatArray, expected: FloatArray) -> FloatArray:
     pose_rad = pose_from_unit(found[POSE]) - pose_from_unit(expected[POSE])
     units = found[ACTION_UNITS] - expected[ACTION_UNITS]
     return np.asarray(np.abs(np.concatenate([np.rad2deg(pose_rad), units])), dtype=np.float32)
-
-
-class Viewer:
-    """Measures the face of frames, each by itself, with the tracker's own detector. Close it after use.
-
-    The detector does not find faces that fill a frame, so small frames are enlarged and all get a border. Each is shown
-    several times after a black picture: the detector finds its face once and then follows it, and keeps nothing of the
-    frame before.
-    """
-
-    def __init__(self, detector: LandmarkDetector | None = None) -> None:
-        self._detector = detector or open_detector(video=True)
-        self._time_s = 0.0
-
-    def measure(self, frame: Frame) -> FloatArray | None:
-        """(20,) full-shape attributes against the population's neutral face; None where no face is seen."""
-        faces = []
-        for look in (_BLACK, *[_framed(frame)] * _LOOKS):
-            self._time_s += 0.04
-            faces = self._detector.detect(look, self._time_s)
-        return measure_attributes(faces[0]) if faces else None
-
-    def close(self) -> None:
-        """Let go of the detector."""
-        self._detector.close()
-
-
-def _framed(frame: Frame) -> Frame:
-    """A frame of at least 256 pixels a side with a border of half a side."""
-    if min(frame.shape[:2]) < _LEAST_PX:
-        scale = _LEAST_PX / min(frame.shape[:2])
-        frame = np.asarray(
-            cv2.resize(frame, None, fx=scale, fy=scale, interpolation=cv2.INTER_CUBIC), dtype=np.uint8
-        )
-    y, x = frame.shape[0] // 2, frame.shape[1] // 2
-    return np.asarray(cv2.copyMakeBorder(frame, y, y, x, x, cv2.BORDER_REPLICATE), dtype=np.uint8)

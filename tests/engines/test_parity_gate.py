@@ -20,7 +20,6 @@ from icface.bundle import DEFAULT_BUNDLE, Bundle
 from icface.engines.parity import (
     LARGEST_DB,
     LEAST_PSNR_DB,
-    Viewer,
     compared,
     frames_of,
     gate,
@@ -155,18 +154,6 @@ def rotated(face: Frame, degrees: float) -> Frame:
     side = face.shape[0]
     turn = cv2.getRotationMatrix2D((side / 2, side / 2), degrees, 1.0)
     return np.asarray(cv2.warpAffine(face, turn, (side, side), borderMode=cv2.BORDER_REPLICATE), np.uint8)
-
-
-def test_a_viewer_measures_small_frames(faces: list[Frame]) -> None:
-    viewer = Viewer()
-    try:
-        small = cv2.resize(faces[0], (64, 64), interpolation=cv2.INTER_AREA)
-        large, little = viewer.measure(faces[0]), viewer.measure(np.asarray(small, np.uint8))
-        assert viewer.measure(np.zeros((64, 64, 3), np.uint8)) is None
-    finally:
-        viewer.close()
-    assert large is not None and little is not None
-    assert np.abs(large[:3] - little[:3]).max() < 0.05
 
 
 @needs_example
