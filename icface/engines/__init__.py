@@ -1,13 +1,13 @@
 """Engines run the steps of a bundle. docs/engines.md describes how they are chosen, checked and built."""
 
 from icface.engines.backends import available
-from icface.engines.base import Engine, Outputs, Part
+from icface.engines.base import Engine, Outputs, Step
 from icface.engines.opening import candidates, golden_psnr_db, needs_build, neutralise, open_engine
 
 __all__ = [
     "Engine",
     "Outputs",
-    "Part",
+    "Step",
     "available",
     "candidates",
     "golden_psnr_db",

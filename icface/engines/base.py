@@ -21,8 +21,8 @@ from icface.bundle import Bundle, TensorSpec, Variant
 from icface.errors import EngineError
 
 Outputs = tuple[NDArray[Any], ...]
-Part = Literal["animate", "neutralise", "correct"]
-"""A step of a bundle. `correct` is the graph that the host engine runs after its warp."""
+Step = Literal["animate", "neutralise", "correct"]
+"""What a bundle does: it makes a photo neutral, makes a frame, or corrects a frame that the host engine has warped."""
 
 PRECISIONS: Final = ("fp32", "fp16", "bf16", "int8")
 """The arithmetic that an engine may be built for."""
@@ -37,7 +37,7 @@ class Engine(ABC):
     """Runs one step of a bundle. The thread that runs it first owns it, until `release`.
 
     Args:
-        variant: the step that it runs.
+        variant: how the bundle makes that step.
         description: what runs, in a few words.
     """
 
@@ -122,7 +122,7 @@ class Engine(ABC):
 class Backend(Protocol):
     """A module of `icface/engines/backends/`. Its functions raise EngineError where the library or device fails."""
 
-    def open_engine(self, bundle: Bundle, part: Part, *, threads: int, option: str) -> Engine:
+    def open_engine(self, bundle: Bundle, step: Step, *, threads: int, option: str) -> Engine:
         """Open an engine; `option` is what follows the colon in its name. NotBuiltError: it has to be built first."""
 
 
@@ -171,8 +171,8 @@ class BuildRequest:
 
     graph: bytes
     """The ONNX graph. Its types say the precision of everything; only bf16 is a setting of OpenVINO."""
-    step: Variant
-    """The step of the bundle that the graph is."""
+    variant: Variant
+    """The variant of the bundle that the graph is."""
     precision: str
     sizes: Mapping[str, tuple[int, int, int]]
     """Smallest, usual and largest, of each size that varies, by its name in the shapes."""
@@ -183,22 +183,22 @@ class BuildRequest:
     """Told the share that is done, 0 to 1, and what is being done."""
 
 
-def graph_step(bundle: Bundle, part: Part) -> tuple[Variant, Path]:
-    """Find the step that a graph engine runs, and the file of its graph; EngineError where the bundle has none."""
-    steps = {"animate": bundle.graph, "neutralise": bundle.neutralise, "correct": bundle.corrector}
-    step = steps[part]
-    if step is None or step.graph is None:
-        raise EngineError(f"{bundle.name} has no graph for {part}")
-    return step, bundle.file(step.graph)
+def graph_variant(bundle: Bundle, step: Step) -> tuple[Variant, Path]:
+    """Find the variant that a graph engine runs, and the file of its graph; EngineError where the bundle has none."""
+    variants = {"animate": bundle.graph, "neutralise": bundle.neutralise, "correct": bundle.corrector}
+    variant = variants[step]
+    if variant is None or variant.graph is None:
+        raise EngineError(f"{bundle.name} has no graph for {step}")
+    return variant, bundle.file(variant.graph)
 
 
-def check_graph(step: Variant, bundle: Bundle, inputs: Sequence[str], outputs: Sequence[str]) -> None:
+def check_graph(variant: Variant, bundle: Bundle, inputs: Sequence[str], outputs: Sequence[str]) -> None:
     """Compare the names of a loaded graph's inputs and outputs with the manifest; EngineError where they differ."""
-    for verb, found, specs in (("asks for", inputs, step.inputs), ("gives", outputs, step.outputs)):
+    for verb, found, specs in (("asks for", inputs, variant.inputs), ("gives", outputs, variant.outputs)):
         expected = {spec.name for spec in specs}
         if set(found) != expected:
             raise EngineError(
-                f"{step.graph} {verb} {', '.join(sorted(found)) or 'nothing'}, while the manifest of "
+                f"{variant.graph} {verb} {', '.join(sorted(found)) or 'nothing'}, while the manifest of "
                 f"{bundle.name} states {', '.join(sorted(expected)) or 'nothing'}; export the bundle again"
             )
 

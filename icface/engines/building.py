@@ -169,7 +169,7 @@ def _build_and_store(
             raise
     request = BuildRequest(
         graph=graph,
-        step=job.bundle.graph,
+        variant=job.bundle.graph,
         precision=job.precision,
         sizes=sizes_of(job.bundle.graph, job.size_px),
         target=key.target,
@@ -189,9 +189,11 @@ def _build_and_store(
     return facts
 
 
-def sizes_of(step: Variant, usual_px: int) -> dict[str, tuple[int, int, int]]:
-    """Smallest, usual and largest of every size that varies in a step, by its name."""
-    names = {size for spec in (*step.inputs, *step.outputs) for size in spec.shape if isinstance(size, str)}
+def sizes_of(variant: Variant, usual_px: int) -> dict[str, tuple[int, int, int]]:
+    """Smallest, usual and largest of every size that varies in a variant, by its name."""
+    names = {
+        size for spec in (*variant.inputs, *variant.outputs) for size in spec.shape if isinstance(size, str)
+    }
     return {name: (SMALLEST_PX, usual_px, LARGEST_PX) for name in sorted(names)}
 
 

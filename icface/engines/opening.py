@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from icface.arrays import Tensors
 from icface.bundle import Bundle
 from icface.engines import backends
-from icface.engines.base import Engine, Part
+from icface.engines.base import Engine, Step
 from icface.errors import ConfigError, EngineError, NotBuiltError, RefusedError
 from icface.quality import psnr_db
 
@@ -23,7 +23,7 @@ _BUILT_FIRST: Final = ("tensorrt", "tensorrt_rtx", "openvino")
 """Backends whose engines are worth building unasked, the fastest first."""
 
 
-def open_engine(name: str, bundle: Bundle, *, threads: int = 1, part: Part = "animate") -> Engine:
+def open_engine(name: str, bundle: Bundle, *, threads: int = 1, step: Step = "animate") -> Engine:
     """Open an engine and check it on the bundle's golden outputs.
 
     Args:
@@ -31,7 +31,7 @@ def open_engine(name: str, bundle: Bundle, *, threads: int = 1, part: Part = "an
             this machine to what is portable.
         bundle: the model.
         threads: CPU threads it may use.
-        part: the step of the model that it runs.
+        step: what it is to do.
 
     Raises:
         ConfigError: no engine has that name, or `threads` is less than 1.
@@ -41,12 +41,12 @@ def open_engine(name: str, bundle: Bundle, *, threads: int = 1, part: Part = "an
     if threads < 1:
         raise ConfigError(f"an engine needs at least 1 thread, not {threads}")
     if name != "auto":
-        return _open_checked(name, bundle, threads, part)
+        return _open_checked(name, bundle, threads, step)
     problems: list[str] = []
     unbuilt: list[str] = []
-    for candidate in candidates(bundle, part):
+    for candidate in candidates(bundle, step):
         try:
-            engine = _open_checked(candidate, bundle, threads, part)
+            engine = _open_checked(candidate, bundle, threads, step)
             engine.unbuilt = tuple(unbuilt)
             return engine
         except NotBuiltError:
@@ -72,7 +72,7 @@ def neutralise(name: str, bundle: Bundle, inputs: Tensors, *, threads: int = 1) 
         EngineError: as `open_engine` and `Engine.run`.
     """
     name = "auto" if needs_build(name) else name
-    with closing(open_engine(name, bundle, threads=threads, part="neutralise")) as engine:
+    with closing(open_engine(name, bundle, threads=threads, step="neutralise")) as engine:
         engine.set_source({})
         outputs = engine.run(inputs)
         return {
@@ -80,11 +80,11 @@ def neutralise(name: str, bundle: Bundle, inputs: Tensors, *, threads: int = 1) 
         }
 
 
-def candidates(bundle: Bundle, part: Part = "animate") -> tuple[str, ...]:
+def candidates(bundle: Bundle, step: Step = "animate") -> tuple[str, ...]:
     """Engines worth trying on this machine, best first."""
     x86 = platform.machine().lower() in ("x86_64", "amd64")
     graphs = ("openvino", "onnxruntime") if x86 else ("onnxruntime", "openvino")
-    if part == "neutralise":
+    if step == "neutralise":
         return graphs
     return (*worth_building(bundle), *(("host",) if bundle.host is not None else ()), *graphs)
 
@@ -127,14 +127,14 @@ def golden_psnr_db(engine: Engine, bundle: Bundle) -> float:
     return min(values)
 
 
-def _open_checked(name: str, bundle: Bundle, threads: int, part: Part) -> Engine:
+def _open_checked(name: str, bundle: Bundle, threads: int, step: Step) -> Engine:
     backend, _, option = name.partition(":")
-    engine = backends.load(backend).open_engine(bundle, part, threads=threads, option=option)
+    engine = backends.load(backend).open_engine(bundle, step, threads=threads, option=option)
     engine.name = name
     try:
         db = golden_psnr_db(engine, bundle)
         if not db >= engine.golden_psnr_db:
-            what = "frame" if part == "animate" else "neutral image"
+            what = "frame" if step == "animate" else "neutral image"
             raise EngineError(
                 f"{engine.description} gives a wrong golden {what} "
                 f"({db:.1f} dB, at least {engine.golden_psnr_db:.0f} wanted); choose another engine"

@@ -19,7 +19,7 @@ from icface.arrays import Frame, Tensors
 from icface.attributes import ACTION_UNITS, COUNT, NAMES, POSE, FloatArray, pose_from_unit
 from icface.bundle import Bundle
 from icface.engines.backends.onnxruntime import PROVIDERS, open_session
-from icface.engines.base import graph_step
+from icface.engines.base import graph_variant
 from icface.engines.samples import Samples
 from icface.errors import EngineError, RefusedError
 from icface.face.viewer import Viewer
@@ -100,7 +100,7 @@ def gate(bundle: Bundle, graph: bytes, precision: str, samples: Samples) -> Pari
         RefusedError: the frames are too far apart; with the figure.
         EngineError: a library is missing or refuses a graph, or this CPU has no bfloat16.
     """
-    reference = frames_of(graph_step(bundle, "animate")[1].read_bytes())
+    reference = frames_of(graph_variant(bundle, "animate")[1].read_bytes())
     candidate = bfloat16_frames_of(graph) if precision == "bf16" else frames_of(graph)
     golden = bundle.golden_tensors()
     golden_db = psnr_db(candidate(golden), golden["frame"])

@@ -19,7 +19,7 @@ import onnx
 from google.protobuf.message import DecodeError
 
 from icface.bundle import Bundle
-from icface.engines.base import check_graph, graph_step
+from icface.engines.base import check_graph, graph_variant
 from icface.engines.quantise import quantised
 from icface.engines.samples import Samples
 from icface.errors import BundleError, ConfigError, EngineError
@@ -38,7 +38,7 @@ def graph_for(bundle: Bundle, precision: str, samples: Callable[[], Samples]) ->
         BundleError: a graph is no ONNX, or not what the manifest says.
         EngineError: ONNX Runtime is missing, or refuses the graph.
     """
-    step, path = graph_step(bundle, "animate")
+    variant, path = graph_variant(bundle, "animate")
     content = checked(bundle, path)
     if precision in ("fp32", "bf16"):
         return content
@@ -46,8 +46,8 @@ def graph_for(bundle: Bundle, precision: str, samples: Callable[[], Samples]) ->
         return quantised(content, list(samples().feeds()))
     if precision != "fp16":
         raise ConfigError(f"there is no precision {precision!r}; choose fp32, fp16, bf16 or int8")
-    if step.graph_fp16 is not None:
-        return checked(bundle, bundle.file(step.graph_fp16))
+    if variant.graph_fp16 is not None:
+        return checked(bundle, bundle.file(variant.graph_fp16))
     if has_convolutions(content):
         raise ConfigError(
             f"{bundle.name} has no graph in half precision; pack the model again with this version, or choose fp32"
@@ -66,13 +66,13 @@ def checked(bundle: Bundle, path: Path) -> bytes:
     Raises:
         BundleError: it is no ONNX, or not what the manifest says.
     """
-    step, _ = graph_step(bundle, "animate")
+    variant, _ = graph_variant(bundle, "animate")
     try:
         content = path.read_bytes()
         model = onnx.load_from_string(content)
         onnx.checker.check_model(model)
         inputs, outputs = ([item.name for item in items] for items in (model.graph.input, model.graph.output))
-        check_graph(step, bundle, inputs, outputs)
+        check_graph(variant, bundle, inputs, outputs)
     except (OSError, DecodeError, onnx.checker.ValidationError, EngineError) as error:
         raise BundleError(f"{path} is not a graph that can be built: {error}") from error
     return content

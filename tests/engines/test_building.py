@@ -116,7 +116,7 @@ def test_auto_takes_what_is_built_and_tells_what_would_be_worth_it(
     assert "openvino:bf16" not in worth_building(Bundle.load(DEFAULT_BUNDLE))  # its warp runs on the host
     before = open_engine("auto", paper)
     assert (before.name, before.unbuilt[-1]) == ("openvino", "openvino:bf16")
-    assert open_engine("auto", paper, part="neutralise").name == "openvino"
+    assert open_engine("auto", paper, step="neutralise").name == "openvino"
     build(Job(bundle=paper, backend="openvino", precision="bf16"), lambda: samples, lambda *_: None)
     after = open_engine("auto", paper)
     assert after.name == "openvino:bf16" and "openvino:bf16" not in after.unbuilt

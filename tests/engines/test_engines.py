@@ -254,7 +254,7 @@ def test_neutralising_gives_every_output_by_name(name: str, paper: Bundle) -> No
 def test_an_engine_knows_what_it_was_opened_by(name: str, paper: Bundle) -> None:
     with opened(name, paper) as engine:
         assert engine.name == name
-    engine = open_engine("auto", paper, part="neutralise")
+    engine = open_engine("auto", paper, step="neutralise")
     assert engine.name in GRAPH_ENGINES
     engine.close()
 
@@ -262,9 +262,9 @@ def test_an_engine_knows_what_it_was_opened_by(name: str, paper: Bundle) -> None
 def test_a_model_without_a_graph_to_neutralise(bundle: Bundle) -> None:
     for name in GRAPH_ENGINES:
         with pytest.raises(EngineError, match=r"edge geometry has no graph for neutralise|not installed"):
-            open_engine(name, bundle, part="neutralise")
+            open_engine(name, bundle, step="neutralise")
     with pytest.raises(EngineError, match="no variant that runs on the host"):
-        open_engine("host", bundle, part="neutralise")
+        open_engine("host", bundle, step="neutralise")
 
 
 @pytest.mark.parametrize("tensor", ["neutral", "stem"])
@@ -277,7 +277,7 @@ def test_every_golden_output_is_looked_at(tensor: str, paper: Bundle, tmp_path: 
         with pytest.raises(
             EngineError, match=r"gives a wrong golden neutral image \(|not installed|makes frames alone"
         ):
-            open_engine(name, Bundle.load(folder), part="neutralise")
+            open_engine(name, Bundle.load(folder), step="neutralise")
 
 
 @pytest.mark.parametrize("name", GRAPH_ENGINES)
@@ -291,7 +291,7 @@ def test_a_graph_with_other_outputs_is_refused(name: str, paper: Bundle, tmp_pat
         match=r"neutralise\.onnx gives neutral, while the manifest of paper states neutral, stem|not installed"
         "|makes frames alone",
     ):
-        open_engine(name, Bundle.load(folder), part="neutralise")
+        open_engine(name, Bundle.load(folder), step="neutralise")
 
 
 def rewrite(folder: Path, name: str, content: bytes) -> None:

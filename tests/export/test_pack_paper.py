@@ -81,8 +81,8 @@ def test_the_golden_tensors_are_torchs(checkpoint: Path) -> None:
     for name, image in (("neutral", neutral), ("frame", frame)):
         assert np.abs(golden[name].astype(int) - frame_of(image)).max() <= 1
     assert len(np.unique(golden["attributes"])) == 20, "an exchange of two attributes would be seen"
-    for part in ("animate", "neutralise"):
-        open_engine("auto", bundle, part=part).close()
+    for step in ("animate", "neutralise"):
+        open_engine("auto", bundle, step=step).close()
 
 
 def test_the_same_checkpoint_gives_the_same_bytes(checkpoint: Path, tmp_path: Path) -> None:

@@ -8,7 +8,7 @@ from typing import Final
 from icface.arrays import Tensors
 from icface.bundle import WARPED, Bundle, Variant
 from icface.engines import backends
-from icface.engines.base import Engine, Outputs, Part
+from icface.engines.base import Engine, Outputs, Step
 from icface.errors import EngineError
 from icface.geometry.warp import HostWarp
 
@@ -57,13 +57,13 @@ class HostEngine(Engine):
             self._corrector.close()
 
 
-def open_engine(bundle: Bundle, part: Part, *, threads: int, option: str) -> HostEngine:
+def open_engine(bundle: Bundle, step: Step, *, threads: int, option: str) -> HostEngine:
     """Open the host variant. Its threads are OpenCV's, which the application sets for the whole process.
 
     Raises:
         EngineError: the bundle has none, or no library runs its graph.
     """
-    variant = bundle.host if part == "animate" else None
+    variant = bundle.host if step == "animate" else None
     if variant is None or bundle.host_code != MOTION:
         raise EngineError(f"{bundle.name} has no variant that runs on the host")
     if option:

@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 from icface.arrays import Tensors
 from icface.bundle import Bundle, TensorSpec, Variant
 from icface.cpu import cpu_name
-from icface.engines.base import BuildRequest, Engine, Outputs, Part, Target, check_graph, graph_step
+from icface.engines.base import BuildRequest, Engine, Outputs, Step, Target, check_graph, graph_variant
 from icface.engines.cache import find_built
 from icface.errors import EngineError
 
@@ -61,8 +61,8 @@ _MISSING: Final = re.compile(
 class OnnxRuntimeEngine(Engine):
     """Runs a graph of the bundle."""
 
-    def __init__(self, step: Variant, session: Any, description: str) -> None:
-        super().__init__(step, description)
+    def __init__(self, variant: Variant, session: Any, description: str) -> None:
+        super().__init__(variant, description)
         self._session = session
         self._binding: Any = None
         self._outputs: Outputs = ()
@@ -173,12 +173,12 @@ def unasked(bundle: Bundle) -> str:
 def build(request: BuildRequest) -> bytes:
     """Load the graph and return it."""
     request.progress(0.0, "loading")
-    open_session(request.graph, request.step.graph or "the graph", PROVIDERS["cpu"], threads=1)
+    open_session(request.graph, request.variant.graph or "the graph", PROVIDERS["cpu"], threads=1)
     request.progress(1.0, "loaded")
     return request.graph
 
 
-def open_engine(bundle: Bundle, part: Part, *, threads: int, option: str) -> OnnxRuntimeEngine:
+def open_engine(bundle: Bundle, step: Step, *, threads: int, option: str) -> OnnxRuntimeEngine:
     """Open the graph on a provider, or with a precision, which has to be built first.
 
     Raises:
@@ -188,14 +188,14 @@ def open_engine(bundle: Bundle, part: Part, *, threads: int, option: str) -> Onn
         raise EngineError(
             f"ONNX Runtime has no provider or precision {option!r}; choose from {', '.join(list(PROVIDERS)[1:])}"
         )
-    step, path = graph_step(bundle, part)
+    variant, path = graph_variant(bundle, step)
     ort, wanted = _library(), PROVIDERS[option]
     if wanted not in ort.get_available_providers():
         raise EngineError(f"this build of ONNX Runtime has no {wanted}; {_install(wanted)}")
     missing = _missing_library(ort, wanted)
     if missing:
         raise EngineError(_not_loaded(wanted, missing))
-    is_built = option in BUILT and part == "animate"
+    is_built = option in BUILT and step == "animate"
     built = find_built(bundle, "onnxruntime", option, target()) if is_built else None
     session = open_session(path if built is None else built.content, path.name, wanted, threads=threads)
     used = session.get_providers()
@@ -205,9 +205,9 @@ def open_engine(bundle: Bundle, part: Part, *, threads: int, option: str) -> Onn
             f"for it, or a library is missing; {_install(wanted)}"
         )
     names = ([item.name for item in items] for items in (session.get_inputs(), session.get_outputs()))
-    check_graph(step, bundle, *names)
+    check_graph(variant, bundle, *names)
     how = wanted if built is None else f"{wanted}, {option}"
-    engine = OnnxRuntimeEngine(step, session, f"ONNX Runtime {ort.__version__} ({how}) for {bundle.name}")
+    engine = OnnxRuntimeEngine(variant, session, f"ONNX Runtime {ort.__version__} ({how}) for {bundle.name}")
     if built is not None:
         engine.golden_psnr_db = built.golden_floor_db
     return engine

@@ -14,7 +14,7 @@ from typing import Any, Final
 from icface.arrays import Tensors
 from icface.bundle import Bundle, TensorSpec, Variant
 from icface.cpu import cpu_name
-from icface.engines.base import BuildRequest, Engine, Outputs, Part, Target, check_graph, graph_step
+from icface.engines.base import BuildRequest, Engine, Outputs, Step, Target, check_graph, graph_variant
 from icface.engines.cache import find_built
 from icface.errors import EngineError
 
@@ -52,8 +52,8 @@ def the_core() -> Any:
 class OpenVinoEngine(Engine):
     """Runs a graph of the bundle."""
 
-    def __init__(self, step: Variant, request: Any, description: str) -> None:
-        super().__init__(step, description)
+    def __init__(self, variant: Variant, request: Any, description: str) -> None:
+        super().__init__(variant, description)
         self._request = request
         self._feeds: Any = {}
 
@@ -98,28 +98,28 @@ def unasked(bundle: Bundle) -> str:
 def build(request: BuildRequest) -> bytes:
     """Compile the graph and return it: compiling takes a fifth of a second, so nothing more is kept."""
     request.progress(0.0, "compiling")
-    _compiled(request.graph, request.step.graph or "the graph", threads=1, option=request.precision)
+    _compiled(request.graph, request.variant.graph or "the graph", threads=1, option=request.precision)
     request.progress(1.0, "compiled")
     return request.graph
 
 
-def open_engine(bundle: Bundle, part: Part, *, threads: int, option: str) -> OpenVinoEngine:
+def open_engine(bundle: Bundle, step: Step, *, threads: int, option: str) -> OpenVinoEngine:
     """Compile the graph for the CPU. With a precision it has to be built first."""
     if option not in _HINTS:
         raise EngineError(f"the OpenVINO engine has no option {option!r}; choose from cpu, bf16, int8")
-    step, path = graph_step(bundle, part)
-    if part == "neutralise":
+    variant, path = graph_variant(bundle, step)
+    if step == "neutralise":
         option = ""
     built = find_built(bundle, "openvino", option, target()) if option in BUILT else None
     model = _compiled(path if built is None else built.content, path.name, threads=threads, option=option)
     names = [
         [_name(port.names, specs) for port in ports]
-        for ports, specs in ((model.inputs, step.inputs), (model.outputs, step.outputs))
+        for ports, specs in ((model.inputs, variant.inputs), (model.outputs, variant.outputs))
     ]
-    check_graph(step, bundle, *names)
+    check_graph(variant, bundle, *names)
     how = f"CPU, {option}" if option in BUILT else "CPU"
     engine = OpenVinoEngine(
-        step, model.create_infer_request(), f"OpenVINO {_version()} ({how}) for {bundle.name}"
+        variant, model.create_infer_request(), f"OpenVINO {_version()} ({how}) for {bundle.name}"
     )
     if built is not None:
         engine.golden_psnr_db = built.golden_floor_db

@@ -39,7 +39,7 @@ def build(library: Library, request: BuildRequest) -> bytes:
     log.errors.clear()
     log.stopped = None
     request.progress(0.0, "reading the graph")
-    failed = f"{library.title} cannot build {request.step.graph or 'the graph'}"
+    failed = f"{library.title} cannot build {request.variant.graph or 'the graph'}"
     try:
         builder = trt.Builder(log)
         network = builder.create_network(network_flags(trt))
@@ -88,11 +88,11 @@ def _parser_errors(parser: Any, log: Any) -> str:
 
 def _set_sizes(builder: Any, config: Any, network: Any, request: BuildRequest) -> None:
     """Give smallest, usual and largest size of every input whose size varies."""
-    specs = {spec.name: spec for spec in request.step.inputs}
+    specs = {spec.name: spec for spec in request.variant.inputs}
     found = [network.get_input(i) for i in range(network.num_inputs)]
     if {tensor.name for tensor in found} != set(specs):
         raise EngineError(
-            f"{request.step.graph} asks for {', '.join(sorted(tensor.name for tensor in found))}, while the manifest "
+            f"{request.variant.graph} asks for {', '.join(sorted(tensor.name for tensor in found))}, while the manifest "
             f"states {', '.join(sorted(specs))}; export the bundle again"
         )
     varying = [tensor.name for tensor in found if any(size < 0 for size in tensor.shape)]

@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 
 from icface.arrays import Tensors
 from icface.bundle import Bundle, TensorSpec, Variant
-from icface.engines.base import ANY, Engine, Outputs, Part, check_graph, graph_step
+from icface.engines.base import ANY, Engine, Outputs, Step, check_graph, graph_variant
 from icface.engines.cache import EngineCache, EngineKey, find_built
 from icface.engines.nvidia.cuda import DeviceBuffer, Graph, HostBuffer, Stream, StreamTimeoutError
 from icface.engines.nvidia.library import BINDING_ERRORS, PRECISIONS, Library, log_of, one_line
@@ -41,24 +41,24 @@ _ABANDONED: Final[list[Engine]] = []
 """Engines whose memory a GPU that stopped may still use. Freeing it would wait for ever."""
 
 
-def open_built(library: Library, bundle: Bundle, part: Part, *, threads: int, option: str) -> TrtEngine:
+def open_built(library: Library, bundle: Bundle, step: Step, *, threads: int, option: str) -> TrtEngine:
     """Open the engine that was built for this GPU, or ahead for GPUs of its kind.
 
     Args:
-        part: only `animate` runs on a GPU.
+        step: only `animate` runs on a GPU.
         threads: has no meaning here.
         option: one of PRECISIONS; "" takes the one that suits the GPU.
 
     Raises:
         NotBuiltError: there is none.
-        EngineError: the library or the GPU is missing, or refuses the engine; or the part or the option is another.
+        EngineError: the library or the GPU is missing, or refuses the engine; or the step or the option is another.
     """
     if option and option not in PRECISIONS:
         raise EngineError(
             f"the {library.title} engine has no option {option!r}; choose from {', '.join(PRECISIONS)}"
         )
-    step, _ = graph_step(bundle, part)
-    if part != "animate":
+    variant, _ = graph_variant(bundle, step)
+    if step != "animate":
         raise EngineError(
             f"{library.title} makes frames alone; a photo is neutralised once, on the CPU: use --engine onnxruntime"
         )
@@ -74,7 +74,7 @@ def open_built(library: Library, bundle: Bundle, part: Part, *, threads: int, op
                 break
     built = find_built(bundle, library.name, precision, source)
     description = f"{library.description} ({precision}, {target.device}) for {bundle.name}"
-    engine = TrtEngine(library, bundle, step, built.content, description, cache.kernels(key))
+    engine = TrtEngine(library, bundle, variant, built.content, description, cache.kernels(key))
     engine.golden_psnr_db = built.golden_floor_db
     return engine
 
@@ -83,25 +83,25 @@ class TrtEngine(Engine):
     """Runs a built engine. Frames are in page-locked memory, valid until the next call.
 
     Args:
-        step: the step that the engine is.
+        variant: the variant that the engine is.
         content: the engine, serialised.
         description: what runs, in a few words.
         kernels: where the kernels that the library compiles here are kept; None keeps none.
 
     Raises:
-        EngineError: the library or the GPU refuses it, or its tensors are not those of the step.
+        EngineError: the library or the GPU refuses it, or its tensors are not those of the variant.
     """
 
     def __init__(
         self,
         library: Library,
         bundle: Bundle,
-        step: Variant,
+        variant: Variant,
         content: bytes,
         description: str,
         kernels: Path | None = None,
     ) -> None:
-        super().__init__(step, description)
+        super().__init__(variant, description)
         self._trt = library.load()
         self._log = log_of(self._trt)
         self._runtime: Any = None
@@ -111,7 +111,7 @@ class TrtEngine(Engine):
         self._graph: Graph | None = None
         self._captures = not library.rtx
         self._kernels_path, self._kernels = kernels, None
-        self._on_device = {spec.name: DeviceBuffer() for spec in (*step.inputs, *step.outputs)}
+        self._on_device = {spec.name: DeviceBuffer() for spec in (*variant.inputs, *variant.outputs)}
         self._host: dict[str, HostBuffer] = {}
         self._staging: dict[str, NDArray[Any]] = {}
         self._outputs: Outputs = ()

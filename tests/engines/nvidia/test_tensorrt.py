@@ -79,7 +79,7 @@ def request_of(bundle: Bundle, *capabilities: str, **changes: Any) -> BuildReque
         changes["target"] = tensorrt_rtx.target(capabilities or ("8.6",))
     facts: dict[str, Any] = {
         "graph": bundle.file("animate.onnx").read_bytes(),
-        "step": bundle.graph,
+        "variant": bundle.graph,
         "precision": "fp32",
         "sizes": sizes_of(bundle.graph, 512),
     }
@@ -826,7 +826,7 @@ def test_what_is_worth_building_unasked(
 @pytest.mark.parametrize("name", LIBRARIES)
 def test_the_gpu_makes_frames_alone(installed: EngineCache, paper: Bundle, name: str) -> None:
     with pytest.raises(EngineError, match=r"makes frames alone; .*--engine onnxruntime"):
-        open_engine(name, paper, part="neutralise")
+        open_engine(name, paper, step="neutralise")
 
 
 def test_tensorrt_builds_for_its_own_gpu(installed: EngineCache) -> None:
