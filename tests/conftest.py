@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import importlib.util
 import os
+import re
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -16,6 +18,24 @@ SHARED = REPOSITORY.parent / "shared"
 CLIP = "data/clips/WolfgangLanger_Pexels.mp4"
 
 _cache_folder: tempfile.TemporaryDirectory[str] | None = None
+
+NEEDS_TRAINING: re.Pattern[str] = re.compile(
+    r"^\s*(?:from|import) (?:torch|scipy|export|training|benchmarks|icface\.networks|tests\.export|tests\.training)\b",
+    re.MULTILINE,
+)
+HAS_TRAINING = all(importlib.util.find_spec(name) for name in ("torch", "scipy"))
+
+
+def pytest_ignore_collect(collection_path: Path) -> bool | None:
+    """Leave out the test files of training and export where `.[test]` alone is installed."""
+    if HAS_TRAINING or collection_path.suffix != ".py" or not collection_path.name.startswith("test_"):
+        return None
+    return True if NEEDS_TRAINING.search(collection_path.read_text(encoding="utf-8")) else None
+
+
+def pytest_report_header() -> str:
+    """Say what is left out."""
+    return "" if HAS_TRAINING else 'tests of training and export are left out; pip install ".[test-all]"'
 
 
 def pytest_configure(config: pytest.Config) -> None:

@@ -32,7 +32,7 @@ from icface.images import load_photo
 from realtime.cameras import CameraConfig, open_camera
 from tests.e2e.measuring import REPOSITORY, icface_live, pad_by_half
 
-pytestmark = [pytest.mark.guest, pytest.mark.slow]
+pytestmark = [pytest.mark.guest, pytest.mark.long]
 
 SIZE_PX = 256
 WEBCAM_PX = (320, 240)  # 4:3, as the driver
