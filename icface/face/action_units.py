@@ -157,14 +157,12 @@ def smile_in_features(d: Array) -> float:
 def _jaw(opened: float, d: Mapping[str, float], lip_gap: float) -> float:
     """How far the jaw is dropped, by its blendshape `opened` and by the chin.
 
-    Lips that part lower the chin's landmark by a third of their gap. Behind closed lips the blendshape sees little, so
-    the chin decides. Its landmark wanders, and a long chin is no dropped jaw: it counts as far as the lips give way.
+    The blendshape is blind to small openings. There the chin decides. Its landmark wanders, and a long chin is no
+    dropped jaw: it counts as far as the lips give way. Lips that part by more than .06 lower it by up to .04.
     """
-    parted = _unit((lip_gap - 0.02) / 0.06)
-    chin = (d["chin_drop"] - 0.3 * d["lip_gap"] - 0.01 * (1 - parted)) / 0.07
-    chin = _unit(min(chin, lip_gap / 0.06))
-    both = _mean(opened, chin)
-    return parted * both + (1 - parted) * max(both, chin)
+    lowered_by_lips = min(max(0.0, 0.5 * (d["lip_gap"] - 0.06)), 0.04)
+    chin = _unit((d["chin_drop"] - lowered_by_lips) / 0.16) * _unit(lip_gap / 0.04)
+    return _unit(chin + 0.3 * _unit(opened))
 
 
 def _unit(value: float) -> float:

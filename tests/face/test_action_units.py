@@ -143,6 +143,14 @@ def test_a_jaw_that_drops_behind_nearly_closed_lips_is_seen(own: Baseline) -> No
     assert measure_action_units(values, scores(AU26=0.2), own)[AU_NAMES.index("AU26")] > 0.4
 
 
+def test_a_jaw_that_opens_by_a_third_is_seen(own: Baseline) -> None:
+    """As in examples/driver.mp4: lips .06 apart, the chin .033 lower, no jawOpen yet."""
+    values = own.features.copy()
+    values[INDEX["lip_gap"]] += 0.06
+    values[INDEX["chin_drop"]] += 0.033
+    assert 0.15 < measure_action_units(values, scores(), own)[AU_NAMES.index("AU26")] < 0.4
+
+
 def test_parted_lips_are_no_dropped_jaw(own: Baseline) -> None:
     """A smile that shows the teeth, as people do it: lips .14 apart, which draws the chin's landmark down by .05."""
     values = own.features.copy()
