@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import shutil
 import threading
@@ -19,14 +20,15 @@ def replacing_file(path: Path) -> Iterator[Path]:
     Raises:
         OSError: the file cannot be written or moved.
     """
+    if path.exists() and not path.is_file():
+        raise FileExistsError(errno.EEXIST, "it is there and is no file", str(path))
     path.parent.mkdir(parents=True, exist_ok=True)
     unfinished = _beside(path, "part")
     try:
         yield unfinished
         with unfinished.open("rb+") as file:
-            os.fsync(
-                file.fileno()
-            )  # or a crash of the machine could leave an empty file under the final name
+            # A crash of the machine could leave an empty file under the final name.
+            os.fsync(file.fileno())
         unfinished.replace(path)
     finally:
         unfinished.unlink(missing_ok=True)

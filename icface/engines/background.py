@@ -162,8 +162,10 @@ def run_builder(order: Order, stop: threading.Event, timeout_s: float = TIMEOUT_
             answer = process.stdout.read()
         if not answer:
             chatter.seek(0)
-            logger.debug("the builder's last words: %s", chatter.read().decode(errors="replace"))
-            raise EngineError(f"the builder died (code {process.returncode})")
+            said = chatter.read().decode(errors="replace").strip()
+            logger.debug("the builder's last words: %s", said)
+            last = f": {said.splitlines()[-1]}" if said else ""
+            raise EngineError(f"the builder died (code {process.returncode}){last}")
     problem = json.loads(answer)["error"]
     if problem:
         raise EngineError(problem)

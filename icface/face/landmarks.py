@@ -132,8 +132,10 @@ class _VideoDetector:
             followed = list(self._regions)
             new = [r for r in self._networks.find(frame) if not any(map(r.is_near, followed))]
             self._regions = (followed + new)[: self._max_faces]
-        seen = [self._networks.landmarks(frame, region) for region in self._regions]
-        found = [points for points in seen if points is not None]
+        found = self._read(frame)
+        if self._regions and not found:  # the face has moved out of its region: look for it in the same frame
+            self._regions = self._networks.find(frame)[: self._max_faces]
+            found = self._read(frame)
         self._regions = [region_around(points) for points in found]
         if self._max_faces == 1:
             found = [self._smooth(points, now_s) for points in found]
@@ -143,6 +145,11 @@ class _VideoDetector:
 
     def close(self) -> None:
         self._networks.close()
+
+    def _read(self, frame: Frame) -> list[Points]:
+        """The landmarks in each region that shows a face."""
+        seen = (self._networks.landmarks(frame, region) for region in self._regions)
+        return [points for points in seen if points is not None]
 
     def _smooth(self, points: Points, time_s: float) -> Points:
         if self._smoothing is None:

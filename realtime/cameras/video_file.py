@@ -14,6 +14,7 @@ import av.error
 import cv2
 import numpy as np
 from av.container import InputContainer
+from av.sidedata.sidedata import SideData
 
 from icface.arrays import Frame
 from icface.errors import ConfigError, DeviceError
@@ -94,11 +95,7 @@ class VideoFileCamera(Camera):
         done = 0
         try:
             for decoded in self._container.decode(self._stream):
-                frame = _to_rgb(decoded)
-                if decoded.rotation % 90 == 0 and decoded.rotation % 360 != 0:
-                    # `rotation` is counter-clockwise, as np.rot90 turns.
-                    frame = np.ascontiguousarray(np.rot90(frame, decoded.rotation // 90))
-                yield frame, decoded.time
+                yield _upright(_to_rgb(decoded), decoded), decoded.time
                 done += 1
         except av.error.EOFError:
             return
@@ -152,6 +149,18 @@ def open_container(path: Path) -> InputContainer:
     options = {"format_whitelist": _FORMATS, "protocol_whitelist": "file"}
     # Titles of old files are often not UTF-8; nothing here reads them.
     return av.open(str(path.absolute()), options=options, metadata_errors="replace")
+
+
+def _upright(frame: Frame, decoded: av.VideoFrame) -> Frame:
+    """Turn and mirror a frame as its display matrix says: a pixel (x, y) is shown at (a·x + c·y, b·x + d·y)."""
+    matrix = decoded.side_data.get("DISPLAYMATRIX")
+    if not isinstance(matrix, SideData):
+        return frame
+    a, b, _, c, d = np.frombuffer(bytes(matrix), dtype="<i4")[:5].tolist()
+    turned = a == 0 and d == 0
+    across, down = (c, b) if turned else (a, d)
+    shown = frame.transpose(1, 0, 2) if turned else frame
+    return np.ascontiguousarray(shown[:: -1 if down < 0 else 1, :: -1 if across < 0 else 1])
 
 
 def _to_rgb(decoded: av.VideoFrame) -> Frame:

@@ -151,6 +151,10 @@ def test_a_late_first_frame_has_time_zero(tmp_path: Path) -> None:
         ),  # a quarter turn to the right
         ((0, -1, 1, 0), [CORNERS[1], CORNERS[3], CORNERS[0], CORNERS[2]], 48, 64),  # to the left
         ((-1, 0, 0, -1), [CORNERS[3], CORNERS[2], CORNERS[1], CORNERS[0]], 64, 48),  # upside down
+        ((-1, 0, 0, 1), [CORNERS[1], CORNERS[0], CORNERS[3], CORNERS[2]], 64, 48),  # mirrored, as selfies are
+        ((1, 0, 0, -1), [CORNERS[2], CORNERS[3], CORNERS[0], CORNERS[1]], 64, 48),
+        ((0, 1, 1, 0), [CORNERS[0], CORNERS[2], CORNERS[1], CORNERS[3]], 48, 64),  # both turned and mirrored
+        ((0, -1, -1, 0), [CORNERS[3], CORNERS[1], CORNERS[2], CORNERS[0]], 48, 64),
     ],
 )
 def test_a_clip_from_a_phone_held_on_its_side_is_turned_upright(
