@@ -64,7 +64,10 @@ KEPT_INSIDE = {
     "cuda": ("icface/engines/nvidia/",),
     "tensorrt": ("icface/engines/backends/tensorrt.py", "icface/engines/nvidia/"),
     "tensorrt_rtx": ("icface/engines/backends/tensorrt_rtx.py", "icface/engines/nvidia/"),
-    "openvino": ("icface/engines/backends/openvino.py", "icface/face/landmarker.py"),
+    "openvino": (
+        *("icface/openvino_core.py", "icface/engines/backends/openvino.py"),
+        "icface/face/landmarker.py",
+    ),
     "onnxruntime": ("icface/engines/backends/onnxruntime.py", "icface/engines/quantise.py"),
     "onnx": (
         *(f"icface/engines/{name}.py" for name in ("parity", "precision", "quantise")),

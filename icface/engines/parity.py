@@ -155,7 +155,7 @@ def bfloat16_frames_of(graph: bytes) -> Callable[[Tensors], Frame]:
     Raises:
         EngineError: OpenVINO is missing or refuses the graph, or this CPU has no bfloat16.
     """
-    from icface.engines.backends.openvino import the_core
+    from icface.openvino_core import the_core
 
     core = the_core()
     if "BF16" not in core.get_property("CPU", "OPTIMIZATION_CAPABILITIES"):

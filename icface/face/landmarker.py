@@ -29,6 +29,7 @@ from numpy.typing import NDArray
 from icface.arrays import Array, Frame
 from icface.errors import ConfigError
 from icface.files import write_file
+from icface.openvino_core import the_core
 from icface.source_cache import cache_folder
 
 logger = logging.getLogger(__name__)
@@ -204,9 +205,7 @@ def _compile(content: bytes, folder: Path, *, keep: bool) -> tuple[Any, ...]:
     import openvino
     import openvino.preprocess
 
-    core = openvino.Core()
-    if keep:
-        core.set_property({"CACHE_DIR": str(folder)})
+    core = the_core()
     # One thread: the networks are many small steps, and the other processors have the picture to draw. It is the
     # caller's thread, and OpenVINO would bind it to one processor, where it would wait for whoever is busy there.
     settings: dict[str, Any] = {
@@ -215,6 +214,8 @@ def _compile(content: bytes, folder: Path, *, keep: bool) -> tuple[Any, ...]:
         "ENABLE_CPU_PINNING": False,
         "INFERENCE_PRECISION_HINT": "f32",
     }
+    if keep:
+        settings["CACHE_DIR"] = str(folder)
     models = []
     with zipfile.ZipFile(io.BytesIO(content)) as archive:
         for name, shape, scaling in _NETWORKS:

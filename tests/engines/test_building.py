@@ -31,6 +31,7 @@ from icface.engines.samples import Samples, collect
 from icface.errors import BundleError, ConfigError, EngineError, NotBuiltError, RefusedError
 from icface.networks import ModelInfo
 from icface.networks.config import GeneratorConfig, NetworksConfig
+from icface.openvino_core import the_core
 from tests.conftest import REPOSITORY
 from tests.export.models import random_model
 
@@ -58,7 +59,7 @@ def frame_of(engine: Engine, bundle: Bundle) -> np.ndarray:
 
 def has_bf16() -> bool:
     pytest.importorskip("openvino")
-    return "BF16" in openvino_engine.the_core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
+    return "BF16" in the_core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
 
 
 @contextmanager

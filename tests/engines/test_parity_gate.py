@@ -214,7 +214,7 @@ def test_int8_calibrated_and_compared_on_the_same_samples(paper: Bundle) -> None
 def test_bfloat16_is_computed_by_openvino(paper: Bundle) -> None:
     """On CPUs that have it: near float32, and not the same. On others it is refused in one line."""
     pytest.importorskip("openvino", reason="OpenVINO is not installed")
-    from icface.engines.backends.openvino import the_core
+    from icface.openvino_core import the_core
 
     samples = collect(paper, rows=8)
     graph = graph_for(paper, "bf16", lambda: samples)

@@ -171,7 +171,7 @@ def test_onnx_runtime_and_openvino_agree(
 ) -> None:
     """Both compute whole numbers, so they differ where a value lies at a half; and both are near float32."""
     pytest.importorskip("openvino", reason="OpenVINO is not installed")
-    from icface.engines.backends.openvino import the_core
+    from icface.openvino_core import the_core
 
     made = paper[2].SerializeToString()
     network = the_core().compile_model(

@@ -60,7 +60,7 @@ def with_image(graph: bytes) -> tuple[bytes, str]:
 
 def by_openvino(graph: bytes, feeds: Outputs) -> Outputs:
     pytest.importorskip("openvino")
-    from icface.engines.backends.openvino import the_core
+    from icface.openvino_core import the_core
 
     core = the_core()
     compiled = core.compile_model(core.read_model(graph), "CPU", {"INFERENCE_PRECISION_HINT": "f32"})

@@ -6,7 +6,6 @@ that the frames were compared with those of float32.
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
@@ -17,6 +16,7 @@ from icface.cpu import cpu_name
 from icface.engines.base import BuildRequest, Engine, Outputs, Step, Target, check_graph, graph_variant
 from icface.engines.cache import find_built
 from icface.errors import EngineError
+from icface.openvino_core import the_core
 
 # OpenVINO's binding raises its own errors as RuntimeError, and the others for tensors that do not fit.
 _ERRORS: Final = (RuntimeError, TypeError, ValueError)
@@ -27,26 +27,6 @@ BUILT: Final = PRECISIONS
 _HINTS: Final = {"": "f32", "cpu": "f32", "fp32": "f32", "bf16": "bf16", "int8": "f32"}
 """OpenVINO's inference precision by option. Without it, a CPU that has bfloat16 would use it, also for pixel positions.
 In int8 the graph says what is int8, and the rest is float32."""
-
-_CORES: Final[list[Any]] = []
-_OPENING: Final = threading.Lock()
-
-
-def the_core() -> Any:
-    """The process's one `openvino.Core`, for its whole life.
-
-    On CPUs with AMX a Core gives the thread that makes it a stack for signals, and restores the previous one when it is
-    destroyed. Where two are not destroyed in the opposite order, or on another thread, a thread keeps a stack that is
-    freed: its next signal, as Ctrl-C, kills the process.
-
-    Raises:
-        EngineError: OpenVINO is not installed.
-    """
-    ov = _library()
-    with _OPENING:
-        if not _CORES:
-            _CORES.append(ov.Core())
-        return _CORES[0]
 
 
 class OpenVinoEngine(Engine):
