@@ -112,7 +112,7 @@ def _name(names: set[str], specs: Sequence[TensorSpec]) -> str:
 
 
 def _compiled(graph: Path | bytes, name: str, *, threads: int, option: str) -> Any:
-    core = the_core()
+    core = _core()
     # On a CPU without bfloat16 OpenVINO says nothing and computes in float32.
     if option == "bf16" and not _has_bf16():
         raise EngineError("this CPU has no bfloat16; use the engine openvino")
@@ -130,7 +130,12 @@ def _compiled(graph: Path | bytes, name: str, *, threads: int, option: str) -> A
 
 
 def _has_bf16() -> bool:
-    return "BF16" in the_core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
+    return "BF16" in _core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
+
+
+def _core() -> Any:
+    _library()
+    return the_core()
 
 
 def _library() -> Any:
