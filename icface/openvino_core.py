@@ -10,14 +10,11 @@ _OPENING: Final = threading.Lock()
 
 
 def the_core() -> Any:
-    """The process's one `openvino.Core`, for its whole life.
+    """The Core, made at the first call and kept for the process's whole life. Settings go to `compile_model`.
 
-    On CPUs with AMX a Core gives the thread that makes it a stack for signals, and restores the previous one when it is
-    destroyed. Where two are not destroyed in the opposite order, or on another thread, a thread keeps a stack that is
-    freed: its next signal, as Ctrl-C, kills the process. So settings go to `compile_model`, never to the Core.
-
-    Raises:
-        ImportError: OpenVINO is not installed.
+    On CPUs with AMX a Core gives the thread that makes it a stack for signals, and restores the previous one when it
+    is destroyed. Where two are not destroyed in the opposite order, or on another thread, a thread keeps a freed stack.
+    Then its next signal, as Ctrl-C, kills the process.
     """
     import openvino
 

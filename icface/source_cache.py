@@ -1,7 +1,7 @@
 """Prepared sources kept on disk by their content, so that preparing a photo again costs nothing.
 
-They are safetensors files in the user's cache folder, or in `ICFACE_CACHE_DIR`. A damaged file is made again. Without
-a folder that can be written, every photo is prepared anew.
+They are safetensors files in the user's cache folder, or in `ICFACE_CACHE_DIR`. A damaged file is made again. Where no
+folder can be written, every photo is prepared anew.
 """
 
 from __future__ import annotations
@@ -34,11 +34,9 @@ def cache_folder() -> Path:
 
 
 class SourceCache:
-    """Cache tensors by key.
+    """Cache tensors by key, in the user's folder unless another is given.
 
-    Args:
-        folder: None takes the user's.
-        limit_bytes: when all files together are larger, those used longest ago are deleted.
+    When all files together have more than `limit_bytes`, those used longest ago are deleted.
     """
 
     def __init__(self, folder: Path | None = None, limit_bytes: int = LIMIT_BYTES) -> None:
