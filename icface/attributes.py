@@ -29,7 +29,7 @@ AU_NAMES: Final = (
     "AU01", "AU02", "AU04", "AU05", "AU06", "AU07", "AU09", "AU10", "AU12",
     "AU14", "AU15", "AU17", "AU20", "AU23", "AU25", "AU26", "AU45",
 )  # fmt: skip
-NAMES: Final = POSE_NAMES + AU_NAMES
+NAMES: Final[tuple[str, ...]] = POSE_NAMES + AU_NAMES
 COUNT: Final = len(NAMES)
 INDEX: Final = {name: i for i, name in enumerate(NAMES)}
 POSE: Final = slice(0, 3)
@@ -44,7 +44,12 @@ GROUPS: Final[dict[str, tuple[str, ...]]] = {
 }
 
 POSE_LIMIT_RAD: Final = 0.70
-_OPENFACE_NAMES: Final = ("pose_Rx", "pose_Ry", "pose_Rz", *(f"{name}_r" for name in AU_NAMES))
+_OPENFACE_NAMES: Final[tuple[str, ...]] = (
+    "pose_Rx",
+    "pose_Ry",
+    "pose_Rz",
+    *(f"{name}_r" for name in AU_NAMES),
+)
 
 # 1 / (OpenFace value of the whole movement). AU45: a full blink averages AU45_r 1.4 (FA .28). AU25: OpenFace
 # counts .066 IOD of lip gap per unit and the whole movement opens .10 IOD, .30. AU26: .035 IOD of chin drop
@@ -64,8 +69,8 @@ def neutral() -> FloatArray:
 
 def pose_to_unit(pose_rad: ArrayLike) -> FloatArray:
     """Radians (..., 3) to the attribute range, clamped to [0, 1]."""
-    values: FloatArray = np.asarray(pose_rad, dtype=np.float32)
-    return np.clip((values + POSE_LIMIT_RAD) / (2 * POSE_LIMIT_RAD), 0.0, 1.0)
+    values = (np.asarray(pose_rad, dtype=np.float32) + POSE_LIMIT_RAD) / (2 * POSE_LIMIT_RAD)
+    return np.asarray(np.clip(values, 0.0, 1.0))
 
 
 def pose_from_unit(pose: ArrayLike) -> FloatArray:
@@ -174,8 +179,7 @@ def write_csv(path: Path, track: AttributeTrack, *, openface: bool = False) -> N
     """
     names, body = NAMES, track.values
     if openface:
-        scaled = to_openface(track.values)
-        names = _OPENFACE_NAMES
+        names, scaled = _OPENFACE_NAMES, to_openface(track.values)
         body = np.concatenate([pose_from_unit(scaled[:, POSE]), scaled[:, ACTION_UNITS] * 5.0], axis=1)
     try:
         with path.open("w", newline="", encoding="utf-8") as file:

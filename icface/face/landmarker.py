@@ -18,7 +18,7 @@ import tempfile
 import threading
 import zipfile
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cache
 from pathlib import Path
 from typing import Any, Final
 
@@ -102,7 +102,6 @@ class Networks:
         with _loading:
             models = _load()
         self._finder, self._landmarks, self._blendshapes = (model.create_infer_request() for model in models)
-        self._anchors = _anchors()
 
     def close(self) -> None:
         """Free the memory; the networks cannot be used afterwards."""
@@ -121,7 +120,7 @@ class Networks:
         found = np.flatnonzero(scores >= _MIN_SCORE)
         # Centre, size and six points of a face, of which the first two are the eyes.
         faces = raw[0, found].astype(np.float64).reshape(-1, 8, 2) / _FINDER_PX
-        faces[:, [0, 2, 3, 4, 5, 6, 7]] += self._anchors[found, np.newaxis]
+        faces[:, [0, 2, 3, 4, 5, 6, 7]] += _anchors()[found, np.newaxis]
         regions = []
         for face in _merged(faces, scores[found]):
             centre, (w, h) = face[0] * side - margin, face[1] * side * _GROWN
@@ -134,13 +133,8 @@ class Networks:
         to_picture = region.to_picture()
         from_pixels = to_picture.copy()
         from_pixels[:, :2] /= _LANDMARKS_PX
-        crop = cv2.warpAffine(
-            frame,
-            from_pixels,
-            (_LANDMARKS_PX, _LANDMARKS_PX),
-            flags=cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP,
-            borderMode=cv2.BORDER_REPLICATE,
-        )
+        size, how = (_LANDMARKS_PX, _LANDMARKS_PX), cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
+        crop = cv2.warpAffine(frame, from_pixels, size, flags=how, borderMode=cv2.BORDER_REPLICATE)
         raw, presence, *_ = _run(self._landmarks, crop)
         if presence.item() <= math.log(_MIN_SCORE / (1 - _MIN_SCORE)):
             return None
@@ -175,20 +169,9 @@ def region_around(points: Points) -> Region:
 _loading = threading.Lock()
 
 
-@lru_cache(maxsize=1)
+@cache
 def _load() -> tuple[Any, ...]:
     """Finder, landmarks and blendshapes, compiled for this processor; the whole process shares them."""
-    content = _model_content()
-    try:
-        return _compile(content, cache_folder() / "tracker", keep=True)
-    except (OSError, RuntimeError) as error:  # OpenVINO's errors are RuntimeErrors
-        logger.debug("the face tracker starts without a cache: %s", error)
-        with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder:
-            return _compile(content, Path(folder), keep=False)
-
-
-def _model_content() -> bytes:
-    """The FaceLandmarker task file of this package, checked by its hash."""
     try:
         content = MODEL_PATH.read_bytes()
     except OSError as error:
@@ -197,11 +180,16 @@ def _model_content() -> bytes:
         ) from error
     if hashlib.sha256(content).hexdigest() != MODEL_SHA256:
         raise ConfigError(f"the face tracker's model {MODEL_PATH} is damaged; install icface-live again")
-    return content
+    try:
+        return _compile(content, cache_folder() / "tracker", keep=True)
+    except (OSError, RuntimeError) as error:  # OpenVINO's errors are RuntimeErrors
+        logger.debug("the face tracker starts without a cache: %s", error)
+        with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder:
+            return _compile(content, Path(folder), keep=False)
 
 
 def _compile(content: bytes, folder: Path, *, keep: bool) -> tuple[Any, ...]:
-    """OpenVINO reads this format from files only. What it keeps beside them makes the next start much quicker."""
+    """OpenVINO reads this format from files only. With `keep` its cache beside them makes the next start quick."""
     import openvino
     import openvino.preprocess
 
@@ -234,6 +222,7 @@ def _compile(content: bytes, folder: Path, *, keep: bool) -> tuple[Any, ...]:
     return tuple(models)
 
 
+@cache
 def _anchors() -> Array:
     """(896, 2) the places that the finder's outputs are relative to, in shares of its square."""
     anchors = []

@@ -10,9 +10,8 @@ from numpy.typing import NDArray
 
 from icface.arrays import Array, Frame, Tensors
 from icface.attributes import ACTION_UNITS, AU_NAMES, POSE, FloatArray, neutral, pose_from_unit
-from icface.face.action_units import POPULATION_PATH, population
+from icface.face.action_units import POPULATION_PATH, measure_attributes, population
 from icface.face.landmarks import LandmarkDetector, Landmarks
-from icface.face.measure import measure_attributes
 from icface.face.pose import head_pose
 from icface.face.suitability import check_suitable, face_extent_px
 from icface.geometry import layers

@@ -17,9 +17,8 @@ from icface.arrays import Frame, Tensors
 from icface.attributes import ACTION_UNITS, AU_NAMES, INDEX, FloatArray, neutral, pose_to_unit
 from icface.errors import SourceError
 from icface.face import suitability
-from icface.face.action_units import population
+from icface.face.action_units import measure_attributes, population
 from icface.face.landmarks import LandmarkDetector, Landmarks, open_detector
-from icface.face.measure import measure_attributes
 from icface.face.pose import Pose, head_pose
 from icface.geometry import prepare
 from icface.geometry.layers import polygon_mask
