@@ -11,7 +11,8 @@ from icface.arrays import Frame, Tensors
 from icface.bundle import Bundle
 from icface.face.landmarks import Landmarks
 from icface.families import Family, Means, cannot_run
-from icface.geometry import GEOMETRY_VERSION, FaceRig, prepare_source
+from icface.geometry.prepare import GEOMETRY_VERSION, prepare_source
+from icface.geometry.rig import FaceRig
 
 HOST_CODE: Final = "icface.geometry"
 """The manifest's name of this host code."""

@@ -17,8 +17,7 @@ from icface.face.suitability import check_suitable, face_extent_px
 from icface.geometry import layers
 from icface.geometry.rig import FaceRig
 from icface.geometry.shape import fit_source, rings, rotation_matrix
-from icface.geometry.tables import TABLES_PATH
-from icface.geometry.topology import FACE_VERTICES
+from icface.geometry.topology import FACE_VERTICES, TABLES_PATH
 from icface.geometry.warp import HostWarp
 from icface.images import cut_crop
 
@@ -50,12 +49,8 @@ def crop_affine(points_px: FloatArray, photo_size_px: tuple[int, int], size_px: 
     """(2, 3) affine from crop to photo pixels: the face box × CROP_SCALE, raised by CROP_RAISE of its side.
 
     Where that square leaves the photo it is moved inside and shrunk, but not below the face box × TIGHT_CROP_SCALE.
-    `cut_crop` mirrors the photo into what still lies outside.
-
-    Args:
-        points_px: (478, 3) landmarks in photo pixels.
-        photo_size_px: (width, height).
-        size_px: side of the crop.
+    `cut_crop` mirrors the photo into what still lies outside. `points_px` (478, 3) and `photo_size_px` (width, height)
+    are of the photo, `size_px` is the side of the crop.
     """
     low, high = points_px[:FACE_VERTICES, :2].min(0), points_px[:FACE_VERTICES, :2].max(0)
     extent = float((high - low).max())
@@ -104,9 +99,10 @@ def prepare_source(
     shape = fit_source(points, rotation, _certain(measure_attributes(landmarks)))
     ring_shape, ring_weight = rings(shape.neutral)
 
-    right, left = (layers.paint_eye(crop, points, shape.iod_px, left=left) for left in (False, True))
-    mouth = layers.paint_mouth(crop, shape, points, np.maximum(right.sclera, left.sclera))
-    inner, (right_patch, left_patch, mouth_patch) = _stack([right.image, left.image, mouth.image])
+    right, right_origin, right_white = layers.paint_eye(crop, points, shape.iod_px, left=False)
+    left, left_origin, left_white = layers.paint_eye(crop, points, shape.iod_px, left=True)
+    mouth, mouth_rows = layers.paint_mouth(crop, shape, points, np.maximum(right_white, left_white))
+    inner, (right_patch, left_patch, mouth_patch) = _stack([right, left, mouth])
     cache: dict[str, NDArray[Any]] = {
         "skin": layers.fill_skin(crop, points, shape.iod_px),
         "inner": inner,
@@ -118,14 +114,12 @@ def prepare_source(
         "texture_px": shape.texture_px,
         "ring_shape": ring_shape,
         "ring_weight": ring_weight,
-        "right_eye_origin": right.origin_px,
-        "left_eye_origin": left.origin_px,
+        "right_eye_origin": right_origin,
+        "left_eye_origin": left_origin,
         "right_eye_patch": right_patch,
         "left_eye_patch": left_patch,
         "mouth_patch": mouth_patch,
-        "mouth_rows": np.array(
-            [mouth.scale, mouth.upper_row, mouth.lower_row, mouth.upper_edge, mouth.own], dtype=np.float32
-        ),
+        "mouth_rows": mouth_rows,
         "pose_offset_rad": np.zeros(3, dtype=np.float32),
         "au_offset": np.zeros(len(AU_NAMES), dtype=np.float32),
     }
@@ -136,7 +130,7 @@ def prepare_source(
 
 def _take_out_the_rest(cache: dict[str, NDArray[Any]], detector: LandmarkDetector) -> None:
     """Measure the neutral image and correct the offsets of pose and smile, within bounds."""
-    # Framed as by a webcam: MediaPipe's pose is biased where a face fills the picture.
+    # Framed as by a webcam, because MediaPipe's pose is biased where a face fills the picture.
     pad = len(cache["skin"]) // 2
     found = detector.detect(np.pad(render(cache, neutral()), ((pad, pad), (pad, pad), (0, 0)), mode="edge"))
     if not found:

@@ -6,9 +6,8 @@ maps of eyes and mouth behind the skin.
 
 from __future__ import annotations
 
-from abc import ABC, abstractmethod
 from itertools import pairwise
-from typing import Any, ClassVar, Final, NamedTuple
+from typing import Any, Final, NamedTuple
 
 import cv2
 import numpy as np
@@ -19,7 +18,7 @@ from icface.attributes import ACTION_UNITS, AU_NAMES, POSE, FloatArray, pose_fro
 from icface.geometry import layers, raster
 from icface.geometry import topology as mesh
 from icface.geometry.shape import PIVOT, rotation_matrix
-from icface.geometry.tables import face_tables
+from icface.geometry.topology import face_tables
 
 GRID_CELLS: Final = 64
 FLOW_BLUR_CELLS: Final = 1.8
@@ -296,25 +295,13 @@ class _View(NamedTuple):
         return np.asarray(self.base_px + self.iod_px * offset, dtype=np.float32)
 
 
-class _Behind(ABC):
-    """Something that is seen through an opening of the skin."""
-
-    contour: list[int]
-    feather_px: ClassVar[float]
-    """Softness of the opening's edge."""
-    closed_alpha: ClassVar[float]
-    """Weight of the line that is left when the opening is closed."""
-
-    @abstractmethod
-    def fill(self, view: _View) -> None:
-        """Write where the pixels come from and how bright they are."""
-
-
-class _Eye(_Behind):
+class _Eye:
     """One eyeball. A rigid affine leads from the frame to the eye's patch, so that the iris is never squashed."""
 
     feather_px = 0.7
+    """Softness of the opening's edge."""
     closed_alpha = 0.75
+    """Weight of the line that is left when the opening is closed."""
 
     def __init__(self, cache: Tensors, side: str, contour: tuple[int, ...]) -> None:
         self.contour = list(contour)
@@ -325,6 +312,7 @@ class _Eye(_Behind):
         self._source_axes = _axes(cache["rotation"])
 
     def fill(self, view: _View) -> None:
+        """Write where the pixels of the opening come from and how bright they are."""
         centre = view.project(self._centre)
         affine = self._source_axes @ np.linalg.inv(_axes(view.rotation))
         dx, dy = view.x_px - centre[0], view.y_px - centre[1]
@@ -340,7 +328,7 @@ def _axes(rotation: FloatArray) -> FloatArray:
     return np.array([[rotation[0, 0], rotation[0, 1]], [-rotation[1, 0], -rotation[1, 1]]], dtype=np.float32)
 
 
-class _Mouth(_Behind):
+class _Mouth:
     """The inside of the mouth. Upper teeth move with the skull; lower teeth and tongue move with the jaw."""
 
     feather_px = 0.9

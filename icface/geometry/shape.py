@@ -8,7 +8,7 @@ turned down.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cache
 from typing import Final
 
 import numpy as np
@@ -16,7 +16,7 @@ import numpy as np
 from icface.attributes import ACTION_UNITS, AU_NAMES, FloatArray
 from icface.face.pose import FLIP, rotation_from_pose
 from icface.geometry import topology as mesh
-from icface.geometry.tables import face_tables
+from icface.geometry.topology import face_tables
 
 PIVOT: Final = np.array([0.0, -0.55, -0.60], dtype=np.float32)
 """The head turns about this point of the neck (IOD)."""
@@ -52,11 +52,7 @@ class SourceShape:
 
 
 def head_space(points_px: FloatArray, rotation: FloatArray) -> tuple[FloatArray, FloatArray, float]:
-    """Landmarks (n, 3) in pixels (y down, z away) to head space.
-
-    Returns:
-        (n, 3) head space, (2,) eye midpoint in pixels, pixels per IOD.
-    """
+    """Landmarks (n, 3) in pixels (y down, z away) to (n, 3) head space, (2,) eye midpoint in pixels, pixels per IOD."""
     flipped = points_px * np.array([1, -1, -1], dtype=np.float32)
     middle = (flipped[33] + flipped[263]) / 2
     iod_px = float(np.linalg.norm(flipped[33] - flipped[263]))
@@ -67,8 +63,8 @@ def head_space(points_px: FloatArray, rotation: FloatArray) -> tuple[FloatArray,
 def inset_oval(points: FloatArray) -> FloatArray:
     """Landmarks (468, 3) with the oval drawn inwards.
 
-    The oval's landmarks lie on the silhouette or a little outside. When a turn stretches the cheek, that line would
-    smear background over it.
+    The oval's landmarks lie on the silhouette or a little outside. A turn that stretches the cheek would smear
+    background over it from there.
     """
     oval = list(mesh.OVAL)
     result = points.copy()
@@ -76,7 +72,7 @@ def inset_oval(points: FloatArray) -> FloatArray:
     return result
 
 
-@lru_cache(maxsize=1)
+@cache
 def _oval_neighbours() -> FloatArray:
     """(36, 468) weights that average the inner vertices to which each vertex of the oval is joined."""
     triangles = face_tables().skin_triangles
@@ -119,13 +115,7 @@ def close_lips(shape: FloatArray) -> FloatArray:
 
 
 def fit_source(points_px: FloatArray, rotation: FloatArray, attributes: FloatArray) -> SourceShape:
-    """Shape of a face in a crop.
-
-    Args:
-        points_px: (478, 3) landmarks in crop pixels, y down, z smaller = nearer.
-        rotation: (3, 3) head rotation, see `rotation_matrix`.
-        attributes: (20,) what was measured in the photo, full-shape.
-    """
+    """Shape of a face in a crop: (478, 3) landmarks, (3, 3) head rotation, and (20,) attributes that were measured."""
     points_px = inset_oval(points_px[: mesh.FACE_VERTICES])
     shape, eyes_px, iod_px = head_space(points_px, rotation)
     pivot = rotation @ PIVOT

@@ -17,7 +17,7 @@ from icface.face.action_units import (
 from icface.face.features import INDEX, measure_features
 from icface.face.landmarks import Landmarks
 from icface.face.pose import rotation_from_pose
-from icface.geometry.tables import face_tables
+from icface.geometry.topology import face_tables
 
 # What MediaPipe's blendshapes answer to a movement; both sides where there are two.
 ANSWERS = {

@@ -13,7 +13,7 @@ from icface.face.pose import (
     rotation_from_pose,
     weak_perspective,
 )
-from icface.geometry.tables import face_tables
+from icface.geometry.topology import face_tables
 
 ANGLES = [(0.0, 0.0, 0.0), (0.2, 0.0, 0.0), (0.0, -0.3, 0.0), (0.0, 0.0, 0.25), (0.15, 0.3, -0.2)]
 

@@ -24,8 +24,7 @@ from icface.geometry import prepare
 from icface.geometry.layers import polygon_mask
 from icface.geometry.prepare import crop_affine, prepare_source, render
 from icface.geometry.shape import close_lips, inset_oval, rotation_matrix
-from icface.geometry.tables import face_tables
-from icface.geometry.topology import LEFT_EYE_OPENING, MOUTH_OPENING, OPENINGS, RIGHT_EYE_OPENING
+from icface.geometry.topology import LEFT_EYE_OPENING, MOUTH_OPENING, OPENINGS, RIGHT_EYE_OPENING, face_tables
 from icface.images import Photo, cut_crop, load_photo
 
 Angles = tuple[float, float, float]
