@@ -76,7 +76,10 @@ def paint_eye(
     half_w, half_h = round(iod_px * 0.24), round(iod_px * 0.17)
     origin = np.round(centre - [half_w, half_h]).astype(np.float32)
     width, height = 2 * half_w + 1, 2 * half_h + 1
-    window = _window(crop, origin, width, height)
+    # The crop's border is repeated where the patch leaves it.
+    rows = np.clip(np.arange(height) + int(origin[1]), 0, crop.shape[0] - 1)
+    cols = np.clip(np.arange(width) + int(origin[0]), 0, crop.shape[1] - 1)
+    window = crop[np.ix_(rows, cols)]
     inside = polygon_mask((width, height), polygon - origin)
     known = cv2.erode(inside, np.ones((3, 3), np.uint8)) > 127
     if known.sum() < 20:  # a closed eye: a plain eyeball
@@ -84,9 +87,9 @@ def paint_eye(
     pixels = window.astype(np.float32)
     luminance = pixels @ _LUMA
     radius = float(np.linalg.norm(iris[1:] - iris[0], axis=1).mean())
-    rows, cols = np.mgrid[:height, :width].astype(np.float32)
+    y, x = np.mgrid[:height, :width].astype(np.float32)
     centre_x, centre_y = iris[0] - origin
-    distance = np.hypot(cols - centre_x, rows - centre_y)
+    distance = np.hypot(x - centre_x, y - centre_y)
     white = known & (distance > radius * 1.15)
     sclera = np.array([205.0, 200.0, 196.0], dtype=np.float32)
     if white.sum() > 12:
@@ -117,13 +120,6 @@ def paint_eye(
     far = np.maximum(far, 0.8 * edge * disc[..., None])
     mixed = np.where(known[..., None], pixels, extended * (1 - far) + painted * far)
     return np.clip(np.round(mixed), 0, 255).astype(np.uint8), origin, sclera
-
-
-def _window(image: Frame, origin: FloatArray, width: int, height: int) -> Frame:
-    """A rectangle of an image. The image's border is repeated where the rectangle leaves it."""
-    rows = np.clip(np.arange(height) + int(origin[1]), 0, image.shape[0] - 1)
-    cols = np.clip(np.arange(width) + int(origin[0]), 0, image.shape[1] - 1)
-    return np.ascontiguousarray(image[rows[:, None], cols[None, :]])
 
 
 def _teeth_row(

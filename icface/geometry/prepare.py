@@ -26,7 +26,6 @@ _CODE_VERSION: Final = 2
 
 
 def _table_digest() -> str:
-    """A short digest of the tables that a prepared source depends on."""
     content = TABLES_PATH.read_bytes() + POPULATION_PATH.read_bytes()
     return hashlib.sha256(content).hexdigest()[:12]
 
@@ -69,13 +68,13 @@ def crop_affine(points_px: FloatArray, photo_size_px: tuple[int, int], size_px: 
 def prepare_source(
     frame: Frame, landmarks: Landmarks, detector: LandmarkDetector, size_px: int | None
 ) -> Tensors:
-    """Neutralise one face of a photo.
+    """Neutralise one face of a photo (H, W, 3).
 
     Args:
-        frame: (H, W, 3) the photo.
+        frame: the photo.
         landmarks: the face in it.
         detector: looks at the neutral image that was made, so that the rest of the expression is taken out too.
-        size_px: side of the crop and of the output; None keeps the photo's own resolution within 256–1024.
+        size_px: side T of the crop and of the output; None keeps the photo's own resolution within 256–1024.
 
     Returns:
         Cache tensors: `skin` (T, T, 3), `inner` (h, w, 3), `neutral` (T, T, 3) RGB uint8, `crop_to_photo` (2, 3),

@@ -1,7 +1,6 @@
 """The face rig: from 20 attributes to the maps of a backward warp. This is the edge family's work per frame.
 
-Read `FaceRig.motion` first: attributes → moved vertices → coarse flow of the whole crop → exact map of the face →
-maps of eyes and mouth behind the skin.
+Attributes → moved vertices → coarse flow of the whole crop → exact map of the face → maps of eyes and mouth behind it.
 """
 
 from __future__ import annotations
@@ -44,24 +43,21 @@ _OVAL: Final = np.array(mesh.OVAL, dtype=np.intp)
 _LIDS: Final = tuple(
     tuple(np.array(row, dtype=np.intp) for row in rows) for rows in (mesh.RIGHT_LIDS, mesh.LEFT_LIDS)
 )
+_LID_SHARES: Final = (0.90, -0.10, 0.55, 0.12, -0.05)
+"""How far each of these rows travels of the way from the upper to the lower lid."""
 _UPPER_LIP: Final = np.array(mesh.INNER_UPPER_LIP, dtype=np.intp)
 _LOWER_LIP: Final = np.array(mesh.INNER_LOWER_LIP, dtype=np.intp)
 
 
 class FaceRig:
-    """Moves one source. One thread uses it.
-
-    Args:
-        cache: tensors made by `prepare_source`. Frames have the size of the crop, `skin`.
-    """
+    """Moves one source that `prepare_source` made. Frames have the size of its crop, `skin`. One thread uses it."""
 
     def __init__(self, cache: Tensors) -> None:
         tables = face_tables()
         height, width = cache["skin"].shape[:2]
         self._neutral = cache["neutral_shape"]
         self._basis = tables.displacements.reshape(len(AU_NAMES), -1)
-        self._base = cache["base_px"]
-        self._iod = np.float32(cache["iod_px"][()])
+        self._project = _Projection(cache["base_px"], np.float32(cache["iod_px"][()]))
         self._pose_offset = cache["pose_offset_rad"]
         self._au_offset = cache["au_offset"]
 
@@ -102,9 +98,9 @@ class FaceRig:
         self._grid_depth = np.empty((rows, cols), dtype=np.float32)
 
         self._behind = (
-            _Eye(cache, "right", mesh.RIGHT_EYE_OPENING),
-            _Eye(cache, "left", mesh.LEFT_EYE_OPENING),
-            _Mouth(cache),
+            _Eye(cache, self._project, "right", mesh.RIGHT_EYE_OPENING),
+            _Eye(cache, self._project, "left", mesh.LEFT_EYE_OPENING),
+            _Mouth(cache, self._project),
         )
         self._pixel_x = np.arange(width, dtype=np.float32)[None, :]
         self._pixel_y = np.arange(height, dtype=np.float32)[:, None]
@@ -117,10 +113,9 @@ class FaceRig:
         }
 
     def motion(self, attributes: FloatArray) -> Tensors:
-        """The maps of one frame, overwritten by the next call. The module `warp` says what they mean.
+        """The maps of one frame, overwritten by the next call, from (20,) full-shape attributes, finite, in [0, 1].
 
-        Args:
-            attributes: (20,) full-shape, finite, in [0, 1].
+        The module `warp` says what the maps mean.
         """
         pose = pose_from_unit(attributes[POSE]) * POSE_GAIN + self._pose_offset
         rotation = rotation_matrix(float(pose[0]), float(pose[1]), float(pose[2]))
@@ -149,13 +144,6 @@ class FaceRig:
         _close_lids(shape, closure)
         _part_lips(shape)
         return shape
-
-    def _project(self, shape: FloatArray, rotation: FloatArray) -> FloatArray:
-        """Head space (n, 3) to crop pixels x, y and depth (IOD, larger = nearer)."""
-        turned = np.asarray((shape - PIVOT) @ rotation.T, dtype=np.float32)
-        turned[:, 0] = self._base[0] + self._iod * turned[:, 0]
-        turned[:, 1] = self._base[1] - self._iod * turned[:, 1]
-        return turned
 
     def _coarse_flow(self, shape: FloatArray, rotation: FloatArray) -> None:
         """The backward map of the whole crop on a coarse grid: smooth, and exactly identity at the border."""
@@ -192,25 +180,15 @@ class FaceRig:
             view = alpha[y0:y1, x0:x1]
             # cv2 draws a polygon with its outline, so a closed opening leaves a hair line. Lips fade it out. Lids
             # keep it as the line of the lashes.
-            opening_px = 0.5 * abs(_double_area(polygon)) / max(1.0, float(np.ptp(polygon[:, 0])))
-            weight = round(255 * min(1.0, max(part.closed_alpha, opening_px - 0.25)))
+            height_px = cv2.contourArea(polygon) / max(1.0, float(np.ptp(polygon[:, 0])))
+            weight = round(255 * min(1.0, max(part.closed_alpha, height_px - 0.25)))
             corners = np.round((polygon - [x0, y0]) * 16).astype(np.int32)
             cv2.fillPoly(view, [corners], (weight,), cv2.LINE_AA, 4)
             cv2.GaussianBlur(view, (3, 3), part.feather_px, dst=view)
-            part.fill(
-                _View(
-                    inner_map=self._motion["inner_map"][y0:y1, x0:x1],
-                    shade=self._motion["inner_shade"][y0:y1, x0:x1],
-                    x_px=self._pixel_x[:, x0:x1],
-                    y_px=self._pixel_y[y0:y1],
-                    opening_px=opening_px,
-                    rotation=rotation,
-                    base_px=self._base,
-                    iod_px=self._iod,
-                    action_units=action_units,
-                    vertices=self._vertices,
-                )
-            )
+            x_px, y_px = self._pixel_x[:, x0:x1], self._pixel_y[y0:y1]
+            opening = _Opening(x_px, y_px, height_px, rotation, action_units, self._vertices)
+            inner_map, shade = self._motion["inner_map"], self._motion["inner_shade"]
+            inner_map[y0:y1, x0:x1, 0], inner_map[y0:y1, x0:x1, 1], shade[y0:y1, x0:x1] = part.look(opening)
 
 
 def ring_triangles() -> NDArray[np.int32]:
@@ -246,13 +224,10 @@ def _close_lids(shape: FloatArray, closure: float) -> None:
     """Move the upper lid .90 and the lower lid .10 of the opening at full closure; the skin around them follows."""
     if closure <= 0.0:
         return
-    for upper, lower, ring1, ring2, lower_ring in _LIDS:
-        travel = (shape[lower] - shape[upper]) * np.float32(closure)
-        shape[upper] += 0.90 * travel
-        shape[lower] -= 0.10 * travel
-        shape[ring1] += 0.55 * travel
-        shape[ring2] += 0.12 * travel
-        shape[lower_ring] -= 0.05 * travel
+    for rows in _LIDS:
+        travel = (shape[rows[1]] - shape[rows[0]]) * np.float32(closure)
+        for row, share in zip(rows, _LID_SHARES, strict=True):
+            shape[row] += share * travel
 
 
 def _part_lips(shape: FloatArray) -> None:
@@ -263,36 +238,37 @@ def _part_lips(shape: FloatArray) -> None:
     shape[lower, 1] -= overlap / 2
 
 
-def _double_area(polygon: FloatArray) -> float:
-    """Twice the signed area of a polygon (n, 2)."""
-    x, y = polygon[:, 0], polygon[:, 1]
-    return float(np.dot(x, np.roll(y, -1)) - np.dot(y, np.roll(x, -1)))
+class _Projection(NamedTuple):
+    """Where head space lies in the crop."""
+
+    base_px: FloatArray
+    """(2,) of PIVOT."""
+    iod_px: np.float32
+
+    def __call__(self, points: FloatArray, rotation: FloatArray) -> FloatArray:
+        """Head space (..., 3) to crop pixels x, y and depth (IOD, larger = nearer)."""
+        turned = np.asarray((points - PIVOT) @ rotation.T, dtype=np.float32)
+        turned[..., 0] = self.base_px[0] + self.iod_px * turned[..., 0]
+        turned[..., 1] = self.base_px[1] - self.iod_px * turned[..., 1]
+        return turned
 
 
-class _View(NamedTuple):
-    """What is seen through one opening in one frame."""
+class _Opening(NamedTuple):
+    """The pixels of one opening of the skin in one frame, and what moved."""
 
-    inner_map: FloatArray
-    """(h, w, 2) positions in the atlas `inner`; to be written."""
-    shade: NDArray[np.uint8]
-    """(h, w) brightness, 255 = as it is; to be written."""
     x_px: FloatArray
-    """(1, w) crop positions of these pixels."""
+    """(1, w) positions in the crop."""
     y_px: FloatArray
     """(h, 1)."""
-    opening_px: float
+    height_px: float
     """Mean height of the opening."""
     rotation: FloatArray
-    base_px: FloatArray
-    iod_px: np.float32
     action_units: FloatArray
     vertices: FloatArray
 
-    def project(self, point: FloatArray) -> FloatArray:
-        """(2,) crop pixels of a point (3,) of head space."""
-        turned = self.rotation @ (point - PIVOT)
-        offset = np.array([turned[0], -turned[1]], dtype=np.float32)
-        return np.asarray(self.base_px + self.iod_px * offset, dtype=np.float32)
+
+_Look = tuple[FloatArray, FloatArray, Any]
+"""What is seen through an opening: x and y (h, w) in the atlas `inner`, and brightness (255 = as it is)."""
 
 
 class _Eye:
@@ -303,24 +279,24 @@ class _Eye:
     closed_alpha = 0.75
     """Weight of the line that is left when the opening is closed."""
 
-    def __init__(self, cache: Tensors, side: str, contour: tuple[int, ...]) -> None:
+    def __init__(self, cache: Tensors, project: _Projection, side: str, contour: tuple[int, ...]) -> None:
         self.contour = list(contour)
+        self._project = project
         corners = [contour[0], contour[8]]
         self._centre = cache["neutral_shape"][corners].mean(0)
         patch = cache[f"{side}_eye_patch"].astype(np.float32)
         self._source_px = cache["texture_px"][corners].mean(0) - cache[f"{side}_eye_origin"] + patch[:2]
         self._source_axes = _axes(cache["rotation"])
 
-    def fill(self, view: _View) -> None:
-        """Write where the pixels of the opening come from and how bright they are."""
-        centre = view.project(self._centre)
-        affine = self._source_axes @ np.linalg.inv(_axes(view.rotation))
-        dx, dy = view.x_px - centre[0], view.y_px - centre[1]
-        view.inner_map[..., 0] = self._source_px[0] + affine[0, 0] * dx + affine[0, 1] * dy
-        view.inner_map[..., 1] = self._source_px[1] + affine[1, 0] * dx + affine[1, 1] * dy
+    def look(self, opening: _Opening) -> _Look:
+        centre = self._project(self._centre, opening.rotation)
+        affine = self._source_axes @ np.linalg.inv(_axes(opening.rotation))
+        dx, dy = opening.x_px - centre[0], opening.y_px - centre[1]
+        x = self._source_px[0] + affine[0, 0] * dx + affine[0, 1] * dy
+        y = self._source_px[1] + affine[1, 0] * dx + affine[1, 1] * dy
         # The closing lids shade the eyeball. The last slit is the dark line of the lashes.
-        slit = min(1.0, view.opening_px / (0.035 * float(view.iod_px)))
-        view.shade[:] = round(255 * (0.25 + 0.75 * slit))
+        slit = min(1.0, opening.height_px / (0.035 * float(self._project.iod_px)))
+        return x, y, round(255 * (0.25 + 0.75 * slit))
 
 
 def _axes(rotation: FloatArray) -> FloatArray:
@@ -334,8 +310,9 @@ class _Mouth:
     feather_px = 0.9
     closed_alpha = 0.0
 
-    def __init__(self, cache: Tensors) -> None:
+    def __init__(self, cache: Tensors, project: _Projection) -> None:
         self.contour = list(mesh.MOUTH_OPENING)
+        self._project = project
         self._upper = layers.mouth_anchor(cache["neutral_shape"])
         self._jaw = face_tables().displacements[_AU26, 152] * np.float32(0.8)
         self._patch = cache["mouth_patch"].astype(np.float32)
@@ -343,17 +320,17 @@ class _Mouth:
         # Photographed teeth already carry the lips' shadow.
         self._shadow = np.float32(0.4 if own else 1.0)
 
-    def fill(self, view: _View) -> None:
-        iod = view.iod_px
-        inverse = np.linalg.inv(_axes(view.rotation)) / iod
+    def look(self, opening: _Opening) -> _Look:
+        iod = self._project.iod_px
+        inverse = np.linalg.inv(_axes(opening.rotation)) / iod
 
         def local(anchor: FloatArray) -> tuple[FloatArray, FloatArray]:
-            anchor_px = view.project(anchor)
-            dx, dy = view.x_px - anchor_px[0], view.y_px - anchor_px[1]
+            anchor_px = self._project(anchor, opening.rotation)
+            dx, dy = opening.x_px - anchor_px[0], opening.y_px - anchor_px[1]
             return inverse[0, 0] * dx + inverse[0, 1] * dy, inverse[1, 0] * dx + inverse[1, 1] * dy
 
         x, upper_y = local(self._upper)
-        jaw_x, lower_y = local(self._upper + self._jaw * view.action_units[_AU26])
+        jaw_x, lower_y = local(self._upper + self._jaw * opening.action_units[_AU26])
         below = self._upper_edge - upper_y  # > 0 under the upper teeth
         above = lower_y - layers.LOWER_EDGE  # > 0 over the lower teeth
         blend = np.clip(below / np.maximum(below + np.maximum(above, 0.0), 1e-4), 0.0, 1.0)
@@ -362,13 +339,15 @@ class _Mouth:
         middle_row = self._upper_row + blend * (self._lower_row - self._upper_row)
         row = np.where(below < 0, upper_row, np.where(above < 0, lower_row, middle_row))
         column = (x + blend * (jaw_x - x)) * self._scale + (self._patch[2] - 1) / 2
-        view.inner_map[..., 0] = self._patch[0] + np.clip(column, 0, self._patch[2] - 1)
-        view.inner_map[..., 1] = self._patch[1] + np.clip(row, 0, self._patch[3] - 1)
         # The lips throw a soft shadow inwards. A wider mouth lets more light in: a narrow slit is dark.
-        upper, lower = view.vertices[_UPPER_LIP], view.vertices[_LOWER_LIP]
+        upper, lower = opening.vertices[_UPPER_LIP], opening.vertices[_LOWER_LIP]
         across = np.argsort(upper[:, 0])
-        lip_y = np.interp(view.x_px[0], upper[across, 0], upper[across, 1])
+        lip_y = np.interp(opening.x_px[0], upper[across, 0], upper[across, 1])
         gap = max(float((lower[:, 1] - upper[:, 1]).max()) / float(iod), 1e-3)
-        under_lip = np.clip((view.y_px - lip_y[None, :]) / (0.05 * iod), 0.0, 1.0)
+        under_lip = np.clip((opening.y_px - lip_y[None, :]) / (0.05 * iod), 0.0, 1.0)
         entering = 0.35 + 0.65 * min(1.0, gap / 0.09)
-        view.shade[:] = np.round(255 * (1 - self._shadow * 0.30 * (1 - under_lip)) * entering)
+        return (
+            self._patch[0] + np.clip(column, 0, self._patch[2] - 1),
+            self._patch[1] + np.clip(row, 0, self._patch[3] - 1),
+            np.round(255 * (1 - self._shadow * 0.30 * (1 - under_lip)) * entering),
+        )
