@@ -13,12 +13,7 @@ from icface.networks.config import GeneratorConfig
 
 
 class Generator(nn.Module):
-    """The attributes join the picture as constant planes, so an RGB image makes 23 channels.
-
-    Args:
-        config: its numbers.
-        in_channels: channels of the picture, without the attributes.
-    """
+    """The attributes join the picture as constant planes, so an RGB image of 3 `in_channels` makes 23 channels."""
 
     def __init__(self, config: GeneratorConfig, in_channels: int = 3) -> None:
         super().__init__()
@@ -45,18 +40,16 @@ class Generator(nn.Module):
         )
 
     def forward(self, picture: Tensor, attributes: Tensor) -> Tensor:
-        """Args: picture (B, C, H, W), an image in [−1, 1] or features of one; attributes (B, 20) in [0, 1].
+        """(B, 3, H, W) RGB in [−1, 1] from attributes (B, 20) in [0, 1] and a picture (B, C, H, W).
 
-        Returns:
-            (B, 3, H, W) RGB in [−1, 1].
+        The picture is an image in [−1, 1], or features of one.
         """
         planes = attributes[:, :, None, None].expand(-1, -1, *picture.shape[2:])
         return self.decode(self.stem(self.pad(torch.cat([picture, planes], dim=1))))
 
     def decode(self, stem: Tensor) -> Tensor:
         """From the first convolution's output (B, width, H, W) to the image."""
-        features = torch.relu(self.stem_norm(stem))
-        image: Tensor = self.head(self.up(self.blocks(self.down(features))))
+        image: Tensor = self.head(self.up(self.blocks(self.down(torch.relu(self.stem_norm(stem))))))
         return image
 
 
@@ -65,17 +58,13 @@ class ResidualBlock(nn.Module):
 
     def __init__(self, channels: int, config: GeneratorConfig) -> None:
         super().__init__()
-        bias = config.norm == "none"
-        self.layers = nn.Sequential(
-            padded(config.padding, 1),
-            nn.Conv2d(channels, channels, 3, bias=bias),
-            normalised(config.norm, channels),
-            nn.ReLU(inplace=True),
-            nn.Dropout(config.dropout),
-            padded(config.padding, 1),
-            nn.Conv2d(channels, channels, 3, bias=bias),
-            normalised(config.norm, channels),
-        )
+
+        def half() -> tuple[nn.Module, ...]:
+            convolution = nn.Conv2d(channels, channels, 3, bias=config.norm == "none")
+            return padded(config.padding, 1), convolution, normalised(config.norm, channels)
+
+        between = nn.ReLU(inplace=True), nn.Dropout(config.dropout)
+        self.layers = nn.Sequential(*half(), *between, *half())
 
     def forward(self, x: Tensor) -> Tensor:
         result: Tensor = x + self.layers(x)
