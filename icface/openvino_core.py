@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import threading
+from functools import cache
 from typing import Any, Final
 
-_CORES: Final[list[Any]] = []
 _OPENING: Final = threading.Lock()
 
 
@@ -16,9 +16,12 @@ def the_core() -> Any:
     is destroyed. Where two are not destroyed in the opposite order, or on another thread, a thread keeps a freed stack.
     Then its next signal, as Ctrl-C, kills the process.
     """
+    with _OPENING:
+        return _core()
+
+
+@cache
+def _core() -> Any:
     import openvino
 
-    with _OPENING:
-        if not _CORES:
-            _CORES.append(openvino.Core())
-        return _CORES[0]
+    return openvino.Core()

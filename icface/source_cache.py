@@ -45,7 +45,7 @@ class SourceCache:
 
     def load(self, key: str) -> Tensors | None:
         """The tensors under a key; None where there are none. A damaged file is deleted."""
-        path = self._path(key)
+        path = self._folder / f"{key}.bin"
         try:
             content = path.read_bytes()
         except OSError:
@@ -68,7 +68,7 @@ class SourceCache:
         """Keep tensors under a key. A failure to write is logged and does no harm."""
         body = save({name: np.asarray(value, order="C") for name, value in tensors.items()})
         try:
-            with replacing_file(self._path(key)) as unfinished:
+            with replacing_file(self._folder / f"{key}.bin") as unfinished:
                 unfinished.touch(0o600)  # faces are for their user alone
                 unfinished.write_bytes(hashlib.sha256(body).digest() + body)
         except OSError as error:
@@ -76,9 +76,6 @@ class SourceCache:
             return
         with contextlib.suppress(FileNotFoundError):  # another process may tidy up at the same time
             self._drop_oldest()
-
-    def _path(self, key: str) -> Path:
-        return self._folder / f"{key}.bin"
 
     def _drop_oldest(self) -> None:
         # Half-written files that a killed process left are counted and deleted like the others.

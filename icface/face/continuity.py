@@ -28,10 +28,9 @@ class Continuity:
     def __init__(self) -> None:
         self._rest = neutral()
         self._shown = neutral()
-        self._held = neutral()
-        self._from = neutral()
-        self._lost_s = 0.0
-        self._returned_s = 0.0
+        self._start = neutral()
+        """What was shown when the face was lost, or when it returned, at `_start_s`."""
+        self._start_s = 0.0
         self._waited = False
         self.state: State = "waiting"
 
@@ -51,28 +50,26 @@ class Continuity:
             self._waited = True
             return
         if self.state in ("tracking", "returning"):
-            self._held = self._shown.copy()
-            self._lost_s = time_s
-        gone_s = time_s - self._lost_s
+            self._start, self._start_s = self._shown.copy(), time_s
+        gone_s = time_s - self._start_s
         if gone_s <= HOLD_S:
             self.state = "holding"
             return
         self.state = "idle" if gone_s > IDLE_AFTER_S else "easing"
         for part, tau_s in ((POSE, POSE_TAU_S), (ACTION_UNITS, EXPRESSION_TAU_S)):
             left = 0.0 if self.state == "idle" else math.exp((HOLD_S - gone_s) / tau_s)
-            self._shown[part] = self._rest[part] + left * (self._held[part] - self._rest[part])
+            self._shown[part] = self._rest[part] + left * (self._start[part] - self._rest[part])
 
     def _with(self, attributes: FloatArray, time_s: float) -> None:
         if self.state == "waiting" and not self._waited:
             self.state = "tracking"  # a face from the first frame on: nothing else was ever shown
         if self.state in ("waiting", "holding", "easing", "idle"):
-            self._from = self._shown.copy()
-            self._returned_s = time_s
+            self._start, self._start_s = self._shown.copy(), time_s
             self.state = "returning"
         if self.state == "returning":
-            share = (time_s - self._returned_s) / RETURN_S
+            share = (time_s - self._start_s) / RETURN_S
             if share < 1.0:
-                self._shown = self._from + (attributes - self._from) * max(0.0, share)
+                self._shown = self._start + (attributes - self._start) * max(0.0, share)
                 return
             self.state = "tracking"
         self._shown = attributes.copy()

@@ -1,11 +1,11 @@
 """The three networks of MediaPipe's FaceLandmarker task, run by OpenVINO.
 
-A first network finds faces in the whole picture. A second one reads 478 landmarks in an upright square around a face.
-A third one reads 52 blendshapes from the landmarks. While a face is followed, the square comes from the landmarks
-of the frame before, and the first network rests.
+The first finds faces in the whole picture. The second reads 478 landmarks in an upright square around a face. The third
+reads 52 blendshapes from the landmarks. While a face is followed, its square comes from the landmarks of the frame
+before, and the first network rests.
 
-MediaPipe's own package is not used here: it reports every use to a server and takes half again the time. The steps
-between the networks are MediaPipe's published ones (Apache-2.0), and a test holds the results to that package.
+MediaPipe's own package reports every use to a server and takes half again the time. The steps between the networks are
+MediaPipe's published ones (Apache-2.0). A test compares the results with those of that package.
 """
 
 from __future__ import annotations
@@ -61,7 +61,7 @@ _EXPRESSIVE: Final = np.array([
     474, 475, 476, 477,
 ])  # fmt: skip
 
-# File, shape of its input, and what is taken off each byte of a picture before it is divided by the last.
+# File, shape of its input, and two numbers: the first is subtracted from each byte of a picture, the second divides it.
 _NETWORKS: Final[tuple[tuple[str, list[int], tuple[float, float] | None], ...]] = (
     ("face_detector.tflite", [1, _FINDER_PX, _FINDER_PX, 3], (127.5, 127.5)),
     ("face_landmarks_detector.tflite", [1, _LANDMARKS_PX, _LANDMARKS_PX, 3], (0.0, 255.0)),
@@ -194,16 +194,15 @@ def _compile(content: bytes, folder: Path, *, keep: bool) -> tuple[Any, ...]:
     import openvino.preprocess
 
     core = the_core()
-    # One thread: the networks are many small steps, and the other processors have the picture to draw. It is the
-    # caller's thread, and OpenVINO would bind it to one processor, where it would wait for whoever is busy there.
-    settings: dict[str, Any] = {
+    # One thread, because the networks are many small steps and the other processors have the picture to draw. It is the
+    # caller's thread. Pinned to one processor it would wait for whatever is busy there.
+    settings = {
         "PERFORMANCE_HINT": "LATENCY",
         "INFERENCE_NUM_THREADS": 1,
         "ENABLE_CPU_PINNING": False,
         "INFERENCE_PRECISION_HINT": "f32",
+        **({"CACHE_DIR": str(folder)} if keep else {}),
     }
-    if keep:
-        settings["CACHE_DIR"] = str(folder)
     models = []
     with zipfile.ZipFile(io.BytesIO(content)) as archive:
         for name, shape, scaling in _NETWORKS:

@@ -48,9 +48,7 @@ class LandmarkDetector(Protocol):
         """Faces of a picture (H, W, 3) RGB, largest first. A frame of a video has a time."""
         ...
 
-    def close(self) -> None:
-        """Free the networks."""
-        ...
+    def close(self) -> None: ...
 
 
 def open_detector(*, video: bool, max_faces: int = 1) -> LandmarkDetector:
@@ -63,27 +61,42 @@ def open_detector(*, video: bool, max_faces: int = 1) -> LandmarkDetector:
     Raises:
         ConfigError: the model file is missing or damaged.
     """
-    return _VideoDetector(max_faces) if video else _StillDetector(max_faces)
+    return _Detector(video, max_faces)
 
 
-class _StillDetector:
-    def __init__(self, max_faces: int) -> None:
+class _Detector:
+    def __init__(self, video: bool, max_faces: int) -> None:
         self._networks = Networks()
+        self._video = video
         self._max_faces = max_faces
+        self._regions: list[Region] = []
+        """Where the followed faces of a video are."""
+        self._smoothing: PointSmoothing | None = None
+        self._last_s = -math.inf
 
     def detect(self, frame: Frame, time_s: float | None = None) -> list[Landmarks]:
-        return _largest_first(self._look(frame) or self._search(frame))
+        found = (
+            self._follow(frame, time_s or 0.0) if self._video else self._look(frame) or self._search(frame)
+        )
+        return sorted(found, key=lambda face: face.area_px, reverse=True)
 
     def close(self) -> None:
         self._networks.close()
 
     def _look(self, frame: Frame) -> list[Landmarks]:
-        found = []
-        for region in self._networks.find(frame)[: self._max_faces]:
-            points = self._networks.landmarks(frame, region)
-            if points is not None:
-                found.append(_face(self._networks, points, frame))
-        return found
+        return self._faces(frame, self._read(frame, self._find(frame)))
+
+    def _find(self, frame: Frame) -> list[Region]:
+        return self._networks.find(frame)[: self._max_faces]
+
+    def _read(self, frame: Frame, regions: list[Region]) -> list[Points]:
+        """The landmarks in each region that shows a face."""
+        seen = (self._networks.landmarks(frame, region) for region in regions)
+        return [points for points in seen if points is not None]
+
+    def _faces(self, frame: Frame, found: list[Points]) -> list[Landmarks]:
+        size_px = frame.shape[1], frame.shape[0]
+        return [Landmarks(points, size_px, self._networks.blendshapes(points)) for points in found]
 
     def _search(self, frame: Frame) -> list[Landmarks]:
         """Look again with a wide margin, then at overlapping parts of the picture, ever smaller ones."""
@@ -105,17 +118,7 @@ class _StillDetector:
                             found.append(moved)
         return found
 
-
-class _VideoDetector:
-    def __init__(self, max_faces: int) -> None:
-        self._networks = Networks()
-        self._max_faces = max_faces
-        self._regions: list[Region] = []
-        self._smoothing: PointSmoothing | None = None
-        self._last_s = -math.inf
-
-    def detect(self, frame: Frame, time_s: float | None = None) -> list[Landmarks]:
-        now_s = time_s or 0.0
+    def _follow(self, frame: Frame, now_s: float) -> list[Landmarks]:
         if now_s < self._last_s:  # a file that begins again
             self._regions, self._smoothing = [], None
         self._last_s = now_s
@@ -123,10 +126,9 @@ class _VideoDetector:
             followed = list(self._regions)
             new = [r for r in self._networks.find(frame) if not any(map(r.is_near, followed))]
             self._regions = (followed + new)[: self._max_faces]
-        found = self._read(frame)
+        found = self._read(frame, self._regions)
         if self._regions and not found:  # the face has moved out of its region: look for it in the same frame
-            self._regions = self._networks.find(frame)[: self._max_faces]
-            found = self._read(frame)
+            found = self._read(frame, self._find(frame))
         self._regions = [region_around(points) for points in found]
         if not found:
             self._smoothing = None
@@ -134,15 +136,7 @@ class _VideoDetector:
             found = [self._smoothing.update(found[0], now_s)]
         elif self._max_faces == 1:
             self._smoothing = PointSmoothing(found[0], now_s)
-        return _largest_first([_face(self._networks, points, frame) for points in found])
-
-    def close(self) -> None:
-        self._networks.close()
-
-    def _read(self, frame: Frame) -> list[Points]:
-        """The landmarks in each region that shows a face."""
-        seen = (self._networks.landmarks(frame, region) for region in self._regions)
-        return [points for points in seen if points is not None]
+        return self._faces(frame, found)
 
 
 class PointSmoothing:
@@ -187,15 +181,6 @@ class PointSmoothing:
 def _share(cutoff_hz: Any, elapsed_s: float) -> Any:
     ratio = 2 * math.pi * cutoff_hz * elapsed_s
     return ratio / (1.0 + ratio)
-
-
-def _face(networks: Networks, points: Points, frame: Frame) -> Landmarks:
-    height, width = frame.shape[:2]
-    return Landmarks(points, (width, height), networks.blendshapes(points))
-
-
-def _largest_first(faces: list[Landmarks]) -> list[Landmarks]:
-    return sorted(faces, key=lambda face: face.area_px, reverse=True)
 
 
 def _overlapping(length: int, side: int) -> list[int]:

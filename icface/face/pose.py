@@ -1,6 +1,6 @@
 """Head pose in OpenFace's convention: R = Rx·Ry·Rz, y down; +pitch looks down, +yaw nose to image-left, +roll clockwise.
 
-By a weighted Procrustes fit of the canonical face in a virtual camera with a vertical field of view of 63°, with two
+It is a weighted Procrustes fit of the canonical face in a virtual camera with a vertical field of view of 63°, with two
 passes for the scale. This is MediaPipe's published method and gives the same angles as its pose matrix.
 """
 

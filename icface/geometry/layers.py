@@ -238,7 +238,7 @@ def _own_teeth(
     height, width = round((UPPER_TOP - LOWER_BOTTOM) * scale), round(2 * MOUTH_HALF_WIDTH * scale)
     x = (np.arange(width, dtype=np.float32) - (width - 1) / 2)[None, :] / scale
     y = UPPER_TOP - np.arange(height, dtype=np.float32)[:, None] / scale
-    anchor = shape.rotation @ (mouth_anchor(shape.neutral) - PIVOT)
+    anchor = shape.rotation @ (mouth_anchor(shape.neutral_shape) - PIVOT)
     axes = shape.rotation[:2, :2]
     map_x = shape.base_px[0] + shape.iod_px * (anchor[0] + axes[0, 0] * x + axes[0, 1] * y)
     map_y = shape.base_px[1] - shape.iod_px * (anchor[1] + axes[1, 0] * x + axes[1, 1] * y)

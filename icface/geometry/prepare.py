@@ -96,7 +96,7 @@ def prepare_source(
     # The tracker sees a few degrees of pitch in faces that look straight ahead.
     rotation = rotation_matrix(pose.pitch_rad - population().pitch_rad, pose.yaw_rad, pose.roll_rad)
     shape = fit_source(points, rotation, _certain(measure_attributes(landmarks)))
-    ring_shape, ring_weight = rings(shape.neutral)
+    ring_shape, ring_weight = rings(shape.neutral_shape)
 
     right, right_origin, right_white = layers.paint_eye(crop, points, shape.iod_px, left=False)
     left, left_origin, left_white = layers.paint_eye(crop, points, shape.iod_px, left=True)
@@ -106,11 +106,8 @@ def prepare_source(
         "skin": layers.fill_skin(crop, points, shape.iod_px),
         "inner": inner,
         "crop_to_photo": affine,
-        "neutral_shape": shape.neutral,
-        "rotation": shape.rotation,
-        "base_px": shape.base_px,
+        **shape._asdict(),
         "iod_px": np.array(shape.iod_px, dtype=np.float32),
-        "texture_px": shape.texture_px,
         "ring_shape": ring_shape,
         "ring_weight": ring_weight,
         "right_eye_origin": right_origin,

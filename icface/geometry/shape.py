@@ -7,9 +7,8 @@ turned down.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from functools import cache
-from typing import Final
+from typing import Final, NamedTuple
 
 import numpy as np
 
@@ -36,11 +35,10 @@ def rotation_matrix(pitch_rad: float, yaw_rad: float, roll_rad: float) -> FloatA
     return np.asarray(FLIP @ rotation_from_pose(pitch_rad, yaw_rad, roll_rad) @ FLIP, dtype=np.float32)
 
 
-@dataclass(frozen=True)
-class SourceShape:
+class SourceShape(NamedTuple):
     """One photo's face, ready to be moved."""
 
-    neutral: FloatArray
+    neutral_shape: FloatArray
     """(468, 3) head space without expression, lips closed."""
     rotation: FloatArray
     """(3, 3) the photo's own head rotation."""
@@ -121,7 +119,7 @@ def fit_source(points_px: FloatArray, rotation: FloatArray, attributes: FloatArr
     pivot = rotation @ PIVOT
     base_px = eyes_px + np.float32(iod_px) * np.array([pivot[0], -pivot[1]], dtype=np.float32)
     return SourceShape(
-        neutral=neutral_shape(shape, attributes[ACTION_UNITS]),
+        neutral_shape=neutral_shape(shape, attributes[ACTION_UNITS]),
         rotation=rotation,
         base_px=base_px,
         iod_px=iod_px,

@@ -1,4 +1,4 @@
-"""G_N and G_A: an image and 20 attributes in, an image out.
+"""G_N and G_A: an image and 20 attributes in, an image out. And I_E, which may stand before both.
 
 Source: ICface (arXiv 1904.01909); the residual generator of Johnson et al. as its authors released it.
 """
@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from icface.attributes import COUNT
-from icface.networks.config import GeneratorConfig
+from icface.networks.config import EncoderConfig, GeneratorConfig
 
 
 class Generator(nn.Module):
@@ -87,3 +87,62 @@ def _step(convolution: nn.Conv2d | nn.ConvTranspose2d, norm: str) -> tuple[nn.Mo
 
 def _doubling(channels: int, out_channels: int, bias: bool) -> nn.ConvTranspose2d:
     return nn.ConvTranspose2d(channels, out_channels, 3, stride=2, padding=1, output_padding=1, bias=bias)
+
+
+class ImageEncoder(nn.Module):
+    """I_E of the first arXiv version: (B, 3, H, W) in [−1, 1] to features (B, channels, H, W).
+
+    H and W are multiples of 2^depth.
+
+    The paper says that I_E is an hourglass that keeps the resolution, that G_N and G_A share it, and that the attributes
+    join its features instead of the image. Its layers were not published. Ours follow the hourglass of Newell et al.
+    (arXiv 1603.06937), with one 3×3 convolution in place of a residual module, and strides in place of pooling. The final
+    version of the paper has no I_E.
+
+    The output is batch normalised, so that features and attributes enter the generators at similar scales. There is no
+    instance normalisation, because a photo's brightness and contrast have to reach the generators.
+    """
+
+    def __init__(self, config: EncoderConfig) -> None:
+        super().__init__()
+        self.config = config
+        self.out_channels = config.channels
+        self.layers = nn.Sequential(
+            _layer(3, config.width),
+            Hourglass(config.width, 4 * config.width, config.depth),
+            nn.Conv2d(config.width, config.channels, 1, bias=False),
+            nn.BatchNorm2d(config.channels),
+        )
+
+    def forward(self, image: Tensor) -> Tensor:
+        """Features of an image, pixel by pixel."""
+        features: Tensor = self.layers(image)
+        return features
+
+
+class Hourglass(nn.Module):
+    """Features at this size, plus features that went to half the size, through the next hourglass and back."""
+
+    def __init__(self, channels: int, most_channels: int, depth: int) -> None:
+        super().__init__()
+        lower = min(2 * channels, most_channels)
+        self.here = _layer(channels, channels)
+        self.below = nn.Sequential(
+            _layer(channels, lower, stride=2),
+            Hourglass(lower, most_channels, depth - 1) if depth > 1 else _layer(lower, lower),
+            _layer(lower, channels),
+            nn.Upsample(scale_factor=2, mode="nearest"),
+        )
+
+    def forward(self, x: Tensor) -> Tensor:
+        result: Tensor = self.here(x) + self.below(x)
+        return result
+
+
+def _layer(channels: int, out_channels: int, stride: int = 1) -> nn.Module:
+    return nn.Sequential(
+        nn.ReflectionPad2d(1),
+        nn.Conv2d(channels, out_channels, 3, stride=stride, bias=False),
+        nn.BatchNorm2d(out_channels),
+        nn.ReLU(inplace=True),
+    )
