@@ -185,9 +185,8 @@ def write_csv(path: Path, track: AttributeTrack, *, openface: bool = False) -> N
         with path.open("w", newline="", encoding="utf-8") as file:
             writer = csv.writer(file)
             writer.writerow(["frame", "timestamp", "success", *names])
-            for i, row in enumerate(body):
-                # repr of the float32 as a float64 is exact, so a replay gives the same bits.
-                cells = [repr(float(value)) for value in row]
-                writer.writerow([i + 1, f"{track.times_s[i]:.6f}", int(track.present[i]), *cells])
+            for i, row in enumerate(body.tolist()):
+                # Floats are written so that they read back exactly. A replay gives the same bits.
+                writer.writerow([i + 1, f"{track.times_s[i]:.6f}", int(track.present[i]), *row])
     except OSError as error:
         raise ConfigError(f"cannot write attributes to {path}: {error}") from error

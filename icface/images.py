@@ -29,19 +29,7 @@ MAX_SIDE_PX: Final = 4096
 BEHIND_ALPHA: Final = (128, 128, 128)
 
 # Pillow reads more formats, but some of them start other programs (EPS runs Ghostscript) or are hardly ever photos.
-FORMATS: Final[tuple[str, ...]] = (
-    "JPEG",
-    "PNG",
-    "WEBP",
-    "TIFF",
-    "BMP",
-    "GIF",
-    "JPEG2000",
-    "PPM",
-    "TGA",
-    "AVIF",
-)
-
+FORMATS: Final = "JPEG PNG WEBP TIFF BMP GIF JPEG2000 PPM TGA AVIF".split()
 _HEIC_BRANDS: Final = b"heic heix heim heis hevc hevx hevm hevs mif1 msf1".split()
 
 # Pillow's decoders raise these on bytes that make no sense.
@@ -76,12 +64,12 @@ def load_photo(path: Path, max_pixels: int = MAX_PIXELS) -> Photo:
     if content[4:8] == b"ftyp" and content[8:12] in _HEIC_BRANDS:
         raise SourceError(f"{path} is a HEIC photo, which cannot be read; convert it to JPEG or PNG first")
     Image.init()
-    formats = [name for name in FORMATS if name in Image.OPEN]  # what this Pillow was built with
+    built_with = [name for name in FORMATS if name in Image.OPEN]
     try:
         with warnings.catch_warnings():
             # Pillow warns of large pictures and odd metadata. What matters is checked here.
             warnings.simplefilter("ignore")
-            with Image.open(io.BytesIO(content), formats=formats) as image:
+            with Image.open(io.BytesIO(content), formats=built_with) as image:
                 width, height = image.size
                 if width * height > max_pixels or max(image.size) > MAX_FILE_SIDE_PX:
                     raise SourceError(

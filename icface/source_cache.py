@@ -75,16 +75,13 @@ class SourceCache:
             logger.warning("the prepared source is not kept in %s: %s", self._folder, error.strerror or error)
             return
         with contextlib.suppress(FileNotFoundError):  # another process may tidy up at the same time
-            self._drop_oldest()
-
-    def _drop_oldest(self) -> None:
-        # Half-written files that a killed process left are counted and deleted like the others.
-        files = [(path, path.stat()) for path in self._folder.iterdir()]
-        total = 0
-        for path, facts in sorted(files, key=lambda file: file[1].st_mtime_ns, reverse=True):
-            total += facts.st_size
-            if total > self._limit_bytes:
-                path.unlink(missing_ok=True)
+            # Half-written files that a killed process left are counted and deleted like the others.
+            files = [(path.stat(), path) for path in self._folder.iterdir()]
+            total = 0
+            for facts, path in sorted(files, key=lambda file: file[0].st_mtime_ns, reverse=True):
+                total += facts.st_size
+                if total > self._limit_bytes:
+                    path.unlink(missing_ok=True)
 
 
 def source_key(*parts: object) -> str:

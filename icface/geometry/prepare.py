@@ -55,10 +55,8 @@ def crop_affine(points_px: FloatArray, photo_size_px: tuple[int, int], size_px: 
     extent = float((high - low).max())
     side = float(np.clip(min(photo_size_px), extent * TIGHT_CROP_SCALE, extent * CROP_SCALE))
     centre = (low + high) / 2 - [0, CROP_RAISE * side]
-    corner = []
-    for axis in (0, 1):
-        start, room = float(centre[axis]) - side / 2, photo_size_px[axis] - side
-        corner.append(min(max(start, 0.0), room) if room >= 0 else start)
+    corner, room = centre - side / 2, np.subtract(photo_size_px, side)
+    corner = np.where(room < 0, corner, np.clip(corner, 0, np.maximum(room, 0)))
     scale = side / size_px
     # Pixel centres are integers: crop pixel 0 covers the first `scale` photo pixels.
     offset = scale / 2 - 0.5
