@@ -29,7 +29,7 @@ MAX_SIDE_PX: Final = 4096
 BEHIND_ALPHA: Final = (128, 128, 128)
 
 # Pillow reads more formats, but some of them start other programs (EPS runs Ghostscript) or are hardly ever photos.
-FORMATS: Final = "JPEG PNG WEBP TIFF BMP GIF JPEG2000 PPM TGA AVIF".split()
+FORMATS: Final = ["JPEG", "PNG", "WEBP", "TIFF", "BMP", "GIF", "JPEG2000", "PPM", "TGA", "AVIF"]
 _HEIC_BRANDS: Final = b"heic heix heim heis hevc hevx hevm hevs mif1 msf1".split()
 
 # Pillow's decoders raise these on bytes that make no sense.
