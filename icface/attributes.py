@@ -51,10 +51,10 @@ _OPENFACE_NAMES: Final[tuple[str, ...]] = (
     *(f"{name}_r" for name in AU_NAMES),
 )
 
-# 1 / (OpenFace value of the whole movement). AU45: a full blink averages AU45_r 1.4 (FA .28). AU25: OpenFace
-# counts .066 IOD of lip gap per unit and the whole movement opens .10 IOD, .30. AU26: .035 IOD of chin drop
-# per unit; the whole movement is .16, .91, but clips stay under .41, so the gap's half is taken. The others:
-# a little above the largest value seen in clips.
+# 1 / (OpenFace value of the whole movement). AU45: a full blink averages AU45_r 1.4, which is .28. AU25: a unit is
+# .066 IOD of lip gap, and the whole movement opens .10 IOD, which is .30. AU26: a unit is .035 IOD of chin drop, and
+# the whole movement is .16 IOD, which is .91. But clips stay under .41, so half of it is taken. The others: a little
+# above the largest value in clips.
 FULL_SHAPE_GAIN: Final[FloatArray] = np.array(
     [1.5, 2.0, 4.0, 1.5, 2.0, 2.2, 2.5, 2.5, 2.2, 4.5, 4.5, 2.4, 4.5, 3.0, 3.3, 2.2, 3.6], dtype=np.float32
 )

@@ -32,15 +32,9 @@ def run_command(
 ) -> int:
     """Parse the flags, run a command's body and give the exit code: that of the body, where None means 0.
 
-    Our errors and those of the operating system end in one `error:` line on standard error. A parser with the flag
-    `verbose` logs one level lower with `-v`, and prints tracebacks with `-vv`.
-
-    Args:
-        parser: of the flags.
-        body: does the work.
-        argv: the flags; None takes those of the process.
-        stopped: what the user reads after Ctrl-C.
-        level: the lowest level that is logged.
+    Our errors and those of the operating system end in one `error:` line on standard error, and Ctrl-C ends in the line
+    `stopped`. `level` is the lowest level that is logged. A parser with the flag `verbose` logs one level more with
+    `-v`, and prints tracebacks with `-vv`.
     """
     try:
         flags = parser.parse_args(argv)

@@ -15,7 +15,8 @@ from pathlib import Path
 def replacing_file(path: Path) -> Iterator[Path]:
     """Give a new path to write to. After the block the new file takes the place of `path`.
 
-    A missing folder is made. After an exception, also an OSError of its own, `path` is as it was, without a new file.
+    A missing folder is made. After an exception `path` is as it was, and the new file is gone. OSError: it cannot be
+    written or moved.
     """
     if path.exists() and not path.is_file():
         raise FileExistsError(errno.EEXIST, "it is there and is no file", str(path))
@@ -41,7 +42,7 @@ def write_file(path: Path, content: bytes | str) -> None:
 def replacing_folder(path: Path) -> Iterator[Path]:
     """Give a new empty folder to fill. After the block it takes the place of `path`, whatever was there before.
 
-    After an exception, also an OSError of its own, `path` is as it was, without a new folder.
+    After an exception `path` is as it was, and the new folder is gone. OSError: it cannot be made or moved.
     """
     unfinished, before = _beside(path, "part"), _beside(path, "before")
     try:

@@ -36,7 +36,7 @@ BLENDSHAPE_NAMES: Final = (
 )  # fmt: skip
 
 BLENDSHAPE_FULL: Final = 0.65
-"""The blendshapes of movements that they see well reach about this at a whole movement."""
+"""At a whole movement, a blendshape that sees it well reaches about this."""
 JAW_GAP_IOD: Final = 0.165
 """Lip gap that a whole AU26 opens by itself."""
 LIPS_GAP_IOD: Final = 0.10
@@ -127,7 +127,7 @@ def measure_action_units(
     gap = d["lip_gap"] - JAW_GAP_IOD * _unit((jaw - 0.2) / 0.8)
     # A smile lifts the cheeks by itself. Only what is beyond that narrows the eyes.
     cheeks = (d["cheek"] + 0.25 * max(0.0, d["corner_width"])) / 0.06 - 0.6 * lips_smile
-    # An open or a wide mouth lowers its corners too. That is no sadness.
+    # An open or a wide mouth lowers its corners too. That is not sadness.
     corners_low = (d["mouth_height"] - d["corner_height"] - d["lip_gap"]) / 0.05
     corners_low -= max(0.0, d["corner_width"]) / 0.10
     units = {
@@ -165,8 +165,8 @@ def smile_in_features(d: Array) -> float:
 
 def _jaw(opened: float, d: Mapping[str, float], lip_gap: float) -> float:
     """How far the jaw is dropped, by its blendshape `opened` and by the chin."""
-    # The blendshape is blind to small openings. There the chin decides. Its landmark wanders, and a long chin is no
-    # dropped jaw. So it counts as far as the lips give way. Lips that part by more than .06 lower it by up to .04.
+    # The blendshape is blind to small openings. There the chin decides. But its landmark wanders, and a long chin is not
+    # a dropped jaw. So it counts only as far as the lips open. Lips that part by more than .06 lower it by up to .04.
     lowered_by_lips = min(max(0.0, 0.5 * (d["lip_gap"] - 0.06)), 0.04)
     chin = _unit((d["chin_drop"] - lowered_by_lips) / 0.16) * _unit(lip_gap / 0.04)
     return _unit(chin + 0.3 * _unit(opened))

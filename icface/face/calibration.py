@@ -78,7 +78,7 @@ def little_smile(shift: Array) -> Array:
 
 
 def calm_scores(scores: Array) -> Array:
-    """(52,) blendshapes without expression from those of (n, 52) frames, as far as a calm stranger's may be."""
+    """(52,) blendshapes without expression, from those of (n, 52) frames and within the reach of a calm stranger's."""
     lowest = np.quantile(scores, _BLENDSHAPE_QUANTILE, axis=0)
     return np.asarray(np.minimum(lowest, population().blendshapes + _SCORE_REACH))
 

@@ -43,7 +43,7 @@ MODEL_SHA256: Final = "64184e229b263107bc2b804c6625db1341ff2bb731874b0bcc2fe6544
 _MIN_SCORE: Final = 0.5
 """MediaPipe's default, for finding a face and for believing its landmarks."""
 _GROWN: Final = 1.5
-"""How much larger than the face the square is that the landmarks are read in."""
+"""The square that the landmarks are read in is this many times as large as the face."""
 
 _FINDER_PX: Final = 128
 _SAME_FACE: Final = 0.3
@@ -92,11 +92,7 @@ class Region:
 
 
 class Networks:
-    """The task's networks, ready to run; one thread at a time.
-
-    Raises:
-        ConfigError: the model file is missing or damaged.
-    """
+    """The task's networks, ready to run; one thread at a time. ConfigError: the model file is missing or damaged."""
 
     def __init__(self) -> None:
         with _loading:
@@ -233,7 +229,7 @@ def _anchors() -> Array:
 
 
 def _merged(faces: Array, scores: Array) -> list[Array]:
-    """Answers that mean one face as their mean, weighted by their scores; most certain first."""
+    """One answer for each face: the mean of those that overlap, weighted by their scores. Most certain first."""
     low, high = faces[:, 0] - faces[:, 1] / 2, faces[:, 0] + faces[:, 1] / 2
     left = np.argsort(-scores, kind="stable")
     result = []

@@ -21,7 +21,7 @@ FLIP: Final = np.diag([1.0, -1.0, -1.0])
 
 # MediaPipe's canonical face (Apache-2.0) in IOD (unit: outer eye corners), origin between them, x right, y up,
 # z to the camera. A pair is a vertex on the left of the picture and its mirror image, whose place is given.
-# After x, y, z come MediaPipe's weight for the head pose (0 where it is not used) and whether expressions leave it.
+# After x, y, z come MediaPipe's weight for the head pose (0 where it is not used) and whether expressions leave it alone.
 _VERTICES: Final[dict[tuple[int, ...], tuple[float, float, float, float, bool]]] = {
     (4,): (0.0000, -0.3517, 0.4963, 0.070910, True),
     (5,): (0.0000, -0.2585, 0.4577, 0.0, True),
@@ -136,8 +136,7 @@ def head_pose(landmarks: Landmarks) -> Pose:
 def weak_perspective(points_px: Points) -> tuple[Array, float, Array]:
     """The canonical face laid over landmarks in parallel projection, by the vertices that expressions leave alone.
 
-    MediaPipe's vertices for the head pose are not among them: they include nose wings, cheeks and jaw, and so nod a
-    little with a smile or an open mouth.
+    MediaPipe's head pose weights nose wings, cheeks and jaw too, and so nods a little with a smile or an open mouth.
 
     Returns:
         Rotation (3, 3), pixels per IOD, and where the canonical origin comes to lie (3,): pixels, y up, z to the

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -55,16 +56,16 @@ class FaceTracker:
         self._calibration = Calibration(None if neutral_path is None else load_neutral(neutral_path))
         self._peak = np.full(len(AU_NAMES), _RANGE_START, dtype=np.float32)
         self._last_pose: Pose | None = None
-        self._last_s: float | None = None
+        self._last_s = math.inf
         self._jumps = 0
         self._closure = 0.0
         self._closed_s = 0.0
 
     def read(self, frame: Frame, time_s: float) -> DriverState | None:
         """The driver's face in a frame (H, W, 3) RGB; None where there is none."""
-        if self._last_s is not None and time_s < self._last_s:  # a file that begins again
+        if time_s < self._last_s:  # the first frame, or a file that begins again
             self.reset()
-        elapsed_s = 0.0 if self._last_s is None else max(0.0, time_s - self._last_s)
+        elapsed_s = max(0.0, time_s - self._last_s)
         self._last_s = time_s
         faces = self._detector.detect(frame, time_s)
         if not faces:

@@ -39,6 +39,8 @@ _AU10, _AU12, _AU25, _AU26, _AU45 = (
 )
 _N: Final = len(mesh.OVAL)
 """Vertices of the oval, and of each ring around it."""
+_EXACT: Final = mesh.FACE_VERTICES + _N
+"""Vertices of the face and of the first ring."""
 _OVAL: Final = np.array(mesh.OVAL, dtype=np.intp)
 _LIDS: Final = tuple(
     tuple(np.array(row, dtype=np.intp) for row in rows) for rows in (mesh.RIGHT_LIDS, mesh.LEFT_LIDS)
@@ -69,25 +71,25 @@ class FaceRig:
         border_px = border_points(centre, self._ring_rest_px[_N:] - centre, width, height)
         self._ring_px = _keep_inside(self._ring_rest_px, border_px)
 
-        # The exact map of the face and the first ring. Values: the vertex's place in the photo, and its weight.
-        self._vertices = np.empty((mesh.FACE_VERTICES + _N, 3), dtype=np.float32)
+        # Values: a vertex's place in the photo, and its weight.
+        places_px = np.concatenate([cache["texture_px"], self._ring_px, border_px])
+        self._coarse_values = np.ones((len(places_px), 3), dtype=np.float32)
+        self._coarse_values[:, :2] = places_px
+        self._vertices = np.full_like(self._coarse_values, -3.0)
+        self._vertices[-_N:, :2] = border_px
+
+        # The exact map of the face and the first ring.
         self._triangles = np.concatenate([tables.skin_triangles, ring_triangles()[: 2 * _N]])
-        self._values = np.zeros_like(self._vertices)
-        self._values[:, :2] = np.concatenate([cache["texture_px"], self._ring_px[:_N]])
-        self._values[: mesh.FACE_VERTICES, 2] = 1.0
+        self._values = self._coarse_values[:_EXACT].copy()
+        self._values[mesh.FACE_VERTICES :, 2] = 0.0
         self._depth = np.empty((height, width), dtype=np.float32)
 
         # The coarse flow of the whole crop, on a grid.
         self._step = int(np.ceil(max(width, height) / GRID_CELLS))
         rows, cols = (int(np.ceil(side / self._step)) + 1 for side in (height, width))
-        places_px = np.concatenate([cache["texture_px"], self._ring_px, border_px])
         self._coarse_triangles = np.concatenate(
             [tables.skin_triangles, tables.opening_triangles, ring_triangles()]
         )
-        self._coarse_values = np.ones((len(places_px), 3), dtype=np.float32)
-        self._coarse_values[:, :2] = places_px
-        self._coarse_vertices = np.full_like(self._coarse_values, -3.0)
-        self._coarse_vertices[-_N:, :2] = border_px / self._step
         node_x, node_y = np.meshgrid(np.arange(cols), np.arange(rows))
         self._identity = np.stack([node_x, node_y], axis=-1).astype(np.float32) * np.float32(self._step)
         last_x, last_y = (width - 1) / self._step, (height - 1) / self._step
@@ -97,13 +99,11 @@ class FaceRig:
         self._grid = np.empty_like(self._identity)
         self._grid_depth = np.empty((rows, cols), dtype=np.float32)
 
-        self._behind = (
+        self._behind: tuple[_Eye | _Mouth, ...] = (
             _Eye(cache, self._project, "right", mesh.RIGHT_EYE_OPENING),
             _Eye(cache, self._project, "left", mesh.LEFT_EYE_OPENING),
             _Mouth(cache, self._project),
         )
-        self._pixel_x = np.arange(width, dtype=np.float32)[None, :]
-        self._pixel_y = np.arange(height, dtype=np.float32)[:, None]
         self._motion: dict[str, NDArray[Any]] = {
             "skin_map": np.empty((height, width, 2), dtype=np.float32),
             "inner_map": np.zeros((height, width, 2), dtype=np.float32),
@@ -118,14 +118,14 @@ class FaceRig:
         The module `warp` says what the maps mean.
         """
         pose = pose_from_unit(attributes[POSE]) * POSE_GAIN + self._pose_offset
-        rotation = rotation_matrix(float(pose[0]), float(pose[1]), float(pose[2]))
+        rotation = rotation_matrix(*pose.tolist())
         action_units = np.clip(attributes[ACTION_UNITS] * AU_GAIN + self._au_offset, -0.5, 1.5)
         shape = self._moved(action_units)
         self._vertices[: mesh.FACE_VERTICES] = self._project(shape, rotation)
         self._coarse_flow(shape, rotation)
         skin_map = self._motion["skin_map"]
         raster.upsample_grid(self._grid, self._step, skin_map)
-        raster.raster_map(self._vertices, self._triangles, self._values, self._depth, skin_map)
+        raster.raster_map(self._vertices[:_EXACT], self._triangles, self._values, self._depth, skin_map)
         self._behind_the_skin(action_units, rotation)
         return self._motion
 
@@ -151,11 +151,9 @@ class FaceRig:
         ring[:_N] += JAW_FOLLOW * (shape[_OVAL] - self._neutral[_OVAL])
         moved = self._project(ring, rotation)
         moved[:, :2] = self._ring_px + self._ring_weight * (moved[:, :2] - self._ring_rest_px)
-        self._vertices[mesh.FACE_VERTICES :] = moved[:_N]
-        vertices = self._coarse_vertices
-        vertices[: mesh.FACE_VERTICES] = self._vertices[: mesh.FACE_VERTICES]
-        vertices[mesh.FACE_VERTICES : -_N] = moved
-        vertices[:-_N, :2] /= np.float32(self._step)
+        self._vertices[mesh.FACE_VERTICES : -_N] = moved
+        vertices = self._vertices.copy()
+        vertices[:, :2] /= np.float32(self._step)
         np.copyto(self._grid, self._identity)
         raster.raster_map(vertices, self._coarse_triangles, self._coarse_values, self._grid_depth, self._grid)
         self._grid -= self._identity
@@ -185,7 +183,8 @@ class FaceRig:
             corners = np.round((polygon - [x0, y0]) * 16).astype(np.int32)
             cv2.fillPoly(view, [corners], (weight,), cv2.LINE_AA, 4)
             cv2.GaussianBlur(view, (3, 3), part.feather_px, dst=view)
-            x_px, y_px = self._pixel_x[:, x0:x1], self._pixel_y[y0:y1]
+            x_px = np.arange(x0, x1, dtype=np.float32)[None, :]
+            y_px = np.arange(y0, y1, dtype=np.float32)[:, None]
             opening = _Opening(x_px, y_px, height_px, rotation, action_units, self._vertices)
             inner_map, shade = self._motion["inner_map"], self._motion["inner_shade"]
             inner_map[y0:y1, x0:x1, 0], inner_map[y0:y1, x0:x1, 1], shade[y0:y1, x0:x1] = part.look(opening)
@@ -267,10 +266,6 @@ class _Opening(NamedTuple):
     vertices: FloatArray
 
 
-_Look = tuple[FloatArray, FloatArray, Any]
-"""What is seen through an opening: x and y (h, w) in the atlas `inner`, and brightness (255 = as it is)."""
-
-
 class _Eye:
     """One eyeball. A rigid affine leads from the frame to the eye's patch, so that the iris is never squashed."""
 
@@ -288,7 +283,8 @@ class _Eye:
         self._source_px = cache["texture_px"][corners].mean(0) - cache[f"{side}_eye_origin"] + patch[:2]
         self._source_axes = _axes(cache["rotation"])
 
-    def look(self, opening: _Opening) -> _Look:
+    def look(self, opening: _Opening) -> tuple[FloatArray, FloatArray, Any]:
+        """What is seen through the opening: x and y (h, w) in the atlas `inner`, and brightness (255 = as it is)."""
         centre = self._project(self._centre, opening.rotation)
         affine = self._source_axes @ np.linalg.inv(_axes(opening.rotation))
         dx, dy = opening.x_px - centre[0], opening.y_px - centre[1]
@@ -320,7 +316,7 @@ class _Mouth:
         # Photographed teeth already carry the lips' shadow.
         self._shadow = np.float32(0.4 if own else 1.0)
 
-    def look(self, opening: _Opening) -> _Look:
+    def look(self, opening: _Opening) -> tuple[FloatArray, FloatArray, Any]:
         iod = self._project.iod_px
         inverse = np.linalg.inv(_axes(opening.rotation)) / iod
 
