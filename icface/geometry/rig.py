@@ -5,7 +5,6 @@ Attributes → moved vertices → coarse flow of the whole crop → exact map of
 
 from __future__ import annotations
 
-from itertools import pairwise
 from typing import Any, Final, NamedTuple
 
 import cv2
@@ -192,13 +191,11 @@ class FaceRig:
 
 def ring_triangles() -> NDArray[np.int32]:
     """Triangles of the strips oval–ring 1–ring 2–border, vertex numbers after the 468 of the face."""
-    loops = [list(mesh.OVAL)] + [[mesh.FACE_VERTICES + k * _N + i for i in range(_N)] for k in range(3)]
-    triangles = []
-    for inner, outer in pairwise(loops):
-        for i in range(_N):
-            j = (i + 1) % _N
-            triangles += [(inner[i], inner[j], outer[i]), (inner[j], outer[j], outer[i])]
-    return np.array(triangles, dtype=np.int32)
+    loops = np.concatenate([mesh.OVAL, mesh.FACE_VERTICES + np.arange(3 * _N)]).reshape(4, _N)
+    following = np.roll(loops, -1, axis=1)
+    first = np.stack([loops[:-1], following[:-1], loops[1:]], axis=-1)
+    second = np.stack([following[:-1], following[1:], loops[1:]], axis=-1)
+    return np.stack([first, second], axis=2).reshape(-1, 3).astype(np.int32)
 
 
 def border_points(start_px: FloatArray, directions: FloatArray, width: int, height: int) -> FloatArray:
