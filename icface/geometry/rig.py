@@ -15,7 +15,7 @@ from icface.arrays import Tensors
 from icface.attributes import ACTION_UNITS, AU_NAMES, POSE, FloatArray, pose_from_unit
 from icface.geometry import layers, raster
 from icface.geometry import topology as mesh
-from icface.geometry.shape import PIVOT, rotation_matrix
+from icface.geometry.shape import LOOP, PIVOT, border_points, keep_inside, ring_triangles, rotation_matrix
 from icface.geometry.topology import face_tables
 
 GRID_CELLS: Final = 64
@@ -36,9 +36,7 @@ AU_GAIN: Final = np.array(
 _AU10, _AU12, _AU25, _AU26, _AU45 = (
     AU_NAMES.index(name) for name in ("AU10", "AU12", "AU25", "AU26", "AU45")
 )
-_N: Final = len(mesh.OVAL)
-"""Vertices of the oval, and of each ring around it."""
-_EXACT: Final = mesh.FACE_VERTICES + _N
+_EXACT: Final = mesh.FACE_VERTICES + LOOP
 """Vertices of the face and of the first ring."""
 _OVAL: Final = np.array(mesh.OVAL, dtype=np.intp)
 _LIDS: Final = tuple(
@@ -67,18 +65,18 @@ class FaceRig:
         self._ring_weight = cache["ring_weight"][:, None]
         self._ring_rest_px = self._project(self._ring_shape, cache["rotation"])[:, :2]
         centre = self._ring_rest_px.mean(0)
-        border_px = border_points(centre, self._ring_rest_px[_N:] - centre, width, height)
-        self._ring_px = _keep_inside(self._ring_rest_px, border_px)
+        border_px = border_points(centre, self._ring_rest_px[LOOP:] - centre, width, height)
+        self._ring_px = keep_inside(self._ring_rest_px, border_px)
 
         # Values: a vertex's place in the photo, and its weight.
         places_px = np.concatenate([cache["texture_px"], self._ring_px, border_px])
         self._coarse_values = np.ones((len(places_px), 3), dtype=np.float32)
         self._coarse_values[:, :2] = places_px
         self._vertices = np.full_like(self._coarse_values, -3.0)
-        self._vertices[-_N:, :2] = border_px
+        self._vertices[-LOOP:, :2] = border_px
 
         # The exact map of the face and the first ring.
-        self._triangles = np.concatenate([tables.skin_triangles, ring_triangles()[: 2 * _N]])
+        self._triangles = np.concatenate([tables.skin_triangles, ring_triangles()[: 2 * LOOP]])
         self._values = self._coarse_values[:_EXACT].copy()
         self._values[mesh.FACE_VERTICES :, 2] = 0.0
         self._depth = np.empty((height, width), dtype=np.float32)
@@ -147,10 +145,10 @@ class FaceRig:
     def _coarse_flow(self, shape: FloatArray, rotation: FloatArray) -> None:
         """The backward map of the whole crop on a coarse grid: smooth, and exactly identity at the border."""
         ring = self._ring_shape.copy()
-        ring[:_N] += JAW_FOLLOW * (shape[_OVAL] - self._neutral[_OVAL])
+        ring[:LOOP] += JAW_FOLLOW * (shape[_OVAL] - self._neutral[_OVAL])
         moved = self._project(ring, rotation)
         moved[:, :2] = self._ring_px + self._ring_weight * (moved[:, :2] - self._ring_rest_px)
-        self._vertices[mesh.FACE_VERTICES : -_N] = moved
+        self._vertices[mesh.FACE_VERTICES : -LOOP] = moved
         vertices = self._vertices.copy()
         vertices[:, :2] /= np.float32(self._step)
         np.copyto(self._grid, self._identity)
@@ -187,33 +185,6 @@ class FaceRig:
             opening = _Opening(x_px, y_px, height_px, rotation, action_units, self._vertices)
             inner_map, shade = self._motion["inner_map"], self._motion["inner_shade"]
             inner_map[y0:y1, x0:x1, 0], inner_map[y0:y1, x0:x1, 1], shade[y0:y1, x0:x1] = part.look(opening)
-
-
-def ring_triangles() -> NDArray[np.int32]:
-    """Triangles of the strips oval–ring 1–ring 2–border, vertex numbers after the 468 of the face."""
-    loops = np.concatenate([mesh.OVAL, mesh.FACE_VERTICES + np.arange(3 * _N)]).reshape(4, _N)
-    following = np.roll(loops, -1, axis=1)
-    first = np.stack([loops[:-1], following[:-1], loops[1:]], axis=-1)
-    second = np.stack([following[:-1], following[1:], loops[1:]], axis=-1)
-    return np.stack([first, second], axis=2).reshape(-1, 3).astype(np.int32)
-
-
-def border_points(start_px: FloatArray, directions: FloatArray, width: int, height: int) -> FloatArray:
-    """Where rays from `start_px` along `directions` (n, 2) leave the crop, (n, 2)."""
-    limits = np.where(directions > 0, [width - 1, height - 1], 0.0) - start_px
-    with np.errstate(divide="ignore", invalid="ignore"):
-        steps = np.where(np.abs(directions) > 1e-6, limits / directions, np.inf)
-    return np.asarray(start_px + directions * steps.min(1, keepdims=True), dtype=np.float32)
-
-
-def _keep_inside(points_px: FloatArray, border_px: FloatArray) -> FloatArray:
-    """Both rings (72, 2) pulled inside the crop, so that the strips around them do not fold over its border."""
-    centre = points_px.mean(0)
-    shares = np.repeat([0.80, 0.92], _N)
-    reach = np.tile(np.linalg.norm(border_px - centre, axis=1), 2) * shares
-    distance = np.linalg.norm(points_px - centre, axis=1)
-    scale = np.minimum(1.0, reach / np.maximum(distance, 1e-6))[:, None]
-    return np.asarray(centre + (points_px - centre) * scale, dtype=np.float32)
 
 
 def _close_lids(shape: FloatArray, closure: float) -> None:

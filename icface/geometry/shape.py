@@ -11,6 +11,7 @@ from functools import cache
 from typing import Final, NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
 
 from icface.attributes import ACTION_UNITS, AU_NAMES, FloatArray
 from icface.face.pose import FLIP, rotation_from_pose
@@ -19,6 +20,8 @@ from icface.geometry.topology import face_tables
 
 PIVOT: Final = np.array([0.0, -0.55, -0.60], dtype=np.float32)
 """The head turns about this point of the neck (IOD)."""
+LOOP: Final = len(mesh.OVAL)
+"""Vertices of the face oval, and of each ring around it."""
 OVAL_INSET: Final = 0.45
 """Share of the way to their inner neighbours by which the oval's vertices are drawn inwards."""
 
@@ -149,3 +152,30 @@ def rings(shape: FloatArray) -> tuple[FloatArray, FloatArray]:
     second_z = first_z - 0.25
     points = np.concatenate([np.hstack([first, first_z]), np.hstack([second, second_z])])
     return points.astype(np.float32), weight.astype(np.float32)
+
+
+def ring_triangles() -> NDArray[np.int32]:
+    """Triangles of the strips oval–ring 1–ring 2–border, vertex numbers after the 468 of the face."""
+    loops = np.concatenate([mesh.OVAL, mesh.FACE_VERTICES + np.arange(3 * LOOP)]).reshape(4, LOOP)
+    following = np.roll(loops, -1, axis=1)
+    first = np.stack([loops[:-1], following[:-1], loops[1:]], axis=-1)
+    second = np.stack([following[:-1], following[1:], loops[1:]], axis=-1)
+    return np.stack([first, second], axis=2).reshape(-1, 3).astype(np.int32)
+
+
+def border_points(start_px: FloatArray, directions: FloatArray, width: int, height: int) -> FloatArray:
+    """Where rays from `start_px` along `directions` (n, 2) leave the crop, (n, 2)."""
+    limits = np.where(directions > 0, [width - 1, height - 1], 0.0) - start_px
+    with np.errstate(divide="ignore", invalid="ignore"):
+        steps = np.where(np.abs(directions) > 1e-6, limits / directions, np.inf)
+    return np.asarray(start_px + directions * steps.min(1, keepdims=True), dtype=np.float32)
+
+
+def keep_inside(points_px: FloatArray, border_px: FloatArray) -> FloatArray:
+    """Both rings (72, 2) pulled inside the crop, so that the strips around them do not fold over its border."""
+    centre = points_px.mean(0)
+    shares = np.repeat([0.80, 0.92], LOOP)
+    reach = np.tile(np.linalg.norm(border_px - centre, axis=1), 2) * shares
+    distance = np.linalg.norm(points_px - centre, axis=1)
+    scale = np.minimum(1.0, reach / np.maximum(distance, 1e-6))[:, None]
+    return np.asarray(centre + (points_px - centre) * scale, dtype=np.float32)

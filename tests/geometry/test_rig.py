@@ -8,8 +8,8 @@ from numpy.typing import NDArray
 
 from icface.attributes import AU_NAMES, INDEX, FloatArray, neutral, pose_to_unit
 from icface.geometry import rig as module
-from icface.geometry.rig import FaceRig, border_points, ring_triangles
-from icface.geometry.shape import PIVOT, close_lips, rings
+from icface.geometry.rig import FaceRig
+from icface.geometry.shape import PIVOT, border_points, close_lips, ring_triangles, rings
 from icface.geometry.topology import (
     INNER_LOWER_LIP,
     INNER_UPPER_LIP,
