@@ -116,9 +116,10 @@ def measure_action_units(
     lips_smile = _unit(smile_in_features(values - baseline.features))
     # At rest the blendshape rises a little with the head's pitch. Where the lips do not smile as well, it counts less.
     smile = _unit(full * smiling) * _unit(0.2 + 1.2 * lips_smile)
-    right, left = _eye_weights(yaw_rad)
+    # +yaw turns the nose to image-left, which hides the subject's right eye.
+    left = _unit(0.5 + 0.9 * yaw_rad)
     closure = 0.0
-    for weight, side, eye in ((right, "Right", "ear_right"), (left, "Left", "ear_left")):
+    for weight, side, eye in ((1 - left, "Right", "ear_right"), (left, "Left", "ear_left")):
         opening = values[F[eye]] / max(baseline.features[F[eye]], 1e-3)
         closure += weight * _mean(full * b["eyeBlink" + side], (0.85 - opening) / 0.65)
     squint = both("eyeSquint")
@@ -178,9 +179,3 @@ def _unit(value: float) -> float:
 
 def _mean(one: float, other: float) -> float:
     return (_unit(one) + _unit(other)) / 2
-
-
-def _eye_weights(yaw_rad: float) -> tuple[float, float]:
-    """Right and left: +yaw turns the nose to image-left, which hides the subject's right eye."""
-    near = float(np.clip(0.5 + 0.9 * abs(yaw_rad), 0.5, 1.0))
-    return (1 - near, near) if yaw_rad > 0 else (near, 1 - near)

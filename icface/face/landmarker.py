@@ -222,9 +222,8 @@ def _anchors() -> Array:
     """(896, 2) the places that the finder's outputs are relative to, in shares of its square."""
     anchors = []
     for cells, outputs in ((16, 2), (8, 6)):
-        middles = (np.arange(cells) + 0.5) / cells
-        x, y = np.meshgrid(middles, middles)
-        anchors.append(np.repeat(np.stack([x.ravel(), y.ravel()], axis=1), outputs, axis=0))
+        y, x = (np.mgrid[:cells, :cells] + 0.5) / cells
+        anchors.append(np.repeat(np.column_stack([x.ravel(), y.ravel()]), outputs, axis=0))
     return np.concatenate(anchors)
 
 

@@ -15,7 +15,7 @@ from icface.arrays import Tensors
 from icface.attributes import ACTION_UNITS, AU_NAMES, POSE, FloatArray, pose_from_unit
 from icface.geometry import layers, raster
 from icface.geometry import topology as mesh
-from icface.geometry.shape import LOOP, PIVOT, border_points, keep_inside, ring_triangles, rotation_matrix
+from icface.geometry.shape import PIVOT, RING, border_points, keep_inside, ring_triangles, rotation_matrix
 from icface.geometry.topology import face_tables
 
 GRID_CELLS: Final = 64
@@ -36,7 +36,7 @@ AU_GAIN: Final = np.array(
 _AU10, _AU12, _AU25, _AU26, _AU45 = (
     AU_NAMES.index(name) for name in ("AU10", "AU12", "AU25", "AU26", "AU45")
 )
-_EXACT: Final = mesh.FACE_VERTICES + LOOP
+_EXACT: Final = mesh.FACE_VERTICES + RING
 """Vertices of the face and of the first ring."""
 _OVAL: Final = np.array(mesh.OVAL, dtype=np.intp)
 _LIDS: Final = tuple(
@@ -65,7 +65,7 @@ class FaceRig:
         self._ring_weight = cache["ring_weight"][:, None]
         self._ring_rest_px = self._project(self._ring_shape, cache["rotation"])[:, :2]
         centre = self._ring_rest_px.mean(0)
-        border_px = border_points(centre, self._ring_rest_px[LOOP:] - centre, width, height)
+        border_px = border_points(centre, self._ring_rest_px[RING:] - centre, width, height)
         self._ring_px = keep_inside(self._ring_rest_px, border_px)
 
         # Values: a vertex's place in the photo, and its weight.
@@ -73,10 +73,10 @@ class FaceRig:
         self._coarse_values = np.ones((len(places_px), 3), dtype=np.float32)
         self._coarse_values[:, :2] = places_px
         self._vertices = np.full_like(self._coarse_values, -3.0)
-        self._vertices[-LOOP:, :2] = border_px
+        self._vertices[-RING:, :2] = border_px
 
         # The exact map of the face and the first ring.
-        self._triangles = np.concatenate([tables.skin_triangles, ring_triangles()[: 2 * LOOP]])
+        self._triangles = np.concatenate([tables.skin_triangles, ring_triangles()[: 2 * RING]])
         self._values = self._coarse_values[:_EXACT].copy()
         self._values[mesh.FACE_VERTICES :, 2] = 0.0
         self._depth = np.empty((height, width), dtype=np.float32)
@@ -145,10 +145,10 @@ class FaceRig:
     def _coarse_flow(self, shape: FloatArray, rotation: FloatArray) -> None:
         """The backward map of the whole crop on a coarse grid: smooth, and exactly identity at the border."""
         ring = self._ring_shape.copy()
-        ring[:LOOP] += JAW_FOLLOW * (shape[_OVAL] - self._neutral[_OVAL])
+        ring[:RING] += JAW_FOLLOW * (shape[_OVAL] - self._neutral[_OVAL])
         moved = self._project(ring, rotation)
         moved[:, :2] = self._ring_px + self._ring_weight * (moved[:, :2] - self._ring_rest_px)
-        self._vertices[mesh.FACE_VERTICES : -LOOP] = moved
+        self._vertices[mesh.FACE_VERTICES : -RING] = moved
         vertices = self._vertices.copy()
         vertices[:, :2] /= np.float32(self._step)
         np.copyto(self._grid, self._identity)

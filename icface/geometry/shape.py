@@ -20,7 +20,7 @@ from icface.geometry.topology import face_tables
 
 PIVOT: Final = np.array([0.0, -0.55, -0.60], dtype=np.float32)
 """The head turns about this point of the neck (IOD)."""
-LOOP: Final = len(mesh.OVAL)
+RING: Final = len(mesh.OVAL)
 """Vertices of the face oval, and of each ring around it."""
 OVAL_INSET: Final = 0.45
 """Share of the way to their inner neighbours by which the oval's vertices are drawn inwards."""
@@ -156,7 +156,7 @@ def rings(shape: FloatArray) -> tuple[FloatArray, FloatArray]:
 
 def ring_triangles() -> NDArray[np.int32]:
     """Triangles of the strips oval–ring 1–ring 2–border, vertex numbers after the 468 of the face."""
-    loops = np.concatenate([mesh.OVAL, mesh.FACE_VERTICES + np.arange(3 * LOOP)]).reshape(4, LOOP)
+    loops = np.concatenate([mesh.OVAL, mesh.FACE_VERTICES + np.arange(3 * RING)]).reshape(4, RING)
     following = np.roll(loops, -1, axis=1)
     first = np.stack([loops[:-1], following[:-1], loops[1:]], axis=-1)
     second = np.stack([following[:-1], following[1:], loops[1:]], axis=-1)
@@ -174,7 +174,7 @@ def border_points(start_px: FloatArray, directions: FloatArray, width: int, heig
 def keep_inside(points_px: FloatArray, border_px: FloatArray) -> FloatArray:
     """Both rings (72, 2) pulled inside the crop, so that the strips around them do not fold over its border."""
     centre = points_px.mean(0)
-    shares = np.repeat([0.80, 0.92], LOOP)
+    shares = np.repeat([0.80, 0.92], RING)
     reach = np.tile(np.linalg.norm(border_px - centre, axis=1), 2) * shares
     distance = np.linalg.norm(points_px - centre, axis=1)
     scale = np.minimum(1.0, reach / np.maximum(distance, 1e-6))[:, None]
