@@ -127,7 +127,7 @@ def _teeth_row(
 ) -> tuple[FloatArray, FloatArray]:
     """Coverage and shade (h, w) of a row of teeth.
 
-    `x` (h, w) is the distance from the midline, `depth` (h, w) that from the biting edge towards the gum, both in IOD.
+    `x` (h, w) is the distance from the midline, `depth` (h, w) the distance from the biting edge towards the gum, in IOD.
     """
     cover = np.zeros_like(x)
     shade = np.zeros_like(x)

@@ -127,8 +127,8 @@ def blend(
 ) -> None:
     """Lay a shaded rectangle over a frame (H, W, 3) in place: `frame · (1 − a) + behind · s · a`, rounded to nearest.
 
-    The pixel (0, 0) of `behind` (h, w, 3) lies at (left, top) of the frame. `alpha` and `shade` (H, W) are weight and
-    brightness; 255 means all of it, and as it is.
+    The pixel (0, 0) of `behind` (h, w, 3) lies at (left, top) of the frame. `alpha` (H, W) is its weight (255 = all),
+    `shade` (H, W) its brightness (255 = as it is).
     """
     scale = np.float32(1.0 / 255.0)
     for y in range(behind.shape[0]):
