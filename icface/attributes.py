@@ -1,26 +1,24 @@
 """The 20 attributes FA: their order, their two scales, and OpenFace CSV in and out.
 
-`attributes` is a (20,) float32 vector: pitch, yaw, roll, then 17 facial Action Units, each in [0, 1].
+`attributes` is a (20,) float32 vector: pitch, yaw, roll, then 17 facial Action Units (AUs), each in [0, 1].
 Pose is `(radians + 0.70) / 1.4`, so 0.5 is frontal and the range is about ±40°. Action Units have two scales:
 
 * *full-shape*: 1 is the whole movement. Used everywhere inside, on sliders and in our models.
 * *OpenFace*: `intensity / 5` as OpenFace's `AUxx_r` columns give it; compressed (a full blink is about .28).
 
-`FULL_SHAPE_GAIN` leads from the second to the first. Source: ICface (arXiv:1904.01909). The gains follow the maxima
-of OpenFace tracks of clips (docs/attributes.md).
+`FULL_SHAPE_GAIN` leads from the second to the first (docs/attributes.md). Source: ICface (arXiv:1904.01909).
 """
 
 from __future__ import annotations
 
 import csv
 import math
-from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 from icface.errors import ConfigError
 
@@ -31,7 +29,7 @@ AU_NAMES: Final = (
     "AU01", "AU02", "AU04", "AU05", "AU06", "AU07", "AU09", "AU10", "AU12",
     "AU14", "AU15", "AU17", "AU20", "AU23", "AU25", "AU26", "AU45",
 )  # fmt: skip
-NAMES: Final = POSE_NAMES + AU_NAMES
+NAMES: Final[tuple[str, ...]] = POSE_NAMES + AU_NAMES
 COUNT: Final = len(NAMES)
 INDEX: Final = {name: i for i, name in enumerate(NAMES)}
 POSE: Final = slice(0, 3)
@@ -46,13 +44,17 @@ GROUPS: Final[dict[str, tuple[str, ...]]] = {
 }
 
 POSE_LIMIT_RAD: Final = 0.70
+_OPENFACE_NAMES: Final[tuple[str, ...]] = (
+    "pose_Rx",
+    "pose_Ry",
+    "pose_Rz",
+    *(f"{name}_r" for name in AU_NAMES),
+)
 
-_OPENFACE_POSE_COLUMNS: Final = ("pose_Rx", "pose_Ry", "pose_Rz")
-
-# 1 / (OpenFace value of the whole movement). AU45: a full blink averages AU45_r 1.4 (FA .28). AU25: OpenFace
-# counts .066 IOD of lip gap per unit and the whole movement opens .10 IOD, .30. AU26: .035 IOD of chin drop
-# per unit; the whole movement is .16, .91, but clips stay under .41, so the gap's half is taken. The others:
-# a little above the largest value seen in clips.
+# 1 / (OpenFace value of the whole movement). AU45: a full blink averages AU45_r 1.4, which is .28. AU25: a unit is
+# .066 IOD of lip gap, and the whole movement opens .10 IOD, which is .30. AU26: a unit is .035 IOD of chin drop, and
+# the whole movement is .16 IOD, which is .91. But clips stay under .41, so half of it is taken. The others: a little
+# above the largest value in clips.
 FULL_SHAPE_GAIN: Final[FloatArray] = np.array(
     [1.5, 2.0, 4.0, 1.5, 2.0, 2.2, 2.5, 2.5, 2.2, 4.5, 4.5, 2.4, 4.5, 3.0, 3.3, 2.2, 3.6], dtype=np.float32
 )
@@ -65,16 +67,16 @@ def neutral() -> FloatArray:
     return values
 
 
-def pose_to_unit(pose_rad: NDArray[Any] | Iterable[float]) -> FloatArray:
+def pose_to_unit(pose_rad: ArrayLike) -> FloatArray:
     """Radians (..., 3) to the attribute range, clamped to [0, 1]."""
-    values = np.asarray(pose_rad, dtype=np.float32)
-    return np.asarray(np.clip((values + POSE_LIMIT_RAD) / (2 * POSE_LIMIT_RAD), 0.0, 1.0), dtype=np.float32)
+    values = (np.asarray(pose_rad, dtype=np.float32) + POSE_LIMIT_RAD) / (2 * POSE_LIMIT_RAD)
+    return np.asarray(np.clip(values, 0.0, 1.0))
 
 
-def pose_from_unit(pose: NDArray[Any] | Iterable[float]) -> FloatArray:
+def pose_from_unit(pose: ArrayLike) -> FloatArray:
     """Attribute range (..., 3) to radians."""
-    values = np.asarray(pose, dtype=np.float32)
-    return np.asarray(values * (2 * POSE_LIMIT_RAD) - POSE_LIMIT_RAD, dtype=np.float32)
+    values: FloatArray = np.asarray(pose, dtype=np.float32)
+    return values * (2 * POSE_LIMIT_RAD) - POSE_LIMIT_RAD
 
 
 def mirror(attributes: FloatArray) -> FloatArray:
@@ -116,9 +118,9 @@ class AttributeTrack:
 def read_csv(path: Path, *, fps: float = 25.0) -> AttributeTrack:
     """Read a track from an OpenFace CSV or from one that `write_csv` made.
 
-    Columns are found by name (OpenFace pads them with spaces in some releases). OpenFace files have
+    Columns are found by name (some releases of OpenFace pad them with spaces). OpenFace files have
     `pose_Rx, pose_Ry, pose_Rz` in radians and `AUxx_r` in 0–5; ours have the 20 names, full-shape.
-    `timestamp` gives the time where there is one, else `fps` does. `success` (0/1) marks frames with a face.
+    `timestamp` gives the time, or `fps` where there is no such column. `success` (0/1) marks frames with a face.
 
     Raises:
         ConfigError: missing columns, no rows, a value that is not a finite number, time that runs back.
@@ -133,40 +135,40 @@ def read_csv(path: Path, *, fps: float = 25.0) -> AttributeTrack:
         raise ConfigError(f"{path} has no rows; expected a header line and one line a frame")
     columns = {name.strip(): i for i, name in enumerate(rows[0])}
     ours = all(name in columns for name in NAMES)
-    wanted = NAMES if ours else (*_OPENFACE_POSE_COLUMNS, *(f"{name}_r" for name in AU_NAMES))
+    wanted = NAMES if ours else _OPENFACE_NAMES
     missing = [name for name in wanted if name not in columns]
     if missing:
         raise ConfigError(
             f"{path} lacks the columns {', '.join(missing[:5])}{' …' if len(missing) > 5 else ''}; "
             "expected OpenFace's pose_Rx… and AUxx_r, or a file made by --record-attributes"
         )
-
-    def column(name: str, default: NDArray[np.float64] | None = None) -> NDArray[np.float64]:
-        if name not in columns and default is not None:
-            return default
-        values = []
-        for line, row in body:
-            try:
-                values.append(float(row[columns[name]]))
-            except (IndexError, ValueError):
-                values.append(math.nan)
-            if not math.isfinite(values[-1]):
-                raise ConfigError(
-                    f"{path} line {line}: column {name} is not a number; mend or remove that line"
-                )
-        return np.array(values)
-
-    raw = np.stack([column(name) for name in wanted], axis=1).astype(np.float32)
-    times_s = column("timestamp", np.arange(len(body)) / fps)
+    read = [*wanted, *(name for name in ("timestamp", "success") if name in columns)]
+    table = np.array([[_number(row, columns[name]) for name in read] for _, row in body])
+    bad = np.argwhere(~np.isfinite(table))
+    if bad.size:
+        row, column = bad[0]
+        raise ConfigError(
+            f"{path} line {body[row][0]}: column {read[column]} is not a number; mend or remove that line"
+        )
+    others = dict(zip(read[COUNT:], table.T[COUNT:], strict=True))
+    times_s = others.get("timestamp", np.arange(len(body)) / fps)
     back = np.flatnonzero(np.diff(times_s) < 0)
     if back.size:
         raise ConfigError(f"{path} line {body[int(back[0]) + 1][0]}: timestamp runs backwards")
-    present = column("success", np.ones(len(body))) > 0.5
+    present = others.get("success", np.ones(len(body))) > 0.5
+    raw = table[:, :COUNT].astype(np.float32)
     values = np.clip(raw, 0.0, 1.0)
     if not ours:
         scaled = np.concatenate([pose_to_unit(raw[:, :3]), np.clip(raw[:, 3:] / 5.0, 0.0, 1.0)], axis=1)
         values = from_openface(scaled)
     return AttributeTrack(times_s=times_s - times_s[0], values=values, present=present)
+
+
+def _number(row: list[str], column: int) -> float:
+    try:
+        return float(row[column])
+    except (IndexError, ValueError):
+        return math.nan
 
 
 def write_csv(path: Path, track: AttributeTrack, *, openface: bool = False) -> None:
@@ -175,20 +177,16 @@ def write_csv(path: Path, track: AttributeTrack, *, openface: bool = False) -> N
     Raises:
         ConfigError: the file cannot be written.
     """
+    names, body = NAMES, track.values
     if openface:
-        scaled = to_openface(track.values)
-        header = ["frame", "timestamp", "success", *_OPENFACE_POSE_COLUMNS, *(f"{n}_r" for n in AU_NAMES)]
+        names, scaled = _OPENFACE_NAMES, to_openface(track.values)
         body = np.concatenate([pose_from_unit(scaled[:, POSE]), scaled[:, ACTION_UNITS] * 5.0], axis=1)
-    else:
-        header = ["frame", "timestamp", "success", *NAMES]
-        body = track.values
     try:
         with path.open("w", newline="", encoding="utf-8") as file:
             writer = csv.writer(file)
-            writer.writerow(header)
-            for i, row in enumerate(body):
-                # repr of the float32 as a float64 is exact, so a replay gives the same bits.
-                cells = [repr(float(value)) for value in row]
-                writer.writerow([i + 1, f"{track.times_s[i]:.6f}", int(track.present[i]), *cells])
+            writer.writerow(["frame", "timestamp", "success", *names])
+            for i, row in enumerate(body.tolist()):
+                # Floats are written so that they read back exactly. A replay gives the same bits.
+                writer.writerow([i + 1, f"{track.times_s[i]:.6f}", int(track.present[i]), *row])
     except OSError as error:
         raise ConfigError(f"cannot write attributes to {path}: {error}") from error

@@ -30,17 +30,11 @@ def run_command(
     stopped: str = "stopped",
     level: int = logging.WARNING,
 ) -> int:
-    """Parse the flags and run a command's body.
+    """Parse the flags, run a command's body and give the exit code: that of the body, where None means 0.
 
-    Args:
-        parser: has `verbose` among its flags where tracebacks can be asked for (`-vv`).
-        body: does the work; its result is the exit code, and None means 0.
-        argv: the flags; None takes those of the process.
-        stopped: what the user reads after Ctrl-C.
-        level: the lowest level that is logged; one lower with `-v`.
-
-    Returns:
-        The exit code. Errors of ours and of the operating system end in one `error:` line on standard error.
+    Our errors and those of the operating system end in one `error:` line on standard error, and Ctrl-C ends in the line
+    `stopped`. `level` is the lowest level that is logged. A parser with the flag `verbose` logs one level more with
+    `-v`, and prints tracebacks with `-vv`.
     """
     try:
         flags = parser.parse_args(argv)

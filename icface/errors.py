@@ -1,14 +1,4 @@
-"""The exceptions a user may meet. Each carries one line: what failed, the values, what to do next.
-
-ICFaceError
-├── ConfigError   a flag or setting that cannot be used
-├── SourceError   the photo (unreadable, no face, too large)
-├── BundleError   a model on disk (missing, tampered, from another version)
-├── EngineError   an inference backend (not installed, wrong results)
-│   ├── NotBuiltError   an engine that is to be built first
-│   └── RefusedError    an engine that was built and gave frames too far off
-└── DeviceError   a camera or sink (missing, busy, unplugged)
-"""
+"""The exceptions a user may meet. Each carries one line: what failed, the values, what to do next."""
 
 
 class ICFaceError(Exception):
@@ -24,7 +14,7 @@ class ConfigError(ICFaceError):
 
 
 class SourceError(ICFaceError):
-    """A photo that cannot become a source."""
+    """A photo that cannot become a source: unreadable, without a face, too large."""
 
 
 class BundleError(ICFaceError):

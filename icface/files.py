@@ -15,10 +15,8 @@ from pathlib import Path
 def replacing_file(path: Path) -> Iterator[Path]:
     """Give a new path to write to. After the block the new file takes the place of `path`.
 
-    The folder is made where it is missing. After an exception `path` is as it was, and the new file is gone.
-
-    Raises:
-        OSError: the file cannot be written or moved.
+    A missing folder is made. After an exception `path` is as it was, and the new file is gone. OSError: it cannot be
+    written or moved.
     """
     if path.exists() and not path.is_file():
         raise FileExistsError(errno.EEXIST, "it is there and is no file", str(path))
@@ -35,12 +33,7 @@ def replacing_file(path: Path) -> Iterator[Path]:
 
 
 def write_file(path: Path, content: bytes | str) -> None:
-    """Write a whole file; see `replacing_file`.
-
-    Args:
-        path: the file.
-        content: bytes, or text that is written in UTF-8.
-    """
+    """Write a whole file by `replacing_file`; text in UTF-8."""
     with replacing_file(path) as unfinished:
         unfinished.write_bytes(content.encode("utf-8") if isinstance(content, str) else content)
 
@@ -49,10 +42,7 @@ def write_file(path: Path, content: bytes | str) -> None:
 def replacing_folder(path: Path) -> Iterator[Path]:
     """Give a new empty folder to fill. After the block it takes the place of `path`, whatever was there before.
 
-    After an exception `path` is as it was, and the new folder is gone.
-
-    Raises:
-        OSError: the folder cannot be made or moved.
+    After an exception `path` is as it was, and the new folder is gone. OSError: it cannot be made or moved.
     """
     unfinished, before = _beside(path, "part"), _beside(path, "before")
     try:

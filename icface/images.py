@@ -28,16 +28,15 @@ MAX_SIDE_PX: Final = 4096
 """Larger photos are reduced after loading, because no output is larger."""
 BEHIND_ALPHA: Final = (128, 128, 128)
 
-# Pillow knows more formats, but some of them start other programs (EPS runs Ghostscript) or are hardly ever photos.
-FORMATS: Final = ("JPEG", "PNG", "WEBP", "TIFF", "BMP", "GIF", "JPEG2000", "PPM", "TGA", "AVIF")
-
+# Pillow reads more formats, but some of them start other programs (EPS runs Ghostscript) or are hardly ever photos.
+FORMATS: Final = ["JPEG", "PNG", "WEBP", "TIFF", "BMP", "GIF", "JPEG2000", "PPM", "TGA", "AVIF"]
 _HEIC_BRANDS: Final = b"heic heix heim heis hevc hevx hevm hevs mif1 msf1".split()
 
 # Pillow's decoders raise these on bytes that make no sense.
 _DAMAGED: Final = (
-    *(OSError, EOFError, SyntaxError, ValueError, TypeError, LookupError, ArithmeticError),
-    *(RuntimeError, MemoryError, struct.error),
-)
+    OSError, EOFError, SyntaxError, ValueError, TypeError, LookupError, ArithmeticError, RuntimeError, MemoryError,
+    struct.error,
+)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -56,11 +55,7 @@ def load_photo(path: Path, max_pixels: int = MAX_PIXELS) -> Photo:
 
     EXIF orientation and a colour profile are applied. Transparency is laid over neutral grey. Grey, palette, CMYK and
     16-bit files become 8-bit RGB. An animation gives its first picture. A photo of more than 4096 pixels a side is
-    reduced to 4096.
-
-    Args:
-        path: the file.
-        max_pixels: a photo with more pixels is refused before anything is decoded.
+    reduced to 4096. One of more than `max_pixels` in all is refused before anything is decoded.
 
     Raises:
         SourceError: missing, not a picture, HEIC, damaged, or too large.
@@ -68,12 +63,19 @@ def load_photo(path: Path, max_pixels: int = MAX_PIXELS) -> Photo:
     content = _read(path)
     if content[4:8] == b"ftyp" and content[8:12] in _HEIC_BRANDS:
         raise SourceError(f"{path} is a HEIC photo, which cannot be read; convert it to JPEG or PNG first")
+    Image.init()
+    built_with = [name for name in FORMATS if name in Image.OPEN]
     try:
         with warnings.catch_warnings():
             # Pillow warns of large pictures and odd metadata. What matters is checked here.
             warnings.simplefilter("ignore")
-            with Image.open(io.BytesIO(content), formats=_formats()) as image:
-                _check_size(path, image.size, max_pixels)
+            with Image.open(io.BytesIO(content), formats=built_with) as image:
+                width, height = image.size
+                if width * height > max_pixels or max(image.size) > MAX_FILE_SIDE_PX:
+                    raise SourceError(
+                        f"{path} is {width}×{height} pixels; at most {max_pixels / 1e6:g} million and "
+                        f"{MAX_FILE_SIDE_PX} a side can be read; reduce it to {MAX_SIDE_PX} a side"
+                    )
                 # A JPEG is decoded at a half, quarter or eighth of its size where that is enough.
                 image.draft("RGB", (2 * MAX_SIDE_PX, 2 * MAX_SIDE_PX))
                 frame = _to_rgb(image)
@@ -90,12 +92,9 @@ def load_photo(path: Path, max_pixels: int = MAX_PIXELS) -> Photo:
 
 
 def cut_crop(frame: Frame, affine: NDArray[np.float64], size_px: int) -> Frame:
-    """A square crop. The picture is mirrored where the crop leaves it.
+    """A crop (size_px, size_px, 3) of a picture (H, W, 3), which is mirrored where the crop leaves it.
 
-    Args:
-        frame: (H, W, 3).
-        affine: (2, 3) from crop pixels to picture pixels (centres at integers): one scale and a shift.
-        size_px: side of the crop.
+    `affine` (2, 3) leads from crop pixels to picture pixels, with centres at integers, by one scale and a shift.
     """
     scale = affine[0, 0]
     if scale > 1.5:  # shrink with an area filter first, so that nothing aliases
@@ -108,12 +107,6 @@ def cut_crop(frame: Frame, affine: NDArray[np.float64], size_px: int) -> Frame:
     size = (size_px, size_px)
     crop = cv2.warpAffine(frame, affine, size, flags=how, borderMode=cv2.BORDER_REFLECT_101)
     return np.asarray(crop, dtype=np.uint8)
-
-
-def _formats() -> list[str]:
-    """The FORMATS that this Pillow was built with."""
-    Image.init()
-    return [name for name in FORMATS if name in Image.OPEN]
 
 
 def _read(path: Path) -> bytes:
@@ -129,42 +122,27 @@ def _read(path: Path) -> bytes:
         raise SourceError(f"cannot read {path}: {error.strerror or error}") from error
 
 
-def _check_size(path: Path, size_px: tuple[int, int], max_pixels: int) -> None:
-    width, height = size_px
-    if width * height > max_pixels or max(size_px) > MAX_FILE_SIDE_PX:
-        raise SourceError(
-            f"{path} is {width}×{height} pixels; at most {max_pixels / 1e6:g} million and {MAX_FILE_SIDE_PX} "
-            f"a side can be read; reduce it to {MAX_SIDE_PX} a side"
-        )
-
-
 def _to_rgb(image: Image.Image) -> Frame:
     profile = image.info.get("icc_profile")
     image.load()
-    upright = _upright(image)
-    if upright.mode.startswith("I") or upright.mode == "F":
-        upright = _from_deep_grey(upright)
-    elif upright.mode in ("P", "PA") or "transparency" in upright.info:
-        upright = upright.convert("RGBA")
-    elif upright.mode not in ("L", "LA", "RGB", "RGBA", "CMYK"):
-        upright = upright.convert("RGB")
-    # It is reduced in its own mode, which is the cheapest. A palette was converted, as resampling it does not smooth.
-    upright.thumbnail((MAX_SIDE_PX, MAX_SIDE_PX), Image.Resampling.LANCZOS, reducing_gap=2.0)
-    if upright.mode in ("RGBA", "LA"):
-        behind = Image.new("RGBA", upright.size, (*BEHIND_ALPHA, 255))
-        upright = Image.alpha_composite(behind, upright.convert("RGBA")).convert("RGB")
-    if profile:
-        upright = _to_srgb(upright, profile)
-    return np.array(upright.convert("RGB"), dtype=np.uint8)
-
-
-def _upright(image: Image.Image) -> Image.Image:
-    """The picture turned as its EXIF data say. Damaged metadata are ignored, because the picture is still good."""
     try:
-        return ImageOps.exif_transpose(image)
-    except _DAMAGED as error:
+        image = ImageOps.exif_transpose(image)
+    except _DAMAGED as error:  # the picture itself is good
         logger.debug("EXIF data that cannot be read: %s", error)
-        return image
+    if image.mode.startswith("I") or image.mode == "F":
+        image = _from_deep_grey(image)
+    elif image.mode in ("P", "PA") or "transparency" in image.info:
+        image = image.convert("RGBA")
+    elif image.mode not in ("L", "LA", "RGB", "RGBA", "CMYK"):
+        image = image.convert("RGB")
+    # It is reduced in its own mode, which is the cheapest. A palette was converted, as resampling it does not smooth.
+    image.thumbnail((MAX_SIDE_PX, MAX_SIDE_PX), Image.Resampling.LANCZOS, reducing_gap=2.0)
+    if image.mode in ("RGBA", "LA"):
+        behind = Image.new("RGBA", image.size, (*BEHIND_ALPHA, 255))
+        image = Image.alpha_composite(behind, image.convert("RGBA")).convert("RGB")
+    if profile:
+        image = _to_srgb(image, profile)
+    return np.array(image.convert("RGB"), dtype=np.uint8)
 
 
 def _from_deep_grey(image: Image.Image) -> Image.Image:

@@ -3,25 +3,25 @@
 from __future__ import annotations
 
 import threading
+from functools import cache
 from typing import Any, Final
 
-_CORES: Final[list[Any]] = []
 _OPENING: Final = threading.Lock()
 
 
 def the_core() -> Any:
-    """The process's one `openvino.Core`, for its whole life.
+    """The Core, made at the first call and kept for the process's whole life. Settings go to `compile_model`.
 
-    On CPUs with AMX a Core gives the thread that makes it a stack for signals, and restores the previous one when it is
-    destroyed. Where two are not destroyed in the opposite order, or on another thread, a thread keeps a stack that is
-    freed: its next signal, as Ctrl-C, kills the process. So settings go to `compile_model`, never to the Core.
-
-    Raises:
-        ImportError: OpenVINO is not installed.
+    On CPUs with AMX a Core gives the thread that makes it a stack for signals, and restores the previous one when it
+    is destroyed. Where two are not destroyed in the opposite order, or on another thread, a thread keeps a freed stack.
+    Then its next signal, as Ctrl-C, kills the process.
     """
+    with _OPENING:
+        return _core()
+
+
+@cache
+def _core() -> Any:
     import openvino
 
-    with _OPENING:
-        if not _CORES:
-            _CORES.append(openvino.Core())
-        return _CORES[0]
+    return openvino.Core()

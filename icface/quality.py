@@ -10,16 +10,10 @@ from numpy.typing import NDArray
 
 
 def psnr_db(found: NDArray[Any], expected: NDArray[Any], peak: float = 255.0) -> float:
-    """Peak signal-to-noise ratio of two arrays of one shape; infinite where they are equal.
-
-    Args:
-        found: what is judged.
-        expected: the reference.
-        peak: the range of the values; 255 for frames.
-    """
+    """Peak signal-to-noise ratio of two arrays of one shape, with values from 0 to `peak`; infinite if equal."""
     return psnr_of_error_db(float(np.mean((found.astype(np.float64) - expected) ** 2)), peak)
 
 
 def psnr_of_error_db(squared_error: float, peak: float = 255.0) -> float:
-    """Peak signal-to-noise ratio of a mean squared error; infinite where it is zero."""
+    """Peak signal-to-noise ratio of a mean squared error; infinite if it is zero."""
     return math.inf if squared_error == 0 else 10 * math.log10(peak**2 / squared_error)

@@ -1,6 +1,6 @@
-"""From a photo and twenty numbers to a frame: `set_source()` once, `animate()` per frame.
+"""From a photo and twenty numbers to a frame: `set_source()` once, `animate()` per frame. It is the same for every model.
 
-It is the same for every model. Families (`icface/families/`) differ on the host, engines (`icface/engines/`) run them.
+A family (`icface/families/`) does a model's work on the host. An engine (`icface/engines/`) runs its graphs.
 """
 
 from __future__ import annotations
@@ -9,12 +9,10 @@ import logging
 import threading
 from contextlib import closing
 from dataclasses import dataclass, field
-from pathlib import Path
-from typing import Any
+from functools import partial
 
 import cv2
 import numpy as np
-from numpy.typing import NDArray
 
 from icface.arrays import Array, Frame, Tensors
 from icface.attributes import COUNT, FloatArray, to_openface
@@ -39,7 +37,7 @@ class PreparedSource:
     crop_to_photo: Array
     """(2, 3) affine from pixels of the animated crop to pixels of the photo."""
     neutral: Frame
-    """(T, T, 3) RGB, the neutral image for a user to look at. T is the side of its frames."""
+    """(T, T, 3) RGB, the neutral image for a user to look at. T is the side of the frames."""
     cache: Tensors
     """What the family prepared: the engine's cache tensors and what the rig reads."""
     rig: Rig = field(repr=False)
@@ -50,7 +48,7 @@ class PreparedSource:
 
     @property
     def size_px(self) -> tuple[int, int]:
-        """(width, height) of its frames."""
+        """(width, height) of the frames."""
         return self.neutral.shape[1], self.neutral.shape[0]
 
 
@@ -101,11 +99,6 @@ class Reenactor:
         """Better engines for this machine that are not built yet, best first."""
         return self._engine.unbuilt
 
-    @property
-    def size_px(self) -> tuple[int, int]:
-        """(width, height) of the frames of the current source."""
-        return self._current.size_px
-
     def prepare_source(self, photo: Photo, face: int | None = None) -> PreparedSource:
         """Neutralise a face of a photo, or take it from the cache.
 
@@ -127,6 +120,12 @@ class Reenactor:
                 self._cache.store(key, cache)
             else:
                 logger.debug("%s was prepared before", photo.path)
+        face_count = int(cache["face_count"][()])
+        notes: tuple[str, ...] = ()
+        if face is None and face_count > 1:
+            notes = (
+                f"{face_count} faces in {photo.path.name}; the largest is taken, choose another with --face 2",
+            )
         neutral: Frame = cache["neutral"]
         side = self._size_px or neutral.shape[0]
         return PreparedSource(
@@ -136,22 +135,20 @@ class Reenactor:
             cache=cache,
             rig=self._family.rig(cache),
             rim=self._family.rim,
-            notes=_notes(int(cache["face_count"][()]), photo.path, face),
+            notes=notes,
         )
 
     def _prepare(self, photo: Photo, face: int | None, crop_px: int | None) -> Tensors:
+        # The engine that makes the frames also neutralises, so that both use the same arithmetic.
+        run_graph = partial(neutralise, self._engine.name, self._bundle, threads=self._threads)
         with closing(open_detector(video=False, max_faces=MAX_FACES)) as detector:
             found = detector.detect(photo.frame)
             chosen = choose_face(found, photo.path, face)
             try:
-                cache = self._family.prepare(photo.frame, chosen, Means(detector, self._neutralise, crop_px))
+                cache = self._family.prepare(photo.frame, chosen, Means(detector, run_graph, crop_px))
             except SourceError as error:
                 raise SourceError(f"{photo.path}: {error}") from error
         return {**cache, "face_count": np.array(len(found), dtype=np.int32)}
-
-    def _neutralise(self, inputs: Tensors) -> dict[str, NDArray[Any]]:
-        # The engine that makes the frames also neutralises, so that both use the same arithmetic.
-        return neutralise(self._engine.name, self._bundle, inputs, threads=self._threads)
 
     def set_source(self, source: PreparedSource) -> None:
         """Show this source from the next frame on."""
@@ -163,8 +160,7 @@ class Reenactor:
     def adopt(self, engine: Engine) -> None:
         """Make the next frames with another engine of the same model, and close the one before.
 
-        Args:
-            engine: opened by `open_engine` and released. This thread owns it from now on.
+        `open_engine` opened it, and the thread that did so released it. The calling thread owns it from now on.
 
         Raises:
             EngineError: it cannot take the source. The engine before stays in use.
@@ -189,22 +185,17 @@ class Reenactor:
         """
         if attributes.shape != (COUNT,) or not np.isfinite(attributes).all():
             raise ValueError(f"attributes must be {COUNT} finite numbers, got shape {attributes.shape}")
-        source = self._current
+        if self._source is None:
+            raise EngineError("no source is set; call set_source first")
         asked = np.clip(attributes, 0.0, 1.0)
         if self._bundle.attribute_scale == "openface":
             asked = to_openface(asked)
-        return _scale(self._engine.animate(source.rig.motion(asked)), self._scaled)
+        return _scale(self._engine.animate(self._source.rig.motion(asked)), self._scaled)
 
     def close(self) -> None:
         """Close the engine and free its memory, also on a device."""
         self._engine.close()
         self._source = None
-
-    @property
-    def _current(self) -> PreparedSource:
-        if self._source is None:
-            raise EngineError("no source is set; call set_source first")
-        return self._source
 
 
 def _scale(frame: Frame, out: Frame) -> Frame:
@@ -224,9 +215,3 @@ def _for_side(crop_to_photo: Array, side: int, wanted: int) -> Array:
     shift = np.full(2, scale / 2 - 0.5)
     linear, offset = crop_to_photo[:, :2], crop_to_photo[:, 2]
     return np.column_stack([linear * scale, linear @ shift + offset])
-
-
-def _notes(face_count: int, path: Path, face: int | None) -> tuple[str, ...]:
-    if face is not None or face_count < 2:
-        return ()
-    return (f"{face_count} faces in {path.name}; the largest is taken, choose another with --face 2",)

@@ -1,7 +1,7 @@
 """Prepared sources kept on disk by their content, so that preparing a photo again costs nothing.
 
-They are safetensors files in the user's cache folder, or in `ICFACE_CACHE_DIR`. A damaged file is made again. Without
-a folder that can be written, every photo is prepared anew.
+They are safetensors files in the user's cache folder, or in `ICFACE_CACHE_DIR`. A damaged file is made again. Where no
+folder can be written, every photo is prepared anew.
 """
 
 from __future__ import annotations
@@ -34,11 +34,9 @@ def cache_folder() -> Path:
 
 
 class SourceCache:
-    """Cache tensors by key.
+    """Cache tensors by key, in the user's folder unless another is given.
 
-    Args:
-        folder: None takes the user's.
-        limit_bytes: when all files together are larger, those used longest ago are deleted.
+    When all files together have more than `limit_bytes`, those used longest ago are deleted.
     """
 
     def __init__(self, folder: Path | None = None, limit_bytes: int = LIMIT_BYTES) -> None:
@@ -47,7 +45,7 @@ class SourceCache:
 
     def load(self, key: str) -> Tensors | None:
         """The tensors under a key; None where there are none. A damaged file is deleted."""
-        path = self._path(key)
+        path = self._folder / f"{key}.bin"
         try:
             content = path.read_bytes()
         except OSError:
@@ -70,26 +68,20 @@ class SourceCache:
         """Keep tensors under a key. A failure to write is logged and does no harm."""
         body = save({name: np.asarray(value, order="C") for name, value in tensors.items()})
         try:
-            with replacing_file(self._path(key)) as unfinished:
+            with replacing_file(self._folder / f"{key}.bin") as unfinished:
                 unfinished.touch(0o600)  # faces are for their user alone
                 unfinished.write_bytes(hashlib.sha256(body).digest() + body)
         except OSError as error:
             logger.warning("the prepared source is not kept in %s: %s", self._folder, error.strerror or error)
             return
         with contextlib.suppress(FileNotFoundError):  # another process may tidy up at the same time
-            self._drop_oldest()
-
-    def _path(self, key: str) -> Path:
-        return self._folder / f"{key}.bin"
-
-    def _drop_oldest(self) -> None:
-        # Half-written files that a killed process left are counted and deleted like the others.
-        files = [(path, path.stat()) for path in self._folder.iterdir()]
-        total = 0
-        for path, facts in sorted(files, key=lambda file: file[1].st_mtime_ns, reverse=True):
-            total += facts.st_size
-            if total > self._limit_bytes:
-                path.unlink(missing_ok=True)
+            # Half-written files that a killed process left are counted and deleted like the others.
+            files = [(path.stat(), path) for path in self._folder.iterdir()]
+            total = 0
+            for facts, path in sorted(files, key=lambda file: file[0].st_mtime_ns, reverse=True):
+                total += facts.st_size
+                if total > self._limit_bytes:
+                    path.unlink(missing_ok=True)
 
 
 def source_key(*parts: object) -> str:

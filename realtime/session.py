@@ -17,7 +17,7 @@ import platformdirs
 
 from icface.bundle import DEFAULT_BUNDLE
 from icface.face.landmarks import open_detector
-from icface.face.tracker import FaceTracker, TrackerConfig
+from icface.face.tracker import FaceTracker
 from icface.images import load_photo
 from realtime import version
 from realtime.cameras import Camera, CameraConfig, open_camera
@@ -174,7 +174,7 @@ class _Session:
     def _open_tracker(self) -> FaceTracker:
         # A neutral face that was set belongs to whoever sits at this computer, not to the person in a file.
         neutral_path = None if self._config.driven_by_file else neutral_file()
-        tracker = FaceTracker(TrackerConfig(neutral_path=neutral_path), open_detector(video=True))
+        tracker = FaceTracker(neutral_path, open_detector(video=True))
         self._stack.callback(tracker.close)
         return tracker
 

@@ -1,6 +1,6 @@
-"""From a face's features and blendshapes to the 17 Action Units, full-shape scale.
+"""From a face to its attributes, full-shape scale: the 17 Action Units from features and blendshapes, and the pose.
 
-Everything is relative to a `Baseline`: how this person looks with no expression. Formulas: docs/tracking.md.
+Everything is relative to a `Baseline`: how this person looks with no expression. docs/tracking.md explains the formulas.
 """
 
 from __future__ import annotations
@@ -8,17 +8,18 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cache
 from pathlib import Path
 from typing import Final
 
 import numpy as np
-from numpy.typing import NDArray
 
 from icface.arrays import Array
-from icface.attributes import AU_NAMES
+from icface.attributes import AU_NAMES, FloatArray, pose_to_unit
 from icface.face import features
 from icface.face.features import INDEX as F
+from icface.face.landmarks import Landmarks
+from icface.face.pose import Pose, head_pose
 
 POPULATION_PATH = Path(__file__).parent / "data" / "population.json"
 
@@ -35,7 +36,7 @@ BLENDSHAPE_NAMES: Final = (
 )  # fmt: skip
 
 BLENDSHAPE_FULL: Final = 0.65
-"""The blendshapes of movements that they see well reach about this at a whole movement."""
+"""At a whole movement, a blendshape that sees it well reaches about this."""
 JAW_GAP_IOD: Final = 0.165
 """Lip gap that a whole AU26 opens by itself."""
 LIPS_GAP_IOD: Final = 0.10
@@ -45,11 +46,6 @@ LIPS_GAP_NOISE_IOD: Final = 0.015
 UNSURE: Final = ("AU14", "AU15", "AU17", "AU20", "AU23")
 """Poorly seen: a dead zone keeps them from twitching."""
 UNSURE_DEAD_ZONE: Final = 0.08
-
-BASELINE_FORMAT: Final = 3
-"""Of a saved baseline: raise it when a feature's meaning changes."""
-LENGTH_LIMIT_IOD: Final = 3.0
-"""No feature of a human face comes near this."""
 
 
 @dataclass(frozen=True)
@@ -64,7 +60,13 @@ class Baseline:
     """What the tracker takes for pitch when this person looks straight ahead."""
 
 
-@lru_cache(maxsize=1)
+def baseline_of(landmarks: Landmarks) -> Baseline:
+    """The baseline of a person from a picture in which they are neutral."""
+    scores = landmarks.blendshapes.astype(np.float64)
+    return Baseline(features.measure_features(landmarks), scores, population().pitch_rad)
+
+
+@cache
 def population() -> Baseline:
     """The median of neutral faces of many people; made by training/assets/derive_population.py."""
     raw = json.loads(POPULATION_PATH.read_text())
@@ -75,25 +77,32 @@ def population() -> Baseline:
     )
 
 
-@lru_cache(maxsize=1)
+@cache
 def population_spread() -> Array:
     """(22,) standard deviation of each feature between neutral faces of different people."""
     raw = json.loads(POPULATION_PATH.read_text())
     return np.array([raw["spread"][name] for name in features.NAMES])
 
 
+def measure_attributes(landmarks: Landmarks, baseline: Baseline | None = None) -> FloatArray:
+    """(20,) full-shape attributes of one still picture, relative to the population's neutral unless one is given."""
+    values = features.measure_features(landmarks)
+    return attributes_of(values, landmarks.blendshapes, head_pose(landmarks), baseline or population())
+
+
+def attributes_of(values: Array, blendshapes: FloatArray, pose: Pose, baseline: Baseline) -> FloatArray:
+    """(20,) full-shape attributes from (22,) features, (52,) blendshapes and the head's pose."""
+    action_units = measure_action_units(values, blendshapes, baseline, yaw_rad=pose.yaw_rad)
+    pose_unit = pose_to_unit([pose.pitch_rad - baseline.pitch_rad, pose.yaw_rad, pose.roll_rad])
+    return np.concatenate([pose_unit, action_units])
+
+
 def measure_action_units(
-    values: Array, blendshapes: NDArray[np.float32], baseline: Baseline, *, yaw_rad: float = 0.0
-) -> NDArray[np.float32]:
-    """(17,) Action Units in [0, 1].
+    values: Array, blendshapes: FloatArray, baseline: Baseline, *, yaw_rad: float = 0.0
+) -> FloatArray:
+    """(17,) Action Units in [0, 1] from (22,) features and (52,) blendshapes, relative to the person's `baseline`.
 
-    Each is read from the blendshapes, from the distances of landmarks, or from both: docs/tracking.md says why.
-
-    Args:
-        values: (22,) features of this face.
-        blendshapes: (52,) of this face.
-        baseline: the same person without expression.
-        yaw_rad: head yaw; the eye nearer to the camera counts more.
+    With the yaw of the head, the eye that is nearer to the camera counts more.
     """
     d = dict(zip(features.NAMES, (values - baseline.features).tolist(), strict=True))
     risen = np.maximum(blendshapes - baseline.blendshapes, 0.0).tolist()
@@ -107,9 +116,10 @@ def measure_action_units(
     lips_smile = _unit(smile_in_features(values - baseline.features))
     # At rest the blendshape rises a little with the head's pitch. Where the lips do not smile as well, it counts less.
     smile = _unit(full * smiling) * _unit(0.2 + 1.2 * lips_smile)
-    right, left = _eye_weights(yaw_rad)
+    # +yaw turns the nose to image-left, which hides the subject's right eye.
+    left = _unit(0.5 + 0.9 * yaw_rad)
     closure = 0.0
-    for weight, side, eye in ((right, "Right", "ear_right"), (left, "Left", "ear_left")):
+    for weight, side, eye in ((1 - left, "Right", "ear_right"), (left, "Left", "ear_left")):
         opening = values[F[eye]] / max(baseline.features[F[eye]], 1e-3)
         closure += weight * _mean(full * b["eyeBlink" + side], (0.85 - opening) / 0.65)
     squint = both("eyeSquint")
@@ -118,7 +128,7 @@ def measure_action_units(
     gap = d["lip_gap"] - JAW_GAP_IOD * _unit((jaw - 0.2) / 0.8)
     # A smile lifts the cheeks by itself. Only what is beyond that narrows the eyes.
     cheeks = (d["cheek"] + 0.25 * max(0.0, d["corner_width"])) / 0.06 - 0.6 * lips_smile
-    # An open or a wide mouth lowers its corners too. That is no sadness.
+    # An open or a wide mouth lowers its corners too. That is not sadness.
     corners_low = (d["mouth_height"] - d["corner_height"] - d["lip_gap"]) / 0.05
     corners_low -= max(0.0, d["corner_width"]) / 0.10
     units = {
@@ -155,11 +165,9 @@ def smile_in_features(d: Array) -> float:
 
 
 def _jaw(opened: float, d: Mapping[str, float], lip_gap: float) -> float:
-    """How far the jaw is dropped, by its blendshape `opened` and by the chin.
-
-    The blendshape is blind to small openings. There the chin decides. Its landmark wanders, and a long chin is no
-    dropped jaw: it counts as far as the lips give way. Lips that part by more than .06 lower it by up to .04.
-    """
+    """How far the jaw is dropped, by its blendshape `opened` and by the chin."""
+    # The blendshape is blind to small openings. There the chin decides. But its landmark wanders, and a long chin is not
+    # a dropped jaw. So it counts only as far as the lips open. Lips that part by more than .06 lower it by up to .04.
     lowered_by_lips = min(max(0.0, 0.5 * (d["lip_gap"] - 0.06)), 0.04)
     chin = _unit((d["chin_drop"] - lowered_by_lips) / 0.16) * _unit(lip_gap / 0.04)
     return _unit(chin + 0.3 * _unit(opened))
@@ -171,42 +179,3 @@ def _unit(value: float) -> float:
 
 def _mean(one: float, other: float) -> float:
     return (_unit(one) + _unit(other)) / 2
-
-
-def _eye_weights(yaw_rad: float) -> tuple[float, float]:
-    """Right and left: +yaw turns the nose to image-left, which hides the subject's right eye."""
-    near = float(np.clip(0.5 + 0.9 * abs(yaw_rad), 0.5, 1.0))
-    return (1 - near, near) if yaw_rad > 0 else (near, 1 - near)
-
-
-def baseline_from_json(raw: Mapping[str, object]) -> Baseline:
-    """A baseline saved by `baseline_to_json`.
-
-    Raises:
-        ValueError: fields are missing, of the wrong length or out of range, or it is of another format.
-    """
-    if raw.get("format") != BASELINE_FORMAT:
-        raise ValueError("not a saved neutral of this version")
-    try:
-        values = np.array(raw["features"], dtype=np.float64)
-        blendshapes = np.array(raw["blendshapes"], dtype=np.float64)
-        pitch_rad = float(raw["pitch_rad"])  # type: ignore[arg-type]
-    except (KeyError, TypeError) as error:
-        raise ValueError(f"not a saved neutral: {error}") from error
-    if values.shape != (len(features.NAMES),) or blendshapes.shape != (len(BLENDSHAPE_NAMES),):
-        raise ValueError("not a saved neutral: wrong number of values")
-    # Written so that what is not a number is out of range too.
-    lengths_fit = (np.abs(values) < LENGTH_LIMIT_IOD).all()
-    scores_fit = ((blendshapes >= 0.0) & (blendshapes <= 1.0)).all()
-    if not (lengths_fit and scores_fit and abs(pitch_rad) < 1.0):
-        raise ValueError("not a saved neutral: values out of range")
-    return Baseline(features=values, blendshapes=blendshapes, pitch_rad=pitch_rad)
-
-
-def baseline_to_json(baseline: Baseline) -> dict[str, object]:
-    return {
-        "format": BASELINE_FORMAT,
-        "features": baseline.features.tolist(),
-        "blendshapes": baseline.blendshapes.tolist(),
-        "pitch_rad": baseline.pitch_rad,
-    }

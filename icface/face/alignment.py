@@ -1,10 +1,8 @@
 """The square crop that generators of the paper family see: the face box grown 1.6×, about its centre.
 
-The box of the landmarks grows with an open mouth and wanders with a turned nose. So the box of the canonical face is
-taken, laid over the landmarks by a rigid fit. The crop then stands still under expression. The attributes do not tell
-translation and distance, and neither does the crop.
-
-Source: ICface (arXiv 1904.01909), box grown 1.6×; the rigid fit is ours.
+The box of the landmarks would grow with an open mouth and wander with a turned nose. The box of the canonical face, laid
+over the landmarks by a rigid fit, stands still under expression. The crop hides translation and distance, which the
+attributes do not tell. Source: ICface (arXiv 1904.01909), box grown 1.6×; the rigid fit is ours.
 """
 
 from __future__ import annotations
@@ -38,12 +36,9 @@ def face_square(landmarks: Landmarks) -> tuple[float, float, float]:
 
 
 def square_affine(square: tuple[float, float, float], size_px: int, scale: float = SCALE) -> Affine:
-    """(2, 3) affine from crop pixels to picture pixels, pixel centres at integers; upright.
+    """(2, 3) affine from pixels of an upright crop to picture pixels, pixel centres at integers.
 
-    Args:
-        square: centre x, y and side of the face's box.
-        size_px: side of the crop.
-        scale: how much larger than the box the crop is.
+    The face's box `square` has a centre x, y and a side. The crop is `scale` times as large, and has `size_px` a side.
     """
     x, y, side = square
     step = side * scale / size_px

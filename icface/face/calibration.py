@@ -7,20 +7,20 @@ get a laughing neutral. "Set neutral" fixes the baseline at once, and it is kept
 
 from __future__ import annotations
 
-import json
 import logging
+import math
+from dataclasses import replace
 from pathlib import Path
-from typing import Final
+from typing import Annotated, Final, Literal
 
+import msgspec
 import numpy as np
-from numpy.typing import NDArray
 
 from icface.arrays import Array
+from icface.attributes import FloatArray
 from icface.face.action_units import (
     BLENDSHAPE_NAMES,
     Baseline,
-    baseline_from_json,
-    baseline_to_json,
     measure_action_units,
     population,
     population_spread,
@@ -31,7 +31,6 @@ from icface.face.pose import Pose
 from icface.files import write_file
 
 logger = logging.getLogger(__name__)
-
 
 PRIOR_FRAMES: Final = 15
 SET_NEUTRAL_FRAMES: Final = 20
@@ -62,6 +61,10 @@ _QUANTILE: Final = np.full(len(F), 0.5)
 _QUANTILE[[F["ear_right"], F["ear_left"]]] = 0.75
 _QUANTILE[F["lip_gap"]] = 0.10
 _BLENDSHAPE_QUANTILE: Final = 0.25
+_SCORES: Final = len(BLENDSHAPE_NAMES)
+_Score = Annotated[float, msgspec.Meta(ge=0, le=1)]
+# No feature of a human face comes near 3 IOD.
+_LengthIOD = Annotated[float, msgspec.Meta(gt=-3, lt=3)]
 
 
 def little_smile(shift: Array) -> Array:
@@ -75,7 +78,7 @@ def little_smile(shift: Array) -> Array:
 
 
 def calm_scores(scores: Array) -> Array:
-    """(52,) blendshapes without expression from those of (n, 52) frames, as far as a calm stranger's may be."""
+    """(52,) blendshapes without expression, from those of (n, 52) frames and within the reach of a calm stranger's."""
     lowest = np.quantile(scores, _BLENDSHAPE_QUANTILE, axis=0)
     return np.asarray(np.minimum(lowest, population().blendshapes + _SCORE_REACH))
 
@@ -88,141 +91,130 @@ class Calibration:
     """
 
     def __init__(self, saved: Baseline | None = None) -> None:
-        start = saved or population()
-        self._features = start.features.copy()
-        self._blendshapes = start.blendshapes.copy()
-        self._pitch_rad = start.pitch_rad
-        self._home_pitch_rad = start.pitch_rad
+        self.baseline = saved or population()
+        self._home_pitch_rad = self.baseline.pitch_rad
         self._fixed = saved is not None
-        self._gated: list[Array] = []
-        self._gated_blendshapes: list[Array] = []
+        self._calm: list[tuple[Array, Array]] = []
+        """Features and scores of the first calm frames, which give the person's own median."""
         self._needed = PRIOR_FRAMES
         self._pitches: list[float] = []
-        self._first_s: float | None = None
-        self._held_since_s: float | None = None
-        self._last_s: float | None = None
-        self._last_pose: Pose | None = None
-        self._collecting = False
-        self._collected: list[tuple[Array, Array, float]] = []
-
-    @property
-    def baseline(self) -> Baseline:
-        return Baseline(features=self._features, blendshapes=self._blendshapes, pitch_rad=self._pitch_rad)
+        self._first_s = self._last_s = self._held_since_s = math.inf
+        self._last_pose = Pose(0.0, 0.0, 0.0)
+        self._collected: list[tuple[Array, Array, float]] | None = None
+        """The frames of a "set neutral" so far; None where none is wanted."""
 
     def set_neutral(self) -> None:
         """Take the next SET_NEUTRAL_FRAMES as neutral."""
-        self._collecting = True
-        self._collected.clear()
+        self._collected = []
 
-    def update(
-        self, features: Array, blendshapes: NDArray[np.float32], pose: Pose, time_s: float
-    ) -> Baseline | None:
-        """Learn from one frame.
-
-        Returns:
-            The new baseline when a "set neutral" has just been completed, else None.
-        """
+    def update(self, features: Array, blendshapes: FloatArray, pose: Pose, time_s: float) -> Baseline | None:
+        """Learn from one frame. Gives the new baseline when this frame has completed a "set neutral"."""
         scores = blendshapes.astype(np.float64)
-        if self._collecting:
-            return self._collect(features, scores, pose)
-        elapsed_s = 0.0 if self._last_s is None else min(0.2, max(0.0, time_s - self._last_s))
+        if self._collected is not None:
+            self._collected.append((features, scores, pose.pitch_rad))
+            return self._fix(self._collected) if len(self._collected) == SET_NEUTRAL_FRAMES else None
+        elapsed_s = min(0.2, max(0.0, time_s - self._last_s))
         calm = self._is_calm(pose, elapsed_s)
         self._last_s, self._last_pose = time_s, pose
-        if self._first_s is None:
-            self._first_s = time_s
+        self._first_s = min(self._first_s, time_s)
         if calm:
             self._learn_pitch(pose.pitch_rad, elapsed_s)
         if not calm or not self._eyes_open(features) or self._is_held(features, blendshapes, pose, time_s):
             return None
-        if len(self._gated) < self._prior_frames(time_s) and not self._fixed:
-            self._blend_prior(features, scores)
+        if not self._calm and time_s - self._first_s > LATE_S:
+            self._needed = PRIOR_FRAMES * LATE_FACTOR
+        if len(self._calm) < self._needed and not self._fixed:
+            self._calm.append((features, scores))
+            self._blend_prior()
         else:
             self._follow(features, scores, elapsed_s)
         return None
 
-    def _prior_frames(self, time_s: float) -> int:
-        """How many frames the change to the own median takes: few at the start, many later on."""
-        if not self._gated:
-            late = time_s - (self._first_s or 0.0) > LATE_S
-            self._needed = PRIOR_FRAMES * (LATE_FACTOR if late else 1)
-        return self._needed
-
     def _learn_pitch(self, pitch_rad: float, elapsed_s: float) -> None:
-        """Learn the person's pitch when looking ahead. The first calm frames decide, whatever the expression."""
-        prior = self._home_pitch_rad
+        """Learn the pitch of looking ahead. The first calm frames decide, whatever the expression."""
+        prior, now = self._home_pitch_rad, self.baseline.pitch_rad
         low, high = prior - PITCH_REACH_RAD, prior + PITCH_REACH_RAD
         if len(self._pitches) < PRIOR_FRAMES and not self._fixed:
             self._pitches.append(pitch_rad)
             own = len(self._pitches) / PRIOR_FRAMES
-            self._pitch_rad = prior + own * (float(np.clip(np.median(self._pitches), low, high)) - prior)
+            now = prior + own * (float(np.clip(np.median(self._pitches), low, high)) - prior)
         else:
-            drift = PITCH_DRIFT_RAD_S * elapsed_s * (1.0 if pitch_rad > self._pitch_rad else -1.0)
-            self._pitch_rad = float(np.clip(self._pitch_rad + drift, low, high))
+            drift = PITCH_DRIFT_RAD_S * elapsed_s * (1.0 if pitch_rad > now else -1.0)
+            now = float(np.clip(now + drift, low, high))
+        self.baseline = replace(self.baseline, pitch_rad=now)
 
     def _is_calm(self, pose: Pose, elapsed_s: float) -> bool:
         if max(abs(pose.yaw_rad), abs(pose.roll_rad)) > GATE_TURN_RAD:
             return False
         last = self._last_pose
-        if last is None or elapsed_s <= 0:
-            return True
         moved = max(abs(pose.yaw_rad - last.yaw_rad), abs(pose.pitch_rad - last.pitch_rad))
-        return moved / elapsed_s < GATE_SPEED
+        return elapsed_s == 0 or moved / elapsed_s < GATE_SPEED
 
     def _eyes_open(self, features: Array) -> bool:
-        ratio = min(features[F[eye]] / max(self._features[F[eye]], 1e-3) for eye in ("ear_right", "ear_left"))
+        usual = self.baseline.features
+        ratio = min(features[F[eye]] / max(usual[F[eye]], 1e-3) for eye in ("ear_right", "ear_left"))
         return bool((0.85 - ratio) / 0.65 < GATE_CLOSURE)
 
-    def _is_held(self, features: Array, blendshapes: NDArray[np.float32], pose: Pose, time_s: float) -> bool:
+    def _is_held(self, features: Array, blendshapes: FloatArray, pose: Pose, time_s: float) -> bool:
         """Whether an expression has been there for more than HELD_S."""
         action_units = measure_action_units(features, blendshapes, self.baseline, yaw_rad=pose.yaw_rad)
-        if float(action_units.max()) <= HELD_LEVEL:
-            self._held_since_s = None
-            return False
-        if self._held_since_s is None or time_s < self._held_since_s:
-            self._held_since_s = time_s
+        expressive = float(action_units.max()) > HELD_LEVEL
+        self._held_since_s = min(self._held_since_s, time_s) if expressive else math.inf
         return time_s - self._held_since_s > HELD_S
 
-    def _blend_prior(self, features: Array, scores: Array) -> None:
+    def _blend_prior(self) -> None:
         """From the population to this person's median over the first calm frames."""
-        self._gated.append(features)
-        own = len(self._gated) / self._needed
+        features, scores = (np.array(rows) for rows in zip(*self._calm, strict=True))
+        own = len(self._calm) / self._needed
         if self._needed == PRIOR_FRAMES:
             # The first frame counts most: two faces differ more than two calm frames of one face.
             own = FIRST_SHARE + (1 - FIRST_SHARE) * own
         prior = population()
         reach = PRIOR_REACH * population_spread()
-        shift = np.clip(np.median(self._gated, axis=0) - prior.features, -reach, reach)
-        self._features = prior.features + own * little_smile(shift)
-        self._gated_blendshapes.append(scores)
-        lowest = calm_scores(np.array(self._gated_blendshapes))
-        self._blendshapes = prior.blendshapes + own * (lowest - prior.blendshapes)
+        shift = np.clip(np.median(features, axis=0) - prior.features, -reach, reach)
+        self.baseline = replace(
+            self.baseline,
+            features=prior.features + own * little_smile(shift),
+            blendshapes=prior.blendshapes + own * (calm_scores(scores) - prior.blendshapes),
+        )
 
     def _follow(self, features: Array, scores: Array, elapsed_s: float) -> None:
         """Stochastic running quantiles: up by q, down by 1 − q, in steps of the feature's spread."""
-        rate = elapsed_s / FOLLOW_S
-        step = 4 * rate * population_spread()
-        self._features += step * (_QUANTILE - (features < self._features))
-        below = scores < self._blendshapes
-        self._blendshapes += 4 * rate * 0.1 * (_BLENDSHAPE_QUANTILE - below)
-        np.clip(self._blendshapes, 0.0, 1.0, out=self._blendshapes)
+        before, step = self.baseline, 4 * elapsed_s / FOLLOW_S
+        moved = before.features + step * population_spread() * (_QUANTILE - (features < before.features))
+        risen = before.blendshapes + step * 0.1 * (_BLENDSHAPE_QUANTILE - (scores < before.blendshapes))
+        self.baseline = replace(before, features=moved, blendshapes=np.clip(risen, 0.0, 1.0))
 
-    def _collect(self, features: Array, scores: Array, pose: Pose) -> Baseline | None:
-        self._collected.append((features, scores, pose.pitch_rad))
-        if len(self._collected) < SET_NEUTRAL_FRAMES:
-            return None
-        self._collecting = False
+    def _fix(self, collected: list[tuple[Array, Array, float]]) -> Baseline:
+        """The frames of a "set neutral" become the baseline."""
         # Medians, so that a blink among the frames does not count.
-        self._features = np.median([item[0] for item in self._collected], axis=0)
-        self._blendshapes = np.median([item[1] for item in self._collected], axis=0)
-        self._pitch_rad = self._home_pitch_rad = float(np.median([item[2] for item in self._collected]))
-        self._fixed = True
+        features, blendshapes, pitch = (np.median(rows, axis=0) for rows in zip(*collected, strict=True))
+        self.baseline = Baseline(features, blendshapes, float(pitch))
+        self._home_pitch_rad = self.baseline.pitch_rad
+        self._fixed, self._collected = True, None
         return self.baseline
+
+
+class _SavedNeutral(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """A neutral on disk. It is checked when it is read."""
+
+    format: Literal[3]
+    """Raise it when a feature's meaning changes."""
+    features: Annotated[list[_LengthIOD], msgspec.Meta(min_length=len(F), max_length=len(F))]
+    blendshapes: Annotated[list[_Score], msgspec.Meta(min_length=_SCORES, max_length=_SCORES)]
+    pitch_rad: Annotated[float, msgspec.Meta(gt=-1, lt=1)]
 
 
 def save_neutral(path: Path, baseline: Baseline) -> None:
     """Keep a neutral for the next time; a folder that cannot be written is only logged."""
+    saved = _SavedNeutral(
+        format=3,
+        features=baseline.features.tolist(),
+        blendshapes=baseline.blendshapes.tolist(),
+        pitch_rad=baseline.pitch_rad,
+    )
     try:
-        write_file(path, json.dumps(baseline_to_json(baseline)))
+        write_file(path, msgspec.json.encode(saved))
     except OSError as error:
         logger.warning("the neutral was set but could not be kept in %s: %s", path, error)
 
@@ -230,12 +222,10 @@ def save_neutral(path: Path, baseline: Baseline) -> None:
 def load_neutral(path: Path) -> Baseline | None:
     """A kept neutral; None where there is none or the file is broken (logged)."""
     try:
-        raw = json.loads(path.read_text())
-        if not isinstance(raw, dict):
-            raise ValueError("not a saved neutral")
-        return baseline_from_json(raw)
+        saved = msgspec.json.decode(path.read_bytes(), type=_SavedNeutral)
     except FileNotFoundError:
         return None
     except (OSError, ValueError) as error:
         logger.warning("ignoring the saved neutral %s: %s", path, error)
         return None
+    return Baseline(np.array(saved.features), np.array(saved.blendshapes), saved.pitch_rad)

@@ -12,7 +12,7 @@ import numpy as np
 
 from icface.arrays import Array
 from icface.face.landmarks import Landmarks
-from icface.face.pose import FLIP, weak_perspective_rotation
+from icface.face.pose import FLIP, weak_perspective
 
 NAMES: Final = (
     "brow_inner", "brow_outer", "brow_middle", "brow_gap", "upper_lid", "lower_lid", "cheek", "nose_wing",
@@ -36,7 +36,7 @@ _HEIGHTS: Final[dict[str, tuple[tuple[int, ...], tuple[int, ...]]]] = {
     "mouth_height": ((13,), (2,)),
     "lower_lip_chin": ((17,), (199,)),
 }
-# Distances: mean length over the pairs.
+# Distances: mean length over the pairs. The thickness is the sum of both lips. An eye's lids are divided by its width.
 _LENGTHS: Final[dict[str, tuple[tuple[int, int], ...]]] = {
     "brow_gap": ((55, 285),),
     "nose_wing": ((168, 98), (168, 327)),
@@ -45,50 +45,34 @@ _LENGTHS: Final[dict[str, tuple[tuple[int, int], ...]]] = {
     "lips_thickness": ((0, 13), (14, 17)),
     "lip_gap": ((13, 14), (82, 87), (312, 317)),
     "chin_drop": ((168, 152),),
+    "ear_right": ((159, 145), (158, 153), (160, 144)),
+    "ear_left": ((386, 374), (385, 380), (387, 373)),
 }
-_EAR: Final = {
-    "ear_right": (((159, 145), (158, 153), (160, 144)), (33, 133)),
-    "ear_left": (((386, 374), (385, 380), (387, 373)), (263, 362)),
-}
+_EYE_WIDTHS: Final = ((33, 133), (263, 362))
 
 
-def _height_matrix() -> Array:
-    matrix = np.zeros((len(_HEIGHTS), 478))
-    for row, (top, bottom) in enumerate(_HEIGHTS.values()):
-        matrix[row, list(top)] += 1.0 / len(top)
-        matrix[row, list(bottom)] -= 1.0 / len(bottom)
-    return matrix
-
-
-_HEIGHT_ROWS: Final = np.array([INDEX[name] for name in _HEIGHTS], dtype=np.intp)
-_HEIGHT_WEIGHTS: Final = _height_matrix()
-# All lengths in one gather: the rows of `_LENGTHS`, then three lid distances and the width of each eye.
-_PAIRS: Final = np.array(
-    [pair for pairs in _LENGTHS.values() for pair in pairs]
-    + [pair for lids, corners in _EAR.values() for pair in (*lids, corners)],
-    dtype=np.intp,
-)
-_EARS_AT: Final = len(_PAIRS) - 8
-_LENGTH_ROWS: Final = np.array([INDEX[name] for name in _LENGTHS], dtype=np.intp)
-_EAR_ROWS: Final = np.array([INDEX[name] for name in _EAR], dtype=np.intp)
-
-
-def _length_weights() -> Array:
-    weights = np.zeros((len(_LENGTHS), _EARS_AT))
-    start = 0
-    for row, (name, pairs) in enumerate(_LENGTHS.items()):
-        # The thickness is the sum of both lips; the others are means.
-        weights[row, start : start + len(pairs)] = 1.0 if name == "lips_thickness" else 1.0 / len(pairs)
-        start += len(pairs)
+def _mean_of(vertices: tuple[int, ...]) -> Array:
+    """(478,) weights that average these vertices."""
+    weights = np.zeros(478)
+    weights[list(vertices)] = 1.0 / len(vertices)
     return weights
 
 
-_LENGTH_WEIGHTS: Final = _length_weights()
+_HEIGHT_ROWS: Final = np.array([INDEX[name] for name in _HEIGHTS])
+_HEIGHT_WEIGHTS: Final = np.array([_mean_of(top) - _mean_of(bottom) for top, bottom in _HEIGHTS.values()])
+# All lengths in one gather: the pairs of `_LENGTHS`, then the eyes' widths.
+_PAIRS: Final = np.array([*(pair for pairs in _LENGTHS.values() for pair in pairs), *_EYE_WIDTHS])
+_LENGTH_ROWS: Final = np.array([INDEX[name] for name in _LENGTHS])
+_LENGTH_STARTS: Final = np.cumsum([0, *map(len, _LENGTHS.values())])[:-1]
+_LENGTH_COUNTS: Final = np.array(
+    [1 if name == "lips_thickness" else len(_LENGTHS[name]) for name in _LENGTHS]
+)
+_EAR_ROWS: Final = np.array([INDEX["ear_right"], INDEX["ear_left"]])
 
 
 def face_shape(landmarks: Landmarks) -> Array:
     """(478, 3) landmarks with the head rotation taken out, in IOD, origin between the eyes, y up, z to the camera."""
-    rotation = weak_perspective_rotation(landmarks.points_px)
+    rotation, _, _ = weak_perspective(landmarks.points_px)
     points = landmarks.points_px.astype(np.float64) @ FLIP
     iod_px = float(np.linalg.norm(points[33] - points[263]))
     return np.asarray((points - (points[33] + points[263]) / 2) @ rotation / max(iod_px, 1e-6))
@@ -101,9 +85,8 @@ def measure_features(landmarks: Landmarks) -> Array:
     result[_HEIGHT_ROWS] = _HEIGHT_WEIGHTS @ shape[:, 1]
     between = shape[_PAIRS[:, 0]] - shape[_PAIRS[:, 1]]
     lengths = np.sqrt(np.einsum("ij,ij->i", between, between))
-    result[_LENGTH_ROWS] = _LENGTH_WEIGHTS @ lengths[:_EARS_AT]
-    eyes = lengths[_EARS_AT:].reshape(2, 4)
-    result[_EAR_ROWS] = eyes[:, :3].sum(1) / (3 * np.maximum(eyes[:, 3], 1e-6))
+    result[_LENGTH_ROWS] = np.add.reduceat(lengths[:-2], _LENGTH_STARTS) / _LENGTH_COUNTS
+    result[_EAR_ROWS] /= np.maximum(lengths[-2:], 1e-6)
     result[INDEX["corner_depth"]] = (shape[61, 2] + shape[291, 2]) / 2
     result[INDEX["lip_centre_depth"]] = (shape[0, 2] + shape[17, 2]) / 2
     return result

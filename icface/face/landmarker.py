@@ -1,11 +1,11 @@
 """The three networks of MediaPipe's FaceLandmarker task, run by OpenVINO.
 
-A first network finds faces in the whole picture. A second one reads 478 landmarks in an upright square around a face.
-A third one reads 52 blendshapes from the landmarks. While a face is followed, the square comes from the landmarks
-of the frame before, and the first network rests.
+The first finds faces in the whole picture. The second reads 478 landmarks in an upright square around a face. The third
+reads 52 blendshapes from the landmarks. While a face is followed, its square comes from the landmarks of the frame
+before, and the first network rests.
 
-MediaPipe's own package is not used here: it reports every use to a server and takes half again the time. The steps
-between the networks are MediaPipe's published ones (Apache-2.0), and a test holds the results to that package.
+MediaPipe's own package reports every use to a server and takes half again the time. The steps between the networks are
+MediaPipe's published ones (Apache-2.0). A test compares the results with those of that package.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ import tempfile
 import threading
 import zipfile
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cache
 from pathlib import Path
 from typing import Any, Final
 
@@ -43,7 +43,7 @@ MODEL_SHA256: Final = "64184e229b263107bc2b804c6625db1341ff2bb731874b0bcc2fe6544
 _MIN_SCORE: Final = 0.5
 """MediaPipe's default, for finding a face and for believing its landmarks."""
 _GROWN: Final = 1.5
-"""How much larger than the face the square is that the landmarks are read in."""
+"""The square that the landmarks are read in is this many times as large as the face."""
 
 _FINDER_PX: Final = 128
 _SAME_FACE: Final = 0.3
@@ -61,7 +61,7 @@ _EXPRESSIVE: Final = np.array([
     474, 475, 476, 477,
 ])  # fmt: skip
 
-# File, shape of its input, and what is taken off each byte of a picture before it is divided by the last.
+# File, shape of its input, and two numbers: the first is subtracted from each byte of a picture, the second divides it.
 _NETWORKS: Final[tuple[tuple[str, list[int], tuple[float, float] | None], ...]] = (
     ("face_detector.tflite", [1, _FINDER_PX, _FINDER_PX, 3], (127.5, 127.5)),
     ("face_landmarks_detector.tflite", [1, _LANDMARKS_PX, _LANDMARKS_PX, 3], (0.0, 255.0)),
@@ -92,17 +92,12 @@ class Region:
 
 
 class Networks:
-    """The task's networks, ready to run; one thread at a time.
-
-    Raises:
-        ConfigError: the model file is missing or damaged.
-    """
+    """The task's networks, ready to run; one thread at a time. ConfigError: the model file is missing or damaged."""
 
     def __init__(self) -> None:
         with _loading:
             models = _load()
         self._finder, self._landmarks, self._blendshapes = (model.create_infer_request() for model in models)
-        self._anchors = _anchors()
 
     def close(self) -> None:
         """Free the memory; the networks cannot be used afterwards."""
@@ -121,7 +116,7 @@ class Networks:
         found = np.flatnonzero(scores >= _MIN_SCORE)
         # Centre, size and six points of a face, of which the first two are the eyes.
         faces = raw[0, found].astype(np.float64).reshape(-1, 8, 2) / _FINDER_PX
-        faces[:, [0, 2, 3, 4, 5, 6, 7]] += self._anchors[found, np.newaxis]
+        faces[:, [0, 2, 3, 4, 5, 6, 7]] += _anchors()[found, np.newaxis]
         regions = []
         for face in _merged(faces, scores[found]):
             centre, (w, h) = face[0] * side - margin, face[1] * side * _GROWN
@@ -134,13 +129,8 @@ class Networks:
         to_picture = region.to_picture()
         from_pixels = to_picture.copy()
         from_pixels[:, :2] /= _LANDMARKS_PX
-        crop = cv2.warpAffine(
-            frame,
-            from_pixels,
-            (_LANDMARKS_PX, _LANDMARKS_PX),
-            flags=cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP,
-            borderMode=cv2.BORDER_REPLICATE,
-        )
+        size, how = (_LANDMARKS_PX, _LANDMARKS_PX), cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
+        crop = cv2.warpAffine(frame, from_pixels, size, flags=how, borderMode=cv2.BORDER_REPLICATE)
         raw, presence, *_ = _run(self._landmarks, crop)
         if presence.item() <= math.log(_MIN_SCORE / (1 - _MIN_SCORE)):
             return None
@@ -175,20 +165,9 @@ def region_around(points: Points) -> Region:
 _loading = threading.Lock()
 
 
-@lru_cache(maxsize=1)
+@cache
 def _load() -> tuple[Any, ...]:
     """Finder, landmarks and blendshapes, compiled for this processor; the whole process shares them."""
-    content = _model_content()
-    try:
-        return _compile(content, cache_folder() / "tracker", keep=True)
-    except (OSError, RuntimeError) as error:  # OpenVINO's errors are RuntimeErrors
-        logger.debug("the face tracker starts without a cache: %s", error)
-        with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder:
-            return _compile(content, Path(folder), keep=False)
-
-
-def _model_content() -> bytes:
-    """The FaceLandmarker task file of this package, checked by its hash."""
     try:
         content = MODEL_PATH.read_bytes()
     except OSError as error:
@@ -197,25 +176,29 @@ def _model_content() -> bytes:
         ) from error
     if hashlib.sha256(content).hexdigest() != MODEL_SHA256:
         raise ConfigError(f"the face tracker's model {MODEL_PATH} is damaged; install icface-live again")
-    return content
+    try:
+        return _compile(content, cache_folder() / "tracker", keep=True)
+    except (OSError, RuntimeError) as error:  # OpenVINO's errors are RuntimeErrors
+        logger.debug("the face tracker starts without a cache: %s", error)
+        with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder:
+            return _compile(content, Path(folder), keep=False)
 
 
 def _compile(content: bytes, folder: Path, *, keep: bool) -> tuple[Any, ...]:
-    """OpenVINO reads this format from files only. What it keeps beside them makes the next start much quicker."""
+    """OpenVINO reads this format from files only. With `keep` its cache beside them makes the next start quick."""
     import openvino
     import openvino.preprocess
 
     core = the_core()
-    # One thread: the networks are many small steps, and the other processors have the picture to draw. It is the
-    # caller's thread, and OpenVINO would bind it to one processor, where it would wait for whoever is busy there.
-    settings: dict[str, Any] = {
+    # One thread, because the networks are many small steps and the other processors have the picture to draw. It is the
+    # caller's thread. Pinned to one processor it would wait for whatever is busy there.
+    settings = {
         "PERFORMANCE_HINT": "LATENCY",
         "INFERENCE_NUM_THREADS": 1,
         "ENABLE_CPU_PINNING": False,
         "INFERENCE_PRECISION_HINT": "f32",
+        **({"CACHE_DIR": str(folder)} if keep else {}),
     }
-    if keep:
-        settings["CACHE_DIR"] = str(folder)
     models = []
     with zipfile.ZipFile(io.BytesIO(content)) as archive:
         for name, shape, scaling in _NETWORKS:
@@ -234,18 +217,18 @@ def _compile(content: bytes, folder: Path, *, keep: bool) -> tuple[Any, ...]:
     return tuple(models)
 
 
+@cache
 def _anchors() -> Array:
     """(896, 2) the places that the finder's outputs are relative to, in shares of its square."""
     anchors = []
     for cells, outputs in ((16, 2), (8, 6)):
-        middles = (np.arange(cells) + 0.5) / cells
-        x, y = np.meshgrid(middles, middles)
-        anchors.append(np.repeat(np.stack([x.ravel(), y.ravel()], axis=1), outputs, axis=0))
+        y, x = (np.mgrid[:cells, :cells] + 0.5) / cells
+        anchors.append(np.repeat(np.column_stack([x.ravel(), y.ravel()]), outputs, axis=0))
     return np.concatenate(anchors)
 
 
 def _merged(faces: Array, scores: Array) -> list[Array]:
-    """Answers that mean one face as their mean, weighted by their scores; most certain first."""
+    """One answer for each face: the mean of those that overlap, weighted by their scores. Most certain first."""
     low, high = faces[:, 0] - faces[:, 1] / 2, faces[:, 0] + faces[:, 1] / 2
     left = np.argsort(-scores, kind="stable")
     result = []

@@ -1,17 +1,16 @@
-"""Faces in pictures and videos: landmarks and blendshapes."""
+"""Faces in pictures and videos: landmarks and blendshapes, and how those of a video are smoothed."""
 
 from __future__ import annotations
 
 import math
 from dataclasses import dataclass, replace
-from typing import Final, Protocol
+from typing import Any, ClassVar, Final, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 from icface.arrays import Frame
 from icface.face.landmarker import MODEL_SHA256, Networks, Points, Region, region_around
-from icface.face.smoothing import PointSmoothing
 
 __all__ = ["MODEL_SHA256", "LandmarkDetector", "Landmarks", "open_detector"]
 
@@ -25,7 +24,6 @@ class Landmarks:
     """One face in one picture."""
 
     points_px: Points
-    """(478, 3) x right, y down in picture pixels; z in the same scale, smaller = nearer to the camera."""
     image_size_px: tuple[int, int]
     """(width, height) of the picture, which the camera model of the head pose needs."""
     blendshapes: NDArray[np.float32]
@@ -47,17 +45,10 @@ class LandmarkDetector(Protocol):
     """Finds faces; one thread at a time."""
 
     def detect(self, frame: Frame, time_s: float | None = None) -> list[Landmarks]:
-        """Faces of a picture, largest first.
-
-        Args:
-            frame: (H, W, 3) RGB.
-            time_s: time of a video's frame; None for a still.
-        """
+        """Faces of a picture (H, W, 3) RGB, largest first. A frame of a video has a time."""
         ...
 
-    def close(self) -> None:
-        """Free the networks."""
-        ...
+    def close(self) -> None: ...
 
 
 def open_detector(*, video: bool, max_faces: int = 1) -> LandmarkDetector:
@@ -70,33 +61,46 @@ def open_detector(*, video: bool, max_faces: int = 1) -> LandmarkDetector:
     Raises:
         ConfigError: the model file is missing or damaged.
     """
-    return _VideoDetector(max_faces) if video else _StillDetector(max_faces)
+    return _Detector(video, max_faces)
 
 
-class _StillDetector:
-    def __init__(self, max_faces: int) -> None:
+class _Detector:
+    def __init__(self, video: bool, max_faces: int) -> None:
         self._networks = Networks()
+        self._video = video
         self._max_faces = max_faces
+        self._regions: list[Region] = []
+        """Where the followed faces of a video are."""
+        self._smoothing: PointSmoothing | None = None
+        self._last_s = -math.inf
 
     def detect(self, frame: Frame, time_s: float | None = None) -> list[Landmarks]:
-        return _largest_first(self._look(frame) or self._search(frame))
+        found = (
+            self._follow(frame, time_s or 0.0) if self._video else self._look(frame) or self._search(frame)
+        )
+        return sorted(found, key=lambda face: face.area_px, reverse=True)
 
     def close(self) -> None:
         self._networks.close()
 
     def _look(self, frame: Frame) -> list[Landmarks]:
-        found = []
-        for region in self._networks.find(frame)[: self._max_faces]:
-            points = self._networks.landmarks(frame, region)
-            if points is not None:
-                found.append(_face(self._networks, points, frame))
-        return found
+        return self._faces(frame, self._read(frame, self._find(frame)))
+
+    def _find(self, frame: Frame) -> list[Region]:
+        return self._networks.find(frame)[: self._max_faces]
+
+    def _read(self, frame: Frame, regions: list[Region]) -> list[Points]:
+        """The landmarks in each region that shows a face."""
+        seen = (self._networks.landmarks(frame, region) for region in regions)
+        return [points for points in seen if points is not None]
+
+    def _faces(self, frame: Frame, found: list[Points]) -> list[Landmarks]:
+        size_px = frame.shape[1], frame.shape[0]
+        return [Landmarks(points, size_px, self._networks.blendshapes(points)) for points in found]
 
     def _search(self, frame: Frame) -> list[Landmarks]:
-        """The network that finds faces misses some that fill the picture, and small ones.
-
-        So look again with a wide margin, then at overlapping parts of the picture, ever smaller ones.
-        """
+        """Look again with a wide margin, then at overlapping parts of the picture, ever smaller ones."""
+        # The network that finds faces misses some that fill the picture, and small ones.
         height, width = frame.shape[:2]
         pad = max(height, width) // 2
         padded = np.pad(frame, ((pad, pad), (pad, pad), (0, 0)), mode="edge")
@@ -114,17 +118,7 @@ class _StillDetector:
                             found.append(moved)
         return found
 
-
-class _VideoDetector:
-    def __init__(self, max_faces: int) -> None:
-        self._networks = Networks()
-        self._max_faces = max_faces
-        self._regions: list[Region] = []
-        self._smoothing: PointSmoothing | None = None
-        self._last_s = -math.inf
-
-    def detect(self, frame: Frame, time_s: float | None = None) -> list[Landmarks]:
-        now_s = time_s or 0.0
+    def _follow(self, frame: Frame, now_s: float) -> list[Landmarks]:
         if now_s < self._last_s:  # a file that begins again
             self._regions, self._smoothing = [], None
         self._last_s = now_s
@@ -132,41 +126,61 @@ class _VideoDetector:
             followed = list(self._regions)
             new = [r for r in self._networks.find(frame) if not any(map(r.is_near, followed))]
             self._regions = (followed + new)[: self._max_faces]
-        found = self._read(frame)
+        found = self._read(frame, self._regions)
         if self._regions and not found:  # the face has moved out of its region: look for it in the same frame
-            self._regions = self._networks.find(frame)[: self._max_faces]
-            found = self._read(frame)
+            found = self._read(frame, self._find(frame))
         self._regions = [region_around(points) for points in found]
-        if self._max_faces == 1:
-            found = [self._smooth(points, now_s) for points in found]
-            if not found:
-                self._smoothing = None
-        return _largest_first([_face(self._networks, points, frame) for points in found])
-
-    def close(self) -> None:
-        self._networks.close()
-
-    def _read(self, frame: Frame) -> list[Points]:
-        """The landmarks in each region that shows a face."""
-        seen = (self._networks.landmarks(frame, region) for region in self._regions)
-        return [points for points in seen if points is not None]
-
-    def _smooth(self, points: Points, time_s: float) -> Points:
-        if self._smoothing is None:
-            self._smoothing = PointSmoothing(points, time_s)
-            return points
-        return self._smoothing.update(points, time_s)
+        if not found:
+            self._smoothing = None
+        elif self._max_faces == 1 and self._smoothing is not None:
+            found = [self._smoothing.update(found[0], now_s)]
+        elif self._max_faces == 1:
+            self._smoothing = PointSmoothing(found[0], now_s)
+        return self._faces(frame, found)
 
 
-def _face(networks: Networks, points: Points, frame: Frame) -> Landmarks:
-    height, width = frame.shape[:2]
-    return Landmarks(
-        points_px=points, image_size_px=(width, height), blendshapes=networks.blendshapes(points)
-    )
+class PointSmoothing:
+    """One-Euro filter over landmarks: a still face stands still, and a moving one is followed at once.
+
+    Speeds are in face sizes per second. MediaPipe filters likewise, with 80 and 1 Hz, which is half a frame later and
+    takes a third of a short blink away. So the lids pass unfiltered here: docs/tracking.md has the figures.
+
+    Source: Casiez, Roussel, Vogel, "1 € filter", CHI 2012.
+    """
+
+    CUTOFF_HZ: ClassVar[float] = 0.05
+    SPEED_WEIGHT: ClassVar[float] = 60.0
+    SPEED_CUTOFF_HZ: ClassVar[float] = 6.0
+    UNFILTERED: ClassVar[tuple[int, ...]] = (
+        246, 161, 160, 159, 158, 157, 173, 155, 154, 153, 145, 144, 163, 7,
+        466, 388, 387, 386, 385, 384, 398, 382, 381, 380, 374, 373, 390, 249,
+    )  # fmt: skip
+
+    def __init__(self, points: Points, time_s: float) -> None:
+        self._raw = points.astype(np.float64)
+        self._shown = self._raw
+        self._speed = np.zeros_like(self._raw)
+        self._time_s = time_s
+
+    def update(self, points: Points, time_s: float) -> Points:
+        """Smoothed (478, 3) landmarks, a new array; a time that stands still counts as a millisecond."""
+        elapsed_s = max(time_s - self._time_s, 0.001)
+        self._time_s = time_s
+        raw = points.astype(np.float64)
+        size_px = float(np.ptp(raw[:, :2], axis=0).mean())
+        speed = (raw - self._raw) / (size_px * elapsed_s)
+        self._speed = self._speed + _share(self.SPEED_CUTOFF_HZ, elapsed_s) * (speed - self._speed)
+        cutoff_hz = self.CUTOFF_HZ + self.SPEED_WEIGHT * np.abs(self._speed)
+        self._shown = self._shown + _share(cutoff_hz, elapsed_s) * (raw - self._shown)
+        self._raw = raw
+        result = self._shown.astype(np.float32)
+        result[list(self.UNFILTERED)] = points[list(self.UNFILTERED)]
+        return result
 
 
-def _largest_first(faces: list[Landmarks]) -> list[Landmarks]:
-    return sorted(faces, key=lambda face: face.area_px, reverse=True)
+def _share(cutoff_hz: Any, elapsed_s: float) -> Any:
+    ratio = 2 * math.pi * cutoff_hz * elapsed_s
+    return ratio / (1.0 + ratio)
 
 
 def _overlapping(length: int, side: int) -> list[int]:

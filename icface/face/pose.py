@@ -1,19 +1,18 @@
 """Head pose in OpenFace's convention: R = Rx·Ry·Rz, y down; +pitch looks down, +yaw nose to image-left, +roll clockwise.
 
-By a weighted Procrustes fit of the canonical face in a virtual camera with a vertical field of view of 63°, with two
+It is a weighted Procrustes fit of the canonical face in a virtual camera with a vertical field of view of 63°, with two
 passes for the scale. This is MediaPipe's published method and gives the same angles as its pose matrix.
 """
 
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
-from typing import Final
+from typing import Final, NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
 
 from icface.arrays import Array
+from icface.face.landmarker import Points
 from icface.face.landmarks import Landmarks
 
 VERTICAL_FOV_RAD: Final = math.radians(63.0)
@@ -22,7 +21,7 @@ FLIP: Final = np.diag([1.0, -1.0, -1.0])
 
 # MediaPipe's canonical face (Apache-2.0) in IOD (unit: outer eye corners), origin between them, x right, y up,
 # z to the camera. A pair is a vertex on the left of the picture and its mirror image, whose place is given.
-# After x, y, z come MediaPipe's weight for the head pose (0 where it is not used) and whether expressions leave it.
+# After x, y, z come MediaPipe's weight for the head pose (0 where it is not used) and whether expressions leave it alone.
 _VERTICES: Final[dict[tuple[int, ...], tuple[float, float, float, float, bool]]] = {
     (4,): (0.0000, -0.3517, 0.4963, 0.070910, True),
     (5,): (0.0000, -0.2585, 0.4577, 0.0, True),
@@ -89,8 +88,7 @@ _POSE: Final = _Template(
 _RIGID: Final = _Template({vertex: 1.0 for pair, place in _VERTICES.items() if place[4] for vertex in pair})
 
 
-@dataclass(frozen=True)
-class Pose:
+class Pose(NamedTuple):
     """Angles in radians."""
 
     pitch_rad: float
@@ -119,22 +117,26 @@ def pose_from_rotation(rotation: Array) -> Pose:
 
 
 def head_pose(landmarks: Landmarks) -> Pose:
-    """Pose of a face in an unmirrored picture."""
-    upward = _procrustes_rotation(landmarks.points_px, landmarks.image_size_px)
+    """Pose of a face in an unmirrored picture, in a camera of VERTICAL_FOV_RAD."""
+    width, height = landmarks.image_size_px
+    # Screen at the near plane, origin in the middle, y up; z in the scale of x.
+    unit = 2 * NEAR * math.tan(VERTICAL_FOV_RAD / 2) / height
+    screen = landmarks.points_px[_POSE.index].astype(np.float64)
+    screen[:, 0] = (screen[:, 0] - width / 2) * unit
+    screen[:, 1] = (height / 2 - screen[:, 1]) * unit
+    screen[:, 2] *= unit
+    depth = float(landmarks.points_px[:468, 2].mean()) * unit
+
+    _, scale = _POSE.fit(screen * [1, 1, -1])
+    scale *= _POSE.fit(_metric(screen, depth, scale))[1]
+    upward, _ = _POSE.fit(_metric(screen, depth, scale))
     return pose_from_rotation(FLIP @ upward @ FLIP)
 
 
-def weak_perspective_rotation(points_px: NDArray[np.float32]) -> Array:
-    """(3, 3) rotation of the canonical face, y up, that fits landmarks as seen in parallel projection.
-
-    From vertices that expressions leave where they are: MediaPipe's pose weights nose wings, cheeks and jaw, and so
-    nods a little with a smile or an open mouth.
-    """
-    return weak_perspective(points_px)[0]
-
-
-def weak_perspective(points_px: NDArray[np.float32]) -> tuple[Array, float, Array]:
+def weak_perspective(points_px: Points) -> tuple[Array, float, Array]:
     """The canonical face laid over landmarks in parallel projection, by the vertices that expressions leave alone.
+
+    MediaPipe's head pose weights nose wings, cheeks and jaw too, and so nods a little with a smile or an open mouth.
 
     Returns:
         Rotation (3, 3), pixels per IOD, and where the canonical origin comes to lie (3,): pixels, y up, z to the
@@ -143,22 +145,6 @@ def weak_perspective(points_px: NDArray[np.float32]) -> tuple[Array, float, Arra
     points = points_px[_RIGID.index].astype(np.float64) @ FLIP
     rotation, scale = _RIGID.fit(points)
     return rotation, scale, _RIGID.shares @ points - scale * rotation @ _RIGID.centre
-
-
-def _procrustes_rotation(points_px: NDArray[np.float32], image_size_px: tuple[int, int]) -> Array:
-    """Rotation of the canonical face, y up, in a camera of VERTICAL_FOV_RAD."""
-    width, height = image_size_px
-    # Screen at the near plane, origin in the middle, y up; z in the scale of x.
-    unit = 2 * NEAR * math.tan(VERTICAL_FOV_RAD / 2) / height
-    screen = points_px[_POSE.index].astype(np.float64)
-    screen[:, 0] = (screen[:, 0] - width / 2) * unit
-    screen[:, 1] = (height / 2 - screen[:, 1]) * unit
-    screen[:, 2] *= unit
-    depth = float(points_px[:468, 2].mean()) * unit
-
-    scale = _POSE.fit(screen * [1, 1, -1])[1]
-    scale *= _POSE.fit(_metric(screen, depth, scale))[1]
-    return _POSE.fit(_metric(screen, depth, scale))[0]
 
 
 def _metric(screen: Array, depth: float, scale: float) -> Array:

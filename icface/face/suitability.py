@@ -18,7 +18,7 @@ MAX_TURN_RAD: Final = 0.45
 """A photo turned further than this shows too little of one cheek to make a face of."""
 
 _FACE_POINTS: Final = 468
-"""Without the irises, which follow."""
+"""Without those of the irises."""
 
 
 def choose_face(found: list[Landmarks], path: Path, face: int | None) -> Landmarks:
@@ -45,11 +45,7 @@ def face_extent_px(landmarks: Landmarks) -> float:
 
 
 def check_suitable(landmarks: Landmarks) -> None:
-    """Refuse a face that is too small, or turned too far away.
-
-    Raises:
-        SourceError: with the size or the angle.
-    """
+    """Refuse a face that is too small, or turned too far away, by a SourceError with the size or the angle."""
     extent_px = face_extent_px(landmarks)
     if extent_px < MIN_FACE_PX:
         raise SourceError(

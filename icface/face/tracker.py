@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
 import numpy as np
-from numpy.typing import NDArray
 
-from icface.attributes import AU_NAMES, INDEX, FloatArray, pose_to_unit
-from icface.face.action_units import measure_action_units
+from icface.arrays import Frame
+from icface.attributes import ACTION_UNITS, AU_NAMES, INDEX, FloatArray
+from icface.face.action_units import attributes_of
 from icface.face.calibration import Calibration, load_neutral, save_neutral
 from icface.face.features import measure_features
-from icface.face.landmarks import LandmarkDetector, Landmarks, open_detector
+from icface.face.landmarks import LandmarkDetector, open_detector
 from icface.face.pose import Pose, head_pose
 
 JUMP_RAD: Final = 0.35
@@ -33,52 +34,38 @@ _RANGED: Final = np.array(
 )
 
 
-@dataclass(frozen=True, kw_only=True)
-class TrackerConfig:
-    """How a driver is read."""
-
-    neutral_path: Path | None = None
-    """The file that keeps a "set neutral"; None keeps it for this run only."""
-    range_gain: bool = True
-    """Whether a driver who moves little is amplified, slowly, up to three times."""
-
-
 @dataclass(frozen=True)
 class DriverState:
     """A driver's face at one moment."""
 
     attributes: FloatArray
     """(20,) full-shape and calibrated; not mirrored."""
-    confidence: float
-    """0 to 1: how much of the face is turned to the camera."""
-    landmarks: Landmarks
 
 
 class FaceTracker:
     """Reads one driver; one thread at a time.
 
     Args:
-        config: settings.
+        neutral_path: the file that keeps a "set neutral"; None keeps it for this run only.
         detector: finds the face; None opens the one that ships. The tracker closes it.
     """
 
-    def __init__(self, config: TrackerConfig | None = None, detector: LandmarkDetector | None = None) -> None:
-        self._config = config or TrackerConfig()
+    def __init__(self, neutral_path: Path | None = None, detector: LandmarkDetector | None = None) -> None:
+        self._neutral_path = neutral_path
         self._detector = detector or open_detector(video=True)
-        saved = None if self._config.neutral_path is None else load_neutral(self._config.neutral_path)
-        self._calibration = Calibration(saved)
+        self._calibration = Calibration(None if neutral_path is None else load_neutral(neutral_path))
         self._peak = np.full(len(AU_NAMES), _RANGE_START, dtype=np.float32)
         self._last_pose: Pose | None = None
-        self._last_s: float | None = None
+        self._last_s = math.inf
         self._jumps = 0
         self._closure = 0.0
         self._closed_s = 0.0
 
-    def read(self, frame: NDArray[np.uint8], time_s: float) -> DriverState | None:
+    def read(self, frame: Frame, time_s: float) -> DriverState | None:
         """The driver's face in a frame (H, W, 3) RGB; None where there is none."""
-        if self._last_s is not None and time_s < self._last_s:  # a file that begins again
+        if time_s < self._last_s:  # the first frame, or a file that begins again
             self.reset()
-        elapsed_s = 0.0 if self._last_s is None else max(0.0, time_s - self._last_s)
+        elapsed_s = max(0.0, time_s - self._last_s)
         self._last_s = time_s
         faces = self._detector.detect(frame, time_s)
         if not faces:
@@ -91,17 +78,12 @@ class FaceTracker:
         self._last_pose = pose
         features = measure_features(face)
         fresh = self._calibration.update(features, face.blendshapes, pose, time_s)
-        if fresh is not None and self._config.neutral_path is not None:
-            save_neutral(self._config.neutral_path, fresh)
-        baseline = self._calibration.baseline
-        action_units = measure_action_units(features, face.blendshapes, baseline, yaw_rad=pose.yaw_rad)
-        pose_unit = pose_to_unit([pose.pitch_rad - baseline.pitch_rad, pose.yaw_rad, pose.roll_rad])
-        attributes = np.concatenate([pose_unit, self._ranged(action_units, elapsed_s)])
+        if fresh is not None and self._neutral_path is not None:
+            save_neutral(self._neutral_path, fresh)
+        attributes = attributes_of(features, face.blendshapes, pose, self._calibration.baseline)
+        attributes[ACTION_UNITS] = self._ranged(attributes[ACTION_UNITS], elapsed_s)
         attributes[_BLINK] = self._held_closure(float(attributes[_BLINK]), time_s)
-        turned = max(abs(pose.yaw_rad), abs(pose.pitch_rad))
-        return DriverState(
-            attributes=attributes, confidence=float(np.clip(1.2 - turned, 0.0, 1.0)), landmarks=face
-        )
+        return DriverState(attributes)
 
     def set_neutral(self) -> None:
         """Take the driver's face over the next frames as neutral."""
@@ -120,11 +102,7 @@ class FaceTracker:
         last = self._last_pose
         if last is None:
             return False
-        moved = max(
-            abs(pose.pitch_rad - last.pitch_rad),
-            abs(pose.yaw_rad - last.yaw_rad),
-            abs(pose.roll_rad - last.roll_rad),
-        )
+        moved = np.abs(np.subtract(pose, last)).max()
         self._jumps = self._jumps + 1 if moved > JUMP_RAD else 0
         if self._jumps > JUMP_FRAMES:  # believed: the face is elsewhere now
             self.reset()
@@ -138,9 +116,7 @@ class FaceTracker:
 
     def _ranged(self, action_units: FloatArray, elapsed_s: float) -> FloatArray:
         """Dead zone, then a gain that lets this driver's larger movements reach the whole movement."""
-        values: FloatArray = np.maximum((action_units - DEAD_ZONE) / (1 - DEAD_ZONE), 0.0).astype(np.float32)
-        if not self._config.range_gain:
-            return values
+        values = np.maximum((action_units - DEAD_ZONE) / (1 - DEAD_ZONE), 0.0)
         decay = np.float32(0.5 ** (elapsed_s / _RANGE_HALF_LIFE_S))
         self._peak = np.maximum(self._peak * decay, values)
         gain = np.where(_RANGED, np.clip(1 / np.maximum(self._peak, 1e-3), 1.0, _RANGE_GAIN_MAX), 1.0)

@@ -14,24 +14,19 @@ import numpy as np
 
 from icface.arrays import Frame
 from icface.attributes import COUNT, FloatArray
-from icface.face.action_units import Baseline
-from icface.face.landmarks import LandmarkDetector, Landmarks, open_detector
-from icface.face.measure import baseline_of, measure_attributes
+from icface.face.action_units import Baseline, baseline_of, measure_attributes
+from icface.face.landmarks import Landmarks, open_detector
 
 LEAST_PX: Final = 256
 """Frames with a smaller side are enlarged to this."""
 
 
 class Viewer:
-    """Finds the face of frames. Close it after use, or open it with `with`.
+    """Finds the face of frames. Close it after use, or open it with `with`."""
 
-    Args:
-        detector: for still pictures; it is closed with the viewer. By default the tracker's own.
-    """
-
-    def __init__(self, detector: LandmarkDetector | None = None) -> None:
+    def __init__(self) -> None:
         # In a video the detector smooths, which would mix frames. As stills it sees each frame by itself.
-        self._detector = detector or open_detector(video=False)
+        self._detector = open_detector(video=False)
 
     def __enter__(self) -> Self:
         return self
@@ -43,11 +38,14 @@ class Viewer:
         self._detector.close()
 
     def look(self, frame: Frame) -> Landmarks | None:
-        """The face of a frame (H, W, 3); None where none is seen.
+        """The face of a frame (H, W, 3), in pixels of the enlarged and bordered frame; None where none is seen.
 
-        It is in pixels of the enlarged and bordered frame, whose camera its pose belongs to; `in_frame` brings it back.
+        Its pose belongs to the camera of that frame. `in_frame` brings its points back into the frame that was given.
         """
-        faces = self._detector.detect(_framed(frame))
+        large = enlarged(frame)
+        y, x = large.shape[0] // 2, large.shape[1] // 2
+        framed = cv2.copyMakeBorder(large, y, y, x, x, cv2.BORDER_REPLICATE)
+        faces = self._detector.detect(np.asarray(framed, dtype=np.uint8))
         return faces[0] if faces else None
 
     def baseline(self, neutral: Frame) -> Baseline | None:
@@ -56,11 +54,9 @@ class Viewer:
         return None if face is None else baseline_of(face)
 
     def measure(self, frames: Iterable[Frame], baseline: Baseline | None = None) -> FloatArray:
-        """(n, 20) full-shape attributes; NaN where no face is seen.
+        """(n, 20) full-shape attributes of frames (H, W, 3); NaN where no face is seen.
 
-        Args:
-            frames: (H, W, 3) each.
-            baseline: how this face looks without expression; None takes the population's.
+        They are relative to `baseline`, how this face looks without expression; None takes the population's.
         """
         nothing = np.full(COUNT, np.nan, dtype=np.float32)
         faces = (self.look(frame) for frame in frames)
@@ -77,15 +73,8 @@ def enlarged(frame: Frame) -> Frame:
     return np.asarray(cv2.resize(frame, size, interpolation=cv2.INTER_CUBIC), dtype=np.uint8)
 
 
-def _framed(frame: Frame) -> Frame:
-    """The enlarged frame with a border of half its sides."""
-    large = enlarged(frame)
-    y, x = large.shape[0] // 2, large.shape[1] // 2
-    return np.asarray(cv2.copyMakeBorder(large, y, y, x, x, cv2.BORDER_REPLICATE), dtype=np.uint8)
-
-
 def in_frame(face: Landmarks, size_px: int) -> Landmarks:
-    """What `Viewer.look` saw in a square frame of that size, in its pixels; the pose of the result means nothing."""
+    """A face that `Viewer.look` saw, in pixels of the square frame of that size. Its pose means nothing any more."""
     side = max(size_px, LEAST_PX)
     scale = side / size_px
     points = face.points_px.copy()

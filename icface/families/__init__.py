@@ -1,12 +1,11 @@
 """Model families: what each does on the host. The manifest's `family` names the module.
 
-A new family is one new file with `open_family(bundle) -> Family`. Engines and the live loop stay as they are.
+A new family is one new file with `open_family(bundle) -> Family`.
 """
 
 from __future__ import annotations
 
 import importlib
-from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Protocol
@@ -36,41 +35,28 @@ class Rig(Protocol):
     def motion(self, attributes: FloatArray, /) -> Tensors:
         """The tensors that the engine needs for one frame, valid until the next call.
 
-        Args:
-            attributes: (20,) in [0, 1], on the scale that the bundle states.
+        The (20,) attributes are in [0, 1], on the scale that the bundle states.
         """
         ...
 
 
-class Family(ABC):
+@dataclass(frozen=True)
+class Family:
     """What a family does on the host: once a photo, and once a frame before the engine."""
 
     version: str
     """Part of the source cache's key. It changes when `prepare` gives other tensors than before."""
     rim: float
     """Share of a frame's side, along its border, that shows no face. There the frame may fade into the photo."""
+    prepare: Callable[[Frame, Landmarks, Means], Tensors]
+    """Neutralises one face of a photo (H, W, 3) RGB.
 
-    @abstractmethod
-    def prepare(self, frame: Frame, face: Landmarks, means: Means) -> Tensors:
-        """Neutralise one face of a photo.
-
-        Args:
-            frame: (H, W, 3) RGB, the photo.
-            face: the face in it.
-            means: what the family may use for it.
-
-        Returns:
-            The variants' cache tensors, what the rig reads, `neutral` (S, S, 3) uint8 RGB, and `crop_to_photo` (2, 3)
-            float64, the affine from pixels of the S × S crop to pixels of the photo.
-
-        Raises:
-            SourceError: the face is too small, or turned too far away.
-            EngineError: the graph does not run.
-        """
-
-    @abstractmethod
-    def rig(self, cache: Tensors) -> Rig:
-        """A rig for a source that `prepare` made."""
+    It gives the variants' cache tensors, what the rig reads, `neutral` (S, S, 3) uint8 RGB, and `crop_to_photo` (2, 3)
+    float64, the affine from pixels of the S × S crop to pixels of the photo. SourceError: the face is too small, or
+    turned too far away. EngineError: the graph does not run.
+    """
+    rig: Callable[[Tensors], Rig]
+    """Makes the rig of a source that `prepare` made."""
 
 
 def open_family(bundle: Bundle) -> Family:

@@ -11,29 +11,14 @@ from icface.arrays import Frame, Tensors
 from icface.bundle import Bundle
 from icface.face.landmarks import Landmarks
 from icface.families import Family, Means, cannot_run
-from icface.geometry import GEOMETRY_VERSION, FaceRig, prepare_source
+from icface.geometry.prepare import GEOMETRY_VERSION, prepare_source
+from icface.geometry.rig import FaceRig
 
 HOST_CODE: Final = "icface.geometry"
 """The manifest's name of this host code."""
 
 
-class EdgeFamily(Family):
-    """See the module."""
-
-    version = GEOMETRY_VERSION
-    # The flow is zero at the border and close to zero over this width, so only the photo itself fades there.
-    rim = 1 / 24
-
-    def prepare(self, frame: Frame, face: Landmarks, means: Means) -> Tensors:
-        """See Family."""
-        return prepare_source(frame, face, means.detector, means.size_px)
-
-    def rig(self, cache: Tensors) -> FaceRig:
-        """See Family."""
-        return FaceRig(cache)
-
-
-def open_family(bundle: Bundle) -> EdgeFamily:
+def open_family(bundle: Bundle) -> Family:
     """See `icface.families.open_family`."""
     if bundle.host_code != HOST_CODE:
         raise cannot_run(
@@ -43,4 +28,9 @@ def open_family(bundle: Bundle) -> EdgeFamily:
         raise cannot_run(bundle, f"its rig takes full-shape attributes, not {bundle.attribute_scale} ones")
     if bundle.neutralise is not None:
         raise cannot_run(bundle, "its photos are neutralised by host code, not by a graph")
-    return EdgeFamily()
+    # The flow is zero at the border and close to zero over the rim, so only the photo itself fades there.
+    return Family(version=GEOMETRY_VERSION, rim=1 / 24, prepare=_prepare, rig=FaceRig)
+
+
+def _prepare(frame: Frame, face: Landmarks, means: Means) -> Tensors:
+    return prepare_source(frame, face, means.detector, means.size_px)

@@ -25,34 +25,6 @@ CODE_VERSION: Final = 1
 """Raise it when this code, or the alignment, gives another crop than before."""
 
 
-class PaperFamily(Family):
-    """See the module.
-
-    Args:
-        size_px: side of the crop and of the frames.
-        cache: names of the tensors that G_N's graph makes for G_A's.
-    """
-
-    version = f"{CODE_VERSION}-{ALIGNMENT}"
-    # The networks paint everything anew, also what does not move. The face's box begins at .19 of the side.
-    rim = 1 / 6
-
-    def __init__(self, size_px: int, cache: tuple[str, ...]) -> None:
-        self._size_px = size_px
-        self._cache = cache
-
-    def prepare(self, frame: Frame, face: Landmarks, means: Means) -> Tensors:
-        """See Family. The model has one size, so the size of `means` is ignored."""
-        check_suitable(face)
-        affine = align(face, self._size_px)
-        made = means.neutralise({"crop": cut_crop(frame, affine, self._size_px)})
-        return {name: made[name] for name in ("neutral", *self._cache)} | {"crop_to_photo": affine}
-
-    def rig(self, cache: Tensors) -> PaperRig:
-        """See Family."""
-        return PaperRig()
-
-
 class PaperRig:
     """Gives the attributes in the shape that the graph takes."""
 
@@ -65,7 +37,7 @@ class PaperRig:
         return {"attributes": self._attributes}
 
 
-def open_family(bundle: Bundle) -> PaperFamily:
+def open_family(bundle: Bundle) -> Family:
     """See `icface.families.open_family`."""
     if bundle.host_code is not None:
         raise cannot_run(bundle, f"it wants the host code {bundle.host_code}, and its graph should need none")
@@ -85,4 +57,14 @@ def open_family(bundle: Bundle) -> PaperFamily:
             raise cannot_run(bundle, f"its graphs do not take or give {name} as {dtype} {shape}")
     if TensorSpec(name="neutral", dtype="uint8", shape=picture) not in bundle.neutralise.outputs:
         raise cannot_run(bundle, f"its graphs do not give neutral as uint8 {picture}")
-    return PaperFamily(bundle.size_px, tuple(spec.name for spec in bundle.graph.cache))
+    names = ("neutral", *(spec.name for spec in bundle.graph.cache))
+    side = bundle.size_px
+
+    def prepare(frame: Frame, face: Landmarks, means: Means) -> Tensors:
+        check_suitable(face)
+        affine = align(face, side)
+        made = means.neutralise({"crop": cut_crop(frame, affine, side)})
+        return {name: made[name] for name in names} | {"crop_to_photo": affine}
+
+    # The networks paint everything anew, also what does not move. The face's box begins at .19 of the side.
+    return Family(f"{CODE_VERSION}-{ALIGNMENT}", rim=1 / 6, prepare=prepare, rig=lambda cache: PaperRig())

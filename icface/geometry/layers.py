@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import cv2
 import numpy as np
 
@@ -21,6 +19,8 @@ MIDDLE_HEIGHT = 0.16
 TEETH_DEPTH = -0.10
 OWN_TEETH_GAP = 0.035
 """From this lip gap on (IOD) a photo is taken to show its own teeth."""
+OVERSAMPLE = 1.5
+"""Pixels of the painted mouth per pixel of the crop."""
 
 _LUMA = np.array([0.299, 0.587, 0.114], dtype=np.float32)
 
@@ -60,20 +60,15 @@ def fill_skin(crop: Frame, points_px: FloatArray, iod_px: float) -> Frame:
     return result
 
 
-@dataclass(frozen=True)
-class EyePatch:
-    """An eyeball larger than its opening."""
+def paint_eye(
+    crop: Frame, points_px: FloatArray, iod_px: float, *, left: bool
+) -> tuple[Frame, FloatArray, FloatArray]:
+    """Continue the eyeball beyond what the lids show: a round iris, white around it, dark in the socket.
 
-    image: Frame
-    """(h, w, 3) RGB."""
-    origin_px: FloatArray
-    """(2,) crop position of the patch's pixel (0, 0)."""
-    sclera: FloatArray
-    """(3,) RGB of the eye's white. It tells how much light falls on the face, whatever the skin."""
-
-
-def paint_eye(crop: Frame, points_px: FloatArray, iod_px: float, *, left: bool) -> EyePatch:
-    """Continue the eyeball beyond what the lids show: a round iris, white around it, dark in the socket."""
+    Returns:
+        (h, w, 3) RGB, larger than the eye's opening; (2,) the crop's position of its pixel (0, 0); and (3,) RGB of the
+        eye's white, which tells how much light falls on the face, whatever the skin.
+    """
     contour = mesh.LEFT_EYE_OPENING if left else mesh.RIGHT_EYE_OPENING
     iris = points_px[list(mesh.LEFT_IRIS if left else mesh.RIGHT_IRIS), :2]
     polygon = points_px[list(contour), :2]
@@ -81,7 +76,10 @@ def paint_eye(crop: Frame, points_px: FloatArray, iod_px: float, *, left: bool) 
     half_w, half_h = round(iod_px * 0.24), round(iod_px * 0.17)
     origin = np.round(centre - [half_w, half_h]).astype(np.float32)
     width, height = 2 * half_w + 1, 2 * half_h + 1
-    window = _window(crop, origin, width, height)
+    # The crop's border is repeated where the patch leaves it.
+    rows = np.clip(np.arange(height) + int(origin[1]), 0, crop.shape[0] - 1)
+    cols = np.clip(np.arange(width) + int(origin[0]), 0, crop.shape[1] - 1)
+    window = crop[np.ix_(rows, cols)]
     inside = polygon_mask((width, height), polygon - origin)
     known = cv2.erode(inside, np.ones((3, 3), np.uint8)) > 127
     if known.sum() < 20:  # a closed eye: a plain eyeball
@@ -89,9 +87,9 @@ def paint_eye(crop: Frame, points_px: FloatArray, iod_px: float, *, left: bool) 
     pixels = window.astype(np.float32)
     luminance = pixels @ _LUMA
     radius = float(np.linalg.norm(iris[1:] - iris[0], axis=1).mean())
-    rows, cols = np.mgrid[:height, :width].astype(np.float32)
+    y, x = np.mgrid[:height, :width].astype(np.float32)
     centre_x, centre_y = iris[0] - origin
-    distance = np.hypot(cols - centre_x, rows - centre_y)
+    distance = np.hypot(x - centre_x, y - centre_y)
     white = known & (distance > radius * 1.15)
     sclera = np.array([205.0, 200.0, 196.0], dtype=np.float32)
     if white.sum() > 12:
@@ -121,14 +119,7 @@ def paint_eye(crop: Frame, points_px: FloatArray, iod_px: float, *, left: bool) 
     far = np.clip(outside / 0.035, 0, 1)[..., None]
     far = np.maximum(far, 0.8 * edge * disc[..., None])
     mixed = np.where(known[..., None], pixels, extended * (1 - far) + painted * far)
-    return EyePatch(np.clip(np.round(mixed), 0, 255).astype(np.uint8), origin, sclera)
-
-
-def _window(image: Frame, origin: FloatArray, width: int, height: int) -> Frame:
-    """A rectangle of an image. The image's border is repeated where the rectangle leaves it."""
-    rows = np.clip(np.arange(height) + int(origin[1]), 0, image.shape[0] - 1)
-    cols = np.clip(np.arange(width) + int(origin[0]), 0, image.shape[1] - 1)
-    return np.ascontiguousarray(image[rows[:, None], cols[None, :]])
+    return np.clip(np.round(mixed), 0, 255).astype(np.uint8), origin, sclera
 
 
 def _teeth_row(
@@ -136,9 +127,7 @@ def _teeth_row(
 ) -> tuple[FloatArray, FloatArray]:
     """Coverage and shade (h, w) of a row of teeth.
 
-    Args:
-        x: (h, w) distance from the midline in IOD.
-        depth: (h, w) distance from the biting edge towards the gum, IOD (negative: beyond the edge).
+    `x` (h, w) is the distance from the midline, `depth` (h, w) the distance from the biting edge towards the gum, in IOD.
     """
     cover = np.zeros_like(x)
     shade = np.zeros_like(x)
@@ -160,24 +149,6 @@ def _teeth_row(
     return cover.astype(np.float32), shade.astype(np.float32)
 
 
-@dataclass(frozen=True)
-class MouthPatch:
-    """The inside of the mouth as one picture, and where its parts lie in it."""
-
-    image: Frame
-    """(h, w, 3): upper teeth, a dark cavity, tongue, lower teeth, from top to bottom."""
-    scale: float
-    """Patch pixels per IOD."""
-    upper_row: float
-    """Row of `upper_edge`. Rows above it move with the skull."""
-    lower_row: float
-    """Row of `LOWER_EDGE`. Rows below it move with the jaw."""
-    upper_edge: float
-    """Height of the upper part's lower end over the line of the closed lips (IOD)."""
-    own: bool
-    """Whether the upper part shows the photo's own teeth."""
-
-
 def mouth_anchor(neutral: FloatArray) -> FloatArray:
     """(3,) head-space origin of the teeth: behind the middle of the closed lips."""
     line = (neutral[13] + neutral[14]) / 2
@@ -185,8 +156,8 @@ def mouth_anchor(neutral: FloatArray) -> FloatArray:
 
 
 def paint_mouth(
-    crop: Frame, shape: SourceShape, points_px: FloatArray, sclera: FloatArray, *, oversample: float = 1.5
-) -> MouthPatch:
+    crop: Frame, shape: SourceShape, points_px: FloatArray, sclera: FloatArray
+) -> tuple[Frame, FloatArray]:
     """Paint the inside of the mouth. A photo that shows its own teeth keeps them.
 
     Args:
@@ -194,21 +165,29 @@ def paint_mouth(
         shape: the face in it.
         points_px: (478, 3) landmarks in crop pixels.
         sclera: (3,) RGB of the eyes' white, which tells the light.
-        oversample: patch pixels per crop pixel.
+
+    Returns:
+        (h, w, 3) upper teeth, a dark cavity, tongue and lower teeth, from top to bottom; and (5,) where they lie in it:
+        pixels per IOD; the row of the upper part's lower end, above which all moves with the skull; the row of
+        `LOWER_EDGE`, below which all moves with the jaw; the height of that lower end over the line of the closed lips
+        (IOD); and 1 where the upper part shows the photo's own teeth.
     """
-    scale = shape.iod_px * oversample
+    scale = shape.iod_px * OVERSAMPLE
     own = _own_teeth(crop, shape, points_px, scale)
     upper_edge = UPPER_EDGE if own is None else own[2]
     upper_rows = round((UPPER_TOP - upper_edge) * scale)
     middle_rows = round(MIDDLE_HEIGHT * scale)
     lower_rows = round((LOWER_EDGE - LOWER_BOTTOM) * scale)
-    height, width = upper_rows + middle_rows + lower_rows, _columns(scale)
+    height, width = upper_rows + middle_rows + lower_rows, round(2 * MOUTH_HALF_WIDTH * scale)
     cols = (np.arange(width, dtype=np.float32) - (width - 1) / 2) / scale
     rows = np.arange(height, dtype=np.float32)[:, None]
     x = np.broadcast_to(cols, (height, width))
 
     white = float(sclera @ _LUMA)
-    light = float(np.clip(max(_face_light(crop, points_px), white / 175.0), 0.45, 1.15))
+    # The brightness of the cheeks against a well-lit light skin.
+    spots = np.clip(np.round(points_px[[50, 280, 205, 425], 1::-1]).astype(int), 0, len(crop) - 1)
+    cheek = crop[spots[:, 0], spots[:, 1]].astype(np.float32) @ _LUMA
+    light = float(np.clip(max(float(cheek.max() / 190.0), white / 175.0), 0.45, 1.15))
     hue = 0.5 + 0.5 * sclera / max(white, 1.0)  # half of the light's colour
     tooth = np.array([222.0, 211.0, 192.0], dtype=np.float32) * hue * np.clip(light, 0.55, 1.05)
     gum = np.array([176.0, 104.0, 100.0], dtype=np.float32) * light
@@ -242,43 +221,24 @@ def paint_mouth(
     if own is not None:
         weight = own[1][:upper_rows, :, None]
         image[:upper_rows] = image[:upper_rows] * (1 - weight) + own[0][:upper_rows] * weight
-    return MouthPatch(
-        image=np.clip(np.round(image), 0, 255).astype(np.uint8),
-        scale=scale,
-        upper_row=float(upper_rows),
-        lower_row=float(upper_rows + middle_rows),
-        upper_edge=float(upper_edge),
-        own=own is not None,
-    )
-
-
-def _columns(scale: float) -> int:
-    return round(2 * MOUTH_HALF_WIDTH * scale)
-
-
-def _face_light(crop: Frame, points_px: FloatArray) -> float:
-    """Brightness of the cheeks against a well-lit light skin."""
-    spots = np.clip(np.round(points_px[[50, 280, 205, 425], 1::-1]).astype(int), 0, len(crop) - 1)
-    cheek = crop[spots[:, 0], spots[:, 1]].astype(np.float32) @ _LUMA
-    return float(cheek.max() / 190.0)
+    rows_of = np.array([scale, upper_rows, upper_rows + middle_rows, upper_edge, own is not None])
+    return np.clip(np.round(image), 0, 255).astype(np.uint8), rows_of.astype(np.float32)
 
 
 def _own_teeth(
     crop: Frame, shape: SourceShape, points_px: FloatArray, scale: float
 ) -> tuple[FloatArray, FloatArray, float] | None:
-    """The photo between the lips, laid on the skull.
+    """The photo between the lips, laid on the skull; None when the mouth is closed.
 
-    Returns:
-        (rows, w, 3) pixels and (rows, w) weight from `UPPER_TOP` downwards, and the height of their lower end
-        (IOD). None when the photo's mouth is closed.
+    (rows, w, 3) pixels and (rows, w) weight from `UPPER_TOP` downwards, and the height of their lower end (IOD).
     """
     gap = float(np.linalg.norm(points_px[13, :2] - points_px[14, :2])) / shape.iod_px
     if gap < OWN_TEETH_GAP:
         return None
-    height, width = round((UPPER_TOP - LOWER_BOTTOM) * scale), _columns(scale)
+    height, width = round((UPPER_TOP - LOWER_BOTTOM) * scale), round(2 * MOUTH_HALF_WIDTH * scale)
     x = (np.arange(width, dtype=np.float32) - (width - 1) / 2)[None, :] / scale
     y = UPPER_TOP - np.arange(height, dtype=np.float32)[:, None] / scale
-    anchor = shape.rotation @ (mouth_anchor(shape.neutral) - PIVOT)
+    anchor = shape.rotation @ (mouth_anchor(shape.neutral_shape) - PIVOT)
     axes = shape.rotation[:2, :2]
     map_x = shape.base_px[0] + shape.iod_px * (anchor[0] + axes[0, 0] * x + axes[0, 1] * y)
     map_y = shape.base_px[1] - shape.iod_px * (anchor[1] + axes[1, 0] * x + axes[1, 1] * y)

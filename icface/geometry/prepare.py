@@ -10,16 +10,14 @@ from numpy.typing import NDArray
 
 from icface.arrays import Array, Frame, Tensors
 from icface.attributes import ACTION_UNITS, AU_NAMES, POSE, FloatArray, neutral, pose_from_unit
-from icface.face.action_units import POPULATION_PATH, population
+from icface.face.action_units import POPULATION_PATH, measure_attributes, population
 from icface.face.landmarks import LandmarkDetector, Landmarks
-from icface.face.measure import measure_attributes
 from icface.face.pose import head_pose
 from icface.face.suitability import check_suitable, face_extent_px
 from icface.geometry import layers
 from icface.geometry.rig import FaceRig
 from icface.geometry.shape import fit_source, rings, rotation_matrix
-from icface.geometry.tables import TABLES_PATH
-from icface.geometry.topology import FACE_VERTICES
+from icface.geometry.topology import FACE_VERTICES, TABLES_PATH
 from icface.geometry.warp import HostWarp
 from icface.images import cut_crop
 
@@ -28,7 +26,6 @@ _CODE_VERSION: Final = 2
 
 
 def _table_digest() -> str:
-    """A short digest of the tables that a prepared source depends on."""
     content = TABLES_PATH.read_bytes() + POPULATION_PATH.read_bytes()
     return hashlib.sha256(content).hexdigest()[:12]
 
@@ -51,21 +48,15 @@ def crop_affine(points_px: FloatArray, photo_size_px: tuple[int, int], size_px: 
     """(2, 3) affine from crop to photo pixels: the face box × CROP_SCALE, raised by CROP_RAISE of its side.
 
     Where that square leaves the photo it is moved inside and shrunk, but not below the face box × TIGHT_CROP_SCALE.
-    `cut_crop` mirrors the photo into what still lies outside.
-
-    Args:
-        points_px: (478, 3) landmarks in photo pixels.
-        photo_size_px: (width, height).
-        size_px: side of the crop.
+    `cut_crop` mirrors the photo into what still lies outside. `points_px` (478, 3) and `photo_size_px` (width, height)
+    are of the photo, `size_px` is the side of the crop.
     """
     low, high = points_px[:FACE_VERTICES, :2].min(0), points_px[:FACE_VERTICES, :2].max(0)
     extent = float((high - low).max())
     side = float(np.clip(min(photo_size_px), extent * TIGHT_CROP_SCALE, extent * CROP_SCALE))
     centre = (low + high) / 2 - [0, CROP_RAISE * side]
-    corner = []
-    for axis in (0, 1):
-        start, room = float(centre[axis]) - side / 2, photo_size_px[axis] - side
-        corner.append(min(max(start, 0.0), room) if room >= 0 else start)
+    corner, room = centre - side / 2, np.subtract(photo_size_px, side)
+    corner = np.where(room < 0, corner, np.clip(corner, 0, np.maximum(room, 0)))
     scale = side / size_px
     # Pixel centres are integers: crop pixel 0 covers the first `scale` photo pixels.
     offset = scale / 2 - 0.5
@@ -75,13 +66,13 @@ def crop_affine(points_px: FloatArray, photo_size_px: tuple[int, int], size_px: 
 def prepare_source(
     frame: Frame, landmarks: Landmarks, detector: LandmarkDetector, size_px: int | None
 ) -> Tensors:
-    """Neutralise one face of a photo.
+    """Neutralise one face of a photo (H, W, 3).
 
     Args:
-        frame: (H, W, 3) the photo.
+        frame: the photo.
         landmarks: the face in it.
         detector: looks at the neutral image that was made, so that the rest of the expression is taken out too.
-        size_px: side of the crop and of the output; None keeps the photo's own resolution within 256–1024.
+        size_px: side T of the crop and of the output; None keeps the photo's own resolution within 256–1024.
 
     Returns:
         Cache tensors: `skin` (T, T, 3), `inner` (h, w, 3), `neutral` (T, T, 3) RGB uint8, `crop_to_photo` (2, 3),
@@ -103,30 +94,26 @@ def prepare_source(
     # The tracker sees a few degrees of pitch in faces that look straight ahead.
     rotation = rotation_matrix(pose.pitch_rad - population().pitch_rad, pose.yaw_rad, pose.roll_rad)
     shape = fit_source(points, rotation, _certain(measure_attributes(landmarks)))
-    ring_shape, ring_weight = rings(shape.neutral)
+    ring_shape, ring_weight = rings(shape.neutral_shape)
 
-    right, left = (layers.paint_eye(crop, points, shape.iod_px, left=left) for left in (False, True))
-    mouth = layers.paint_mouth(crop, shape, points, np.maximum(right.sclera, left.sclera))
-    inner, (right_patch, left_patch, mouth_patch) = _stack([right.image, left.image, mouth.image])
+    right, right_origin, right_white = layers.paint_eye(crop, points, shape.iod_px, left=False)
+    left, left_origin, left_white = layers.paint_eye(crop, points, shape.iod_px, left=True)
+    mouth, mouth_rows = layers.paint_mouth(crop, shape, points, np.maximum(right_white, left_white))
+    inner, (right_patch, left_patch, mouth_patch) = _stack([right, left, mouth])
     cache: dict[str, NDArray[Any]] = {
         "skin": layers.fill_skin(crop, points, shape.iod_px),
         "inner": inner,
         "crop_to_photo": affine,
-        "neutral_shape": shape.neutral,
-        "rotation": shape.rotation,
-        "base_px": shape.base_px,
+        **shape._asdict(),
         "iod_px": np.array(shape.iod_px, dtype=np.float32),
-        "texture_px": shape.texture_px,
         "ring_shape": ring_shape,
         "ring_weight": ring_weight,
-        "right_eye_origin": right.origin_px,
-        "left_eye_origin": left.origin_px,
+        "right_eye_origin": right_origin,
+        "left_eye_origin": left_origin,
         "right_eye_patch": right_patch,
         "left_eye_patch": left_patch,
         "mouth_patch": mouth_patch,
-        "mouth_rows": np.array(
-            [mouth.scale, mouth.upper_row, mouth.lower_row, mouth.upper_edge, mouth.own], dtype=np.float32
-        ),
+        "mouth_rows": mouth_rows,
         "pose_offset_rad": np.zeros(3, dtype=np.float32),
         "au_offset": np.zeros(len(AU_NAMES), dtype=np.float32),
     }
@@ -137,7 +124,7 @@ def prepare_source(
 
 def _take_out_the_rest(cache: dict[str, NDArray[Any]], detector: LandmarkDetector) -> None:
     """Measure the neutral image and correct the offsets of pose and smile, within bounds."""
-    # Framed as by a webcam: MediaPipe's pose is biased where a face fills the picture.
+    # Framed as by a webcam, because MediaPipe's pose is biased where a face fills the picture.
     pad = len(cache["skin"]) // 2
     found = detector.detect(np.pad(render(cache, neutral()), ((pad, pad), (pad, pad), (0, 0)), mode="edge"))
     if not found:

@@ -7,7 +7,7 @@ The compiled code is cached on disk, so only the first start pays.
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, TypeVar, cast
+from typing import Any, TypeVar
 
 import numba as nb
 import numpy as np
@@ -27,18 +27,17 @@ _U3 = nb.types.Array(nb.uint8, 3, "C")
 
 def _compiled(*arguments: Any) -> Callable[[_Loop], _Loop]:
     """Compile a function for these argument types. Without the GIL, the tracker runs beside it."""
-    compile_ = nb.njit(nb.void(*arguments), nogil=True, cache=True, boundscheck=False, error_model="numpy")
-    return cast(Callable[[_Loop], _Loop], compile_)
+    compiler: Callable[[_Loop], _Loop] = nb.njit(
+        nb.void(*arguments), nogil=True, cache=True, boundscheck=False, error_model="numpy"
+    )
+    return compiler
 
 
 @_compiled(_F3, nb.int32, _F3)
 def upsample_grid(grid: FloatArray, step: int, out: FloatArray) -> None:
-    """Bilinear upsampling of node values to pixels.
+    """Bilinear upsampling of node values to pixels `out` (H, W, 2), which are overwritten.
 
-    Args:
-        grid: (rows + 1, cols + 1, 2) values at pixel positions (col · step, row · step).
-        step: pixels between nodes.
-        out: (H, W, 2), H ≤ rows · step and W ≤ cols · step; overwritten.
+    `grid` (rows + 1, cols + 1, 2) has the values at pixels (col · step, row · step), which cover all of `out`.
     """
     height, width = out.shape[0], out.shape[1]
     inverse = np.float32(1.0) / np.float32(step)
@@ -59,11 +58,7 @@ def upsample_grid(grid: FloatArray, step: int, out: FloatArray) -> None:
 
 @_compiled(_F2, _I2, _F2, _F2, _F3)
 def raster_map(
-    vertices: FloatArray,
-    triangles: NDArray[np.int32],
-    values: FloatArray,
-    depth: FloatArray,
-    out: FloatArray,
+    vertices: FloatArray, triangles: NDArray[np.int32], values: FloatArray, depth: FloatArray, out: FloatArray
 ) -> None:
     """Draw a mesh into a backward map. Its vertices carry a source position and a weight.
 
@@ -128,20 +123,12 @@ def raster_map(
 
 @_compiled(_U3, _U3, _U2, _U2, nb.int64, nb.int64)
 def blend(
-    frame: Frame,
-    behind: Frame,
-    alpha: NDArray[np.uint8],
-    shade: NDArray[np.uint8],
-    left: int,
-    top: int,
+    frame: Frame, behind: Frame, alpha: NDArray[np.uint8], shade: NDArray[np.uint8], left: int, top: int
 ) -> None:
-    """Lay a shaded rectangle over a frame in place: `frame · (1 − a) + behind · s · a`, rounded to nearest.
+    """Lay a shaded rectangle over a frame (H, W, 3) in place: `frame · (1 − a) + behind · s · a`, rounded to nearest.
 
-    Args:
-        frame: (H, W, 3).
-        behind: (h, w, 3), its pixel (0, 0) at (left, top) of the frame.
-        alpha: (H, W) weight, 255 = all.
-        shade: (H, W) brightness, 255 = as it is.
+    The pixel (0, 0) of `behind` (h, w, 3) lies at (left, top) of the frame. `alpha` (H, W) is its weight (255 = all),
+    `shade` (H, W) its brightness (255 = as it is).
     """
     scale = np.float32(1.0 / 255.0)
     for y in range(behind.shape[0]):

@@ -1,14 +1,11 @@
 """The face rig: from 20 attributes to the maps of a backward warp. This is the edge family's work per frame.
 
-Read `FaceRig.motion` first: attributes → moved vertices → coarse flow of the whole crop → exact map of the face →
-maps of eyes and mouth behind the skin.
+Attributes → moved vertices → coarse flow of the whole crop → exact map of the face → maps of eyes and mouth behind it.
 """
 
 from __future__ import annotations
 
-from abc import ABC, abstractmethod
-from itertools import pairwise
-from typing import Any, ClassVar, Final, NamedTuple
+from typing import Any, Final, NamedTuple
 
 import cv2
 import numpy as np
@@ -18,8 +15,8 @@ from icface.arrays import Tensors
 from icface.attributes import ACTION_UNITS, AU_NAMES, POSE, FloatArray, pose_from_unit
 from icface.geometry import layers, raster
 from icface.geometry import topology as mesh
-from icface.geometry.shape import PIVOT, rotation_matrix
-from icface.geometry.tables import face_tables
+from icface.geometry.shape import PIVOT, RING, border_points, keep_inside, ring_triangles, rotation_matrix
+from icface.geometry.topology import face_tables
 
 GRID_CELLS: Final = 64
 FLOW_BLUR_CELLS: Final = 1.8
@@ -39,30 +36,27 @@ AU_GAIN: Final = np.array(
 _AU10, _AU12, _AU25, _AU26, _AU45 = (
     AU_NAMES.index(name) for name in ("AU10", "AU12", "AU25", "AU26", "AU45")
 )
-_N: Final = len(mesh.OVAL)
-"""Vertices of the oval, and of each ring around it."""
+_EXACT: Final = mesh.FACE_VERTICES + RING
+"""Vertices of the face and of the first ring."""
 _OVAL: Final = np.array(mesh.OVAL, dtype=np.intp)
 _LIDS: Final = tuple(
     tuple(np.array(row, dtype=np.intp) for row in rows) for rows in (mesh.RIGHT_LIDS, mesh.LEFT_LIDS)
 )
+_LID_SHARES: Final = (0.90, -0.10, 0.55, 0.12, -0.05)
+"""How far each of these rows travels of the way from the upper to the lower lid."""
 _UPPER_LIP: Final = np.array(mesh.INNER_UPPER_LIP, dtype=np.intp)
 _LOWER_LIP: Final = np.array(mesh.INNER_LOWER_LIP, dtype=np.intp)
 
 
 class FaceRig:
-    """Moves one source. One thread uses it.
-
-    Args:
-        cache: tensors made by `prepare_source`. Frames have the size of the crop, `skin`.
-    """
+    """Moves one source that `prepare_source` made. Frames have the size of its crop, `skin`. One thread uses it."""
 
     def __init__(self, cache: Tensors) -> None:
         tables = face_tables()
         height, width = cache["skin"].shape[:2]
         self._neutral = cache["neutral_shape"]
         self._basis = tables.displacements.reshape(len(AU_NAMES), -1)
-        self._base = cache["base_px"]
-        self._iod = np.float32(cache["iod_px"][()])
+        self._project = _Projection(cache["base_px"], np.float32(cache["iod_px"][()]))
         self._pose_offset = cache["pose_offset_rad"]
         self._au_offset = cache["au_offset"]
 
@@ -71,28 +65,28 @@ class FaceRig:
         self._ring_weight = cache["ring_weight"][:, None]
         self._ring_rest_px = self._project(self._ring_shape, cache["rotation"])[:, :2]
         centre = self._ring_rest_px.mean(0)
-        border_px = border_points(centre, self._ring_rest_px[_N:] - centre, width, height)
-        self._ring_px = _keep_inside(self._ring_rest_px, border_px)
+        border_px = border_points(centre, self._ring_rest_px[RING:] - centre, width, height)
+        self._ring_px = keep_inside(self._ring_rest_px, border_px)
 
-        # The exact map of the face and the first ring. Values: the vertex's place in the photo, and its weight.
-        self._vertices = np.empty((mesh.FACE_VERTICES + _N, 3), dtype=np.float32)
-        self._triangles = np.concatenate([tables.skin_triangles, ring_triangles()[: 2 * _N]])
-        self._values = np.zeros_like(self._vertices)
-        self._values[:, :2] = np.concatenate([cache["texture_px"], self._ring_px[:_N]])
-        self._values[: mesh.FACE_VERTICES, 2] = 1.0
+        # Values: a vertex's place in the photo, and its weight.
+        places_px = np.concatenate([cache["texture_px"], self._ring_px, border_px])
+        self._coarse_values = np.ones((len(places_px), 3), dtype=np.float32)
+        self._coarse_values[:, :2] = places_px
+        self._vertices = np.full_like(self._coarse_values, -3.0)
+        self._vertices[-RING:, :2] = border_px
+
+        # The exact map of the face and the first ring.
+        self._triangles = np.concatenate([tables.skin_triangles, ring_triangles()[: 2 * RING]])
+        self._values = self._coarse_values[:_EXACT].copy()
+        self._values[mesh.FACE_VERTICES :, 2] = 0.0
         self._depth = np.empty((height, width), dtype=np.float32)
 
         # The coarse flow of the whole crop, on a grid.
         self._step = int(np.ceil(max(width, height) / GRID_CELLS))
         rows, cols = (int(np.ceil(side / self._step)) + 1 for side in (height, width))
-        places_px = np.concatenate([cache["texture_px"], self._ring_px, border_px])
         self._coarse_triangles = np.concatenate(
             [tables.skin_triangles, tables.opening_triangles, ring_triangles()]
         )
-        self._coarse_values = np.ones((len(places_px), 3), dtype=np.float32)
-        self._coarse_values[:, :2] = places_px
-        self._coarse_vertices = np.full_like(self._coarse_values, -3.0)
-        self._coarse_vertices[-_N:, :2] = border_px / self._step
         node_x, node_y = np.meshgrid(np.arange(cols), np.arange(rows))
         self._identity = np.stack([node_x, node_y], axis=-1).astype(np.float32) * np.float32(self._step)
         last_x, last_y = (width - 1) / self._step, (height - 1) / self._step
@@ -102,13 +96,11 @@ class FaceRig:
         self._grid = np.empty_like(self._identity)
         self._grid_depth = np.empty((rows, cols), dtype=np.float32)
 
-        self._behind = (
-            _Eye(cache, "right", mesh.RIGHT_EYE_OPENING),
-            _Eye(cache, "left", mesh.LEFT_EYE_OPENING),
-            _Mouth(cache),
+        self._behind: tuple[_Eye | _Mouth, ...] = (
+            _Eye(cache, self._project, "right", mesh.RIGHT_EYE_OPENING),
+            _Eye(cache, self._project, "left", mesh.LEFT_EYE_OPENING),
+            _Mouth(cache, self._project),
         )
-        self._pixel_x = np.arange(width, dtype=np.float32)[None, :]
-        self._pixel_y = np.arange(height, dtype=np.float32)[:, None]
         self._motion: dict[str, NDArray[Any]] = {
             "skin_map": np.empty((height, width, 2), dtype=np.float32),
             "inner_map": np.zeros((height, width, 2), dtype=np.float32),
@@ -118,20 +110,19 @@ class FaceRig:
         }
 
     def motion(self, attributes: FloatArray) -> Tensors:
-        """The maps of one frame, overwritten by the next call. The module `warp` says what they mean.
+        """The maps of one frame, overwritten by the next call, from (20,) full-shape attributes, finite, in [0, 1].
 
-        Args:
-            attributes: (20,) full-shape, finite, in [0, 1].
+        The module `warp` says what the maps mean.
         """
         pose = pose_from_unit(attributes[POSE]) * POSE_GAIN + self._pose_offset
-        rotation = rotation_matrix(float(pose[0]), float(pose[1]), float(pose[2]))
+        rotation = rotation_matrix(*pose.tolist())
         action_units = np.clip(attributes[ACTION_UNITS] * AU_GAIN + self._au_offset, -0.5, 1.5)
         shape = self._moved(action_units)
         self._vertices[: mesh.FACE_VERTICES] = self._project(shape, rotation)
         self._coarse_flow(shape, rotation)
         skin_map = self._motion["skin_map"]
         raster.upsample_grid(self._grid, self._step, skin_map)
-        raster.raster_map(self._vertices, self._triangles, self._values, self._depth, skin_map)
+        raster.raster_map(self._vertices[:_EXACT], self._triangles, self._values, self._depth, skin_map)
         self._behind_the_skin(action_units, rotation)
         return self._motion
 
@@ -151,24 +142,15 @@ class FaceRig:
         _part_lips(shape)
         return shape
 
-    def _project(self, shape: FloatArray, rotation: FloatArray) -> FloatArray:
-        """Head space (n, 3) to crop pixels x, y and depth (IOD, larger = nearer)."""
-        turned = np.asarray((shape - PIVOT) @ rotation.T, dtype=np.float32)
-        turned[:, 0] = self._base[0] + self._iod * turned[:, 0]
-        turned[:, 1] = self._base[1] - self._iod * turned[:, 1]
-        return turned
-
     def _coarse_flow(self, shape: FloatArray, rotation: FloatArray) -> None:
         """The backward map of the whole crop on a coarse grid: smooth, and exactly identity at the border."""
         ring = self._ring_shape.copy()
-        ring[:_N] += JAW_FOLLOW * (shape[_OVAL] - self._neutral[_OVAL])
+        ring[:RING] += JAW_FOLLOW * (shape[_OVAL] - self._neutral[_OVAL])
         moved = self._project(ring, rotation)
         moved[:, :2] = self._ring_px + self._ring_weight * (moved[:, :2] - self._ring_rest_px)
-        self._vertices[mesh.FACE_VERTICES :] = moved[:_N]
-        vertices = self._coarse_vertices
-        vertices[: mesh.FACE_VERTICES] = self._vertices[: mesh.FACE_VERTICES]
-        vertices[mesh.FACE_VERTICES : -_N] = moved
-        vertices[:-_N, :2] /= np.float32(self._step)
+        self._vertices[mesh.FACE_VERTICES : -RING] = moved
+        vertices = self._vertices.copy()
+        vertices[:, :2] /= np.float32(self._step)
         np.copyto(self._grid, self._identity)
         raster.raster_map(vertices, self._coarse_triangles, self._coarse_values, self._grid_depth, self._grid)
         self._grid -= self._identity
@@ -193,67 +175,26 @@ class FaceRig:
             view = alpha[y0:y1, x0:x1]
             # cv2 draws a polygon with its outline, so a closed opening leaves a hair line. Lips fade it out. Lids
             # keep it as the line of the lashes.
-            opening_px = 0.5 * abs(_double_area(polygon)) / max(1.0, float(np.ptp(polygon[:, 0])))
-            weight = round(255 * min(1.0, max(part.closed_alpha, opening_px - 0.25)))
+            height_px = cv2.contourArea(polygon) / max(1.0, float(np.ptp(polygon[:, 0])))
+            weight = round(255 * min(1.0, max(part.closed_alpha, height_px - 0.25)))
             corners = np.round((polygon - [x0, y0]) * 16).astype(np.int32)
             cv2.fillPoly(view, [corners], (weight,), cv2.LINE_AA, 4)
             cv2.GaussianBlur(view, (3, 3), part.feather_px, dst=view)
-            part.fill(
-                _View(
-                    inner_map=self._motion["inner_map"][y0:y1, x0:x1],
-                    shade=self._motion["inner_shade"][y0:y1, x0:x1],
-                    x_px=self._pixel_x[:, x0:x1],
-                    y_px=self._pixel_y[y0:y1],
-                    opening_px=opening_px,
-                    rotation=rotation,
-                    base_px=self._base,
-                    iod_px=self._iod,
-                    action_units=action_units,
-                    vertices=self._vertices,
-                )
-            )
-
-
-def ring_triangles() -> NDArray[np.int32]:
-    """Triangles of the strips oval–ring 1–ring 2–border, vertex numbers after the 468 of the face."""
-    loops = [list(mesh.OVAL)] + [[mesh.FACE_VERTICES + k * _N + i for i in range(_N)] for k in range(3)]
-    triangles = []
-    for inner, outer in pairwise(loops):
-        for i in range(_N):
-            j = (i + 1) % _N
-            triangles += [(inner[i], inner[j], outer[i]), (inner[j], outer[j], outer[i])]
-    return np.array(triangles, dtype=np.int32)
-
-
-def border_points(start_px: FloatArray, directions: FloatArray, width: int, height: int) -> FloatArray:
-    """Where rays from `start_px` along `directions` (n, 2) leave the crop, (n, 2)."""
-    limits = np.where(directions > 0, [width - 1, height - 1], 0.0) - start_px
-    with np.errstate(divide="ignore", invalid="ignore"):
-        steps = np.where(np.abs(directions) > 1e-6, limits / directions, np.inf)
-    return np.asarray(start_px + directions * steps.min(1, keepdims=True), dtype=np.float32)
-
-
-def _keep_inside(points_px: FloatArray, border_px: FloatArray) -> FloatArray:
-    """Both rings (72, 2) pulled inside the crop, so that the strips around them do not fold over its border."""
-    centre = points_px.mean(0)
-    shares = np.repeat([0.80, 0.92], _N)
-    reach = np.tile(np.linalg.norm(border_px - centre, axis=1), 2) * shares
-    distance = np.linalg.norm(points_px - centre, axis=1)
-    scale = np.minimum(1.0, reach / np.maximum(distance, 1e-6))[:, None]
-    return np.asarray(centre + (points_px - centre) * scale, dtype=np.float32)
+            x_px = np.arange(x0, x1, dtype=np.float32)[None, :]
+            y_px = np.arange(y0, y1, dtype=np.float32)[:, None]
+            opening = _Opening(x_px, y_px, height_px, rotation, action_units, self._vertices)
+            inner_map, shade = self._motion["inner_map"], self._motion["inner_shade"]
+            inner_map[y0:y1, x0:x1, 0], inner_map[y0:y1, x0:x1, 1], shade[y0:y1, x0:x1] = part.look(opening)
 
 
 def _close_lids(shape: FloatArray, closure: float) -> None:
     """Move the upper lid .90 and the lower lid .10 of the opening at full closure; the skin around them follows."""
     if closure <= 0.0:
         return
-    for upper, lower, ring1, ring2, lower_ring in _LIDS:
-        travel = (shape[lower] - shape[upper]) * np.float32(closure)
-        shape[upper] += 0.90 * travel
-        shape[lower] -= 0.10 * travel
-        shape[ring1] += 0.55 * travel
-        shape[ring2] += 0.12 * travel
-        shape[lower_ring] -= 0.05 * travel
+    for rows in _LIDS:
+        travel = (shape[rows[1]] - shape[rows[0]]) * np.float32(closure)
+        for row, share in zip(rows, _LID_SHARES, strict=True):
+            shape[row] += share * travel
 
 
 def _part_lips(shape: FloatArray) -> None:
@@ -264,75 +205,62 @@ def _part_lips(shape: FloatArray) -> None:
     shape[lower, 1] -= overlap / 2
 
 
-def _double_area(polygon: FloatArray) -> float:
-    """Twice the signed area of a polygon (n, 2)."""
-    x, y = polygon[:, 0], polygon[:, 1]
-    return float(np.dot(x, np.roll(y, -1)) - np.dot(y, np.roll(x, -1)))
+class _Projection(NamedTuple):
+    """Where head space lies in the crop."""
+
+    base_px: FloatArray
+    """(2,) of PIVOT."""
+    iod_px: np.float32
+
+    def __call__(self, points: FloatArray, rotation: FloatArray) -> FloatArray:
+        """Head space (..., 3) to crop pixels x, y and depth (IOD, larger = nearer)."""
+        turned = np.asarray((points - PIVOT) @ rotation.T, dtype=np.float32)
+        turned[..., 0] = self.base_px[0] + self.iod_px * turned[..., 0]
+        turned[..., 1] = self.base_px[1] - self.iod_px * turned[..., 1]
+        return turned
 
 
-class _View(NamedTuple):
-    """What is seen through one opening in one frame."""
+class _Opening(NamedTuple):
+    """The pixels of one opening of the skin in one frame, and what moved."""
 
-    inner_map: FloatArray
-    """(h, w, 2) positions in the atlas `inner`; to be written."""
-    shade: NDArray[np.uint8]
-    """(h, w) brightness, 255 = as it is; to be written."""
     x_px: FloatArray
-    """(1, w) crop positions of these pixels."""
+    """(1, w) positions in the crop."""
     y_px: FloatArray
     """(h, 1)."""
-    opening_px: float
+    height_px: float
     """Mean height of the opening."""
     rotation: FloatArray
-    base_px: FloatArray
-    iod_px: np.float32
     action_units: FloatArray
     vertices: FloatArray
 
-    def project(self, point: FloatArray) -> FloatArray:
-        """(2,) crop pixels of a point (3,) of head space."""
-        turned = self.rotation @ (point - PIVOT)
-        offset = np.array([turned[0], -turned[1]], dtype=np.float32)
-        return np.asarray(self.base_px + self.iod_px * offset, dtype=np.float32)
 
-
-class _Behind(ABC):
-    """Something that is seen through an opening of the skin."""
-
-    contour: list[int]
-    feather_px: ClassVar[float]
-    """Softness of the opening's edge."""
-    closed_alpha: ClassVar[float]
-    """Weight of the line that is left when the opening is closed."""
-
-    @abstractmethod
-    def fill(self, view: _View) -> None:
-        """Write where the pixels come from and how bright they are."""
-
-
-class _Eye(_Behind):
+class _Eye:
     """One eyeball. A rigid affine leads from the frame to the eye's patch, so that the iris is never squashed."""
 
     feather_px = 0.7
+    """Softness of the opening's edge."""
     closed_alpha = 0.75
+    """Weight of the line that is left when the opening is closed."""
 
-    def __init__(self, cache: Tensors, side: str, contour: tuple[int, ...]) -> None:
+    def __init__(self, cache: Tensors, project: _Projection, side: str, contour: tuple[int, ...]) -> None:
         self.contour = list(contour)
+        self._project = project
         corners = [contour[0], contour[8]]
         self._centre = cache["neutral_shape"][corners].mean(0)
         patch = cache[f"{side}_eye_patch"].astype(np.float32)
         self._source_px = cache["texture_px"][corners].mean(0) - cache[f"{side}_eye_origin"] + patch[:2]
         self._source_axes = _axes(cache["rotation"])
 
-    def fill(self, view: _View) -> None:
-        centre = view.project(self._centre)
-        affine = self._source_axes @ np.linalg.inv(_axes(view.rotation))
-        dx, dy = view.x_px - centre[0], view.y_px - centre[1]
-        view.inner_map[..., 0] = self._source_px[0] + affine[0, 0] * dx + affine[0, 1] * dy
-        view.inner_map[..., 1] = self._source_px[1] + affine[1, 0] * dx + affine[1, 1] * dy
+    def look(self, opening: _Opening) -> tuple[FloatArray, FloatArray, Any]:
+        """What is seen through the opening: x and y (h, w) in the atlas `inner`, and brightness (255 = as it is)."""
+        centre = self._project(self._centre, opening.rotation)
+        affine = self._source_axes @ np.linalg.inv(_axes(opening.rotation))
+        dx, dy = opening.x_px - centre[0], opening.y_px - centre[1]
+        x = self._source_px[0] + affine[0, 0] * dx + affine[0, 1] * dy
+        y = self._source_px[1] + affine[1, 0] * dx + affine[1, 1] * dy
         # The closing lids shade the eyeball. The last slit is the dark line of the lashes.
-        slit = min(1.0, view.opening_px / (0.035 * float(view.iod_px)))
-        view.shade[:] = round(255 * (0.25 + 0.75 * slit))
+        slit = min(1.0, opening.height_px / (0.035 * float(self._project.iod_px)))
+        return x, y, round(255 * (0.25 + 0.75 * slit))
 
 
 def _axes(rotation: FloatArray) -> FloatArray:
@@ -340,14 +268,15 @@ def _axes(rotation: FloatArray) -> FloatArray:
     return np.array([[rotation[0, 0], rotation[0, 1]], [-rotation[1, 0], -rotation[1, 1]]], dtype=np.float32)
 
 
-class _Mouth(_Behind):
+class _Mouth:
     """The inside of the mouth. Upper teeth move with the skull; lower teeth and tongue move with the jaw."""
 
     feather_px = 0.9
     closed_alpha = 0.0
 
-    def __init__(self, cache: Tensors) -> None:
+    def __init__(self, cache: Tensors, project: _Projection) -> None:
         self.contour = list(mesh.MOUTH_OPENING)
+        self._project = project
         self._upper = layers.mouth_anchor(cache["neutral_shape"])
         self._jaw = face_tables().displacements[_AU26, 152] * np.float32(0.8)
         self._patch = cache["mouth_patch"].astype(np.float32)
@@ -355,17 +284,17 @@ class _Mouth(_Behind):
         # Photographed teeth already carry the lips' shadow.
         self._shadow = np.float32(0.4 if own else 1.0)
 
-    def fill(self, view: _View) -> None:
-        iod = view.iod_px
-        inverse = np.linalg.inv(_axes(view.rotation)) / iod
+    def look(self, opening: _Opening) -> tuple[FloatArray, FloatArray, Any]:
+        iod = self._project.iod_px
+        inverse = np.linalg.inv(_axes(opening.rotation)) / iod
 
         def local(anchor: FloatArray) -> tuple[FloatArray, FloatArray]:
-            anchor_px = view.project(anchor)
-            dx, dy = view.x_px - anchor_px[0], view.y_px - anchor_px[1]
+            anchor_px = self._project(anchor, opening.rotation)
+            dx, dy = opening.x_px - anchor_px[0], opening.y_px - anchor_px[1]
             return inverse[0, 0] * dx + inverse[0, 1] * dy, inverse[1, 0] * dx + inverse[1, 1] * dy
 
         x, upper_y = local(self._upper)
-        jaw_x, lower_y = local(self._upper + self._jaw * view.action_units[_AU26])
+        jaw_x, lower_y = local(self._upper + self._jaw * opening.action_units[_AU26])
         below = self._upper_edge - upper_y  # > 0 under the upper teeth
         above = lower_y - layers.LOWER_EDGE  # > 0 over the lower teeth
         blend = np.clip(below / np.maximum(below + np.maximum(above, 0.0), 1e-4), 0.0, 1.0)
@@ -374,13 +303,15 @@ class _Mouth(_Behind):
         middle_row = self._upper_row + blend * (self._lower_row - self._upper_row)
         row = np.where(below < 0, upper_row, np.where(above < 0, lower_row, middle_row))
         column = (x + blend * (jaw_x - x)) * self._scale + (self._patch[2] - 1) / 2
-        view.inner_map[..., 0] = self._patch[0] + np.clip(column, 0, self._patch[2] - 1)
-        view.inner_map[..., 1] = self._patch[1] + np.clip(row, 0, self._patch[3] - 1)
         # The lips throw a soft shadow inwards. A wider mouth lets more light in: a narrow slit is dark.
-        upper, lower = view.vertices[_UPPER_LIP], view.vertices[_LOWER_LIP]
+        upper, lower = opening.vertices[_UPPER_LIP], opening.vertices[_LOWER_LIP]
         across = np.argsort(upper[:, 0])
-        lip_y = np.interp(view.x_px[0], upper[across, 0], upper[across, 1])
+        lip_y = np.interp(opening.x_px[0], upper[across, 0], upper[across, 1])
         gap = max(float((lower[:, 1] - upper[:, 1]).max()) / float(iod), 1e-3)
-        under_lip = np.clip((view.y_px - lip_y[None, :]) / (0.05 * iod), 0.0, 1.0)
+        under_lip = np.clip((opening.y_px - lip_y[None, :]) / (0.05 * iod), 0.0, 1.0)
         entering = 0.35 + 0.65 * min(1.0, gap / 0.09)
-        view.shade[:] = np.round(255 * (1 - self._shadow * 0.30 * (1 - under_lip)) * entering)
+        return (
+            self._patch[0] + np.clip(column, 0, self._patch[2] - 1),
+            self._patch[1] + np.clip(row, 0, self._patch[3] - 1),
+            np.round(255 * (1 - self._shadow * 0.30 * (1 - under_lip)) * entering),
+        )

@@ -7,19 +7,21 @@ turned down.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from functools import lru_cache
-from typing import Final
+from functools import cache
+from typing import Final, NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
 
 from icface.attributes import ACTION_UNITS, AU_NAMES, FloatArray
 from icface.face.pose import FLIP, rotation_from_pose
 from icface.geometry import topology as mesh
-from icface.geometry.tables import face_tables
+from icface.geometry.topology import face_tables
 
 PIVOT: Final = np.array([0.0, -0.55, -0.60], dtype=np.float32)
 """The head turns about this point of the neck (IOD)."""
+RING: Final = len(mesh.OVAL)
+"""Vertices of the face oval, and of each ring around it."""
 OVAL_INSET: Final = 0.45
 """Share of the way to their inner neighbours by which the oval's vertices are drawn inwards."""
 
@@ -36,11 +38,10 @@ def rotation_matrix(pitch_rad: float, yaw_rad: float, roll_rad: float) -> FloatA
     return np.asarray(FLIP @ rotation_from_pose(pitch_rad, yaw_rad, roll_rad) @ FLIP, dtype=np.float32)
 
 
-@dataclass(frozen=True)
-class SourceShape:
+class SourceShape(NamedTuple):
     """One photo's face, ready to be moved."""
 
-    neutral: FloatArray
+    neutral_shape: FloatArray
     """(468, 3) head space without expression, lips closed."""
     rotation: FloatArray
     """(3, 3) the photo's own head rotation."""
@@ -52,11 +53,7 @@ class SourceShape:
 
 
 def head_space(points_px: FloatArray, rotation: FloatArray) -> tuple[FloatArray, FloatArray, float]:
-    """Landmarks (n, 3) in pixels (y down, z away) to head space.
-
-    Returns:
-        (n, 3) head space, (2,) eye midpoint in pixels, pixels per IOD.
-    """
+    """Landmarks (n, 3) in pixels (y down, z away) to (n, 3) head space, (2,) eye midpoint in pixels, pixels per IOD."""
     flipped = points_px * np.array([1, -1, -1], dtype=np.float32)
     middle = (flipped[33] + flipped[263]) / 2
     iod_px = float(np.linalg.norm(flipped[33] - flipped[263]))
@@ -67,8 +64,8 @@ def head_space(points_px: FloatArray, rotation: FloatArray) -> tuple[FloatArray,
 def inset_oval(points: FloatArray) -> FloatArray:
     """Landmarks (468, 3) with the oval drawn inwards.
 
-    The oval's landmarks lie on the silhouette or a little outside. When a turn stretches the cheek, that line would
-    smear background over it.
+    The oval's landmarks lie on the silhouette or a little outside. A turn that stretches the cheek would smear
+    background over it from there.
     """
     oval = list(mesh.OVAL)
     result = points.copy()
@@ -76,7 +73,7 @@ def inset_oval(points: FloatArray) -> FloatArray:
     return result
 
 
-@lru_cache(maxsize=1)
+@cache
 def _oval_neighbours() -> FloatArray:
     """(36, 468) weights that average the inner vertices to which each vertex of the oval is joined."""
     triangles = face_tables().skin_triangles
@@ -119,19 +116,13 @@ def close_lips(shape: FloatArray) -> FloatArray:
 
 
 def fit_source(points_px: FloatArray, rotation: FloatArray, attributes: FloatArray) -> SourceShape:
-    """Shape of a face in a crop.
-
-    Args:
-        points_px: (478, 3) landmarks in crop pixels, y down, z smaller = nearer.
-        rotation: (3, 3) head rotation, see `rotation_matrix`.
-        attributes: (20,) what was measured in the photo, full-shape.
-    """
+    """Shape of a face in a crop: (478, 3) landmarks, (3, 3) head rotation, and (20,) attributes that were measured."""
     points_px = inset_oval(points_px[: mesh.FACE_VERTICES])
     shape, eyes_px, iod_px = head_space(points_px, rotation)
     pivot = rotation @ PIVOT
     base_px = eyes_px + np.float32(iod_px) * np.array([pivot[0], -pivot[1]], dtype=np.float32)
     return SourceShape(
-        neutral=neutral_shape(shape, attributes[ACTION_UNITS]),
+        neutral_shape=neutral_shape(shape, attributes[ACTION_UNITS]),
         rotation=rotation,
         base_px=base_px,
         iod_px=iod_px,
@@ -161,3 +152,30 @@ def rings(shape: FloatArray) -> tuple[FloatArray, FloatArray]:
     second_z = first_z - 0.25
     points = np.concatenate([np.hstack([first, first_z]), np.hstack([second, second_z])])
     return points.astype(np.float32), weight.astype(np.float32)
+
+
+def ring_triangles() -> NDArray[np.int32]:
+    """Triangles of the strips oval–ring 1–ring 2–border, vertex numbers after the 468 of the face."""
+    loops = np.concatenate([mesh.OVAL, mesh.FACE_VERTICES + np.arange(3 * RING)]).reshape(4, RING)
+    following = np.roll(loops, -1, axis=1)
+    first = np.stack([loops[:-1], following[:-1], loops[1:]], axis=-1)
+    second = np.stack([following[:-1], following[1:], loops[1:]], axis=-1)
+    return np.stack([first, second], axis=2).reshape(-1, 3).astype(np.int32)
+
+
+def border_points(start_px: FloatArray, directions: FloatArray, width: int, height: int) -> FloatArray:
+    """Where rays from `start_px` along `directions` (n, 2) leave the crop, (n, 2)."""
+    limits = np.where(directions > 0, [width - 1, height - 1], 0.0) - start_px
+    with np.errstate(divide="ignore", invalid="ignore"):
+        steps = np.where(np.abs(directions) > 1e-6, limits / directions, np.inf)
+    return np.asarray(start_px + directions * steps.min(1, keepdims=True), dtype=np.float32)
+
+
+def keep_inside(points_px: FloatArray, border_px: FloatArray) -> FloatArray:
+    """Both rings (72, 2) pulled inside the crop, so that the strips around them do not fold over its border."""
+    centre = points_px.mean(0)
+    shares = np.repeat([0.80, 0.92], RING)
+    reach = np.tile(np.linalg.norm(border_px - centre, axis=1), 2) * shares
+    distance = np.linalg.norm(points_px - centre, axis=1)
+    scale = np.minimum(1.0, reach / np.maximum(distance, 1e-6))[:, None]
+    return np.asarray(centre + (points_px - centre) * scale, dtype=np.float32)

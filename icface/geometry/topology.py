@@ -1,10 +1,19 @@
-"""Names for MediaPipe's face mesh vertices that the geometry needs, subject's right side first.
+"""MediaPipe's face mesh: names for the vertices that the geometry needs, subject's right side first, and its tables.
 
 Vertex numbers are MediaPipe's (0–467 skin, 468–477 irises). Contours run in order, so that they can be used as
 polygons. Source: MediaPipe's canonical face model and its published drawing.
 """
 
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
 from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
+from safetensors.numpy import load_file
 
 FACE_VERTICES: Final = 468
 
@@ -61,3 +70,36 @@ OVAL: Final = (
     10, 338, 297, 332, 284, 251, 389, 356, 454, 323, 361, 288, 397, 365, 379, 378, 400, 377,
     152, 148, 176, 149, 150, 136, 172, 58, 132, 93, 234, 127, 162, 21, 54, 103, 67, 109,
 )  # fmt: skip
+
+TABLES_PATH: Final = Path(__file__).parent / "data" / "face_tables.safetensors"
+"""Made by training/assets/derive_displacements.py from ICT-FaceKit (MIT) and MediaPipe's canonical face (Apache-2.0)."""
+
+
+@dataclass(frozen=True)
+class FaceTables:
+    """Unit IOD (distance of vertices 33 and 263), origin between them, x to the image's right, y up, z to the camera."""
+
+    canonical: NDArray[np.float32]
+    """(468, 3) MediaPipe's canonical face."""
+    skin_triangles: NDArray[np.int32]
+    """(n, 3) triangles of the skin, without the openings of mouth and eyes."""
+    opening_triangles: NDArray[np.int32]
+    """(m, 3) triangles that close mouth and eyes."""
+    displacements: NDArray[np.float32]
+    """(17, 468, 3) motion of each vertex for a whole movement of each Action Unit, in `AU_NAMES` order."""
+
+
+@cache
+def face_tables() -> FaceTables:
+    """Load the tables once."""
+    raw = load_file(TABLES_PATH)
+    triangles = raw["triangles"].astype(np.int32)
+    opening = np.zeros(len(triangles), dtype=np.bool_)
+    for contour in OPENINGS:
+        opening |= np.isin(triangles, contour).all(axis=1)
+    return FaceTables(
+        canonical=raw["canonical"],
+        skin_triangles=np.ascontiguousarray(triangles[~opening]),
+        opening_triangles=np.ascontiguousarray(triangles[opening]),
+        displacements=raw["displacements"].astype(np.float32),
+    )

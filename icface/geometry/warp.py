@@ -19,12 +19,7 @@ _NO_MAP = cast(FloatArray, None)
 
 
 class HostWarp:
-    """Turns maps into frames for one source. It owns its output buffer.
-
-    Args:
-        cache: tensors made by `prepare_source` (`skin`, `inner`).
-        size_px: (width, height) of the output.
-    """
+    """Turns maps into frames of (width, height) for one source that `prepare_source` made. It owns its output buffer."""
 
     def __init__(self, cache: Tensors, size_px: tuple[int, int]) -> None:
         self._skin = np.ascontiguousarray(cache["skin"], dtype=np.uint8)
@@ -36,7 +31,7 @@ class HostWarp:
         border = cv2.BORDER_REPLICATE
         cv2.remap(self._skin, motion["skin_map"], _NO_MAP, cv2.INTER_LINEAR, dst=self._out, borderMode=border)
         for x0, y0, x1, y1 in motion["regions"]:
-            if x1 <= x0 or y1 <= y0:
+            if x1 <= x0 or y1 <= y0:  # outside of the frame
                 continue
             inner_map = motion["inner_map"][y0:y1, x0:x1]
             behind = cv2.remap(self._inner, inner_map, _NO_MAP, cv2.INTER_LINEAR, borderMode=border)

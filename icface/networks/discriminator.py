@@ -8,12 +8,15 @@ without normalisation.
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from itertools import pairwise
+from typing import Final, NamedTuple
 
 from torch import Tensor, nn
 
 from icface.attributes import COUNT
 from icface.networks.config import DiscriminatorConfig
+
+_STRIDES: Final = (1, 2, 1, 2, 1, 2, 1, 1, 2)
 
 
 class Judgement(NamedTuple):
@@ -30,27 +33,17 @@ class Judgement(NamedTuple):
 class Discriminator(nn.Module):
     """C1, C2 and the identity head on one trunk.
 
-    Args:
-        config: its numbers.
-        size_px: side of the images, a multiple of 16.
-        in_channels: 3, or 6 for a pair of images.
+    `size_px` is the side of the images, a multiple of 16. `in_channels` is 3, or 6 for a pair of images.
     """
 
     def __init__(self, config: DiscriminatorConfig, size_px: int, in_channels: int = 3) -> None:
         super().__init__()
         self.config = config
-        width = config.width
+        gathered = config.width // 2
+        widths = [*(factor * config.width for factor in (1, 1, 2, 2, 4, 4, 8, 8)), gathered]
         layers: list[nn.Module] = []
-        channels = in_channels
-        for factor in (1, 2, 4):
-            layers += [*_step(channels, factor * width, 1), *_step(factor * width, factor * width, 2)]
-            channels = factor * width
-        gathered = width // 2
-        layers += [
-            *_step(channels, 8 * width, 1),
-            *_step(8 * width, 8 * width, 1),
-            *_step(8 * width, gathered, 2),
-        ]
+        for (channels, out_channels), stride in zip(pairwise([in_channels, *widths]), _STRIDES, strict=True):
+            layers += [nn.Conv2d(channels, out_channels, 3, stride=stride, padding=1), nn.ReLU(inplace=True)]
         self.trunk = nn.Sequential(*layers)
         self.patches = nn.Conv2d(gathered, 1, 4, padding=1)
         features = gathered * (size_px // 16) ** 2
@@ -66,7 +59,3 @@ class Discriminator(nn.Module):
             None if self.attributes is None else self.attributes(flat),
             None if self.identities is None else self.identities(flat),
         )
-
-
-def _step(channels: int, out_channels: int, stride: int) -> tuple[nn.Module, ...]:
-    return nn.Conv2d(channels, out_channels, 3, stride=stride, padding=1), nn.ReLU(inplace=True)

@@ -1,4 +1,4 @@
-"""G_N and G_A: an image and 20 attributes in, an image out.
+"""G_N and G_A: an image and 20 attributes in, an image out. And I_E, which may stand before both.
 
 Source: ICface (arXiv 1904.01909); the residual generator of Johnson et al. as its authors released it.
 """
@@ -9,16 +9,11 @@ import torch
 from torch import Tensor, nn
 
 from icface.attributes import COUNT
-from icface.networks.config import GeneratorConfig
+from icface.networks.config import EncoderConfig, GeneratorConfig
 
 
 class Generator(nn.Module):
-    """The attributes join the picture as constant planes, so an RGB image makes 23 channels.
-
-    Args:
-        config: its numbers.
-        in_channels: channels of the picture, without the attributes.
-    """
+    """The attributes join the picture as constant planes, so an RGB image of 3 `in_channels` makes 23 channels."""
 
     def __init__(self, config: GeneratorConfig, in_channels: int = 3) -> None:
         super().__init__()
@@ -45,18 +40,16 @@ class Generator(nn.Module):
         )
 
     def forward(self, picture: Tensor, attributes: Tensor) -> Tensor:
-        """Args: picture (B, C, H, W), an image in [−1, 1] or features of one; attributes (B, 20) in [0, 1].
+        """(B, 3, H, W) RGB in [−1, 1] from attributes (B, 20) in [0, 1] and a picture (B, C, H, W).
 
-        Returns:
-            (B, 3, H, W) RGB in [−1, 1].
+        The picture is an image in [−1, 1], or features of one.
         """
         planes = attributes[:, :, None, None].expand(-1, -1, *picture.shape[2:])
         return self.decode(self.stem(self.pad(torch.cat([picture, planes], dim=1))))
 
     def decode(self, stem: Tensor) -> Tensor:
         """From the first convolution's output (B, width, H, W) to the image."""
-        features = torch.relu(self.stem_norm(stem))
-        image: Tensor = self.head(self.up(self.blocks(self.down(features))))
+        image: Tensor = self.head(self.up(self.blocks(self.down(torch.relu(self.stem_norm(stem))))))
         return image
 
 
@@ -65,17 +58,13 @@ class ResidualBlock(nn.Module):
 
     def __init__(self, channels: int, config: GeneratorConfig) -> None:
         super().__init__()
-        bias = config.norm == "none"
-        self.layers = nn.Sequential(
-            padded(config.padding, 1),
-            nn.Conv2d(channels, channels, 3, bias=bias),
-            normalised(config.norm, channels),
-            nn.ReLU(inplace=True),
-            nn.Dropout(config.dropout),
-            padded(config.padding, 1),
-            nn.Conv2d(channels, channels, 3, bias=bias),
-            normalised(config.norm, channels),
-        )
+
+        def half() -> tuple[nn.Module, ...]:
+            convolution = nn.Conv2d(channels, channels, 3, bias=config.norm == "none")
+            return padded(config.padding, 1), convolution, normalised(config.norm, channels)
+
+        between = nn.ReLU(inplace=True), nn.Dropout(config.dropout)
+        self.layers = nn.Sequential(*half(), *between, *half())
 
     def forward(self, x: Tensor) -> Tensor:
         result: Tensor = x + self.layers(x)
@@ -98,3 +87,62 @@ def _step(convolution: nn.Conv2d | nn.ConvTranspose2d, norm: str) -> tuple[nn.Mo
 
 def _doubling(channels: int, out_channels: int, bias: bool) -> nn.ConvTranspose2d:
     return nn.ConvTranspose2d(channels, out_channels, 3, stride=2, padding=1, output_padding=1, bias=bias)
+
+
+class ImageEncoder(nn.Module):
+    """I_E of the first arXiv version: (B, 3, H, W) in [−1, 1] to features (B, channels, H, W).
+
+    H and W are multiples of 2^depth.
+
+    The paper says that I_E is an hourglass that keeps the resolution, that G_N and G_A share it, and that the attributes
+    join its features instead of the image. Its layers were not published. Ours follow the hourglass of Newell et al.
+    (arXiv 1603.06937), with one 3×3 convolution in place of a residual module, and strides in place of pooling. The final
+    version of the paper has no I_E.
+
+    The output is batch normalised, so that features and attributes enter the generators at similar scales. There is no
+    instance normalisation, because a photo's brightness and contrast have to reach the generators.
+    """
+
+    def __init__(self, config: EncoderConfig) -> None:
+        super().__init__()
+        self.config = config
+        self.out_channels = config.channels
+        self.layers = nn.Sequential(
+            _layer(3, config.width),
+            Hourglass(config.width, 4 * config.width, config.depth),
+            nn.Conv2d(config.width, config.channels, 1, bias=False),
+            nn.BatchNorm2d(config.channels),
+        )
+
+    def forward(self, image: Tensor) -> Tensor:
+        """Features of an image, pixel by pixel."""
+        features: Tensor = self.layers(image)
+        return features
+
+
+class Hourglass(nn.Module):
+    """Features at this size, plus features that went to half the size, through the next hourglass and back."""
+
+    def __init__(self, channels: int, most_channels: int, depth: int) -> None:
+        super().__init__()
+        lower = min(2 * channels, most_channels)
+        self.here = _layer(channels, channels)
+        self.below = nn.Sequential(
+            _layer(channels, lower, stride=2),
+            Hourglass(lower, most_channels, depth - 1) if depth > 1 else _layer(lower, lower),
+            _layer(lower, channels),
+            nn.Upsample(scale_factor=2, mode="nearest"),
+        )
+
+    def forward(self, x: Tensor) -> Tensor:
+        result: Tensor = self.here(x) + self.below(x)
+        return result
+
+
+def _layer(channels: int, out_channels: int, stride: int = 1) -> nn.Module:
+    return nn.Sequential(
+        nn.ReflectionPad2d(1),
+        nn.Conv2d(channels, out_channels, 3, stride=stride, bias=False),
+        nn.BatchNorm2d(out_channels),
+        nn.ReLU(inplace=True),
+    )

@@ -7,8 +7,7 @@ from torch import Tensor, nn
 
 from icface.attributes import neutral
 from icface.networks.config import NetworksConfig
-from icface.networks.generator import Generator
-from icface.networks.image_encoder import ImageEncoder
+from icface.networks.generator import Generator, ImageEncoder
 
 
 class ICface(nn.Module):

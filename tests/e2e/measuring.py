@@ -16,8 +16,8 @@ from numpy.typing import NDArray
 
 from icface.arrays import Frame
 from icface.attributes import COUNT
+from icface.face.action_units import measure_attributes
 from icface.face.landmarks import LandmarkDetector
-from icface.face.measure import measure_attributes
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 

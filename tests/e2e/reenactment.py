@@ -10,8 +10,8 @@ from numpy.typing import ArrayLike, NDArray
 
 from icface.arrays import Array, Frame
 from icface.attributes import INDEX, POSE_NAMES, neutral
+from icface.face.action_units import baseline_of, measure_attributes
 from icface.face.landmarks import LandmarkDetector, Landmarks, open_detector
-from icface.face.measure import baseline_of, measure_attributes
 from icface.reenactor import Reenactor
 from tests.e2e.measuring import (
     correlation,

@@ -15,9 +15,8 @@ import pytest
 
 from icface.errors import ConfigError
 from icface.face.landmarker import MODEL_PATH, Networks, Region, _load, _merged, region_around
-from icface.face.landmarks import Landmarks, open_detector
+from icface.face.landmarks import Landmarks, PointSmoothing, open_detector
 from icface.face.pose import FLIP, head_pose, pose_from_rotation
-from icface.face.smoothing import PointSmoothing
 from icface.images import load_photo
 from tests.conftest import REPOSITORY
 from tests.e2e.measuring import frames

@@ -11,9 +11,9 @@ from icface.face.pose import (
     head_pose,
     pose_from_rotation,
     rotation_from_pose,
-    weak_perspective_rotation,
+    weak_perspective,
 )
-from icface.geometry.tables import face_tables
+from icface.geometry.topology import face_tables
 
 ANGLES = [(0.0, 0.0, 0.0), (0.2, 0.0, 0.0), (0.0, -0.3, 0.0), (0.0, 0.0, 0.25), (0.15, 0.3, -0.2)]
 
@@ -48,4 +48,4 @@ def test_in_parallel_projection_the_rotation_is_exact(angles: tuple[float, float
     canonical = np.vstack([face_tables().canonical, np.zeros((10, 3), np.float32)]).astype(np.float64)
     upward = FLIP @ rotation_from_pose(*angles) @ FLIP
     points_px = 120 * canonical @ upward.T @ FLIP + [333, 222, 7]
-    np.testing.assert_allclose(weak_perspective_rotation(points_px.astype(np.float32)), upward, atol=1e-4)
+    np.testing.assert_allclose(weak_perspective(points_px.astype(np.float32))[0], upward, atol=1e-4)

@@ -7,7 +7,7 @@ import math
 import numpy as np
 import pytest
 
-from icface.face.smoothing import PointSmoothing
+from icface.face.landmarks import PointSmoothing
 
 
 def published_filter(values: list[float], times_s: list[float], size_px: float) -> list[float]:

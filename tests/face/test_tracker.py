@@ -1,5 +1,6 @@
 """Calibration and tracking: with scripted faces, and on a real clip."""
 
+import json
 from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
@@ -12,10 +13,9 @@ from icface.face.action_units import measure_action_units, population, populatio
 from icface.face.calibration import Calibration, load_neutral, save_neutral
 from icface.face.features import INDEX as F
 from icface.face.features import measure_features
-from icface.face.landmarks import Landmarks
+from icface.face.landmarks import Landmarks, PointSmoothing
 from icface.face.pose import Pose
-from icface.face.smoothing import PointSmoothing
-from icface.face.tracker import FaceTracker, TrackerConfig
+from icface.face.tracker import FaceTracker
 from icface.geometry.shape import rotation_matrix
 from tests.e2e.measuring import frame_rate, frames
 from tests.face.test_action_units import face, scores
@@ -165,7 +165,28 @@ def test_set_neutral_takes_the_next_frames_and_is_kept(tmp_path: Path) -> None:
     np.testing.assert_allclose(kept.features, values)
 
 
-@pytest.mark.parametrize("content", ["", "{", "[]", '{"features": [1]}'])
+@pytest.mark.parametrize(
+    "broken",
+    [
+        *({"format": 1}, {"format": None}, {"pitch_rad": "x"}, {"pitch_rad": -1.0}),
+        *({"features": [1.0]}, {"features": [50.0] * 22}, {"features": [[1.0]] * 22}),
+        *({"features": [float("nan")] * 22}, {"blendshapes": [-0.5] * 52}, {"features": None}),
+    ],
+)
+def test_a_saved_neutral_with_odd_values_is_refused(
+    tmp_path: Path, broken: dict[str, object], caplog: pytest.LogCaptureFixture
+) -> None:
+    path = tmp_path / "neutral.json"
+    save_neutral(path, population())
+    kept = load_neutral(path)
+    assert kept is not None
+    np.testing.assert_array_equal(kept.features, population().features)
+    raw = json.loads(path.read_bytes())
+    path.write_text(json.dumps({name: v for name, v in (raw | broken).items() if v is not None}))
+    assert load_neutral(path) is None and "ignoring" in caplog.text
+
+
+@pytest.mark.parametrize("content", ["", "{", "[]", "{}", '{"features": [1]}'])
 def test_a_broken_neutral_is_ignored_with_a_word(
     tmp_path: Path, content: str, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -203,11 +224,11 @@ def test_no_face_is_none_and_the_next_one_starts_afresh() -> None:
 
 def test_a_set_neutral_survives_the_program(tmp_path: Path) -> None:
     path = tmp_path / "neutral.json"
-    tracker = FaceTracker(TrackerConfig(neutral_path=path), Script(*[turned(0.0, AU12=0.6)] * 21))
+    tracker = FaceTracker(path, Script(*[turned(0.0, AU12=0.6)] * 21))
     tracker.set_neutral()
     for i in range(21):
         state = tracker.read(FRAME, i / 25)
-    again = FaceTracker(TrackerConfig(neutral_path=path), Script(turned(0.0, AU12=0.6)))
+    again = FaceTracker(path, Script(turned(0.0, AU12=0.6)))
     state = again.read(FRAME, 0.0)
     assert state is not None and state.attributes[INDEX["AU12"]] < 0.05
 

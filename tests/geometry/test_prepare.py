@@ -17,16 +17,14 @@ from icface.arrays import Frame, Tensors
 from icface.attributes import ACTION_UNITS, AU_NAMES, INDEX, FloatArray, neutral, pose_to_unit
 from icface.errors import SourceError
 from icface.face import suitability
-from icface.face.action_units import population
+from icface.face.action_units import measure_attributes, population
 from icface.face.landmarks import LandmarkDetector, Landmarks, open_detector
-from icface.face.measure import measure_attributes
 from icface.face.pose import Pose, head_pose
 from icface.geometry import prepare
 from icface.geometry.layers import polygon_mask
 from icface.geometry.prepare import crop_affine, prepare_source, render
 from icface.geometry.shape import close_lips, inset_oval, rotation_matrix
-from icface.geometry.tables import face_tables
-from icface.geometry.topology import LEFT_EYE_OPENING, MOUTH_OPENING, OPENINGS, RIGHT_EYE_OPENING
+from icface.geometry.topology import LEFT_EYE_OPENING, MOUTH_OPENING, OPENINGS, RIGHT_EYE_OPENING, face_tables
 from icface.images import Photo, cut_crop, load_photo
 
 Angles = tuple[float, float, float]

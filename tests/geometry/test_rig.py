@@ -8,15 +8,14 @@ from numpy.typing import NDArray
 
 from icface.attributes import AU_NAMES, INDEX, FloatArray, neutral, pose_to_unit
 from icface.geometry import rig as module
-from icface.geometry.layers import MouthPatch
-from icface.geometry.rig import FaceRig, border_points, ring_triangles
-from icface.geometry.shape import PIVOT, close_lips, rings
-from icface.geometry.tables import face_tables
+from icface.geometry.rig import FaceRig
+from icface.geometry.shape import PIVOT, border_points, close_lips, ring_triangles, rings
 from icface.geometry.topology import (
     INNER_LOWER_LIP,
     INNER_UPPER_LIP,
     RIGHT_LOWER_LID,
     RIGHT_UPPER_LID,
+    face_tables,
 )
 from icface.geometry.warp import HostWarp
 
@@ -32,14 +31,6 @@ def cache() -> Cache:
     eyes_px = np.array([100.0, 84.0], dtype=np.float32)
     ring_shape, ring_weight = rings(shape)
     rng = np.random.default_rng(7)
-    mouth = MouthPatch(
-        image=np.full((60, 80, 3), 30, np.uint8),
-        scale=90,
-        upper_row=20,
-        lower_row=40,
-        upper_edge=-0.02,
-        own=False,
-    )
     return {
         "skin": rng.integers(0, 255, (SIDE, SIDE, 3), dtype=np.uint8),
         "inner": np.full((140, 80, 3), 250, np.uint8),
@@ -57,7 +48,7 @@ def cache() -> Cache:
         "right_eye_patch": np.array([0, 0, 30, 20], dtype=np.int32),
         "left_eye_patch": np.array([0, 30, 30, 20], dtype=np.int32),
         "mouth_patch": np.array([0, 70, 80, 60], dtype=np.int32),
-        "mouth_rows": np.array([mouth.scale, 20, 40, -0.02, 0], dtype=np.float32),
+        "mouth_rows": np.array([90, 20, 40, -0.02, 0], dtype=np.float32),
     }
 
 

@@ -7,8 +7,7 @@ import pytest
 
 from icface.attributes import ACTION_UNITS, AU_NAMES, INDEX, neutral
 from icface.geometry import shape as geometry
-from icface.geometry.tables import face_tables
-from icface.geometry.topology import INNER_LOWER_LIP, INNER_UPPER_LIP, OVAL
+from icface.geometry.topology import INNER_LOWER_LIP, INNER_UPPER_LIP, OVAL, face_tables
 
 
 def test_rotation_signs_follow_openface() -> None:

@@ -4,8 +4,7 @@ import numpy as np
 import pytest
 
 from icface.attributes import AU_NAMES, FloatArray
-from icface.geometry.tables import face_tables
-from icface.geometry.topology import INNER_LOWER_LIP, INNER_UPPER_LIP
+from icface.geometry.topology import INNER_LOWER_LIP, INNER_UPPER_LIP, face_tables
 
 
 def displacement(au: str, vertex: int) -> FloatArray:

@@ -10,7 +10,7 @@ from torch import nn
 
 from icface.errors import ConfigError
 from icface.networks import EncoderConfig, NetworksConfig
-from icface.networks.image_encoder import Hourglass, ImageEncoder
+from icface.networks.generator import Hourglass, ImageEncoder
 
 
 @pytest.mark.parametrize("depth", [1, 2, 3, 4])
