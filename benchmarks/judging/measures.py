@@ -11,10 +11,9 @@ from numpy.typing import NDArray
 
 from icface.arrays import Array, Frame
 from icface.attributes import COUNT, NAMES, FloatArray
-from icface.face.action_units import Baseline
+from icface.face.action_units import Baseline, baseline_of, measure_attributes
 from icface.face.alignment import align
 from icface.face.landmarks import LandmarkDetector, Landmarks
-from icface.face.measure import baseline_of, measure_attributes
 from icface.face.viewer import Viewer, in_frame
 from icface.geometry.topology import LEFT_LIDS, LOWER_LIP, OVAL, RIGHT_LIDS, UPPER_LIP
 from icface.images import cut_crop

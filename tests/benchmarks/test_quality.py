@@ -16,9 +16,9 @@ import pytest
 from benchmarks.common import REPOSITORY
 from icface.attributes import INDEX, FloatArray, neutral
 from icface.errors import ConfigError
+from icface.face.action_units import measure_attributes
 from icface.face.alignment import align
 from icface.face.landmarks import LandmarkDetector, open_detector
-from icface.face.measure import measure_attributes
 from icface.face.viewer import Viewer
 from icface.images import load_photo
 
