@@ -40,8 +40,7 @@ ROWS: Final[dict[str, tuple[str, ...]]] = {
     "identity, cosine": ("identity_cosine",),
     "detail, of the photo's": ("sharpness",),
     "background's change, levels": ("background_levels",),
-    "jitter of a still driver": ("jitter_iod", "driver"),
-    "jitter of the output": ("jitter_iod", "output"),
+    "jitter with a still driver": ("jitter_iod",),
 }
 """Rows of the table, and where each is in a case's numbers."""
 

@@ -21,15 +21,12 @@ NOISE_LEVELS: Final = 2.0
 """Standard deviation of a webcam's noise, of 255."""
 
 
-def still_jitter(
-    reenactor: Reenactor, driver: Frame, viewer: Viewer, seed: int = 20
-) -> dict[str, float | None]:
-    """Landmark jitter of a driver who does not move, and of the output; in distances of the outer eye corners.
+def still_jitter(reenactor: Reenactor, driver: Frame, viewer: Viewer, seed: int = 20) -> float | None:
+    """Landmark jitter of the output, in distances of the outer eye corners, while the driver does not move.
 
     The driver is one frame with a camera's noise. None where fewer than two faces are seen.
     """
     rng = np.random.default_rng(seed)
-    drove: list[Landmarks | None] = []
     shown: list[Landmarks | None] = []
     with closing(FaceTracker()) as tracker:
         for number in range(FRAMES):
@@ -38,6 +35,5 @@ def still_jitter(
             state = tracker.read(noisy, number / 30)
             if state is None or number < SETTLED:
                 continue
-            drove.append(state.landmarks)
             shown.append(viewer.look(reenactor.animate(state.attributes)))
-    return {"driver": jitter_iod(drove), "output": jitter_iod(shown)}
+    return jitter_iod(shown)
