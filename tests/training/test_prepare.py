@@ -568,7 +568,7 @@ from training.preparation.parts import Settings
 work.prepare_clip = lambda clip, settings: os._exit(9)
 folder, out = map(Path, sys.argv[1:])
 (clip,) = find_clips([folder])
-work.Worker(out, Settings())(clip)
+work.make_part(clip, out, Settings())
 """
 
 

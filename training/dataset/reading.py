@@ -123,7 +123,7 @@ class FaceTracks:
         for row in rows:
             number = self.track_of(row)
             place = row - self.tracks[number].first
-            found.append(Values(*(values[place : place + 1] for values in self.values(number))))
+            found.append(Values._make(values[place : place + 1] for values in self.values(number)))
         return _joined(found)
 
     def all_values(self) -> Values:
@@ -187,4 +187,4 @@ def open_shard(path: Path) -> pa.RecordBatchFileReader:
 
 
 def _joined(parts: Sequence[Values]) -> Values:
-    return Values(*map(np.concatenate, zip(*parts, strict=True)))
+    return Values._make(map(np.concatenate, zip(*parts, strict=True)))

@@ -44,7 +44,6 @@ def write_report(folder: Path, clips: Sequence[Clip], infos: Mapping[str, PartIn
     sides_px = [info.face_px for info in infos.values() if info.reason is None]
     save_pictures(report, tracks, attributes, sides_px)
     write_file(report / "report.md", _text(numbers))
-    tracks.close()
     return numbers
 
 
