@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import csv
-import math
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
 import numpy as np
+import pandas as pd
 from numpy.typing import NDArray
 
 from icface.attributes import AU_NAMES, FloatArray, read_csv
@@ -16,6 +15,7 @@ from icface.errors import ConfigError
 
 MIN_CONFIDENCE: Final = 0.7
 """OpenFace's own landmark confidence; below it intensities jump."""
+_PRESENCE: Final = [f"{name}_c" for name in AU_NAMES]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -51,18 +51,16 @@ def read_openface(path: Path, fps: float) -> OpenFaceTable:
             0 or 1, or rows of several faces.
     """
     track = read_csv(path, fps=fps)
-    rows = _Rows(path)
-    faces, confidence = rows.column("face_id"), rows.column("confidence")
-    if faces is not None and len(np.unique(faces)) > 1:
+    cells = _read(path)
+    if len(np.unique(_numbers(path, cells, "face_id", 0.0))) > 1:
         raise ConfigError(
             f"{path} has rows of several faces (face_id); expected OpenFace's table of one face"
         )
-    sure = np.ones_like(track.present) if confidence is None else confidence >= MIN_CONFIDENCE
     return OpenFaceTable(
         times_s=track.times_s,
         values=track.values,
-        presence=rows.presence(track.present),
-        usable=track.present & sure,
+        presence=_presence(path, cells, track.present),
+        usable=track.present & (_numbers(path, cells, "confidence", 1.0) >= MIN_CONFIDENCE),
     )
 
 
@@ -72,59 +70,48 @@ def read_presence(path: Path) -> NDArray[np.int8]:
     Raises:
         ConfigError: it cannot be read, lacks columns, or has a presence that is not 0 or 1.
     """
-    rows = _Rows(path)
-    missing = [f"{name}_c" for name in AU_NAMES if f"{name}_c" not in rows.columns]
+    cells = _read(path)
+    missing = [name for name in _PRESENCE if name not in cells]
     if missing:
         raise ConfigError(f"{path} lacks the columns {', '.join(missing[:5])} of an OpenFace CSV")
-    success = rows.column("success")
-    return rows.presence(np.ones(len(rows.cells), dtype=np.bool_) if success is None else success >= 0.5)
+    return _presence(path, cells, _numbers(path, cells, "success", 1.0) >= 0.5)
 
 
-class _Rows:
-    """The cells of a CSV; rows that are empty are left out.
+def _read(path: Path) -> pd.DataFrame:
+    """The cells as text, by the names of their columns and the numbers of their lines."""
+    try:
+        cells = pd.read_csv(
+            path, dtype=str, keep_default_na=False, index_col=False, skip_blank_lines=False, encoding="utf-8-sig"
+        )
+    except (OSError, ValueError) as error:
+        raise ConfigError(f"cannot read Action Units from {path}: {error}") from error
+    cells = cells.fillna("").map(str.strip).rename(columns=str.strip)
+    cells.index += 2
+    return cells[(cells != "").any(axis=1)]
 
-    Raises:
-        ConfigError: it cannot be read.
-    """
 
-    def __init__(self, path: Path) -> None:
-        try:
-            with path.open(newline="", encoding="utf-8-sig") as file:
-                header, *body = csv.reader(file)
-        except (OSError, ValueError, csv.Error) as error:
-            raise ConfigError(f"cannot read Action Units from {path}: {error}") from error
-        self._path = path
-        self.columns = {name.strip(): place for place, name in enumerate(header)}
-        filled = [(line, row) for line, row in enumerate(body, start=2) if any(cell.strip() for cell in row)]
-        self._lines = [line for line, _ in filled]
-        self.cells = [row for _, row in filled]
+def _numbers(path: Path, cells: pd.DataFrame, name: str, default: float) -> NDArray[np.float64]:
+    """(n,) of a column; the default where there is no such column."""
+    if name not in cells:
+        return np.full(len(cells), default)
+    try:
+        return cells[name].to_numpy(dtype=np.float64)
+    except ValueError as error:
+        raise ConfigError(f"{path}: column {name} is not all numbers ({error})") from error
 
-    def column(self, name: str) -> NDArray[np.float64] | None:
-        """(n,) numbers; None where there is no such column."""
-        if name not in self.columns:
-            return None
-        try:
-            return np.array([float(row[self.columns[name]]) for row in self.cells])
-        except (ValueError, IndexError) as error:
-            raise ConfigError(f"{self._path}: column {name} is not all numbers ({error})") from error
 
-    def presence(self, present: NDArray[np.bool_]) -> NDArray[np.int8]:
-        """(n, 17) AUxx_c; −1 in rows without a face (n,), and where there is no such column."""
-        result = np.full((len(self.cells), len(AU_NAMES)), -1, dtype=np.int8)
-        for au, name in enumerate(f"{name}_c" for name in AU_NAMES):
-            place = self.columns.get(name)
-            if place is None:
-                continue
-            for row in np.flatnonzero(present):
-                cell = "".join(self.cells[row][place : place + 1]).strip()
-                try:
-                    value = float(cell)
-                except ValueError:
-                    value = math.nan
-                if value not in (0.0, 1.0):
-                    raise ConfigError(
-                        f"{self._path} line {self._lines[row]}: column {name} is {cell!r}, not 0 or 1; mend or remove "
-                        "that line"
-                    )
-                result[row, au] = int(value)
-        return result
+def _presence(path: Path, cells: pd.DataFrame, present: NDArray[np.bool_]) -> NDArray[np.int8]:
+    """(n, 17) AUxx_c; −1 in rows without a face (n,), and where there is no such column."""
+    result = np.full((len(cells), len(AU_NAMES)), -1, dtype=np.int8)
+    for au, name in enumerate(_PRESENCE):
+        if name in cells:
+            found = cells.loc[present, name]
+            values = pd.to_numeric(found, errors="coerce")
+            wrong = found[~values.isin([0, 1])]
+            if len(wrong):
+                raise ConfigError(
+                    f"{path} line {wrong.index[0]}: column {name} is {wrong.iloc[0]!r}, not 0 or 1; mend or remove "
+                    "that line"
+                )
+            result[present, au] = values
+    return result
