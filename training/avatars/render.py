@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import cv2
 import numpy as np
 from numpy.typing import NDArray
+from scipy.spatial.transform import Rotation
 
 from icface.arrays import Array, Frame
 from training.avatars.light import ShadowMaps, studio_lights
@@ -55,23 +56,10 @@ class Performance:
     """Weight of each named morph target."""
 
 
-def turn(performance: Performance, share: float) -> Array:
+def turn(performance: Performance, share: float = 1.0) -> Array:
     """World rotation (3, 3), x to the image's right, y up, z to the camera."""
-    pitch, yaw, roll = (
-        share * angle for angle in (performance.pitch_rad, performance.yaw_rad, performance.roll_rad)
-    )
-    cx, sx, cy, sy, cz, sz = (
-        np.cos(pitch),
-        np.sin(pitch),
-        np.cos(yaw),
-        np.sin(yaw),
-        np.cos(roll),
-        np.sin(roll),
-    )
-    about_x = np.array([[1, 0, 0], [0, cx, -sx], [0, sx, cx]])
-    about_y = np.array([[cy, 0, -sy], [0, 1, 0], [sy, 0, cy]])
-    about_z = np.array([[cz, sz, 0], [-sz, cz, 0], [0, 0, 1]])
-    return np.asarray(about_x @ about_y @ about_z)
+    angles = share * np.array([performance.pitch_rad, -performance.yaw_rad, -performance.roll_rad])
+    return np.asarray(Rotation.from_euler("XYZ", angles).as_matrix())
 
 
 class Studio:
@@ -80,16 +68,15 @@ class Studio:
     def __init__(self, avatar: Avatar, view: View) -> None:
         self._avatar = avatar
         self._view = view
-        self._rest = self._globals({})
+        self._order = sorted(range(len(avatar.parents)), key=lambda node: _depth(avatar.parents, node))
         names = list(avatar.node_names)
         self._neck, self._head = names.index("Neck"), names.index("Head")
         # They are modelled with their arms spread; the subject's right is at the picture's left.
         self._arms = {
-            names.index("RightArm"): turn(Performance(roll_rad=-ARMS_DOWN_RAD), 1.0),
-            names.index("LeftArm"): turn(Performance(roll_rad=ARMS_DOWN_RAD), 1.0),
+            names.index("RightArm"): turn(Performance(roll_rad=-ARMS_DOWN_RAD)),
+            names.index("LeftArm"): turn(Performance(roll_rad=ARMS_DOWN_RAD)),
         }
-        eyes = [self._rest[names.index(name)][:3, 3] for name in ("LeftEye", "RightEye")]
-        self._eyes = np.mean(eyes, axis=0)
+        self._eyes = self._globals({})[[names.index("LeftEye"), names.index("RightEye")], :3, 3].mean(axis=0)
         self._pyramids = {part.name: pyramid(part.texture) for part in avatar.parts}
         self._opacity = {part.name: np.ascontiguousarray(part.texture[..., 3]) for part in avatar.parts}
         self._lights = studio_lights(view.key_direction)
@@ -129,29 +116,17 @@ class Studio:
 
     def _globals(self, turns: dict[int, Array]) -> Array:
         """(nodes, 4, 4) world transforms, with world rotations added at some joints."""
-        avatar = self._avatar
-        result = np.zeros_like(avatar.local)
-        done = np.zeros(len(avatar.local), dtype=np.bool_)
-
-        def visit(node: int) -> None:
-            if done[node]:
-                return
-            parent = avatar.parents[node]
+        result = self._avatar.local.copy()
+        for node in self._order:
+            parent = self._avatar.parents[node]
             if parent >= 0:
-                visit(int(parent))
-                result[node] = result[parent] @ avatar.local[node]
-            else:
-                result[node] = avatar.local[node]
+                result[node] = result[parent] @ result[node]
             if node in turns:
-                pivot = result[node][:3, 3].copy()
+                pivot = result[node, :3, 3].copy()
                 move = np.eye(4)
                 move[:3, :3] = turns[node]
                 move[:3, 3] = pivot - turns[node] @ pivot
                 result[node] = move @ result[node]
-            done[node] = True
-
-        for node in range(len(avatar.local)):
-            visit(node)
         return result
 
     def _project(self, points: Array) -> Array:
@@ -191,6 +166,12 @@ class Studio:
         """(height, width, 3) sRGB; with the view's grain, the same at each call."""
         grain = np.random.default_rng(7).standard_normal(linear.shape[:2])[..., None] * self._view.grain
         return np.clip(np.round(_encode(linear) + grain), 0, 255).astype(np.uint8)
+
+
+def _depth(parents: NDArray[np.intp], node: int) -> int:
+    """How many joints a node hangs on; parents come before their children in this order."""
+    parent = int(parents[node])
+    return 0 if parent < 0 else 1 + _depth(parents, parent)
 
 
 def _material(name: str) -> int:

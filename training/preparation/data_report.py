@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 from icface.attributes import NAMES, FloatArray
 from icface.files import write_file
@@ -19,32 +20,27 @@ from training.preparation.data_pictures import save_pictures
 from training.preparation.markdown import table
 from training.preparation.parts import PartInfo
 
-REPORT_FOLDER: Final = "report"
 LISTED: Final = 200
 """Skipped clips and notes that report.md names; report.json and skipped.json name all."""
 
 
-def write_report(folder: Path, clips: Sequence[Clip], infos: Mapping[str, PartInfo]) -> dict[str, Any]:
-    """Write `report/` of a data set that has just been packed; gives what is in report.json.
+def write_report(folder: Path, clips: Sequence[Clip], infos: Mapping[str, PartInfo]) -> None:
+    """Write `report/` of a data set that has just been packed; raises OSError where it cannot be written.
 
     Args:
         folder: the data set.
         clips: all that were found.
         infos: of each, by its name.
-
-    Raises:
-        OSError: it cannot be written.
     """
     tracks = FaceTracks(folder)
     attributes = tracks.all_values().attributes
     numbers = _numbers(tracks, attributes, clips, infos)
-    report = folder / REPORT_FOLDER
+    report = folder / "report"
     report.mkdir(exist_ok=True)
     write_file(report / "report.json", json.dumps(numbers, indent=1, ensure_ascii=False) + "\n")
     sides_px = [info.face_px for info in infos.values() if info.reason is None]
     save_pictures(report, tracks, attributes, sides_px)
     write_file(report / "report.md", _text(numbers))
-    return numbers
 
 
 def _numbers(
@@ -58,12 +54,10 @@ def _numbers(
     share = sum(track.frames for track in moving) / index.rows
     size = sum(shard.bytes for shard in index.shards)
     own = Counter(track.identity for track in index.tracks)
-    percents = {"p5": 0.05, "p50": 0.5, "p95": 0.95}
-    sides_px = np.quantile([info.face_px for info in used], list(percents.values()))
     spread = {
         "mean": values.mean(axis=0, dtype=np.float64),
         "sd": values.std(axis=0, dtype=np.float64),
-        **dict(zip(percents, np.quantile(values, list(percents.values()), axis=0), strict=True)),
+        **_quantiles(values),
         "max": values.max(axis=0),
     }
     return {
@@ -77,7 +71,9 @@ def _numbers(
         "persons_with_one_track": sum(count == 1 for count in own.values()),
         "size_px": index.size_px,
         "attribute_source": index.attribute_source,
-        "face_px": {name: round(float(side), 1) for name, side in zip(percents, sides_px, strict=True)},
+        "face_px": {
+            name: round(float(side), 1) for name, side in _quantiles([info.face_px for info in used]).items()
+        },
         "bytes": size,
         "gigabytes_per_hour": round(size * share / hours / 1e9, 3) if hours else None,
         "attributes": {
@@ -87,6 +83,11 @@ def _numbers(
         "skipped": {str(clip.path): reason for clip in clips if (reason := infos[clip.name].reason)},
         "notes": {str(clip.path): list(infos[clip.name].notes) for clip in clips if infos[clip.name].notes},
     }
+
+
+def _quantiles(values: ArrayLike) -> dict[str, Any]:
+    shares = {"p5": 0.05, "p50": 0.5, "p95": 0.95}
+    return dict(zip(shares, np.quantile(values, list(shares.values()), axis=0), strict=True))
 
 
 def _text(numbers: Mapping[str, Any]) -> str:

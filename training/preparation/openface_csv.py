@@ -81,7 +81,12 @@ def _read(path: Path) -> pd.DataFrame:
     """The cells as text, by the names of their columns and the numbers of their lines."""
     try:
         cells = pd.read_csv(
-            path, dtype=str, keep_default_na=False, index_col=False, skip_blank_lines=False, encoding="utf-8-sig"
+            path,
+            dtype=str,
+            keep_default_na=False,
+            index_col=False,
+            skip_blank_lines=False,
+            encoding="utf-8-sig",
         )
     except (OSError, ValueError) as error:
         raise ConfigError(f"cannot read Action Units from {path}: {error}") from error
