@@ -96,7 +96,7 @@ class Studio:
         )
         self._depth[:] = 0
         self._owner[:] = -1
-        self._shadows.clear()
+        self._shadows.maps[:] = 0
         meshes, first = [], 0
         for part in self._avatar.parts:
             points = _skinned(part, nodes, performance.morphs)
@@ -158,8 +158,7 @@ class Studio:
             points.astype(np.float32),
             _normals(points, part.triangles, self._seams[part.name]).astype(np.float32),
             part.uv.astype(np.float32), texels, levels, camera.astype(np.float32),
-            lights.directions, lights.colours, lights.softness_m, lights.taps, lights.bias_m,
-            shadows.maps, shadows.to_maps, _material(part.name), picture,
+            lights, shadows.maps, shadows.to_maps, _material(part.name), picture,
         )  # fmt: skip
 
     def _developed(self, linear: NDArray[np.float32]) -> Frame:
