@@ -737,10 +737,8 @@ def test_the_report_counts_and_shows(data: Path, tracks: FaceTracks) -> None:
 
 
 def test_the_extremes_show_the_largest_value_of_each_person(tracks: FaceTracks) -> None:
-    from training.preparation.data_pictures import most
-
     values = tracks.all_values().attributes[:, INDEX["yaw"]]
-    rows = most(tracks, values)
+    rows = data_report.most(tracks, values)
     assert len(rows) == 3 and rows[0] == int(values.argmax())
     assert len({tracks.tracks[tracks.track_of(row)].identity for row in rows}) == 3
 

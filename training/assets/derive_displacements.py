@@ -82,13 +82,10 @@ CORNERS_INWARD = 0.035
 
 def read_obj(path: Path) -> tuple[Array, NDArray[np.int32]]:
     """Vertices (468, 3) and triangles (898, 3) of the canonical face."""
-    vertices, triangles = [], []
-    for line in path.read_text().splitlines():
-        if line.startswith("v "):
-            vertices.append([float(x) for x in line.split()[1:4]])
-        elif line.startswith("f "):
-            triangles.append([int(x.split("/")[0]) - 1 for x in line.split()[1:4]])
-    return np.array(vertices), np.array(triangles, dtype=np.int32)
+    lines = [line.split() for line in path.read_text().splitlines()]
+    vertices = [line[1:4] for line in lines if line[:1] == ["v"]]
+    triangles = [[corner.split("/")[0] for corner in line[1:4]] for line in lines if line[:1] == ["f"]]
+    return np.array(vertices, dtype=np.float64), np.array(triangles, dtype=np.int32) - 1
 
 
 def to_iod(vertices: Array, right: int, left: int) -> Array:
@@ -120,10 +117,9 @@ def allowed(skin: Array, shapes: dict[str, Array]) -> dict[str, NDArray[np.bool_
     blink = shapes["eyeBlink"][:, 1]
     near_mouth = (np.abs(skin[:, 0]) < 0.4) & (skin[:, 1] < -0.45)
     near_eyes = skin[:, 1] > -0.25
-    lower = near_mouth & (jaw > 0.5 * jaw[near_mouth].max())
     return {
         "upper lip": near_mouth & (jaw < 0.2 * jaw[near_mouth].max()),
-        "lower lip": lower,
+        "lower lip": near_mouth & (jaw > 0.5 * jaw[near_mouth].max()),
         "upper lid": near_eyes & (blink < -0.4 * np.abs(blink).max()),
         "lower lid": near_eyes & (blink > 0.1 * blink[near_eyes].max()),
         "other": np.ones(len(skin), dtype=np.bool_),
@@ -132,18 +128,16 @@ def allowed(skin: Array, shapes: dict[str, Array]) -> dict[str, NDArray[np.bool_
 
 def look_up(fitted: Array, skin: Array, motion: Array, classes: dict[str, NDArray[np.bool_]]) -> Array:
     """Motion (n, 3) of ICT's skin carried to the fitted vertices (468, 3): inverse-distance mean of four."""
-    kind = np.full(len(fitted), "other", dtype=object)
-    for name, members in (
-        ("upper lip", UPPER_LIP),
-        ("lower lip", LOWER_LIP),
-        ("upper lid", UPPER_LID),
-        ("lower lid", LOWER_LID),
-    ):
-        kind[list(members)] = name
+    rows_of = {
+        "upper lip": list(UPPER_LIP),
+        "lower lip": list(LOWER_LIP),
+        "upper lid": list(UPPER_LID),
+        "lower lid": list(LOWER_LID),
+    }
+    rows_of["other"] = np.setdiff1d(np.arange(len(fitted)), np.concatenate(list(rows_of.values()))).tolist()
     result = np.zeros_like(fitted)
-    for name, mask in classes.items():
-        rows = np.flatnonzero(kind == name)
-        index = np.flatnonzero(mask)
+    for name, rows in rows_of.items():
+        index = np.flatnonzero(classes[name])
         distance, nearest = cKDTree(skin[index]).query(fitted[rows], k=4)
         weight = 1.0 / (distance + 1e-3)
         weight /= weight.sum(1, keepdims=True)
@@ -165,8 +159,7 @@ def round_opening(field: Array, canonical: Array, power: float) -> None:
     middle = len(INNER_UPPER_LIP) // 2
     gap_middle = field[INNER_UPPER_LIP[middle], 1] - field[INNER_LOWER_LIP[middle], 1]
     corner = abs(canonical[INNER_UPPER_LIP[0], 0])
-    for column in range(len(UPPER_LIP_ROWS[0])):
-        upper, lower = UPPER_LIP_ROWS[0][column], LOWER_LIP_ROWS[0][column]
+    for column, (upper, lower) in enumerate(zip(UPPER_LIP_ROWS[0], LOWER_LIP_ROWS[0], strict=True)):
         t = min(abs(canonical[upper, 0]) / corner, 1.0)
         excess = field[upper, 1] - field[lower, 1] - gap_middle * (1 - t * t) ** power
         for row, share in enumerate((0.5, 0.45, 0.35, 0.2)):
@@ -182,12 +175,11 @@ def derive(ict: Path, ict_indices: Path, canonical_path: Path) -> dict[str, NDAr
     neutral = to_iod(data["neutral"].astype(np.float64), right, left)
     scale = np.linalg.norm(data["neutral"][left] - data["neutral"][right])
     skin = neutral[:ICT_SKIN_VERTICES]
-    names = [str(name) for name in data["expr_names"]]
     raw = data["expr"][:, :ICT_SKIN_VERTICES].astype(np.float64) / scale
     shapes: dict[str, Array] = {}
-    for i, name in enumerate(names):  # a left and a right shape become one
-        base = name.removesuffix("_L").removesuffix("_R")
-        shapes[base] = shapes.get(base, 0) + raw[i]
+    for name, motion in zip(data["expr_names"], raw, strict=True):  # a left and a right shape become one
+        base = str(name).removesuffix("_L").removesuffix("_R")
+        shapes[base] = shapes.get(base, 0) + motion
 
     vertices, triangles = read_obj(canonical_path)
     canonical = to_iod(vertices, 33, 263)
@@ -197,10 +189,7 @@ def derive(ict: Path, ict_indices: Path, canonical_path: Path) -> dict[str, NDAr
     carried = {
         name: symmetric(look_up(fitted, skin, motion, classes), canonical) for name, motion in shapes.items()
     }
-    table = np.zeros((len(AU_NAMES), len(canonical), 3))
-    for row, au in enumerate(AU_NAMES):
-        for name, weight in RECIPES[au].items():
-            table[row] += weight * carried[name]
+    table = np.stack([sum(w * carried[name] for name, w in RECIPES[au].items()) for au in AU_NAMES])
     brows = table[AU_NAMES.index("AU04")]
     lowering = np.clip(-brows[:, 1:2] / np.abs(brows[:, 1]).max(), 0, 1) * (canonical[:, 1:2] > 0.1)
     inner = np.exp(-((np.abs(canonical[:, :1]) - 0.12) ** 2) / (2 * 0.12**2))

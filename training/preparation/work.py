@@ -19,7 +19,7 @@ from icface.face.landmarks import Landmarks, open_detector
 from icface.files import write_file
 from icface.images import cut_crop
 from training.preparation.calibrate import Measured
-from training.preparation.clips import Clip
+from training.preparation.clips import Clip, frames_of
 from training.preparation.follow import Follower, smooth, square_of
 from training.preparation.openface_csv import OpenFaceTable, read_openface
 from training.preparation.parts import (
@@ -32,7 +32,6 @@ from training.preparation.parts import (
     save_reason,
     stamp_of,
 )
-from training.preparation.video import TimedFrame, read_frames, read_portrait
 
 logger = logging.getLogger(__name__)
 
@@ -54,7 +53,7 @@ class _Sighting(NamedTuple):
     """The followed face in a frame that is kept."""
 
     frame: int
-    """Number of the frame as `read_frames` gives them."""
+    """Its number among the frames of the clip."""
     time_s: float
     track: int
     face: Landmarks
@@ -148,12 +147,6 @@ def _table(clip: Clip, settings: Settings, notes: list[str]) -> OpenFaceTable | 
         return None
 
 
-def _frames(clip: Clip, settings: Settings) -> Iterator[TimedFrame]:
-    if clip.is_portrait:
-        return iter([read_portrait(clip.path)])
-    return read_frames(clip.path, settings.fps, settings.max_frames)
-
-
 def _look(clip: Clip, settings: Settings, table: OpenFaceTable | None, notes: list[str]) -> list[_Sighting]:
     """The followed face in each frame that has one."""
     sightings: list[_Sighting] = []
@@ -161,7 +154,7 @@ def _look(clip: Clip, settings: Settings, table: OpenFaceTable | None, notes: li
     seen = faces_at_once = 0
     with closing(open_detector(video=not clip.is_portrait, max_faces=MAX_FACES)) as detector:
         try:
-            for number, timed in enumerate(_frames(clip, settings)):
+            for number, timed in enumerate(frames_of(clip, settings.fps, settings.max_frames)):
                 seen = number + 1
                 faces = detector.detect(timed.frame, None if clip.is_portrait else timed.time_s)
                 faces_at_once = max(faces_at_once, len(faces))
@@ -217,7 +210,7 @@ def _crops(
     then would take gigabytes.
     """
     wanted = {sighting.frame: square for sighting, square in zip(sightings, squares, strict=True)}
-    for number, timed in enumerate(_frames(clip, settings)):
+    for number, timed in enumerate(frames_of(clip, settings.fps, settings.max_frames)):
         if number in wanted:
             x, y, log_side = wanted[number].tolist()
             affine = square_affine((x, y, float(np.exp(log_side))), settings.size_px)
