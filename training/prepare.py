@@ -39,11 +39,6 @@ logger = logging.getLogger("training.prepare")
 
 MIN_FACE_SHARE: Final = 0.375
 """Of the crop's side: a face whose box is smaller would be enlarged more than 1.7 times."""
-MAX_SHARD_MB: Final = 1_000_000
-MAX_SEED: Final = 2**32 - 1
-MAX_WORKERS: Final = 4096
-"""Ray starts a process for each at once."""
-MAX_FACE_PX: Final = 10_000
 AGAIN: Final = "what is done is kept: run the same command again to go on"
 
 
@@ -90,22 +85,15 @@ def parser() -> argparse.ArgumentParser:
 
 
 def prepare(flags: argparse.Namespace) -> None:
-    """Run the command.
-
-    Raises:
-        ICFaceError: in one line, what failed and what to do.
-        OSError: DATA cannot be written.
-    """
+    """Run the command; raises ICFaceError, and OSError where DATA cannot be written."""
     settings = _settings(flags)
     clips = find_clips(flags.videos, flags.images, flags.identity_from)
     flags.out.mkdir(parents=True, exist_ok=True)
     unexpected = _make_parts(flags, settings, clips)
     infos = {
-        clip.name: PartInfo(reason=unexpected[clip.name])
-        if clip.name in unexpected
-        else load_info(part_path(flags.out, clip.name))
-        for clip in clips
+        clip.name: load_info(part_path(flags.out, clip.name)) for clip in clips if clip.name not in unexpected
     }
+    infos |= {name: PartInfo(reason=reason) for name, reason in unexpected.items()}
     skipped = {str(clip.path): reason for clip in clips if (reason := infos[clip.name].reason)}
     write_file(flags.out / "skipped.json", json.dumps(skipped, indent=1, ensure_ascii=False) + "\n")
     index = pack(
@@ -147,20 +135,11 @@ def _settings(flags: argparse.Namespace) -> Settings:
         ),
         ("fps", fps, 0 < fps <= 1000, "a rate from above 0 to 1000 is needed"),
         ("test-share", share, 0 <= share < 1, "a share from 0 to below 1 is needed"),
-        ("shard-mb", shard_mb, 0 < shard_mb <= MAX_SHARD_MB, f"from above 0 to {MAX_SHARD_MB} is needed"),
-        ("seed", seed, 0 <= seed <= MAX_SEED, f"a whole number from 0 to {MAX_SEED} is needed"),
-        (
-            "workers",
-            workers,
-            0 <= (workers or 0) <= MAX_WORKERS,
-            f"a number of processes from 0 to {MAX_WORKERS} is needed",
-        ),
-        (
-            "min-face",
-            face_px,
-            0 <= (face_px or 0) <= MAX_FACE_PX,
-            f"pixels from 0 to {MAX_FACE_PX} are needed",
-        ),
+        ("shard-mb", shard_mb, 0 < shard_mb <= 1e6, "from above 0 to 1000000 is needed"),
+        ("seed", seed, 0 <= seed < 2**32, "a whole number from 0 to 4294967295 is needed"),
+        # Ray starts a process for each at once.
+        ("workers", workers, 0 <= (workers or 0) <= 4096, "a number of processes from 0 to 4096 is needed"),
+        ("min-face", face_px, 0 <= (face_px or 0) <= 1e4, "pixels from 0 to 10000 are needed"),
         ("max-frames-per-clip", frames, frames is None or frames >= 2, "a pair needs at least 2"),
     ):
         if not is_right:

@@ -193,7 +193,7 @@ def test_sampling_by_expression_works_where_nothing_moves(tmp_path: Path) -> Non
 def test_portraits_get_attributes_of_another_track(tracks: FaceTracks) -> None:
     portraits = PortraitDataset(tracks, flip=False)
     for i in range(60):
-        portrait, other = portraits.rows(i)
+        portrait, other, *_ = portraits.rows(i)
         assert tracks.track_of(portrait) != tracks.track_of(other)
         assert {tracks.track_of(portrait), tracks.track_of(other)} <= set(tracks.split("train"))
         item = portraits[i]

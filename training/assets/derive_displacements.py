@@ -29,16 +29,7 @@ if not __package__:  # started as a file: the repository takes the place of this
 from icface.arrays import Array
 from icface.attributes import AU_NAMES
 from icface.command import Parser, run_command
-from icface.geometry.topology import (
-    INNER_LOWER_LIP,
-    INNER_UPPER_LIP,
-    LOWER_LID,
-    LOWER_LIP,
-    LOWER_LIP_ROWS,
-    UPPER_LID,
-    UPPER_LIP,
-    UPPER_LIP_ROWS,
-)
+from icface.geometry import topology
 
 # The vertices of ICT-FaceKit before its mouth socket: skin of face, head and neck.
 ICT_SKIN_VERTICES = 11248
@@ -129,10 +120,10 @@ def allowed(skin: Array, shapes: dict[str, Array]) -> dict[str, NDArray[np.bool_
 def look_up(fitted: Array, skin: Array, motion: Array, classes: dict[str, NDArray[np.bool_]]) -> Array:
     """Motion (n, 3) of ICT's skin carried to the fitted vertices (468, 3): inverse-distance mean of four."""
     rows_of = {
-        "upper lip": list(UPPER_LIP),
-        "lower lip": list(LOWER_LIP),
-        "upper lid": list(UPPER_LID),
-        "lower lid": list(LOWER_LID),
+        "upper lip": list(topology.UPPER_LIP),
+        "lower lip": list(topology.LOWER_LIP),
+        "upper lid": list(topology.UPPER_LID),
+        "lower lid": list(topology.LOWER_LID),
     }
     rows_of["other"] = np.setdiff1d(np.arange(len(fitted)), np.concatenate(list(rows_of.values()))).tolist()
     result = np.zeros_like(fitted)
@@ -156,15 +147,15 @@ def round_opening(field: Array, canonical: Array, power: float) -> None:
 
     The middle keeps its gap; towards the corners it becomes `(1 − t²) ** power` of it.
     """
-    middle = len(INNER_UPPER_LIP) // 2
-    gap_middle = field[INNER_UPPER_LIP[middle], 1] - field[INNER_LOWER_LIP[middle], 1]
-    corner = abs(canonical[INNER_UPPER_LIP[0], 0])
-    for column, (upper, lower) in enumerate(zip(UPPER_LIP_ROWS[0], LOWER_LIP_ROWS[0], strict=True)):
-        t = min(abs(canonical[upper, 0]) / corner, 1.0)
-        excess = field[upper, 1] - field[lower, 1] - gap_middle * (1 - t * t) ** power
-        for row, share in enumerate((0.5, 0.45, 0.35, 0.2)):
-            field[UPPER_LIP_ROWS[row][column], 1] -= share * excess
-            field[LOWER_LIP_ROWS[row][column], 1] += share * excess
+    middle = len(topology.INNER_UPPER_LIP) // 2
+    gap_middle = field[topology.INNER_UPPER_LIP[middle], 1] - field[topology.INNER_LOWER_LIP[middle], 1]
+    corner = abs(canonical[topology.INNER_UPPER_LIP[0], 0])
+    upper, lower = np.array(topology.UPPER_LIP_ROWS), np.array(topology.LOWER_LIP_ROWS)
+    t = np.minimum(np.abs(canonical[upper[0], 0]) / corner, 1.0)
+    excess = field[upper[0], 1] - field[lower[0], 1] - gap_middle * (1 - t * t) ** power
+    shares = np.array([[0.5], [0.45], [0.35], [0.2]])
+    field[upper, 1] -= shares * excess
+    field[lower, 1] += shares * excess
 
 
 def derive(ict: Path, ict_indices: Path, canonical_path: Path) -> dict[str, NDArray[np.generic]]:

@@ -9,7 +9,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import ArrayLike
 
 from icface.arrays import Array
 from training.avatars.render import Performance
@@ -92,7 +91,7 @@ def single_performances(rng: np.random.Generator, frames: int, fps: float) -> li
             phase = (place + rng.uniform(0.2, 0.8)) / (end - start)
             if name in TURN_SHARES:
                 angle = np.radians(TURNS_DEG[name]) * np.sin(2 * np.pi * phase)
-                result.append(Performance(**{name: float(angle)}))
+                result.append(Performance(morphs={}, **{name: float(angle)}))
             else:
                 amount = float(np.sin(np.pi * phase))
                 morphs = {target: weight * amount for target, weight in MOVEMENTS[name].morphs.items()}
@@ -132,7 +131,7 @@ def mixed_performances(rng: np.random.Generator, frames: int, fps: float) -> lis
     ]
 
 
-def eased(times_s: ArrayLike, keys_s: Array, values: Array) -> Array:
+def eased(times_s: Array | float, keys_s: Array, values: Array) -> Array:
     """Values at any times, which go smoothly from key to key; before the first and after the last they stand still."""
     after = np.clip(np.searchsorted(keys_s, times_s, side="right"), 1, len(keys_s) - 1)
     x = np.clip((times_s - keys_s[after - 1]) / (keys_s[after] - keys_s[after - 1]), 0, 1)

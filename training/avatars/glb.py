@@ -113,7 +113,7 @@ class _File:
             rows = self._strided(sparse["indices"], where, 1, sparse["count"])[:, 0]
             values[rows] = self._strided(sparse["values"], kind, width, sparse["count"])
         if raw.get("normalized"):
-            return np.asarray(np.maximum(values.astype(np.float64) / float(np.iinfo(kind).max), -1.0))
+            return np.asarray(np.maximum(values.astype(np.float64) / float(np.iinfo(kind.type).max), -1.0))
         return values
 
     def floats(self, index: int) -> Array:

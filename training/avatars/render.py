@@ -107,12 +107,20 @@ class Studio:
             meshes.append((part, points, screen, first))
             first += len(part.triangles)
         picture = self._background.copy()
-        for mesh in meshes:
-            self._shade(*mesh, picture)
+        camera = (self._eyes + np.array([0, -0.025, self._view.distance_m])).astype(np.float32)
+        for part, points, screen, first in meshes:
+            normals = _normals(points, part.triangles, self._seams[part.name])
+            shade(
+                self._owner, self._weights, first, part.triangles, screen,
+                points.astype(np.float32), normals.astype(np.float32), part.uv.astype(np.float32),
+                *self._pyramids[part.name], camera, self._lights, self._shadows.maps, self._shadows.to_maps,
+                _material(part.name), picture,
+            )  # fmt: skip
         size = (self._view.width_px, self._view.height_px)
-        return self._developed(
-            np.asarray(cv2.resize(picture, size, interpolation=cv2.INTER_AREA), dtype=np.float32)
-        )
+        linear = np.asarray(cv2.resize(picture, size, interpolation=cv2.INTER_AREA), dtype=np.float32)
+        # The grain is the same at each call.
+        grain = np.random.default_rng(7).standard_normal(linear.shape[:2])[..., None] * self._view.grain
+        return np.clip(np.round(_encode(linear) + grain), 0, 255).astype(np.uint8)
 
     def _globals(self, turns: dict[int, Array]) -> Array:
         """(nodes, 4, 4) world transforms, with world rotations added at some joints."""
@@ -146,25 +154,6 @@ class Studio:
         blend = (y / height)[..., None]
         glow = np.exp(-(((x / width - 0.5) / 0.55) ** 2) - ((y / height - 0.35) / 0.6) ** 2)[..., None]
         return np.asarray((top * (1 - blend) + bottom * blend) * (0.65 + 0.5 * glow), dtype=np.float32)
-
-    def _shade(
-        self, part: Part, points: Array, screen: Array, first: int, picture: NDArray[np.float32]
-    ) -> None:
-        texels, levels = self._pyramids[part.name]
-        lights, shadows = self._lights, self._shadows
-        camera = self._eyes + np.array([0, -0.025, self._view.distance_m])
-        shade(
-            self._owner, self._weights, first, part.triangles, screen,
-            points.astype(np.float32),
-            _normals(points, part.triangles, self._seams[part.name]).astype(np.float32),
-            part.uv.astype(np.float32), texels, levels, camera.astype(np.float32),
-            lights, shadows.maps, shadows.to_maps, _material(part.name), picture,
-        )  # fmt: skip
-
-    def _developed(self, linear: NDArray[np.float32]) -> Frame:
-        """(height, width, 3) sRGB; with the view's grain, the same at each call."""
-        grain = np.random.default_rng(7).standard_normal(linear.shape[:2])[..., None] * self._view.grain
-        return np.clip(np.round(_encode(linear) + grain), 0, 255).astype(np.uint8)
 
 
 def _depth(parents: NDArray[np.intp], node: int) -> int:

@@ -111,26 +111,24 @@ class PortraitDataset(Dataset[dict[str, Tensor]]):
         if not self._numbers:
             raise ConfigError(f"{tracks.folder} has nothing to {split} on")
 
-    def rows(self, i: int) -> tuple[int, int]:
-        """Rows of the portrait and of the frame whose attributes are asked for."""
-        return self._draw(np.random.default_rng([self._seed, i]))
+    def rows(self, i: int) -> tuple[int, int, bool, bool]:
+        """Rows of the portrait and of the frame whose attributes are asked for, and whether each is mirrored."""
+        rng = np.random.default_rng([self._seed, i])
+        count = len(self._numbers)
+        here = int(rng.integers(count))
+        there = (here + 1 + int(rng.integers(count - 1))) % count if count > 1 else here
+        tracks = [self._tracks.tracks[self._numbers[number]] for number in (here, there)]
+        portrait, other = (track.first + int(rng.integers(track.frames)) for track in tracks)
+        flipped, asked_flipped = (rng.random(2) < 0.5) & self._flip
+        return portrait, other, bool(flipped), bool(asked_flipped)
 
     def __getitem__(self, i: int) -> dict[str, Tensor]:
-        rng = np.random.default_rng([self._seed, i])
-        portrait, other = self._draw(rng)
-        flipped, asked_flipped = (rng.random(2) < 0.5) & self._flip
+        portrait, other, flipped, asked_flipped = self.rows(i)
         asked = self._tracks.values_of([other]).attributes[0]
         return {
             **_seen("portrait", self._tracks, portrait, flipped),
             "random_attributes": torch.from_numpy(mirror(asked) if asked_flipped else asked),
         }
-
-    def _draw(self, rng: np.random.Generator) -> tuple[int, int]:
-        count = len(self._numbers)
-        here = int(rng.integers(count))
-        there = (here + 1 + int(rng.integers(count - 1))) % count if count > 1 else here
-        first, second = (self._tracks.tracks[self._numbers[n]] for n in (here, there))
-        return first.first + int(rng.integers(first.frames)), second.first + int(rng.integers(second.frames))
 
 
 def _seen(name: str, tracks: FaceTracks, row: int, flipped: bool) -> dict[str, Tensor]:

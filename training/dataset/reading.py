@@ -98,8 +98,7 @@ class FaceTracks:
     def jpeg(self, row: int) -> bytes:
         """A frame as it is stored; raises ConfigError where its shard cannot be read."""
         number = self.track_of(row)
-        content = self._batch(number).column("jpeg")[row - self.tracks[number].first]
-        return bytes(content.as_buffer())
+        return bytes(self._batch(number).column("jpeg")[row - self.tracks[number].first].as_buffer())
 
     def frame(self, row: int) -> Frame:
         """(S, S, 3) RGB, a new array; raises ConfigError where it is not a picture of that size."""

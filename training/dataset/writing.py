@@ -58,10 +58,7 @@ def write_dataset(
         folder: of the data set.
         groups: tracks; those of one group come into one shard. Groups are read one after another, so they need not
             be in memory together.
-        splits: identities of `train` and `test`.
-        size_px: side of the crops.
-        attribute_source: of the index.
-        seed: of the split.
+        splits, size_px, attribute_source, seed: of the index.
         shard_bytes: a shard that has reached this size is closed.
         stored: is told of every shard that is on the disk for good, with its tracks in the order of its batches.
 

@@ -70,12 +70,7 @@ class Measured:
 
 
 def learn_baseline(clips: Sequence[Measured], prior: Baseline) -> Baseline:
-    """How a person looks without expression.
-
-    Args:
-        clips: of the same person.
-        prior: believed where there are few calm frames.
-    """
+    """How the person of some clips looks without expression; the prior is believed where there are few calm frames."""
     calm = [vars(clip.taken(_is_calm(clip))) for clip in clips]
     seen = Measured(**{name: np.concatenate([clip[name] for clip in calm]) for name in calm[0]})
     if not len(seen):

@@ -6,7 +6,7 @@ import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final, Literal
+from typing import Final
 
 import av
 import numpy as np
@@ -15,12 +15,21 @@ from icface.arrays import Frame
 from icface.errors import ConfigError, SourceError
 from icface.images import load_photo
 
-IdentityFrom = Literal["folder", "file", "one"]
-
-VIDEO_SUFFIXES: Final = frozenset(
-    (".mp4", ".m4v", ".mkv", ".mov", ".avi", ".webm", ".mpg", ".mpeg", ".wmv", ".flv", ".ts", ".gif")
+VIDEOS: Final = (
+    ".mp4",
+    ".m4v",
+    ".mkv",
+    ".mov",
+    ".avi",
+    ".webm",
+    ".mpg",
+    ".mpeg",
+    ".wmv",
+    ".flv",
+    ".ts",
+    ".gif",
 )
-IMAGE_SUFFIXES: Final = frozenset((".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff", ".avif"))
+IMAGES: Final = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff", ".avif")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -38,18 +47,8 @@ class Clip:
     is_portrait: bool = False
 
 
-@dataclass(frozen=True)
-class TimedFrame:
-    """One frame of a clip."""
-
-    frame: Frame
-    """(H, W, 3) RGB, upright."""
-    time_s: float
-    """Time since the first frame of the clip; rising."""
-
-
 def find_clips(
-    folders: Sequence[Path], images: Sequence[Path] = (), identity_from: IdentityFrom = "folder"
+    folders: Sequence[Path], images: Sequence[Path] = (), identity_from: str = "folder"
 ) -> list[Clip]:
     """All clips below `folders` and all portraits below `images`, in the order of their names.
 
@@ -62,14 +61,8 @@ def find_clips(
     Raises:
         ConfigError: a folder is missing, nothing was found, or two clips have the same name.
     """
-    clips = [
-        *(
-            _clip(folder, path, identity_from)
-            for folder in folders
-            for path in _files(folder, VIDEO_SUFFIXES)
-        ),
-        *(_portrait(folder, path) for folder in images for path in _files(folder, IMAGE_SUFFIXES)),
-    ]
+    clips = [_clip(folder, path, identity_from) for folder in folders for path in _files(folder, VIDEOS)]
+    clips += [_portrait(folder, path) for folder in images for path in _files(folder, IMAGES)]
     if not clips:
         places = ", ".join(str(folder) for folder in (*folders, *images))
         raise ConfigError(f"found no videos in {places}; expected files as identity/video/clip.mp4")
@@ -78,10 +71,10 @@ def find_clips(
         other = named.setdefault(clip.name, clip)
         if other is not clip:
             raise ConfigError(f"{other.path} and {clip.path} are both called {clip.name}; rename one of them")
-    return [named[name] for name in sorted(named)]
+    return sorted(clips, key=lambda clip: clip.name)
 
 
-def _files(folder: Path, suffixes: frozenset[str]) -> Iterator[Path]:
+def _files(folder: Path, suffixes: Sequence[str]) -> Iterator[Path]:
     if folder.is_file():
         yield folder
         return
@@ -100,7 +93,7 @@ def _files(folder: Path, suffixes: frozenset[str]) -> Iterator[Path]:
                 yield path
 
 
-def _clip(folder: Path, path: Path, identity_from: IdentityFrom) -> Clip:
+def _clip(folder: Path, path: Path, identity_from: str) -> Clip:
     parts = path.relative_to(folder).parts if path != folder else (path.name,)
     match identity_from:
         case "one":
@@ -126,23 +119,21 @@ def _portrait(folder: Path, path: Path) -> Clip:
     return Clip(name=f"{identity}/portrait", identity=identity, video="portrait", path=path, is_portrait=True)
 
 
-def frames_of(clip: Clip, fps: float, max_frames: int | None = None) -> Iterator[TimedFrame]:
-    """The frames of a clip, upright, at no more than a given rate; a portrait is a clip of one frame.
+def frames_of(clip: Clip, fps: float, max_frames: int | None = None) -> Iterator[tuple[Frame, float]]:
+    """Frames (H, W, 3) RGB, upright, and their times in seconds since the first; a portrait is a clip of one frame.
+
+    Frames beyond `fps` are left out; a slower clip keeps its own rate.
 
     Raises:
-        SourceError: as `read_frames` does, or it is not a picture that can be read.
+        SourceError: it is not a video or a picture, damaged, or without a frame. Frames before the damage have been
+            given by then.
     """
     if clip.is_portrait:
-        return iter([TimedFrame(load_photo(clip.path).frame, 0.0)])
-    return read_frames(clip.path, fps, max_frames)
+        return iter([(load_photo(clip.path).frame, 0.0)])
+    return _read(clip.path, fps, max_frames)
 
 
-def read_frames(path: Path, fps: float, max_frames: int | None = None) -> Iterator[TimedFrame]:
-    """Decode any video that FFmpeg reads. Frames beyond `fps` are left out; a slower clip keeps its own rate.
-
-    Raises:
-        SourceError: not a video, damaged, or without a frame. Frames before the damage have been given by then.
-    """
+def _read(path: Path, fps: float, max_frames: int | None) -> Iterator[tuple[Frame, float]]:
     done = 0
     try:
         with av.open(str(path), metadata_errors="ignore") as container:
@@ -163,7 +154,7 @@ def read_frames(path: Path, fps: float, max_frames: int | None = None) -> Iterat
                     continue
                 due_s = max(due_s + 1 / fps, time_s)
                 last_s = time_s
-                yield TimedFrame(_upright(decoded), time_s)
+                yield _upright(decoded), time_s
                 done += 1
                 if done == max_frames:
                     return

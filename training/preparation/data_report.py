@@ -12,7 +12,6 @@ import cv2
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from numpy.typing import ArrayLike
 
 from icface.arrays import Frame
 from icface.attributes import ACTION_UNITS, AU_NAMES, NAMES, POSE, FloatArray, pose_from_unit
@@ -97,7 +96,7 @@ def _numbers(
     }
 
 
-def _quantiles(values: ArrayLike) -> dict[str, Any]:
+def _quantiles(values: FloatArray | Sequence[float]) -> dict[str, Any]:
     shares = {"p5": 0.05, "p50": 0.5, "p95": 0.95}
     return dict(zip(shares, np.quantile(values, list(shares.values()), axis=0), strict=True))
 

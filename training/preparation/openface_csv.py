@@ -100,7 +100,7 @@ def _numbers(path: Path, cells: pd.DataFrame, name: str, default: float) -> NDAr
     if name not in cells:
         return np.full(len(cells), default)
     try:
-        return cells[name].to_numpy(dtype=np.float64)
+        return np.asarray(cells[name].to_numpy(dtype=np.float64))
     except ValueError as error:
         raise ConfigError(f"{path}: column {name} is not all numbers ({error})") from error
 

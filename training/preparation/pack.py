@@ -23,10 +23,7 @@ from training.preparation.parts import Part, hand_over, load_part, part_path, sh
 def split_identities(identities: Sequence[str], test_share: float, seed: int) -> dict[str, tuple[str, ...]]:
     """Who is trained on and who is tested on. The split hardly changes when identities come or go.
 
-    Args:
-        identities: each once.
-        test_share: of the identities; both sides get at least one where there are two and the share is not 0.
-        seed: another one, another split.
+    Both sides get at least one where there are two and the share is not 0.
     """
     drawn = sorted(identities, key=lambda name: hashlib.sha256(f"{seed}:{name}".encode()).digest())
     tested = round(len(drawn) * test_share)

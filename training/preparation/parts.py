@@ -145,12 +145,7 @@ def save_reason(path: Path, reason: str, stamp: str) -> None:
 
 
 def hand_over(path: Path, shard: Shard, batches: Sequence[int]) -> None:
-    """Take the pictures out of a part, which from then on says where they lie.
-
-    Args:
-        path: of the part.
-        shard: of the same data set's folder; it holds all pictures of the part.
-        batches: number in the shard of each track in turn.
+    """Take the pictures out of a part, which from then on says where they lie: in these batches of a shard, a track each.
 
     Raises:
         OSError: it cannot be written; the part is then as it was.

@@ -18,20 +18,11 @@ from icface.face.alignment import square_affine
 from icface.face.landmarks import Landmarks, open_detector
 from icface.files import write_file
 from icface.images import cut_crop
+from training.preparation import parts
 from training.preparation.calibrate import Measured
 from training.preparation.clips import Clip, frames_of
 from training.preparation.follow import Follower, smooth, square_of
 from training.preparation.openface_csv import OpenFaceTable, read_openface
-from training.preparation.parts import (
-    Part,
-    PartInfo,
-    Settings,
-    is_done,
-    part_path,
-    save_part,
-    save_reason,
-    stamp_of,
-)
 
 logger = logging.getLogger(__name__)
 
@@ -72,12 +63,12 @@ class Outcome(NamedTuple):
     """Why no further clip can be made: the disk is full or cannot be written."""
 
 
-def make_part(clip: Clip, out: Path, settings: Settings) -> Outcome:
+def make_part(clip: Clip, out: Path, settings: parts.Settings) -> Outcome:
     """Make a clip's part in the data set's folder `out`, if it is not there yet; may run in any process."""
     cv2.setNumThreads(1)
     try:
-        if not is_done(out, clip, settings):
-            _try(clip, settings, part_path(out, clip.name), stamp_of(clip, settings))
+        if not parts.is_done(out, clip, settings):
+            _try(clip, settings, parts.part_path(out, clip.name), parts.stamp_of(clip, settings))
     except OSError as error:
         if not clip.path.exists():
             return Outcome(clip.name, unexpected="it was taken away while it was prepared")
@@ -89,23 +80,23 @@ def make_part(clip: Clip, out: Path, settings: Settings) -> Outcome:
     return Outcome(clip.name)
 
 
-def _try(clip: Clip, settings: Settings, path: Path, stamp: str) -> None:
+def _try(clip: Clip, settings: parts.Settings, path: Path, stamp: str) -> None:
     tries = path.with_suffix(TRIES_SUFFIX)
     tried = int(tries.read_text()) if tries.exists() else 0
     if tried >= MAX_TRIES:
-        save_reason(path, f"its process died over it {tried} times", stamp)
+        parts.save_reason(path, f"its process died over it {tried} times", stamp)
         return
     write_file(tries, str(tried + 1))
     try:
-        save_part(path, prepare_clip(clip, settings), stamp)
+        parts.save_part(path, prepare_clip(clip, settings), stamp)
     except (SourceError, ConfigError) as error:
         # The report names the file in front of the reason.
-        save_reason(path, str(error).removeprefix(f"{clip.path} ").removeprefix("is "), stamp)
+        parts.save_reason(path, str(error).removeprefix(f"{clip.path} ").removeprefix("is "), stamp)
     finally:  # not reached by a process that dies
         tries.unlink(missing_ok=True)
 
 
-def prepare_clip(clip: Clip, settings: Settings) -> Part:
+def prepare_clip(clip: Clip, settings: parts.Settings) -> parts.Part:
     """Measure and cut a clip.
 
     Raises:
@@ -113,7 +104,13 @@ def prepare_clip(clip: Clip, settings: Settings) -> Part:
         ConfigError: its CSV cannot be used, and `settings` do not allow to measure it instead.
     """
     notes: list[str] = []
-    table = _table(clip, settings, notes)
+    table = None
+    try:
+        table = read_openface(clip.csv, settings.fps) if clip.csv else None
+    except ConfigError as error:
+        if settings.csv_errors != "tracker":
+            raise
+        notes.append(f"measured here: {error}")
     tracks = _worthy(clip, settings, _look(clip, settings, table, notes), notes)
     flat = [sighting for track in tracks for sighting in track]
     squares = np.concatenate(
@@ -121,8 +118,8 @@ def prepare_clip(clip: Clip, settings: Settings) -> Part:
     )
     lasting_s = sum(track[-1].time_s - track[0].time_s for track in tracks)
     rows = [sighting.row for sighting in flat]
-    return Part(
-        info=PartInfo(
+    return parts.Part(
+        info=parts.PartInfo(
             fps=round((len(flat) - len(tracks)) / lasting_s, 3) if lasting_s > 0 else settings.fps,
             face_px=round(_side_px(flat), 1),
             notes=tuple(notes),
@@ -135,34 +132,23 @@ def prepare_clip(clip: Clip, settings: Settings) -> Part:
     )
 
 
-def _table(clip: Clip, settings: Settings, notes: list[str]) -> OpenFaceTable | None:
-    if clip.csv is None:
-        return None
-    try:
-        return read_openface(clip.csv, settings.fps)
-    except ConfigError as error:
-        if settings.csv_errors != "tracker":
-            raise
-        notes.append(f"measured here: {error}")
-        return None
-
-
-def _look(clip: Clip, settings: Settings, table: OpenFaceTable | None, notes: list[str]) -> list[_Sighting]:
+def _look(
+    clip: Clip, settings: parts.Settings, table: OpenFaceTable | None, notes: list[str]
+) -> list[_Sighting]:
     """The followed face in each frame that has one."""
     sightings: list[_Sighting] = []
     follower = Follower()
     seen = faces_at_once = 0
     with closing(open_detector(video=not clip.is_portrait, max_faces=MAX_FACES)) as detector:
         try:
-            for number, timed in enumerate(frames_of(clip, settings.fps, settings.max_frames)):
+            for number, (frame, time_s) in enumerate(frames_of(clip, settings.fps, settings.max_frames)):
                 seen = number + 1
-                faces = detector.detect(timed.frame, None if clip.is_portrait else timed.time_s)
+                faces = detector.detect(frame, None if clip.is_portrait else time_s)
                 faces_at_once = max(faces_at_once, len(faces))
-                sight = follower.update(timed.frame, faces, timed.time_s)
-                row = table.row_at(timed.time_s) if table else -1
-                if sight is not None and row is not None:
-                    square = square_of(sight.face)
-                    sightings.append(_Sighting(number, timed.time_s, sight.track, sight.face, square, row))
+                face = follower.update(frame, faces, time_s)
+                row = table.row_at(time_s) if table else -1
+                if face is not None and row is not None:
+                    sightings.append(_Sighting(number, time_s, follower.track, face, square_of(face), row))
         except SourceError as error:
             if not seen:
                 raise
@@ -181,7 +167,7 @@ def _side_px(sightings: Sequence[_Sighting]) -> float:
 
 
 def _worthy(
-    clip: Clip, settings: Settings, sightings: list[_Sighting], notes: list[str]
+    clip: Clip, settings: parts.Settings, sightings: list[_Sighting], notes: list[str]
 ) -> list[list[_Sighting]]:
     """Tracks that are long and large enough; raises SourceError where none is."""
     kept: list[list[_Sighting]] = []
@@ -202,7 +188,7 @@ def _worthy(
 
 
 def _crops(
-    clip: Clip, settings: Settings, sightings: list[_Sighting], squares: NDArray[np.float64]
+    clip: Clip, settings: parts.Settings, sightings: list[_Sighting], squares: NDArray[np.float64]
 ) -> Iterator[bytes]:
     """JPEG of each sighting, in their order.
 
@@ -210,11 +196,11 @@ def _crops(
     then would take gigabytes.
     """
     wanted = {sighting.frame: square for sighting, square in zip(sightings, squares, strict=True)}
-    for number, timed in enumerate(frames_of(clip, settings.fps, settings.max_frames)):
+    for number, (frame, _) in enumerate(frames_of(clip, settings.fps, settings.max_frames)):
         if number in wanted:
             x, y, log_side = wanted[number].tolist()
             affine = square_affine((x, y, float(np.exp(log_side))), settings.size_px)
-            crop = cut_crop(timed.frame, affine, settings.size_px)
+            crop = cut_crop(frame, affine, settings.size_px)
             yield bytes(cv2.imencode(".jpg", crop[..., ::-1], JPEG_OPTIONS)[1].tobytes())
         if number == sightings[-1].frame:
             return
