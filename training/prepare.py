@@ -111,14 +111,12 @@ def prepare(flags: argparse.Namespace) -> None:
         shutil.rmtree(flags.out / PARTS_FOLDER)
         remove_leftovers(flags.out)
     train, test = len(index.splits["train"]), len(index.splits["test"])
+    left_out = (
+        f"{len(skipped)} clips skipped, see {flags.out / 'skipped.json'}" if skipped else "no clip skipped"
+    )
     logger.info(
         f"{flags.out}: {len(index.tracks)} tracks, {index.rows} frames of {train + test} persons "
-        f"({train} to train on, {test} to test on); "
-        + (
-            f"{len(skipped)} clips skipped, see {flags.out / 'skipped.json'}"
-            if skipped
-            else "no clip skipped"
-        )
+        f"({train} to train on, {test} to test on); {left_out}"
     )
 
 
@@ -127,12 +125,7 @@ def _settings(flags: argparse.Namespace) -> Settings:
     frames, face_px, workers = flags.max_frames_per_clip, flags.min_face, flags.workers
     # Written so that what is not a number is out of range too.
     for flag, value, is_right, wanted in (
-        (
-            "size",
-            size,
-            size in range(32, 1025, 8),
-            "a multiple of 8 from 32 to 1024 is needed, as 128 or 256",
-        ),
+        ("size", size, size in range(32, 1025, 8), "a multiple of 8 from 32 to 1024 is needed, as 128"),
         ("fps", fps, 0 < fps <= 1000, "a rate from above 0 to 1000 is needed"),
         ("test-share", share, 0 <= share < 1, "a share from 0 to below 1 is needed"),
         ("shard-mb", shard_mb, 0 < shard_mb <= 1e6, "from above 0 to 1000000 is needed"),

@@ -92,10 +92,7 @@ class PortraitDataset(Dataset[dict[str, Tensor]]):
     An item holds `portrait` (3, S, S) float32 RGB in [−1, 1], `portrait_attributes` (20,) and `random_attributes`
     (20,). The latter are those of a frame of another track of the same split. Each of the two is mirrored or not.
 
-    Args:
-        tracks: the data set; clips give portraits too, one track as often as another.
-        flip: mirror half of the portraits.
-        seed: with i, decides item i.
+    Clips give portraits too, one track as often as another.
 
     Raises:
         ConfigError: the split is empty.

@@ -31,10 +31,9 @@ class Values(NamedTuple):
 
 
 class FaceTracks:
-    """An open data set. Several threads and processes may read it at once; shards are mapped into memory, not read.
+    """An open data set, as training/prepare.py wrote it into a folder.
 
-    Args:
-        folder: written by training/prepare.py.
+    Several threads and processes may read it at once. Shards are mapped into memory, not read.
 
     Raises:
         ConfigError: it is missing, damaged, or its files do not fit its index.
@@ -43,6 +42,10 @@ class FaceTracks:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self.index = read_index(folder)
+        self.size_px, self.attribute_scale = self.index.size_px, self.index.attribute_scale
+        self.tracks = self.index.tracks
+        self.identities = (*self.index.splits["train"], *self.index.splits["test"])
+        """Those to train on come first, so that they are numbered from 0."""
         self._paths = tuple(folder / shard.file for shard in self.index.shards)
         for path, shard in zip(self._paths, self.index.shards, strict=True):
             try:
@@ -61,24 +64,6 @@ class FaceTracks:
         self._readers: dict[int, pa.RecordBatchFileReader] = {}
         self._checked: set[int] = set()
         self._lock = threading.Lock()
-
-    @property
-    def size_px(self) -> int:
-        """Side S of the crops."""
-        return self.index.size_px
-
-    @property
-    def attribute_scale(self) -> str:
-        return self.index.attribute_scale
-
-    @property
-    def tracks(self) -> tuple[Track, ...]:
-        return self.index.tracks
-
-    @property
-    def identities(self) -> tuple[str, ...]:
-        """Those to train on come first, so that they are numbered from 0."""
-        return (*self.index.splits["train"], *self.index.splits["test"])
 
     def split(self, name: str) -> tuple[int, ...]:
         """Numbers of the tracks of `train` or `test`; raises ConfigError for any other name."""
@@ -102,12 +87,12 @@ class FaceTracks:
 
     def frame(self, row: int) -> Frame:
         """(S, S, 3) RGB, a new array; raises ConfigError where it is not a picture of that size."""
-        content = np.frombuffer(self.jpeg(row), dtype=np.uint8)
+        content, side_px = np.frombuffer(self.jpeg(row), dtype=np.uint8), self.size_px
         picture = cv2.imdecode(content, cv2.IMREAD_COLOR_RGB) if len(content) else None
-        if picture is None or picture.shape != (self.size_px, self.size_px, 3):
+        if picture is None or picture.shape != (side_px, side_px, 3):
             path = self._paths[self.tracks[self.track_of(row)].shard]
             raise ConfigError(
-                f"frame {row} in {path} is not a picture of {self.size_px} pixels; prepare the data again"
+                f"frame {row} in {path} is not a picture of {side_px} pixels; prepare the data again"
             )
         return np.asarray(picture, dtype=np.uint8)
 
@@ -174,11 +159,7 @@ def _check(batch: pa.RecordBatch, track: Track) -> None:
 
 
 def open_shard(path: Path) -> pa.RecordBatchFileReader:
-    """A shard, mapped into memory.
-
-    Raises:
-        ArrowException, OSError, ValueError: it cannot be read, or is not a shard of this version.
-    """
+    """A shard, mapped into memory; raises ArrowException, OSError or ValueError where it is not one of this version."""
     reader = pa.ipc.open_file(pa.memory_map(str(path)))
     if not reader.schema.equals(SCHEMA):
         raise ValueError(f"its columns are {', '.join(reader.schema.names)}")

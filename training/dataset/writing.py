@@ -55,7 +55,6 @@ def write_dataset(
     left to `remove_leftovers`.
 
     Args:
-        folder: of the data set.
         groups: tracks; those of one group come into one shard. Groups are read one after another, so they need not
             be in memory together.
         splits, size_px, attribute_source, seed: of the index.
@@ -120,9 +119,7 @@ def _batch(data: TrackData) -> pa.RecordBatch:
 def remove_leftovers(folder: Path, keep: Collection[str] = ()) -> None:
     """Remove shards that the index does not name: of an earlier data set, or of one that was not finished.
 
-    Args:
-        folder: of the data set. Where its index cannot be read, nothing is removed.
-        keep: shards, relative to the folder, that stay all the same.
+    Shards in `keep`, relative to the folder, stay all the same. Where the index cannot be read, nothing is removed.
     """
     named = set(keep)
     if (folder / INDEX_FILE).exists():

@@ -36,12 +36,10 @@ MANY: Final = 50_000
 
 
 def write_report(folder: Path, clips: Sequence[Clip], infos: Mapping[str, PartInfo]) -> None:
-    """Write `report/` of a data set that has just been packed; raises OSError where it cannot be written.
+    """Write `report/` of the data set in a folder, from all clips that were found and what is said of each by its name.
 
-    Args:
-        folder: the data set.
-        clips: all that were found.
-        infos: of each, by its name.
+    Raises:
+        OSError: it cannot be written.
     """
     tracks = FaceTracks(folder)
     attributes = tracks.all_values().attributes
@@ -142,14 +140,7 @@ def _list(entries: Mapping[str, Sequence[str]]) -> str:
 def save_pictures(
     folder: Path, tracks: FaceTracks, attributes: FloatArray, sides_px: Sequence[float]
 ) -> None:
-    """All pictures of the report; raises OSError where they cannot be written.
-
-    Args:
-        folder: of the report.
-        tracks: the data set.
-        attributes: (N, 20) of all its frames.
-        sides_px: how large the face is in each clip.
-    """
+    """All pictures of the report, from attributes (N, 20) of all frames and the side of the face in each clip."""
     figure, axes = _figure(4, 5, (15, 10))
     for i, (name, place) in enumerate(zip(NAMES, axes, strict=True)):
         place.hist(attributes[:, i], bins=50, range=(0, 1), color="tab:blue")

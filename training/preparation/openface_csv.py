@@ -40,11 +40,7 @@ class OpenFaceTable:
 
 
 def read_openface(path: Path, fps: float) -> OpenFaceTable:
-    """Read a table.
-
-    Args:
-        path: the CSV.
-        fps: of the clip, for tables without a `timestamp`.
+    """Read a table; `fps` is that of the clip, for tables without a `timestamp`.
 
     Raises:
         ConfigError: it cannot be read, lacks columns, has values that are no numbers or a presence that is not

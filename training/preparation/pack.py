@@ -66,12 +66,10 @@ def pack(
 
     Args:
         out: folder of the data set, where the parts are.
-        clips: that are used.
-        size_px: of the crops.
-        test_share: of the persons; see `split_identities`.
+        test_share: see `split_identities`.
         test_identities: patterns of names instead; see `split_by_name`.
         seed: of the split and the order.
-        shard_bytes: a shard that has reached this size is closed.
+        shard_bytes: see `write_dataset`.
         clean: parts give up their pictures as soon as these lie in shards.
 
     Raises:

@@ -145,7 +145,7 @@ def save_reason(path: Path, reason: str, stamp: str) -> None:
 
 
 def hand_over(path: Path, shard: Shard, batches: Sequence[int]) -> None:
-    """Take the pictures out of a part, which from then on says where they lie: in these batches of a shard, a track each.
+    """Take the pictures out of a part. From then on it says where they lie: in these batches of a shard, a track each.
 
     Raises:
         OSError: it cannot be written; the part is then as it was.
@@ -170,11 +170,7 @@ def load_info(path: Path) -> PartInfo:
 
 
 def load_part(path: Path, *, pictures: bool) -> Part:
-    """Read a part that `is_done`, with its crops or without.
-
-    Raises:
-        ConfigError: the pictures lie in a shard that cannot be read any more.
-    """
+    """Read a part that `is_done`; raises ConfigError where its pictures lie in a shard that cannot be read any more."""
     header, tensors = _read(path, lambda name: pictures or name not in _PICTURES)
     jpegs: Sequence[bytes] = ()
     if pictures and header.shard:

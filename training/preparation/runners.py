@@ -34,8 +34,7 @@ def run_on_ray(
     """Many clips at once, in any order. They are tasks, not actors: Ray repeats a task whose process died.
 
     Args:
-        make: the work; it travels to each process.
-        clips: what to do.
+        make: the work on a clip; it travels to each process.
         workers: processes at a time, each on one core; None: as many as there are cores.
         address: of a running cluster, as `auto` or `ray://host:10001`; None starts Ray on this machine alone.
 
