@@ -123,7 +123,7 @@ def prepare(flags: argparse.Namespace) -> None:
 def _settings(flags: argparse.Namespace) -> Settings:
     size, fps, share, shard_mb, seed = flags.size, flags.fps, flags.test_share, flags.shard_mb, flags.seed
     frames, face_px, workers = flags.max_frames_per_clip, flags.min_face, flags.workers
-    # Written so that what is not a number is out of range too.
+    # NaN fails these comparisons, too.
     for flag, value, is_right, wanted in (
         ("size", size, size in range(32, 1025, 8), "a multiple of 8 from 32 to 1024 is needed, as 128"),
         ("fps", fps, 0 < fps <= 1000, "a rate from above 0 to 1000 is needed"),

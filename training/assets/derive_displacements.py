@@ -102,37 +102,36 @@ def register(canonical: Array, skin: Array, landmarks: Array) -> Array:
     return np.asarray(fitted)
 
 
-def allowed(skin: Array, shapes: dict[str, Array]) -> dict[str, NDArray[np.bool_]]:
-    """Which ICT vertices each class of MediaPipe vertex may look at, told apart by their motion."""
+Classes = list[tuple[NDArray[np.intp], NDArray[np.intp]]]
+
+
+def classes_of(skin: Array, shapes: dict[str, Array]) -> Classes:
+    """MediaPipe's vertices by class, each with the ICT vertices that it may look at, told apart by their motion."""
     jaw = -shapes["jawOpen"][:, 1]
     blink = shapes["eyeBlink"][:, 1]
     near_mouth = (np.abs(skin[:, 0]) < 0.4) & (skin[:, 1] < -0.45)
     near_eyes = skin[:, 1] > -0.25
-    return {
-        "upper lip": near_mouth & (jaw < 0.2 * jaw[near_mouth].max()),
-        "lower lip": near_mouth & (jaw > 0.5 * jaw[near_mouth].max()),
-        "upper lid": near_eyes & (blink < -0.4 * np.abs(blink).max()),
-        "lower lid": near_eyes & (blink > 0.1 * blink[near_eyes].max()),
-        "other": np.ones(len(skin), dtype=np.bool_),
-    }
+    classes = [
+        (np.array(list(members)), np.flatnonzero(seen))
+        for members, seen in (
+            (topology.UPPER_LIP, near_mouth & (jaw < 0.2 * jaw[near_mouth].max())),
+            (topology.LOWER_LIP, near_mouth & (jaw > 0.5 * jaw[near_mouth].max())),
+            (topology.UPPER_LID, near_eyes & (blink < -0.4 * np.abs(blink).max())),
+            (topology.LOWER_LID, near_eyes & (blink > 0.1 * blink[near_eyes].max())),
+        )
+    ]
+    others = np.setdiff1d(np.arange(468), np.concatenate([members for members, _ in classes]))
+    return [*classes, (others, np.arange(len(skin)))]
 
 
-def look_up(fitted: Array, skin: Array, motion: Array, classes: dict[str, NDArray[np.bool_]]) -> Array:
+def look_up(fitted: Array, skin: Array, motion: Array, classes: Classes) -> Array:
     """Motion (n, 3) of ICT's skin carried to the fitted vertices (468, 3): inverse-distance mean of four."""
-    rows_of = {
-        "upper lip": list(topology.UPPER_LIP),
-        "lower lip": list(topology.LOWER_LIP),
-        "upper lid": list(topology.UPPER_LID),
-        "lower lid": list(topology.LOWER_LID),
-    }
-    rows_of["other"] = np.setdiff1d(np.arange(len(fitted)), np.concatenate(list(rows_of.values()))).tolist()
     result = np.zeros_like(fitted)
-    for name, rows in rows_of.items():
-        index = np.flatnonzero(classes[name])
-        distance, nearest = cKDTree(skin[index]).query(fitted[rows], k=4)
+    for members, seen in classes:
+        distance, nearest = cKDTree(skin[seen]).query(fitted[members], k=4)
         weight = 1.0 / (distance + 1e-3)
         weight /= weight.sum(1, keepdims=True)
-        result[rows] = (motion[index[nearest]] * weight[..., None]).sum(1)
+        result[members] = (motion[seen[nearest]] * weight[..., None]).sum(1)
     return result
 
 
@@ -174,27 +173,27 @@ def derive(ict: Path, ict_indices: Path, canonical_path: Path) -> dict[str, NDAr
 
     vertices, triangles = read_obj(canonical_path)
     canonical = to_iod(vertices, 33, 263)
+    x, y = canonical[:, :1], canonical[:, 1:2]
     target = neutral[[*landmarks_68[17:], landmarks_68[CHIN_OF_68]]]
     fitted = register(canonical, skin, target)
-    classes = allowed(skin, shapes)
+    classes = classes_of(skin, shapes)
     carried = {
         name: symmetric(look_up(fitted, skin, motion, classes), canonical) for name, motion in shapes.items()
     }
     table = np.stack([sum(w * carried[name] for name, w in RECIPES[au].items()) for au in AU_NAMES])
     brows = table[AU_NAMES.index("AU04")]
-    lowering = np.clip(-brows[:, 1:2] / np.abs(brows[:, 1]).max(), 0, 1) * (canonical[:, 1:2] > 0.1)
-    inner = np.exp(-((np.abs(canonical[:, :1]) - 0.12) ** 2) / (2 * 0.12**2))
-    brows[:, :1] -= np.sign(canonical[:, :1]) * BROW_INWARD * lowering * inner
+    lowering = np.clip(-brows[:, 1:2] / np.abs(brows[:, 1]).max(), 0, 1) * (y > 0.1)
+    inner = np.exp(-((np.abs(x) - 0.12) ** 2) / (2 * 0.12**2))
+    brows[:, :1] -= np.sign(x) * BROW_INWARD * lowering * inner
     # A wrinkled nose lifts the upper lip, but does not bare the teeth by itself.
     nose = table[AU_NAMES.index("AU09")]
-    nose *= 1 - 0.6 * np.clip((-0.50 - canonical[:, 1:2]) / 0.15, 0, 1)
+    nose *= 1 - 0.6 * np.clip((-0.50 - y) / 0.15, 0, 1)
     jaw = table[AU_NAMES.index("AU26")]
-    mouth_side = np.clip(np.abs(canonical[:, :1]) / 0.26, 0, 1) * np.exp(
-        -(((np.abs(canonical[:, :1]) - 0.24) / 0.14) ** 2) - ((canonical[:, 1:2] + 0.79) / 0.22) ** 2
-    )
-    jaw[:, :1] -= np.sign(canonical[:, :1]) * CORNERS_INWARD * mouth_side
+    near_corner = np.exp(-(((np.abs(x) - 0.24) / 0.14) ** 2) - ((y + 0.79) / 0.22) ** 2)
+    mouth_side = np.clip(np.abs(x) / 0.26, 0, 1) * near_corner
+    jaw[:, :1] -= np.sign(x) * CORNERS_INWARD * mouth_side
     lips = table[AU_NAMES.index("AU25")]
-    lips *= np.clip((canonical[:, 1:2] + 1.20) / 0.20, 0, 1)  # parted lips leave the chin where it is
+    lips *= np.clip((y + 1.20) / 0.20, 0, 1)  # parted lips leave the chin where it is
     round_opening(jaw, canonical, 0.85)
     round_opening(lips, canonical, 0.8)
     return {

@@ -55,7 +55,7 @@ MOVEMENTS: dict[str, Movement] = {
     "squint": Movement(morphs=_both(0.9, "squint"), chance=0.5, length_s=0.8),
     "mouth open": Movement(morphs={"MouthOpen": 1.0}, chance=1.8, length_s=0.8, share=2),
     # AU26 without AU25: the jaw falls, the lips stay closed. AU25 without AU26: the lips part, and the jaw holds against
-    # it. The other targets keep other Action Units from being measured: a generator would learn to move by those.
+    # it. The other targets keep other Action Units at rest; else a generator would learn to move by those.
     "jaw": Movement(
         morphs={"MouthOpen": 0.85, "Chew": 1.6} | _both(-0.5, "lipDown", "lipUp") | _both(0.5, "smileClose"),
         chance=1.2, length_s=0.8, share=4,

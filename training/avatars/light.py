@@ -25,7 +25,7 @@ OFFSETS = np.stack([_radius * np.cos(_turns), _radius * np.sin(_turns)], axis=1)
 
 
 class Lights(NamedTuple):
-    """What `shade` wants to know of them, one row for each; compiled code takes named tuples."""
+    """All lights, one row for each. Compiled code takes named tuples."""
 
     directions: NDArray[np.float32]
     """(n, 3) towards the light."""

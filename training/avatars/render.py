@@ -71,7 +71,7 @@ class Studio:
         self._order = sorted(range(len(avatar.parents)), key=lambda node: _depth(avatar.parents, node))
         names = list(avatar.node_names)
         self._neck, self._head = names.index("Neck"), names.index("Head")
-        # They are modelled with their arms spread; the subject's right is at the picture's left.
+        # Avatars are modelled with their arms spread. The subject's right is at the picture's left.
         self._arms = {
             names.index("RightArm"): turn(Performance(roll_rad=-ARMS_DOWN_RAD)),
             names.index("LeftArm"): turn(Performance(roll_rad=ARMS_DOWN_RAD)),

@@ -12,7 +12,7 @@ Floats = NDArray[np.float32]
 
 SKIN, EYE, MOUTH, HAIR = 0, 1, 2, 3
 WINDOW = (-0.22, 0.20, 0.95)
-"""Where the light stands that eyes mirror."""
+"""Eyes mirror a light that stands here."""
 
 
 @nb.njit(cache=True, nogil=True, error_model="numpy", fastmath=True)
@@ -95,7 +95,7 @@ def shade(
             skin = colour[3] if material == SKIN else np.float32(0)
 
             # Light enters skin and comes out beside where it fell: red furthest (wrap), and shadows' edges
-            # are red. What no light reaches keeps a trace, for what bounces between the surfaces themselves.
+            # are red. A trace of light is everywhere: it bounces between the surfaces themselves.
             wrap_r, wrap_g, wrap_b = 0.08 + 0.34 * skin, 0.08 + 0.16 * skin, 0.08 + 0.10 * skin
             lr = lg = lb = 0.022
             if material == MOUTH:
@@ -157,7 +157,7 @@ def shade(
                 gloss_g += lights.colours[k, 1] * lobe
                 gloss_b += lights.colours[k, 2] * lobe
             if material == EYE:
-                # Lashes, which these avatars wear only as paint, keep a part of the light from the ball.
+                # Lashes keep a part of the light from the eye. These avatars wear them only as paint.
                 lr, lg, lb = 0.80 * lr, 0.78 * lg, 0.78 * lb
                 # The window's mirror image: the cornea bulges, so it lies nearer the middle than on a ball.
                 hx, hy, hz = vx + WINDOW[0], vy + WINDOW[1], vz + WINDOW[2]

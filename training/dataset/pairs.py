@@ -20,7 +20,7 @@ from training.dataset.reading import FaceTracks
 
 SAMPLINGS: Final = ("uniform", "expression", "pose")
 _FLOOR: Final = 0.1
-"""Part of the mean weight that a driving frame keeps which equals the source."""
+"""A driving frame that equals the source keeps this part of the mean weight."""
 
 
 @dataclass(frozen=True, kw_only=True)

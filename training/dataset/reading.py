@@ -121,6 +121,10 @@ class FaceTracks:
                 if hashlib.file_digest(file, "sha256").hexdigest() != shard.sha256:
                     raise ConfigError(f"{path} is damaged: its sha256 is another; prepare the data again")
 
+    def close(self) -> None:
+        with self._lock:
+            self._readers.clear()
+
     def __reduce__(self) -> tuple[Any, ...]:
         # A worker process that is not forked opens the files anew.
         return FaceTracks, (self.folder,)
@@ -153,7 +157,7 @@ def _check(batch: pa.RecordBatch, track: Track) -> None:
         raise ValueError(f"it has {batch.num_rows} frames of {track.name} instead of {track.frames}")
     batch.validate(full=True)  # places outside the file would be read without it
     attributes = _rows(batch, "attributes")
-    # Written so that a NaN is out of range too.
+    # NaN fails these comparisons, too.
     if not ((attributes >= 0) & (attributes <= 1)).all():
         raise ValueError(f"{track.name} has attributes outside 0 to 1")
 

@@ -93,7 +93,7 @@ def pack(
     def tracks() -> Iterator[list[TrackData]]:
         for clip in order:
             part = load_part(part_path(out, clip.name), pictures=True)
-            # A part that lives off a shard of an earlier data set moves on to the new one.
+            # A part may have its pictures in a shard of an earlier data set. It then hands them over to the new one.
             if clean or part.is_handed_over:
                 relieved.add(clip.name)
             yield tracks_of(part, clip, baselines[clip.identity, clip.video])

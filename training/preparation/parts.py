@@ -85,11 +85,11 @@ class Part:
     jpegs: tuple[bytes, ...] = field(default=(), repr=False)
     """(n) crops; empty where they were not asked for."""
     is_handed_over: bool = False
-    """Whether the crops lie in a shard alone."""
+    """Whether only a shard has the crops."""
 
 
 class _Place(Struct, frozen=True, kw_only=True):
-    """Where the pictures of a part lie that were handed over."""
+    """Where the pictures of a part lie after they were handed over."""
 
     file: str
     bytes: int
@@ -116,7 +116,7 @@ def part_path(out: Path, name: str) -> Path:
 
 
 def is_done(out: Path, clip: Clip, settings: Settings) -> bool:
-    """Whether a clip's part is there, whole, with its pictures, and of these settings."""
+    """Whether a clip's part is there, is whole, has its pictures, and was made with these settings."""
     try:
         header, _ = _read(part_path(out, clip.name))
         shard = header.shard

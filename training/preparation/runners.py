@@ -19,7 +19,7 @@ from training.preparation.clips import Clip
 from training.preparation.work import Outcome
 
 MAX_BLOCKS: Final = 2000
-"""Ray keeps books on each block. With fewer clips than that, each clip is a block."""
+"""Ray keeps a record of each block. With fewer clips than that, each clip is a block."""
 OBJECT_STORE_BYTES: Final = 100 * 2**20
 """Only names pass through it."""
 CONNECT_TIMEOUT_S: Final = 5.0
