@@ -17,14 +17,7 @@ from PIL import Image
 
 from icface.arrays import Array
 
-_COMPONENTS = {
-    5120: np.int8,
-    5121: np.uint8,
-    5122: np.int16,
-    5123: np.uint16,
-    5125: np.uint32,
-    5126: np.float32,
-}
+_COMPONENTS = {5120: "i1", 5121: "u1", 5122: "<i2", 5123: "<u2", 5125: "<u4", 5126: "<f4"}
 _WIDTHS = {"SCALAR": 1, "VEC2": 2, "VEC3": 3, "VEC4": 4, "MAT4": 16}
 _FILTERS = {
     "OCTAHEDRAL": meshoptimizer.decode_filter_oct,

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import csv
+import math
 from dataclasses import dataclass
+from itertools import zip_longest
 from pathlib import Path
 from typing import Final
 
 import numpy as np
-import pandas as pd  # type: ignore[import-untyped]
 from numpy.typing import NDArray
 
 from icface.attributes import AU_NAMES, FloatArray, read_csv
@@ -47,16 +49,16 @@ def read_openface(path: Path, fps: float) -> OpenFaceTable:
             0 or 1, or rows of several faces.
     """
     track = read_csv(path, fps=fps)
-    cells = _read(path)
-    if len(np.unique(_numbers(path, cells, "face_id", 0.0))) > 1:
+    cells = _Cells(path)
+    if len(np.unique(cells.numbers("face_id", 0.0))) > 1:
         raise ConfigError(
             f"{path} has rows of several faces (face_id); expected OpenFace's table of one face"
         )
     return OpenFaceTable(
         times_s=track.times_s,
         values=track.values,
-        presence=_presence(path, cells, track.present),
-        usable=track.present & (_numbers(path, cells, "confidence", 1.0) >= MIN_CONFIDENCE),
+        presence=cells.presence(track.present),
+        usable=track.present & (cells.numbers("confidence", 1.0) >= MIN_CONFIDENCE),
     )
 
 
@@ -66,53 +68,52 @@ def read_presence(path: Path) -> NDArray[np.int8]:
     Raises:
         ConfigError: it cannot be read, lacks columns, or has a presence that is not 0 or 1.
     """
-    cells = _read(path)
-    missing = [name for name in _PRESENCE if name not in cells]
+    cells = _Cells(path)
+    missing = [name for name in _PRESENCE if name not in cells.columns]
     if missing:
         raise ConfigError(f"{path} lacks the columns {', '.join(missing[:5])} of an OpenFace CSV")
-    return _presence(path, cells, _numbers(path, cells, "success", 1.0) >= 0.5)
+    return cells.presence(cells.numbers("success", 1.0) >= 0.5)
 
 
-def _read(path: Path) -> pd.DataFrame:
-    """The cells as text, by the names of their columns and the numbers of their lines."""
+class _Cells:
+    """The cells of a CSV; rows that are empty are left out. Raises ConfigError where it cannot be read."""
+
+    def __init__(self, path: Path) -> None:
+        try:
+            with path.open(newline="", encoding="utf-8-sig") as file:
+                header, *body = ([cell.strip() for cell in row] for row in csv.reader(file))
+        except (OSError, ValueError, csv.Error) as error:
+            raise ConfigError(f"cannot read Action Units from {path}: {error}") from error
+        self._path = path
+        self._lines = [line for line, row in enumerate(body, start=2) if any(row)]
+        columns = zip_longest(header, *filter(any, body), fillvalue="")
+        self.columns = {name: cells for name, *cells in columns}
+
+    def numbers(self, name: str, default: float) -> NDArray[np.float64]:
+        """(n,) of a column; the default where there is no such column."""
+        try:
+            return np.array(self.columns.get(name, [default] * len(self._lines)), dtype=np.float64)
+        except ValueError as error:
+            raise ConfigError(f"{self._path}: column {name} is not all numbers ({error})") from error
+
+    def presence(self, present: NDArray[np.bool_]) -> NDArray[np.int8]:
+        """(n, 17) AUxx_c; −1 in rows without a face (n,), and where there is no such column."""
+        result = np.full((len(self._lines), len(AU_NAMES)), -1, dtype=np.int8)
+        for au, name in enumerate(_PRESENCE):
+            for row in np.flatnonzero(present) if name in self.columns else ():
+                cell = self.columns[name][row]
+                value = _number(cell)
+                if value not in (0.0, 1.0):
+                    raise ConfigError(
+                        f"{self._path} line {self._lines[row]}: column {name} is {cell!r}, not 0 or 1; mend or remove "
+                        "that line"
+                    )
+                result[row, au] = int(value)
+        return result
+
+
+def _number(cell: str) -> float:
     try:
-        cells = pd.read_csv(
-            path,
-            dtype=str,
-            keep_default_na=False,
-            index_col=False,
-            skip_blank_lines=False,
-            encoding="utf-8-sig",
-        )
-    except (OSError, ValueError) as error:
-        raise ConfigError(f"cannot read Action Units from {path}: {error}") from error
-    cells = cells.fillna("").map(str.strip).rename(columns=str.strip)
-    cells.index += 2
-    return cells[(cells != "").any(axis=1)]
-
-
-def _numbers(path: Path, cells: pd.DataFrame, name: str, default: float) -> NDArray[np.float64]:
-    """(n,) of a column; the default where there is no such column."""
-    if name not in cells:
-        return np.full(len(cells), default)
-    try:
-        return np.asarray(cells[name].to_numpy(dtype=np.float64))
-    except ValueError as error:
-        raise ConfigError(f"{path}: column {name} is not all numbers ({error})") from error
-
-
-def _presence(path: Path, cells: pd.DataFrame, present: NDArray[np.bool_]) -> NDArray[np.int8]:
-    """(n, 17) AUxx_c; −1 in rows without a face (n,), and where there is no such column."""
-    result = np.full((len(cells), len(AU_NAMES)), -1, dtype=np.int8)
-    for au, name in enumerate(_PRESENCE):
-        if name in cells:
-            found = cells.loc[present, name]
-            values = pd.to_numeric(found, errors="coerce")
-            wrong = found[~values.isin([0, 1])]
-            if len(wrong):
-                raise ConfigError(
-                    f"{path} line {wrong.index[0]}: column {name} is {wrong.iloc[0]!r}, not 0 or 1; mend or remove "
-                    "that line"
-                )
-            result[present, au] = values
-    return result
+        return float(cell)
+    except ValueError:
+        return math.nan
