@@ -82,7 +82,10 @@ class Studio:
         self._lights = studio_lights(view.key_direction)
         self._shadows = ShadowMaps(self._lights, self._eyes - [0, 0.06, 0.04])
         # Corners shared by triangles that meet on a texture seam are one point of the surface.
-        self._seams = {part.name: _same_points(part.positions) for part in avatar.parts}
+        self._seams = {
+            part.name: np.unique(np.round(part.positions, 7), axis=0, return_inverse=True)[1].reshape(-1)
+            for part in avatar.parts
+        }
         height, width = view.height_px * SUPERSAMPLING, view.width_px * SUPERSAMPLING
         self._depth = np.zeros((height, width), dtype=np.float32)
         self._owner = np.zeros((height, width), dtype=np.int32)
@@ -168,12 +171,6 @@ def _material(name: str) -> int:
     if "Teeth" in name or "gland" in name:
         return MOUTH
     return HAIR if "wig" in name else SKIN
-
-
-def _same_points(positions: Array) -> NDArray[np.intp]:
-    """(n,) a number for each vertex, equal where positions coincide."""
-    _, inverse = np.unique(np.round(positions, 7), axis=0, return_inverse=True)
-    return np.asarray(inverse.reshape(-1), dtype=np.intp)
 
 
 def _skinned(part: Part, nodes: Array, morphs: Mapping[str, float]) -> Array:

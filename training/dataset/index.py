@@ -33,7 +33,6 @@ SCHEMA: Final = pa.schema(
 )
 """One frame: aligned crop, full-shape attributes, seconds in its clip, and OpenFace's AUxx_c (0, 1, or −1: not known)."""
 
-_AGAIN: Final = "prepare the data again"
 _Count = Annotated[int, Meta(ge=0)]
 
 
@@ -81,6 +80,24 @@ class Index(Struct, frozen=True, kw_only=True):
     attribute_scale: Literal["full-shape"] = "full-shape"
     alignment: str = ALIGNMENT
 
+    def __post_init__(self) -> None:
+        """Raise ValueError where the index contradicts itself."""
+        if self.alignment != ALIGNMENT:
+            raise ValueError(f"alignment {self.alignment!r} is not known, only {ALIGNMENT}")
+        if set(self.splits) != set(SPLITS):
+            raise ValueError(f"its splits are {', '.join(self.splits)} instead of {' and '.join(SPLITS)}")
+        train, test = (set(self.splits[name]) for name in SPLITS)
+        if train & test:
+            raise ValueError(f"identity {min(train & test)!r} is in train and in test")
+        known = train | test
+        row = shard = 0
+        for track in self.tracks:
+            if track.first != row or not shard <= track.shard < len(self.shards):
+                raise ValueError(f"track {track.name!r} does not follow from what is before it")
+            if track.identity not in known:
+                raise ValueError(f"track {track.name!r} is of {track.identity!r}, which is in no split")
+            row, shard = track.rows.stop, track.shard
+
     @property
     def rows(self) -> int:
         """Frames in all."""
@@ -98,7 +115,7 @@ def read_index(folder: Path) -> Index:
     """
     path = folder / INDEX_FILE
     try:
-        index = msgspec.json.decode(path.read_bytes(), type=Index)
+        return msgspec.json.decode(path.read_bytes(), type=Index)
     except FileNotFoundError as error:
         raise ConfigError(
             f"{folder} holds no data set ({INDEX_FILE} is missing); run training/prepare.py, to its end"
@@ -106,28 +123,6 @@ def read_index(folder: Path) -> Index:
     except OSError as error:
         raise ConfigError(f"cannot read {path}: {error}") from error
     except ValueError as error:
-        raise ConfigError(f"{path} is damaged or of another version: {error}; {_AGAIN}") from error
-    fault = _fault(index)
-    if fault:
-        raise ConfigError(f"{path}: {fault}; {_AGAIN}")
-    return index
-
-
-def _fault(index: Index) -> str:
-    """The first thing in which an index contradicts itself; empty where there is none."""
-    if index.alignment != ALIGNMENT:
-        return f"alignment {index.alignment!r} is not known, only {ALIGNMENT}"
-    if set(index.splits) != set(SPLITS):
-        return f"splits are {', '.join(index.splits) or 'missing'}, not {' and '.join(SPLITS)}"
-    train, test = (set(index.splits[name]) for name in SPLITS)
-    if train & test:
-        return f"identity {min(train & test)!r} is in train and in test"
-    known = train | test
-    row = shard = 0
-    for track in index.tracks:
-        if track.first != row or not shard <= track.shard < len(index.shards):
-            return f"track {track.name!r} does not follow from what is before it"
-        if track.identity not in known:
-            return f"track {track.name!r} is of {track.identity!r}, which is in no split"
-        row, shard = track.rows.stop, track.shard
-    return ""
+        raise ConfigError(
+            f"{path} is damaged or of another version: {error}; prepare the data again"
+        ) from error

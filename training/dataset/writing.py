@@ -84,7 +84,10 @@ def write_dataset(
                     tracks.append(Track(**names, shard=len(shards), first=row, frames=frames, fps=data.fps))
                     row += frames
                 group = next(left, None) if sink.tell() < shard_bytes else None
-        shards.append(_named_by_content(path))
+        with path.open("rb") as file:
+            sha256 = hashlib.file_digest(file, "sha256").hexdigest()
+        named = path.replace(path.with_stem(f"{path.stem}-{sha256[:12]}"))
+        shards.append(Shard(file=f"{SHARDS_FOLDER}/{named.name}", bytes=named.stat().st_size, sha256=sha256))
         stored(shards[-1], tracks[written:])
     index = Index(
         format=3,
@@ -97,14 +100,6 @@ def write_dataset(
     )
     write_file(folder / INDEX_FILE, index.to_json())
     return index
-
-
-def _named_by_content(path: Path) -> Shard:
-    with path.open("rb") as file:
-        sha256 = hashlib.file_digest(file, "sha256").hexdigest()
-    name, size = f"{path.stem}-{sha256[:12]}.arrow", path.stat().st_size
-    path.replace(path.with_name(name))
-    return Shard(file=f"{SHARDS_FOLDER}/{name}", bytes=size, sha256=sha256)
 
 
 def _batch(data: TrackData) -> pa.RecordBatch:

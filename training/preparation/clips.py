@@ -154,7 +154,11 @@ def _read(path: Path, fps: float, max_frames: int | None) -> Iterator[tuple[Fram
                     continue
                 due_s = max(due_s + 1 / fps, time_s)
                 last_s = time_s
-                yield _upright(decoded), time_s
+                frame = decoded.to_ndarray(format="rgb24")
+                # `rotation` is counter-clockwise, as np.rot90 turns.
+                if decoded.rotation % 90 == 0:
+                    frame = np.rot90(frame, decoded.rotation // 90)
+                yield np.ascontiguousarray(frame), time_s
                 done += 1
                 if done == max_frames:
                     return
@@ -166,11 +170,3 @@ def _read(path: Path, fps: float, max_frames: int | None) -> Iterator[tuple[Fram
         raise SourceError(f"{where} ({reason})") from error
     if not done:
         raise SourceError("it has no frame that can be decoded")
-
-
-def _upright(decoded: av.VideoFrame) -> Frame:
-    frame = decoded.to_ndarray(format="rgb24")
-    if decoded.rotation % 90 == 0 and decoded.rotation % 360 != 0:
-        # `rotation` is counter-clockwise, as np.rot90 turns.
-        frame = np.rot90(frame, decoded.rotation // 90)
-    return np.ascontiguousarray(frame)
