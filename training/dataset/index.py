@@ -122,7 +122,7 @@ def read_index(folder: Path) -> Index:
         ) from error
     except OSError as error:
         raise ConfigError(f"cannot read {path}: {error}") from error
-    except ValueError as error:
+    except (msgspec.DecodeError, ValueError, RecursionError) as error:
         raise ConfigError(
             f"{path} is damaged or of another version: {error}; prepare the data again"
         ) from error

@@ -37,7 +37,7 @@ FORMAT: Final = 2
 PARTS_FOLDER: Final = "parts"
 _HEADER: Final = "part"
 _PICTURES: Final = frozenset(("ends", "jpegs"))
-_DAMAGE: Final = (OSError, SafetensorError, ValueError, KeyError)
+_DAMAGE: Final = (OSError, SafetensorError, msgspec.DecodeError, ValueError, KeyError)
 _Tensors = dict[str, NDArray[Any]]
 
 
