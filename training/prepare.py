@@ -42,10 +42,6 @@ MIN_FACE_SHARE: Final = 0.375
 AGAIN: Final = "what is done is kept: run the same command again to go on"
 
 
-class _Stopped(ICFaceError):
-    """Nothing more can be prepared."""
-
-
 def parser() -> argparse.ArgumentParser:
     """The command's flags."""
     result = Parser(
@@ -166,7 +162,7 @@ def _make_parts(flags: argparse.Namespace, settings: Settings, clips: Sequence[C
         try:
             for outcome in outcomes:
                 if outcome.fatal:
-                    raise _Stopped(f"{outcome.fatal}; {AGAIN}")
+                    raise ICFaceError(f"{outcome.fatal}; {AGAIN}")
                 if outcome.unexpected:
                     unexpected[outcome.name] = outcome.unexpected
                 progress.update()
@@ -182,7 +178,7 @@ def _body(flags: argparse.Namespace) -> None:
         prepare(flags)
     except OSError as error:
         full = " (free some space first)" if error.errno == errno.ENOSPC else ""
-        raise _Stopped(f"cannot write {flags.out}: {error.strerror or error}{full}; {AGAIN}") from error
+        raise ICFaceError(f"cannot write {flags.out}: {error.strerror or error}{full}; {AGAIN}") from error
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -23,7 +23,6 @@ MAX_BLOCKS: Final = 2000
 OBJECT_STORE_BYTES: Final = 100 * 2**20
 """Only names pass through it."""
 CONNECT_TIMEOUT_S: Final = 5.0
-RAY_CLIENT: Final = "ray://"
 RAY_WORDS: Final = ("auto", "local")
 """Addresses in Ray's own words: the cluster that this machine belongs to, and a new one."""
 
@@ -74,7 +73,7 @@ def _check_reachable(address: str) -> None:
     """Where nothing listens at an address, Ray would try for minutes. This raises ConfigError at once."""
     if address in RAY_WORDS:
         return
-    host, colon, port = address.removeprefix(RAY_CLIENT).rpartition(":")
+    host, colon, port = address.removeprefix("ray://").rpartition(":")
     if not colon or not host or not port.isdecimal() or not 0 < int(port) < 2**16:
         raise ConfigError(
             f"--ray-address {address}: {' or '.join(RAY_WORDS)}, HOST:PORT or ray://HOST:PORT is needed"
