@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections import defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from fnmatch import fnmatchcase
 from pathlib import Path
 
@@ -88,15 +88,12 @@ def pack(
         halves = [split_identities(sorted(group), test_share, seed) for group in (moving, still)]
     # Persons are mixed, so that reading shards from front to back gives many of them soon.
     order = sorted(clips, key=lambda clip: hashlib.sha256(f"{seed}:{clip.name}".encode()).digest())
-    relieved: set[str] = set()
-
-    def tracks() -> Iterator[list[TrackData]]:
-        for clip in order:
-            part = load_part(part_path(out, clip.name), pictures=True)
-            # A part may have its pictures in a shard of an earlier data set. It then hands them over to the new one.
-            if clean or part.is_handed_over:
-                relieved.add(clip.name)
-            yield tracks_of(part, clip, baselines[clip.identity, clip.video])
+    groups = (
+        tracks_of(
+            load_part(part_path(out, clip.name), pictures=True), clip, baselines[clip.identity, clip.video]
+        )
+        for clip in order
+    )
 
     def stored(shard: Shard, tracks: Sequence[Track]) -> None:
         # Two copies of all pictures would take twice the disk. A part gives its own up only after its shard is on the
@@ -104,14 +101,14 @@ def pack(
         batches: dict[str, list[int]] = defaultdict(list)
         for number, track in enumerate(tracks):
             batches[track.name.rpartition("#")[0]].append(number)
-        for clip in relieved & batches.keys():
-            hand_over(part_path(out, clip), shard, batches[clip])
+        for name, numbers in batches.items():
+            hand_over(part_path(out, name), shard, numbers, clean=clean)
 
     remove_leftovers(out, shards_relied_on(out))
     try:
         return write_dataset(
             out,
-            tracks(),
+            groups,
             splits={name: tuple(one for half in halves for one in half[name]) for name in SPLITS},
             size_px=size_px,
             attribute_source=sources.pop() if len(sources) == 1 else "mixed",

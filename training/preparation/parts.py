@@ -84,8 +84,6 @@ class Part:
     """(n, 17) from the same."""
     jpegs: tuple[bytes, ...] = field(default=(), repr=False)
     """(n) crops; empty where they were not asked for."""
-    is_handed_over: bool = False
-    """Whether only a shard has the crops."""
 
 
 class _Place(Struct, frozen=True, kw_only=True):
@@ -144,12 +142,16 @@ def save_reason(path: Path, reason: str, stamp: str) -> None:
     _write(path, _Header(stamp=stamp, info=PartInfo(reason=reason)), {})
 
 
-def hand_over(path: Path, shard: Shard, batches: Sequence[int]) -> None:
-    """Take the pictures out of a part. From then on it says where they lie: in these batches of a shard, a track each.
+def hand_over(path: Path, shard: Shard, batches: Sequence[int], *, clean: bool) -> None:
+    """Let a part say where its pictures lie: in these batches of a shard, a track each.
+
+    A part that has its pictures still keeps them, unless `clean`.
 
     Raises:
         OSError: it cannot be written; the part is then as it was.
     """
+    if not clean and _read(path)[0].shard is None:
+        return
     header, tensors = _read(path, lambda name: name not in _PICTURES)
     place = _Place(file=shard.file, bytes=shard.bytes, batches=tuple(batches))
     _write(path, msgspec.structs.replace(header, shard=place), tensors)
@@ -185,7 +187,6 @@ def load_part(path: Path, *, pictures: bool) -> Part:
         openface=tensors.get("openface"),
         presence=tensors.get("presence"),
         jpegs=tuple(jpegs),
-        is_handed_over=header.shard is not None,
     )
 
 
