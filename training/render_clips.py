@@ -89,21 +89,12 @@ def parser() -> argparse.ArgumentParser:
     add = result.add_argument
     add("--avatars", type=Path, required=True, help="folder of the VALID avatars' GLB files")
     add("--out", type=Path, required=True)
-    add(
-        "--only",
-        default="*",
-        metavar="PATTERN",
-        help="avatars of such names: 'X_*', or all but those: '[!X]*'",
-    )
+    names = "avatars of such names: 'X_*', or all but those: '[!X]*'"
+    add("--only", default="*", metavar="PATTERN", help=names)
     add("--identities", type=int, help="how many avatars, spread over all (default: all)")
     add("--videos", type=int, default=2, help="clips of each (default: 2)")
-    add(
-        "--held-out",
-        type=int,
-        default=0,
-        metavar="N",
-        help=f"the last N clips of each go to {HELD_OUT}NAME, for --test-identity '{HELD_OUT}*' of prepare.py",
-    )
+    last = f"the last N clips of each go to {HELD_OUT}NAME, for --test-identity '{HELD_OUT}*' of prepare.py"
+    add("--held-out", type=int, default=0, metavar="N", help=last)
     add("--frames", type=int, default=40, help="frames of each clip (default: 40)")
     add("--size", type=int, default=224, help="side of the video (default: 224)")
     add("--part", type=part, default=(1, 1), metavar="K/N", help="render every Nth avatar")
@@ -115,13 +106,11 @@ def render(args: argparse.Namespace) -> None:
     number, of = args.part
     avatars = chosen(list(args.avatars.glob("*.glb")), args.only, args.identities)
     for path in avatars[number - 1 :: of]:
-        clips = clip_paths(args.out, path.stem, args.videos, args.held_out)
-        if all(clip.is_file() for clip in clips):
-            continue
-        avatar = load_avatar(path)
-        for video, clip in enumerate(clips):
+        avatar = None
+        for video, clip in enumerate(clip_paths(args.out, path.stem, args.videos, args.held_out)):
             if clip.is_file():
                 continue
+            avatar = avatar or load_avatar(path)
             rng = np.random.default_rng([zlib.crc32(path.stem.encode()), video])
             studio = Studio(avatar, random_view(rng, args.size))
             act = mixed_performances if video % 2 else single_performances

@@ -568,7 +568,7 @@ from training.preparation.parts import Settings
 work.prepare_clip = lambda clip, settings: os._exit(9)
 folder, out = map(Path, sys.argv[1:])
 (clip,) = find_clips([folder])
-work.Worker(out, Settings())(clip)
+work.make_part(clip, out, Settings())
 """
 
 
@@ -737,10 +737,8 @@ def test_the_report_counts_and_shows(data: Path, tracks: FaceTracks) -> None:
 
 
 def test_the_extremes_show_the_largest_value_of_each_person(tracks: FaceTracks) -> None:
-    from training.preparation.data_pictures import most
-
     values = tracks.all_values().attributes[:, INDEX["yaw"]]
-    rows = most(tracks, values)
+    rows = data_report.most(tracks, values)
     assert len(rows) == 3 and rows[0] == int(values.argmax())
     assert len({tracks.tracks[tracks.track_of(row)].identity for row in rows}) == 3
 

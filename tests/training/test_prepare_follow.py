@@ -39,8 +39,10 @@ def test_overlap_of_boxes() -> None:
 
 def follow(faces: list[list[Landmarks]], step_s: float = 0.1) -> list[int | None]:
     follower = Follower()
-    sights = [follower.update(FRAME, found, i * step_s) for i, found in enumerate(faces)]
-    return [None if sight is None else sight.track for sight in sights]
+    return [
+        None if follower.update(FRAME, found, i * step_s) is None else follower.track
+        for i, found in enumerate(faces)
+    ]
 
 
 def test_a_moving_face_is_one_track(face: Landmarks) -> None:
@@ -66,26 +68,24 @@ def test_the_largest_is_chosen_and_then_kept(face: Landmarks) -> None:
         follower.update(FRAME, faces, i / 10)
         for i, faces in enumerate([[large, small], [grown, large], [grown, large]])
     ]
-    assert [s.face for s in seen if s] == [large, large, large]
-    assert [s.track for s in seen if s] == [0, 0, 0]
+    assert all(face is large for face in seen) and follower.track == 0
 
 
 def test_a_far_larger_face_takes_over(face: Landmarks) -> None:
     small, large = placed(face, 150, 150, 0.4), placed(face, 500, 300, 1.5)
     follower = Follower()
-    assert follower.update(FRAME, [small], 0.0).track == 0  # type: ignore[union-attr]
-    sight = follower.update(FRAME, [large, small], 0.1)
-    assert sight is not None and sight.track == 1 and sight.face is large
+    assert follower.update(FRAME, [small], 0.0) is small and follower.track == 0
+    assert follower.update(FRAME, [large, small], 0.1) is large and follower.track == 1
 
 
 def test_a_cut_to_another_face_in_the_same_place_begins_a_new_track(face: Landmarks) -> None:
     follower = Follower()
     there = placed(face, 300, 300)
-    tracks = [
-        follower.update(np.full_like(FRAME, level), [there], i / 10)
-        for i, level in enumerate((60, 70, 180, 175))
-    ]
-    assert [sight.track for sight in tracks if sight] == [0, 0, 1, 1]
+    tracks = []
+    for i, level in enumerate((60, 70, 180, 175)):
+        assert follower.update(np.full_like(FRAME, level), [there], i / 10) is there
+        tracks.append(follower.track)
+    assert tracks == [0, 0, 1, 1]
 
 
 def test_a_square_is_that_of_the_alignment(face: Landmarks) -> None:

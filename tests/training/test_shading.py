@@ -53,8 +53,7 @@ def lit_wall(lights: Lights, blocker: NDArray[np.float64] | None = None) -> NDAr
     shade(
         owner, weights, 0, TRIANGLES, screen, wall.astype(np.float32),
         np.tile(ahead, (4, 1)), UV.astype(np.float32), texels, levels, 5 * ahead,
-        lights.directions, lights.colours, lights.softness_m, lights.taps, lights.bias_m,
-        shadows.maps, shadows.to_maps, HAIR, picture,
+        lights, shadows.maps, shadows.to_maps, HAIR, picture,
     )  # fmt: skip
     return picture
 

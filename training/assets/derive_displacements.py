@@ -29,16 +29,7 @@ if not __package__:  # started as a file: the repository takes the place of this
 from icface.arrays import Array
 from icface.attributes import AU_NAMES
 from icface.command import Parser, run_command
-from icface.geometry.topology import (
-    INNER_LOWER_LIP,
-    INNER_UPPER_LIP,
-    LOWER_LID,
-    LOWER_LIP,
-    LOWER_LIP_ROWS,
-    UPPER_LID,
-    UPPER_LIP,
-    UPPER_LIP_ROWS,
-)
+from icface.geometry import topology
 
 # The vertices of ICT-FaceKit before its mouth socket: skin of face, head and neck.
 ICT_SKIN_VERTICES = 11248
@@ -82,13 +73,10 @@ CORNERS_INWARD = 0.035
 
 def read_obj(path: Path) -> tuple[Array, NDArray[np.int32]]:
     """Vertices (468, 3) and triangles (898, 3) of the canonical face."""
-    vertices, triangles = [], []
-    for line in path.read_text().splitlines():
-        if line.startswith("v "):
-            vertices.append([float(x) for x in line.split()[1:4]])
-        elif line.startswith("f "):
-            triangles.append([int(x.split("/")[0]) - 1 for x in line.split()[1:4]])
-    return np.array(vertices), np.array(triangles, dtype=np.int32)
+    lines = [line.split() for line in path.read_text().splitlines()]
+    vertices = [line[1:4] for line in lines if line[:1] == ["v"]]
+    triangles = [[corner.split("/")[0] for corner in line[1:4]] for line in lines if line[:1] == ["f"]]
+    return np.array(vertices, dtype=np.float64), np.array(triangles, dtype=np.int32) - 1
 
 
 def to_iod(vertices: Array, right: int, left: int) -> Array:
@@ -114,40 +102,36 @@ def register(canonical: Array, skin: Array, landmarks: Array) -> Array:
     return np.asarray(fitted)
 
 
-def allowed(skin: Array, shapes: dict[str, Array]) -> dict[str, NDArray[np.bool_]]:
-    """Which ICT vertices each class of MediaPipe vertex may look at, told apart by their motion."""
+Classes = list[tuple[NDArray[np.intp], NDArray[np.intp]]]
+
+
+def classes_of(skin: Array, shapes: dict[str, Array]) -> Classes:
+    """MediaPipe's vertices by class, each with the ICT vertices that it may look at, told apart by their motion."""
     jaw = -shapes["jawOpen"][:, 1]
     blink = shapes["eyeBlink"][:, 1]
     near_mouth = (np.abs(skin[:, 0]) < 0.4) & (skin[:, 1] < -0.45)
     near_eyes = skin[:, 1] > -0.25
-    lower = near_mouth & (jaw > 0.5 * jaw[near_mouth].max())
-    return {
-        "upper lip": near_mouth & (jaw < 0.2 * jaw[near_mouth].max()),
-        "lower lip": lower,
-        "upper lid": near_eyes & (blink < -0.4 * np.abs(blink).max()),
-        "lower lid": near_eyes & (blink > 0.1 * blink[near_eyes].max()),
-        "other": np.ones(len(skin), dtype=np.bool_),
-    }
+    classes = [
+        (np.array(list(members)), np.flatnonzero(seen))
+        for members, seen in (
+            (topology.UPPER_LIP, near_mouth & (jaw < 0.2 * jaw[near_mouth].max())),
+            (topology.LOWER_LIP, near_mouth & (jaw > 0.5 * jaw[near_mouth].max())),
+            (topology.UPPER_LID, near_eyes & (blink < -0.4 * np.abs(blink).max())),
+            (topology.LOWER_LID, near_eyes & (blink > 0.1 * blink[near_eyes].max())),
+        )
+    ]
+    others = np.setdiff1d(np.arange(468), np.concatenate([members for members, _ in classes]))
+    return [*classes, (others, np.arange(len(skin)))]
 
 
-def look_up(fitted: Array, skin: Array, motion: Array, classes: dict[str, NDArray[np.bool_]]) -> Array:
+def look_up(fitted: Array, skin: Array, motion: Array, classes: Classes) -> Array:
     """Motion (n, 3) of ICT's skin carried to the fitted vertices (468, 3): inverse-distance mean of four."""
-    kind = np.full(len(fitted), "other", dtype=object)
-    for name, members in (
-        ("upper lip", UPPER_LIP),
-        ("lower lip", LOWER_LIP),
-        ("upper lid", UPPER_LID),
-        ("lower lid", LOWER_LID),
-    ):
-        kind[list(members)] = name
     result = np.zeros_like(fitted)
-    for name, mask in classes.items():
-        rows = np.flatnonzero(kind == name)
-        index = np.flatnonzero(mask)
-        distance, nearest = cKDTree(skin[index]).query(fitted[rows], k=4)
+    for members, seen in classes:
+        distance, nearest = cKDTree(skin[seen]).query(fitted[members], k=4)
         weight = 1.0 / (distance + 1e-3)
         weight /= weight.sum(1, keepdims=True)
-        result[rows] = (motion[index[nearest]] * weight[..., None]).sum(1)
+        result[members] = (motion[seen[nearest]] * weight[..., None]).sum(1)
     return result
 
 
@@ -162,16 +146,15 @@ def round_opening(field: Array, canonical: Array, power: float) -> None:
 
     The middle keeps its gap; towards the corners it becomes `(1 − t²) ** power` of it.
     """
-    middle = len(INNER_UPPER_LIP) // 2
-    gap_middle = field[INNER_UPPER_LIP[middle], 1] - field[INNER_LOWER_LIP[middle], 1]
-    corner = abs(canonical[INNER_UPPER_LIP[0], 0])
-    for column in range(len(UPPER_LIP_ROWS[0])):
-        upper, lower = UPPER_LIP_ROWS[0][column], LOWER_LIP_ROWS[0][column]
-        t = min(abs(canonical[upper, 0]) / corner, 1.0)
-        excess = field[upper, 1] - field[lower, 1] - gap_middle * (1 - t * t) ** power
-        for row, share in enumerate((0.5, 0.45, 0.35, 0.2)):
-            field[UPPER_LIP_ROWS[row][column], 1] -= share * excess
-            field[LOWER_LIP_ROWS[row][column], 1] += share * excess
+    middle = len(topology.INNER_UPPER_LIP) // 2
+    gap_middle = field[topology.INNER_UPPER_LIP[middle], 1] - field[topology.INNER_LOWER_LIP[middle], 1]
+    corner = abs(canonical[topology.INNER_UPPER_LIP[0], 0])
+    upper, lower = np.array(topology.UPPER_LIP_ROWS), np.array(topology.LOWER_LIP_ROWS)
+    t = np.minimum(np.abs(canonical[upper[0], 0]) / corner, 1.0)
+    excess = field[upper[0], 1] - field[lower[0], 1] - gap_middle * (1 - t * t) ** power
+    shares = np.array([[0.5], [0.45], [0.35], [0.2]])
+    field[upper, 1] -= shares * excess
+    field[lower, 1] += shares * excess
 
 
 def derive(ict: Path, ict_indices: Path, canonical_path: Path) -> dict[str, NDArray[np.generic]]:
@@ -182,39 +165,35 @@ def derive(ict: Path, ict_indices: Path, canonical_path: Path) -> dict[str, NDAr
     neutral = to_iod(data["neutral"].astype(np.float64), right, left)
     scale = np.linalg.norm(data["neutral"][left] - data["neutral"][right])
     skin = neutral[:ICT_SKIN_VERTICES]
-    names = [str(name) for name in data["expr_names"]]
     raw = data["expr"][:, :ICT_SKIN_VERTICES].astype(np.float64) / scale
     shapes: dict[str, Array] = {}
-    for i, name in enumerate(names):  # a left and a right shape become one
-        base = name.removesuffix("_L").removesuffix("_R")
-        shapes[base] = shapes.get(base, 0) + raw[i]
+    for name, motion in zip(data["expr_names"], raw, strict=True):  # a left and a right shape become one
+        base = str(name).removesuffix("_L").removesuffix("_R")
+        shapes[base] = shapes.get(base, 0) + motion
 
     vertices, triangles = read_obj(canonical_path)
     canonical = to_iod(vertices, 33, 263)
+    x, y = canonical[:, :1], canonical[:, 1:2]
     target = neutral[[*landmarks_68[17:], landmarks_68[CHIN_OF_68]]]
     fitted = register(canonical, skin, target)
-    classes = allowed(skin, shapes)
+    classes = classes_of(skin, shapes)
     carried = {
         name: symmetric(look_up(fitted, skin, motion, classes), canonical) for name, motion in shapes.items()
     }
-    table = np.zeros((len(AU_NAMES), len(canonical), 3))
-    for row, au in enumerate(AU_NAMES):
-        for name, weight in RECIPES[au].items():
-            table[row] += weight * carried[name]
+    table = np.stack([sum(w * carried[name] for name, w in RECIPES[au].items()) for au in AU_NAMES])
     brows = table[AU_NAMES.index("AU04")]
-    lowering = np.clip(-brows[:, 1:2] / np.abs(brows[:, 1]).max(), 0, 1) * (canonical[:, 1:2] > 0.1)
-    inner = np.exp(-((np.abs(canonical[:, :1]) - 0.12) ** 2) / (2 * 0.12**2))
-    brows[:, :1] -= np.sign(canonical[:, :1]) * BROW_INWARD * lowering * inner
+    lowering = np.clip(-brows[:, 1:2] / np.abs(brows[:, 1]).max(), 0, 1) * (y > 0.1)
+    inner = np.exp(-((np.abs(x) - 0.12) ** 2) / (2 * 0.12**2))
+    brows[:, :1] -= np.sign(x) * BROW_INWARD * lowering * inner
     # A wrinkled nose lifts the upper lip, but does not bare the teeth by itself.
     nose = table[AU_NAMES.index("AU09")]
-    nose *= 1 - 0.6 * np.clip((-0.50 - canonical[:, 1:2]) / 0.15, 0, 1)
+    nose *= 1 - 0.6 * np.clip((-0.50 - y) / 0.15, 0, 1)
     jaw = table[AU_NAMES.index("AU26")]
-    mouth_side = np.clip(np.abs(canonical[:, :1]) / 0.26, 0, 1) * np.exp(
-        -(((np.abs(canonical[:, :1]) - 0.24) / 0.14) ** 2) - ((canonical[:, 1:2] + 0.79) / 0.22) ** 2
-    )
-    jaw[:, :1] -= np.sign(canonical[:, :1]) * CORNERS_INWARD * mouth_side
+    near_corner = np.exp(-(((np.abs(x) - 0.24) / 0.14) ** 2) - ((y + 0.79) / 0.22) ** 2)
+    mouth_side = np.clip(np.abs(x) / 0.26, 0, 1) * near_corner
+    jaw[:, :1] -= np.sign(x) * CORNERS_INWARD * mouth_side
     lips = table[AU_NAMES.index("AU25")]
-    lips *= np.clip((canonical[:, 1:2] + 1.20) / 0.20, 0, 1)  # parted lips leave the chin where it is
+    lips *= np.clip((y + 1.20) / 0.20, 0, 1)  # parted lips leave the chin where it is
     round_opening(jaw, canonical, 0.85)
     round_opening(lips, canonical, 0.8)
     return {

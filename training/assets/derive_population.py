@@ -13,6 +13,7 @@ import argparse
 import csv
 import json
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 if not __package__:  # started as a file: the repository takes the place of this folder
@@ -20,6 +21,7 @@ if not __package__:  # started as a file: the repository takes the place of this
 
 import numpy as np
 
+from icface.command import Parser, run_command
 from icface.face import features
 from icface.face.action_units import BLENDSHAPE_NAMES
 from icface.face.landmarks import open_detector
@@ -40,11 +42,8 @@ def is_neutral(row: dict[str, str]) -> bool:
     return frontal and closed and calm and row["n_faces"] == "1"
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser()
-    parser.add_argument("--images", type=Path, required=True)
-    parser.add_argument("--out", type=Path, required=True)
-    args = parser.parse_args()
+def derive(args: argparse.Namespace) -> None:
+    """Run the command."""
     with (args.images / "images.csv").open(newline="") as file:
         rows = [row for row in csv.DictReader(file) if row["file"].startswith(FOLDERS) and is_neutral(row)]
     detector = open_detector(video=False)
@@ -56,9 +55,11 @@ def main() -> None:
             pitches.append(head_pose(found[0]).pitch_rad)
             blendshapes.append(found[0].blendshapes)
     middle = np.median(values, axis=0)
-    for name in ("ear_right", "ear_left"):  # open eyes, not the middle of a blink
-        index = features.INDEX[name]
-        middle[index] = np.percentile(np.array(values)[:, index], 60)
+    ears = [features.INDEX[name] for name in ("ear_right", "ear_left")]
+    middle[ears] = np.percentile(
+        np.array(values)[:, ears], 60, axis=0
+    )  # open eyes, not the middle of a blink
+    calm = np.median(np.array(blendshapes, dtype=np.float64), axis=0)
     result = {
         "made_by": "training/assets/derive_population.py",
         "sources": "SFHQ-T2I (MIT), US Congress portraits (public domain)",
@@ -66,18 +67,20 @@ def main() -> None:
         "faces": len(values),
         "features": dict(zip(features.NAMES, np.round(middle, 5).tolist(), strict=True)),
         "spread": dict(zip(features.NAMES, np.std(values, axis=0).round(4).tolist(), strict=True)),
-        "blendshapes": dict(
-            zip(
-                BLENDSHAPE_NAMES,
-                np.median(np.array(blendshapes, dtype=np.float64), axis=0).round(5).tolist(),
-                strict=True,
-            )
-        ),
+        "blendshapes": dict(zip(BLENDSHAPE_NAMES, calm.round(5).tolist(), strict=True)),
         "pitch_rad": round(float(np.median(pitches)), 4),
     }
     args.out.write_text(json.dumps(result, indent=1) + "\n")
     print(f"{len(values)} neutral faces of {len(rows)} pictures -> {args.out}")
 
 
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command; gives 0, 1 or 2."""
+    parser = Parser(description="Derive the population's neutral face.")
+    for flag in ("--images", "--out"):
+        parser.add_argument(flag, type=Path, required=True)
+    return run_command(parser, derive, argv)
+
+
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

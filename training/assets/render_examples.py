@@ -11,7 +11,6 @@ import argparse
 import sys
 from collections.abc import Sequence
 from fractions import Fraction
-from itertools import pairwise
 from pathlib import Path
 
 import av
@@ -23,6 +22,7 @@ if not __package__:  # started as a file: the repository takes the place of this
     sys.path[0] = str(Path(__file__).resolve().parents[2])
 
 from icface.command import Parser, run_command
+from training.avatars.acting import eased
 from training.avatars.glb import load_avatar
 from training.avatars.render import Performance, Studio, View
 
@@ -49,14 +49,7 @@ _TALK_S = (5.2, 7.0)
 
 
 def _value(name: str, time_s: float) -> float:
-    keys = _KEYS[name]
-    if time_s <= keys[0][0]:
-        return keys[0][1]
-    for (start_s, before), (end_s, after) in pairwise(keys):
-        if time_s < end_s:
-            x = (time_s - start_s) / (end_s - start_s)
-            return before + (after - before) * x * x * (3 - 2 * x)
-    return keys[-1][1]
+    return float(eased(time_s, *np.array(_KEYS[name]).T))
 
 
 def mouth_opening(time_s: float) -> float:
@@ -103,13 +96,9 @@ def hum() -> NDArray[np.float32]:
 
 def render_source(avatars: Path, out: Path) -> None:
     """The portrait, 768×768 JPEG."""
+    background = ((150, 158, 164), (96, 100, 104))
     view = View(
-        width_px=768,
-        height_px=768,
-        head_px=470,
-        centre=(0.5, 0.51),
-        background=((150, 158, 164), (96, 100, 104)),
-        grain=1.0,
+        width_px=768, height_px=768, head_px=470, centre=(0.5, 0.51), background=background, grain=1.0
     )
     frame = Studio(load_avatar(avatars / f"{SOURCE}.glb"), view).frame(Performance())
     exif = Image.Exif()

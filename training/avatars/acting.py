@@ -55,7 +55,7 @@ MOVEMENTS: dict[str, Movement] = {
     "squint": Movement(morphs=_both(0.9, "squint"), chance=0.5, length_s=0.8),
     "mouth open": Movement(morphs={"MouthOpen": 1.0}, chance=1.8, length_s=0.8, share=2),
     # AU26 without AU25: the jaw falls, the lips stay closed. AU25 without AU26: the lips part, and the jaw holds against
-    # it. The other targets keep other Action Units from being measured: a generator would learn to move by those.
+    # it. The other targets keep other Action Units at rest; else a generator would learn to move by those.
     "jaw": Movement(
         morphs={"MouthOpen": 0.85, "Chew": 1.6} | _both(-0.5, "lipDown", "lipUp") | _both(0.5, "smileClose"),
         chance=1.2, length_s=0.8, share=4,
@@ -77,13 +77,11 @@ TURN_SHARES = {"yaw_rad": 4.0, "pitch_rad": 3.0, "roll_rad": 4.0}
 def single_performances(rng: np.random.Generator, frames: int, fps: float) -> list[Performance]:
     """A clip in which one thing moves after the other, each from rest to its whole range and back.
 
-    Args:
-        rng: decides the order and how far each frame has come.
-        frames: how many.
-        fps: frames a second; of the rest at the beginning only, what follows is spread over the frames.
+    `rng` decides the order and how far each frame has come. `fps` counts for the rest at the beginning only: what follows
+    is spread over the frames.
     """
-    acts = dict(TURN_SHARES) | {name: m.share for name, m in MOVEMENTS.items() if m.share > 0}
-    names = [str(name) for name in rng.permutation(list(acts))]
+    acts = TURN_SHARES | {name: m.share for name, m in MOVEMENTS.items() if m.share > 0}
+    names = rng.permutation(list(acts)).tolist()
     rest = min(frames, round(REST_S * fps))
     ends = np.cumsum([acts[name] for name in names])
     ends = np.round(ends / ends[-1] * (frames - rest)).astype(int)
@@ -102,53 +100,43 @@ def single_performances(rng: np.random.Generator, frames: int, fps: float) -> li
 
 
 def mixed_performances(rng: np.random.Generator, frames: int, fps: float) -> list[Performance]:
-    """A clip in which turns of the head and parts of the face each have their own clock.
-
-    Args:
-        rng: decides everything.
-        frames: how many.
-        fps: frames a second.
-    """
-    length_s = frames / fps
-    names = list(MOVEMENTS)
-    chances = np.array([MOVEMENTS[name].chance for name in names])
-    events = []
+    """A clip in which turns of the head and parts of the face each have their own clock; `rng` decides everything."""
+    length_s, times_s = frames / fps, np.arange(frames) / fps
+    movements = list(MOVEMENTS.values())
+    chances = np.array([movement.chance for movement in movements])
+    morphs: dict[str, Array] = {}
     for _ in range(max(2, round(2.4 * length_s))):
-        name = names[int(rng.choice(len(names), p=chances / chances.sum()))]
-        span_s = MOVEMENTS[name].length_s * rng.uniform(0.8, 1.5)
-        events.append(
-            (name, rng.uniform(REST_S, max(REST_S, length_s - 0.3)), span_s, rng.uniform(0.35, 1.0))
-        )
+        movement = movements[int(rng.choice(len(movements), p=chances / chances.sum()))]
+        span_s = movement.length_s * rng.uniform(0.8, 1.5)
+        start_s = rng.uniform(REST_S, max(REST_S, length_s - 0.3))
+        # To the whole movement and back, with a plateau over the middle third.
+        x = (times_s - start_s) / span_s
+        shown = rng.uniform(0.35, 1.0) * _smooth(np.clip(np.minimum(3 * x, 3 * (1 - x)), 0, 1))
+        for target, weight in movement.morphs.items():
+            # Two movements of one target do not add up; the larger one shows.
+            other = morphs.get(target, np.zeros(frames))
+            morphs[target] = np.where(np.abs(shown * weight) > np.abs(other), shown * weight, other)
     # Each angle holds a value for about a second and moves on.
     keys_s = np.concatenate([[0.0, REST_S], REST_S + np.cumsum(rng.uniform(0.45, 0.9, size=frames))])
-    angles = {
-        name: np.concatenate([[0.0, 0.0], np.radians(limit) * rng.uniform(-1, 1, size=frames)])
-        for name, limit in TURNS_DEG.items()
-    }
-    result = []
-    for index in range(frames):
-        time_s = index / fps
-        morphs: dict[str, float] = {}
-        for name, start_s, span_s, amount in events:
-            value = amount * _bump(time_s, start_s, span_s)
-            for target, weight in MOVEMENTS[name].morphs.items():
-                # Two movements of one target do not add up; the larger one shows.
-                morphs[target] = max(morphs.get(target, 0.0), value * weight, key=abs)
-        result.append(Performance(morphs=morphs, **_angles(keys_s, angles, time_s)))
-    return result
+    angles = {}
+    for name, limit in TURNS_DEG.items():
+        values = np.concatenate([[0.0, 0.0], np.radians(limit) * rng.uniform(-1, 1, size=frames)])
+        angles[name] = eased(times_s, keys_s, values)
+    return [
+        Performance(
+            morphs={target: float(values[index]) for target, values in morphs.items()},
+            **{name: float(values[index]) for name, values in angles.items()},
+        )
+        for index in range(frames)
+    ]
 
 
-def _bump(time_s: float, start_s: float, length_s: float) -> float:
-    """0 to 1 and back, smooth, with a plateau over the middle third."""
-    x = (time_s - start_s) / length_s
-    if not 0.0 < x < 1.0:
-        return 0.0
-    rise = min(1.0, 3 * x, 3 * (1 - x))
-    return rise * rise * (3 - 2 * rise)
+def eased(times_s: Array | float, keys_s: Array, values: Array) -> Array:
+    """Values at any times, which go smoothly from key to key; before the first and after the last they stand still."""
+    after = np.clip(np.searchsorted(keys_s, times_s, side="right"), 1, len(keys_s) - 1)
+    x = np.clip((times_s - keys_s[after - 1]) / (keys_s[after] - keys_s[after - 1]), 0, 1)
+    return np.asarray(values[after - 1] + (values[after] - values[after - 1]) * _smooth(x))
 
 
-def _angles(keys_s: Array, values: dict[str, Array], time_s: float) -> dict[str, float]:
-    after = int(np.searchsorted(keys_s, time_s, side="right"))
-    x = (time_s - keys_s[after - 1]) / (keys_s[after] - keys_s[after - 1])
-    blend = x * x * (3 - 2 * x)
-    return {name: float(v[after - 1] + (v[after] - v[after - 1]) * blend) for name, v in values.items()}
+def _smooth(x: Array) -> Array:
+    return x * x * (3 - 2 * x)

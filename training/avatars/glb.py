@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import struct
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,14 +17,7 @@ from PIL import Image
 
 from icface.arrays import Array
 
-_COMPONENTS = {
-    5120: np.int8,
-    5121: np.uint8,
-    5122: np.int16,
-    5123: np.uint16,
-    5125: np.uint32,
-    5126: np.float32,
-}
+_COMPONENTS = {5120: "i1", 5121: "u1", 5122: "<i2", 5123: "<u2", 5125: "<u4", 5126: "<f4"}
 _WIDTHS = {"SCALAR": 1, "VEC2": 2, "VEC3": 3, "VEC4": 4, "MAT4": 16}
 _FILTERS = {
     "OCTAHEDRAL": meshoptimizer.decode_filter_oct,
@@ -90,64 +84,52 @@ class _File:
     def _decompress(self, packed: dict[str, Any]) -> bytes:
         start, count, stride = packed.get("byteOffset", 0), packed["count"], packed["byteStride"]
         data = self._binary[start : start + packed["byteLength"]]
-        if packed["mode"] != "ATTRIBUTES":
-            decode = meshoptimizer.decode_index_buffer
-            if packed["mode"] == "INDICES":
-                decode = meshoptimizer.decode_index_sequence
-            # Two-byte indices fill the first half of what the package calls an array of four-byte ones.
-            return np.ascontiguousarray(decode(count, stride, data)).tobytes()[: count * stride]
-        rows = np.dtype((np.void, stride))
-        decoded = meshoptimizer.decode_vertex_buffer(count, stride, data, dtype=rows)
-        name = packed.get("filter", "NONE")
-        if name != "NONE":
-            decoded = _FILTERS[name](decoded, count, stride)
-        return bytes(decoded.tobytes())
+        if packed["mode"] == "ATTRIBUTES":
+            rows = np.dtype((np.void, stride))
+            decoded = meshoptimizer.decode_vertex_buffer(count, stride, data, dtype=rows)
+            name = packed.get("filter", "NONE")
+            return bytes((decoded if name == "NONE" else _FILTERS[name](decoded, count, stride)).tobytes())
+        if packed["mode"] == "INDICES":
+            decoded = meshoptimizer.decode_index_sequence(count, stride, data)
+        else:
+            decoded = meshoptimizer.decode_index_buffer(count, stride, data)
+        # Two-byte indices fill the first half of what the package calls an array of four-byte ones.
+        return np.ascontiguousarray(decoded).tobytes()[: count * stride]
 
     def accessor(self, index: int) -> NDArray[Any]:
         """(count, width) values; normalised integers become floats."""
         raw = self.json["accessors"][index]
         kind, width, count = np.dtype(_COMPONENTS[raw["componentType"]]), _WIDTHS[raw["type"]], raw["count"]
-        values = np.zeros((count, width), dtype=kind)
-        if "bufferView" in raw:
-            values = self._strided(raw["bufferView"], raw.get("byteOffset", 0), kind, width, count)
-        if "sparse" in raw:
-            values = values.copy()
-            sparse = raw["sparse"]
-            where = sparse["indices"]
-            rows = self._strided(
-                where["bufferView"], where.get("byteOffset", 0), np.dtype(_COMPONENTS[where["componentType"]]), 1,
-                sparse["count"],
-            )  # fmt: skip
-            what = sparse["values"]
-            values[rows[:, 0]] = self._strided(
-                what["bufferView"], what.get("byteOffset", 0), kind, width, sparse["count"]
-            )
+        values = self._strided(raw, kind, width, count)
+        if sparse := raw.get("sparse"):
+            where = np.dtype(_COMPONENTS[sparse["indices"]["componentType"]])
+            rows = self._strided(sparse["indices"], where, 1, sparse["count"])[:, 0]
+            values[rows] = self._strided(sparse["values"], kind, width, sparse["count"])
         if raw.get("normalized"):
-            largest = float(np.iinfo(kind.type).max)
-            return np.asarray(np.maximum(values.astype(np.float64) / largest, -1.0))
+            return np.asarray(np.maximum(values.astype(np.float64) / float(np.iinfo(kind.type).max), -1.0))
         return values
 
-    def _strided(self, view: int, offset: int, kind: np.dtype[Any], width: int, count: int) -> NDArray[Any]:
-        content, stride = self.view(view)
-        stride = stride or kind.itemsize * width
-        return np.ndarray(
-            (count, width), dtype=kind, buffer=content, offset=offset, strides=(stride, kind.itemsize)
-        ).copy()
+    def floats(self, index: int) -> Array:
+        return self.accessor(index).astype(np.float64)
 
-    def image(self, index: int) -> NDArray[np.uint8]:
-        content, _ = self.view(self.json["images"][index]["bufferView"])
-        return np.array(Image.open(io.BytesIO(content)).convert("RGBA"), dtype=np.uint8)
+    def _strided(self, raw: dict[str, Any], kind: np.dtype[Any], width: int, count: int) -> NDArray[Any]:
+        if "bufferView" not in raw:
+            return np.zeros((count, width), dtype=kind)
+        content, stride = self.view(raw["bufferView"])
+        strides = (stride or kind.itemsize * width, kind.itemsize)
+        return np.ndarray((count, width), kind, content, raw.get("byteOffset", 0), strides).copy()
 
 
 def load_avatar(path: Path) -> Avatar:
     """Read one avatar."""
     file = _File(path)
     raw = file.json
-    textures = {}
-    for number, material in enumerate(raw["materials"]):
+    textures = []
+    for material in raw["materials"]:
         texture = raw["textures"][material["pbrMetallicRoughness"]["baseColorTexture"]["index"]]
         source = texture.get("extensions", {}).get("EXT_texture_webp", texture)["source"]
-        textures[number] = file.image(source)
+        content, _ = file.view(raw["images"][source]["bufferView"])
+        textures.append(np.array(Image.open(io.BytesIO(content)).convert("RGBA"), dtype=np.uint8))
     parts = tuple(_part(file, node, textures) for node in raw["nodes"] if "mesh" in node)
     parents = np.full(len(raw["nodes"]), -1, dtype=np.intp)
     for index, node in enumerate(raw["nodes"]):
@@ -161,34 +143,27 @@ def load_avatar(path: Path) -> Avatar:
     )
 
 
-def _part(file: _File, node: dict[str, Any], textures: dict[int, NDArray[np.uint8]]) -> Part:
+def _part(file: _File, node: dict[str, Any], textures: Sequence[NDArray[np.uint8]]) -> Part:
     mesh, skin = file.json["meshes"][node["mesh"]], file.json["skins"][node["skin"]]
     primitive = mesh["primitives"][0]
     attributes = primitive["attributes"]
+    morphs = {}
     names = mesh.get("extras", {}).get("targetNames", [])
-    morphs = {
-        name.split(".")[-1].removesuffix("_h").removeprefix("t_"): file.accessor(target["POSITION"]).astype(
-            np.float64
-        )
-        for name, target in zip(names, primitive.get("targets", []), strict=True)
-    }
-    weights = file.accessor(attributes["WEIGHTS_0"]).astype(np.float64)
-    # MAT4 is stored by columns.
-    bind = file.accessor(skin["inverseBindMatrices"]).astype(np.float64).reshape(-1, 4, 4).transpose(0, 2, 1)
+    for name, target in zip(names, primitive.get("targets", []), strict=True):
+        morphs[name.split(".")[-1].removesuffix("_h").removeprefix("t_")] = file.floats(target["POSITION"])
+    weights = file.floats(attributes["WEIGHTS_0"])
     material = file.json["materials"][primitive["material"]]["pbrMetallicRoughness"]["baseColorTexture"]
-    uv = file.accessor(attributes["TEXCOORD_0"]).astype(np.float64)
-    transform = material.get("extensions", {}).get("KHR_texture_transform")
-    if transform is not None:
-        uv = uv * transform.get("scale", [1, 1]) + transform.get("offset", [0, 0])
+    transform = material.get("extensions", {}).get("KHR_texture_transform", {})
     return Part(
         name=mesh["name"],
-        positions=file.accessor(attributes["POSITION"]).astype(np.float64),
-        uv=uv,
+        positions=file.floats(attributes["POSITION"]),
+        uv=file.floats(attributes["TEXCOORD_0"]) * transform.get("scale", 1) + transform.get("offset", 0),
         triangles=file.accessor(primitive["indices"]).astype(np.int32).reshape(-1, 3),
         joints=file.accessor(attributes["JOINTS_0"]).astype(np.intp),
         weights=weights / np.maximum(weights.sum(1, keepdims=True), 1e-9),
         joint_nodes=np.array(skin["joints"], dtype=np.intp),
-        bind=bind,
+        # MAT4 is stored by columns.
+        bind=file.floats(skin["inverseBindMatrices"]).reshape(-1, 4, 4).transpose(0, 2, 1),
         morphs=morphs,
         texture=textures[primitive["material"]],
     )

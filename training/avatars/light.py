@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,40 +24,42 @@ OFFSETS = np.stack([_radius * np.cos(_turns), _radius * np.sin(_turns)], axis=1)
 """(16, 2) points that fill the unit disc evenly, near and far taken in turn."""
 
 
-@dataclass(frozen=True)
-class Lights:
-    """What `shade` wants to know of them, one row for each."""
+class Lights(NamedTuple):
+    """All lights, one row for each. Compiled code takes named tuples."""
 
     directions: NDArray[np.float32]
+    """(n, 3) towards the light."""
     colours: NDArray[np.float32]
+    """(n, 3) linear."""
     softness_m: NDArray[np.float32]
+    """(n,) blur of the shadow's edge."""
     taps: NDArray[np.int64]
+    """(n,) samples of the shadow."""
     bias_m: NDArray[np.float32]
+    """(n,) play against self-shadow."""
 
 
 def studio_lights(key_direction: tuple[float, float, float], dome: int = 18) -> Lights:
     """A large key lamp, a fill opposite, a rim from behind, and a dome of `dome` dim ones for the room."""
     side = -np.sign(key_direction[0]) or 1.0
-    lamps: list[tuple[NDArray[np.float64], NDArray[np.float64], float, int, float]] = [
-        (np.array(key_direction), 0.78 * np.array([1.0, 0.965, 0.92]), 0.016, 16, 0.0010),
-        (np.array([0.75 * side, 0.12, 0.72]), 0.20 * np.array([0.93, 0.97, 1.0]), 0.022, 8, 0.0015),
-        (np.array([0.80 * side, 0.55, -0.60]), 0.55 * np.array([0.96, 0.98, 1.0]), 0.010, 4, 0.0020),
+    lamps: list[tuple[Sequence[float], NDArray[np.float64], float, int, float]] = [
+        (key_direction, 0.78 * np.array([1.0, 0.965, 0.92]), 0.016, 16, 0.0010),
+        ((0.75 * side, 0.12, 0.72), 0.20 * np.array([0.93, 0.97, 1.0]), 0.022, 8, 0.0015),
+        ((0.80 * side, 0.55, -0.60), 0.55 * np.array([0.96, 0.98, 1.0]), 0.010, 4, 0.0020),
     ]
     for i in range(dome):
         up = 1 - 1.65 * (i + 0.5) / dome
         flat = np.sqrt(1 - up * up)
-        where = np.array([flat * np.sin(i * _GOLDEN_RAD), up, flat * np.cos(i * _GOLDEN_RAD)])
+        where = (flat * np.sin(i * _GOLDEN_RAD), up, flat * np.cos(i * _GOLDEN_RAD))
         # The ceiling is brighter than the desk; 4 / dome makes the sum over all sides what one lamp would be.
         strength = (0.36 + 0.16 * up) * 4 / dome
         lamps.append((where, strength * np.array([0.98, 0.99, 1.0]), 0.010, 3, 0.0030))
-    directions = np.stack([lamp[0] / np.linalg.norm(lamp[0]) for lamp in lamps])
-    return Lights(
-        directions=directions.astype(np.float32),
-        colours=np.stack([lamp[1] for lamp in lamps]).astype(np.float32),
-        softness_m=np.array([lamp[2] for lamp in lamps], dtype=np.float32),
-        taps=np.array([lamp[3] for lamp in lamps], dtype=np.int64),
-        bias_m=np.array([lamp[4] for lamp in lamps], dtype=np.float32),
+    wheres, colours, softness_m, taps, bias_m = (np.array(column) for column in zip(*lamps, strict=True))
+    directions = wheres / np.linalg.norm(wheres, axis=1, keepdims=True)
+    directions, colours, softness_m, bias_m = (
+        values.astype(np.float32) for values in (directions, colours, softness_m, bias_m)
     )
+    return Lights(directions, colours, softness_m, taps, bias_m)
 
 
 class ShadowMaps:
@@ -67,9 +70,6 @@ class ShadowMaps:
         self.to_maps = np.stack([_towards(d, centre, size_px) for d in lights.directions.astype(np.float64)])
         self._owner = np.zeros((size_px, size_px), dtype=np.int32)
         self._weights = np.zeros((size_px, size_px, 2), dtype=np.float32)
-
-    def clear(self) -> None:
-        self.maps[:] = 0
 
     def add(
         self,

@@ -36,14 +36,8 @@ def raster(
         a, b, c = triangles[t, 0], triangles[t, 1], triangles[t, 2]
         if screen[a, 2] <= 1e-6 or screen[b, 2] <= 1e-6 or screen[c, 2] <= 1e-6:
             continue
-        ax, ay, bx, by, cx, cy = (
-            screen[a, 0],
-            screen[a, 1],
-            screen[b, 0],
-            screen[b, 1],
-            screen[c, 0],
-            screen[c, 1],
-        )
+        ax, ay, bx, by = screen[a, 0], screen[a, 1], screen[b, 0], screen[b, 1]
+        cx, cy = screen[c, 0], screen[c, 1]
         area = (bx - ax) * (cy - ay) - (cx - ax) * (by - ay)
         if abs(area) < 1e-12:
             continue

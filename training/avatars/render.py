@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import cv2
 import numpy as np
 from numpy.typing import NDArray
+from scipy.spatial.transform import Rotation
 
 from icface.arrays import Array, Frame
 from training.avatars.light import ShadowMaps, studio_lights
@@ -55,23 +56,10 @@ class Performance:
     """Weight of each named morph target."""
 
 
-def turn(performance: Performance, share: float) -> Array:
+def turn(performance: Performance, share: float = 1.0) -> Array:
     """World rotation (3, 3), x to the image's right, y up, z to the camera."""
-    pitch, yaw, roll = (
-        share * angle for angle in (performance.pitch_rad, performance.yaw_rad, performance.roll_rad)
-    )
-    cx, sx, cy, sy, cz, sz = (
-        np.cos(pitch),
-        np.sin(pitch),
-        np.cos(yaw),
-        np.sin(yaw),
-        np.cos(roll),
-        np.sin(roll),
-    )
-    about_x = np.array([[1, 0, 0], [0, cx, -sx], [0, sx, cx]])
-    about_y = np.array([[cy, 0, -sy], [0, 1, 0], [sy, 0, cy]])
-    about_z = np.array([[cz, sz, 0], [-sz, cz, 0], [0, 0, 1]])
-    return np.asarray(about_x @ about_y @ about_z)
+    angles = share * np.array([performance.pitch_rad, -performance.yaw_rad, -performance.roll_rad])
+    return np.asarray(Rotation.from_euler("XYZ", angles).as_matrix())
 
 
 class Studio:
@@ -80,22 +68,24 @@ class Studio:
     def __init__(self, avatar: Avatar, view: View) -> None:
         self._avatar = avatar
         self._view = view
-        self._rest = self._globals({})
+        self._order = sorted(range(len(avatar.parents)), key=lambda node: _depth(avatar.parents, node))
         names = list(avatar.node_names)
         self._neck, self._head = names.index("Neck"), names.index("Head")
-        # They are modelled with their arms spread; the subject's right is at the picture's left.
+        # Avatars are modelled with their arms spread. The subject's right is at the picture's left.
         self._arms = {
-            names.index("RightArm"): turn(Performance(roll_rad=-ARMS_DOWN_RAD), 1.0),
-            names.index("LeftArm"): turn(Performance(roll_rad=ARMS_DOWN_RAD), 1.0),
+            names.index("RightArm"): turn(Performance(roll_rad=-ARMS_DOWN_RAD)),
+            names.index("LeftArm"): turn(Performance(roll_rad=ARMS_DOWN_RAD)),
         }
-        eyes = [self._rest[names.index(name)][:3, 3] for name in ("LeftEye", "RightEye")]
-        self._eyes = np.mean(eyes, axis=0)
+        self._eyes = self._globals({})[[names.index("LeftEye"), names.index("RightEye")], :3, 3].mean(axis=0)
         self._pyramids = {part.name: pyramid(part.texture) for part in avatar.parts}
         self._opacity = {part.name: np.ascontiguousarray(part.texture[..., 3]) for part in avatar.parts}
         self._lights = studio_lights(view.key_direction)
         self._shadows = ShadowMaps(self._lights, self._eyes - [0, 0.06, 0.04])
         # Corners shared by triangles that meet on a texture seam are one point of the surface.
-        self._seams = {part.name: _same_points(part.positions) for part in avatar.parts}
+        self._seams = {
+            part.name: np.unique(np.round(part.positions, 7), axis=0, return_inverse=True)[1].reshape(-1)
+            for part in avatar.parts
+        }
         height, width = view.height_px * SUPERSAMPLING, view.width_px * SUPERSAMPLING
         self._depth = np.zeros((height, width), dtype=np.float32)
         self._owner = np.zeros((height, width), dtype=np.int32)
@@ -109,7 +99,7 @@ class Studio:
         )
         self._depth[:] = 0
         self._owner[:] = -1
-        self._shadows.clear()
+        self._shadows.maps[:] = 0
         meshes, first = [], 0
         for part in self._avatar.parts:
             points = _skinned(part, nodes, performance.morphs)
@@ -120,38 +110,34 @@ class Studio:
             meshes.append((part, points, screen, first))
             first += len(part.triangles)
         picture = self._background.copy()
-        for mesh in meshes:
-            self._shade(*mesh, picture)
+        camera = (self._eyes + np.array([0, -0.025, self._view.distance_m])).astype(np.float32)
+        for part, points, screen, first in meshes:
+            normals = _normals(points, part.triangles, self._seams[part.name])
+            shade(
+                self._owner, self._weights, first, part.triangles, screen,
+                points.astype(np.float32), normals.astype(np.float32), part.uv.astype(np.float32),
+                *self._pyramids[part.name], camera, self._lights, self._shadows.maps, self._shadows.to_maps,
+                _material(part.name), picture,
+            )  # fmt: skip
         size = (self._view.width_px, self._view.height_px)
-        return self._developed(
-            np.asarray(cv2.resize(picture, size, interpolation=cv2.INTER_AREA), dtype=np.float32)
-        )
+        linear = np.asarray(cv2.resize(picture, size, interpolation=cv2.INTER_AREA), dtype=np.float32)
+        # The grain is the same at each call.
+        grain = np.random.default_rng(7).standard_normal(linear.shape[:2])[..., None] * self._view.grain
+        return np.clip(np.round(_encode(linear) + grain), 0, 255).astype(np.uint8)
 
     def _globals(self, turns: dict[int, Array]) -> Array:
         """(nodes, 4, 4) world transforms, with world rotations added at some joints."""
-        avatar = self._avatar
-        result = np.zeros_like(avatar.local)
-        done = np.zeros(len(avatar.local), dtype=np.bool_)
-
-        def visit(node: int) -> None:
-            if done[node]:
-                return
-            parent = avatar.parents[node]
+        result = self._avatar.local.copy()
+        for node in self._order:
+            parent = self._avatar.parents[node]
             if parent >= 0:
-                visit(int(parent))
-                result[node] = result[parent] @ avatar.local[node]
-            else:
-                result[node] = avatar.local[node]
+                result[node] = result[parent] @ result[node]
             if node in turns:
-                pivot = result[node][:3, 3].copy()
+                pivot = result[node, :3, 3].copy()
                 move = np.eye(4)
                 move[:3, :3] = turns[node]
                 move[:3, 3] = pivot - turns[node] @ pivot
                 result[node] = move @ result[node]
-            done[node] = True
-
-        for node in range(len(avatar.local)):
-            visit(node)
         return result
 
     def _project(self, points: Array) -> Array:
@@ -172,25 +158,11 @@ class Studio:
         glow = np.exp(-(((x / width - 0.5) / 0.55) ** 2) - ((y / height - 0.35) / 0.6) ** 2)[..., None]
         return np.asarray((top * (1 - blend) + bottom * blend) * (0.65 + 0.5 * glow), dtype=np.float32)
 
-    def _shade(
-        self, part: Part, points: Array, screen: Array, first: int, picture: NDArray[np.float32]
-    ) -> None:
-        texels, levels = self._pyramids[part.name]
-        lights, shadows = self._lights, self._shadows
-        camera = self._eyes + np.array([0, -0.025, self._view.distance_m])
-        shade(
-            self._owner, self._weights, first, part.triangles, screen,
-            points.astype(np.float32),
-            _normals(points, part.triangles, self._seams[part.name]).astype(np.float32),
-            part.uv.astype(np.float32), texels, levels, camera.astype(np.float32),
-            lights.directions, lights.colours, lights.softness_m, lights.taps, lights.bias_m,
-            shadows.maps, shadows.to_maps, _material(part.name), picture,
-        )  # fmt: skip
 
-    def _developed(self, linear: NDArray[np.float32]) -> Frame:
-        """(height, width, 3) sRGB; with the view's grain, the same at each call."""
-        grain = np.random.default_rng(7).standard_normal(linear.shape[:2])[..., None] * self._view.grain
-        return np.clip(np.round(_encode(linear) + grain), 0, 255).astype(np.uint8)
+def _depth(parents: NDArray[np.intp], node: int) -> int:
+    """How many joints a node hangs on; parents come before their children in this order."""
+    parent = int(parents[node])
+    return 0 if parent < 0 else 1 + _depth(parents, parent)
 
 
 def _material(name: str) -> int:
@@ -199,12 +171,6 @@ def _material(name: str) -> int:
     if "Teeth" in name or "gland" in name:
         return MOUTH
     return HAIR if "wig" in name else SKIN
-
-
-def _same_points(positions: Array) -> NDArray[np.intp]:
-    """(n,) a number for each vertex, equal where positions coincide."""
-    _, inverse = np.unique(np.round(positions, 7), axis=0, return_inverse=True)
-    return np.asarray(inverse.reshape(-1), dtype=np.intp)
 
 
 def _skinned(part: Part, nodes: Array, morphs: Mapping[str, float]) -> Array:

@@ -6,13 +6,13 @@ import numba as nb
 import numpy as np
 from numpy.typing import NDArray
 
-from training.avatars.light import OFFSETS
+from training.avatars.light import OFFSETS, Lights
 
 Floats = NDArray[np.float32]
 
 SKIN, EYE, MOUTH, HAIR = 0, 1, 2, 3
 WINDOW = (-0.22, 0.20, 0.95)
-"""Where the light stands that eyes mirror."""
+"""Eyes mirror a light that stands here."""
 
 
 @nb.njit(cache=True, nogil=True, error_model="numpy", fastmath=True)
@@ -28,11 +28,7 @@ def shade(
     texels: Floats,
     levels: NDArray[np.int64],
     eye: Floats,
-    directions: Floats,
-    colours: Floats,
-    softness_m: Floats,
-    taps: NDArray[np.int64],
-    bias_m: Floats,
+    lights: Lights,
     maps: Floats,
     to_maps: NDArray[np.float64],
     material: int,
@@ -47,8 +43,6 @@ def shade(
         texels: (t, 4) all levels of the texture, linear RGB and how much of it is skin, 0 to 1.
         levels: (k, 3) start, height and width of each level.
         eye: (3,) the camera.
-        directions, colours: (lights, 3) towards the light, and its linear colour.
-        softness_m, taps, bias_m: (lights,) blur of the shadow's edge, samples, and play against self-shadow.
         maps: (lights, S, S) inverse distance seen from each light.
         to_maps: (lights, 3, 4) world → column, row, distance.
         material: SKIN (and cloth), EYE, MOUTH or HAIR.
@@ -101,7 +95,7 @@ def shade(
             skin = colour[3] if material == SKIN else np.float32(0)
 
             # Light enters skin and comes out beside where it fell: red furthest (wrap), and shadows' edges
-            # are red. What no light reaches keeps a trace, for what bounces between the surfaces themselves.
+            # are red. A trace of light is everywhere: it bounces between the surfaces themselves.
             wrap_r, wrap_g, wrap_b = 0.08 + 0.34 * skin, 0.08 + 0.16 * skin, 0.08 + 0.10 * skin
             lr = lg = lb = 0.022
             if material == MOUTH:
@@ -111,12 +105,12 @@ def shade(
             turn = 52.9829189 * ((0.06711056 * x + 0.00583715 * y) % 1.0)
             turn = 2 * np.pi * (turn % 1.0)
             ct, st = np.cos(turn), np.sin(turn)
-            for k in range(directions.shape[0]):
-                dx, dy, dz = directions[k, 0], directions[k, 1], directions[k, 2]
+            for k in range(lights.directions.shape[0]):
+                dx, dy, dz = lights.directions[k, 0], lights.directions[k, 1], lights.directions[k, 2]
                 cosine = nx * dx + ny * dy + nz * dz
                 if cosine < -wrap_r:
                     continue
-                play = bias_m[k]
+                play = lights.bias_m[k]
                 qx, qy, qz = px + nx * play, py + ny * play, pz + nz * play
                 m = to_maps[k]
                 column = m[0, 0] * qx + m[0, 1] * qy + m[0, 2] * qz + m[0, 3]
@@ -125,22 +119,22 @@ def shade(
                 per_m = np.sqrt(m[0, 0] ** 2 + m[0, 1] ** 2 + m[0, 2] ** 2)
                 limit = 1 / (distance - play)
                 seen_taps = 0
-                for i in range(taps[k]):
+                for i in range(lights.taps[k]):
                     ox, oy = OFFSETS[i, 0], OFFSETS[i, 1]
-                    u = int(column + (ct * ox - st * oy) * softness_m[k] * per_m + 0.5)
-                    v = int(row + (st * ox + ct * oy) * softness_m[k] * per_m + 0.5)
+                    u = int(column + (ct * ox - st * oy) * lights.softness_m[k] * per_m + 0.5)
+                    v = int(row + (st * ox + ct * oy) * lights.softness_m[k] * per_m + 0.5)
                     if u < 0 or v < 0 or u >= size or v >= size or maps[k, v, u] <= limit:
                         seen_taps += 1
-                visible = seen_taps / taps[k]
+                visible = seen_taps / lights.taps[k]
                 if visible == 0:
                     continue
                 red, green, blue = visible, visible, visible
                 if skin > 0:
                     green = visible ** (1 + 0.25 * skin)
                     blue = visible ** (1 + 0.35 * skin)
-                lr += colours[k, 0] * red * max(0.0, (cosine + wrap_r) / (1 + wrap_r))
-                lg += colours[k, 1] * green * max(0.0, (cosine + wrap_g) / (1 + wrap_g))
-                lb += colours[k, 2] * blue * max(0.0, (cosine + wrap_b) / (1 + wrap_b))
+                lr += lights.colours[k, 0] * red * max(0.0, (cosine + wrap_r) / (1 + wrap_r))
+                lg += lights.colours[k, 1] * green * max(0.0, (cosine + wrap_g) / (1 + wrap_g))
+                lb += lights.colours[k, 2] * blue * max(0.0, (cosine + wrap_b) / (1 + wrap_b))
 
                 hx, hy, hz = dx + vx, dy + vy, dz + vz
                 half = np.sqrt(hx * hx + hy * hy + hz * hz) + 1e-9
@@ -159,11 +153,11 @@ def shade(
                 else:
                     lobe = 0.03 * shine**10
                 lobe *= visible * cosine
-                gloss_r += colours[k, 0] * lobe
-                gloss_g += colours[k, 1] * lobe
-                gloss_b += colours[k, 2] * lobe
+                gloss_r += lights.colours[k, 0] * lobe
+                gloss_g += lights.colours[k, 1] * lobe
+                gloss_b += lights.colours[k, 2] * lobe
             if material == EYE:
-                # Lashes, which these avatars wear only as paint, keep a part of the light from the ball.
+                # Lashes keep a part of the light from the eye. These avatars wear them only as paint.
                 lr, lg, lb = 0.80 * lr, 0.78 * lg, 0.78 * lb
                 # The window's mirror image: the cornea bulges, so it lies nearer the middle than on a ball.
                 hx, hy, hz = vx + WINDOW[0], vy + WINDOW[1], vz + WINDOW[2]
@@ -199,13 +193,8 @@ def _texel(texels: Floats, levels: NDArray[np.int64], level: float, u: float, v:
         x0, y0 = int(x), int(y)
         fx, fy = x - x0, y - y0
         x1, y1 = min(x0 + 1, cols - 1), min(y0 + 1, rows - 1)
+        above, below = start + y0 * cols, start + y1 * cols
         for channel in range(4):
-            top = (
-                texels[start + y0 * cols + x0, channel] * (1 - fx)
-                + texels[start + y0 * cols + x1, channel] * fx
-            )
-            low_row = (
-                texels[start + y1 * cols + x0, channel] * (1 - fx)
-                + texels[start + y1 * cols + x1, channel] * fx
-            )
-            out[channel] += share * (top * (1 - fy) + low_row * fy)
+            top = texels[above + x0, channel] * (1 - fx) + texels[above + x1, channel] * fx
+            bottom = texels[below + x0, channel] * (1 - fx) + texels[below + x1, channel] * fx
+            out[channel] += share * (top * (1 - fy) + bottom * fy)

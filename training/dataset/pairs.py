@@ -20,7 +20,7 @@ from training.dataset.reading import FaceTracks
 
 SAMPLINGS: Final = ("uniform", "expression", "pose")
 _FLOOR: Final = 0.1
-"""Part of the mean weight that a driving frame keeps which equals the source."""
+"""A driving frame that equals the source keeps this part of the mean weight."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -33,23 +33,12 @@ class PairConfig:
     """Half of the pairs are mirrored: pictures and attributes."""
     seed: int = 20
 
-    def __post_init__(self) -> None:
-        if self.sampling not in SAMPLINGS:
-            raise ConfigError(f"sampling {self.sampling!r} is unknown; choose uniform, expression or pose")
-        if self.seed < 0:
-            raise ConfigError(f"seed is {self.seed}; it is not negative")
-
 
 class PairDataset(Dataset[dict[str, Tensor]]):
     """Pairs of two frames of one track: the same person, another moment. There is an item for any number from 0.
 
     An item holds `source` and `driving` (3, S, S) float32 RGB in [−1, 1], `source_attributes` and
     `driving_attributes` (20,) float32, `identity` int64 (place in `FaceTracks.identities`).
-
-    Args:
-        tracks: the data set.
-        split: `train` or `test`.
-        config: how pairs are drawn.
 
     Raises:
         ConfigError: the split has no track of two frames.
@@ -76,15 +65,11 @@ class PairDataset(Dataset[dict[str, Tensor]]):
 
     def __getitem__(self, i: int) -> dict[str, Tensor]:
         source, driving, flipped = self.rows(i)
-        source_image, source_attributes = _seen(self._tracks, source, flipped)
-        driving_image, driving_attributes = _seen(self._tracks, driving, flipped)
         identity = self._tracks.identity_number(self._tracks.track_of(source))
         return {
-            "source": source_image,
-            "driving": driving_image,
-            "source_attributes": source_attributes,
-            "driving_attributes": driving_attributes,
-            "identity": torch.tensor(identity, dtype=torch.int64),
+            **_seen("source", self._tracks, source, flipped),
+            **_seen("driving", self._tracks, driving, flipped),
+            "identity": torch.tensor(identity),
         }
 
     def _weights(self, number: int, source: int) -> NDArray[np.float64]:
@@ -107,11 +92,7 @@ class PortraitDataset(Dataset[dict[str, Tensor]]):
     An item holds `portrait` (3, S, S) float32 RGB in [−1, 1], `portrait_attributes` (20,) and `random_attributes`
     (20,). The latter are those of a frame of another track of the same split. Each of the two is mirrored or not.
 
-    Args:
-        tracks: the data set; clips give portraits too, one track as often as another.
-        split: `train` or `test`.
-        flip: mirror half of the portraits.
-        seed: with i, decides item i.
+    Clips give portraits too, one track as often as another.
 
     Raises:
         ConfigError: the split is empty.
@@ -127,35 +108,33 @@ class PortraitDataset(Dataset[dict[str, Tensor]]):
         if not self._numbers:
             raise ConfigError(f"{tracks.folder} has nothing to {split} on")
 
-    def rows(self, i: int) -> tuple[int, int]:
-        """Rows of the portrait and of the frame whose attributes are asked for."""
-        return self._draw(np.random.default_rng([self._seed, i]))
-
-    def __getitem__(self, i: int) -> dict[str, Tensor]:
+    def rows(self, i: int) -> tuple[int, int, bool, bool]:
+        """Rows of the portrait and of the frame whose attributes are asked for, and whether each is mirrored."""
         rng = np.random.default_rng([self._seed, i])
-        portrait, other = self._draw(rng)
-        image, attributes = _seen(self._tracks, portrait, bool(rng.random() < 0.5) and self._flip)
-        asked = self._tracks.values_of([other]).attributes[0]
-        if bool(rng.random() < 0.5) and self._flip:
-            asked = mirror(asked)
-        return {
-            "portrait": image,
-            "portrait_attributes": attributes,
-            "random_attributes": torch.from_numpy(asked),
-        }
-
-    def _draw(self, rng: np.random.Generator) -> tuple[int, int]:
         count = len(self._numbers)
         here = int(rng.integers(count))
         there = (here + 1 + int(rng.integers(count - 1))) % count if count > 1 else here
-        first, second = (self._tracks.tracks[self._numbers[n]] for n in (here, there))
-        return first.first + int(rng.integers(first.frames)), second.first + int(rng.integers(second.frames))
+        tracks = [self._tracks.tracks[self._numbers[number]] for number in (here, there)]
+        portrait, other = (track.first + int(rng.integers(track.frames)) for track in tracks)
+        flipped, asked_flipped = (rng.random(2) < 0.5) & self._flip
+        return portrait, other, bool(flipped), bool(asked_flipped)
+
+    def __getitem__(self, i: int) -> dict[str, Tensor]:
+        portrait, other, flipped, asked_flipped = self.rows(i)
+        asked = self._tracks.values_of([other]).attributes[0]
+        return {
+            **_seen("portrait", self._tracks, portrait, flipped),
+            "random_attributes": torch.from_numpy(mirror(asked) if asked_flipped else asked),
+        }
 
 
-def _seen(tracks: FaceTracks, row: int, flipped: bool) -> tuple[Tensor, Tensor]:
+def _seen(name: str, tracks: FaceTracks, row: int, flipped: bool) -> dict[str, Tensor]:
     """A frame as an image (3, S, S) in [−1, 1], and its attributes (20,); both mirrored or neither."""
     frame, attributes = tracks.frame(row), tracks.values_of([row]).attributes[0]
     if flipped:
         frame, attributes = frame[:, ::-1], mirror(attributes)
     image = np.ascontiguousarray(frame.transpose(2, 0, 1), dtype=np.float32)
-    return torch.from_numpy(image / np.float32(127.5) - np.float32(1)), torch.from_numpy(attributes)
+    return {
+        name: torch.from_numpy(image / np.float32(127.5) - np.float32(1)),
+        f"{name}_attributes": torch.from_numpy(attributes),
+    }

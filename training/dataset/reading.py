@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import threading
-from collections import Counter
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -17,7 +16,7 @@ from numpy.typing import NDArray
 from icface.arrays import Frame
 from icface.attributes import FloatArray
 from icface.errors import ConfigError
-from training.dataset.index import SCHEMA, Index, Track, read_index
+from training.dataset.index import SCHEMA, SPLITS, Track, read_index
 
 
 class Values(NamedTuple):
@@ -32,10 +31,9 @@ class Values(NamedTuple):
 
 
 class FaceTracks:
-    """An open data set. Several threads and processes may read it at once; shards are mapped into memory, not read.
+    """An open data set, as training/prepare.py wrote it into a folder.
 
-    Args:
-        folder: written by training/prepare.py.
+    Several threads and processes may read it at once. Shards are mapped into memory, not read.
 
     Raises:
         ConfigError: it is missing, damaged, or its files do not fit its index.
@@ -43,7 +41,11 @@ class FaceTracks:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
-        self.index: Index = read_index(folder)
+        self.index = read_index(folder)
+        self.size_px, self.attribute_scale = self.index.size_px, self.index.attribute_scale
+        self.tracks = self.index.tracks
+        self.identities = (*self.index.splits["train"], *self.index.splits["test"])
+        """Those to train on come first, so that they are numbered from 0."""
         self._paths = tuple(folder / shard.file for shard in self.index.shards)
         for path, shard in zip(self._paths, self.index.shards, strict=True):
             try:
@@ -55,43 +57,18 @@ class FaceTracks:
                     f"{path} has {size} bytes instead of {shard.bytes}; copy it again or prepare the data again"
                 )
         self._firsts = np.array([track.first for track in self.index.tracks], dtype=np.int64)
-        in_shards: Counter[int] = Counter()
-        self._batches: list[int] = []
-        """Number of each track in its shard."""
-        for track in self.index.tracks:
-            self._batches.append(in_shards[track.shard])
-            in_shards[track.shard] += 1
+        shards = np.array([track.shard for track in self.index.tracks], dtype=np.int64)
+        # Tracks follow their shards' order. So a track's place in its shard is its distance from the shard's first.
+        self._batches = np.arange(len(shards)) - np.searchsorted(shards, shards)
         self._numbers = {name: number for number, name in enumerate(self.identities)}
         self._readers: dict[int, pa.RecordBatchFileReader] = {}
         self._checked: set[int] = set()
         self._lock = threading.Lock()
 
-    @property
-    def size_px(self) -> int:
-        """Side S of the crops."""
-        return self.index.size_px
-
-    @property
-    def attribute_scale(self) -> str:
-        return self.index.attribute_scale
-
-    @property
-    def tracks(self) -> tuple[Track, ...]:
-        return self.index.tracks
-
-    @property
-    def identities(self) -> tuple[str, ...]:
-        """Those to train on come first, so that they are numbered from 0."""
-        return (*self.index.splits["train"], *self.index.splits["test"])
-
     def split(self, name: str) -> tuple[int, ...]:
-        """Numbers of the tracks of `train` or `test`.
-
-        Raises:
-            ConfigError: there is no such split.
-        """
-        if name not in self.index.splits:
-            raise ConfigError(f"split {name!r} is unknown; choose {' or '.join(self.index.splits)}")
+        """Numbers of the tracks of `train` or `test`; raises ConfigError for any other name."""
+        if name not in SPLITS:
+            raise ConfigError(f"split {name!r} is unknown; choose {' or '.join(SPLITS)}")
         identities = set(self.index.splits[name])
         return tuple(n for n, track in enumerate(self.tracks) if track.identity in identities)
 
@@ -104,36 +81,23 @@ class FaceTracks:
         return int(np.searchsorted(self._firsts, row, side="right")) - 1
 
     def jpeg(self, row: int) -> bytes:
-        """A frame as it is stored.
-
-        Raises:
-            ConfigError: its shard cannot be read.
-        """
+        """A frame as it is stored; raises ConfigError where its shard cannot be read."""
         number = self.track_of(row)
-        content = self._batch(number).column("jpeg")[row - self.tracks[number].first]
-        return bytes(content.as_buffer())
+        return bytes(self._batch(number).column("jpeg")[row - self.tracks[number].first].as_buffer())
 
     def frame(self, row: int) -> Frame:
-        """(S, S, 3) RGB, a new array.
-
-        Raises:
-            ConfigError: it cannot be read, or its bytes are not a picture of that size.
-        """
-        content = np.frombuffer(self.jpeg(row), dtype=np.uint8)
+        """(S, S, 3) RGB, a new array; raises ConfigError where it is not a picture of that size."""
+        content, side_px = np.frombuffer(self.jpeg(row), dtype=np.uint8), self.size_px
         picture = cv2.imdecode(content, cv2.IMREAD_COLOR_RGB) if len(content) else None
-        if picture is None or picture.shape != (self.size_px, self.size_px, 3):
+        if picture is None or picture.shape != (side_px, side_px, 3):
             path = self._paths[self.tracks[self.track_of(row)].shard]
             raise ConfigError(
-                f"frame {row} in {path} is not a picture of {self.size_px} pixels; prepare the data again"
+                f"frame {row} in {path} is not a picture of {side_px} pixels; prepare the data again"
             )
         return np.asarray(picture, dtype=np.uint8)
 
     def values(self, track: int) -> Values:
-        """What is known of a track's frames.
-
-        Raises:
-            ConfigError: its shard cannot be read, or is damaged.
-        """
+        """What is known of a track's frames; raises ConfigError where its shard cannot be read or is damaged."""
         batch = self._batch(track)
         return Values(_rows(batch, "attributes"), batch.column("time_s").to_numpy(), _rows(batch, "presence"))
 
@@ -142,9 +106,8 @@ class FaceTracks:
         found = []
         for row in rows:
             number = self.track_of(row)
-            place, values = row - self.tracks[number].first, self.values(number)
-            one = slice(place, place + 1)
-            found.append(Values(values.attributes[one], values.times_s[one], values.presence[one]))
+            place = row - self.tracks[number].first
+            found.append(Values._make(values[place : place + 1] for values in self.values(number)))
         return _joined(found)
 
     def all_values(self) -> Values:
@@ -152,11 +115,7 @@ class FaceTracks:
         return _joined([self.values(number) for number in range(len(self.tracks))])
 
     def verify(self) -> None:
-        """Read every shard and compare its sha256.
-
-        Raises:
-            ConfigError: one is not what was written.
-        """
+        """Read every shard; raises ConfigError where its sha256 is not what was written."""
         for path, shard in zip(self._paths, self.index.shards, strict=True):
             with path.open("rb") as file:
                 if hashlib.file_digest(file, "sha256").hexdigest() != shard.sha256:
@@ -198,17 +157,13 @@ def _check(batch: pa.RecordBatch, track: Track) -> None:
         raise ValueError(f"it has {batch.num_rows} frames of {track.name} instead of {track.frames}")
     batch.validate(full=True)  # places outside the file would be read without it
     attributes = _rows(batch, "attributes")
-    # Written so that a NaN is out of range too.
+    # NaN fails these comparisons, too.
     if not ((attributes >= 0) & (attributes <= 1)).all():
         raise ValueError(f"{track.name} has attributes outside 0 to 1")
 
 
 def open_shard(path: Path) -> pa.RecordBatchFileReader:
-    """A shard, mapped into memory.
-
-    Raises:
-        ArrowException, OSError, ValueError: it cannot be read, or is not a shard of this version.
-    """
+    """A shard, mapped into memory; raises ArrowException, OSError or ValueError where it is not one of this version."""
     reader = pa.ipc.open_file(pa.memory_map(str(path)))
     if not reader.schema.equals(SCHEMA):
         raise ValueError(f"its columns are {', '.join(reader.schema.names)}")
@@ -216,5 +171,4 @@ def open_shard(path: Path) -> pa.RecordBatchFileReader:
 
 
 def _joined(parts: Sequence[Values]) -> Values:
-    attributes, times_s, presence = zip(*parts, strict=True)
-    return Values(np.concatenate(attributes), np.concatenate(times_s), np.concatenate(presence))
+    return Values._make(map(np.concatenate, zip(*parts, strict=True)))

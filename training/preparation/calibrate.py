@@ -66,30 +66,21 @@ class Measured:
 
     def taken(self, mask: NDArray[np.bool_]) -> Measured:
         """Only some of the frames."""
-        return Measured(
-            features=self.features[mask],
-            blendshapes=self.blendshapes[mask],
-            pose_rad=self.pose_rad[mask],
-            times_s=self.times_s[mask],
-        )
+        return Measured(**{name: values[mask] for name, values in vars(self).items()})
 
 
 def learn_baseline(clips: Sequence[Measured], prior: Baseline) -> Baseline:
-    """How a person looks without expression.
-
-    Args:
-        clips: of the same person.
-        prior: believed where there are few calm frames.
-    """
-    seen = _joined([clip.taken(_is_calm(clip)) for clip in clips])
+    """How the person of some clips looks without expression; the prior is believed where there are few calm frames."""
+    calm = [vars(clip.taken(_is_calm(clip))) for clip in clips]
+    seen = Measured(**{name: np.concatenate([clip[name] for clip in calm]) for name in calm[0]})
     if not len(seen):
         return prior
-    baseline = _estimate(seen, np.ones(len(seen), dtype=np.bool_), prior)
+    baseline = _estimate(seen, prior)
     for _ in range(ROUNDS):
-        calm = _without_expression(seen, baseline)
-        if not calm.any():
-            return baseline
-        baseline = _estimate(seen, calm, prior)
+        neutral = seen.taken(_without_expression(seen, baseline))
+        if not len(neutral):
+            break
+        baseline = _estimate(neutral, prior)
     return baseline
 
 
@@ -98,15 +89,6 @@ def attributes_of(clip: Measured, baseline: Baseline) -> FloatArray:
     units = np.clip((_action_units(clip, baseline) - DEAD_ZONE) / (1 - DEAD_ZONE), 0.0, 1.0)
     pose = pose_to_unit(clip.pose_rad - [baseline.pitch_rad, 0.0, 0.0])
     return np.concatenate([pose, units], axis=1).astype(np.float32)
-
-
-def _joined(clips: Sequence[Measured]) -> Measured:
-    return Measured(
-        features=np.concatenate([clip.features for clip in clips]),
-        blendshapes=np.concatenate([clip.blendshapes for clip in clips]),
-        pose_rad=np.concatenate([clip.pose_rad for clip in clips]),
-        times_s=np.concatenate([clip.times_s for clip in clips]),
-    )
 
 
 def _is_calm(clip: Measured) -> NDArray[np.bool_]:
@@ -119,33 +101,30 @@ def _is_calm(clip: Measured) -> NDArray[np.bool_]:
     return np.asarray(ahead & slow)
 
 
-def _estimate(seen: Measured, calm: NDArray[np.bool_], prior: Baseline) -> Baseline:
-    """Quantiles over the calm frames; few of them leave the estimate near the prior."""
-    trust = calm.sum() / (calm.sum() + PRIOR_FRAMES)
-    values = np.median(seen.features[calm], axis=0)
+def _estimate(calm: Measured, prior: Baseline) -> Baseline:
+    """Quantiles over calm frames; few of them leave the estimate near the prior."""
+    trust = len(calm) / (len(calm) + PRIOR_FRAMES)
+    values = np.median(calm.features, axis=0)
     for name, quantile in _QUANTILE.items():
-        values[F[name]] = np.quantile(seen.features[calm, F[name]], quantile)
-    shift = trust * (values - prior.features)
+        values[F[name]] = np.quantile(calm.features[:, F[name]], quantile)
     # A person who smiles all the time must not end up with a laughing neutral.
     common = population()
-    believed = common.features + little_smile(prior.features + shift - common.features)
-    lowest = calm_scores(seen.blendshapes[calm].astype(np.float64))
-    scores = prior.blendshapes + trust * (lowest - prior.blendshapes)
-    pitch_rad = float(np.median(seen.pose_rad[calm, 0]))
-    pitch_rad = float(
-        np.clip(pitch_rad, common.pitch_rad - PITCH_REACH_RAD, common.pitch_rad + PITCH_REACH_RAD)
+    smile = prior.features + trust * (values - prior.features) - common.features
+    lowest = calm_scores(calm.blendshapes.astype(np.float64))
+    pitch_rad = np.clip(
+        np.median(calm.pose_rad[:, 0]), common.pitch_rad - PITCH_REACH_RAD, common.pitch_rad + PITCH_REACH_RAD
     )
     return Baseline(
-        features=believed,
-        blendshapes=scores,
-        pitch_rad=prior.pitch_rad + trust * (pitch_rad - prior.pitch_rad),
+        features=common.features + little_smile(smile),
+        blendshapes=prior.blendshapes + trust * (lowest - prior.blendshapes),
+        pitch_rad=float(prior.pitch_rad + trust * (pitch_rad - prior.pitch_rad)),
     )
 
 
 def _without_expression(seen: Measured, baseline: Baseline) -> NDArray[np.bool_]:
     """(n,) frames with open eyes and hardly any Action Unit above what the face often shows.
 
-    The bound is relative: with a prior that is far off, as for high brows, no frame of a face at rest is near 0.
+    The bound is relative. With a prior that is far off, as for high brows, no frame of a face at rest is near 0.
     """
     open_eyes = (seen.features[:, _EARS] / np.maximum(baseline.features[_EARS], 1e-3)).min(axis=1) > OPEN_EYES
     units = _action_units(seen, baseline)

@@ -1,4 +1,4 @@
-"""Finds the clips and portraits to prepare."""
+"""Finds the clips and portraits to prepare, and reads their frames."""
 
 from __future__ import annotations
 
@@ -6,16 +6,30 @@ import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final, Literal
+from typing import Final
 
-from icface.errors import ConfigError
+import av
+import numpy as np
 
-IdentityFrom = Literal["folder", "file", "one"]
+from icface.arrays import Frame
+from icface.errors import ConfigError, SourceError
+from icface.images import load_photo
 
-VIDEO_SUFFIXES: Final = frozenset(
-    (".mp4", ".m4v", ".mkv", ".mov", ".avi", ".webm", ".mpg", ".mpeg", ".wmv", ".flv", ".ts", ".gif")
+VIDEOS: Final = (
+    ".mp4",
+    ".m4v",
+    ".mkv",
+    ".mov",
+    ".avi",
+    ".webm",
+    ".mpg",
+    ".mpeg",
+    ".wmv",
+    ".flv",
+    ".ts",
+    ".gif",
 )
-IMAGE_SUFFIXES: Final = frozenset((".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff", ".avif"))
+IMAGES: Final = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff", ".avif")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -34,7 +48,7 @@ class Clip:
 
 
 def find_clips(
-    folders: Sequence[Path], images: Sequence[Path] = (), identity_from: IdentityFrom = "folder"
+    folders: Sequence[Path], images: Sequence[Path] = (), identity_from: str = "folder"
 ) -> list[Clip]:
     """All clips below `folders` and all portraits below `images`, in the order of their names.
 
@@ -47,14 +61,8 @@ def find_clips(
     Raises:
         ConfigError: a folder is missing, nothing was found, or two clips have the same name.
     """
-    clips = [
-        *(
-            _clip(folder, path, identity_from)
-            for folder in folders
-            for path in _files(folder, VIDEO_SUFFIXES)
-        ),
-        *(_portrait(folder, path) for folder in images for path in _files(folder, IMAGE_SUFFIXES)),
-    ]
+    clips = [_clip(folder, path, identity_from) for folder in folders for path in _files(folder, VIDEOS)]
+    clips += [_portrait(folder, path) for folder in images for path in _files(folder, IMAGES)]
     if not clips:
         places = ", ".join(str(folder) for folder in (*folders, *images))
         raise ConfigError(f"found no videos in {places}; expected files as identity/video/clip.mp4")
@@ -63,10 +71,10 @@ def find_clips(
         other = named.setdefault(clip.name, clip)
         if other is not clip:
             raise ConfigError(f"{other.path} and {clip.path} are both called {clip.name}; rename one of them")
-    return [named[name] for name in sorted(named)]
+    return sorted(clips, key=lambda clip: clip.name)
 
 
-def _files(folder: Path, suffixes: frozenset[str]) -> Iterator[Path]:
+def _files(folder: Path, suffixes: Sequence[str]) -> Iterator[Path]:
     if folder.is_file():
         yield folder
         return
@@ -85,7 +93,7 @@ def _files(folder: Path, suffixes: frozenset[str]) -> Iterator[Path]:
                 yield path
 
 
-def _clip(folder: Path, path: Path, identity_from: IdentityFrom) -> Clip:
+def _clip(folder: Path, path: Path, identity_from: str) -> Clip:
     parts = path.relative_to(folder).parts if path != folder else (path.name,)
     match identity_from:
         case "one":
@@ -109,3 +117,56 @@ def _portrait(folder: Path, path: Path) -> Clip:
     within = path.relative_to(folder).with_suffix("") if path != folder else Path(path.stem)
     identity = "-".join((folder.name, *within.parts))
     return Clip(name=f"{identity}/portrait", identity=identity, video="portrait", path=path, is_portrait=True)
+
+
+def frames_of(clip: Clip, fps: float, max_frames: int | None = None) -> Iterator[tuple[Frame, float]]:
+    """Frames (H, W, 3) RGB, upright, and their times in seconds since the first; a portrait is a clip of one frame.
+
+    Frames beyond `fps` are left out; a slower clip keeps its own rate.
+
+    Raises:
+        SourceError: it is not a video or a picture, damaged, or without a frame. Frames before the damage have been
+            given by then.
+    """
+    if clip.is_portrait:
+        return iter([(load_photo(clip.path).frame, 0.0)])
+    return _read(clip.path, fps, max_frames)
+
+
+def _read(path: Path, fps: float, max_frames: int | None) -> Iterator[tuple[Frame, float]]:
+    done = 0
+    try:
+        with av.open(str(path), metadata_errors="ignore") as container:
+            if not container.streams.video:
+                raise SourceError("it has no video in it")
+            stream = container.streams.video[0]
+            # One clip is one worker's work; more threads would fight with the other workers'.
+            stream.codec_context.thread_count = 1
+            rate = float(stream.average_rate or fps)
+            first_s: float | None = None
+            last_s, due_s = -1.0, 0.0
+            for index, decoded in enumerate(container.decode(stream)):
+                seen_s = index / rate if decoded.time is None else decoded.time
+                first_s = seen_s if first_s is None else first_s
+                time_s = seen_s - first_s
+                # Half a frame of slack, so that 25 of 25.01 FPS are all kept.
+                if time_s <= last_s or time_s < due_s - 0.5 / max(rate, fps):
+                    continue
+                due_s = max(due_s + 1 / fps, time_s)
+                last_s = time_s
+                frame = decoded.to_ndarray(format="rgb24")
+                # `rotation` is counter-clockwise, as np.rot90 turns.
+                if decoded.rotation % 90 == 0:
+                    frame = np.rot90(frame, decoded.rotation // 90)
+                yield np.ascontiguousarray(frame), time_s
+                done += 1
+                if done == max_frames:
+                    return
+    except av.error.EOFError:
+        pass
+    except (av.error.FFmpegError, OSError) as error:
+        reason = getattr(error, "strerror", None) or str(error)
+        where = f"damaged after frame {done}" if done else "not a video that can be read"
+        raise SourceError(f"{where} ({reason})") from error
+    if not done:
+        raise SourceError("it has no frame that can be decoded")

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Final
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from icface.arrays import Frame
 from icface.face.alignment import align, face_square
 from icface.face.landmarks import Landmarks
 from icface.images import cut_crop
@@ -29,32 +29,18 @@ SMOOTH_S: Final = 0.12
 _LOOK_PX: Final = 16
 
 
-@dataclass(frozen=True)
-class Sight:
-    """The followed face in one frame."""
-
-    track: int
-    """Number of the piece, from 0."""
-    face: Landmarks
-
-
 class Follower:
     """Follows one face from frame to frame."""
 
     def __init__(self) -> None:
-        self._track = -1
+        self.track = -1
+        """Number of the piece, from 0."""
         self._last: Landmarks | None = None
         self._last_s = 0.0
         self._look: NDArray[np.float32] | None = None
 
-    def update(self, frame: NDArray[np.uint8], faces: Sequence[Landmarks], time_s: float) -> Sight | None:
-        """The face to keep of those in a frame (largest first); None where there is none.
-
-        Args:
-            frame: (H, W, 3) RGB, in which the faces were found.
-            faces: largest first.
-            time_s: rising.
-        """
+    def update(self, frame: Frame, faces: Sequence[Landmarks], time_s: float) -> Landmarks | None:
+        """The face to keep of those in a frame (largest first), at rising times; None where there is none."""
         if not faces:
             return None
         followed = self._followed(faces, time_s)
@@ -62,9 +48,9 @@ class Follower:
         look = _look(frame, face)
         is_cut = self._look is not None and float(np.abs(look - self._look).mean()) > CUT_LEVELS
         if followed is None or is_cut:
-            self._track += 1
+            self.track += 1
         self._last, self._last_s, self._look = face, time_s, look
-        return Sight(self._track, face)
+        return face
 
     def _followed(self, faces: Sequence[Landmarks], time_s: float) -> Landmarks | None:
         if self._last is None or time_s - self._last_s > MAX_GAP_S:
@@ -85,7 +71,7 @@ def overlap(a: Box, b: Box) -> float:
     return shared / total if total > 0 else 0.0
 
 
-def _look(frame: NDArray[np.uint8], face: Landmarks) -> NDArray[np.float32]:
+def _look(frame: Frame, face: Landmarks) -> NDArray[np.float32]:
     """A tiny grey picture of the face, to tell a cut from a movement."""
     crop = cut_crop(frame, align(face, _LOOK_PX, scale=1.0), _LOOK_PX)
     return cv2.cvtColor(crop, cv2.COLOR_RGB2GRAY).astype(np.float32)

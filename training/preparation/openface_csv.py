@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import math
 from dataclasses import dataclass
+from itertools import zip_longest
 from pathlib import Path
 from typing import Final
 
@@ -16,6 +17,7 @@ from icface.errors import ConfigError
 
 MIN_CONFIDENCE: Final = 0.7
 """OpenFace's own landmark confidence; below it intensities jump."""
+_PRESENCE: Final = [f"{name}_c" for name in AU_NAMES]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -40,29 +42,23 @@ class OpenFaceTable:
 
 
 def read_openface(path: Path, fps: float) -> OpenFaceTable:
-    """Read a table.
-
-    Args:
-        path: the CSV.
-        fps: of the clip, for tables without a `timestamp`.
+    """Read a table; `fps` is that of the clip, for tables without a `timestamp`.
 
     Raises:
         ConfigError: it cannot be read, lacks columns, has values that are no numbers or a presence that is not
             0 or 1, or rows of several faces.
     """
     track = read_csv(path, fps=fps)
-    rows = _Rows(path)
-    faces, confidence = rows.column("face_id"), rows.column("confidence")
-    if faces is not None and len(np.unique(faces)) > 1:
+    cells = _Cells(path)
+    if len(np.unique(cells.numbers("face_id", 0.0))) > 1:
         raise ConfigError(
             f"{path} has rows of several faces (face_id); expected OpenFace's table of one face"
         )
-    sure = np.ones_like(track.present) if confidence is None else confidence >= MIN_CONFIDENCE
     return OpenFaceTable(
         times_s=track.times_s,
         values=track.values,
-        presence=rows.presence(track.present),
-        usable=track.present & sure,
+        presence=cells.presence(track.present),
+        usable=track.present & (cells.numbers("confidence", 1.0) >= MIN_CONFIDENCE),
     )
 
 
@@ -72,55 +68,41 @@ def read_presence(path: Path) -> NDArray[np.int8]:
     Raises:
         ConfigError: it cannot be read, lacks columns, or has a presence that is not 0 or 1.
     """
-    rows = _Rows(path)
-    missing = [f"{name}_c" for name in AU_NAMES if f"{name}_c" not in rows.columns]
+    cells = _Cells(path)
+    missing = [name for name in _PRESENCE if name not in cells.columns]
     if missing:
         raise ConfigError(f"{path} lacks the columns {', '.join(missing[:5])} of an OpenFace CSV")
-    success = rows.column("success")
-    return rows.presence(np.ones(len(rows.cells), dtype=np.bool_) if success is None else success >= 0.5)
+    return cells.presence(cells.numbers("success", 1.0) >= 0.5)
 
 
-class _Rows:
-    """The cells of a CSV; rows that are empty are left out.
-
-    Raises:
-        ConfigError: it cannot be read.
-    """
+class _Cells:
+    """The cells of a CSV; rows that are empty are left out. Raises ConfigError where it cannot be read."""
 
     def __init__(self, path: Path) -> None:
         try:
             with path.open(newline="", encoding="utf-8-sig") as file:
-                header, *body = csv.reader(file)
+                header, *body = ([cell.strip() for cell in row] for row in csv.reader(file))
         except (OSError, ValueError, csv.Error) as error:
             raise ConfigError(f"cannot read Action Units from {path}: {error}") from error
         self._path = path
-        self.columns = {name.strip(): place for place, name in enumerate(header)}
-        filled = [(line, row) for line, row in enumerate(body, start=2) if any(cell.strip() for cell in row)]
-        self._lines = [line for line, _ in filled]
-        self.cells = [row for _, row in filled]
+        self._lines = [line for line, row in enumerate(body, start=2) if any(row)]
+        columns = zip_longest(header, *filter(any, body), fillvalue="")
+        self.columns = {name: cells for name, *cells in columns}
 
-    def column(self, name: str) -> NDArray[np.float64] | None:
-        """(n,) numbers; None where there is no such column."""
-        if name not in self.columns:
-            return None
+    def numbers(self, name: str, default: float) -> NDArray[np.float64]:
+        """(n,) of a column; the default where there is no such column."""
         try:
-            return np.array([float(row[self.columns[name]]) for row in self.cells])
-        except (ValueError, IndexError) as error:
+            return np.array(self.columns.get(name, [default] * len(self._lines)), dtype=np.float64)
+        except ValueError as error:
             raise ConfigError(f"{self._path}: column {name} is not all numbers ({error})") from error
 
     def presence(self, present: NDArray[np.bool_]) -> NDArray[np.int8]:
         """(n, 17) AUxx_c; −1 in rows without a face (n,), and where there is no such column."""
-        result = np.full((len(self.cells), len(AU_NAMES)), -1, dtype=np.int8)
-        for au, name in enumerate(f"{name}_c" for name in AU_NAMES):
-            place = self.columns.get(name)
-            if place is None:
-                continue
-            for row in np.flatnonzero(present):
-                cell = "".join(self.cells[row][place : place + 1]).strip()
-                try:
-                    value = float(cell)
-                except ValueError:
-                    value = math.nan
+        result = np.full((len(self._lines), len(AU_NAMES)), -1, dtype=np.int8)
+        for au, name in enumerate(_PRESENCE):
+            for row in np.flatnonzero(present) if name in self.columns else ():
+                cell = self.columns[name][row]
+                value = _number(cell)
                 if value not in (0.0, 1.0):
                     raise ConfigError(
                         f"{self._path} line {self._lines[row]}: column {name} is {cell!r}, not 0 or 1; mend or remove "
@@ -128,3 +110,10 @@ class _Rows:
                     )
                 result[row, au] = int(value)
         return result
+
+
+def _number(cell: str) -> float:
+    try:
+        return float(cell)
+    except ValueError:
+        return math.nan

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections import defaultdict
+from collections.abc import Sequence
 from fnmatch import fnmatchcase
 from pathlib import Path
 
@@ -12,9 +13,9 @@ import numpy as np
 from icface.attributes import AU_NAMES
 from icface.errors import ConfigError
 from icface.face.action_units import Baseline, population
-from training.dataset.index import Index, Shard, Track
+from training.dataset.index import SPLITS, Index, Shard, Source, Track
 from training.dataset.writing import TrackData, remove_leftovers, write_dataset
-from training.preparation.calibrate import attributes_of, learn_baseline
+from training.preparation.calibrate import Measured, attributes_of, learn_baseline
 from training.preparation.clips import Clip
 from training.preparation.parts import Part, hand_over, load_part, part_path, shards_relied_on
 
@@ -22,10 +23,7 @@ from training.preparation.parts import Part, hand_over, load_part, part_path, sh
 def split_identities(identities: Sequence[str], test_share: float, seed: int) -> dict[str, tuple[str, ...]]:
     """Who is trained on and who is tested on. The split hardly changes when identities come or go.
 
-    Args:
-        identities: each once.
-        test_share: of the identities; both sides get at least one where there are two and the share is not 0.
-        seed: another one, another split.
+    Both sides get at least one where there are two and the share is not 0.
     """
     drawn = sorted(identities, key=lambda name: hashlib.sha256(f"{seed}:{name}".encode()).digest())
     tested = round(len(drawn) * test_share)
@@ -35,21 +33,19 @@ def split_identities(identities: Sequence[str], test_share: float, seed: int) ->
 
 
 def split_by_name(identities: Sequence[str], patterns: Sequence[str]) -> dict[str, tuple[str, ...]]:
-    """The user says who is tested on.
-
-    Args:
-        identities: each once.
-        patterns: of names, as `id0*`.
+    """The user says who is tested on, by patterns of names as `id0*`.
 
     Raises:
         ConfigError: a pattern fits nobody, or they leave nobody to train on.
     """
+    tested: set[str] = set()
     for pattern in patterns:
-        if not any(fnmatchcase(name, pattern) for name in identities):
+        found = [name for name in identities if fnmatchcase(name, pattern)]
+        if not found:
             raise ConfigError(
                 f"--test-identity {pattern}: there is no such person; there are {', '.join(sorted(identities)[:5])} …"
             )
-    tested = {name for name in identities if any(fnmatchcase(name, pattern) for pattern in patterns)}
+        tested.update(found)
     if len(tested) == len(identities):
         raise ConfigError("--test-identity leaves nobody to train on")
     return {"train": tuple(sorted(set(identities) - tested)), "test": tuple(sorted(tested))}
@@ -61,21 +57,19 @@ def pack(
     *,
     size_px: int,
     test_share: float,
-    test_identities: Sequence[str] = (),
+    test_identities: Sequence[str],
     seed: int,
     shard_bytes: int,
-    clean: bool = False,
+    clean: bool,
 ) -> Index:
     """Write the data set of clips whose parts hold a track. An earlier one stays whole until the new one is there.
 
     Args:
         out: folder of the data set, where the parts are.
-        clips: that are used.
-        size_px: of the crops.
-        test_share: of the persons; see `split_identities`.
+        test_share: see `split_identities`.
         test_identities: patterns of names instead; see `split_by_name`.
         seed: of the split and the order.
-        shard_bytes: a shard that has reached this size is closed.
+        shard_bytes: see `write_dataset`.
         clean: parts give up their pictures as soon as these lie in shards.
 
     Raises:
@@ -87,88 +81,75 @@ def pack(
     baselines, sources = _first_look(out, clips)
     # Persons with clips and portraits are split apart, so that both sides get some of each.
     moving = {clip.identity for clip in clips if not clip.is_portrait}
-    groups = (sorted(moving), sorted({clip.identity for clip in clips} - moving))
+    still = {clip.identity for clip in clips} - moving
     if test_identities:
-        halves = [split_by_name([name for group in groups for name in group], test_identities)]
+        halves = [split_by_name([*sorted(moving), *sorted(still)], test_identities)]
     else:
-        halves = [split_identities(group, test_share, seed) for group in groups]
-    splits = {name: tuple(one for half in halves for one in half[name]) for name in ("train", "test")}
+        halves = [split_identities(sorted(group), test_share, seed) for group in (moving, still)]
     # Persons are mixed, so that reading shards from front to back gives many of them soon.
     order = sorted(clips, key=lambda clip: hashlib.sha256(f"{seed}:{clip.name}".encode()).digest())
-    relieved: set[str] = set()
+    groups = (
+        tracks_of(
+            load_part(part_path(out, clip.name), pictures=True), clip, baselines[clip.identity, clip.video]
+        )
+        for clip in order
+    )
 
-    def tracks() -> Iterator[list[TrackData]]:
-        for clip in order:
-            part = load_part(part_path(out, clip.name), pictures=True)
-            # A part that lives off a shard of an earlier data set moves on to the new one.
-            if clean or part.is_handed_over:
-                relieved.add(clip.name)
-            yield tracks_of(part, clip, baselines[clip.identity, clip.video])
+    def stored(shard: Shard, tracks: Sequence[Track]) -> None:
+        # Two copies of all pictures would take twice the disk. A part gives its own up only after its shard is on the
+        # disk. So every picture is in one place at least at any moment, and a run that is stopped loses none.
+        batches: dict[str, list[int]] = defaultdict(list)
+        for number, track in enumerate(tracks):
+            batches[track.name.rpartition("#")[0]].append(number)
+        for name, numbers in batches.items():
+            hand_over(part_path(out, name), shard, numbers, clean=clean)
 
     remove_leftovers(out, shards_relied_on(out))
     try:
         return write_dataset(
             out,
-            tracks(),
-            splits=splits,
+            groups,
+            splits={name: tuple(one for half in halves for one in half[name]) for name in SPLITS},
             size_px=size_px,
             attribute_source=sources.pop() if len(sources) == 1 else "mixed",
             seed=seed,
             shard_bytes=shard_bytes,
-            stored=_handing_over(out, relieved),
+            stored=stored,
         )
     finally:
         # Either the old or the new data set stays, and the room of the other one is needed.
         remove_leftovers(out, shards_relied_on(out))
 
 
-def _handing_over(out: Path, relieved: set[str]) -> Callable[[Shard, Sequence[Track]], None]:
-    """Lets parts give up pictures that lie in a shard: two copies of all of them would take twice the disk.
-
-    A part is changed only after its shard is on the disk. So every picture is in one place at least at any moment, and
-    a run that is stopped loses none.
-    """
-
-    def stored(shard: Shard, tracks: Sequence[Track]) -> None:
-        batches: dict[str, list[int]] = {}
-        for number, track in enumerate(tracks):
-            batches.setdefault(track.name.rpartition("#")[0], []).append(number)
-        for clip, numbers in batches.items():
-            if clip in relieved:
-                hand_over(part_path(out, clip), shard, numbers)
-
-    return stored
-
-
-def _first_look(out: Path, clips: Sequence[Clip]) -> tuple[Mapping[tuple[str, str], Baseline], set[str]]:
-    """The neutral of each (identity, video), and where attributes come from (`tracker`, `openface`).
+def _first_look(out: Path, clips: Sequence[Clip]) -> tuple[dict[tuple[str, str], Baseline], set[Source]]:
+    """The neutral of each (identity, video), and where attributes come from.
 
     A video's neutral leans on the person's, which leans on the population's.
     """
-    people: dict[str, dict[str, list[Clip]]] = {}
+    people: dict[str, list[Clip]] = defaultdict(list)
     for clip in clips:
-        people.setdefault(clip.identity, {}).setdefault(clip.video, []).append(clip)
+        people[clip.identity].append(clip)
     baselines: dict[tuple[str, str], Baseline] = {}
-    sources: set[str] = set()
-    for identity, videos in people.items():
-        seen = {}
-        for video, group in videos.items():
-            parts = [load_part(part_path(out, clip.name), pictures=False) for clip in group]
-            seen[video] = [part.measured for part in parts]
-            sources.update("tracker" if part.openface is None else "openface" for part in parts)
-        own = learn_baseline([clip for measured in seen.values() for clip in measured], population())
-        for video, measured in seen.items():
-            baselines[identity, video] = own if len(seen) == 1 else learn_baseline(measured, own)
+    sources: set[Source] = set()
+    for identity, group in people.items():
+        videos: dict[str, list[Measured]] = defaultdict(list)
+        for clip in group:
+            part = load_part(part_path(out, clip.name), pictures=False)
+            videos[clip.video].append(part.measured)
+            sources.add("tracker" if part.openface is None else "openface")
+        own = learn_baseline([one for measured in videos.values() for one in measured], population())
+        for video, measured in videos.items():
+            baselines[identity, video] = own if len(videos) == 1 else learn_baseline(measured, own)
     return baselines, sources
 
 
 def tracks_of(part: Part, clip: Clip, baseline: Baseline) -> list[TrackData]:
     """The tracks of a part with their attributes."""
-    values = part.openface if part.openface is not None else attributes_of(part.measured, baseline)
+    values = attributes_of(part.measured, baseline) if part.openface is None else part.openface
     presence = part.presence
     if presence is None:
         presence = np.full((len(values), len(AU_NAMES)), -1, dtype=np.int8)
-    rows_of = [np.flatnonzero(part.track == number) for number in range(part.info.tracks)]
+    rows_of = np.split(np.arange(len(values)), np.flatnonzero(np.diff(part.track)) + 1)
     return [
         TrackData(
             name=f"{clip.name}#{number}",

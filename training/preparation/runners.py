@@ -1,13 +1,14 @@
-"""Runs the worker over many clips: in this process, by Ray on the cores of this machine, or on a Ray cluster."""
+"""Runs the work on many clips at once by Ray, on the cores of this machine or on a Ray cluster."""
 
 from __future__ import annotations
 
 import logging
 import os
+import pickle
 import secrets
 import socket
-from collections.abc import Generator, Sequence
-from dataclasses import asdict
+from collections.abc import Callable, Generator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Final
 
@@ -15,89 +16,64 @@ import icface
 import training
 from icface.errors import ConfigError
 from training.preparation.clips import Clip
-from training.preparation.work import Outcome, Worker
+from training.preparation.work import Outcome
 
 MAX_BLOCKS: Final = 2000
-"""Ray keeps books on each block. With fewer clips than that, each clip is a block."""
+"""Ray keeps a record of each block. With fewer clips than that, each clip is a block."""
 OBJECT_STORE_BYTES: Final = 100 * 2**20
 """Only names pass through it."""
 CONNECT_TIMEOUT_S: Final = 5.0
-RAY_CLIENT: Final = "ray://"
 RAY_WORDS: Final = ("auto", "local")
 """Addresses in Ray's own words: the cluster that this machine belongs to, and a new one."""
 
 
-def run_here(worker: Worker, clips: Sequence[Clip]) -> Generator[Outcome]:
-    """One clip after another."""
-    for clip in clips:
-        yield worker(clip)
-
-
 def run_on_ray(
-    worker: Worker, clips: Sequence[Clip], *, workers: int | None, address: str | None
+    make: Callable[[Clip], Outcome], clips: Sequence[Clip], *, workers: int | None, address: str | None
 ) -> Generator[Outcome]:
     """Many clips at once, in any order. They are tasks, not actors: Ray repeats a task whose process died.
 
     Args:
-        worker: travels to each process.
-        clips: what to do.
+        make: the work on a clip; it travels to each process.
         workers: processes at a time, each on one core; None: as many as there are cores.
         address: of a running cluster, as `auto` or `ray://host:10001`; None starts Ray on this machine alone.
 
     Raises:
         ConfigError: Ray is not installed, or there is no cluster at that address.
     """
+
+    def prepare(row: dict[str, Any]) -> dict[str, Any]:  # Ray names tasks by it
+        return make(pickle.loads(row["clip"]))._asdict()
+
     ray = _start_ray(workers, address)
     try:
         context = ray.data.DataContext.get_current()
         context.enable_progress_bars = False
         context.print_on_execution_start = False
+        # A process elsewhere has another working folder.
+        absolute = [
+            replace(clip, path=clip.path.resolve(), csv=clip.csv.resolve() if clip.csv else None)
+            for clip in clips
+        ]
         rows = ray.data.from_items(
-            [_row(clip) for clip in clips], override_num_blocks=min(len(clips), MAX_BLOCKS)
+            [{"clip": pickle.dumps(clip)} for clip in absolute],
+            override_num_blocks=min(len(clips), MAX_BLOCKS),
         )
-        done = rows.map(_Task(worker), num_cpus=1, compute=ray.data.TaskPoolStrategy(size=workers))
+        done = rows.map(prepare, num_cpus=1, compute=ray.data.TaskPoolStrategy(size=workers))
         try:
             for row in done.iter_rows():
                 yield Outcome(**row)
         except ray.exceptions.RayError as error:
             # The first line says what; the rest is Ray's own traceback.
-            yield Outcome(name="", fatal=f"Ray stopped: {str(error).splitlines()[0]}")
+            yield Outcome("", fatal=f"Ray stopped: {str(error).splitlines()[0]}")
     finally:
         ray.shutdown()
 
 
-class _Task:
-    """The worker as Ray Data calls it: rows in, rows out."""
-
-    def __init__(self, worker: Worker) -> None:
-        self._worker = worker
-        self.__name__ = "prepare"  # Ray names tasks by it
-
-    def __call__(self, row: dict[str, Any]) -> dict[str, Any]:
-        return asdict(self._worker(_clip(row)))
-
-
-def _row(clip: Clip) -> dict[str, Any]:
-    return {
-        **asdict(clip),
-        "path": str(clip.path.resolve()),
-        "csv": str(clip.csv.resolve()) if clip.csv else "",
-    }
-
-
-def _clip(row: dict[str, Any]) -> Clip:
-    return Clip(**{**row, "path": Path(row["path"]), "csv": Path(row["csv"]) if row["csv"] else None})
-
-
 def _check_reachable(address: str) -> None:
-    """Where nothing listens at an address, Ray would try for minutes. This says so at once.
-
-    Raises:
-        ConfigError: the address is not HOST:PORT, or nothing answers there.
-    """
+    """Where nothing listens at an address, Ray would try for minutes. This raises ConfigError at once."""
     if address in RAY_WORDS:
         return
-    host, colon, port = address.removeprefix(RAY_CLIENT).rpartition(":")
+    host, colon, port = address.removeprefix("ray://").rpartition(":")
     if not colon or not host or not port.isdecimal() or not 0 < int(port) < 2**16:
         raise ConfigError(
             f"--ray-address {address}: {' or '.join(RAY_WORDS)}, HOST:PORT or ray://HOST:PORT is needed"
@@ -105,9 +81,7 @@ def _check_reachable(address: str) -> None:
     try:
         socket.create_connection((host.strip("[]"), int(port)), timeout=CONNECT_TIMEOUT_S).close()
     except (OSError, UnicodeError) as error:
-        reason = (
-            "no answer" if isinstance(error, TimeoutError) else getattr(error, "strerror", None) or str(error)
-        )
+        reason = "no answer" if isinstance(error, TimeoutError) else getattr(error, "strerror", None) or error
         raise ConfigError(
             f"--ray-address {address}: nothing listens there ({reason}, waited at most {CONNECT_TIMEOUT_S:g} s); start "
             "the cluster with `ray start --head` and give the address that it tells, or leave the flag out"
