@@ -26,7 +26,7 @@ from realtime.cameras import Camera, CameraConfig
 from realtime.cameras.device import DeviceCamera
 from realtime.cameras.v4l2 import query_capabilities
 from realtime.config import SIZES, LiveConfig
-from realtime.sinks import Sink, SinkSettings, open_sink
+from realtime.sinks import Sink, SinkSettings, create_sink
 from realtime.sinks.virtual_camera import TAKES_PICTURES, revive
 
 START_TIMEOUT_S: Final = 120.0
@@ -302,7 +302,8 @@ def pass_on_devices(camera: str, virtual: str, config: LiveConfig, stop: threadi
     with webcam:
         settings = SinkSettings(device=virtual)
         width_px, height_px, fps = webcam.info.width_px, webcam.info.height_px, webcam.info.fps
-        with open_sink("virtual_camera", settings, width_px=width_px, height_px=height_px, fps=fps) as sink:
+        with create_sink("virtual_camera", settings) as sink:
+            sink.open(width_px, height_px, fps)
             pass_on(webcam, sink, stop)
 
 

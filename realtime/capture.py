@@ -11,23 +11,23 @@ from dataclasses import replace
 from icface.errors import DeviceError, ICFaceError
 from realtime.cameras import Camera, CapturedFrame
 from realtime.config import LiveConfig
+from realtime.metrics import Metrics
 from realtime.slot import Lane, Slot, filling
-from realtime.timing import Stats
 
 logger = logging.getLogger(__name__)
 
 RETRY_EVERY_S = 1.0
 
 
-def read_file(camera: Camera, lane: Lane[CapturedFrame], stats: Stats) -> None:
+def read_file(camera: Camera, lane: Lane[CapturedFrame], metrics: Metrics) -> None:
     """Decode a file into a lane until the end, then close it. It is the body of a thread."""
     with filling(lane):
         while True:
-            with stats.time("capture"):
+            with metrics.time("capture"):
                 captured = camera.read()
             if captured is None:
                 return
-            stats.count("captured")
+            metrics.count("captured")
             lane.put(captured)
 
 
@@ -39,7 +39,7 @@ class CameraFeed:
         reopen: opens it again within that many seconds (a device after a loss, a file for `loop`).
         slot: takes the frames. Their numbers go on over losses and loops; their times are on `clock`.
         config: how long a lost camera is tried again, and whether a file starts again at its end.
-        stats: of the run.
+        metrics: of the run.
         stop: asks for the end.
         clock: seconds.
     """
@@ -50,16 +50,16 @@ class CameraFeed:
         reopen: Callable[[float], Camera],
         slot: Slot[CapturedFrame],
         config: LiveConfig,
-        stats: Stats,
+        metrics: Metrics,
         stop: threading.Event,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        self._camera: Camera | None = camera
+        self._camera = camera
         self._reopen = reopen
         self._slot = slot
         self._retry_s = config.camera_retry_s
         self._loop = config.loop
-        self._stats = stats
+        self._metrics = metrics
         self._stop = stop
         self._clock = clock
         self._next_index = 0
@@ -68,47 +68,43 @@ class CameraFeed:
         """Feed the slot, then close it."""
         try:
             with filling(self._slot):
-                assert self._camera is not None
-                feed = self._feed_file if self._camera.info.is_file else self._feed_device
-                feed(self._camera)
+                if self._camera.info.is_file:
+                    self._feed_file()
+                else:
+                    self._feed_device()
         finally:
-            if self._camera is not None:
-                self._camera.close()
+            self._camera.close()
 
-    def _feed_device(self, camera: Camera) -> None:
+    def _feed_device(self) -> None:
         base = 0
         while not self._stop.is_set():
             try:
-                captured = camera.read()
+                captured = self._camera.read()
             except DeviceError as error:
-                recovered = self._recover(camera, error)
-                if recovered is None:
-                    return
-                camera = recovered
+                self._recover(error)
                 base = self._next_index
                 continue
             if captured is None:
                 return
-            self._stats.stages["capture"].add(max(0.0, self._clock() - captured.time_s))
+            self._metrics.stages["capture"].add(max(0.0, self._clock() - captured.time_s))
             self._put(replace(captured, index=base + captured.index))
 
-    def _recover(self, camera: Camera, error: DeviceError) -> Camera | None:
-        """Open the camera again; None when asked to stop.
+    def _recover(self, error: DeviceError) -> None:
+        """Open the camera again, or return because somebody asks to stop.
 
         Raises:
             DeviceError: it did not come back in time.
         """
         lost_s = self._clock()
-        self._camera = None
-        camera.close()
-        self._stats.count("cameras_lost")
-        self._stats.event(f"camera lost: {error}")
+        self._camera.close()
+        self._metrics.count("cameras_lost")
+        self._metrics.event(f"camera lost: {error}")
         if self._retry_s > 0:
             logger.warning("%s; the picture goes on at rest, trying again for %g s", error, self._retry_s)
         reason: ICFaceError = error
         while (left_s := self._retry_s - (self._clock() - lost_s)) > 0:
             if self._stop.wait(min(RETRY_EVERY_S, left_s)):
-                return None
+                return
             try:
                 self._camera = self._reopen(max(RETRY_EVERY_S, left_s))
             except ICFaceError as again:
@@ -116,18 +112,18 @@ class CameraFeed:
                 continue
             away_s = self._clock() - lost_s
             logger.info("the camera is back after %.1f s: %s", away_s, self._camera.info.describe())
-            self._stats.event(f"camera back after {away_s:.1f} s")
-            return self._camera
+            self._metrics.event(f"camera back after {away_s:.1f} s")
+            return
         raise DeviceError(f"the camera did not come back within {self._retry_s:g} s: {reason}") from error
 
-    def _feed_file(self, camera: Camera) -> None:
+    def _feed_file(self) -> None:
         start_s = self._clock()
         while True:
             base = self._next_index
             last_s = 0.0
             while not self._stop.is_set():
-                with self._stats.time("capture"):
-                    captured = camera.read()
+                with self._metrics.time("capture"):
+                    captured = self._camera.read()
                 if captured is None:
                     break
                 ready_s = self._clock()
@@ -142,11 +138,11 @@ class CameraFeed:
                 self._put(replace(captured, index=base + captured.index, time_s=due_s))
             if not self._loop or self._stop.is_set():
                 return
-            start_s += last_s + 1.0 / float(camera.info.fps)
-            camera.close()
-            camera = self._camera = self._reopen(RETRY_EVERY_S)
+            start_s += last_s + 1.0 / float(self._camera.info.fps)
+            self._camera.close()
+            self._camera = self._reopen(RETRY_EVERY_S)
 
     def _put(self, captured: CapturedFrame) -> None:
-        self._stats.count("captured")
+        self._metrics.count("captured")
         self._next_index = captured.index + 1
         self._slot.put(captured)

@@ -17,7 +17,6 @@ import traceback
 from collections.abc import Iterator, Sequence
 from dataclasses import fields
 from pathlib import Path
-from types import FrameType
 from typing import Final
 
 from icface.command import Parser, print_error
@@ -66,8 +65,7 @@ def parser() -> Parser:
     )
     # fmt: off
     p.add_argument("--version", action="version", version=f"icface-live {version()}")
-    p.add_argument("-v", "--verbose", action="count", default=0,
-        help="say more; -vv: tracebacks, libraries too")
+    p.add_argument("-v", "--verbose", action="count", default=0, help="say more; -vv: tracebacks, libraries too")
     p.add_argument("--list-cameras", action="store_true", help="list the cameras and end")
 
     who = p.add_argument_group("who is shown")
@@ -93,11 +91,11 @@ def parser() -> Parser:
         help="how long a camera that was lost is tried again (default: %(default)g)")
     driver.add_argument("--attributes", type=Path, metavar="CSV",
         help="drive by a file of attributes instead (made by --record-attributes, or OpenFace's)")
-    driver.add_argument("--mirror", action=argparse.BooleanOptionalAction, default=None,
+    driver.add_argument("--mirror", action=argparse.BooleanOptionalAction, default=d.mirror,
         help="show the driver as in a mirror (default: on for cameras, off for files)")
     driver.add_argument("--neutral-after", type=float, metavar="SECONDS", dest="neutral_after_s",
         help="take the driver's face as neutral then, as the key n does at any time")
-    driver.add_argument("--pace", action=argparse.BooleanOptionalAction, default=None,
+    driver.add_argument("--pace", action=argparse.BooleanOptionalAction, default=d.pace,
         help="play a file at its own rate, or every frame as fast as it goes "
         "(default: at its rate with a virtual camera or a window)")
     driver.add_argument("--loop", action="store_true", help="start a file again at its end; live only")
@@ -109,16 +107,13 @@ def parser() -> Parser:
     where.add_argument("--output", type=Path, action="append", default=[], metavar="FILE", dest="outputs",
         help="a video file (.mp4, .mov, .mkv, .webm), with the sound of a --camera file")
     where.add_argument("--null", action="store_true", help="nowhere: for measuring")
-    where.add_argument("--record-attributes", type=Path, metavar="CSV",
-        help="write what really drove, frame by frame")
+    where.add_argument("--record-attributes", type=Path, metavar="CSV", help="write what really drove, frame by frame")
     where.add_argument("--stats", type=Path, metavar="JSON", help="write what was measured")
-    where.add_argument("--duration", type=float, metavar="SECONDS", dest="duration_s",
-        help="end after this long")
+    where.add_argument("--duration", type=float, metavar="SECONDS", dest="duration_s", help="end after this long")
     where.add_argument("--frames", type=int, metavar="N", help="end after this many output frames")
 
     how = p.add_argument_group("how it is made")
-    how.add_argument("--model", type=Path, metavar="BUNDLE",
-        help="a model (default: the one that comes along)")
+    how.add_argument("--model", type=Path, metavar="BUNDLE", help="a model (default: the one that comes along)")
     how.add_argument("--engine", default=d.engine, metavar="NAME", help="what runs it (default: %(default)s)")
     how.add_argument("--build", action=argparse.BooleanOptionalAction, default=d.build,
         help="build a faster engine in the background where this machine has one, and change over to it (default: on)")
@@ -134,14 +129,11 @@ def config_from(flags: argparse.Namespace) -> LiveConfig:
     """
     if flags.camera is not None and flags.attributes is not None:
         raise ConfigError("--camera and --attributes both drive; give one of them")
-    names = {field.name for field in fields(LiveConfig)}
-    settings = {name: value for name, value in vars(flags).items() if name in names}
+    settings = {field.name: getattr(flags, field.name) for field in fields(LiveConfig)}
     settings.update(
         sources=tuple(flags.sources),
         outputs=tuple(flags.outputs),
         camera=flags.camera if flags.camera is not None else LiveConfig.camera,
-        virtual_camera=flags.virtual_camera is not None,
-        virtual_camera_device=flags.virtual_camera or None,
         size_px=SIZES[flags.size_px],
         mark=flags.mark == "on",
     )
@@ -181,40 +173,31 @@ def _own_stderr(verbose: int) -> Iterator[None]:
     if not redirect:
         yield
         return
-    before = sys.stderr
-    before.flush()
+    sys.stderr.flush()
     ours = os.dup(2)
-    nowhere = os.open(os.devnull, os.O_WRONLY)
-    os.dup2(nowhere, 2)
-    os.close(nowhere)
-    sys.stderr = os.fdopen(
-        os.dup(ours), "w", buffering=1, encoding=before.encoding, errors="backslashreplace"
-    )
-    try:
-        yield
-    finally:
-        sys.stderr.close()
-        sys.stderr = before
-        os.dup2(ours, 2)
-        os.close(ours)
+    with (
+        open(os.devnull, "w") as nowhere,
+        open(ours, "w", buffering=1, encoding=sys.stderr.encoding, errors="backslashreplace") as stream,
+        contextlib.redirect_stderr(stream),
+    ):
+        os.dup2(nowhere.fileno(), 2)
+        try:
+            yield
+        finally:
+            os.dup2(ours, 2)
 
 
 @contextlib.contextmanager
 def _signals(stop: threading.Event) -> Iterator[None]:
     """Ctrl-C and SIGTERM ask for the end, so that files are finished. A second one ends at once."""
-    asked = False
+    ends = (signal.SIGINT, signal.SIGTERM)
 
-    def ask(number: int, frame: FrameType | None) -> None:
-        nonlocal asked
-        if asked:
-            raise KeyboardInterrupt
-        asked = True
+    def ask(*_: object) -> None:
         stop.set()
+        for number in ends:
+            signal.signal(number, signal.default_int_handler)  # raises KeyboardInterrupt
 
-    if threading.current_thread() is not threading.main_thread():
-        yield  # only the main thread may set handlers
-        return
-    before = {number: signal.signal(number, ask) for number in (signal.SIGINT, signal.SIGTERM)}
+    before = {number: signal.signal(number, ask) for number in ends}
     try:
         yield
     finally:
@@ -222,16 +205,7 @@ def _signals(stop: threading.Event) -> Iterator[None]:
             signal.signal(number, handler)
 
 
-def _load_opencv() -> None:
-    """Load OpenCV before anything that needs it, so that a system library that it lacks is named.
-
-    It also has to come before PyAV. With PyAV's libxcb loaded first, OpenCV's windows hang when they open.
-    """
-    import cv2  # noqa: F401
-
-
 def _list_cameras() -> None:
-    _load_opencv()
     from realtime.cameras import list_cameras
 
     listings = list_cameras()
@@ -244,23 +218,22 @@ def _list_cameras() -> None:
 
 
 def _run(config: LiveConfig) -> None:
-    _load_opencv()
-    from realtime.timing import Stats
+    from realtime.metrics import Metrics
 
-    stats = Stats()
+    metrics = Metrics()
     stop = threading.Event()
 
     def report() -> None:
-        if stats.counters["sent"]:
-            print(stats.table())
+        if metrics.counters["sent"]:
+            print(metrics.table())
             if config.stats is not None:
-                stats.save(config.stats)
+                metrics.save(config.stats)
 
     with _signals(stop):
         from realtime.session import run
 
         try:
-            run(config, stats, stop)
+            run(config, metrics, stop)
         except BaseException:
             # The first error is the one to tell.
             with contextlib.suppress(ICFaceError, OSError):
@@ -285,10 +258,15 @@ def _command(flags: argparse.Namespace) -> int:
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
     handler = _log(flags.verbose)
     try:
-        if flags.list_cameras:
+        config = None if flags.list_cameras else config_from(flags)
+        # First of all, so that a system library that it lacks is named. It also has to come before PyAV: with PyAV's
+        # libxcb loaded first, OpenCV's windows hang when they open.
+        import cv2  # noqa: F401
+
+        if config is None:
             _list_cameras()
         else:
-            _run(config_from(flags))
+            _run(config)
         return 0
     except ICFaceError as error:
         return _fail(str(error), error.exit_code, flags.verbose)

@@ -15,7 +15,7 @@ logger = logging.getLogger(__name__)
 
 
 class Controls:
-    """Hears the keys and changes what they mean. The thread that owns the reenactment calls it.
+    """Hears the keys and does what they mean. The thread that owns the reenactment calls it.
 
     Args:
         reenactment: what the keys change.
@@ -52,15 +52,15 @@ class Controls:
 
     def press(self, key: str) -> None:
         """Do what the key means; unknown keys do nothing."""
-        reenactment, mixer = self._reenactment, self._reenactment.mixer
+        reenactment = self._reenactment
         if key in ("q", "escape"):
             self._stop.set()
         elif key == "space":
             reenactment.frozen = not reenactment.frozen
             logger.info("frozen" if reenactment.frozen else "going on")
         elif key == "m":
-            mixer.mirrored = not mixer.mirrored
-            logger.info("mirror %s", "on" if mixer.mirrored else "off")
+            reenactment.mirrored = not reenactment.mirrored
+            logger.info("mirror %s", "on" if reenactment.mirrored else "off")
         elif key == "n" and self._ask_neutral is not None:
             self._ask_neutral()
             logger.info("the driver's face as it is now counts as neutral")

@@ -10,7 +10,7 @@ from icface.bundle import DEFAULT_BUNDLE, Bundle
 from icface.engines.background import BackgroundBuild, Order, run_builder
 from icface.errors import NotBuiltError
 from realtime.config import LiveConfig
-from realtime.timing import usable_cores
+from realtime.metrics import usable_cores
 
 if TYPE_CHECKING:
     from icface.reenactor import Reenactor
@@ -30,7 +30,8 @@ class EngineChoice:
         self._config = config
         self._stop = stop
         self._to_build = ""
-        # All cores, though the tracker needs one as well: a frame is tracked first and animated then.
+        self._path = config.model or DEFAULT_BUNDLE
+        # All cores, though the tracker needs one as well: a frame is first tracked and then animated.
         self._threads = min(usable_cores(), MAX_THREADS)
 
     def open(self) -> Reenactor:
@@ -63,21 +64,19 @@ class EngineChoice:
         return upgrade
 
     def _order(self) -> Order:
-        config = self._config
         return Order(
-            bundle=config.model or DEFAULT_BUNDLE,
+            bundle=self._path,
             engine=self._to_build,
-            photos=config.sources[:GATE_PHOTOS],
-            size_px=config.size_px,
-            beside=config.live,
+            photos=self._config.sources[:GATE_PHOTOS],
+            size_px=self._config.size_px,
+            beside=self._config.live,
         )
-
-    def _bundle(self) -> Bundle:
-        return Bundle.load(self._config.model or DEFAULT_BUNDLE)
 
     def _open(self, engine: str) -> Reenactor:
         # Imported here, so that the rasteriser's machine code is loaded (or compiled, the first time) while the
         # face tracker starts on another thread: .6 s of the time to the first frame, and 1.5 s once.
         from icface.reenactor import Reenactor
 
-        return Reenactor(self._bundle(), engine=engine, size_px=self._config.size_px, threads=self._threads)
+        return Reenactor(
+            Bundle.load(self._path), engine=engine, size_px=self._config.size_px, threads=self._threads
+        )

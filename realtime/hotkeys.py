@@ -1,11 +1,10 @@
-"""The keys of the window and of the terminal. README and `--help` repeat the table."""
+"""The keys of the window and of the terminal. README and `--help` have the same table."""
 
 from __future__ import annotations
 
 import contextlib
 import os
 import sys
-from types import TracebackType
 from typing import Any, Final
 
 HOTKEYS: Final[dict[str, str]] = {
@@ -23,9 +22,9 @@ def key_name(character: str) -> str:
 
 
 class TerminalKeys:
-    """Single key presses from a terminal, without Enter. There are none where stdin is no terminal, or on Windows.
+    """Single key presses from a terminal, without Enter; a context manager that restores the terminal's settings.
 
-    The terminal's settings are restored on leaving. Ctrl-C stays Ctrl-C.
+    There are no keys where standard input is no terminal, and none on Windows. Ctrl-C stays Ctrl-C.
     """
 
     def __init__(self) -> None:
@@ -55,9 +54,7 @@ class TerminalKeys:
         # Arrow and function keys come as several characters that begin with Esc. They are no Esc.
         return key_name(pressed) if len(pressed) == 1 else None
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *error: object) -> None:
         if self._settings is not None and sys.platform != "win32":
             import termios
 

@@ -1,6 +1,6 @@
 """File to file: every driver frame once, in order. Output frame i answers driver frame i, face or no face.
 
-    decoder thread ─ lane ─► tracker thread ─ lane ─► this loop: condition, mix, animate, compose, send, record
+    decoder thread ─ lane ─► tracker thread ─ lane ─► this loop: condition, mirror, animate, compose, send, record
 
 The lanes hold a few items and keep their order. Every stage is one thread that sees all frames with their media times,
 so the result is the same as of one frame after another, only sooner.
@@ -40,7 +40,7 @@ def run_offline(
     from tqdm import tqdm
 
     expected = total if limits.frames is None or total is None else min(total, limits.frames)
-    counters = reenactment.stats.counters
+    counters = reenactment.metrics.counters
     with tqdm(total=expected, unit="frame", file=sys.stderr, disable=None, dynamic_ncols=True) as bar:
         while True:
             try:
@@ -48,7 +48,7 @@ def run_offline(
             except Closed:
                 break
             if controls.stopped:
-                of = f" of {total}" if total is not None else ""
+                of = "" if total is None else f" of {total}"
                 raise ICFaceError(
                     f"stopped after {counters['sent']}{of} frames; what was being written holds these"
                 )

@@ -23,6 +23,9 @@ class Photos(Generic[P]):
     Args:
         paths: the files.
         prepare: makes the photo of a number ready. A thread of this object calls it for all but the first.
+
+    Raises:
+        SourceError: a file is missing.
     """
 
     def __init__(self, paths: Sequence[Path], prepare: Callable[[int], P]) -> None:
@@ -37,11 +40,7 @@ class Photos(Generic[P]):
         self._thread = threading.Thread(target=self._prepare_others, name="photos", daemon=True)
 
     def first(self) -> P:
-        """Prepare the first and give it.
-
-        Raises:
-            SourceError: it cannot be used.
-        """
+        """Prepare the first and give it; raises as `prepare`."""
         self._ready[0] = self._prepare(0)
         return self._ready[0]
 

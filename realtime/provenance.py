@@ -21,19 +21,17 @@ class Provenance:
 
     source_sha256: tuple[str, ...] = ()
     """Hash of each source photo's file, in the order of `--source`."""
-    generator: str = "ICface Live"
-    """Name of the program."""
     version: str = ""
     """Version of the program."""
     model: str = ""
-    """Name of the model bundle."""
+    """Name of the bundle."""
     created: datetime | None = None
     """When the recording began, with a time zone; None: now."""
 
     def metadata(self) -> dict[str, str]:
         """The container's tags: title and comment for people, the others for programs."""
         created = (self.created or datetime.now(UTC)).astimezone(UTC).isoformat(timespec="seconds")
-        maker = " ".join(part for part in (self.generator, self.version) if part)
+        maker = f"ICface Live {self.version}".strip()
         record = {
             "created": created,
             "digitalSourceType": DIGITAL_SOURCE_TYPE,

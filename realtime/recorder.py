@@ -14,14 +14,13 @@ _HEADER: Final = ("frame", "timestamp", "success", *attributes.NAMES)
 
 
 class Recorder:
-    """Writes row by row: a run of any length needs no memory, and a crash loses little."""
+    """Writes row by row: a run of any length needs no memory, and a crash loses little.
+
+    Raises:
+        ConfigError: the file cannot be written.
+    """
 
     def __init__(self, path: Path) -> None:
-        """Start the file.
-
-        Raises:
-            ConfigError: it cannot be written.
-        """
         self._path = path
         self._first_s: float | None = None
         self._rows = 0
@@ -49,11 +48,7 @@ class Recorder:
             raise self._lost(error) from error
 
     def close(self) -> None:
-        """Finish the file.
-
-        Raises:
-            ICFaceError: the disk is full or gone.
-        """
+        """Finish the file; raises as `add`."""
         try:
             self._file.close()
         except OSError as error:

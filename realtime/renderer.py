@@ -14,7 +14,7 @@ from icface.attributes import FloatArray, neutral
 from icface.errors import EngineError
 from realtime.framing import CropFraming, Framing, PhotoFraming
 from realtime.mark import Mark
-from realtime.timing import Stats
+from realtime.metrics import Metrics
 
 if TYPE_CHECKING:
     from icface.engines import Engine
@@ -51,11 +51,11 @@ def make_scene(number: int, source: PreparedSource, framing: str, size_px: tuple
         framing: `crop` or `photo`.
         size_px: (width, height) of the picture; None: as this photo wants it.
     """
-    crop_px = source.neutral.shape[0]
-    if framing == "photo":
-        in_photo = PhotoFraming(source.photo_frame, source.crop_to_photo, crop_px, size_px, rim=source.rim)
-        return Scene(number, source, in_photo)
-    return Scene(number, source, CropFraming(size_px or (crop_px, crop_px)))
+    if framing == "crop":
+        return Scene(number, source, CropFraming(size_px or source.size_px))
+    crop_px = source.size_px[0]
+    in_photo = PhotoFraming(source.photo_frame, source.crop_to_photo, crop_px, size_px, rim=source.rim)
+    return Scene(number, source, in_photo)
 
 
 class Renderer:
@@ -64,7 +64,7 @@ class Renderer:
     Args:
         animator: moves the face.
         scene: what is shown first. It decides the size of all pictures.
-        stats: of the run.
+        metrics: of the run.
         mark: draw the disclosure mark.
         take_engine: gives a better engine, once, when one is ready; else None. It never waits.
     """
@@ -73,13 +73,13 @@ class Renderer:
         self,
         animator: Animator,
         scene: Scene,
-        stats: Stats,
+        metrics: Metrics,
         *,
         mark: bool,
         take_engine: Callable[[], Engine | None] | None = None,
     ) -> None:
         self._animator = animator
-        self._stats = stats
+        self._metrics = metrics
         self._take_engine = take_engine
         self.size_px = scene.framing.size_px
         """(width, height) of every picture."""
@@ -91,31 +91,26 @@ class Renderer:
         """The last one, (height, width, 3) RGB; valid until the next `render`."""
         self.show(scene)
 
-    @property
-    def scene(self) -> Scene:
-        """What is shown."""
-        return self._scene
-
     def show(self, scene: Scene) -> None:
         """Show that scene from the next picture on."""
         self._animator.set_source(scene.source)
-        self._scene = scene
+        self.scene = scene
 
     def render(self, attributes: FloatArray) -> Frame:
         """Make the picture for (20,) attributes and give it; an unchanged one is not made again."""
         if self._take_engine is not None and (engine := self._take_engine()) is not None:
             self._adopt(engine)
-        made_of = (attributes.tobytes(), self._scene.number)
+        made_of = (attributes.tobytes(), self.scene.number)
         if made_of == self._made_of:
-            self._stats.count("held")
+            self._metrics.count("held")
             return self.picture
-        with self._stats.time("animate"):
+        with self._metrics.time("animate"):
             crop = self._animator.animate(attributes)
-        with self._stats.time("compose"):
-            self.picture = self._scene.framing.compose(crop)
+        with self._metrics.time("compose"):
+            self.picture = self.scene.framing.compose(crop)
             if self._mark is not None:
                 self._mark.apply(self.picture)
-        self._stats.count("animated")
+        self._metrics.count("animated")
         self._made_of = made_of
         self.attributes = attributes
         return self.picture
@@ -127,6 +122,7 @@ class Renderer:
             logger.warning("%s is not used: %s", engine.description, error)
             engine.close()
             return
-        logger.info("%s", self._animator.describe())
-        self._stats.event(self._animator.describe())
-        self._stats.about["engine"] = self._animator.describe()
+        described = self._animator.describe()
+        logger.info("%s", described)
+        self._metrics.event(described)
+        self._metrics.about["engine"] = described

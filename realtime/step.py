@@ -4,13 +4,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from icface.attributes import FloatArray
+from icface.attributes import FloatArray, mirror
 from realtime.drivers import Conditioner
-from realtime.mixer import Mixer
+from realtime.metrics import Metrics
 from realtime.outputs import Outputs
 from realtime.recorder import Recorder
 from realtime.renderer import Renderer
-from realtime.timing import Stats
 
 
 @dataclass(kw_only=True)
@@ -19,10 +18,11 @@ class Reenactment:
 
     conditioner: Conditioner
     """Holds and eases the driver's attributes where the face is lost."""
-    mixer: Mixer
+    mirrored: bool
+    """Show the driver as in a mirror."""
     renderer: Renderer
     outputs: Outputs
-    stats: Stats
+    metrics: Metrics
     recorder: Recorder | None = None
     frozen: bool = False
     """Show the last picture on and on."""
@@ -39,14 +39,15 @@ class Reenactment:
         Raises:
             DeviceError: the last sink is lost.
         """
-        conditioned = self.conditioner.update(driver, time_s)
-        attributes = self.mixer.mix(conditioned)
+        attributes = self.conditioner.update(driver, time_s)
+        if self.mirrored:
+            attributes = mirror(attributes)
         if repeat or self.frozen:
-            self.stats.count("repeated")
+            self.metrics.count("repeated")
         else:
             self.renderer.render(attributes)
-        with self.stats.time("send"):
+        with self.metrics.time("send"):
             self.outputs.send(self.renderer.picture, number, time_s)
-        self.stats.sent()
+        self.metrics.sent()
         if self.recorder is not None:
             self.recorder.add(self.renderer.attributes, time_s, present=driver is not None)

@@ -16,7 +16,6 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
-from types import TracebackType
 from typing import Final
 
 from icface.arrays import Frame
@@ -87,7 +86,7 @@ class Camera(ABC):
         """Give the next frame (file) or the newest one not yet given (device).
 
         Returns:
-            None at the end of a file, or after `close`.
+            None at the end of a file. After `close` a device may give a last frame before the None.
 
         Raises:
             DeviceError: the device stalled or is gone. A stalled device may come back at the next call. An unplugged
@@ -106,9 +105,7 @@ class Camera(ABC):
     def __enter__(self) -> Camera:
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *error: object) -> None:
         self.close()
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
+from contextlib import closing
 from fractions import Fraction
 from typing import Protocol
 
@@ -14,8 +15,8 @@ from realtime.cameras import Camera, CapturedFrame
 from realtime.capture import CameraFeed, read_file
 from realtime.config import LiveConfig
 from realtime.drivers import POLL_S, Driver, Sample
+from realtime.metrics import Metrics
 from realtime.slot import Lane, Slot, filling
-from realtime.timing import Stats
 
 QUEUE_FRAMES = 4
 
@@ -42,7 +43,7 @@ class FaceDriver(Driver):
         reopen: opens it again within that many seconds (a device after a loss, a file at its end).
         tracker: only the tracker's thread touches it.
         config: of the run.
-        stats: of the run.
+        metrics: of the run.
     """
 
     def __init__(
@@ -51,17 +52,15 @@ class FaceDriver(Driver):
         reopen: Callable[[float], Camera],
         tracker: Tracker,
         config: LiveConfig,
-        stats: Stats,
+        metrics: Metrics,
     ) -> None:
         super().__init__()
         self._camera = camera
         self._reopen = reopen
         self._tracker = tracker
         self._config = config
-        self._stats = stats
-        self._neutral_after_s = config.neutral_after_s
+        self._metrics = metrics
         self._neutral_asked = threading.Event()
-        self._first_s: float | None = None
         self._half_rate = False
         # Some devices state no rate. Then what was asked for is the best guess.
         self.fps = camera.info.fps if camera.info.fps > 0 else Fraction(config.camera_fps)
@@ -73,7 +72,7 @@ class FaceDriver(Driver):
     def play(self, stop: threading.Event) -> Slot[Sample]:
         frames: Slot[CapturedFrame] = self._lane(Slot())
         samples: Slot[Sample] = self._lane(Slot())
-        feed = CameraFeed(self._camera, self._reopen, frames, self._config, self._stats, stop)
+        feed = CameraFeed(self._camera, self._reopen, frames, self._config, self._metrics, stop)
         self._start("capture", feed.run)
         self._start("track", self.track, frames, samples)
         return samples
@@ -81,7 +80,7 @@ class FaceDriver(Driver):
     def read_in_order(self) -> Lane[Sample]:
         frames: Lane[CapturedFrame] = self._lane(Lane(QUEUE_FRAMES))
         samples: Lane[Sample] = self._lane(Lane(QUEUE_FRAMES))
-        self._start("decode", read_file, self._camera, frames, self._stats)
+        self._start("decode", read_file, self._camera, frames, self._metrics)
         self._start("track", self.track, frames, samples)
         return samples
 
@@ -90,38 +89,29 @@ class FaceDriver(Driver):
 
     def track(self, frames: Lane[CapturedFrame], samples: Lane[Sample]) -> None:
         """Turn frames into samples until either side ends, then close both. It is the body of a thread."""
-        try:
-            with filling(samples):
-                self._track(frames, samples)
-        finally:
-            frames.close()
-
-    def _track(self, frames: Lane[CapturedFrame], samples: Lane[Sample]) -> None:
+        metrics, neutral_after_s = self._metrics, self._config.neutral_after_s
+        first_s: float | None = None
         last_index = -1
         serial = 0
-        while True:
-            captured = frames.get(POLL_S)
-            if captured is None or (self._half_rate and captured.index == last_index + 1):
-                continue
-            self._stats.count("dropped_before_tracking", captured.index - last_index - 1)
-            last_index = captured.index
-            if self._is_neutral_due(captured.time_s):
-                self._tracker.set_neutral()
-            with self._stats.time("track"):
-                face = self._tracker.read(captured.frame, captured.time_s)
-            self._stats.count("tracked")
-            if face is not None:
-                self._stats.count("faces")
-            attributes = None if face is None else face.attributes
-            samples.put(Sample(captured.index, serial, captured.time_s, attributes))
-            serial += 1
-
-    def _is_neutral_due(self, time_s: float) -> bool:
-        if self._first_s is None:
-            self._first_s = time_s
-        due = self._neutral_after_s is not None and time_s - self._first_s >= self._neutral_after_s
-        if due:
-            self._neutral_after_s = None
-        asked = self._neutral_asked.is_set()
-        self._neutral_asked.clear()
-        return due or asked
+        with closing(frames), filling(samples):
+            while True:
+                captured = frames.get(POLL_S)
+                if captured is None or (self._half_rate and captured.index == last_index + 1):
+                    continue
+                metrics.count("dropped_before_tracking", captured.index - last_index - 1)
+                last_index = captured.index
+                first_s = captured.time_s if first_s is None else first_s
+                if neutral_after_s is not None and captured.time_s - first_s >= neutral_after_s:
+                    neutral_after_s = None
+                    self._neutral_asked.set()
+                if self._neutral_asked.is_set():
+                    self._neutral_asked.clear()
+                    self._tracker.set_neutral()
+                with metrics.time("track"):
+                    face = self._tracker.read(captured.frame, captured.time_s)
+                metrics.count("tracked")
+                if face is not None:
+                    metrics.count("faces")
+                attributes = face.attributes if face is not None else None
+                samples.put(Sample(captured.index, serial, captured.time_s, attributes))
+                serial += 1

@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable
 from fractions import Fraction
 from pathlib import Path
+from typing import Final
 
 import numpy as np
 
@@ -16,17 +17,20 @@ from icface.attributes import AttributeTrack, FloatArray, neutral
 from icface.errors import ConfigError
 from icface.face.continuity import Continuity
 from realtime.drivers import Driver, Sample
+from realtime.metrics import Metrics
 from realtime.slot import Lane, Slot, filling
-from realtime.timing import Stats
+
+_USUAL_FPS: Final = (
+    *(Fraction(whole) for whole in (10, 12, 15, 20, 24, 25, 30, 48, 50, 60, 90, 100, 120)),
+    *(Fraction(whole * 1000, 1001) for whole in (24, 30, 60, 120)),
+)
 
 
 def load_table(path: Path) -> AttributeTrack:
-    """Read a CSV. Rows without a face are filled as with a camera: hold, ease, return.
+    """Read a CSV; raises as `icface.attributes.read_csv`.
 
-    Only OpenFace's files need that. Ours already hold what was shown.
-
-    Raises:
-        ConfigError: as `icface.attributes.read_csv`.
+    Rows of an OpenFace file that have no face are filled as with a camera: hold, ease, return. Our own files already
+    hold what was shown.
     """
     table = attributes.read_csv(path)
     if table.present.all() or _is_ours(path):
@@ -66,13 +70,9 @@ def frame_rate(table: AttributeTrack) -> Fraction:
     mean_fps = (len(table) - 1) / span_s
     if abs(mean_fps / fps - 1) < 0.05:
         fps = mean_fps
-    usual = (Fraction(whole) for whole in (10, 12, 15, 20, 24, 25, 30, 48, 50, 60, 90, 100, 120))
-    ntsc = (Fraction(whole * 1000, 1001) for whole in (24, 30, 60, 120))
     # 30 and 29.97 are .1 % apart, so only rates within .02 % count as the same.
-    for rate in (*usual, *ntsc):
-        if abs(fps / float(rate) - 1) < 2e-4:
-            return rate
-    return Fraction(round(fps * 1000), 1000)
+    close = (rate for rate in _USUAL_FPS if abs(fps / float(rate) - 1) < 2e-4)
+    return next(close, Fraction(round(fps * 1000), 1000))
 
 
 class Unchanged:
@@ -83,8 +83,7 @@ class Unchanged:
 
     def update(self, attributes: FloatArray | None, time_s: float) -> FloatArray:
         """(20,): the newest attributes that were given; neutral before the first."""
-        if attributes is not None:
-            self._last = attributes
+        self._last = self._last if attributes is None else attributes
         return self._last
 
 
@@ -93,7 +92,7 @@ class TableDriver(Driver):
 
     Args:
         table: from `load_table`.
-        stats: of the run.
+        metrics: of the run.
         loop: start it again at its end; live only.
         clock: seconds.
     """
@@ -101,14 +100,14 @@ class TableDriver(Driver):
     def __init__(
         self,
         table: AttributeTrack,
-        stats: Stats,
+        metrics: Metrics,
         *,
         loop: bool = False,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         super().__init__()
         self._table = table
-        self._stats = stats
+        self._metrics = metrics
         self._loop = loop
         self._clock = clock
         self.fps = frame_rate(table)
@@ -116,13 +115,12 @@ class TableDriver(Driver):
         self.conditioner = Unchanged()
 
     def play(self, stop: threading.Event) -> Slot[Sample]:
-        """Start, live: rows at their own timestamps."""
         samples: Slot[Sample] = self._lane(Slot())
         self._start("attributes", self.fill, samples, stop)
         return samples
 
     def read_in_order(self) -> Lane[Sample]:
-        """Start, file to file: each row is a frame, at the constant rate that fits the timestamps."""
+        # Each row is a frame, at the constant rate that fits the timestamps.
         samples: Lane[Sample] = Lane(len(self._table))
         for i, values in enumerate(self._table.values):
             samples.put(Sample(i, i, i / float(self.fps), values))
@@ -143,7 +141,7 @@ class TableDriver(Driver):
                     if stop.is_set():
                         return
                     samples.put(Sample(serial, serial, due_s, values))
-                    self._stats.count("captured")
+                    self._metrics.count("captured")
                     serial += 1
                 if not self._loop:
                     return

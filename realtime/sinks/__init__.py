@@ -1,6 +1,6 @@
 """Sinks: where the finished frames go. Each is a module in this folder, found by its file name.
 
-A new sink is a new file with a `create(settings: SinkSettings) -> Sink`. Heavy imports stay inside that file.
+A new sink is a new file with a `create(settings: SinkSettings) -> Sink`. What only it needs is imported there.
 """
 
 from __future__ import annotations
@@ -11,8 +11,10 @@ from abc import ABC, abstractmethod
 from dataclasses import dataclass, field
 from fractions import Fraction
 from pathlib import Path
-from types import TracebackType
 from typing import Literal
+
+import cv2
+import numpy as np
 
 from icface.arrays import Frame
 from icface.errors import ConfigError
@@ -77,10 +79,17 @@ class Sink(ABC):
     def __enter__(self) -> Sink:
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *error: object) -> None:
         self.close()
+
+
+def even_sides(frame: Frame) -> Frame:
+    """The frame with even sides, which 4:2:0 needs: an odd last row or column is doubled."""
+    bottom, right = frame.shape[0] % 2, frame.shape[1] % 2
+    if not (bottom or right):
+        return frame
+    doubled = cv2.copyMakeBorder(frame, 0, bottom, 0, right, cv2.BORDER_REPLICATE)
+    return doubled.astype(np.uint8, copy=False)
 
 
 def sink_names() -> list[str]:
@@ -98,18 +107,4 @@ def create_sink(name: str, settings: SinkSettings | None = None) -> Sink:
         raise ConfigError(f"there is no sink {name!r}; there are: {', '.join(sink_names())}")
     module = importlib.import_module(f"{__name__}.{name}")
     sink: Sink = module.create(settings or SinkSettings())
-    return sink
-
-
-def open_sink(
-    name: str, settings: SinkSettings | None = None, *, width_px: int, height_px: int, fps: Fraction
-) -> Sink:
-    """Make and open a sink.
-
-    Raises:
-        ConfigError: no such sink, or settings it cannot use.
-        DeviceError: it cannot be opened.
-    """
-    sink = create_sink(name, settings)
-    sink.open(width_px, height_px, fps)
     return sink

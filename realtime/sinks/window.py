@@ -31,7 +31,6 @@ class WindowSink(Sink):
         self._open = False
 
     def open(self, width_px: int, height_px: int, fps: Fraction) -> None:
-        self.close()
         check_display()
         scale = min(1.0, _LARGEST_PX / max(width_px, height_px))
         try:
@@ -44,21 +43,16 @@ class WindowSink(Sink):
         self._open = True
 
     def send(self, frame: Frame, index: int, time_s: float) -> None:
-        if not self._open:
-            raise DeviceError("the window is not open")
         cv2.imshow(_TITLE, cv2.cvtColor(frame, cv2.COLOR_RGB2BGR))
 
     def poll_key(self) -> str | None:
         """See Sink. Letters are small, because not every toolkit tells capitals. The call also keeps the window alive."""
-        if not self._open:
-            return None
         code = cv2.pollKey()
         if cv2.getWindowProperty(_TITLE, cv2.WND_PROP_VISIBLE) < 1:
             return "closed"
-        if code < 0:
-            return None
-        code &= 0xFFFF  # some toolkits add modifier keys above
-        return chr(code).lower() if code < 128 else None  # arrow keys and the like have higher codes
+        # Some toolkits add modifier keys above 16 bits. Arrow keys and the like have codes from 128, no key has -1.
+        code &= 0xFFFF
+        return chr(code).lower() if code < 128 else None
 
     def close(self) -> None:
         if self._open:

@@ -15,14 +15,13 @@ from icface.errors import DeviceError
 from icface.reenactor import PreparedSource
 from realtime.cameras import Camera, CameraInfo, CapturedFrame
 from realtime.controls import Controls
-from realtime.mixer import Mixer
+from realtime.metrics import Metrics
 from realtime.outputs import Outputs
 from realtime.photos import Photos
 from realtime.recorder import Recorder
 from realtime.renderer import Renderer, Scene, make_scene
-from realtime.sinks import Sink
+from realtime.sinks import Sink, SinkSettings, create_sink
 from realtime.step import Reenactment
-from realtime.timing import Stats
 
 
 class Clock:
@@ -174,6 +173,15 @@ class KeepingSink(Sink):
         self.closed = True
 
 
+def open_sink(
+    name: str, settings: SinkSettings | None = None, *, width_px: int, height_px: int, fps: Fraction
+) -> Sink:
+    """A real sink, open."""
+    sink = create_sink(name, settings)
+    sink.open(width_px, height_px, fps)
+    return sink
+
+
 def smile(amount: float) -> FloatArray:
     """Neutral with AU12 at `amount`; the fake animator paints it 200 × amount bright."""
     values = neutral()
@@ -194,7 +202,7 @@ class Bench:
         photos: Photos[Scene] | None = None,
     ) -> None:
         self.clock = clock or Clock()
-        self.stats = Stats(self.clock)
+        self.metrics = Metrics(self.clock)
         self.stop = Stop(self.clock)
         self.sinks = list(sinks) or [KeepingSink()]
         self.animator = animator or Animator()
@@ -202,10 +210,10 @@ class Bench:
         self.neutral_asked = 0
         self.reenactment = Reenactment(
             conditioner=self.conditioner,
-            mixer=Mixer(mirrored=mirrored),
-            renderer=Renderer(self.animator, make_scene(0, source(), "crop", None), self.stats, mark=False),
-            outputs=Outputs(self.sinks, self.stats),
-            stats=self.stats,
+            mirrored=mirrored,
+            renderer=Renderer(self.animator, make_scene(0, source(), "crop", None), self.metrics, mark=False),
+            outputs=Outputs(self.sinks, self.metrics),
+            metrics=self.metrics,
             recorder=recorder,
         )
         photos = photos or Photos((), lambda number: make_scene(number, source(), "crop", None))

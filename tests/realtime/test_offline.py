@@ -9,9 +9,9 @@ from realtime.cameras import CapturedFrame
 from realtime.capture import read_file
 from realtime.config import Limits
 from realtime.drivers import Sample
+from realtime.metrics import Metrics
 from realtime.offline import run_offline
 from realtime.slot import Closed, Lane
-from realtime.timing import Stats
 from tests.realtime import fakes
 from tests.realtime.fakes import KeepingSink, ScriptedCamera, smile
 
@@ -43,7 +43,7 @@ def test_a_still_driver_still_gets_every_frame() -> None:
     bench = Bench()
     sent = bench.run([Sample(i, i, i / 10, smile(0.5)) for i in range(4)])
     assert [index for _, index, _ in sent] == [0, 1, 2, 3]
-    assert bench.stats.counters["held"] == 3
+    assert bench.metrics.counters["held"] == 3
 
 
 @pytest.mark.parametrize(
@@ -71,28 +71,28 @@ def test_a_file_that_was_lost_is_an_error_at_the_end_though_others_are_complete(
 
 def test_decoding_keeps_the_order_and_ends_the_lane() -> None:
     lane: Lane[CapturedFrame] = Lane(100)
-    stats = Stats()
-    read_file(ScriptedCamera(range(7), is_file=True), lane, stats)
+    metrics = Metrics()
+    read_file(ScriptedCamera(range(7), is_file=True), lane, metrics)
     indices = []
     with pytest.raises(Closed):
         while (captured := lane.get(0)) is not None:
             indices.append(captured.index)
     assert indices == list(range(7))
-    assert stats.counters["captured"] == 7
-    assert stats.stages["capture"].count == 8, "the end is looked for too"
+    assert metrics.counters["captured"] == 7
+    assert metrics.stages["capture"].count == 8, "the end is looked for too"
 
 
 def test_decoding_ends_when_nobody_takes_the_frames_any_more() -> None:
     lane: Lane[CapturedFrame] = Lane(100)
     lane.close()
-    stats = Stats()
-    read_file(ScriptedCamera(range(7), is_file=True), lane, stats)
-    assert stats.counters["captured"] == 1
+    metrics = Metrics()
+    read_file(ScriptedCamera(range(7), is_file=True), lane, metrics)
+    assert metrics.counters["captured"] == 1
 
 
 def test_a_defect_while_decoding_is_raised_in_the_consumer() -> None:
     lane: Lane[CapturedFrame] = Lane(100)
-    read_file(ScriptedCamera([0, ZeroDivisionError("defect")], is_file=True), lane, Stats())
+    read_file(ScriptedCamera([0, ZeroDivisionError("defect")], is_file=True), lane, Metrics())
     assert lane.get(0) is not None
     with pytest.raises(ZeroDivisionError):
         lane.get(0)

@@ -12,7 +12,8 @@ import numpy as np
 import pytest
 
 from realtime.provenance import DIGITAL_SOURCE_TYPE, Provenance
-from realtime.sinks import SinkSettings, open_sink
+from realtime.sinks import SinkSettings
+from tests.realtime.fakes import open_sink
 
 SHA = "0123456789abcdef" * 4
 
