@@ -29,8 +29,8 @@ class EngineChoice:
     def __init__(self, config: LiveConfig, stop: threading.Event) -> None:
         self._config = config
         self._stop = stop
-        self._to_build = ""
         self._path = config.model or DEFAULT_BUNDLE
+        self._to_build = ""
         # All cores, though the tracker needs one as well: a frame is first tracked and then animated.
         self._threads = min(usable_cores(), MAX_THREADS)
 

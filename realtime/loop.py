@@ -1,26 +1,28 @@
-"""The live loop: a picture for each camera frame, and one in time where no camera frame comes.
+"""The two loops. Both take what drives and make one picture after another with `Reenactment.step`.
 
-    camera thread ─ slot ─► tracker thread ─ slot ─► this loop: condition, mirror, animate, compose, send, record
+    live:          camera thread ──slot──► tracker thread ──slot──► condition, mirror, animate, compose, send, record
+    file to file:  decoder thread ─lane──► tracker thread ──lane──► the same
 
-Each slot holds the newest item only. So nothing queues up, and a slow stage costs frames, never delay. Whatever
-happens before it, the loop sends at the output rate: the driver's face, or that face held or eased to rest. It never
-sends a picture of the driver.
+A slot holds the newest item only. So live nothing queues up, and a slow stage costs frames, never delay. A lane holds a
+few items in order. So from file to file every frame comes once, and output frame i answers driver frame i.
 """
 
 from __future__ import annotations
 
 import itertools
 import logging
+import sys
 import time
 from collections.abc import Callable
 
 from icface.attributes import FloatArray
+from icface.errors import DeviceError, ICFaceError
 from realtime.config import Limits
-from realtime.controls import Controls
-from realtime.drivers import Sample
+from realtime.drivers import POLL_S, Sample
+from realtime.hotkeys import Controls
 from realtime.metrics import Metrics
 from realtime.scheduler import DeadlineScheduler
-from realtime.slot import Closed, Slot
+from realtime.slot import Closed, Lane, Slot
 from realtime.step import Reenactment
 
 logger = logging.getLogger(__name__)
@@ -43,15 +45,10 @@ def run_live(
     limits: Limits,
     clock: Callable[[], float] = time.monotonic,
 ) -> None:
-    """Send pictures until the driver ends, somebody stops it or a limit is reached.
+    """Send a picture for each sample, and one in time where none comes.
 
-    Args:
-        reenactment: the step, ready to go.
-        samples: what drives, newest only.
-        controls: the keys, and the wish to stop.
-        scheduler: what to give up when time is short.
-        limits: where to end.
-        clock: seconds.
+    It ends with the driver, at a limit or when somebody stops it. Until then it sends at the output rate: the driver's
+    face, or that face held or eased to rest. It never sends a picture of the driver.
 
     Raises:
         DeviceError: the camera was lost and did not come back, or the last sink is lost.
@@ -62,7 +59,7 @@ def run_live(
     repeat = False
     start_s = due_s = clock()
     for number in itertools.count():
-        if controls.stopped:
+        if controls.stop.is_set():
             return
         now_s = clock()
         # A driver's frame sets the beat. Without one, the beat goes on from the last.
@@ -114,3 +111,42 @@ class _Newest:
         if self._sample is None or now_s - self._came_s > stale_s:
             return None
         return self._sample.attributes
+
+
+def run_offline(
+    reenactment: Reenactment,
+    samples: Lane[Sample],
+    controls: Controls,
+    limits: Limits,
+    total: int | None = None,
+) -> None:
+    """Send one picture for each sample, face or no face, until they end or a limit is reached.
+
+    A terminal shows a progress bar; `total` is the number of samples, if that is known. `limits` count the driver's own
+    time.
+
+    Raises:
+        ICFaceError: a sink failed, a thread failed, or the run was stopped before its end.
+    """
+    from tqdm import tqdm
+
+    expected = total if limits.frames is None or total is None else min(total, limits.frames)
+    counters = reenactment.metrics.counters
+    with tqdm(total=expected, unit="frame", file=sys.stderr, disable=None, dynamic_ncols=True) as bar:
+        while True:
+            try:
+                sample = samples.get(POLL_S)
+            except Closed:
+                break
+            if controls.stop.is_set():
+                done = f"{counters['sent']}" if total is None else f"{counters['sent']} of {total}"
+                raise ICFaceError(f"stopped after {done} frames; what was being written holds these")
+            if sample is None:
+                continue
+            if limits.reached(counters["sent"], sample.time_s):
+                break
+            reenactment.step(sample.attributes, sample.index, sample.time_s)
+            controls.poll()
+            bar.update()
+    if reenactment.outputs.lost:
+        raise DeviceError(f"not everything was written: {reenactment.outputs.lost[0]}")

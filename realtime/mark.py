@@ -18,29 +18,24 @@ _SUPERSAMPLING = 8
 
 
 class Mark:
-    """The badge for frames of one size, drawn once."""
+    """The badge for frames of one size, drawn once: white letters and rim on a dark pill, on light and on dark."""
 
     def __init__(self, width_px: int, height_px: int) -> None:
-        """Draw the badge: white letters and rim on a dark pill, which shows on light and on dark."""
         badge_px = max(_LEAST_PX, round(_HEIGHT * min(width_px, height_px)))
         colour, opacity = _draw_badge(badge_px)
         margin_px = max(1, badge_px // 2)
-        # A frame smaller than the badge keeps the badge's upper left part.
         left = max(0, width_px - margin_px - colour.shape[1])
         top = max(0, height_px - margin_px - colour.shape[0])
-        colour = colour[: height_px - top, : width_px - left]
-        opacity = opacity[: height_px - top, : width_px - left]
+        # A frame smaller than the badge keeps the badge's upper left part.
+        kept = (slice(height_px - top), slice(width_px - left))
+        colour, opacity = colour[kept], opacity[kept]
         self.box_px = (left, top, left + colour.shape[1], top + colour.shape[0])
         self._size_px = (width_px, height_px)
-        self._keep = np.ascontiguousarray(np.rint((1 - opacity) * 255).repeat(3, axis=2).astype(np.uint8))
-        self._add = np.ascontiguousarray(np.rint(colour * opacity).astype(np.uint8))
+        self._keep = np.rint((1 - opacity) * 255).repeat(3, axis=2).astype(np.uint8)
+        self._add = np.rint(colour * opacity).astype(np.uint8)
 
     def apply(self, frame: NDArray[np.uint8]) -> None:
-        """Blend the badge into `frame`, in place.
-
-        Args:
-            frame: (H, W, 3) uint8 RGB of the size given at construction.
-        """
+        """Blend the badge into `frame`, in place; (H, W, 3) RGB of the size given at construction."""
         if frame.shape[1::-1] != self._size_px:
             raise ValueError(f"the mark is for {self._size_px} px, the frame has {frame.shape[1::-1]}")
         left, top, right, bottom = self.box_px
@@ -50,11 +45,7 @@ class Mark:
 
 
 def _draw_badge(height_px: int) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Draw the badge.
-
-    Returns:
-        Colour (h, w, 3) in 0-255 RGB and opacity (h, w, 1) in 0-1.
-    """
+    """Draw the badge: its colour (h, w, 3) in 0-255 RGB, and its opacity (h, w, 1) in 0-1."""
     height = height_px * _SUPERSAMPLING
     width = round(height * 1.45 / _SUPERSAMPLING) * _SUPERSAMPLING
     rim = max(1, height // 16)

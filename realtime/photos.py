@@ -20,19 +20,17 @@ CLOSE_TIMEOUT_S = 5.0
 class Photos(Generic[P]):
     """Prepared photos by number, counted from 0.
 
-    Args:
-        paths: the files.
-        prepare: makes the photo of a number ready. A thread of this object calls it for all but the first.
+    A thread of this object calls `prepare` for all but the first.
 
     Raises:
         SourceError: a file is missing.
     """
 
     def __init__(self, paths: Sequence[Path], prepare: Callable[[int], P]) -> None:
-        missing = [path for path in paths if not path.is_file()]
-        if missing:
-            raise SourceError(f"{missing[0]} is not there, or is no file; check the name given with --source")
-        self._paths = tuple(paths)
+        for path in paths:
+            if not path.is_file():
+                raise SourceError(f"{path} is not there, or is no file; check the name given with --source")
+        self._count = len(paths)
         self._prepare = prepare
         self._ready: dict[int, P] = {}
         self._problems: dict[int, str] = {}
@@ -46,11 +44,11 @@ class Photos(Generic[P]):
 
     def start_others(self) -> None:
         """Begin to prepare the rest; returns at once."""
-        if len(self._paths) > 1:
+        if self._count > 1:
             self._thread.start()
 
     def _prepare_others(self) -> None:
-        for number in range(1, len(self._paths)):
+        for number in range(1, self._count):
             if self._stop.is_set():
                 return
             try:
@@ -63,8 +61,8 @@ class Photos(Generic[P]):
         """Give a photo, or None with a log line that says why not. Never waits."""
         if number in self._ready:
             return self._ready[number]
-        if number >= len(self._paths):
-            logger.info("there is no source %d; there are %d", number + 1, len(self._paths))
+        if number >= self._count:
+            logger.info("there is no source %d; there are %d", number + 1, self._count)
         else:
             why = self._problems.get(number, "it is still being prepared; try again in a second")
             logger.info("source %d cannot be shown: %s", number + 1, why)

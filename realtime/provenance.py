@@ -22,7 +22,6 @@ class Provenance:
     source_sha256: tuple[str, ...] = ()
     """Hash of each source photo's file, in the order of `--source`."""
     version: str = ""
-    """Version of the program."""
     model: str = ""
     """Name of the bundle."""
     created: datetime | None = None

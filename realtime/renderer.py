@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -18,18 +18,9 @@ from realtime.metrics import Metrics
 
 if TYPE_CHECKING:
     from icface.engines import Engine
-    from icface.reenactor import PreparedSource
+    from icface.reenactor import PreparedSource, Reenactor
 
 logger = logging.getLogger(__name__)
-
-
-class Animator(Protocol):
-    """The part of `icface.reenactor.Reenactor` that is used."""
-
-    def set_source(self, source: PreparedSource, /) -> None: ...
-    def animate(self, attributes: FloatArray, /) -> Frame: ...
-    def adopt(self, engine: Engine, /) -> None: ...
-    def describe(self) -> str: ...
 
 
 @dataclass(frozen=True)
@@ -43,14 +34,7 @@ class Scene:
 
 
 def make_scene(number: int, source: PreparedSource, framing: str, size_px: tuple[int, int] | None) -> Scene:
-    """Frame a photo.
-
-    Args:
-        number: counted from 0.
-        source: prepared.
-        framing: `crop` or `photo`.
-        size_px: (width, height) of the picture; None: as this photo wants it.
-    """
+    """Frame a photo by `crop` or `photo`, for pictures of `size_px` (width, height); None: as the photo wants it."""
     if framing == "crop":
         return Scene(number, source, CropFraming(size_px or source.size_px))
     crop_px = source.size_px[0]
@@ -62,7 +46,7 @@ class Renderer:
     """Makes pictures of the scene that is shown. One thread owns it.
 
     Args:
-        animator: moves the face.
+        reenactor: moves the face.
         scene: what is shown first. It decides the size of all pictures.
         metrics: of the run.
         mark: draw the disclosure mark.
@@ -71,14 +55,14 @@ class Renderer:
 
     def __init__(
         self,
-        animator: Animator,
+        reenactor: Reenactor,
         scene: Scene,
         metrics: Metrics,
         *,
         mark: bool,
         take_engine: Callable[[], Engine | None] | None = None,
     ) -> None:
-        self._animator = animator
+        self._reenactor = reenactor
         self._metrics = metrics
         self._take_engine = take_engine
         self.size_px = scene.framing.size_px
@@ -93,7 +77,7 @@ class Renderer:
 
     def show(self, scene: Scene) -> None:
         """Show that scene from the next picture on."""
-        self._animator.set_source(scene.source)
+        self._reenactor.set_source(scene.source)
         self.scene = scene
 
     def render(self, attributes: FloatArray) -> Frame:
@@ -105,7 +89,7 @@ class Renderer:
             self._metrics.count("held")
             return self.picture
         with self._metrics.time("animate"):
-            crop = self._animator.animate(attributes)
+            crop = self._reenactor.animate(attributes)
         with self._metrics.time("compose"):
             self.picture = self.scene.framing.compose(crop)
             if self._mark is not None:
@@ -117,12 +101,12 @@ class Renderer:
 
     def _adopt(self, engine: Engine) -> None:
         try:
-            self._animator.adopt(engine)
+            self._reenactor.adopt(engine)
         except EngineError as error:
             logger.warning("%s is not used: %s", engine.description, error)
             engine.close()
             return
-        described = self._animator.describe()
+        described = self._reenactor.describe()
         logger.info("%s", described)
         self._metrics.event(described)
         self._metrics.about["engine"] = described

@@ -8,7 +8,7 @@ import threading
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from fractions import Fraction
 from pathlib import Path
 
@@ -22,15 +22,13 @@ from icface.images import load_photo
 from realtime import version
 from realtime.cameras import Camera, CameraConfig, open_camera
 from realtime.config import LiveConfig
-from realtime.controls import Controls
 from realtime.drivers import Driver
 from realtime.drivers.face import FaceDriver
 from realtime.drivers.table import TableDriver, load_table
 from realtime.engine import EngineChoice
-from realtime.hotkeys import TerminalKeys
-from realtime.loop import run_live
+from realtime.hotkeys import Controls, TerminalKeys
+from realtime.loop import run_live, run_offline
 from realtime.metrics import Metrics
-from realtime.offline import run_offline
 from realtime.outputs import Outputs
 from realtime.photos import Photos
 from realtime.provenance import Provenance
@@ -56,12 +54,9 @@ def run(
     camera: Camera | None = None,
     sinks: Sequence[Sink] | None = None,
 ) -> None:
-    """Do what the settings say until it ends or `stop` is set; `metrics` fills meanwhile.
+    """Do what the settings say until it ends, or until any thread sets `stop`; `metrics` fills meanwhile.
 
     Args:
-        config: the settings.
-        metrics: of this run.
-        stop: may be set by any thread.
         camera: open; used instead of the one in the settings, and closed in the end.
         sinks: not yet open; used instead of those in the settings.
 
@@ -74,18 +69,18 @@ def run(
         _Session(config, metrics, stop, stack).run(camera, sinks)
 
 
+@dataclass
 class _Session:
     """What is opened goes on `stack`, which lets go of it in reverse order."""
 
-    def __init__(self, config: LiveConfig, metrics: Metrics, stop: threading.Event, stack: ExitStack) -> None:
-        self._config = config
-        self._metrics = metrics
-        self._stop = stop
-        self._stack = stack
-        self._size_px: tuple[int, int] | None = None
+    config: LiveConfig
+    metrics: Metrics
+    stop: threading.Event
+    stack: ExitStack
+    size_px: tuple[int, int] | None = None
 
     def run(self, camera: Camera | None, sinks: Sequence[Sink] | None) -> None:
-        config, metrics, stop, stack = self._config, self._metrics, self._stop, self._stack
+        config, metrics, stop, stack = self.config, self.metrics, self.stop, self.stack
         table = load_table(config.attributes) if config.attributes is not None else None
         sinks = _create_sinks(config) if sinks is None else sinks
         photos = Photos(config.sources, self._prepare)
@@ -103,7 +98,7 @@ class _Session:
                 camera, tracker = opening_camera.result(), opening_tracker.result()
             logger.info("camera: %s", camera.info.describe())
             driver = FaceDriver(camera, self._reopen_camera, tracker, config, metrics)
-        logger.info("%s", self._reenactor.describe())
+        logger.info("%s", self.reenactor.describe())
         self._describe(first, driver.fps)
         if stop.is_set():
             return
@@ -112,7 +107,7 @@ class _Session:
         if upgrade is not None:
             stack.callback(upgrade.close)
         take_engine = upgrade.take if upgrade is not None else None
-        renderer = Renderer(self._reenactor, first, metrics, mark=config.mark, take_engine=take_engine)
+        renderer = Renderer(self.reenactor, first, metrics, mark=config.mark, take_engine=take_engine)
         outputs = Outputs(sinks, metrics)
         outputs.open(*renderer.size_px, driver.fps)
         stack.callback(outputs.close)
@@ -142,49 +137,47 @@ class _Session:
 
     def _open_engine(self, engines: EngineChoice, photos: Photos[Scene]) -> Scene:
         """Open the engine, and with it the first photo, which decides the size of all pictures."""
-        self._reenactor = engines.open()
-        self._stack.callback(self._reenactor.close)
+        self.reenactor = engines.open()
+        self.stack.callback(self.reenactor.close)
         first = photos.first()
-        self._size_px = first.framing.size_px
+        self.size_px = first.framing.size_px
         return first
 
     def _prepare(self, number: int) -> Scene:
         """Load, neutralise and frame a photo."""
-        photo = load_photo(self._config.sources[number])
-        source = self._reenactor.prepare_source(photo, face=self._config.face)
+        photo = load_photo(self.config.sources[number])
+        source = self.reenactor.prepare_source(photo, face=self.config.face)
         for note in source.notes:
             logger.info("%s", note)
-        return make_scene(number, source, self._config.framing, self._size_px)
+        return make_scene(number, source, self.config.framing, self.size_px)
 
     def _open_camera(self, given: Camera | None) -> Camera:
         camera = given or self._reopen_camera(CameraConfig.open_timeout_s)
-        self._stack.callback(camera.close)
+        self.stack.callback(camera.close)
         return camera
 
     def _reopen_camera(self, timeout_s: float) -> Camera:
-        config = self._config
-        within_s = min(timeout_s, CameraConfig.open_timeout_s)
-        return open_camera(
-            CameraConfig(
-                device=config.camera,
-                size_px=config.camera_size_px,
-                fps=config.camera_fps,
-                open_timeout_s=within_s,
-            )
+        config = self.config
+        camera_config = CameraConfig(
+            device=config.camera,
+            size_px=config.camera_size_px,
+            fps=config.camera_fps,
+            open_timeout_s=min(timeout_s, CameraConfig.open_timeout_s),
         )
+        return open_camera(camera_config)
 
     def _open_tracker(self) -> FaceTracker:
         # A neutral face that was set belongs to whoever sits at this computer, not to the person in a file.
-        neutral_path = None if self._config.driven_by_file else neutral_file()
+        neutral_path = None if self.config.driven_by_file else neutral_file()
         tracker = FaceTracker(TrackerConfig(neutral_path=neutral_path), open_detector(video=True))
-        self._stack.callback(tracker.close)
+        self.stack.callback(tracker.close)
         return tracker
 
     def _describe(self, first: Scene, fps: Fraction) -> None:
-        config = self._config
-        self._metrics.about = {
+        config = self.config
+        self.metrics.about = {
             "version": version(),
-            "engine": self._reenactor.describe(),
+            "engine": self.reenactor.describe(),
             "mode": "live" if config.live else "file to file",
             "fps": float(fps),
             "size_px": list(first.framing.size_px),

@@ -2,37 +2,27 @@
 
 from __future__ import annotations
 
+import logging
 import threading
+import time
 from collections.abc import Callable
 from contextlib import closing
+from dataclasses import dataclass, replace
 from fractions import Fraction
-from typing import Protocol
 
-from icface.arrays import Frame
-from icface.attributes import FloatArray
+from icface.errors import DeviceError, ICFaceError
 from icface.face.continuity import Continuity
+from icface.face.tracker import FaceTracker
 from realtime.cameras import Camera, CapturedFrame
-from realtime.capture import CameraFeed, read_file
 from realtime.config import LiveConfig
 from realtime.drivers import POLL_S, Driver, Sample
 from realtime.metrics import Metrics
 from realtime.slot import Lane, Slot, filling
 
+logger = logging.getLogger(__name__)
+
 QUEUE_FRAMES = 4
-
-
-class Face(Protocol):
-    """The part of `icface.face.tracker.DriverState` that is used."""
-
-    @property
-    def attributes(self) -> FloatArray: ...
-
-
-class Tracker(Protocol):
-    """The part of `icface.face.tracker.FaceTracker` that is used."""
-
-    def read(self, frame: Frame, time_s: float) -> Face | None: ...
-    def set_neutral(self) -> None: ...
+RETRY_EVERY_S = 1.0
 
 
 class FaceDriver(Driver):
@@ -50,7 +40,7 @@ class FaceDriver(Driver):
         self,
         camera: Camera,
         reopen: Callable[[float], Camera],
-        tracker: Tracker,
+        tracker: FaceTracker,
         config: LiveConfig,
         metrics: Metrics,
     ) -> None:
@@ -115,3 +105,111 @@ class FaceDriver(Driver):
                 attributes = face.attributes if face is not None else None
                 samples.put(Sample(captured.index, serial, captured.time_s, attributes))
                 serial += 1
+
+
+def read_file(camera: Camera, lane: Lane[CapturedFrame], metrics: Metrics) -> None:
+    """Decode a file into a lane until the end, then close it. It is the body of a thread."""
+    with filling(lane):
+        while True:
+            with metrics.time("capture"):
+                captured = camera.read()
+            if captured is None:
+                return
+            metrics.count("captured")
+            lane.put(captured)
+
+
+@dataclass
+class CameraFeed:
+    """Reads a camera until it ends or is asked to stop; `run` is the body of a thread."""
+
+    camera: Camera
+    """Open; this object closes it."""
+    reopen: Callable[[float], Camera]
+    """Opens it again within that many seconds (a device after a loss, a file at its end)."""
+    slot: Slot[CapturedFrame]
+    """Takes the frames. Their numbers go on over losses and loops; their times are on `clock`."""
+    config: LiveConfig
+    metrics: Metrics
+    stop: threading.Event
+    clock: Callable[[], float] = time.monotonic
+    next_index: int = 0
+
+    def run(self) -> None:
+        """Feed the slot, then close it."""
+        try:
+            with filling(self.slot):
+                if self.camera.info.is_file:
+                    self._feed_file()
+                else:
+                    self._feed_device()
+        finally:
+            self.camera.close()
+
+    def _feed_device(self) -> None:
+        base = 0
+        while not self.stop.is_set():
+            try:
+                captured = self.camera.read()
+            except DeviceError as error:
+                self._recover(error)
+                base = self.next_index
+                continue
+            if captured is None:
+                return
+            self.metrics.stages["capture"].add(max(0.0, self.clock() - captured.time_s))
+            self._put(replace(captured, index=base + captured.index))
+
+    def _recover(self, error: DeviceError) -> None:
+        """Open the camera again, within the bound. Returns without it when asked to stop."""
+        lost_s, retry_s = self.clock(), self.config.camera_retry_s
+        self.camera.close()
+        self.metrics.count("cameras_lost")
+        self.metrics.event(f"camera lost: {error}")
+        if retry_s > 0:
+            logger.warning("%s; the picture goes on at rest, trying again for %g s", error, retry_s)
+        reason: ICFaceError = error
+        while (left_s := retry_s - (self.clock() - lost_s)) > 0:
+            if self.stop.wait(min(RETRY_EVERY_S, left_s)):
+                return
+            try:
+                self.camera = self.reopen(max(RETRY_EVERY_S, left_s))
+            except ICFaceError as again:
+                reason = again
+                continue
+            away_s = self.clock() - lost_s
+            logger.info("the camera is back after %.1f s: %s", away_s, self.camera.info.describe())
+            self.metrics.event(f"camera back after {away_s:.1f} s")
+            return
+        raise DeviceError(f"the camera did not come back within {retry_s:g} s: {reason}") from error
+
+    def _feed_file(self) -> None:
+        start_s = self.clock()
+        while True:
+            base = self.next_index
+            last_s = 0.0
+            while not self.stop.is_set():
+                with self.metrics.time("capture"):
+                    captured = self.camera.read()
+                if captured is None:
+                    break
+                ready_s = self.clock()
+                last_s = captured.time_s
+                due_s = start_s + last_s
+                if due_s > ready_s:
+                    self.stop.wait(due_s - ready_s)
+                else:
+                    # Decoding fell behind. Go on from here, as a camera would, instead of racing to catch up.
+                    start_s += ready_s - due_s
+                    due_s = ready_s
+                self._put(replace(captured, index=base + captured.index, time_s=due_s))
+            if not self.config.loop or self.stop.is_set():
+                return
+            start_s += last_s + 1.0 / float(self.camera.info.fps)
+            self.camera.close()
+            self.camera = self.reopen(RETRY_EVERY_S)
+
+    def _put(self, captured: CapturedFrame) -> None:
+        self.metrics.count("captured")
+        self.next_index = captured.index + 1
+        self.slot.put(captured)

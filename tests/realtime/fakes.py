@@ -14,7 +14,7 @@ from icface.attributes import FloatArray, neutral
 from icface.errors import DeviceError
 from icface.reenactor import PreparedSource
 from realtime.cameras import Camera, CameraInfo, CapturedFrame
-from realtime.controls import Controls
+from realtime.hotkeys import Controls
 from realtime.metrics import Metrics
 from realtime.outputs import Outputs
 from realtime.photos import Photos

@@ -9,8 +9,8 @@ import pytest
 
 from icface.errors import DeviceError
 from realtime.cameras import Camera, CapturedFrame
-from realtime.capture import CameraFeed
 from realtime.config import LiveConfig
+from realtime.drivers.face import CameraFeed
 from realtime.metrics import Metrics
 from realtime.slot import Closed, Slot
 from tests.realtime.fakes import Clock, ScriptedCamera, Stop

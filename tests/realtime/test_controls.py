@@ -47,9 +47,9 @@ def test_each_key_does_what_the_table_says(photos: list[Path]) -> None:
     assert reenactment.renderer.scene.number == 2, "there is no ninth"
     for unknown in ("z", "0", "enter", ""):
         press(unknown)
-    assert not bench.controls.stopped
+    assert not bench.stop.is_set()
     press("q")
-    assert bench.controls.stopped
+    assert bench.stop.is_set()
 
 
 def test_the_table_and_the_controls_agree(photos: list[Path]) -> None:
@@ -61,13 +61,13 @@ def test_the_table_and_the_controls_agree(photos: list[Path]) -> None:
 
 def test_keys_come_from_a_window_first_and_from_the_terminal_else(photos: list[Path]) -> None:
     bench = Bench(KeepingSink(keys=["m"]))
-    bench.controls._keyboard = iter([" ", "Q"]).__next__
+    bench.controls.keyboard = iter([" ", "Q"]).__next__
     bench.controls.poll()
     assert bench.reenactment.mirrored and not bench.reenactment.frozen
     bench.controls.poll()
-    assert bench.reenactment.frozen and not bench.controls.stopped
+    assert bench.reenactment.frozen and not bench.stop.is_set()
     bench.controls.poll()
-    assert bench.controls.stopped
+    assert bench.stop.is_set()
 
 
 def test_the_mirror_is_a_copy_and_can_be_turned_off() -> None:

@@ -6,11 +6,11 @@ import pytest
 
 from icface.errors import DeviceError, ICFaceError
 from realtime.cameras import CapturedFrame
-from realtime.capture import read_file
 from realtime.config import Limits
 from realtime.drivers import Sample
+from realtime.drivers.face import read_file
+from realtime.loop import run_offline
 from realtime.metrics import Metrics
-from realtime.offline import run_offline
 from realtime.slot import Closed, Lane
 from tests.realtime import fakes
 from tests.realtime.fakes import KeepingSink, ScriptedCamera, smile
