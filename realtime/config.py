@@ -14,20 +14,6 @@ SIZES: Final = {"256": 256, "512": 512, "native": None}
 FRAMINGS: Final = ("crop", "photo")
 
 
-@dataclass(frozen=True)
-class Limits:
-    """Where a run ends by itself; None: nowhere."""
-
-    frames: int | None = None
-    duration_s: float | None = None
-
-    def reached(self, frames: int, elapsed_s: float) -> bool:
-        """Whether so many output frames, or so much time, are enough."""
-        return (self.frames is not None and frames >= self.frames) or (
-            self.duration_s is not None and elapsed_s >= self.duration_s
-        )
-
-
 @dataclass(frozen=True, kw_only=True)
 class LiveConfig:
     """One run of `icface-live`.
@@ -166,7 +152,7 @@ class LiveConfig:
         """Whether the driver is shown as in a mirror, with `mirror` unset decided."""
         return self.mirror if self.mirror is not None else not self.driven_by_file
 
-    @property
-    def limits(self) -> Limits:
-        """Where the run ends by itself."""
-        return Limits(self.frames, self.duration_s)
+    def is_over(self, frames: int, elapsed_s: float) -> bool:
+        """Whether the run ends after so many output frames, or after so much time."""
+        enough = self.frames is not None and frames >= self.frames
+        return enough or (self.duration_s is not None and elapsed_s >= self.duration_s)

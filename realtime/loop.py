@@ -17,7 +17,7 @@ from collections.abc import Callable
 
 from icface.attributes import FloatArray
 from icface.errors import DeviceError, ICFaceError
-from realtime.config import Limits
+from realtime.config import LiveConfig
 from realtime.drivers import POLL_S, Sample
 from realtime.hotkeys import Controls
 from realtime.metrics import Metrics
@@ -42,7 +42,7 @@ def run_live(
     samples: Slot[Sample],
     controls: Controls,
     scheduler: DeadlineScheduler,
-    limits: Limits,
+    config: LiveConfig,
     clock: Callable[[], float] = time.monotonic,
 ) -> None:
     """Send a picture for each sample, and one in time where none comes.
@@ -76,7 +76,7 @@ def run_live(
             metrics.event(f"level: {scheduler.level}")
             logger.info("load: now at %s", scheduler.level)
         controls.poll()
-        if limits.reached(number + 1, clock() - start_s):
+        if config.is_over(number + 1, clock() - start_s):
             return
         try:
             sample = samples.get(max(0.0, due_s + (1 + GRACE) * period_s - clock()))
@@ -117,20 +117,19 @@ def run_offline(
     reenactment: Reenactment,
     samples: Lane[Sample],
     controls: Controls,
-    limits: Limits,
+    config: LiveConfig,
     total: int | None = None,
 ) -> None:
     """Send one picture for each sample, face or no face, until they end or a limit is reached.
 
-    A terminal shows a progress bar; `total` is the number of samples, if that is known. `limits` count the driver's own
-    time.
+    A limit in seconds counts the driver's own time. A terminal shows a progress bar, of `total` samples if that is known.
 
     Raises:
         ICFaceError: a sink failed, a thread failed, or the run was stopped before its end.
     """
     from tqdm import tqdm
 
-    expected = total if limits.frames is None or total is None else min(total, limits.frames)
+    expected = total if config.frames is None or total is None else min(total, config.frames)
     counters = reenactment.metrics.counters
     with tqdm(total=expected, unit="frame", file=sys.stderr, disable=None, dynamic_ncols=True) as bar:
         while True:
@@ -143,7 +142,7 @@ def run_offline(
                 raise ICFaceError(f"stopped after {done} frames; what was being written holds these")
             if sample is None:
                 continue
-            if limits.reached(counters["sent"], sample.time_s):
+            if config.is_over(counters["sent"], sample.time_s):
                 break
             reenactment.step(sample.attributes, sample.index, sample.time_s)
             controls.poll()

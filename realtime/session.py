@@ -118,7 +118,7 @@ class _Session:
         photos.start_others()
         stack.callback(photos.close)
         reenactment = Reenactment(
-            conditioner=driver.conditioner,
+            condition=driver.condition,
             mirrored=config.mirrored,
             renderer=renderer,
             outputs=outputs,
@@ -131,9 +131,9 @@ class _Session:
         if config.live:
             stack.callback(stop.set)
             scheduler = DeadlineScheduler(1 / float(driver.fps), driver.halve_tracking)
-            run_live(reenactment, driver.play(stop), controls, scheduler, config.limits)
+            run_live(reenactment, driver.play(stop), controls, scheduler, config)
         else:
-            run_offline(reenactment, driver.read_in_order(), controls, config.limits, driver.frame_count)
+            run_offline(reenactment, driver.read_in_order(), controls, config, driver.frame_count)
 
     def _open_engine(self, engines: EngineChoice, photos: Photos[Scene]) -> Scene:
         """Open the engine, and with it the first photo, which decides the size of all pictures."""

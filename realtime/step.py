@@ -16,7 +16,7 @@ from realtime.renderer import Renderer
 class Reenactment:
     """The parts that every picture passes through. One thread owns it."""
 
-    conditioner: Conditioner
+    condition: Conditioner
     """Holds and eases the driver's attributes where the face is lost."""
     mirrored: bool
     """Show the driver as in a mirror."""
@@ -39,7 +39,7 @@ class Reenactment:
         Raises:
             DeviceError: the last sink is lost.
         """
-        attributes = self.conditioner.update(driver, time_s)
+        attributes = self.condition(driver, time_s)
         if self.mirrored:
             attributes = mirror(attributes)
         if repeat or self.frozen:

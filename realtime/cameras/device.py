@@ -10,7 +10,7 @@ import threading
 import time
 from collections.abc import Callable
 from fractions import Fraction
-from typing import Final, Protocol, cast
+from typing import Any, Final
 
 import cv2
 import cv2.utils.logging
@@ -21,17 +21,6 @@ from icface.arrays import Frame
 from icface.errors import DeviceError
 from realtime.cameras import LIST_HINT, Camera, CameraConfig, CameraInfo, CameraListing, CapturedFrame, v4l2
 from realtime.slot import Closed, Slot, filling
-
-
-class Capture(Protocol):
-    """The part of `cv2.VideoCapture` that is used."""
-
-    def grab(self) -> bool: ...
-    def retrieve(self) -> tuple[bool, NDArray[np.uint8]]: ...
-    def get(self, property: int) -> float: ...
-    def set(self, property: int, value: float) -> bool: ...
-    def release(self) -> None: ...
-
 
 _FAILED_GRABS: Final = 5
 """A driver may fail one grab (a torn MJPG frame) and go on. This many in a row mean that it has stopped."""
@@ -54,7 +43,7 @@ class DeviceCamera(Camera):
     def __init__(
         self,
         config: CameraConfig,
-        open_capture: Callable[[CameraConfig], Capture] | None = None,
+        open_capture: Callable[[CameraConfig], cv2.VideoCapture] | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._config = config
@@ -100,7 +89,7 @@ class DeviceCamera(Camera):
             finally:
                 capture.release()
 
-    def _capture_frames(self, capture: Capture) -> None:
+    def _capture_frames(self, capture: cv2.VideoCapture) -> None:
         index = failed = 0
         while True:
             grabbed = capture.grab()
@@ -127,7 +116,7 @@ class DeviceCamera(Camera):
             return f"camera {device} opened but gave no frame; is another program using it? {LIST_HINT}"
         return f"camera {device} stopped giving frames; plug it in again. {LIST_HINT}"
 
-    def _capture_time_s(self, capture: Capture) -> float:
+    def _capture_time_s(self, capture: cv2.VideoCapture) -> float:
         """When the frame just grabbed was captured.
 
         V4L2 stamps each buffer on the monotonic clock, earlier than now by the transfer. The stamp is used where it is
@@ -137,7 +126,7 @@ class DeviceCamera(Camera):
         stamp_s = capture.get(cv2.CAP_PROP_POS_MSEC) / 1000
         return stamp_s if now_s - 0.5 <= stamp_s <= now_s else now_s
 
-    def _read_info(self, capture: Capture, frame: Frame) -> CameraInfo:
+    def _read_info(self, capture: cv2.VideoCapture, frame: Frame) -> CameraInfo:
         fps = capture.get(cv2.CAP_PROP_FPS)
         device = self._config.device
         name = v4l2.device_name(device)
@@ -152,7 +141,7 @@ class DeviceCamera(Camera):
         )
 
 
-def _open_capture(config: CameraConfig) -> Capture:
+def _open_capture(config: CameraConfig) -> cv2.VideoCapture:
     """Open a device by OpenCV and ask for format, size and rate, in the order that drivers honour."""
     # OpenCV's warnings go to stderr unformatted. What matters is said by the errors here.
     cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)
@@ -173,10 +162,10 @@ def _open_capture(config: CameraConfig) -> Capture:
     capture.set(cv2.CAP_PROP_FRAME_WIDTH, config.size_px[0])
     capture.set(cv2.CAP_PROP_FRAME_HEIGHT, config.size_px[1])
     capture.set(cv2.CAP_PROP_FPS, config.fps)
-    return cast(Capture, capture)
+    return capture
 
 
-def _in_rows(picture: NDArray[np.uint8], capture: Capture) -> NDArray[np.uint8]:
+def _in_rows(picture: NDArray[Any], capture: cv2.VideoCapture) -> NDArray[Any]:
     """Give a picture its shape. OpenCV returns one long row for devices whose own format is BGR3 (seen in 4.11)."""
     if picture.shape[0] > 1:
         return picture
@@ -184,7 +173,7 @@ def _in_rows(picture: NDArray[np.uint8], capture: Capture) -> NDArray[np.uint8]:
     return picture.reshape(height, width, 3) if picture.size == height * width * 3 else picture
 
 
-def _bgr_to_rgb(bgr: NDArray[np.uint8]) -> Frame:
+def _bgr_to_rgb(bgr: NDArray[Any]) -> Frame:
     code = cv2.COLOR_GRAY2RGB if bgr.ndim == 2 or bgr.shape[2] == 1 else cv2.COLOR_BGR2RGB
     return cv2.cvtColor(bgr, code).astype(np.uint8, copy=False)
 

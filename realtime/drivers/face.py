@@ -55,21 +55,23 @@ class FaceDriver(Driver):
         # Some devices state no rate. Then what was asked for is the best guess.
         self.fps = camera.info.fps if camera.info.fps > 0 else Fraction(config.camera_fps)
         self.frame_count = camera.info.frame_count
-        self.conditioner = Continuity()
+        self.condition = Continuity().update
         self.ask_neutral = self._neutral_asked.set
         self.halve_tracking = self._set_half_rate
 
     def play(self, stop: threading.Event) -> Slot[Sample]:
-        frames: Slot[CapturedFrame] = self._lane(Slot())
-        samples: Slot[Sample] = self._lane(Slot())
+        frames: Slot[CapturedFrame] = Slot()
+        samples: Slot[Sample] = Slot()
+        self._lanes += (frames, samples)
         feed = CameraFeed(self._camera, self._reopen, frames, self._config, self._metrics, stop)
         self._start("capture", feed.run)
         self._start("track", self.track, frames, samples)
         return samples
 
     def read_in_order(self) -> Lane[Sample]:
-        frames: Lane[CapturedFrame] = self._lane(Lane(QUEUE_FRAMES))
-        samples: Lane[Sample] = self._lane(Lane(QUEUE_FRAMES))
+        frames: Lane[CapturedFrame] = Lane(QUEUE_FRAMES)
+        samples: Lane[Sample] = Lane(QUEUE_FRAMES)
+        self._lanes += (frames, samples)
         self._start("decode", read_file, self._camera, frames, self._metrics)
         self._start("track", self.track, frames, samples)
         return samples

@@ -75,18 +75,6 @@ def frame_rate(table: AttributeTrack) -> Fraction:
     return next(close, Fraction(round(fps * 1000), 1000))
 
 
-class Unchanged:
-    """The conditioner of a table: its attributes as they are, and the last ones again where none come."""
-
-    def __init__(self) -> None:
-        self._last = neutral()
-
-    def update(self, attributes: FloatArray | None, time_s: float) -> FloatArray:
-        """(20,): the newest attributes that were given; neutral before the first."""
-        self._last = self._last if attributes is None else attributes
-        return self._last
-
-
 class TableDriver(Driver):
     """A table of attributes.
 
@@ -112,10 +100,16 @@ class TableDriver(Driver):
         self._clock = clock
         self.fps = frame_rate(table)
         self.frame_count = len(table)
-        self.conditioner = Unchanged()
+        self._last = neutral()
+
+    def condition(self, attributes: FloatArray | None, time_s: float) -> FloatArray:
+        """The attributes as they are, and the last ones again where none come; neutral before the first."""
+        self._last = self._last if attributes is None else attributes
+        return self._last
 
     def play(self, stop: threading.Event) -> Slot[Sample]:
-        samples: Slot[Sample] = self._lane(Slot())
+        samples: Slot[Sample] = Slot()
+        self._lanes.append(samples)
         self._start("attributes", self.fill, samples, stop)
         return samples
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 import threading
 from collections.abc import Iterable, Sequence
 from fractions import Fraction
+from pathlib import Path
+from typing import cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,8 +14,9 @@ from numpy.typing import NDArray
 from icface.arrays import Frame
 from icface.attributes import FloatArray, neutral
 from icface.errors import DeviceError
-from icface.reenactor import PreparedSource
+from icface.reenactor import PreparedSource, Reenactor
 from realtime.cameras import Camera, CameraInfo, CapturedFrame
+from realtime.config import LiveConfig
 from realtime.hotkeys import Controls
 from realtime.metrics import Metrics
 from realtime.outputs import Outputs
@@ -134,6 +137,10 @@ class Animator:
     def describe(self) -> str:
         return "engine: a fake"
 
+    def as_reenactor(self) -> Reenactor:
+        """Itself: it has all that the renderer calls."""
+        return cast(Reenactor, self)
+
 
 class NeutralWithoutFace:
     """A conditioner: the driver, or neutral at once. It keeps what it was told as (time, face)."""
@@ -173,6 +180,11 @@ class KeepingSink(Sink):
         self.closed = True
 
 
+def limits(frames: int | None = None, duration_s: float | None = None) -> LiveConfig:
+    """Settings of a run that ends by itself."""
+    return LiveConfig(sources=(Path("me.jpg"),), null=True, frames=frames, duration_s=duration_s)
+
+
 def open_sink(
     name: str, settings: SinkSettings | None = None, *, width_px: int, height_px: int, fps: Fraction
 ) -> Sink:
@@ -209,9 +221,11 @@ class Bench:
         self.conditioner = NeutralWithoutFace()
         self.neutral_asked = 0
         self.reenactment = Reenactment(
-            conditioner=self.conditioner,
+            condition=self.conditioner.update,
             mirrored=mirrored,
-            renderer=Renderer(self.animator, make_scene(0, source(), "crop", None), self.metrics, mark=False),
+            renderer=Renderer(
+                self.animator.as_reenactor(), make_scene(0, source(), "crop", None), self.metrics, mark=False
+            ),
             outputs=Outputs(self.sinks, self.metrics),
             metrics=self.metrics,
             recorder=recorder,

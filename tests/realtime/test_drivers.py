@@ -6,6 +6,7 @@ import threading
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
+from typing import cast
 
 import numpy as np
 import pytest
@@ -13,11 +14,12 @@ import pytest
 from icface.arrays import Frame
 from icface.attributes import AttributeTrack, FloatArray, neutral
 from icface.errors import DeviceError
+from icface.face.tracker import FaceTracker
 from realtime.cameras import Camera, CapturedFrame
 from realtime.config import LiveConfig
 from realtime.drivers import Driver, Sample
 from realtime.drivers.face import FaceDriver
-from realtime.drivers.table import TableDriver, Unchanged
+from realtime.drivers.table import TableDriver
 from realtime.metrics import Metrics
 from realtime.slot import Closed, Lane, Slot
 from tests.realtime.fakes import Clock, ScriptedCamera, Stop, frame, smile
@@ -69,7 +71,7 @@ def face_driver(
     config = LiveConfig(
         sources=(Path("me.jpg"),), camera=__file__, null=True, neutral_after_s=neutral_after_s
     )
-    return FaceDriver(camera, reopen, tracker, config, metrics)
+    return FaceDriver(camera, reopen, cast(FaceTracker, tracker), config, metrics)
 
 
 class Bench:
@@ -200,10 +202,10 @@ def test_rows_of_a_table_are_frames_at_a_constant_rate() -> None:
 
 
 def test_attributes_of_a_table_stay_as_they_are() -> None:
-    unchanged = Unchanged()
-    assert np.array_equal(unchanged.update(None, 0.0), neutral())
-    assert np.array_equal(unchanged.update(smile(0.4), 1.0), smile(0.4))
-    assert np.array_equal(unchanged.update(None, 99.0), smile(0.4))
+    driver = TableDriver(track([0.0]), Metrics())
+    assert np.array_equal(driver.condition(None, 0.0), neutral())
+    assert np.array_equal(driver.condition(smile(0.4), 1.0), smile(0.4))
+    assert np.array_equal(driver.condition(None, 99.0), smile(0.4))
 
 
 # With their threads

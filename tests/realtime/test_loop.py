@@ -10,14 +10,13 @@ import pytest
 from icface.arrays import Frame
 from icface.attributes import FloatArray, mirror, read_csv
 from icface.errors import DeviceError
-from realtime.config import Limits
 from realtime.drivers import Sample
 from realtime.loop import run_live
 from realtime.recorder import Recorder
 from realtime.scheduler import FULL, HALF_TRACKING, REPEAT, DeadlineScheduler
 from realtime.slot import Closed, Slot
 from tests.realtime import fakes
-from tests.realtime.fakes import Animator, Clock, KeepingSink, smile
+from tests.realtime.fakes import Animator, Clock, KeepingSink, limits, smile
 
 PERIOD_S = 0.1
 
@@ -86,8 +85,9 @@ class Bench(fakes.Bench):
         self.scheduler = DeadlineScheduler(PERIOD_S, self.tracker_rates.append)
 
     def run(self, frames: int | None = None, duration_s: float | None = None) -> list[tuple[int, int, float]]:
-        limits = Limits(frames, duration_s)
-        run_live(self.reenactment, self.slot, self.controls, self.scheduler, limits, self.clock)
+        run_live(
+            self.reenactment, self.slot, self.controls, self.scheduler, limits(frames, duration_s), self.clock
+        )
         return self.sent
 
 
@@ -189,9 +189,9 @@ def test_the_last_sink_lost_ends_the_run() -> None:
         bench.run()
 
 
-@pytest.mark.parametrize(("limit", "count"), [(Limits(frames=3), 3), (Limits(duration_s=0.3), 5)])
-def test_limits(limit: Limits, count: int) -> None:
-    assert len(Bench(steady(50)).run(limit.frames, limit.duration_s)) == count
+@pytest.mark.parametrize(("frames", "duration_s", "count"), [(3, None, 3), (None, 0.3, 5)])
+def test_limits(frames: int | None, duration_s: float | None, count: int) -> None:
+    assert len(Bench(steady(50)).run(frames, duration_s)) == count
 
 
 def test_a_stop_ends_it_before_the_next_picture() -> None:

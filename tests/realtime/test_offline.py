@@ -6,27 +6,27 @@ import pytest
 
 from icface.errors import DeviceError, ICFaceError
 from realtime.cameras import CapturedFrame
-from realtime.config import Limits
+from realtime.config import LiveConfig
 from realtime.drivers import Sample
 from realtime.drivers.face import read_file
 from realtime.loop import run_offline
 from realtime.metrics import Metrics
 from realtime.slot import Closed, Lane
 from tests.realtime import fakes
-from tests.realtime.fakes import KeepingSink, ScriptedCamera, smile
+from tests.realtime.fakes import KeepingSink, ScriptedCamera, limits, smile
 
-NO_LIMITS = Limits()
+NO_LIMITS = limits()
 
 
 class Bench(fakes.Bench):
     def run(
-        self, samples: list[Sample], limits: Limits = NO_LIMITS, total: int | None = None
+        self, samples: list[Sample], config: LiveConfig = NO_LIMITS, total: int | None = None
     ) -> list[tuple[int, int, float]]:
         lane: Lane[Sample] = Lane(len(samples))
         for sample in samples:
             lane.put(sample)
         lane.close()
-        run_offline(self.reenactment, lane, self.controls, limits, total)
+        run_offline(self.reenactment, lane, self.controls, config, total)
         return self.sent
 
 
@@ -47,13 +47,13 @@ def test_a_still_driver_still_gets_every_frame() -> None:
 
 
 @pytest.mark.parametrize(
-    ("limits", "total", "count"),
-    [(Limits(frames=3), None, 3), (Limits(duration_s=0.3), None, 3), (NO_LIMITS, 99, 5)],
+    ("config", "total", "count"),
+    [(limits(frames=3), None, 3), (limits(duration_s=0.3), None, 3), (NO_LIMITS, 99, 5)],
 )
 def test_limits_count_output_frames_and_the_files_own_time(
-    limits: Limits, total: int | None, count: int
+    config: LiveConfig, total: int | None, count: int
 ) -> None:
-    assert len(Bench().run(ramp(5), limits, total)) == count
+    assert len(Bench().run(ramp(5), config, total)) == count
 
 
 def test_stopped_early_it_says_how_far_it_came() -> None:

@@ -16,7 +16,9 @@ from tests.realtime.fakes import Animator, smile, source
 
 
 def renderer(metrics: Metrics | None = None) -> Renderer:
-    return Renderer(Animator(), make_scene(0, source(), "crop", None), metrics or Metrics(), mark=False)
+    return Renderer(
+        Animator().as_reenactor(), make_scene(0, source(), "crop", None), metrics or Metrics(), mark=False
+    )
 
 
 def test_the_picture_is_the_animated_crop() -> None:
@@ -45,8 +47,8 @@ def test_what_is_shown_already_is_not_made_again() -> None:
 @pytest.mark.parametrize("framing", ["crop", "photo"])
 def test_the_mark_is_in_every_picture_and_never_twice_on_one(framing: str) -> None:
     scene = make_scene(0, source(100, photo_px=(200, 200), corner_px=(90, 90)), framing, None)
-    marked = Renderer(Animator(100), scene, Metrics(), mark=True)
-    plain = Renderer(Animator(100), scene, Metrics(), mark=False)
+    marked = Renderer(Animator(100).as_reenactor(), scene, Metrics(), mark=True)
+    plain = Renderer(Animator(100).as_reenactor(), scene, Metrics(), mark=False)
     first = marked.render(smile(0.5)).copy()
     without = plain.render(smile(0.5)).copy()
     assert (first != without).any()
@@ -106,7 +108,7 @@ def brightness(animator: Animator, engine: Opened, metrics: Metrics) -> list[int
     """Of three pictures; the engine is there when the second is made."""
     looks: list[Any] = [None, engine, None]
     scene = make_scene(0, source(), "crop", None)
-    r = Renderer(animator, scene, metrics, mark=False, take_engine=lambda: looks.pop(0))
+    r = Renderer(animator.as_reenactor(), scene, metrics, mark=False, take_engine=lambda: looks.pop(0))
     return [int(r.render(smile(amount))[0, 0, 0]) for amount in (0.1, 0.2, 0.3)]
 
 

@@ -20,12 +20,17 @@ def test_a_slot_keeps_the_newest_only() -> None:
 
 def test_a_lane_keeps_all_in_order_and_makes_the_producer_wait() -> None:
     lane: Lane[int] = Lane(2)
-    third = threading.Thread(target=lambda: [lane.put(item) for item in (1, 2, 3)])
-    third.start()
-    third.join(0.2)
-    assert third.is_alive(), "there is no room"
+
+    def produce() -> None:
+        for item in (1, 2, 3):
+            lane.put(item)
+
+    producer = threading.Thread(target=produce)
+    producer.start()
+    producer.join(0.2)
+    assert producer.is_alive(), "there is no room"
     assert lane.get(30) == 1
-    third.join(30)
+    producer.join(30)
     assert [lane.get(0), lane.get(0), lane.get(0)] == [2, 3, None]
 
 
