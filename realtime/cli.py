@@ -148,8 +148,9 @@ class _Line(logging.Formatter):
         return f"{record.levelname.lower()}: {text}" if record.levelno >= logging.WARNING else text
 
 
-def _log(verbose: int) -> logging.Handler:
-    """Our lines to stderr; with -vv everybody's."""
+@contextlib.contextmanager
+def _logging(verbose: int) -> Iterator[None]:
+    """Our lines go to stderr; with -vv everybody's."""
     handler = logging.StreamHandler()
     handler.setFormatter(_Line("%(name)s: %(message)s" if verbose > 1 else "%(message)s"))
     root = logging.getLogger()
@@ -157,7 +158,8 @@ def _log(verbose: int) -> logging.Handler:
     root.setLevel(logging.INFO if verbose > 1 else logging.ERROR)
     for name in ("icface", "realtime"):
         logging.getLogger(name).setLevel(logging.DEBUG if verbose else logging.INFO)
-    return handler
+    yield  # what is run inside raises nothing
+    root.removeHandler(handler)
 
 
 @contextlib.contextmanager
@@ -248,37 +250,30 @@ def main(argv: Sequence[str] | None = None) -> int:
         flags = parser().parse_args(argv)
     except SystemExit as end:  # argparse: --help, --version, a wrong flag
         return int(end.code or 0)
-    with _own_stderr(flags.verbose):
-        return _command(flags)
-
-
-def _command(flags: argparse.Namespace) -> int:
     # OpenBLAS reads this when numpy is loaded. Its second thread waits for work by spinning. For the small products of
     # one frame it gains nothing and costs 10 ms of CPU a frame, more than everything else together.
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
-    handler = _log(flags.verbose)
-    try:
-        config = None if flags.list_cameras else config_from(flags)
-        # First of all, so that a system library that it lacks is named. It also has to come before PyAV: with PyAV's
-        # libxcb loaded first, OpenCV's windows hang when they open.
-        import cv2  # noqa: F401
+    with _own_stderr(flags.verbose), _logging(flags.verbose):
+        try:
+            config = None if flags.list_cameras else config_from(flags)
+            # First of all, so that a system library that it lacks is named. It also has to come before PyAV: with
+            # PyAV's libxcb loaded first, OpenCV's windows hang when they open.
+            import cv2  # noqa: F401
 
-        if config is None:
-            _list_cameras()
-        else:
-            _run(config)
-        return 0
-    except ICFaceError as error:
-        return _fail(str(error), error.exit_code, flags.verbose)
-    except KeyboardInterrupt:
-        return _fail("stopped at once, as asked twice; files may be cut short", 1, flags.verbose)
-    except Exception as error:  # the main thread's top: a defect is one line, too
-        if "cannot open shared object file" in str(error):  # the words of Linux's loader
-            return _fail(f"a system library is missing ({error}); run: {_PACKAGES}", 1, flags.verbose)
-        what = f"{type(error).__name__}: {error}"
-        return _fail(f"unexpected {what}; run again with -vv and report what it shows", 1, flags.verbose)
-    finally:
-        logging.getLogger().removeHandler(handler)
+            if config is None:
+                _list_cameras()
+            else:
+                _run(config)
+            return 0
+        except ICFaceError as error:
+            return _fail(str(error), error.exit_code, flags.verbose)
+        except KeyboardInterrupt:
+            return _fail("stopped at once, as asked twice; files may be cut short", 1, flags.verbose)
+        except Exception as error:  # the main thread's top: a defect is one line, too
+            if "cannot open shared object file" in str(error):  # the words of Linux's loader
+                return _fail(f"a system library is missing ({error}); run: {_PACKAGES}", 1, flags.verbose)
+            what = f"{type(error).__name__}: {error}"
+            return _fail(f"unexpected {what}; run again with -vv and report what it shows", 1, flags.verbose)
 
 
 def _fail(message: str, code: int, verbose: int) -> int:

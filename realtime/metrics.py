@@ -144,6 +144,9 @@ class Metrics:
         used_s = self._last_cpu_s - self._first_cpu_s
         return used_s / self.elapsed_s / usable_cores() if self.elapsed_s > 0 else 0.0
 
+    def _summaries(self) -> dict[str, dict[str, float]]:
+        return {name: stage.summary() for name, stage in self.stages.items() if stage.count}
+
     def report(self) -> dict[str, Any]:
         """The `--stats` document; docs/live-loop.md describes each field."""
         return {
@@ -151,10 +154,10 @@ class Metrics:
             "fps": round(self.fps, 2),
             "elapsed_s": round(self.elapsed_s, 3),
             "cpu_share": round(self.cpu_share, 4),
-            "frames": dict(self.counters),
-            "levels": dict(self.levels),
-            "stages": {name: stage.summary() for name, stage in self.stages.items() if stage.count},
-            "events": list(self.events),
+            "frames": self.counters,
+            "levels": self.levels,
+            "stages": self._summaries(),
+            "events": self.events,
             "about": self.about,
             "machine": machine(),
         }
@@ -162,11 +165,9 @@ class Metrics:
     def table(self) -> str:
         """The report for people: a line for each stage, then a line of counts."""
         lines = [f"{'stage':<10}{'count':>8}{'mean':>9}{'p50':>9}{'p95':>9}{'p99':>9}{'max':>9}   ms"]
-        for name, stage in self.stages.items():
-            if stage.count:
-                count, *figures_ms = stage.summary().values()
-                cells = "".join(f"{figure:>9.2f}" for figure in figures_ms)
-                lines.append(f"{name:<10}{count:>8}{cells}")
+        for name, summary in self._summaries().items():
+            count, *figures_ms = summary.values()
+            lines.append(f"{name:<10}{count:>8}" + "".join(f"{figure:>9.2f}" for figure in figures_ms))
         c = self.counters
         dropped = c["dropped_before_tracking"] + c["dropped_before_animation"]
         lines.append(
@@ -177,11 +178,7 @@ class Metrics:
         return "\n".join(lines)
 
     def save(self, path: Path) -> None:
-        """Write the report as JSON.
-
-        Raises:
-            ICFaceError: the file cannot be written.
-        """
+        """Write the report as JSON; raises ICFaceError where that fails."""
         try:
             write_file(path, json.dumps(self.report(), indent=2) + "\n")
         except OSError as error:
@@ -190,9 +187,7 @@ class Metrics:
 
 def usable_cores() -> int:
     """Cores this process may run on (fewer than the machine has under taskset or in a container)."""
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def machine() -> dict[str, Any]:

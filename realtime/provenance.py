@@ -25,7 +25,7 @@ class Provenance:
     model: str = ""
     """Name of the bundle."""
     created: datetime | None = None
-    """When the recording began, with a time zone; None: now."""
+    """When the recording began, with a time zone; None: at the time of `metadata`."""
 
     def metadata(self) -> dict[str, str]:
         """The container's tags: title and comment for people, the others for programs."""

@@ -7,7 +7,7 @@ import logging
 import threading
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack
+from contextlib import ExitStack, closing
 from dataclasses import dataclass, replace
 from fractions import Fraction
 from pathlib import Path
@@ -111,20 +111,11 @@ class _Session:
         outputs = Outputs(sinks, metrics)
         outputs.open(*renderer.size_px, driver.fps)
         stack.callback(outputs.close)
-        recorder = None
-        if config.record_attributes is not None:
-            recorder = Recorder(config.record_attributes)
-            stack.callback(recorder.close)
+        csv = config.record_attributes
+        recorder = stack.enter_context(closing(Recorder(csv))) if csv is not None else None
         photos.start_others()
         stack.callback(photos.close)
-        reenactment = Reenactment(
-            condition=driver.condition,
-            mirrored=config.mirrored,
-            renderer=renderer,
-            outputs=outputs,
-            metrics=metrics,
-            recorder=recorder,
-        )
+        reenactment = Reenactment(driver.condition, config.mirrored, renderer, outputs, metrics, recorder)
         stack.callback(driver.close)
         keyboard = stack.enter_context(TerminalKeys()).poll_key if config.live else None
         controls = Controls(reenactment, photos, stop, keyboard, driver.ask_neutral)

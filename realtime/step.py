@@ -12,7 +12,7 @@ from realtime.recorder import Recorder
 from realtime.renderer import Renderer
 
 
-@dataclass(kw_only=True)
+@dataclass
 class Reenactment:
     """The parts that every picture passes through. One thread owns it."""
 
@@ -37,7 +37,7 @@ class Reenactment:
             repeat: send the last picture again.
 
         Raises:
-            DeviceError: the last sink is lost.
+            ICFaceError: the last sink is lost, or the recording cannot go on.
         """
         attributes = self.condition(driver, time_s)
         if self.mirrored:

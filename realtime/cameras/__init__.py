@@ -30,17 +30,16 @@ class CameraConfig:
     """Which camera, and what to ask of it."""
 
     device: str = LiveConfig.camera
-    """Camera number, device path (/dev/video0) or video file."""
+    """Camera number, device path (/dev/video0) or video file. What follows is for devices."""
     size_px: tuple[int, int] = LiveConfig.camera_size_px
-    """(width, height) asked of a device; `Camera.info` says what came."""
+    """(width, height) asked for; `Camera.info` says what came."""
     fps: float = LiveConfig.camera_fps
-    """Asked of a device."""
     fourcc: str = "MJPG"
-    """Asked of a device: uncompressed 1080p drops to 5 FPS on USB 2."""
+    """Pixel format asked for: uncompressed 1080p drops to 5 FPS on USB 2."""
     stall_timeout_s: float = 0.5
-    """`read()` raises when a device gave no new frame for this long."""
+    """`read()` raises when there was no new frame for this long."""
     open_timeout_s: float = 10.0
-    """Bound on opening a device and on its first frame; some need seconds to start."""
+    """Bound on opening and on the first frame; some devices need seconds to start."""
 
 
 @dataclass(frozen=True)

@@ -36,7 +36,7 @@ class Sample:
 
 
 Conditioner = Callable[[FloatArray | None, float], FloatArray]
-"""From the driver's (20,) attributes, or None where there is no face, to those to show at a time that never runs back."""
+"""From the driver's (20,) attributes, or None where it gives none, to those to show at a time that never runs back."""
 
 
 class Driver(ABC):
@@ -47,7 +47,6 @@ class Driver(ABC):
     frame_count: int | None
     """How many samples there will be, perhaps off by a few; None: not known."""
     condition: Conditioner
-    """What is shown where the driver gives nothing, such as `icface.face.continuity.Continuity`."""
     ask_neutral: Callable[[], None] | None = None
     """Takes the face as it is as neutral, from any thread; None where there is no tracker."""
     halve_tracking: Callable[[bool], None] | None = None

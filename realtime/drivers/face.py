@@ -26,15 +26,7 @@ RETRY_EVERY_S = 1.0
 
 
 class FaceDriver(Driver):
-    """A face in front of a camera or in a video.
-
-    Args:
-        camera: open.
-        reopen: opens it again within that many seconds (a device after a loss, a file at its end).
-        tracker: only the tracker's thread touches it.
-        config: of the run.
-        metrics: of the run.
-    """
+    """A face in front of a camera or in a video. The camera is open; see CameraFeed for `reopen`."""
 
     def __init__(
         self,
@@ -57,7 +49,6 @@ class FaceDriver(Driver):
         self.frame_count = camera.info.frame_count
         self.condition = Continuity().update
         self.ask_neutral = self._neutral_asked.set
-        self.halve_tracking = self._set_half_rate
 
     def play(self, stop: threading.Event) -> Slot[Sample]:
         frames: Slot[CapturedFrame] = Slot()
@@ -76,7 +67,7 @@ class FaceDriver(Driver):
         self._start("track", self.track, frames, samples)
         return samples
 
-    def _set_half_rate(self, half: bool) -> None:
+    def halve_tracking(self, half: bool) -> None:
         self._half_rate = half
 
     def track(self, frames: Lane[CapturedFrame], samples: Lane[Sample]) -> None:

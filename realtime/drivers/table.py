@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import itertools
 import threading
 import time
 from collections.abc import Callable
@@ -76,14 +77,7 @@ def frame_rate(table: AttributeTrack) -> Fraction:
 
 
 class TableDriver(Driver):
-    """A table of attributes.
-
-    Args:
-        table: from `load_table`.
-        metrics: of the run.
-        loop: start it again at its end; live only.
-        clock: seconds.
-    """
+    """A table of attributes, from `load_table`. `loop` starts it again at its end; live only."""
 
     def __init__(
         self,
@@ -123,20 +117,13 @@ class TableDriver(Driver):
 
     def fill(self, samples: Slot[Sample], stop: threading.Event) -> None:
         """Play the rows into a slot, then close it. It is the body of a thread."""
+        rows, times_s = len(self._table), self._table.times_s
+        lap_s = float(times_s[-1]) + float(1 / self.fps)
         with filling(samples):
             start_s = self._clock()
-            serial = 0
-            while True:
-                for time_s, values in zip(self._table.times_s, self._table.values, strict=True):
-                    due_s = start_s + float(time_s)
-                    wait_s = due_s - self._clock()
-                    if wait_s > 0:
-                        stop.wait(wait_s)
-                    if stop.is_set():
-                        return
-                    samples.put(Sample(serial, serial, due_s, values))
-                    self._metrics.count("captured")
-                    serial += 1
-                if not self._loop:
+            for row in itertools.count() if self._loop else range(rows):
+                due_s = start_s + row // rows * lap_s + float(times_s[row % rows])
+                if stop.wait(max(0.0, due_s - self._clock())):
                     return
-                start_s += float(self._table.times_s[-1]) + float(1 / self.fps)
+                samples.put(Sample(row, row, due_s, self._table.values[row % rows]))
+                self._metrics.count("captured")

@@ -23,19 +23,17 @@ from realtime.provenance import Provenance
 
 @dataclass(frozen=True, kw_only=True)
 class SinkSettings:
-    """What the sinks may want to know. Each sink takes what concerns it."""
+    """What the sinks may want to know. Only `device` is for the virtual camera; the rest is for a video file."""
 
-    path: Path | None = None
-    """video_file: the file to write."""
     device: str | None = None
-    """virtual_camera: device path or name; None takes the first that works."""
+    """A path or a name; None takes the first that works."""
+    path: Path | None = None
     audio_from: Path | None = None
-    """video_file: the driver's file, whose sound goes along."""
+    """The driver's file, whose sound goes along."""
     timing: Literal["constant", "timestamps"] = "constant"
-    """video_file: `constant` puts frame i at i / fps (file to file). `timestamps` puts each at its `time_s`, so that a
-    live recording with dropped frames plays at the right speed."""
+    """`constant` puts frame i at i / fps (file to file). `timestamps` puts each at its `time_s`, so that a live recording
+    with dropped frames plays at the right speed."""
     provenance: Provenance = field(default_factory=Provenance)
-    """video_file: written into the container."""
 
 
 class Sink(ABC):

@@ -1,7 +1,6 @@
 """The window: shows the frames on the screen and hears the keyboard.
 
-OpenCV's window belongs to the thread that opens it (on macOS the main one). That thread calls open, send, poll_key and
-close.
+OpenCV's window belongs to the thread that opens it (on macOS the main one). That thread makes all calls.
 """
 
 from __future__ import annotations
@@ -63,11 +62,7 @@ class WindowSink(Sink):
 
 
 def check_display() -> None:
-    """Make sure that a window can open. Without a display Qt ends the whole process. Linux and BSD only.
-
-    Raises:
-        DeviceError: no display, or it does not answer.
-    """
+    """Raise DeviceError where a window cannot open: without a display Qt ends the whole process. Linux and BSD only."""
     if sys.platform in ("win32", "darwin"):
         return
     display = os.environ.get("DISPLAY", "")
@@ -89,7 +84,7 @@ def _answers(display: str) -> bool:
     if host in ("", "unix"):
         # Abstract first (a leading zero byte), as X clients do; then the socket file.
         path = f"/tmp/.X11-unix/X{number}"
-        return any(_connects(socket.AF_UNIX, address) for address in (f"\0{path}", path))
+        return _connects(socket.AF_UNIX, f"\0{path}") or _connects(socket.AF_UNIX, path)
     if host.startswith("/"):  # XQuartz
         return _connects(socket.AF_UNIX, display)
     return _connects(socket.AF_INET, (host, 6000 + int(number)))
@@ -99,10 +94,9 @@ def _connects(family: socket.AddressFamily, address: str | tuple[str, int]) -> b
     with socket.socket(family, socket.SOCK_STREAM) as connection:
         connection.settimeout(2)
         try:
-            connection.connect(address)
-        except OSError:
+            return connection.connect_ex(address) == 0
+        except OSError:  # no such host
             return False
-    return True
 
 
 def create(settings: SinkSettings) -> Sink:

@@ -220,12 +220,11 @@ class Bench:
         self.animator = animator or Animator()
         self.conditioner = NeutralWithoutFace()
         self.neutral_asked = 0
+        scene = make_scene(0, source(), "crop", None)
         self.reenactment = Reenactment(
             condition=self.conditioner.update,
             mirrored=mirrored,
-            renderer=Renderer(
-                self.animator.as_reenactor(), make_scene(0, source(), "crop", None), self.metrics, mark=False
-            ),
+            renderer=Renderer(self.animator.as_reenactor(), scene, self.metrics, mark=False),
             outputs=Outputs(self.sinks, self.metrics),
             metrics=self.metrics,
             recorder=recorder,
