@@ -122,11 +122,7 @@ def parser() -> Parser:
 
 
 def config_from(flags: argparse.Namespace) -> LiveConfig:
-    """The settings that the flags mean.
-
-    Raises:
-        ConfigError: they cannot be used, or not together.
-    """
+    """The settings that the flags mean; raises ConfigError where they cannot be used, or not together."""
     if flags.camera is not None and flags.attributes is not None:
         raise ConfigError("--camera and --attributes both drive; give one of them")
     settings = {field.name: getattr(flags, field.name) for field in fields(LiveConfig)}

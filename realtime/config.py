@@ -16,30 +16,24 @@ FRAMINGS: Final = ("crop", "photo")
 
 @dataclass(frozen=True, kw_only=True)
 class LiveConfig:
-    """One run of `icface-live`.
-
-    Raises:
-        ConfigError: a setting cannot be used, or two not together.
-    """
+    """One run of `icface-live`; raises ConfigError where a setting cannot be used, or two not together."""
 
     sources: tuple[Path, ...] = ()
-    """Photos; the first is shown first, the others wait for their hotkey."""
+    """The first is shown first, the others wait for their hotkey."""
     face: int | None = None
-    """Which face of a photo with several, counted as the message about them counts; None: the largest."""
+    """Counted as the message about several faces counts."""
     size_px: int | None = 512
-    """Side of the animated crop; None: as the photo gives it."""
+    """None: as the photo gives it."""
     framing: str = "crop"
     mark: bool = True
 
     camera: str = "0"
-    """A camera's number, a device's path or a video file."""
     camera_size_px: tuple[int, int] = (640, 480)
     """Width and height. Tracking gains nothing from more."""
     camera_fps: float = 30.0
     camera_retry_s: float = 10.0
-    """How long a camera that was lost is tried again, once a second, before the run ends."""
+    """Then the run ends. It is tried once a second."""
     attributes: Path | None = None
-    """A CSV of attributes that drives instead of a camera."""
     mirror: bool | None = None
     """None: for cameras, not for files."""
     neutral_after_s: float | None = None
@@ -62,7 +56,7 @@ class LiveConfig:
     frames: int | None = None
 
     model: Path | None = None
-    """A bundle; None: the one that comes along."""
+    """None: the bundle that comes along."""
     engine: str = "auto"
     """`auto`: the fastest that is there."""
     build: bool = True

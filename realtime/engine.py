@@ -35,10 +35,9 @@ class EngineChoice:
         self._threads = min(usable_cores(), MAX_THREADS)
 
     def open(self) -> Reenactor:
-        """Open the engine that was asked for. From file to file it is built first where that is needed.
+        """Open the engine that was asked for; raises ICFaceError where it does not work, or none does.
 
-        Raises:
-            ICFaceError: no engine works, or the one asked for does not.
+        From file to file it is built first where that is needed.
         """
         config = self._config
         try:

@@ -6,7 +6,7 @@ black beside it.
 
 from __future__ import annotations
 
-from typing import Final, Protocol
+from typing import Final
 
 import cv2
 import numpy as np
@@ -18,31 +18,21 @@ PHOTO_MAX_PX: Final = 1280
 """Longest side with `--framing photo`. Video calls show no more, and more costs time in every later step."""
 
 
-class Framing(Protocol):
-    """Puts crops into pictures of one size."""
-
-    size_px: tuple[int, int]
-    """(width, height) of the picture."""
-
-    def compose(self, crop: Frame) -> Frame:
-        """Give the picture, (height, width, 3) RGB. It is a buffer of this object: the caller may draw on it until the
-        next call. `crop` is not changed."""
-
-
 def even(length: float) -> int:
     """The nearest even length, at least 2: 4:2:0 video has no odd sides."""
     return max(2, 2 * round(length / 2))
 
 
 class CropFraming:
-    """The crop alone. A crop that is not `size_px` wide and high is scaled to fit."""
+    """The crop alone. A crop that is not `size_px` (width, height) is scaled to fit."""
 
     def __init__(self, size_px: tuple[int, int]) -> None:
         self.size_px = size_px
         self._picture = np.zeros((size_px[1], size_px[0], 3), dtype=np.uint8)
 
     def compose(self, crop: Frame) -> Frame:
-        """See Framing."""
+        """Give the picture, (height, width, 3) RGB. It is a buffer of this object: the caller may draw on it until the
+        next call. `crop` is not changed."""
         if crop.shape[1::-1] == self.size_px:
             np.copyto(self._picture, crop)
             return self._picture
@@ -109,7 +99,7 @@ class PhotoFraming:
         ]
 
     def compose(self, crop: Frame) -> Frame:
-        """See Framing."""
+        """Give the picture, as `CropFraming.compose` does."""
         if crop.shape[0] != self._side:
             # The area filter takes eight times as long. It is used only where the linear one would alias.
             smooth = cv2.INTER_AREA if crop.shape[0] > 1.5 * self._side else cv2.INTER_LINEAR

@@ -32,18 +32,9 @@ STAGES: Final = ("capture", "track", "animate", "compose", "send", "latency", "i
 """In the order in which a frame passes them. `latency`: capture to sent, live only. `interval`: between two sends."""
 
 COUNTERS: Final = (
-    "captured",
-    "tracked",
-    "faces",
-    "sent",
-    "animated",
-    "held",
-    "repeated",
-    "dropped_before_tracking",
-    "dropped_before_animation",
-    "cameras_lost",
-    "sinks_lost",
-)
+    "captured", "tracked", "faces", "sent", "animated", "held", "repeated",
+    "dropped_before_tracking", "dropped_before_animation", "cameras_lost", "sinks_lost",
+)  # fmt: skip
 
 _SHORTEST_S: Final = 1e-6
 _STEP: Final = math.log(1.02)

@@ -26,11 +26,7 @@ class Outputs:
         """What became of each sink that failed."""
 
     def open(self, width_px: int, height_px: int, fps: Fraction) -> None:
-        """Open all sinks. If one fails, those that are open are closed.
-
-        Raises:
-            ICFaceError: as the sink raises it.
-        """
+        """Open all sinks. If one fails, its error is raised and those that are open are closed."""
         with ExitStack() as stack:
             for sink in self._sinks:
                 stack.callback(sink.close)
@@ -39,11 +35,7 @@ class Outputs:
             self._closing = stack.pop_all()
 
     def send(self, frame: Frame, index: int, time_s: float) -> None:
-        """Give every sink the frame.
-
-        Raises:
-            DeviceError: the last sink is lost.
-        """
+        """Give every sink the frame; raises DeviceError when the last sink is lost."""
         for sink in tuple(self._sinks):
             try:
                 sink.send(frame, index, time_s)

@@ -14,11 +14,7 @@ _HEADER: Final = ("frame", "timestamp", "success", *attributes.NAMES)
 
 
 class Recorder:
-    """Writes row by row: a run of any length needs no memory, and a crash loses little.
-
-    Raises:
-        ConfigError: the file cannot be written.
-    """
+    """Writes row by row: a run of any length needs no memory, and a crash loses little."""
 
     def __init__(self, path: Path) -> None:
         self._path = path
@@ -34,8 +30,7 @@ class Recorder:
     def add(self, values: FloatArray, time_s: float, *, present: bool) -> None:
         """Append (20,) values shown at `time_s`; `present`: whether the driver's face was seen then.
 
-        Raises:
-            ICFaceError: the disk is full or gone.
+        Raises ICFaceError when the disk is full or gone.
         """
         if self._first_s is None:
             self._first_s = time_s

@@ -12,7 +12,7 @@ import numpy as np
 from icface.arrays import Frame
 from icface.attributes import FloatArray, neutral
 from icface.errors import EngineError
-from realtime.framing import CropFraming, Framing, PhotoFraming
+from realtime.framing import CropFraming, PhotoFraming
 from realtime.mark import Mark
 from realtime.metrics import Metrics
 
@@ -30,7 +30,7 @@ class Scene:
     number: int
     """Counted from 0, in the order of `--source`."""
     source: PreparedSource
-    framing: Framing
+    framing: CropFraming | PhotoFraming
 
 
 def make_scene(number: int, source: PreparedSource, framing: str, size_px: tuple[int, int] | None) -> Scene:

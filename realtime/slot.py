@@ -30,11 +30,7 @@ class Lane(Generic[T]):
         self._error: BaseException | None = None
 
     def put(self, item: T) -> None:
-        """Hand an item over. Waits until there is room, or until somebody closes.
-
-        Raises:
-            Closed: either side has closed.
-        """
+        """Hand an item over, as soon as there is room; raises Closed when either side has closed."""
         with self._changed:
             self._changed.wait_for(lambda: self._closed or len(self._items) < self._capacity)
             if self._closed:

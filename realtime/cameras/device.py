@@ -32,7 +32,6 @@ class DeviceCamera(Camera):
     """A camera device that is read on a thread of its own. It keeps the newest frame only.
 
     Args:
-        config: which device, and what to ask of it.
         open_capture: gives the device; the default asks OpenCV.
         clock: stamps the frames.
 

@@ -40,11 +40,7 @@ def list_cameras(root: Path = Path("/")) -> list[CameraListing]:
 
 
 def query_capabilities(path: Path) -> int:
-    """The capability bits of a V4L2 node (VIDIOC_QUERYCAP).
-
-    Raises:
-        OSError: it cannot be opened, or is no video device.
-    """
+    """The capability bits of a V4L2 node (VIDIOC_QUERYCAP); raises OSError where it is no video device."""
     import fcntl  # not on Windows
 
     descriptor = os.open(path, os.O_RDWR | os.O_NONBLOCK)
@@ -59,11 +55,7 @@ def query_capabilities(path: Path) -> int:
 
 
 def check_device(device: str) -> None:
-    """Say precisely what is wrong with a device. OpenCV can only say "not opened".
-
-    Raises:
-        DeviceError: missing, not allowed, busy, or no camera.
-    """
+    """Raise DeviceError with precisely what is wrong with a device. OpenCV can only say "not opened"."""
     path = _device_path(device)
     try:
         capabilities = query_capabilities(path)

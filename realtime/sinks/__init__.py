@@ -43,11 +43,7 @@ class Sink(ABC):
 
     @abstractmethod
     def open(self, width_px: int, height_px: int, fps: Fraction) -> None:
-        """Get ready for frames of this size and nominal rate.
-
-        Raises:
-            DeviceError: the device or the file cannot be had.
-        """
+        """Get ready for frames of this size and nominal rate; raises DeviceError where that fails."""
 
     @abstractmethod
     def send(self, frame: Frame, index: int, time_s: float) -> None:
@@ -55,8 +51,8 @@ class Sink(ABC):
 
         Args:
             frame: (H, W, 3) uint8 RGB, C-contiguous, of the size given to `open`.
-            index: of the driver's frame that it answers.
-            time_s: capture time of that frame.
+            index: of the picture; file to file it is the driver frame's.
+            time_s: when it is shown: on the clock (live), or in the driver's file.
 
         Raises:
             DeviceError: it could not be passed on.
@@ -96,11 +92,7 @@ def sink_names() -> list[str]:
 
 
 def create_sink(name: str, settings: SinkSettings | None = None) -> Sink:
-    """Make a sink that is not yet open.
-
-    Raises:
-        ConfigError: no such sink, or settings it cannot use.
-    """
+    """Make a sink, not yet open; raises ConfigError for an unknown one, or for settings it cannot use."""
     if name not in sink_names():
         raise ConfigError(f"there is no sink {name!r}; there are: {', '.join(sink_names())}")
     module = importlib.import_module(f"{__name__}.{name}")

@@ -76,15 +76,19 @@ class VideoFileSink(Sink):
     """Writes a video file. The calling thread converts; the writer thread encodes and writes.
 
     Raises:
-        ConfigError: the suffix is unknown. The file is not touched before `open`.
+        ConfigError: no path, or one with an unknown suffix. The file is not touched before `open`.
     """
 
     name = "video_file"
 
-    def __init__(self, path: Path, settings: SinkSettings) -> None:
-        if path.suffix.lower() not in CONTAINERS:
-            raise ConfigError(f"--output {path}: the name must end in one of {', '.join(CONTAINERS)}")
-        self._path = path
+    def __init__(self, settings: SinkSettings) -> None:
+        if settings.path is None:
+            raise ConfigError("the file sink needs a file: --output out.mp4")
+        if settings.path.suffix.lower() not in CONTAINERS:
+            raise ConfigError(
+                f"--output {settings.path}: the name must end in one of {', '.join(CONTAINERS)}"
+            )
+        self._path = settings.path
         self._settings = settings
         self._is_open = False
 
@@ -101,8 +105,15 @@ class VideoFileSink(Sink):
         self._lane: Lane[tuple[Frame, int]] = Lane(1)
         try:
             with contextlib.ExitStack() as stack:
-                self._open_container(stack.enter_context(replacing_file(self._path)), fps)
-                self._replacing = stack.pop_all()
+                unfinished = stack.enter_context(replacing_file(self._path))
+                unfinished.touch()  # FFmpeg would open the file only when there is something to write
+                kind = CONTAINERS[self._path.suffix.lower()]
+                self._container = av.open(
+                    str(unfinished.absolute()), "w", format=kind.format, container_options=kind.options
+                )
+                stack.callback(self._release_container)
+                self._add_streams(kind, Fraction(fps))
+                self._finishing = stack.pop_all()
         except _UNREADABLE as error:
             raise self._error(error) from error
         if self._even_px != self._size_px:
@@ -111,34 +122,24 @@ class VideoFileSink(Sink):
         self._thread.start()
         self._is_open = True
 
-    def _open_container(self, path: Path, fps: Fraction) -> None:
-        kind = CONTAINERS[self._path.suffix.lower()]
-        path.touch()  # FFmpeg would open the file only when there is something to write
-        self._container = av.open(
-            str(path.absolute()), "w", format=kind.format, container_options=kind.options
-        )
-        try:
-            self._container.metadata.update(self._settings.provenance.metadata())
-            stream = self._container.add_stream(kind.video_codec, rate=Fraction(fps))
-            self._stream = cast("av.VideoStream", stream)
-            context = self._stream.codec_context
-            context.width, context.height = self._even_px
-            context.pix_fmt = "yuv420p"
-            context.time_base = self._time_base
-            # This is OpenCV's conversion. Without it players guess BT.709 for large pictures.
-            context.colorspace, context.color_range = 6, 1
-            context.color_primaries, context.color_trc = 1, 1
-            # One thread makes 400 FPS at 512x512 with a third less CPU than two. Large pictures need all.
-            context.thread_count = 1 if context.width * context.height <= 1_000_000 else 0
-            context.options = dict(kind.video_options)
-            sound = self._settings.audio_from
-            self._audio = _open_audio(sound, self._container, kind) if sound is not None else None
-        except BaseException:
-            self._close_container()
-            raise
+    def _add_streams(self, kind: Container, fps: Fraction) -> None:
+        self._container.metadata.update(self._settings.provenance.metadata())
+        self._stream = cast("av.VideoStream", self._container.add_stream(kind.video_codec, rate=fps))
+        context = self._stream.codec_context
+        context.width, context.height = self._even_px
+        context.pix_fmt = "yuv420p"
+        context.time_base = self._time_base
+        # This is OpenCV's conversion. Without it players guess BT.709 for large pictures.
+        context.colorspace, context.color_range = 6, 1
+        context.color_primaries, context.color_trc = 1, 1
+        # One thread makes 400 FPS at 512x512 with a third less CPU than two. Large pictures need all.
+        context.thread_count = 1 if context.width * context.height <= 1_000_000 else 0
+        context.options = dict(kind.video_options)
+        sound = self._settings.audio_from
+        self._audio = _open_audio(sound, self._container, kind) if sound is not None else None
 
-    def _close_container(self) -> None:
-        """After an error, which is the one to tell."""
+    def _release_container(self) -> None:
+        """Close it after an error, which is the one to tell. After the writer closed it this does nothing."""
         with contextlib.suppress(*_UNREADABLE):
             self._container.close()
 
@@ -178,7 +179,7 @@ class VideoFileSink(Sink):
         self._thread.join()
         dropped = self._failure or (EOFError("no frame was sent") if self._count == 0 else None)
         try:
-            self._replacing.__exit__(type(dropped) if dropped else None, dropped, None)
+            self._finishing.__exit__(type(dropped) if dropped else None, dropped, None)
         except OSError as error:
             raise self._error(error) from error
         if self._failure is not None:
@@ -198,7 +199,6 @@ class VideoFileSink(Sink):
             self._write()
         except BaseException as error:  # a thread's top: kept, and raised by the next send or close
             self._failure = error
-            self._close_container()
             self._lane.close()
 
     def _write(self) -> None:
@@ -308,12 +308,4 @@ class _Audio:
             logger.warning("the driver's sound is damaged (%s); the rest is left out", error)
 
 
-def create(settings: SinkSettings) -> Sink:
-    """Make the file sink.
-
-    Raises:
-        ConfigError: no path, or one that cannot be used.
-    """
-    if settings.path is None:
-        raise ConfigError("the file sink needs a file: --output out.mp4")
-    return VideoFileSink(settings.path, settings)
+create = VideoFileSink

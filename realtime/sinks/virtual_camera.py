@@ -36,16 +36,12 @@ _INSTEAD = "or see the picture in a window with --window"
 
 
 class VirtualCameraSink(Sink):
-    """Sends to a virtual camera device.
-
-    Args:
-        device: /dev/videoN or the device's name; None takes the first that works.
-    """
+    """Sends to a virtual camera device."""
 
     name = "virtual_camera"
 
-    def __init__(self, device: str | None) -> None:
-        self._asked = device
+    def __init__(self, settings: SinkSettings) -> None:
+        self._asked = settings.device
         self._camera: Any = None  # pyvirtualcam.Camera, which has no type information
 
     def open(self, width_px: int, height_px: int, fps: Fraction) -> None:
@@ -101,9 +97,7 @@ def revive(device: Path) -> None:
 
     pyvirtualcam writes without VIDIOC_STREAMON. With exclusive_caps=1, version 0.12 (Debian 12, Ubuntu 22.04) does not
     notice when such a program ends, and refuses the next one. It notices the end of a program that used VIDIOC_STREAMON.
-
-    Raises:
-        OSError: it cannot be opened, or is no video device.
+    Raises OSError where that is not possible.
     """
     import fcntl  # not on Windows
 
@@ -118,6 +112,4 @@ def revive(device: Path) -> None:
     logger.debug("%s takes pictures again", device)
 
 
-def create(settings: SinkSettings) -> Sink:
-    """Make the virtual camera sink."""
-    return VirtualCameraSink(settings.device)
+create = VirtualCameraSink
