@@ -12,8 +12,8 @@ import numpy as np
 from icface.arrays import Frame
 from icface.attributes import FloatArray, neutral
 from icface.errors import EngineError
+from realtime.disclosure import Mark
 from realtime.framing import CropFraming, PhotoFraming
-from realtime.mark import Mark
 from realtime.metrics import Metrics
 
 if TYPE_CHECKING:

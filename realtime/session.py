@@ -22,6 +22,7 @@ from icface.images import load_photo
 from realtime import version
 from realtime.cameras import Camera, CameraConfig, open_camera
 from realtime.config import LiveConfig
+from realtime.disclosure import Provenance
 from realtime.drivers import Driver
 from realtime.drivers.face import FaceDriver
 from realtime.drivers.table import TableDriver, load_table
@@ -31,7 +32,6 @@ from realtime.loop import run_live, run_offline
 from realtime.metrics import Metrics
 from realtime.outputs import Outputs
 from realtime.photos import Photos
-from realtime.provenance import Provenance
 from realtime.recorder import Recorder
 from realtime.renderer import Renderer, Scene, make_scene
 from realtime.scheduler import DeadlineScheduler

@@ -20,8 +20,7 @@ _PERMISSION: Final = "permission denied; run: sudo usermod -aG video $USER, then
 def list_cameras(root: Path = Path("/")) -> list[CameraListing]:
     """List the cameras by number, with their names from sysfs. Outputs and metadata nodes are left out.
 
-    Args:
-        root: where /sys and /dev are.
+    `root` is where /sys and /dev are.
     """
     listings = []
     for node in (root / "sys/class/video4linux").glob("video*"):

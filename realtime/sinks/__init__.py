@@ -18,7 +18,7 @@ import numpy as np
 
 from icface.arrays import Frame
 from icface.errors import ConfigError
-from realtime.provenance import Provenance
+from realtime.disclosure import Provenance
 
 
 @dataclass(frozen=True, kw_only=True)

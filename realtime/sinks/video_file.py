@@ -152,19 +152,15 @@ class VideoFileSink(Sink):
         if frame.shape != (self._size_px[1], self._size_px[0], 3) or frame.dtype != np.uint8:
             raise ValueError(f"frame {frame.shape} {frame.dtype} sent to a file of {self._size_px} px")
         planes = cv2.cvtColor(even_sides(frame), cv2.COLOR_RGB2YUV_I420).astype(np.uint8, copy=False)
-        self._last_pts = self._pts(time_s)
+        if self._count == 0:
+            self._first_s = time_s
+        ticks = round((time_s - self._first_s) * _TICKS_PER_S)
+        self._last_pts = self._count if self._constant else max(self._last_pts + 1, ticks)
         self._count += 1
         try:
             self._lane.put((planes, self._last_pts))
         except Closed:  # the writer failed
             self.close()
-
-    def _pts(self, time_s: float) -> int:
-        if self._constant:
-            return self._count
-        if self._count == 0:
-            self._first_s = time_s
-        return max(self._last_pts + 1, round((time_s - self._first_s) * _TICKS_PER_S))
 
     def close(self) -> None:
         """Write what is left and give the file its name. There is no file where no frame was sent.

@@ -11,7 +11,7 @@ import av
 import numpy as np
 import pytest
 
-from realtime.provenance import DIGITAL_SOURCE_TYPE, Provenance
+from realtime.disclosure import DIGITAL_SOURCE_TYPE, Provenance
 from realtime.sinks import SinkSettings
 from tests.realtime.fakes import open_sink
 

@@ -1,14 +1,23 @@
-"""The visible disclosure: a small rounded "AI" badge in the lower right corner of every frame.
+"""Disclosure, as the EU AI Act, article 50, asks for it: a badge that people see, and tags that programs read.
 
-It is on by default. The EU AI Act, article 50, asks that people can see that a machine made a picture. The marking for
-programs is `realtime.provenance`.
+The badge is a small rounded "AI" in the lower right corner of every frame, on by default. The tags of a recorded file say
+that it is synthetic, what made it, and from which photo. Their kind of medium is a term of IPTC's vocabulary.
+`trainedAlgorithmicMedia` would claim that a model made the whole picture. Here the pixels of a photograph are moved after
+another person, and completed where they show nothing. That is `compositeSynthetic` (a composite of elements of which at
+least one is synthetic), whichever model is used.
 """
 
 from __future__ import annotations
 
+import json
+from dataclasses import dataclass
+from datetime import UTC, datetime
+
 import cv2
 import numpy as np
 from numpy.typing import NDArray
+
+DIGITAL_SOURCE_TYPE = "http://cv.iptc.org/newscodes/digitalsourcetype/compositeSynthetic"
 
 _HEIGHT = 0.06
 """Badge height, as a part of the frame's shorter side."""
@@ -73,3 +82,35 @@ def _pill(width: int, height: int, inset: int) -> NDArray[np.uint8]:
     radius = height // 2 - inset
     cv2.line(picture, (height // 2, height // 2), (width - height // 2, height // 2), (255,), 2 * radius)
     return picture
+
+
+@dataclass(frozen=True, kw_only=True)
+class Provenance:
+    """What a recorded file says about itself."""
+
+    source_sha256: tuple[str, ...] = ()
+    """Hash of each source photo's file, in the order of `--source`."""
+    version: str = ""
+    model: str = ""
+    """Name of the bundle."""
+    created: datetime | None = None
+    """When the recording began, with a time zone; None: at the time of `metadata`."""
+
+    def metadata(self) -> dict[str, str]:
+        """The container's tags: title and comment for people, the others for programs."""
+        created = (self.created or datetime.now(UTC)).astimezone(UTC).isoformat(timespec="seconds")
+        maker = f"ICface Live {self.version}".strip()
+        record = {
+            "created": created,
+            "digitalSourceType": DIGITAL_SOURCE_TYPE,
+            "generator": maker,
+            "model": self.model,
+            "sourceSha256": list(self.source_sha256),
+        }
+        return {
+            "title": "Synthetic media: a photograph animated by software",
+            "comment": f"Synthetic media made by {maker} from a photograph, moved after a camera.",
+            "creation_time": created,
+            "digital_source_type": DIGITAL_SOURCE_TYPE,
+            "provenance": json.dumps(record, sort_keys=True),
+        }
