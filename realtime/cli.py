@@ -65,7 +65,8 @@ def parser() -> Parser:
     )
     # fmt: off
     p.add_argument("--version", action="version", version=f"icface-live {version()}")
-    p.add_argument("-v", "--verbose", action="count", default=0, help="say more; -vv: tracebacks, libraries too")
+    p.add_argument("-v", "--verbose", action="count", default=0,
+        help="say more; -vv: tracebacks, libraries too")
     p.add_argument("--list-cameras", action="store_true", help="list the cameras and end")
 
     who = p.add_argument_group("who is shown")
@@ -83,8 +84,8 @@ def parser() -> Parser:
     driver = p.add_argument_group("who drives")
     driver.add_argument("--camera", metavar="CAMERA",
         help=f"camera number, device path or video file (default: {d.camera})")
-    driver.add_argument("--camera-size", type=_size, default=d.camera_size_px, metavar="WxH", dest="camera_size_px",
-        help="asked of a camera (default: {}x{})".format(*d.camera_size_px))
+    driver.add_argument("--camera-size", type=_size, default=d.camera_size_px, metavar="WxH",
+        dest="camera_size_px", help="asked of a camera (default: {}x{})".format(*d.camera_size_px))
     driver.add_argument("--camera-fps", type=float, default=d.camera_fps, metavar="FPS",
         help="asked of a camera (default: %(default)g)")
     driver.add_argument("--camera-retry-s", type=float, default=d.camera_retry_s, metavar="SECONDS",
@@ -107,16 +108,20 @@ def parser() -> Parser:
     where.add_argument("--output", type=Path, action="append", default=[], metavar="FILE", dest="outputs",
         help="a video file (.mp4, .mov, .mkv, .webm), with the sound of a --camera file")
     where.add_argument("--null", action="store_true", help="nowhere: for measuring")
-    where.add_argument("--record-attributes", type=Path, metavar="CSV", help="write what really drove, frame by frame")
+    where.add_argument("--record-attributes", type=Path, metavar="CSV",
+        help="write what really drove, frame by frame")
     where.add_argument("--stats", type=Path, metavar="JSON", help="write what was measured")
-    where.add_argument("--duration", type=float, metavar="SECONDS", dest="duration_s", help="end after this long")
+    where.add_argument("--duration", type=float, metavar="SECONDS", dest="duration_s",
+        help="end after this long")
     where.add_argument("--frames", type=int, metavar="N", help="end after this many output frames")
 
     how = p.add_argument_group("how it is made")
-    how.add_argument("--model", type=Path, metavar="BUNDLE", help="a model (default: the one that comes along)")
+    how.add_argument("--model", type=Path, metavar="BUNDLE",
+        help="a model (default: the one that comes along)")
     how.add_argument("--engine", default=d.engine, metavar="NAME", help="what runs it (default: %(default)s)")
     how.add_argument("--build", action=argparse.BooleanOptionalAction, default=d.build,
-        help="build a faster engine in the background where this machine has one, and change over to it (default: on)")
+        help="build a faster engine in the background where this machine has one, and change over to it "
+        "(default: on)")
     # fmt: on
     return p
 

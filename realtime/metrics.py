@@ -66,14 +66,10 @@ class Histogram:
 
     def summary(self) -> dict[str, float]:
         """What `--stats` holds for a stage: milliseconds, rounded to the microsecond."""
-        figures = {
-            "mean_ms": self.total_s / max(1, self.count),
-            "p50_ms": self.percentile_s(50),
-            "p95_ms": self.percentile_s(95),
-            "p99_ms": self.percentile_s(99),
-            "max_ms": self.longest_s,
-        }
-        return {"count": self.count, **{name: round(value * 1e3, 3) for name, value in figures.items()}}
+        figures_s = {"mean_ms": self.total_s / max(1, self.count)}
+        figures_s |= {f"p{percent}_ms": self.percentile_s(percent) for percent in (50, 95, 99)}
+        figures_s["max_ms"] = self.longest_s
+        return {"count": self.count, **{name: round(value * 1e3, 3) for name, value in figures_s.items()}}
 
 
 class Metrics:

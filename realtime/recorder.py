@@ -4,13 +4,10 @@ from __future__ import annotations
 
 import csv
 from pathlib import Path
-from typing import Final
 
 from icface import attributes
 from icface.attributes import FloatArray
 from icface.errors import ConfigError, ICFaceError
-
-_HEADER: Final = ("frame", "timestamp", "success", *attributes.NAMES)
 
 
 class Recorder:
@@ -25,7 +22,7 @@ class Recorder:
         except OSError as error:
             raise ConfigError(f"cannot write attributes to {path}: {error}") from error
         self._writer = csv.writer(self._file)
-        self._writer.writerow(_HEADER)
+        self._writer.writerow(("frame", "timestamp", "success", *attributes.NAMES))
 
     def add(self, values: FloatArray, time_s: float, *, present: bool) -> None:
         """Append (20,) values shown at `time_s`; `present`: whether the driver's face was seen then.

@@ -26,7 +26,7 @@ from realtime.disclosure import Provenance
 from realtime.drivers import Driver
 from realtime.drivers.face import FaceDriver
 from realtime.drivers.table import TableDriver, load_table
-from realtime.engine import EngineChoice
+from realtime.engine import open_reenactor
 from realtime.hotkeys import Controls, TerminalKeys
 from realtime.loop import run_live, run_offline
 from realtime.metrics import Metrics
@@ -84,17 +84,16 @@ class _Session:
         table = load_table(config.attributes) if config.attributes is not None else None
         sinks = _create_sinks(config) if sinks is None else sinks
         photos = Photos(config.sources, self._prepare)
-        engines = EngineChoice(config, stop)
         driver: Driver
         if table is not None:
             driver = TableDriver(table, metrics, loop=config.loop)
-            first = self._open_engine(engines, photos)
+            first = self._open_engine(photos)
         else:
             with ThreadPoolExecutor(2, thread_name_prefix="opening") as pool:
                 # Loading the face tracker and starting a camera take up to a second each.
                 opening_camera = pool.submit(self._open_camera, camera)
                 opening_tracker = pool.submit(self._open_tracker)
-                first = self._open_engine(engines, photos)
+                first = self._open_engine(photos)
                 camera, tracker = opening_camera.result(), opening_tracker.result()
             logger.info("camera: %s", camera.info.describe())
             driver = FaceDriver(camera, self._reopen_camera, tracker, config, metrics)
@@ -103,10 +102,11 @@ class _Session:
         if stop.is_set():
             return
 
-        upgrade = engines.start_upgrade()
-        if upgrade is not None:
-            stack.callback(upgrade.close)
-        take_engine = upgrade.take if upgrade is not None else None
+        take_engine = None
+        if self.upgrade is not None:
+            self.upgrade.start()
+            stack.callback(self.upgrade.close)
+            take_engine = self.upgrade.take
         renderer = Renderer(self.reenactor, first, metrics, mark=config.mark, take_engine=take_engine)
         outputs = Outputs(sinks, metrics)
         outputs.open(*renderer.size_px, driver.fps)
@@ -126,9 +126,9 @@ class _Session:
         else:
             run_offline(reenactment, driver.read_in_order(), controls, config, driver.frame_count)
 
-    def _open_engine(self, engines: EngineChoice, photos: Photos[Scene]) -> Scene:
+    def _open_engine(self, photos: Photos[Scene]) -> Scene:
         """Open the engine, and with it the first photo, which decides the size of all pictures."""
-        self.reenactor = engines.open()
+        self.reenactor, self.upgrade = open_reenactor(self.config, self.stop)
         self.stack.callback(self.reenactor.close)
         first = photos.first()
         self.size_px = first.framing.size_px
@@ -188,7 +188,7 @@ def _create_sinks(config: LiveConfig) -> list[Sink]:
     common = SinkSettings(
         device=config.virtual_camera or None,
         audio_from=None if config.loop else config.driver_video,
-        timing="timestamps" if config.live else "constant",
+        live=config.live,
         provenance=Provenance(
             source_sha256=tuple(hashlib.sha256(path.read_bytes()).hexdigest() for path in photos),
             version=version(),

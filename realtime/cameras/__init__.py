@@ -1,11 +1,8 @@
 """Cameras: where the driver's frames come from. A camera is a device or a video file, one module each.
 
-- A *device* runs on a thread of its own that opens, reads and releases it, so a driver that hangs cannot hold the
-  caller. `read()` gives the newest frame not yet seen, or raises `DeviceError` within `CameraConfig.stall_timeout_s`.
-  Frames that the caller was too slow for are skipped and show as gaps in `index`.
-- A *file* gives every frame once, in order, upright, at its media time, and then `None`.
-
-Nothing is fetched: network addresses and playlists are refused.
+A device runs on a thread of its own, so a driver that hangs cannot hold the caller. It gives the newest frame only. A
+file gives every frame once, in order, upright, at its media time. Nothing is fetched: network addresses and playlists are
+refused.
 """
 
 from __future__ import annotations
@@ -84,8 +81,7 @@ class Camera(ABC):
     def read(self) -> CapturedFrame | None:
         """Give the next frame (file) or the newest one not yet given (device).
 
-        Returns:
-            None at the end of a file. After `close` a device may give a last frame before the None.
+        It is None at the end of a file. After `close` a device may give a last frame before the None.
 
         Raises:
             DeviceError: the device stalled or is gone. A stalled device may come back at the next call. An unplugged

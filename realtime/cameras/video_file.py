@@ -29,6 +29,9 @@ _FORMATS: Final = (
 """What is read as a video. Pictures, text (FFmpeg would show it as frames) and playlists are left out. A playlist would
 open further files and addresses, and try a dead one for minutes."""
 
+UNREADABLE: Final = (av.error.FFmpegError, OSError)
+"""What PyAV raises for files that are not there or damaged."""
+
 
 class VideoFileCamera(Camera):
     """Every frame of a file, upright, in order, at its media time. Damage ends it early, with a log line.
@@ -48,7 +51,7 @@ class VideoFileCamera(Camera):
             self._container = open_container(path)
         except PermissionError as error:
             raise DeviceError(f"{path} cannot be read: permission denied") from error
-        except (av.error.FFmpegError, OSError) as error:
+        except UNREADABLE as error:
             raise ConfigError(f"{path} is not a video that can be read ({_reason(error)})") from error
         try:
             if not self._container.streams.video:
@@ -92,7 +95,7 @@ class VideoFileCamera(Camera):
                 done += 1
         except av.error.EOFError:
             return
-        except (av.error.FFmpegError, OSError) as error:
+        except UNREADABLE as error:
             reason = _reason(error)
             if done == 0:
                 raise ConfigError(f"{self._path} has no frame that can be decoded ({reason})") from error

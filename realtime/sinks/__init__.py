@@ -1,6 +1,6 @@
 """Sinks: where the finished frames go. Each is a module in this folder, found by its file name.
 
-A new sink is a new file with a `create(settings: SinkSettings) -> Sink`. What only it needs is imported there.
+A new sink is a new file with a `Sink`, which is also called `create`. What only it needs is imported there.
 """
 
 from __future__ import annotations
@@ -11,7 +11,6 @@ from abc import ABC, abstractmethod
 from dataclasses import dataclass, field
 from fractions import Fraction
 from pathlib import Path
-from typing import Literal
 
 import cv2
 import numpy as np
@@ -30,9 +29,9 @@ class SinkSettings:
     path: Path | None = None
     audio_from: Path | None = None
     """The driver's file, whose sound goes along."""
-    timing: Literal["constant", "timestamps"] = "constant"
-    """`constant` puts frame i at i / fps (file to file). `timestamps` puts each at its `time_s`, so that a live recording
-    with dropped frames plays at the right speed."""
+    live: bool = False
+    """True: each frame is at its `time_s`, so that a recording with dropped frames plays at the right speed. False: frame
+    i is at i / fps."""
     provenance: Provenance = field(default_factory=Provenance)
 
 
@@ -40,6 +39,9 @@ class Sink(ABC):
     """Takes finished frames; a context manager. One thread makes all calls."""
 
     name: str
+
+    def __init__(self, settings: SinkSettings) -> None:
+        self._settings = settings
 
     @abstractmethod
     def open(self, width_px: int, height_px: int, fps: Fraction) -> None:

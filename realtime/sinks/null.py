@@ -5,7 +5,7 @@ from __future__ import annotations
 from fractions import Fraction
 
 from icface.arrays import Frame
-from realtime.sinks import Sink, SinkSettings
+from realtime.sinks import Sink
 
 
 class NullSink(Sink):
@@ -23,6 +23,4 @@ class NullSink(Sink):
         """Nothing to release."""
 
 
-def create(settings: SinkSettings) -> Sink:
-    """Make the null sink; it has no settings."""
-    return NullSink()
+create = NullSink

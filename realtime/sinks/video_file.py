@@ -1,8 +1,7 @@
 """The file sink: every frame sent becomes exactly one frame of a video file, beside the driver's sound.
 
 `send` converts to 4:2:0 (OpenCV: 0.15 ms at 512x512, swscale: 1.3 ms) and hands over to a thread that encodes and writes,
-behind a bounded queue of one: it waits rather than drops. The file gets its name when it is complete, so a file under the
-final name always plays. A run that is interrupted closes too, and keeps what was finished.
+through a bounded queue. The file gets its name when it is complete, also after an interrupted run, so it always plays.
 """
 
 from __future__ import annotations
@@ -18,7 +17,6 @@ from pathlib import Path
 from typing import Final, TypeVar, cast
 
 import av
-import av.error
 import cv2
 import numpy as np
 from av.audio.resampler import AudioResampler
@@ -27,7 +25,7 @@ from av.container import InputContainer, OutputContainer
 from icface.arrays import Frame
 from icface.errors import ConfigError, DeviceError
 from icface.files import replacing_file
-from realtime.cameras.video_file import open_container
+from realtime.cameras.video_file import UNREADABLE, open_container
 from realtime.sinks import Sink, SinkSettings, even_sides
 from realtime.slot import Closed, Lane
 
@@ -65,7 +63,6 @@ CONTAINERS: Final = {
 
 _TICKS_PER_S = 90_000
 """Time base of frames with times of their own; it is MPEG's."""
-_UNREADABLE: Final = (av.error.FFmpegError, OSError)
 
 _Piece = TypeVar("_Piece")
 _Sound = Iterator[tuple[float, "av.Packet[av.AudioStream]"]]
@@ -88,12 +85,12 @@ class VideoFileSink(Sink):
             raise ConfigError(
                 f"--output {settings.path}: the name must end in one of {', '.join(CONTAINERS)}"
             )
+        super().__init__(settings)
         self._path = settings.path
-        self._settings = settings
         self._is_open = False
 
     def open(self, width_px: int, height_px: int, fps: Fraction) -> None:
-        self._constant = self._settings.timing == "constant"
+        self._constant = not self._settings.live
         self._size_px = (width_px, height_px)
         self._even_px = (width_px + width_px % 2, height_px + height_px % 2)
         self._time_base = 1 / Fraction(fps) if self._constant else Fraction(1, _TICKS_PER_S)
@@ -114,7 +111,7 @@ class VideoFileSink(Sink):
                 stack.callback(self._release_container)
                 self._add_streams(kind, Fraction(fps))
                 self._finishing = stack.pop_all()
-        except _UNREADABLE as error:
+        except UNREADABLE as error:
             raise self._error(error) from error
         if self._even_px != self._size_px:
             logger.info("%s is written as %dx%d (even sides, edge doubled)", self._path.name, *self._even_px)
@@ -140,7 +137,7 @@ class VideoFileSink(Sink):
 
     def _release_container(self) -> None:
         """Close it after an error, which is the one to tell. After the writer closed it this does nothing."""
-        with contextlib.suppress(*_UNREADABLE):
+        with contextlib.suppress(*UNREADABLE):
             self._container.close()
 
     def describe(self) -> str:
@@ -218,7 +215,7 @@ def _open_audio(path: Path, target: OutputContainer, kind: Container) -> _Audio 
     """The sound of a file; None where it has none or it cannot be read."""
     try:
         source = open_container(path)
-    except _UNREADABLE as error:
+    except UNREADABLE as error:
         logger.warning("no sound is taken from %s: %s", path, error)
         return None
     if not source.streams.audio or source.streams.audio[0].codec_context is None:
@@ -300,7 +297,7 @@ class _Audio:
         """Yield up to the end or the first damage."""
         try:
             yield from pieces
-        except _UNREADABLE as error:
+        except UNREADABLE as error:
             logger.warning("the driver's sound is damaged (%s); the rest is left out", error)
 
 

@@ -17,7 +17,7 @@ from typing import Any, Final
 from icface.arrays import Frame
 from icface.errors import DeviceError
 from realtime.cameras.v4l2 import query_capabilities
-from realtime.sinks import Sink, SinkSettings, even_sides
+from realtime.sinks import Sink, even_sides
 
 logger = logging.getLogger(__name__)
 
@@ -39,12 +39,10 @@ class VirtualCameraSink(Sink):
     """Sends to a virtual camera device."""
 
     name = "virtual_camera"
-
-    def __init__(self, settings: SinkSettings) -> None:
-        self._asked = settings.device
-        self._camera: Any = None  # pyvirtualcam.Camera, which has no type information
+    _camera: Any = None  # pyvirtualcam.Camera, which has no type information
 
     def open(self, width_px: int, height_px: int, fps: Fraction) -> None:
+        asked = self._settings.device
         try:
             import pyvirtualcam
         except ImportError as error:
@@ -52,18 +50,19 @@ class VirtualCameraSink(Sink):
                 f"virtual cameras need the package pyvirtualcam ({error}); run: pip install pyvirtualcam"
             ) from error
         if sys.platform == "linux":
-            _revive_all(self._asked)
+            _revive_all(asked)
         # Virtual cameras carry 4:2:0, which needs even sides.
         width, height = width_px + width_px % 2, height_px + height_px % 2
         try:
-            self._camera = pyvirtualcam.Camera(width, height, float(fps), device=self._asked)
+            self._camera = pyvirtualcam.Camera(width, height, float(fps), device=asked)
         except RuntimeError as error:
             raise DeviceError(self._unavailable(error)) from error
-        if self._camera.device != self._asked:
+        if self._camera.device != asked:
             logger.info("virtual camera: %s", self._camera.device)
 
     def _unavailable(self, error: RuntimeError) -> str:
-        wanted = f"virtual camera {self._asked}" if self._asked else "a virtual camera"
+        asked = self._settings.device
+        wanted = f"virtual camera {asked}" if asked else "a virtual camera"
         # pyvirtualcam gives one line for each backend. Its first sentence is the reason, the rest is advice.
         lines = filter(None, map(str.strip, str(error).splitlines()))
         reason = "; ".join(line.partition(". ")[0] for line in lines)

@@ -14,7 +14,7 @@ import cv2
 
 from icface.arrays import Frame
 from icface.errors import DeviceError
-from realtime.sinks import Sink, SinkSettings
+from realtime.sinks import Sink
 
 _TITLE = "ICface Live"
 _LARGEST_PX = 960
@@ -25,9 +25,7 @@ class WindowSink(Sink):
     """Shows frames in a window."""
 
     name = "window"
-
-    def __init__(self) -> None:
-        self._open = False
+    _open = False
 
     def open(self, width_px: int, height_px: int, fps: Fraction) -> None:
         check_display()
@@ -99,6 +97,4 @@ def _connects(family: socket.AddressFamily, address: str | tuple[str, int]) -> b
             return False
 
 
-def create(settings: SinkSettings) -> Sink:
-    """Make the window sink."""
-    return WindowSink()
+create = WindowSink

@@ -174,7 +174,7 @@ def test_sides_that_are_odd_are_made_even_by_doubling_the_edge(
 
 def test_live_frames_keep_their_own_times(tmp_path: Path) -> None:
     times_s = [100.0, 100.04, 100.30, 100.30, 101.0]
-    settings = SinkSettings(path=tmp_path / "out.mp4", timing="timestamps")
+    settings = SinkSettings(path=tmp_path / "out.mp4", live=True)
     with open_sink("video_file", settings, width_px=64, height_px=48, fps=FPS) as sink:
         for index, time_s in enumerate(times_s):
             sink.send(picture(index), index, time_s)
