@@ -199,7 +199,7 @@ class RecordingSink(Sink):
     def open(self, width_px: int, height_px: int, fps: Fraction) -> None:
         """Nothing to open."""
 
-    def send(self, frame: Frame, index: int, time_s: float) -> None:
+    def send(self, frame: Frame, time_s: float) -> None:
         self._recorder.add(frame)
         self._player.ready.set()
 

@@ -291,7 +291,7 @@ class Product:
 def pass_on(camera: Camera, sink: Sink, stop: threading.Event) -> None:
     """Send what the camera gives, as it is, until it ends or `stop` is set."""
     while not stop.is_set() and (captured := camera.read()) is not None:
-        sink.send(captured.frame, captured.index, captured.time_s)
+        sink.send(captured.frame, captured.time_s)
 
 
 def pass_on_devices(camera: str, virtual: str, config: LiveConfig, stop: threading.Event) -> None:

@@ -38,8 +38,7 @@ class TerminalKeys:
     There are no keys where standard input is no terminal, and none on Windows. Ctrl-C stays Ctrl-C.
     """
 
-    def __init__(self) -> None:
-        self._settings: list[Any] | None = None
+    _settings: list[Any] | None = None
 
     def __enter__(self) -> TerminalKeys:
         if sys.platform != "win32" and sys.stdin is not None and sys.stdin.isatty():

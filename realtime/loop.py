@@ -9,7 +9,6 @@ few items in order. So from file to file every frame comes once, and output fram
 
 from __future__ import annotations
 
-import itertools
 import logging
 import sys
 import time
@@ -58,7 +57,7 @@ def run_live(
     sample: Sample | None = None
     repeat = False
     start_s = due_s = clock()
-    for number in itertools.count():
+    while True:
         if controls.stop.is_set():
             return
         now_s = clock()
@@ -67,7 +66,7 @@ def run_live(
         if sample is not None:
             newest.take(sample, now_s)
         repeat = scheduler.repeats and not repeat
-        reenactment.step(newest.attributes(now_s), number, now_s, repeat=repeat)
+        reenactment.step(newest.attributes(now_s), now_s, repeat=repeat)
         done_s = clock()
         if sample is not None:
             metrics.stages["latency"].add(done_s - sample.time_s)
@@ -76,7 +75,7 @@ def run_live(
             metrics.event(f"level: {scheduler.level}")
             logger.info("load: now at %s", scheduler.level)
         controls.poll()
-        if config.is_over(number + 1, clock() - start_s):
+        if config.is_over(metrics.counters["sent"], clock() - start_s):
             return
         try:
             sample = samples.get(max(0.0, due_s + (1 + GRACE) * period_s - clock()))
@@ -144,7 +143,7 @@ def run_offline(
                 continue
             if config.is_over(counters["sent"], sample.time_s):
                 break
-            reenactment.step(sample.attributes, sample.index, sample.time_s)
+            reenactment.step(sample.attributes, sample.time_s)
             controls.poll()
             bar.update()
     if reenactment.outputs.lost:

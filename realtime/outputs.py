@@ -34,11 +34,11 @@ class Outputs:
                 logger.info("output: %s", sink.describe())
             self._closing = stack.pop_all()
 
-    def send(self, frame: Frame, index: int, time_s: float) -> None:
+    def send(self, frame: Frame, time_s: float) -> None:
         """Give every sink the frame; raises DeviceError when the last sink is lost."""
         for sink in tuple(self._sinks):
             try:
-                sink.send(frame, index, time_s)
+                sink.send(frame, time_s)
             except ICFaceError as error:
                 self._lose(sink, error)
                 if not self._sinks:

@@ -22,7 +22,7 @@ class Closed(Exception):
 class Lane(Generic[T]):
     """A queue of at most `capacity` items, first in, first out. The producer waits while it is full."""
 
-    def __init__(self, capacity: int) -> None:
+    def __init__(self, capacity: int = 1) -> None:
         self._capacity = capacity
         self._items: deque[T] = deque()
         self._changed = threading.Condition()
@@ -71,9 +71,6 @@ class Lane(Generic[T]):
 
 class Slot(Lane[T]):
     """Room for one item. A newer one replaces an item that nobody has taken, so nothing ever queues up."""
-
-    def __init__(self) -> None:
-        super().__init__(capacity=1)
 
     def put(self, item: T) -> None:
         """Hand an item over at once; raises as `Lane.put`."""

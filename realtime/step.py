@@ -27,12 +27,11 @@ class Reenactment:
     frozen: bool = False
     """Show the last picture on and on."""
 
-    def step(self, driver: FloatArray | None, number: int, time_s: float, *, repeat: bool = False) -> None:
+    def step(self, driver: FloatArray | None, time_s: float, *, repeat: bool = False) -> None:
         """Make and send one picture.
 
         Args:
             driver: (20,) attributes of the driver; None where there is no face.
-            number: of the picture; file to file it is the driver frame's.
             time_s: when it is shown: on the clock (live), or in the driver's file.
             repeat: send the last picture again.
 
@@ -47,7 +46,7 @@ class Reenactment:
         else:
             self.renderer.render(attributes)
         with self.metrics.time("send"):
-            self.outputs.send(self.renderer.picture, number, time_s)
+            self.outputs.send(self.renderer.picture, time_s)
         self.metrics.sent()
         if self.recorder is not None:
             self.recorder.add(self.renderer.attributes, time_s, present=driver is not None)

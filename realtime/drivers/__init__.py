@@ -25,8 +25,6 @@ JOIN_TIMEOUT_S = 5.0
 class Sample:
     """What a driver's frame said."""
 
-    index: int
-    """Of the captured frame."""
     serial: int
     """Counts samples from 0. A gap is a sample that nobody took."""
     time_s: float

@@ -96,7 +96,7 @@ class FaceDriver(Driver):
                 if face is not None:
                     metrics.count("faces")
                 attributes = face.attributes if face is not None else None
-                samples.put(Sample(captured.index, serial, captured.time_s, attributes))
+                samples.put(Sample(serial, captured.time_s, attributes))
                 serial += 1
 
 

@@ -108,7 +108,7 @@ class TableDriver(Driver):
         # Each row is a frame, at the constant rate that fits the timestamps.
         samples: Lane[Sample] = Lane(len(self._table))
         for i, values in enumerate(self._table.values):
-            samples.put(Sample(i, i, i / float(self.fps), values))
+            samples.put(Sample(i, i / float(self.fps), values))
         samples.close()
         return samples
 
@@ -122,5 +122,5 @@ class TableDriver(Driver):
                 due_s = start_s + row // rows * lap_s + float(times_s[row % rows])
                 if stop.wait(max(0.0, due_s - self._clock())):
                     return
-                samples.put(Sample(row, row, due_s, self._table.values[row % rows]))
+                samples.put(Sample(row, due_s, self._table.values[row % rows]))
                 self._metrics.count("captured")

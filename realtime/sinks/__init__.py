@@ -1,6 +1,6 @@
 """Sinks: where the finished frames go. Each is a module in this folder, found by its file name.
 
-A new sink is a new file with a `Sink`, which is also called `create`. What only it needs is imported there.
+A new sink is a new file with a class of `Sink`, which it also calls `create`. What only it needs is imported there.
 """
 
 from __future__ import annotations
@@ -48,12 +48,11 @@ class Sink(ABC):
         """Get ready for frames of this size and nominal rate; raises DeviceError where that fails."""
 
     @abstractmethod
-    def send(self, frame: Frame, index: int, time_s: float) -> None:
+    def send(self, frame: Frame, time_s: float) -> None:
         """Take one frame; when this returns, the caller may overwrite it.
 
         Args:
             frame: (H, W, 3) uint8 RGB, C-contiguous, of the size given to `open`.
-            index: of the picture; file to file it is the driver frame's.
             time_s: when it is shown: on the clock (live), or in the driver's file.
 
         Raises:

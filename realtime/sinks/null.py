@@ -16,7 +16,7 @@ class NullSink(Sink):
     def open(self, width_px: int, height_px: int, fps: Fraction) -> None:
         """Nothing to open."""
 
-    def send(self, frame: Frame, index: int, time_s: float) -> None:
+    def send(self, frame: Frame, time_s: float) -> None:
         """Nothing to do."""
 
     def close(self) -> None:

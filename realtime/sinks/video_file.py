@@ -145,7 +145,7 @@ class VideoFileSink(Sink):
         sound = f", sound {self._audio.how}" if self._audio else ", no sound"
         return f"{self._path}: {width_px}x{height_px} {self._stream.codec_context.name}{sound}"
 
-    def send(self, frame: Frame, index: int, time_s: float) -> None:
+    def send(self, frame: Frame, time_s: float) -> None:
         if frame.shape != (self._size_px[1], self._size_px[0], 3) or frame.dtype != np.uint8:
             raise ValueError(f"frame {frame.shape} {frame.dtype} sent to a file of {self._size_px} px")
         planes = cv2.cvtColor(even_sides(frame), cv2.COLOR_RGB2YUV_I420).astype(np.uint8, copy=False)

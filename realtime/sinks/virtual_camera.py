@@ -68,7 +68,7 @@ class VirtualCameraSink(Sink):
         reason = "; ".join(line.partition(". ")[0] for line in lines)
         return f"{wanted} cannot be opened ({reason}); {_HOW.get(sys.platform, _HOW['linux'])}; {_INSTEAD}"
 
-    def send(self, frame: Frame, index: int, time_s: float) -> None:
+    def send(self, frame: Frame, time_s: float) -> None:
         # pyvirtualcam only prints a line when a v4l2loopback device is gone.
         if sys.platform == "linux" and not os.path.exists(self._camera.device):
             raise DeviceError(f"virtual camera {self._camera.device} is gone; {_HOW['linux']}; {_INSTEAD}")

@@ -39,7 +39,7 @@ class WindowSink(Sink):
             ) from error
         self._open = True
 
-    def send(self, frame: Frame, index: int, time_s: float) -> None:
+    def send(self, frame: Frame, time_s: float) -> None:
         cv2.imshow(_TITLE, cv2.cvtColor(frame, cv2.COLOR_RGB2BGR))
 
     def poll_key(self) -> str | None:

@@ -167,11 +167,11 @@ class KeepingSink(Sink):
     def open(self, width_px: int, height_px: int, fps: Fraction) -> None:
         self.opened = (width_px, height_px, fps)
 
-    def send(self, frame: Frame, index: int, time_s: float) -> None:
+    def send(self, frame: Frame, time_s: float) -> None:
         if self._fail_at is not None and len(self.sent) >= self._fail_at:
             raise DeviceError(f"{self.name} is gone")
         height, width = frame.shape[:2]
-        self.sent.append((int(frame[height // 2, width // 2, 0]), index, time_s))
+        self.sent.append((int(frame[height // 2, width // 2, 0]), len(self.sent), time_s))
 
     def poll_key(self) -> str | None:
         return self._keys.pop(0) if self._keys else None

@@ -74,7 +74,7 @@ def test_the_mirror_is_a_copy_and_can_be_turned_off() -> None:
     driver = neutral()
     driver[1] = 0.75
     bench = Bench(mirrored=True)
-    bench.reenactment.step(driver, 0, 0.0)
+    bench.reenactment.step(driver, 0.0)
     bench.controls.press("m")
-    bench.reenactment.step(driver, 1, 0.1)
+    bench.reenactment.step(driver, 0.1)
     assert [values[1] for values in bench.animator.asked] == [0.25, 0.75]

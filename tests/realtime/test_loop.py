@@ -92,7 +92,7 @@ class Bench(fakes.Bench):
 
 
 def sample(serial: int, captured_s: float, amount: float | None) -> Sample:
-    return Sample(serial, serial, captured_s, None if amount is None else smile(amount))
+    return Sample(serial, captured_s, None if amount is None else smile(amount))
 
 
 def steady(count: int, *, delay_s: float = 0.01) -> list[tuple[float, Sample]]:
@@ -170,7 +170,7 @@ def test_the_mirror_turns_yaw_and_roll() -> None:
     bench = Bench([], mirrored=True)
     turned = smile(0.3)
     turned[1], turned[2] = 0.7, 0.4
-    bench.slot = ScriptedSlot(bench.clock, [(100.06, Sample(0, 0, 100.05, turned))])
+    bench.slot = ScriptedSlot(bench.clock, [(100.06, Sample(0, 100.05, turned))])
     bench.run()
     assert np.array_equal(bench.animator.asked[-1], mirror(turned))
     assert turned[1] == np.float32(0.7), "the driver's own values stay"

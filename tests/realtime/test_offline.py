@@ -31,7 +31,7 @@ class Bench(fakes.Bench):
 
 
 def ramp(count: int) -> list[Sample]:
-    return [Sample(i, i, i / 10, None if i == 2 else smile(i / 100)) for i in range(count)]
+    return [Sample(i, i / 10, None if i == 2 else smile(i / 100)) for i in range(count)]
 
 
 def test_frame_i_answers_frame_i_also_without_a_face() -> None:
@@ -41,7 +41,7 @@ def test_frame_i_answers_frame_i_also_without_a_face() -> None:
 
 def test_a_still_driver_still_gets_every_frame() -> None:
     bench = Bench()
-    sent = bench.run([Sample(i, i, i / 10, smile(0.5)) for i in range(4)])
+    sent = bench.run([Sample(i, i / 10, smile(0.5)) for i in range(4)])
     assert [index for _, index, _ in sent] == [0, 1, 2, 3]
     assert bench.metrics.counters["held"] == 3
 

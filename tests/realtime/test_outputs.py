@@ -24,7 +24,7 @@ def opened(*sinks: Sink) -> tuple[Outputs, Metrics]:
 def test_every_sink_gets_every_frame() -> None:
     a, b = KeepingSink("a"), KeepingSink("b")
     outputs, _ = opened(a, b)
-    outputs.send(frame(5), 0, 1.5)
+    outputs.send(frame(5), 1.5)
     outputs.close()
     assert a.sent == b.sent == [(5, 0, 1.5)]
     assert a.opened == (6, 4, Fraction(30))
@@ -36,7 +36,7 @@ def test_a_lost_sink_is_told_and_the_others_go_on(caplog: pytest.LogCaptureFixtu
     outputs, metrics = opened(a, b)
     with caplog.at_level(logging.WARNING, logger="realtime"):
         for i in range(3):
-            outputs.send(frame(i), i, 0.0)
+            outputs.send(frame(i), 0.0)
     assert a.closed and [index for _, index, _ in b.sent] == [0, 1, 2]
     assert "a is gone; going on with: b" in caplog.text
     assert metrics.counters["sinks_lost"] == 1
@@ -47,7 +47,7 @@ def test_the_last_sink_lost_is_an_error() -> None:
     a = KeepingSink("a", fail_at=0)
     outputs, _ = opened(a)
     with pytest.raises(DeviceError, match="a is gone"):
-        outputs.send(frame(), 0, 0.0)
+        outputs.send(frame(), 0.0)
     assert a.closed
 
 

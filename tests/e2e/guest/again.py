@@ -15,5 +15,5 @@ for number in (1, 2):
     with create_sink("virtual_camera", settings) as sink:
         sink.open(64, 48, Fraction(10))
         for index in range(3):
-            sink.send(np.full((48, 64, 3), 40 * index, dtype=np.uint8), index, index / 10)
+            sink.send(np.full((48, 64, 3), 40 * index, dtype=np.uint8), index / 10)
         print(number, sink.describe(), flush=True)
