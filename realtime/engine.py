@@ -19,8 +19,8 @@ logger = logging.getLogger(__name__)
 
 GATE_PHOTOS = 3
 """A lower precision is tried on this many of the photos. More take longer and tell little more."""
-MAX_THREADS = 8
-"""More make a frame of a small network no faster."""
+THREADS = min(usable_cores(), 8)
+"""All cores: a frame is first tracked and then animated. More than 8 make a frame of a small network no faster."""
 
 
 def open_reenactor(config: LiveConfig, stop: threading.Event) -> tuple[Reenactor, BackgroundBuild | None]:
@@ -46,7 +46,7 @@ def open_reenactor(config: LiveConfig, stop: threading.Event) -> tuple[Reenactor
     # A run from file to file is over before a better engine pays.
     if better is None or not (config.build and config.live):
         return reenactor, None
-    return reenactor, BackgroundBuild(_order(config, better), _threads())
+    return reenactor, BackgroundBuild(_order(config, better), THREADS)
 
 
 def _order(config: LiveConfig, engine: str) -> Order:
@@ -65,9 +65,4 @@ def _open(config: LiveConfig, engine: str) -> Reenactor:
     from icface.reenactor import Reenactor
 
     bundle = Bundle.load(config.model or DEFAULT_BUNDLE)
-    return Reenactor(bundle, engine=engine, size_px=config.size_px, threads=_threads())
-
-
-def _threads() -> int:
-    # All cores, though the tracker needs one as well: a frame is first tracked and then animated.
-    return min(usable_cores(), MAX_THREADS)
+    return Reenactor(bundle, engine=engine, size_px=config.size_px, threads=THREADS)

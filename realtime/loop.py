@@ -57,9 +57,7 @@ def run_live(
     sample: Sample | None = None
     repeat = False
     start_s = due_s = clock()
-    while True:
-        if controls.stop.is_set():
-            return
+    while not controls.stop.is_set():
         now_s = clock()
         # A driver's frame sets the beat. Without one, the beat goes on from the last.
         due_s = now_s if sample is not None else max(due_s, now_s - period_s)

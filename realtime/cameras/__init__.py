@@ -1,8 +1,7 @@
 """Cameras: where the driver's frames come from. A camera is a device or a video file, one module each.
 
-A device runs on a thread of its own, so a driver that hangs cannot hold the caller. It gives the newest frame only. A
-file gives every frame once, in order, upright, at its media time. Nothing is fetched: network addresses and playlists are
-refused.
+A device is read on a thread of its own, so one that hangs cannot hold the caller. It gives the newest frame only. A file
+gives every frame once, in order, upright, at its media time. Network addresses and playlists are refused.
 """
 
 from __future__ import annotations

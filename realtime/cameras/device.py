@@ -31,9 +31,7 @@ _FAILED_GRAB_S: Final = 0.02
 class DeviceCamera(Camera):
     """A camera device that is read on a thread of its own. It keeps the newest frame only.
 
-    Args:
-        open_capture: gives the device; the default asks OpenCV.
-        clock: stamps the frames.
+    `open_capture` gives the device; without it OpenCV does. `clock` stamps the frames.
 
     Raises:
         DeviceError: missing, busy, not allowed, or no frame within `open_timeout_s`.

@@ -64,8 +64,7 @@ def frame_rate(table: AttributeTrack) -> Fraction:
             f"the attributes have {fps:.3g} rows a second by their timestamps; expected 1 to 240"
         )
     # Timestamps are often rounded (33 ms for 30 FPS), so the whole table decides, not one gap.
-    span_s = float(table.times_s[-1] - table.times_s[0])
-    mean_fps = (len(table) - 1) / span_s
+    mean_fps = (len(table) - 1) / float(table.times_s[-1] - table.times_s[0])
     if abs(mean_fps / fps - 1) < 0.05:
         fps = mean_fps
     # 30 and 29.97 are .1 % apart, so only rates within .02 % count as the same.
