@@ -1,4 +1,4 @@
-"""What the keys do, and the mixer that one of them turns."""
+"""What the keys do, and the mirror that one of them turns."""
 
 from __future__ import annotations
 
