@@ -21,7 +21,7 @@ class LiveConfig:
     sources: tuple[Path, ...] = ()
     """The first is shown first, the others wait for their hotkey."""
     face: int | None = None
-    """Counted as the message about several faces counts."""
+    """Its number, as the message about several faces counts them; None: the largest."""
     size_px: int | None = 512
     """None: as the photo gives it."""
     framing: str = "crop"
@@ -32,7 +32,7 @@ class LiveConfig:
     """Width and height. Tracking gains nothing from more."""
     camera_fps: float = 30.0
     camera_retry_s: float = 10.0
-    """Then the run ends. It is tried once a second."""
+    """How long a lost camera is tried again, once a second. Then the run ends."""
     attributes: Path | None = None
     mirror: bool | None = None
     """None: for cameras, not for files."""

@@ -27,7 +27,7 @@ _SUPERSAMPLING = 8
 
 
 class Mark:
-    """The badge for frames of one size, drawn once: white letters and rim on a dark pill, on light and on dark."""
+    """The badge for frames of one size, drawn once. White on a dark pill, it shows on light and on dark frames."""
 
     def __init__(self, width_px: int, height_px: int) -> None:
         badge_px = max(_LEAST_PX, round(_HEIGHT * min(width_px, height_px)))

@@ -74,5 +74,5 @@ class Outputs:
         return ", ".join(sink.name for sink in self._sinks)
 
     def close(self) -> None:
-        """Close all sinks, even if one fails to close. That is raised when all are closed."""
+        """Close all sinks. If one fails to close, its error is raised when all are closed."""
         self._closing.close()

@@ -18,9 +18,9 @@ CLOSE_TIMEOUT_S = 5.0
 
 
 class Photos(Generic[P]):
-    """Prepared photos by number, counted from 0; raises SourceError where a file is missing.
+    """Prepared photos by number, counted from 0. A thread of this object calls `prepare` for all but the first.
 
-    A thread of this object calls `prepare` for all but the first.
+    Raises SourceError where a file is missing.
     """
 
     def __init__(self, paths: Sequence[Path], prepare: Callable[[int], P]) -> None:

@@ -34,7 +34,7 @@ class Scene:
 
 
 def make_scene(number: int, source: PreparedSource, framing: str, size_px: tuple[int, int] | None) -> Scene:
-    """Frame a photo by `crop` or `photo`, for pictures of `size_px` (width, height); None: as the photo wants it."""
+    """Frame a photo as `crop` or `photo`. `size_px`: (width, height) of the picture; None: as the photo wants it."""
     if framing == "crop":
         return Scene(number, source, CropFraming(size_px or source.size_px))
     crop_px = source.size_px[0]

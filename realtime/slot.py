@@ -41,7 +41,7 @@ class Lane(Generic[T]):
     def wait(self, timeout_s: float | None = None) -> bool:
         """Wait for an item and leave it there; False if none came within `timeout_s` (None: no limit).
 
-        Closed and empty, it raises the exception that the producer closed with, or `Closed`.
+        When the lane is closed and empty, it raises the exception that the producer closed with, or `Closed`.
         """
         with self._changed:
             self._changed.wait_for(lambda: self._closed or self._items, timeout_s)

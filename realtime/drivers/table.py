@@ -52,7 +52,7 @@ def _is_ours(path: Path) -> bool:
 def frame_rate(table: AttributeTrack) -> Fraction:
     """The constant rate that fits the timestamps: a usual one exactly, or one rounded to 1/1000 FPS.
 
-    A single row, or rows that all have the same time, get 25. ConfigError tells of less than 1 or more than 240.
+    A single row, or rows that all have the same time, get 25. Raises ConfigError for less than 1 or more than 240.
     """
     gaps_s = np.diff(table.times_s)
     gaps_s = gaps_s[gaps_s > 0]

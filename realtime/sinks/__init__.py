@@ -1,6 +1,6 @@
 """Sinks: where the finished frames go. Each is a module in this folder, found by its file name.
 
-A new sink is a new file with a class of `Sink`, which it also calls `create`. What only it needs is imported there.
+A new sink is a new file with a subclass of `Sink` and the line `create = ThatClass`. Heavy imports stay in that file.
 """
 
 from __future__ import annotations

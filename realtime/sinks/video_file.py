@@ -72,7 +72,7 @@ _Sound = Iterator[tuple[float, "av.Packet[av.AudioStream]"]]
 class VideoFileSink(Sink):
     """Writes a video file. The calling thread converts; the writer thread encodes and writes.
 
-    ConfigError tells of a missing path or an unknown suffix. The file is not touched before `open`.
+    Raises ConfigError for a missing path or an unknown suffix. The file is not touched before `open`.
     """
 
     name = "video_file"

@@ -47,7 +47,7 @@ class WindowSink(Sink):
         code = cv2.pollKey()
         if cv2.getWindowProperty(_TITLE, cv2.WND_PROP_VISIBLE) < 1:
             return "closed"
-        # Some toolkits add modifier keys above 16 bits. Arrow keys and the like have codes from 128, no key has -1.
+        # Some toolkits add modifier keys above 16 bits. Arrow keys have codes of 128 and more, and -1 is no key.
         code &= 0xFFFF
         return chr(code).lower() if code < 128 else None
 
