@@ -31,8 +31,8 @@ from icface.command import Parser, run_command
 from icface.errors import EngineError
 from icface.files import write_file
 from realtime.config import LiveConfig
+from realtime.metrics import Metrics, machine
 from realtime.session import run
-from realtime.timing import Stats, machine
 
 STAGES = ("interval", "latency")
 FIGURES = ("p50_ms", "p95_ms", "p99_ms", "max_ms")
@@ -42,7 +42,7 @@ WITHOUT, WITH = "no build", "build beside"
 def live(config: LiveConfig, cache: Path) -> dict[str, Any]:
     """Run once with this cache folder, which is empty, and give the report."""
     os.environ["ICFACE_CACHE_DIR"] = str(cache)
-    stats = Stats()
+    stats = Metrics()
     run(config, stats, threading.Event())
     return stats.report()
 

@@ -12,7 +12,7 @@ from typing import Any, Final
 from icface.command import Parser
 from icface.errors import ConfigError
 from realtime.config import SIZES
-from realtime.timing import machine, usable_cores
+from realtime.metrics import machine, usable_cores
 
 REPOSITORY: Final = Path(__file__).resolve().parents[1]
 Frame = Callable[[int], object]

@@ -38,7 +38,7 @@ from icface.bundle import DEFAULT_BUNDLE, MANIFEST, WARPED, Bundle
 from icface.command import Parser, run_command
 from icface.networks.complexity import count_macs
 from realtime.config import SIZES, LiveConfig
-from realtime.timing import machine
+from realtime.metrics import machine
 
 SIDE_PX = 256
 """Side of what the network sees."""

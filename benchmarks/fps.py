@@ -33,8 +33,8 @@ from benchmarks.plots import save_stages
 from icface.command import Parser, run_command
 from icface.errors import ConfigError
 from realtime.config import SIZES, LiveConfig
+from realtime.metrics import STAGES, Metrics
 from realtime.session import run
-from realtime.timing import STAGES, Stats
 
 LEGS = ("null", "file", "live")
 LIVE_FPS = 30
@@ -63,7 +63,7 @@ def run_leg(leg: str, config: LiveConfig, camera: Path, folder: Path) -> dict[st
     config = replace(
         config, camera=str(camera), outputs=outputs, null=not outputs, pace=leg == "live", build=leg != "live"
     )
-    stats = Stats()
+    stats = Metrics()
     run(config, stats, threading.Event())
     return stats.report()
 

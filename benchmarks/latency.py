@@ -51,8 +51,8 @@ from icface.command import Parser, run_command
 from icface.errors import ConfigError, ICFaceError
 from realtime.cameras import Camera, CameraConfig, CameraInfo, CapturedFrame, open_camera
 from realtime.config import SIZES, LiveConfig
+from realtime.metrics import Metrics
 from realtime.sinks import Sink
-from realtime.timing import Stats
 
 LEGS = ("floor", "product")
 MEASURES = {"onset": "onset_s", "half-way": "halfway_s", "arrived": "arrived_s"}
@@ -199,7 +199,7 @@ class RecordingSink(Sink):
     def open(self, width_px: int, height_px: int, fps: Fraction) -> None:
         """Nothing to open."""
 
-    def send(self, frame: Frame, index: int, time_s: float) -> None:
+    def send(self, frame: Frame, time_s: float) -> None:
         self._recorder.add(frame)
         self._player.ready.set()
 
@@ -224,7 +224,7 @@ def _run_session(config: LiveConfig, camera: Camera, sink: Sink) -> dict[str, An
     # This loads everything. With devices it is not needed, because the product is another process.
     from realtime import session
 
-    stats = Stats()
+    stats = Metrics()
     session.run(config, stats, threading.Event(), camera=camera, sinks=[sink])
     return stats.report()
 

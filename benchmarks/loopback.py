@@ -26,7 +26,7 @@ from realtime.cameras import Camera, CameraConfig
 from realtime.cameras.device import DeviceCamera
 from realtime.cameras.v4l2 import query_capabilities
 from realtime.config import SIZES, LiveConfig
-from realtime.sinks import Sink, SinkSettings, open_sink
+from realtime.sinks import Sink, SinkSettings, create_sink
 from realtime.sinks.virtual_camera import TAKES_PICTURES, revive
 
 START_TIMEOUT_S: Final = 120.0
@@ -291,7 +291,7 @@ class Product:
 def pass_on(camera: Camera, sink: Sink, stop: threading.Event) -> None:
     """Send what the camera gives, as it is, until it ends or `stop` is set."""
     while not stop.is_set() and (captured := camera.read()) is not None:
-        sink.send(captured.frame, captured.index, captured.time_s)
+        sink.send(captured.frame, captured.time_s)
 
 
 def pass_on_devices(camera: str, virtual: str, config: LiveConfig, stop: threading.Event) -> None:
@@ -302,7 +302,8 @@ def pass_on_devices(camera: str, virtual: str, config: LiveConfig, stop: threadi
     with webcam:
         settings = SinkSettings(device=virtual)
         width_px, height_px, fps = webcam.info.width_px, webcam.info.height_px, webcam.info.fps
-        with open_sink("virtual_camera", settings, width_px=width_px, height_px=height_px, fps=fps) as sink:
+        with create_sink("virtual_camera", settings) as sink:
+            sink.open(width_px, height_px, fps)
             pass_on(webcam, sink, stop)
 
 

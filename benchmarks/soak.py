@@ -28,8 +28,8 @@ from benchmarks.common import benchmark_parser, write_figures
 from icface.command import Parser, run_command
 from icface.errors import ConfigError
 from realtime.config import LiveConfig
+from realtime.metrics import Metrics
 from realtime.session import run
-from realtime.timing import Stats
 
 ALLOWED_GROWTH = 0.01
 
@@ -43,7 +43,7 @@ def resident_mib() -> float:
 class Sampler:
     """Looks at the memory each time that `every` more frames have been sent, on a thread of its own."""
 
-    def __init__(self, stats: Stats, every: int) -> None:
+    def __init__(self, stats: Metrics, every: int) -> None:
         self.samples: list[tuple[int, float]] = []
         self._stats = stats
         self._every = every
@@ -78,7 +78,7 @@ def measure(flags: argparse.Namespace) -> int:
     """Run the soak; 1 when memory grew."""
     if not 0 < flags.warm_up < flags.frames:
         raise ConfigError("--warm-up must be less than --frames")
-    stats = Stats()
+    stats = Metrics()
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         clip = remux(flags.clip, folder / "clip.mp4", frames=flags.frames)

@@ -17,7 +17,6 @@ import traceback
 from collections.abc import Iterator, Sequence
 from dataclasses import fields
 from pathlib import Path
-from types import FrameType
 from typing import Final
 
 from icface.command import Parser, print_error
@@ -85,19 +84,19 @@ def parser() -> Parser:
     driver = p.add_argument_group("who drives")
     driver.add_argument("--camera", metavar="CAMERA",
         help=f"camera number, device path or video file (default: {d.camera})")
-    driver.add_argument("--camera-size", type=_size, default=d.camera_size_px, metavar="WxH", dest="camera_size_px",
-        help="asked of a camera (default: {}x{})".format(*d.camera_size_px))
+    driver.add_argument("--camera-size", type=_size, default=d.camera_size_px, metavar="WxH",
+        dest="camera_size_px", help="asked of a camera (default: {}x{})".format(*d.camera_size_px))
     driver.add_argument("--camera-fps", type=float, default=d.camera_fps, metavar="FPS",
         help="asked of a camera (default: %(default)g)")
     driver.add_argument("--camera-retry-s", type=float, default=d.camera_retry_s, metavar="SECONDS",
         help="how long a camera that was lost is tried again (default: %(default)g)")
     driver.add_argument("--attributes", type=Path, metavar="CSV",
         help="drive by a file of attributes instead (made by --record-attributes, or OpenFace's)")
-    driver.add_argument("--mirror", action=argparse.BooleanOptionalAction, default=None,
+    driver.add_argument("--mirror", action=argparse.BooleanOptionalAction, default=d.mirror,
         help="show the driver as in a mirror (default: on for cameras, off for files)")
     driver.add_argument("--neutral-after", type=float, metavar="SECONDS", dest="neutral_after_s",
         help="take the driver's face as neutral then, as the key n does at any time")
-    driver.add_argument("--pace", action=argparse.BooleanOptionalAction, default=None,
+    driver.add_argument("--pace", action=argparse.BooleanOptionalAction, default=d.pace,
         help="play a file at its own rate, or every frame as fast as it goes "
         "(default: at its rate with a virtual camera or a window)")
     driver.add_argument("--loop", action="store_true", help="start a file again at its end; live only")
@@ -121,27 +120,21 @@ def parser() -> Parser:
         help="a model (default: the one that comes along)")
     how.add_argument("--engine", default=d.engine, metavar="NAME", help="what runs it (default: %(default)s)")
     how.add_argument("--build", action=argparse.BooleanOptionalAction, default=d.build,
-        help="build a faster engine in the background where this machine has one, and change over to it (default: on)")
+        help="build a faster engine in the background where this machine has one, and change over to it "
+        "(default: on)")
     # fmt: on
     return p
 
 
 def config_from(flags: argparse.Namespace) -> LiveConfig:
-    """The settings that the flags mean.
-
-    Raises:
-        ConfigError: they cannot be used, or not together.
-    """
+    """The settings that the flags mean; raises ConfigError where they cannot be used, or not together."""
     if flags.camera is not None and flags.attributes is not None:
         raise ConfigError("--camera and --attributes both drive; give one of them")
-    names = {field.name for field in fields(LiveConfig)}
-    settings = {name: value for name, value in vars(flags).items() if name in names}
+    settings = {field.name: getattr(flags, field.name) for field in fields(LiveConfig)}
     settings.update(
         sources=tuple(flags.sources),
         outputs=tuple(flags.outputs),
         camera=flags.camera if flags.camera is not None else LiveConfig.camera,
-        virtual_camera=flags.virtual_camera is not None,
-        virtual_camera_device=flags.virtual_camera or None,
         size_px=SIZES[flags.size_px],
         mark=flags.mark == "on",
     )
@@ -156,8 +149,9 @@ class _Line(logging.Formatter):
         return f"{record.levelname.lower()}: {text}" if record.levelno >= logging.WARNING else text
 
 
-def _log(verbose: int) -> logging.Handler:
-    """Our lines to stderr; with -vv everybody's."""
+@contextlib.contextmanager
+def _logging(verbose: int) -> Iterator[None]:
+    """Our lines go to stderr; with -vv everybody's."""
     handler = logging.StreamHandler()
     handler.setFormatter(_Line("%(name)s: %(message)s" if verbose > 1 else "%(message)s"))
     root = logging.getLogger()
@@ -165,7 +159,8 @@ def _log(verbose: int) -> logging.Handler:
     root.setLevel(logging.INFO if verbose > 1 else logging.ERROR)
     for name in ("icface", "realtime"):
         logging.getLogger(name).setLevel(logging.DEBUG if verbose else logging.INFO)
-    return handler
+    yield  # what is run inside raises nothing
+    root.removeHandler(handler)
 
 
 @contextlib.contextmanager
@@ -181,40 +176,31 @@ def _own_stderr(verbose: int) -> Iterator[None]:
     if not redirect:
         yield
         return
-    before = sys.stderr
-    before.flush()
+    sys.stderr.flush()
     ours = os.dup(2)
-    nowhere = os.open(os.devnull, os.O_WRONLY)
-    os.dup2(nowhere, 2)
-    os.close(nowhere)
-    sys.stderr = os.fdopen(
-        os.dup(ours), "w", buffering=1, encoding=before.encoding, errors="backslashreplace"
-    )
-    try:
-        yield
-    finally:
-        sys.stderr.close()
-        sys.stderr = before
-        os.dup2(ours, 2)
-        os.close(ours)
+    with (
+        open(os.devnull, "w") as nowhere,
+        open(ours, "w", buffering=1, encoding=sys.stderr.encoding, errors="backslashreplace") as stream,
+        contextlib.redirect_stderr(stream),
+    ):
+        os.dup2(nowhere.fileno(), 2)
+        try:
+            yield
+        finally:
+            os.dup2(ours, 2)
 
 
 @contextlib.contextmanager
 def _signals(stop: threading.Event) -> Iterator[None]:
     """Ctrl-C and SIGTERM ask for the end, so that files are finished. A second one ends at once."""
-    asked = False
+    ends = (signal.SIGINT, signal.SIGTERM)
 
-    def ask(number: int, frame: FrameType | None) -> None:
-        nonlocal asked
-        if asked:
-            raise KeyboardInterrupt
-        asked = True
+    def ask(*_: object) -> None:
         stop.set()
+        for number in ends:
+            signal.signal(number, signal.default_int_handler)  # raises KeyboardInterrupt
 
-    if threading.current_thread() is not threading.main_thread():
-        yield  # only the main thread may set handlers
-        return
-    before = {number: signal.signal(number, ask) for number in (signal.SIGINT, signal.SIGTERM)}
+    before = {number: signal.signal(number, ask) for number in ends}
     try:
         yield
     finally:
@@ -222,16 +208,7 @@ def _signals(stop: threading.Event) -> Iterator[None]:
             signal.signal(number, handler)
 
 
-def _load_opencv() -> None:
-    """Load OpenCV before anything that needs it, so that a system library that it lacks is named.
-
-    It also has to come before PyAV. With PyAV's libxcb loaded first, OpenCV's windows hang when they open.
-    """
-    import cv2  # noqa: F401
-
-
 def _list_cameras() -> None:
-    _load_opencv()
     from realtime.cameras import list_cameras
 
     listings = list_cameras()
@@ -244,23 +221,22 @@ def _list_cameras() -> None:
 
 
 def _run(config: LiveConfig) -> None:
-    _load_opencv()
-    from realtime.timing import Stats
+    from realtime.metrics import Metrics
 
-    stats = Stats()
+    metrics = Metrics()
     stop = threading.Event()
 
     def report() -> None:
-        if stats.counters["sent"]:
-            print(stats.table())
+        if metrics.counters["sent"]:
+            print(metrics.table())
             if config.stats is not None:
-                stats.save(config.stats)
+                metrics.save(config.stats)
 
     with _signals(stop):
         from realtime.session import run
 
         try:
-            run(config, stats, stop)
+            run(config, metrics, stop)
         except BaseException:
             # The first error is the one to tell.
             with contextlib.suppress(ICFaceError, OSError):
@@ -275,32 +251,30 @@ def main(argv: Sequence[str] | None = None) -> int:
         flags = parser().parse_args(argv)
     except SystemExit as end:  # argparse: --help, --version, a wrong flag
         return int(end.code or 0)
-    with _own_stderr(flags.verbose):
-        return _command(flags)
-
-
-def _command(flags: argparse.Namespace) -> int:
     # OpenBLAS reads this when numpy is loaded. Its second thread waits for work by spinning. For the small products of
     # one frame it gains nothing and costs 10 ms of CPU a frame, more than everything else together.
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
-    handler = _log(flags.verbose)
-    try:
-        if flags.list_cameras:
-            _list_cameras()
-        else:
-            _run(config_from(flags))
-        return 0
-    except ICFaceError as error:
-        return _fail(str(error), error.exit_code, flags.verbose)
-    except KeyboardInterrupt:
-        return _fail("stopped at once, as asked twice; files may be cut short", 1, flags.verbose)
-    except Exception as error:  # the main thread's top: a defect is one line, too
-        if "cannot open shared object file" in str(error):  # the words of Linux's loader
-            return _fail(f"a system library is missing ({error}); run: {_PACKAGES}", 1, flags.verbose)
-        what = f"{type(error).__name__}: {error}"
-        return _fail(f"unexpected {what}; run again with -vv and report what it shows", 1, flags.verbose)
-    finally:
-        logging.getLogger().removeHandler(handler)
+    with _own_stderr(flags.verbose), _logging(flags.verbose):
+        try:
+            config = None if flags.list_cameras else config_from(flags)
+            # First of all, so that a system library that it lacks is named. It also has to come before PyAV: with
+            # PyAV's libxcb loaded first, OpenCV's windows hang when they open.
+            import cv2  # noqa: F401
+
+            if config is None:
+                _list_cameras()
+            else:
+                _run(config)
+            return 0
+        except ICFaceError as error:
+            return _fail(str(error), error.exit_code, flags.verbose)
+        except KeyboardInterrupt:
+            return _fail("stopped at once, as asked twice; files may be cut short", 1, flags.verbose)
+        except Exception as error:  # the main thread's top: a defect is one line, too
+            if "cannot open shared object file" in str(error):  # the words of Linux's loader
+                return _fail(f"a system library is missing ({error}); run: {_PACKAGES}", 1, flags.verbose)
+            what = f"{type(error).__name__}: {error}"
+            return _fail(f"unexpected {what}; run again with -vv and report what it shows", 1, flags.verbose)
 
 
 def _fail(message: str, code: int, verbose: int) -> int:

@@ -1,8 +1,10 @@
-"""Every setting of a run, with its default; the command line reads its defaults from here."""
+"""Every setting of a run, with its default. The command line takes its defaults from here and explains each setting."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 from typing import Final
 
@@ -12,157 +14,109 @@ SIZES: Final = {"256": 256, "512": 512, "native": None}
 FRAMINGS: Final = ("crop", "photo")
 
 
-@dataclass(frozen=True)
-class Limits:
-    """Where a run ends by itself; None: nowhere."""
-
-    frames: int | None = None
-    duration_s: float | None = None
-
-    def reached(self, frames: int, elapsed_s: float) -> bool:
-        """Whether so many output frames, or so much time, are enough."""
-        return (self.frames is not None and frames >= self.frames) or (
-            self.duration_s is not None and elapsed_s >= self.duration_s
-        )
-
-
 @dataclass(frozen=True, kw_only=True)
 class LiveConfig:
-    """One run of `icface-live`."""
+    """One run of `icface-live`; raises ConfigError where a setting cannot be used, or two not together."""
 
     sources: tuple[Path, ...] = ()
-    """Photos; the first is shown first, the others wait for their hotkey."""
+    """The first is shown first, the others wait for their hotkey."""
     face: int | None = None
-    """Which face of a photo with several, counted as the message about them counts; None: the largest."""
+    """Its number, as the message about several faces counts them; None: the largest."""
+    size_px: int | None = 512
+    """None: as the photo gives it."""
+    framing: str = "crop"
+    mark: bool = True
 
     camera: str = "0"
-    """A camera's number, a device's path or a video file."""
     camera_size_px: tuple[int, int] = (640, 480)
-    """Width and height asked of a camera; the size it gives is reported. Tracking gains nothing from more. Files keep
-    theirs."""
+    """Width and height. Tracking gains nothing from more."""
     camera_fps: float = 30.0
-    """Rate asked of a camera."""
     camera_retry_s: float = 10.0
-    """How long a camera that was lost is tried again, once a second, before the run ends."""
-    loop: bool = False
-    """Start a file (video or attributes) again at its end; live only."""
+    """How long a lost camera is tried again, once a second. Then the run ends."""
+    attributes: Path | None = None
+    mirror: bool | None = None
+    """None: for cameras, not for files."""
+    neutral_after_s: float | None = None
+    """Counts from the first frame. None: only when the key is pressed."""
     pace: bool | None = None
     """True: a file at its own rate. False: every frame, as fast as it goes. None: at its own rate where somebody
     watches (virtual camera, window)."""
-    attributes: Path | None = None
-    """A CSV of attributes that drives instead of a camera."""
-    mirror: bool | None = None
-    """Show the driver as in a mirror. None: for cameras, not for files."""
-    neutral_after_s: float | None = None
-    """Take the driver's face as neutral this long after the first frame; None: only when the key is pressed."""
+    loop: bool = False
 
-    outputs: tuple[Path, ...] = ()
-    """Video files to write."""
-    virtual_camera: bool = False
-    """Write to a virtual camera. This is also done where no other sink is given."""
-    virtual_camera_device: str | None = None
-    """The virtual camera's device; None: the first that works."""
+    virtual_camera: str | None = None
+    """A device; empty: the first that works. None: no virtual camera, unless no other sink is given."""
     window: bool = False
-    """Show a window."""
+    outputs: tuple[Path, ...] = ()
     null: bool = False
-    """Make every frame and throw it away, for measuring."""
-
-    size_px: int | None = 512
-    """Side of the animated crop; None: as the photo gives it."""
-    framing: str = "crop"
-    """`crop`: the animated crop; `photo`: put back into the whole photograph."""
-    mark: bool = True
-    """The small disclosure mark in the picture."""
+    record_attributes: Path | None = None
+    """The attributes that really drove, after calibration, smoothing, mirror and handling of losses."""
+    stats: Path | None = None
+    duration_s: float | None = None
+    """By the clock when live, in the file's own time otherwise."""
+    frames: int | None = None
 
     model: Path | None = None
-    """A bundle; None: the one that comes along."""
+    """None: the bundle that comes along."""
     engine: str = "auto"
-    """Name of the engine that runs the bundle; `auto`: the fastest that is there."""
+    """`auto`: the fastest that is there."""
     build: bool = True
-    """Build a faster engine in the background where this machine has one that is not built yet."""
-
-    record_attributes: Path | None = None
-    """CSV to write: the attributes that really drove, after calibration, smoothing, mirror and handling of losses."""
-    stats: Path | None = None
-    """JSON to write: what was measured."""
-    duration_s: float | None = None
-    """End after this long: by the clock when live, in the file's own time otherwise."""
-    frames: int | None = None
-    """End after this many output frames."""
 
     def __post_init__(self) -> None:
+        for problem in chain(self._setting_problems(), self._driver_problems(), self._file_problems()):
+            raise ConfigError(problem)
+
+    def _setting_problems(self) -> Iterator[str]:
         if not self.sources:
-            raise ConfigError("no photo: give one with --source PHOTO")
+            yield "no photo: give one with --source PHOTO"
         if len(self.sources) > 9:
-            raise ConfigError(
-                f"{len(self.sources)} sources, but only the keys 1 to 9 to choose by; give 9 or fewer"
-            )
-        if self.framing not in FRAMINGS:
-            raise ConfigError(f"--framing {self.framing}: choose {' or '.join(FRAMINGS)}")
-        if self.size_px is not None and self.size_px not in SIZES.values():
-            raise ConfigError(f"--size {self.size_px}: choose {', '.join(SIZES)}")
-        self._check_ranges()
-        self._check_driver()
-        self._check_files()
+            yield f"{len(self.sources)} sources, but only the keys 1 to 9 to choose by; give 9 or fewer"
+        size, fps, retry_s = self.camera_size_px, self.camera_fps, self.camera_retry_s
+        duration_s, after_s = self.duration_s, self.neutral_after_s
+        # No comparison with NaN is true, so each asks for what is right.
+        for flag, value, right, rule in (
+            ("--framing", self.framing, self.framing in FRAMINGS, f"choose {' or '.join(FRAMINGS)}"),
+            ("--size", self.size_px, self.size_px in SIZES.values(), f"choose {', '.join(SIZES)}"),
+            ("--camera-size", "{}x{}".format(*size), all(16 <= side <= 8192 for side in size),
+             "each side must be 16 to 8192"),
+            ("--camera-fps", fps, 1 <= fps <= 240, "must be 1 to 240"),
+            ("--camera-retry-s", retry_s, 0 <= retry_s <= 3600, "must be 0 to 3600"),
+            ("--face", self.face, self.face is None or self.face >= 1, "faces are counted from 1"),
+            ("--duration", duration_s, duration_s is None or duration_s > 0, "must be more than 0 seconds"),
+            ("--frames", self.frames, self.frames is None or self.frames >= 1, "must be 1 or more"),
+            ("--neutral-after", after_s, after_s is None or after_s >= 0, "must be 0 seconds or more"),
+        ):  # fmt: skip
+            if not right:
+                yield f"{flag} {value:g}: {rule}" if isinstance(value, float) else f"{flag} {value}: {rule}"
 
-    def _check_ranges(self) -> None:
-        width_px, height_px = self.camera_size_px
-        if not (16 <= width_px <= 8192 and 16 <= height_px <= 8192):
-            raise ConfigError(f"--camera-size {width_px}x{height_px}: each side must be 16 to 8192")
-        if not 1 <= self.camera_fps <= 240:
-            raise ConfigError(f"--camera-fps {self.camera_fps:g}: must be 1 to 240")
-        if not 0 <= self.camera_retry_s <= 3600:
-            raise ConfigError(f"--camera-retry-s {self.camera_retry_s:g}: must be 0 to 3600")
-        if self.face is not None and self.face < 1:
-            raise ConfigError(f"--face {self.face}: faces are counted from 1")
-        if self.duration_s is not None and not self.duration_s > 0:
-            raise ConfigError(f"--duration {self.duration_s:g}: must be more than 0 seconds")
-        if self.frames is not None and self.frames < 1:
-            raise ConfigError(f"--frames {self.frames}: must be 1 or more")
-        if self.neutral_after_s is not None and not self.neutral_after_s >= 0:
-            raise ConfigError(f"--neutral-after {self.neutral_after_s:g}: must be 0 seconds or more")
-
-    def _check_driver(self) -> None:
+    def _driver_problems(self) -> Iterator[str]:
         if not self.camera:
-            raise ConfigError("--camera is empty; give a number, a device path or a video file")
+            yield "--camera is empty; give a number, a device path or a video file"
         if "://" in self.camera:
-            raise ConfigError(
-                f"--camera {self.camera}: network addresses are not read; give a device or a file"
-            )
+            yield f"--camera {self.camera}: network addresses are not read; give a device or a file"
         if not self.driven_by_file and self.pace is not None:
-            raise ConfigError(
-                "--pace and --no-pace are for a video file or --attributes; a camera has its own rate"
-            )
-        if self.virtual_camera_device is not None and self.virtual_camera_device in (
-            self.camera,
-            f"/dev/video{self.camera}",
-        ):
-            raise ConfigError(f"{self.virtual_camera_device} cannot be both --camera and --virtual-camera")
+            yield "--pace and --no-pace are for a video file or --attributes; a camera has its own rate"
+        if self.virtual_camera in (self.camera, f"/dev/video{self.camera}"):
+            yield f"{self.virtual_camera} cannot be both --camera and --virtual-camera"
         if self.loop and not self.driven_by_file:
-            raise ConfigError("--loop is for a video file or --attributes; a camera does not end")
+            yield "--loop is for a video file or --attributes; a camera does not end"
         if self.loop and not self.live:
-            raise ConfigError(
-                "--loop never ends when a file is written as fast as it goes; give --pace as well"
-            )
+            yield "--loop never ends when a file is written as fast as it goes; give --pace as well"
         if self.attributes is not None and self.neutral_after_s is not None:
-            raise ConfigError("--neutral-after is for a camera's driver; --attributes are used as they are")
+            yield "--neutral-after is for a camera's driver; --attributes are used as they are"
 
-    def _check_files(self) -> None:
-        written = [*self.outputs, *filter(None, (self.record_attributes, self.stats))]
-        read = [*self.sources, *filter(None, (self.attributes, self.model))]
-        if self.driver_video is not None:
-            read.append(self.driver_video)
-        seen = {path.resolve() for path in read}
-        for path in written:
+    def _file_problems(self) -> Iterator[str]:
+        read = (*self.sources, self.attributes, self.model, self.driver_video)
+        seen = {path.resolve() for path in read if path is not None}
+        for path in (*self.outputs, self.record_attributes, self.stats):
+            if path is None:
+                continue
             if path.resolve() in seen:
-                raise ConfigError(f"{path} would be overwritten while it is in use; give another name")
-            seen.add(path.resolve())
+                yield f"{path} would be overwritten while it is in use; give another name"
             if path.is_dir():
-                raise ConfigError(f"{path} is a folder; give a file's name in it")
+                yield f"{path} is a folder; give a file's name in it"
             if not path.absolute().parent.is_dir():
-                raise ConfigError(
-                    f"cannot write {path}: the folder {path.parent} does not exist; make it first"
-                )
+                yield f"cannot write {path}: the folder {path.parent} does not exist; make it first"
+            seen.add(path.resolve())
 
     @property
     def driver_video(self) -> Path | None:
@@ -178,7 +132,7 @@ class LiveConfig:
     @property
     def to_virtual_camera(self) -> bool:
         """Whether a virtual camera is asked for, or is meant because no other sink is given."""
-        return self.virtual_camera or not (self.outputs or self.window or self.null)
+        return self.virtual_camera is not None or not (self.outputs or self.window or self.null)
 
     @property
     def live(self) -> bool:
@@ -192,7 +146,7 @@ class LiveConfig:
         """Whether the driver is shown as in a mirror, with `mirror` unset decided."""
         return self.mirror if self.mirror is not None else not self.driven_by_file
 
-    @property
-    def limits(self) -> Limits:
-        """Where the run ends by itself."""
-        return Limits(self.frames, self.duration_s)
+    def is_over(self, frames: int, elapsed_s: float) -> bool:
+        """Whether the run ends after so many output frames, or after so much time."""
+        enough = self.frames is not None and frames >= self.frames
+        return enough or (self.duration_s is not None and elapsed_s >= self.duration_s)

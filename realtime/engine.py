@@ -10,7 +10,7 @@ from icface.bundle import DEFAULT_BUNDLE, Bundle
 from icface.engines.background import BackgroundBuild, Order, run_builder
 from icface.errors import NotBuiltError
 from realtime.config import LiveConfig
-from realtime.timing import usable_cores
+from realtime.metrics import usable_cores
 
 if TYPE_CHECKING:
     from icface.reenactor import Reenactor
@@ -19,65 +19,50 @@ logger = logging.getLogger(__name__)
 
 GATE_PHOTOS = 3
 """A lower precision is tried on this many of the photos. More take longer and tell little more."""
-MAX_THREADS = 8
-"""More make a frame of a small network no faster."""
+THREADS = min(usable_cores(), 8)
+"""All cores: a frame is first tracked and then animated. More than 8 make a frame of a small network no faster."""
 
 
-class EngineChoice:
-    """Opens what the settings ask for. Where that is not built yet, another engine runs meanwhile."""
+def open_reenactor(config: LiveConfig, stop: threading.Event) -> tuple[Reenactor, BackgroundBuild | None]:
+    """Open the engine that was asked for. Live, another one runs while it is built; file to file, it is built first.
 
-    def __init__(self, config: LiveConfig, stop: threading.Event) -> None:
-        self._config = config
-        self._stop = stop
-        self._to_build = ""
-        # All cores, though the tracker needs one as well: a frame is tracked first and animated then.
-        self._threads = min(usable_cores(), MAX_THREADS)
+    Returns:
+        The Reenactor, and the build of a better engine where there is one, not yet started.
 
-    def open(self) -> Reenactor:
-        """Open the engine that was asked for. From file to file it is built first where that is needed.
-
-        Raises:
-            ICFaceError: no engine works, or the one asked for does not.
-        """
-        config = self._config
-        try:
-            reenactor = self._open(config.engine)
-        except NotBuiltError:
-            if not config.build:
-                raise
-            self._to_build = config.engine
-            if config.live:
-                return self._open("auto")
+    Raises:
+        ICFaceError: no engine works, or the one asked for does not.
+    """
+    try:
+        reenactor = _open(config, config.engine)
+        better = next(iter(reenactor.unbuilt_engines), None)
+    except NotBuiltError:
+        if not config.build:
+            raise
+        better = config.engine
+        if not config.live:
             logger.info("the engine %s is being built first", config.engine)
-            run_builder(self._order(), self._stop)
-            return self._open(config.engine)
-        self._to_build = next(iter(reenactor.unbuilt_engines), "")
-        return reenactor
+            run_builder(_order(config, config.engine), stop)
+        reenactor = _open(config, "auto" if config.live else config.engine)
+    # A run from file to file is over before a better engine pays.
+    if better is None or not (config.build and config.live):
+        return reenactor, None
+    return reenactor, BackgroundBuild(_order(config, better), THREADS)
 
-    def start_upgrade(self) -> BackgroundBuild | None:
-        """Start to build the better engine, if there is one. A run from file to file is over before that pays."""
-        if not (self._to_build and self._config.build and self._config.live):
-            return None
-        upgrade = BackgroundBuild(self._order(), self._threads)
-        upgrade.start()
-        return upgrade
 
-    def _order(self) -> Order:
-        config = self._config
-        return Order(
-            bundle=config.model or DEFAULT_BUNDLE,
-            engine=self._to_build,
-            photos=config.sources[:GATE_PHOTOS],
-            size_px=config.size_px,
-            beside=config.live,
-        )
+def _order(config: LiveConfig, engine: str) -> Order:
+    return Order(
+        bundle=config.model or DEFAULT_BUNDLE,
+        engine=engine,
+        photos=config.sources[:GATE_PHOTOS],
+        size_px=config.size_px,
+        beside=config.live,
+    )
 
-    def _bundle(self) -> Bundle:
-        return Bundle.load(self._config.model or DEFAULT_BUNDLE)
 
-    def _open(self, engine: str) -> Reenactor:
-        # Imported here, so that the rasteriser's machine code is loaded (or compiled, the first time) while the
-        # face tracker starts on another thread: .6 s of the time to the first frame, and 1.5 s once.
-        from icface.reenactor import Reenactor
+def _open(config: LiveConfig, engine: str) -> Reenactor:
+    # Imported here, so that the rasteriser's machine code is loaded (or compiled, the first time) while the
+    # face tracker starts on another thread: .6 s of the time to the first frame, and 1.5 s once.
+    from icface.reenactor import Reenactor
 
-        return Reenactor(self._bundle(), engine=engine, size_px=self._config.size_px, threads=self._threads)
+    bundle = Bundle.load(config.model or DEFAULT_BUNDLE)
+    return Reenactor(bundle, engine=engine, size_px=config.size_px, threads=THREADS)

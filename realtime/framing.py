@@ -6,30 +6,16 @@ black beside it.
 
 from __future__ import annotations
 
-from typing import Final, Protocol
+from typing import Final
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from icface.arrays import Frame
-
-Affine = NDArray[np.float64]
+from icface.arrays import Array, Frame
 
 PHOTO_MAX_PX: Final = 1280
 """Longest side with `--framing photo`. Video calls show no more, and more costs time in every later step."""
-
-
-class Framing(Protocol):
-    """Puts crops into pictures of one size."""
-
-    size_px: tuple[int, int]
-    """(width, height) of the picture."""
-
-    def compose(self, crop: Frame) -> Frame:
-        """Give the picture, (height, width, 3) RGB. It is a buffer of this object: the caller may draw on it until the
-        next call. `crop` is not changed."""
-        ...
 
 
 def even(length: float) -> int:
@@ -38,26 +24,27 @@ def even(length: float) -> int:
 
 
 class CropFraming:
-    """The crop alone. A crop that is not `size_px` wide and high is scaled to fit."""
+    """The crop alone. A crop that is not `size_px` (width, height) is scaled to fit."""
 
     def __init__(self, size_px: tuple[int, int]) -> None:
         self.size_px = size_px
         self._picture = np.zeros((size_px[1], size_px[0], 3), dtype=np.uint8)
 
     def compose(self, crop: Frame) -> Frame:
-        """See Framing."""
-        width_px, height_px = self.size_px
+        """Give the picture, (height, width, 3) RGB. It is a buffer of this object: the caller may draw on it until the
+        next call. `crop` is not changed."""
         if crop.shape[1::-1] == self.size_px:
             np.copyto(self._picture, crop)
             return self._picture
-        scale = min(width_px / crop.shape[1], height_px / crop.shape[0])
-        w, h = min(width_px, round(crop.shape[1] * scale)), min(height_px, round(crop.shape[0] * scale))
-        x0, y0 = (width_px - w) // 2, (height_px - h) // 2
-        cv2.resize(crop, (w, h), dst=self._picture[y0 : y0 + h, x0 : x0 + w], interpolation=cv2.INTER_LINEAR)
+        width_px, height_px = self.size_px
+        side = min(self.size_px)  # crops are square
+        x0, y0 = (width_px - side) // 2, (height_px - side) // 2
+        middle = self._picture[y0 : y0 + side, x0 : x0 + side]
+        cv2.resize(crop, (side, side), dst=middle, interpolation=cv2.INTER_LINEAR)
         return self._picture
 
 
-def photo_size(photo: Frame, crop_to_photo: Affine) -> tuple[int, int]:
+def photo_size(photo: Frame, crop_to_photo: Array) -> tuple[int, int]:
     """(width, height) of the whole photo, even: the crop keeps its pixels, but no side exceeds PHOTO_MAX_PX."""
     height_px, width_px = photo.shape[:2]
     scale = min(1 / float(crop_to_photo[0, 0]), PHOTO_MAX_PX / max(width_px, height_px))
@@ -81,7 +68,7 @@ class PhotoFraming:
     def __init__(
         self,
         photo: Frame,
-        crop_to_photo: Affine,
+        crop_to_photo: Array,
         crop_px: int,
         size_px: tuple[int, int] | None = None,
         *,
@@ -96,18 +83,13 @@ class PhotoFraming:
         # The crop's upper left corner in the centred photo, moved to the nearest corner of a pixel.
         corner = crop_to_photo[:, 2] - crop_scale / 2 + 0.5
         origin = (np.array(self.size_px) - scale * np.array(photo.shape[1::-1])) / 2
-        self._left, self._top = (round(float(edge)) for edge in origin + scale * corner)
-        origin = np.array([self._left, self._top]) - scale * corner
-
-        self._still = _lay(photo, scale, origin, self.size_px)
+        left, top = (round(float(edge)) for edge in origin + scale * corner)
+        self._still = _lay(photo, scale, np.array([left, top]) - scale * corner, self.size_px)
         self._picture = self._still.copy()
-        x0, y0 = max(0, self._left), max(0, self._top)
-        x1, y1 = min(width_px, self._left + self._side), min(height_px, self._top + self._side)
+        x0, y0 = max(0, left), max(0, top)
+        x1, y1 = min(width_px, left + self._side), min(height_px, top + self._side)
         self._target = self._picture[y0:y1, x0:x1]
-        self._visible = (
-            slice(y0 - self._top, y1 - self._top),
-            slice(x0 - self._left, x1 - self._left),
-        )
+        self._visible = (slice(y0 - top, y1 - top), slice(x0 - left, x1 - left))
         weight = _feathered(self._side, rim)[self._visible]
         rest = self._still[y0:y1, x0:x1]
         # Blending costs ten times what copying does: only the rim is blended.
@@ -117,13 +99,12 @@ class PhotoFraming:
         ]
 
     def compose(self, crop: Frame) -> Frame:
-        """See Framing."""
+        """Give the picture, as `CropFraming.compose` does."""
         if crop.shape[0] != self._side:
             # The area filter takes eight times as long. It is used only where the linear one would alias.
             smooth = cv2.INTER_AREA if crop.shape[0] > 1.5 * self._side else cv2.INTER_LINEAR
-            crop = cv2.resize(crop, (self._side, self._side), interpolation=smooth).astype(
-                np.uint8, copy=False
-            )
+            scaled = cv2.resize(crop, (self._side, self._side), interpolation=smooth)
+            crop = scaled.astype(np.uint8, copy=False)
         # The caller may have drawn anywhere (the mark), so the rest of the photo is laid down anew.
         np.copyto(self._picture, self._still)
         visible = crop[self._visible]
@@ -133,7 +114,7 @@ class PhotoFraming:
         return self._picture
 
 
-def _lay(photo: Frame, scale: float, origin: NDArray[np.float64], size_px: tuple[int, int]) -> Frame:
+def _lay(photo: Frame, scale: float, origin: Array, size_px: tuple[int, int]) -> Frame:
     """The scaled photo in a picture of `size_px`, its upper left corner at `origin` (x, y), black around it."""
     height_px, width_px = photo.shape[:2]
     if scale < 1:  # shrunk with an area filter first, so that nothing aliases

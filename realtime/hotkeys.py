@@ -1,12 +1,22 @@
-"""The keys of the window and of the terminal. README and `--help` repeat the table."""
+"""The keys of the window and of the terminal, and what they do. README and `--help` have the same table."""
 
 from __future__ import annotations
 
 import contextlib
+import logging
 import os
 import sys
-from types import TracebackType
-from typing import Any, Final
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Final
+
+if TYPE_CHECKING:  # the command line imports this module, and must answer at once
+    from realtime.photos import Photos
+    from realtime.renderer import Scene
+    from realtime.step import Reenactment
+
+logger = logging.getLogger(__name__)
 
 HOTKEYS: Final[dict[str, str]] = {
     "1-9": "show that --source",
@@ -23,13 +33,12 @@ def key_name(character: str) -> str:
 
 
 class TerminalKeys:
-    """Single key presses from a terminal, without Enter. There are none where stdin is no terminal, or on Windows.
+    """Single key presses from a terminal, without Enter; a context manager that restores the terminal's settings.
 
-    The terminal's settings are restored on leaving. Ctrl-C stays Ctrl-C.
+    There are no keys where standard input is no terminal, and none on Windows. Ctrl-C stays Ctrl-C.
     """
 
-    def __init__(self) -> None:
-        self._settings: list[Any] | None = None
+    _settings: list[Any] | None = None
 
     def __enter__(self) -> TerminalKeys:
         if sys.platform != "win32" and sys.stdin is not None and sys.stdin.isatty():
@@ -55,11 +64,50 @@ class TerminalKeys:
         # Arrow and function keys come as several characters that begin with Esc. They are no Esc.
         return key_name(pressed) if len(pressed) == 1 else None
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *error: object) -> None:
         if self._settings is not None and sys.platform != "win32":
             import termios
 
             termios.tcsetattr(sys.stdin, termios.TCSADRAIN, self._settings)
             self._settings = None
+
+
+@dataclass
+class Controls:
+    """Hears the keys and does what they mean, between two pictures. One thread owns it and the reenactment."""
+
+    reenactment: Reenactment
+    photos: Photos[Scene]
+    """What the keys 1 to 9 choose from."""
+    stop: threading.Event
+    """Set when the user wants the end."""
+    keyboard: Callable[[], str | None] | None = None
+    """Gives the next key of the terminal, or None."""
+    ask_neutral: Callable[[], None] | None = None
+    """Takes the driver's face as neutral; None where no tracker runs."""
+
+    def poll(self) -> None:
+        """Do what the next key means that waits in a window or in the terminal. Never waits."""
+        key = self.reenactment.outputs.poll_key() or (self.keyboard() if self.keyboard else None)
+        if key is not None:
+            self.press(key_name(key))
+
+    def press(self, key: str) -> None:
+        """Do what the key means; unknown keys do nothing."""
+        reenactment = self.reenactment
+        if key in ("q", "escape"):
+            self.stop.set()
+        elif key == "space":
+            reenactment.frozen = not reenactment.frozen
+            logger.info("frozen" if reenactment.frozen else "going on")
+        elif key == "m":
+            reenactment.mirrored = not reenactment.mirrored
+            logger.info("mirror %s", "on" if reenactment.mirrored else "off")
+        elif key == "n" and self.ask_neutral is not None:
+            self.ask_neutral()
+            logger.info("the driver's face as it is now counts as neutral")
+        elif len(key) == 1 and key in "123456789":
+            scene = self.photos.get(int(key) - 1)
+            if scene is not None:
+                reenactment.renderer.show(scene)
+                logger.info("source %s", key)

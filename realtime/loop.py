@@ -1,27 +1,28 @@
-"""The live loop: a picture for each camera frame, and one in time where no camera frame comes.
+"""The two loops. Both take what drives and make one picture after another with `Reenactment.step`.
 
-    camera thread ─ slot ─► tracker thread ─ slot ─► this loop: condition, mix, animate, compose, send, record
+    live:          camera thread ──slot──► tracker thread ──slot──► condition, mirror, animate, compose, send, record
+    file to file:  decoder thread ─lane──► tracker thread ──lane──► the same
 
-Each slot holds the newest item only. So nothing queues up, and a slow stage costs frames, never delay. Whatever
-happens before it, the loop sends at the output rate: the driver's face, or that face held or eased to rest. It never
-sends a picture of the driver.
+A slot holds the newest item only. So live nothing queues up, and a slow stage costs frames, never delay. A lane holds a
+few items in order. So from file to file every frame comes once, and output frame i answers driver frame i.
 """
 
 from __future__ import annotations
 
-import itertools
 import logging
+import sys
 import time
 from collections.abc import Callable
 
 from icface.attributes import FloatArray
-from realtime.config import Limits
-from realtime.controls import Controls
-from realtime.drivers import Sample
+from icface.errors import DeviceError, ICFaceError
+from realtime.config import LiveConfig
+from realtime.drivers import POLL_S, Sample
+from realtime.hotkeys import Controls
+from realtime.metrics import Metrics
 from realtime.scheduler import DeadlineScheduler
-from realtime.slot import Closed, Slot
+from realtime.slot import Closed, Lane, Slot
 from realtime.step import Reenactment
-from realtime.timing import Stats
 
 logger = logging.getLogger(__name__)
 
@@ -35,84 +36,59 @@ STALE_MAX_S = 1.5
 """It never counts longer than this."""
 
 
-class LiveLoop:
-    """Sends pictures until the driver ends, somebody stops it, a limit is reached or the last sink is lost.
+def run_live(
+    reenactment: Reenactment,
+    samples: Slot[Sample],
+    controls: Controls,
+    scheduler: DeadlineScheduler,
+    config: LiveConfig,
+    clock: Callable[[], float] = time.monotonic,
+) -> None:
+    """Send a picture for each sample, and one in time where none comes.
 
-    Args:
-        reenactment: the step, ready to go.
-        samples: what drives, newest only.
-        controls: the keys, and the wish to stop.
-        scheduler: what to give up when time is short.
-        limits: where to end.
-        clock: seconds.
+    It ends with the driver, at a limit or when somebody stops it. Until then it sends at the output rate: the driver's
+    face, or that face held or eased to rest. It never sends a picture of the driver.
+
+    Raises:
+        DeviceError: the camera was lost and did not come back, or the last sink is lost.
     """
-
-    def __init__(
-        self,
-        reenactment: Reenactment,
-        samples: Slot[Sample],
-        controls: Controls,
-        scheduler: DeadlineScheduler,
-        limits: Limits,
-        clock: Callable[[], float] = time.monotonic,
-    ) -> None:
-        self._reenactment = reenactment
-        self._samples = samples
-        self._controls = controls
-        self._scheduler = scheduler
-        self._limits = limits
-        self._clock = clock
-        self._newest = _Newest(scheduler.period_s, reenactment.stats)
-        self._repeat = False
-
-    def run(self) -> None:
-        """Send pictures until the end.
-
-        Raises:
-            DeviceError: the camera was lost and did not come back, or the last sink is lost.
-        """
-        period_s = self._scheduler.period_s
-        start_s = due_s = self._clock()
-        sample: Sample | None = None
-        for number in itertools.count():
-            if self._controls.stopped:
-                return
-            now_s = self._clock()
-            # A driver's frame sets the beat. Without one, the beat goes on from the last.
-            due_s = now_s if sample is not None else max(due_s, now_s - period_s)
-            self._show(sample, number, now_s)
-            self._controls.poll()
-            if self._limits.reached(number + 1, self._clock() - start_s):
-                return
-            try:
-                sample = self._samples.get(max(0.0, due_s + (1 + GRACE) * period_s - self._clock()))
-            except Closed:
-                return
-            if sample is None:
-                due_s += period_s
-
-    def _show(self, sample: Sample | None, number: int, now_s: float) -> None:
-        """Make and send one picture; `sample` is what has come since the last one."""
+    metrics, period_s = reenactment.metrics, scheduler.period_s
+    newest = _Newest(period_s, metrics)
+    sample: Sample | None = None
+    repeat = False
+    start_s = due_s = clock()
+    while not controls.stop.is_set():
+        now_s = clock()
+        # A driver's frame sets the beat. Without one, the beat goes on from the last.
+        due_s = now_s if sample is not None else max(due_s, now_s - period_s)
         if sample is not None:
-            self._newest.take(sample, now_s)
-        self._repeat = not self._repeat and self._scheduler.repeats
-        self._reenactment.step(self._newest.attributes(now_s), number, now_s, repeat=self._repeat)
-        done_s = self._clock()
-        stats = self._reenactment.stats
+            newest.take(sample, now_s)
+        repeat = scheduler.repeats and not repeat
+        reenactment.step(newest.attributes(now_s), now_s, repeat=repeat)
+        done_s = clock()
         if sample is not None:
-            stats.stages["latency"].add(done_s - sample.time_s)
-        if not self._repeat and self._scheduler.observe(done_s - now_s, done_s):
-            stats.level = self._scheduler.level
-            stats.event(f"level: {stats.level}")
-            logger.info("load: now at %s", stats.level)
+            metrics.stages["latency"].add(done_s - sample.time_s)
+        if not repeat and scheduler.observe(done_s - now_s, done_s):
+            metrics.level = scheduler.level
+            metrics.event(f"level: {scheduler.level}")
+            logger.info("load: now at %s", scheduler.level)
+        controls.poll()
+        if config.is_over(metrics.counters["sent"], clock() - start_s):
+            return
+        try:
+            sample = samples.get(max(0.0, due_s + (1 + GRACE) * period_s - clock()))
+        except Closed:
+            return
+        if sample is None:
+            due_s += period_s
 
 
 class _Newest:
     """The driver's newest sample, for as long as it counts."""
 
-    def __init__(self, period_s: float, stats: Stats) -> None:
+    def __init__(self, period_s: float, metrics: Metrics) -> None:
         self._period_s = period_s
-        self._stats = stats
+        self._metrics = metrics
         self._sample: Sample | None = None
         self._came_s = 0.0
         self._gap_s = 0.0
@@ -120,7 +96,7 @@ class _Newest:
     def take(self, sample: Sample, now_s: float) -> None:
         """Keep it, count the samples that nobody took, and follow the usual gap between two (EMA)."""
         last = self._sample
-        self._stats.count("dropped_before_animation", sample.serial - (last.serial if last else -1) - 1)
+        self._metrics.count("dropped_before_animation", sample.serial - (last.serial if last else -1) - 1)
         if last is not None:
             gap_s = min(now_s - self._came_s, STALE_MAX_S)
             self._gap_s = self._gap_s + (gap_s - self._gap_s) / 4 if self._gap_s else gap_s
@@ -132,3 +108,41 @@ class _Newest:
         if self._sample is None or now_s - self._came_s > stale_s:
             return None
         return self._sample.attributes
+
+
+def run_offline(
+    reenactment: Reenactment,
+    samples: Lane[Sample],
+    controls: Controls,
+    config: LiveConfig,
+    total: int | None = None,
+) -> None:
+    """Send one picture for each sample, face or no face, until they end or a limit is reached.
+
+    A limit in seconds counts the driver's own time. A terminal shows a progress bar, of `total` samples if that is known.
+
+    Raises:
+        ICFaceError: a sink failed, a thread failed, or the run was stopped before its end.
+    """
+    from tqdm import tqdm
+
+    expected = total if config.frames is None or total is None else min(total, config.frames)
+    counters = reenactment.metrics.counters
+    with tqdm(total=expected, unit="frame", file=sys.stderr, disable=None, dynamic_ncols=True) as bar:
+        while True:
+            try:
+                sample = samples.get(POLL_S)
+            except Closed:
+                break
+            if controls.stop.is_set():
+                done = f"{counters['sent']}" if total is None else f"{counters['sent']} of {total}"
+                raise ICFaceError(f"stopped after {done} frames; what was being written holds these")
+            if sample is None:
+                continue
+            if config.is_over(counters["sent"], sample.time_s):
+                break
+            reenactment.step(sample.attributes, sample.time_s)
+            controls.poll()
+            bar.update()
+    if reenactment.outputs.lost:
+        raise DeviceError(f"not everything was written: {reenactment.outputs.lost[0]}")

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
+from contextlib import ExitStack
 from fractions import Fraction
 
 from icface.arrays import Frame
 from icface.errors import ICFaceError
+from realtime.metrics import Metrics
 from realtime.sinks import Sink
-from realtime.timing import Stats
 
 logger = logging.getLogger(__name__)
 
@@ -17,39 +18,27 @@ logger = logging.getLogger(__name__)
 class Outputs:
     """The sinks of a run. One thread calls all methods."""
 
-    def __init__(self, sinks: Sequence[Sink], stats: Stats) -> None:
+    def __init__(self, sinks: Sequence[Sink], metrics: Metrics) -> None:
         self._sinks = list(sinks)
-        self._stats = stats
+        self._metrics = metrics
+        self._closing = ExitStack()
         self.lost: list[str] = []
         """What became of each sink that failed."""
 
     def open(self, width_px: int, height_px: int, fps: Fraction) -> None:
-        """Open all sinks. If one fails, those that are open are closed.
-
-        Raises:
-            ICFaceError: as the sink raises it.
-        """
-        opened: list[Sink] = []
-        try:
+        """Open all sinks. If one fails, its error is raised and those that are open are closed."""
+        with ExitStack() as stack:
             for sink in self._sinks:
-                opened.append(sink)
+                stack.callback(sink.close)
                 sink.open(width_px, height_px, fps)
                 logger.info("output: %s", sink.describe())
-        except BaseException:
-            for sink in opened:
-                sink.close()
-            self._sinks.clear()
-            raise
+            self._closing = stack.pop_all()
 
-    def send(self, frame: Frame, index: int, time_s: float) -> None:
-        """Give every sink the frame.
-
-        Raises:
-            DeviceError: the last sink is lost.
-        """
+    def send(self, frame: Frame, time_s: float) -> None:
+        """Give every sink the frame; raises DeviceError when the last sink is lost."""
         for sink in tuple(self._sinks):
             try:
-                sink.send(frame, index, time_s)
+                sink.send(frame, time_s)
             except ICFaceError as error:
                 self._lose(sink, error)
                 if not self._sinks:
@@ -58,8 +47,8 @@ class Outputs:
     def _lose(self, sink: Sink, error: ICFaceError) -> None:
         self._sinks.remove(sink)
         self.lost.append(str(error))
-        self._stats.count("sinks_lost")
-        self._stats.event(f"sink lost: {error}")
+        self._metrics.count("sinks_lost")
+        self._metrics.event(f"sink lost: {error}")
         if self._sinks:
             logger.warning("%s; going on with: %s", error, self._names())
         try:
@@ -85,16 +74,5 @@ class Outputs:
         return ", ".join(sink.name for sink in self._sinks)
 
     def close(self) -> None:
-        """Close all sinks, even if one fails to close.
-
-        Raises:
-            ICFaceError: the first that did not close well.
-        """
-        first: ICFaceError | None = None
-        while self._sinks:
-            try:
-                self._sinks.pop().close()
-            except ICFaceError as error:
-                first = first or error
-        if first is not None:
-            raise first
+        """Close all sinks. If one fails to close, its error is raised when all are closed."""
+        self._closing.close()

@@ -18,18 +18,16 @@ CLOSE_TIMEOUT_S = 5.0
 
 
 class Photos(Generic[P]):
-    """Prepared photos by number, counted from 0.
+    """Prepared photos by number, counted from 0. A thread of this object calls `prepare` for all but the first.
 
-    Args:
-        paths: the files.
-        prepare: makes the photo of a number ready. A thread of this object calls it for all but the first.
+    Raises SourceError where a file is missing.
     """
 
     def __init__(self, paths: Sequence[Path], prepare: Callable[[int], P]) -> None:
-        missing = [path for path in paths if not path.is_file()]
-        if missing:
-            raise SourceError(f"{missing[0]} is not there, or is no file; check the name given with --source")
-        self._paths = tuple(paths)
+        for path in paths:
+            if not path.is_file():
+                raise SourceError(f"{path} is not there, or is no file; check the name given with --source")
+        self._count = len(paths)
         self._prepare = prepare
         self._ready: dict[int, P] = {}
         self._problems: dict[int, str] = {}
@@ -37,21 +35,17 @@ class Photos(Generic[P]):
         self._thread = threading.Thread(target=self._prepare_others, name="photos", daemon=True)
 
     def first(self) -> P:
-        """Prepare the first and give it.
-
-        Raises:
-            SourceError: it cannot be used.
-        """
+        """Prepare the first and give it; raises as `prepare`."""
         self._ready[0] = self._prepare(0)
         return self._ready[0]
 
     def start_others(self) -> None:
         """Begin to prepare the rest; returns at once."""
-        if len(self._paths) > 1:
+        if self._count > 1:
             self._thread.start()
 
     def _prepare_others(self) -> None:
-        for number in range(1, len(self._paths)):
+        for number in range(1, self._count):
             if self._stop.is_set():
                 return
             try:
@@ -64,8 +58,8 @@ class Photos(Generic[P]):
         """Give a photo, or None with a log line that says why not. Never waits."""
         if number in self._ready:
             return self._ready[number]
-        if number >= len(self._paths):
-            logger.info("there is no source %d; there are %d", number + 1, len(self._paths))
+        if number >= self._count:
+            logger.info("there is no source %d; there are %d", number + 1, self._count)
         else:
             why = self._problems.get(number, "it is still being prepared; try again in a second")
             logger.info("source %d cannot be shown: %s", number + 1, why)

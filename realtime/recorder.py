@@ -4,24 +4,16 @@ from __future__ import annotations
 
 import csv
 from pathlib import Path
-from typing import Final
 
 from icface import attributes
 from icface.attributes import FloatArray
 from icface.errors import ConfigError, ICFaceError
-
-_HEADER: Final = ("frame", "timestamp", "success", *attributes.NAMES)
 
 
 class Recorder:
     """Writes row by row: a run of any length needs no memory, and a crash loses little."""
 
     def __init__(self, path: Path) -> None:
-        """Start the file.
-
-        Raises:
-            ConfigError: it cannot be written.
-        """
         self._path = path
         self._first_s: float | None = None
         self._rows = 0
@@ -30,13 +22,12 @@ class Recorder:
         except OSError as error:
             raise ConfigError(f"cannot write attributes to {path}: {error}") from error
         self._writer = csv.writer(self._file)
-        self._writer.writerow(_HEADER)
+        self._writer.writerow(("frame", "timestamp", "success", *attributes.NAMES))
 
     def add(self, values: FloatArray, time_s: float, *, present: bool) -> None:
         """Append (20,) values shown at `time_s`; `present`: whether the driver's face was seen then.
 
-        Raises:
-            ICFaceError: the disk is full or gone.
+        Raises ICFaceError when the disk is full or gone.
         """
         if self._first_s is None:
             self._first_s = time_s
@@ -49,11 +40,7 @@ class Recorder:
             raise self._lost(error) from error
 
     def close(self) -> None:
-        """Finish the file.
-
-        Raises:
-            ICFaceError: the disk is full or gone.
-        """
+        """Finish the file; raises as `add`."""
         try:
             self._file.close()
         except OSError as error:

@@ -5,31 +5,22 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from icface.arrays import Frame
 from icface.attributes import FloatArray, neutral
 from icface.errors import EngineError
-from realtime.framing import CropFraming, Framing, PhotoFraming
-from realtime.mark import Mark
-from realtime.timing import Stats
+from realtime.disclosure import Mark
+from realtime.framing import CropFraming, PhotoFraming
+from realtime.metrics import Metrics
 
 if TYPE_CHECKING:
     from icface.engines import Engine
-    from icface.reenactor import PreparedSource
+    from icface.reenactor import PreparedSource, Reenactor
 
 logger = logging.getLogger(__name__)
-
-
-class Animator(Protocol):
-    """The part of `icface.reenactor.Reenactor` that is used."""
-
-    def set_source(self, source: PreparedSource, /) -> None: ...
-    def animate(self, attributes: FloatArray, /) -> Frame: ...
-    def adopt(self, engine: Engine, /) -> None: ...
-    def describe(self) -> str: ...
 
 
 @dataclass(frozen=True)
@@ -39,47 +30,40 @@ class Scene:
     number: int
     """Counted from 0, in the order of `--source`."""
     source: PreparedSource
-    framing: Framing
+    framing: CropFraming | PhotoFraming
 
 
 def make_scene(number: int, source: PreparedSource, framing: str, size_px: tuple[int, int] | None) -> Scene:
-    """Frame a photo.
-
-    Args:
-        number: counted from 0.
-        source: prepared.
-        framing: `crop` or `photo`.
-        size_px: (width, height) of the picture; None: as this photo wants it.
-    """
-    crop_px = source.neutral.shape[0]
-    if framing == "photo":
-        in_photo = PhotoFraming(source.photo_frame, source.crop_to_photo, crop_px, size_px, rim=source.rim)
-        return Scene(number, source, in_photo)
-    return Scene(number, source, CropFraming(size_px or (crop_px, crop_px)))
+    """Frame a photo as `crop` or `photo`. `size_px`: (width, height) of the picture; None: as the photo wants it."""
+    if framing == "crop":
+        return Scene(number, source, CropFraming(size_px or source.size_px))
+    crop_px = source.size_px[0]
+    in_photo = PhotoFraming(source.photo_frame, source.crop_to_photo, crop_px, size_px, rim=source.rim)
+    return Scene(number, source, in_photo)
 
 
 class Renderer:
     """Makes pictures of the scene that is shown. One thread owns it.
 
     Args:
-        animator: moves the face.
+        reenactor: moves the face.
         scene: what is shown first. It decides the size of all pictures.
-        stats: of the run.
+        metrics: of the run.
         mark: draw the disclosure mark.
         take_engine: gives a better engine, once, when one is ready; else None. It never waits.
     """
 
     def __init__(
         self,
-        animator: Animator,
+        reenactor: Reenactor,
         scene: Scene,
-        stats: Stats,
+        metrics: Metrics,
         *,
         mark: bool,
         take_engine: Callable[[], Engine | None] | None = None,
     ) -> None:
-        self._animator = animator
-        self._stats = stats
+        self._reenactor = reenactor
+        self._metrics = metrics
         self._take_engine = take_engine
         self.size_px = scene.framing.size_px
         """(width, height) of every picture."""
@@ -91,42 +75,38 @@ class Renderer:
         """The last one, (height, width, 3) RGB; valid until the next `render`."""
         self.show(scene)
 
-    @property
-    def scene(self) -> Scene:
-        """What is shown."""
-        return self._scene
-
     def show(self, scene: Scene) -> None:
         """Show that scene from the next picture on."""
-        self._animator.set_source(scene.source)
-        self._scene = scene
+        self._reenactor.set_source(scene.source)
+        self.scene = scene
 
     def render(self, attributes: FloatArray) -> Frame:
         """Make the picture for (20,) attributes and give it; an unchanged one is not made again."""
         if self._take_engine is not None and (engine := self._take_engine()) is not None:
             self._adopt(engine)
-        made_of = (attributes.tobytes(), self._scene.number)
+        made_of = (attributes.tobytes(), self.scene.number)
         if made_of == self._made_of:
-            self._stats.count("held")
+            self._metrics.count("held")
             return self.picture
-        with self._stats.time("animate"):
-            crop = self._animator.animate(attributes)
-        with self._stats.time("compose"):
-            self.picture = self._scene.framing.compose(crop)
+        with self._metrics.time("animate"):
+            crop = self._reenactor.animate(attributes)
+        with self._metrics.time("compose"):
+            self.picture = self.scene.framing.compose(crop)
             if self._mark is not None:
                 self._mark.apply(self.picture)
-        self._stats.count("animated")
+        self._metrics.count("animated")
         self._made_of = made_of
         self.attributes = attributes
         return self.picture
 
     def _adopt(self, engine: Engine) -> None:
         try:
-            self._animator.adopt(engine)
+            self._reenactor.adopt(engine)
         except EngineError as error:
             logger.warning("%s is not used: %s", engine.description, error)
             engine.close()
             return
-        logger.info("%s", self._animator.describe())
-        self._stats.event(self._animator.describe())
-        self._stats.about["engine"] = self._animator.describe()
+        described = self._reenactor.describe()
+        logger.info("%s", described)
+        self._metrics.event(described)
+        self._metrics.about["engine"] = described

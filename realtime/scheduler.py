@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from typing import Final
 
@@ -10,7 +11,6 @@ HALF_TRACKING: Final = "half tracker rate"
 REPEAT: Final = "repeated frames"
 LEVELS: Final = (FULL, HALF_TRACKING, REPEAT)
 """Each level also gives up what the levels before it do."""
-
 
 OVER: Final = 0.95
 """A frame is late above this load, which is the time it takes divided by the time between frames."""
@@ -27,12 +27,10 @@ RECOVER_MAX_S: Final = 60.0
 
 
 class DeadlineScheduler:
-    """Turns the load of each frame into a level.
+    """Turns the load of each frame into a level, with `period_s` between two output frames.
 
-    Args:
-        period_s: time between two output frames.
-        halve_tracking: called with True to track every second frame, with False to track all. Without it there
-            is no tracker to slow down, and that level is left out.
+    `halve_tracking` is called with True to track every second frame, and with False to track all. Where it is None there
+    is no tracker to slow down, and that level is left out.
     """
 
     def __init__(self, period_s: float, halve_tracking: Callable[[bool], None] | None = None) -> None:
@@ -41,8 +39,7 @@ class DeadlineScheduler:
         self._levels = LEVELS if halve_tracking is not None else (FULL, REPEAT)
         self._at = 0
         self._load = 0.0
-        self._since_s: float | None = None
-        self._room_since_s: float | None = None
+        self._since_s = self._room_since_s = math.inf
         self._recover_s = RECOVER_S
         self._on_trial = False
 
@@ -63,36 +60,33 @@ class DeadlineScheduler:
         """
         allowed_s = self.period_s * (2 if self.repeats else 1)
         self._load += (work_s / allowed_s - self._load) / MEMORY
-        if self._since_s is None:
-            self._since_s = now_s
+        self._since_s = min(self._since_s, now_s)
         if now_s - self._since_s < SETTLE_S:
             return False
         if self._load > OVER:
-            self._room_since_s = None
+            self._room_since_s = math.inf
             if self._at == len(self._levels) - 1:
                 return False
             if self._on_trial:
                 self._recover_s = min(2 * self._recover_s, RECOVER_MAX_S)
-            self._go(self._at + 1, now_s, on_trial=False)
-            return True
+            return self._go(self._at + 1, now_s, on_trial=False)
         if self._on_trial and now_s - self._since_s > RECOVER_S:
             self._on_trial = False
             self._recover_s = RECOVER_S
         if self._at == 0 or self._load > ROOM:
-            self._room_since_s = None
+            self._room_since_s = math.inf
             return False
-        if self._room_since_s is None:
-            self._room_since_s = now_s
+        self._room_since_s = min(self._room_since_s, now_s)
         if now_s - self._room_since_s < self._recover_s:
             return False
-        self._go(self._at - 1, now_s, on_trial=True)
-        return True
+        return self._go(self._at - 1, now_s, on_trial=True)
 
-    def _go(self, at: int, now_s: float, *, on_trial: bool) -> None:
+    def _go(self, at: int, now_s: float, *, on_trial: bool) -> bool:
         self._at = at
         self._on_trial = on_trial
         self._since_s = now_s
-        self._room_since_s = None
+        self._room_since_s = math.inf
         self._load = 0.0
         if self._halve_tracking is not None:
             self._halve_tracking(at >= LEVELS.index(HALF_TRACKING))
+        return True

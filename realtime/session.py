@@ -7,8 +7,8 @@ import logging
 import threading
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack
-from dataclasses import replace
+from contextlib import ExitStack, closing
+from dataclasses import dataclass, replace
 from fractions import Fraction
 from pathlib import Path
 
@@ -22,24 +22,21 @@ from icface.images import load_photo
 from realtime import version
 from realtime.cameras import Camera, CameraConfig, open_camera
 from realtime.config import LiveConfig
-from realtime.controls import Controls
+from realtime.disclosure import Provenance
 from realtime.drivers import Driver
 from realtime.drivers.face import FaceDriver
 from realtime.drivers.table import TableDriver, load_table
-from realtime.engine import EngineChoice
-from realtime.hotkeys import TerminalKeys
-from realtime.loop import LiveLoop
-from realtime.mixer import Mixer
-from realtime.offline import run_offline
+from realtime.engine import open_reenactor
+from realtime.hotkeys import Controls, TerminalKeys
+from realtime.loop import run_live, run_offline
+from realtime.metrics import Metrics
 from realtime.outputs import Outputs
 from realtime.photos import Photos
-from realtime.provenance import Provenance
 from realtime.recorder import Recorder
 from realtime.renderer import Renderer, Scene, make_scene
 from realtime.scheduler import DeadlineScheduler
 from realtime.sinks import Sink, SinkSettings, create_sink
 from realtime.step import Reenactment
-from realtime.timing import Stats
 
 logger = logging.getLogger(__name__)
 
@@ -51,18 +48,15 @@ def neutral_file() -> Path:
 
 def run(
     config: LiveConfig,
-    stats: Stats,
+    metrics: Metrics,
     stop: threading.Event,
     *,
     camera: Camera | None = None,
     sinks: Sequence[Sink] | None = None,
 ) -> None:
-    """Do what the settings say until it ends or `stop` is set; `stats` fills meanwhile.
+    """Do what the settings say until it ends, or until any thread sets `stop`; `metrics` fills meanwhile.
 
     Args:
-        config: the settings.
-        stats: of this run.
-        stop: may be set by any thread.
         camera: open; used instead of the one in the settings, and closed in the end.
         sinks: not yet open; used instead of those in the settings.
 
@@ -72,149 +66,113 @@ def run(
     # Tracker and engine share the cores already. OpenCV's threads would only get in their way.
     cv2.setNumThreads(1)
     with ExitStack() as stack:
-        _Session(config, stats, stop, stack).run(camera, sinks)
+        _Session(config, metrics, stop, stack).run(camera, sinks)
 
 
+@dataclass
 class _Session:
     """What is opened goes on `stack`, which lets go of it in reverse order."""
 
-    def __init__(self, config: LiveConfig, stats: Stats, stop: threading.Event, stack: ExitStack) -> None:
-        self._config = config
-        self._stats = stats
-        self._stop = stop
-        self._stack = stack
-        self._size_px: tuple[int, int] | None = None
-        self._camera_config = CameraConfig(
-            device=config.camera, size_px=config.camera_size_px, fps=config.camera_fps
-        )
+    config: LiveConfig
+    metrics: Metrics
+    stop: threading.Event
+    stack: ExitStack
+    size_px: tuple[int, int] | None = None
 
-    def run(self, camera: Camera | None, given_sinks: Sequence[Sink] | None) -> None:
-        config, stats, stack = self._config, self._stats, self._stack
+    def run(self, camera: Camera | None, sinks: Sequence[Sink] | None) -> None:
+        config, metrics, stop, stack = self.config, self.metrics, self.stop, self.stack
         table = load_table(config.attributes) if config.attributes is not None else None
-        sinks = list(given_sinks) if given_sinks is not None else self._create_sinks()
+        sinks = _create_sinks(config) if sinks is None else sinks
         photos = Photos(config.sources, self._prepare)
-        engines = EngineChoice(config, self._stop)
         driver: Driver
         if table is not None:
-            driver = TableDriver(table, stats, loop=config.loop)
-            first = self._open_engine(engines, photos)
+            driver = TableDriver(table, metrics, loop=config.loop)
+            first = self._open_engine(photos)
         else:
             with ThreadPoolExecutor(2, thread_name_prefix="opening") as pool:
                 # Loading the face tracker and starting a camera take up to a second each.
                 opening_camera = pool.submit(self._open_camera, camera)
                 opening_tracker = pool.submit(self._open_tracker)
-                first = self._open_engine(engines, photos)
+                first = self._open_engine(photos)
                 camera, tracker = opening_camera.result(), opening_tracker.result()
             logger.info("camera: %s", camera.info.describe())
-            driver = FaceDriver(camera, self._reopen_camera, tracker, config, stats)
-        logger.info("%s", self._reenactor.describe())
+            driver = FaceDriver(camera, self._reopen_camera, tracker, config, metrics)
+        logger.info("%s", self.reenactor.describe())
         self._describe(first, driver.fps)
-        if self._stop.is_set():
+        if stop.is_set():
             return
 
-        upgrade = engines.start_upgrade()
-        if upgrade is not None:
-            stack.callback(upgrade.close)
-        renderer = Renderer(
-            self._reenactor, first, stats, mark=config.mark, take_engine=upgrade.take if upgrade else None
-        )
-        outputs = Outputs(sinks, stats)
+        take_engine = None
+        if self.upgrade is not None:
+            self.upgrade.start()
+            stack.callback(self.upgrade.close)
+            take_engine = self.upgrade.take
+        renderer = Renderer(self.reenactor, first, metrics, mark=config.mark, take_engine=take_engine)
+        outputs = Outputs(sinks, metrics)
         outputs.open(*renderer.size_px, driver.fps)
         stack.callback(outputs.close)
-        recorder = None
-        if config.record_attributes is not None:
-            recorder = Recorder(config.record_attributes)
-            stack.callback(recorder.close)
+        csv = config.record_attributes
+        recorder = stack.enter_context(closing(Recorder(csv))) if csv is not None else None
         photos.start_others()
         stack.callback(photos.close)
-        reenactment = Reenactment(
-            conditioner=driver.conditioner,
-            mixer=Mixer(mirrored=config.mirrored),
-            renderer=renderer,
-            outputs=outputs,
-            stats=stats,
-            recorder=recorder,
-        )
+        reenactment = Reenactment(driver.condition, config.mirrored, renderer, outputs, metrics, recorder)
         stack.callback(driver.close)
+        keyboard = stack.enter_context(TerminalKeys()).poll_key if config.live else None
+        controls = Controls(reenactment, photos, stop, keyboard, driver.ask_neutral)
         if config.live:
-            self._run_live(reenactment, driver, photos)
+            stack.callback(stop.set)
+            scheduler = DeadlineScheduler(1 / float(driver.fps), driver.halve_tracking)
+            run_live(reenactment, driver.play(stop), controls, scheduler, config)
         else:
-            controls = Controls(reenactment, photos, self._stop, ask_neutral=driver.ask_neutral)
-            run_offline(reenactment, driver.read_in_order(), controls, config.limits, driver.frame_count)
+            run_offline(reenactment, driver.read_in_order(), controls, config, driver.frame_count)
 
-    def _run_live(self, reenactment: Reenactment, driver: Driver, photos: Photos[Scene]) -> None:
-        keys = self._stack.enter_context(TerminalKeys())
-        controls = Controls(reenactment, photos, self._stop, keys.poll_key, driver.ask_neutral)
-        scheduler = DeadlineScheduler(1 / float(driver.fps), driver.halve_tracking)
-        samples = driver.play(self._stop)
-        try:
-            LiveLoop(reenactment, samples, controls, scheduler, self._config.limits).run()
-        finally:
-            self._stop.set()
-
-    # Opening
-
-    def _open_engine(self, engines: EngineChoice, photos: Photos[Scene]) -> Scene:
+    def _open_engine(self, photos: Photos[Scene]) -> Scene:
         """Open the engine, and with it the first photo, which decides the size of all pictures."""
-        self._reenactor = engines.open()
-        self._stack.callback(self._reenactor.close)
+        self.reenactor, self.upgrade = open_reenactor(self.config, self.stop)
+        self.stack.callback(self.reenactor.close)
         first = photos.first()
-        self._size_px = first.framing.size_px
+        self.size_px = first.framing.size_px
         return first
-
-    def _open_camera(self, given: Camera | None) -> Camera:
-        camera = given or open_camera(self._camera_config)
-        self._stack.callback(camera.close)
-        return camera
-
-    def _reopen_camera(self, timeout_s: float) -> Camera:
-        within_s = min(timeout_s, self._camera_config.open_timeout_s)
-        return open_camera(replace(self._camera_config, open_timeout_s=within_s))
-
-    def _open_tracker(self) -> FaceTracker:
-        # A neutral face that was set belongs to whoever sits at this computer, not to the person in a file.
-        neutral_path = None if self._config.driven_by_file else neutral_file()
-        tracker = FaceTracker(neutral_path, open_detector(video=True))
-        self._stack.callback(tracker.close)
-        return tracker
-
-    def _create_sinks(self) -> list[Sink]:
-        """Make all sinks that are wanted, not yet open; first those that somebody watches."""
-        config = self._config
-        common = SinkSettings(
-            device=config.virtual_camera_device,
-            audio_from=None if config.loop else config.driver_video,
-            timing="timestamps" if config.live else "constant",
-            provenance=Provenance(
-                source_sha256=tuple(_sha256(path) for path in config.sources),
-                version=version(),
-                model=(config.model or DEFAULT_BUNDLE).name,
-            ),
-        )
-        wanted = {"virtual_camera": config.to_virtual_camera, "window": config.window}
-        sinks = [create_sink(name, common) for name in wanted if wanted[name]]
-        sinks += [create_sink("video_file", replace(common, path=path)) for path in config.outputs]
-        if config.null:
-            sinks.append(create_sink("null", common))
-        return sinks
 
     def _prepare(self, number: int) -> Scene:
         """Load, neutralise and frame a photo."""
-        photo = load_photo(self._config.sources[number])
-        source = self._reenactor.prepare_source(photo, face=self._config.face)
+        photo = load_photo(self.config.sources[number])
+        source = self.reenactor.prepare_source(photo, face=self.config.face)
         for note in source.notes:
             logger.info("%s", note)
-        return make_scene(number, source, self._config.framing, self._size_px)
+        return make_scene(number, source, self.config.framing, self.size_px)
+
+    def _open_camera(self, given: Camera | None) -> Camera:
+        camera = given or self._reopen_camera(CameraConfig.open_timeout_s)
+        self.stack.callback(camera.close)
+        return camera
+
+    def _reopen_camera(self, timeout_s: float) -> Camera:
+        config = self.config
+        camera_config = CameraConfig(
+            device=config.camera,
+            size_px=config.camera_size_px,
+            fps=config.camera_fps,
+            open_timeout_s=min(timeout_s, CameraConfig.open_timeout_s),
+        )
+        return open_camera(camera_config)
+
+    def _open_tracker(self) -> FaceTracker:
+        # A neutral face that was set belongs to whoever sits at this computer, not to the person in a file.
+        neutral_path = None if self.config.driven_by_file else neutral_file()
+        tracker = FaceTracker(neutral_path, open_detector(video=True))
+        self.stack.callback(tracker.close)
+        return tracker
 
     def _describe(self, first: Scene, fps: Fraction) -> None:
-        config = self._config
-        self._stats.about = {
+        config = self.config
+        self.metrics.about = {
             "version": version(),
-            "engine": self._reenactor.describe(),
+            "engine": self.reenactor.describe(),
             "mode": "live" if config.live else "file to file",
             "fps": float(fps),
             "size_px": list(first.framing.size_px),
-            "crop_px": first.source.neutral.shape[0],
+            "crop_px": first.source.size_px[0],
             "framing": config.framing,
             "mirror": config.mirrored,
             "mark": config.mark,
@@ -223,6 +181,20 @@ class _Session:
         }
 
 
-def _sha256(path: Path) -> str:
-    """Of a file's bytes; empty where there is no file. That is told when the photo is loaded."""
-    return hashlib.sha256(path.read_bytes()).hexdigest() if path.is_file() else ""
+def _create_sinks(config: LiveConfig) -> list[Sink]:
+    """Make all sinks that are wanted, not yet open; first those that somebody watches."""
+    # `Photos` tells of those that are missing.
+    photos = [path for path in config.sources if path.is_file()]
+    common = SinkSettings(
+        device=config.virtual_camera or None,
+        audio_from=None if config.loop else config.driver_video,
+        live=config.live,
+        provenance=Provenance(
+            source_sha256=tuple(hashlib.sha256(path.read_bytes()).hexdigest() for path in photos),
+            version=version(),
+            model=(config.model or DEFAULT_BUNDLE).name,
+        ),
+    )
+    wanted = {"virtual_camera": config.to_virtual_camera, "window": config.window, "null": config.null}
+    sinks = [create_sink(name, common) for name, is_wanted in wanted.items() if is_wanted]
+    return sinks + [create_sink("video_file", replace(common, path=path)) for path in config.outputs]

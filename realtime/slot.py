@@ -22,47 +22,41 @@ class Closed(Exception):
 class Lane(Generic[T]):
     """A queue of at most `capacity` items, first in, first out. The producer waits while it is full."""
 
-    def __init__(self, capacity: int) -> None:
+    def __init__(self, capacity: int = 1) -> None:
         self._capacity = capacity
         self._items: deque[T] = deque()
         self._changed = threading.Condition()
         self._closed = False
         self._error: BaseException | None = None
 
-    def put(self, item: T, timeout_s: float | None = None) -> bool:
-        """Hand an item over; False if there was no room within `timeout_s` (None: wait until there is).
-
-        Raises:
-            Closed: either side has closed.
-        """
+    def put(self, item: T) -> None:
+        """Hand an item over, as soon as there is room; raises Closed when either side has closed."""
         with self._changed:
-            self._changed.wait_for(lambda: self._closed or len(self._items) < self._capacity, timeout_s)
+            self._changed.wait_for(lambda: self._closed or len(self._items) < self._capacity)
             if self._closed:
                 raise Closed
-            if len(self._items) >= self._capacity:
-                return False
             self._items.append(item)
             self._changed.notify_all()
-            return True
 
-    def get(self, timeout_s: float | None = None) -> T | None:
-        """Take the oldest item; None if there was none within `timeout_s` (None: wait until there is one).
+    def wait(self, timeout_s: float | None = None) -> bool:
+        """Wait for an item and leave it there; False if none came within `timeout_s` (None: no limit).
 
-        Raises:
-            Closed: closed and empty.
-            BaseException: the one that the producer closed with, after the items before it were taken.
+        When the lane is closed and empty, it raises the exception that the producer closed with, or `Closed`.
         """
         with self._changed:
             self._changed.wait_for(lambda: self._closed or self._items, timeout_s)
-            if self._items:
-                item = self._items.popleft()
-                self._changed.notify_all()
-                return item
-            if not self._closed:
+            if self._closed and not self._items:
+                raise self._error or Closed
+            return bool(self._items)
+
+    def get(self, timeout_s: float | None = None) -> T | None:
+        """Take the oldest item; None if there was none within `timeout_s`. Raises as `wait`."""
+        with self._changed:
+            if not self.wait(timeout_s):
                 return None
-            if self._error is not None:
-                raise self._error
-            raise Closed
+            item = self._items.popleft()
+            self._changed.notify_all()
+            return item
 
     def close(self, error: BaseException | None = None) -> None:
         """End the stream. Only the first call counts."""
@@ -76,31 +70,22 @@ class Lane(Generic[T]):
 class Slot(Lane[T]):
     """Room for one item. A newer one replaces an item that nobody has taken, so nothing ever queues up."""
 
-    def __init__(self) -> None:
-        super().__init__(capacity=1)
-
-    def put(self, item: T, timeout_s: float | None = None) -> bool:
-        """Hand an item over at once; always True.
-
-        Raises:
-            Closed: either side has closed.
-        """
+    def put(self, item: T) -> None:
+        """Hand an item over at once; raises as `Lane.put`."""
         with self._changed:
-            if self._closed:
-                raise Closed
-            self._items.clear()
-            self._items.append(item)
-            self._changed.notify_all()
-            return True
+            if not self._closed:
+                self._items.clear()
+            super().put(item)
 
 
 @contextmanager
 def filling(lane: Lane[Any]) -> Iterator[None]:
     """The top of a producer's thread: closes the lane after the block, with the exception that ended it."""
+    error: BaseException | None = None
     try:
         yield
-        lane.close()
     except Closed:
-        lane.close()
-    except BaseException as error:  # kept, and raised in the thread that reads the lane
-        lane.close(error)
+        pass
+    except BaseException as ending:  # kept, and raised in the thread that reads the lane
+        error = ending
+    lane.close(error)

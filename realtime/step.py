@@ -4,49 +4,49 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from icface.attributes import FloatArray
+from icface.attributes import FloatArray, mirror
 from realtime.drivers import Conditioner
-from realtime.mixer import Mixer
+from realtime.metrics import Metrics
 from realtime.outputs import Outputs
 from realtime.recorder import Recorder
 from realtime.renderer import Renderer
-from realtime.timing import Stats
 
 
-@dataclass(kw_only=True)
+@dataclass
 class Reenactment:
     """The parts that every picture passes through. One thread owns it."""
 
-    conditioner: Conditioner
+    condition: Conditioner
     """Holds and eases the driver's attributes where the face is lost."""
-    mixer: Mixer
+    mirrored: bool
+    """Show the driver as in a mirror."""
     renderer: Renderer
     outputs: Outputs
-    stats: Stats
+    metrics: Metrics
     recorder: Recorder | None = None
     frozen: bool = False
     """Show the last picture on and on."""
 
-    def step(self, driver: FloatArray | None, number: int, time_s: float, *, repeat: bool = False) -> None:
+    def step(self, driver: FloatArray | None, time_s: float, *, repeat: bool = False) -> None:
         """Make and send one picture.
 
         Args:
             driver: (20,) attributes of the driver; None where there is no face.
-            number: of the picture; file to file it is the driver frame's.
             time_s: when it is shown: on the clock (live), or in the driver's file.
             repeat: send the last picture again.
 
         Raises:
-            DeviceError: the last sink is lost.
+            ICFaceError: the last sink is lost, or the recording cannot go on.
         """
-        conditioned = self.conditioner.update(driver, time_s)
-        attributes = self.mixer.mix(conditioned)
+        attributes = self.condition(driver, time_s)
+        if self.mirrored:
+            attributes = mirror(attributes)
         if repeat or self.frozen:
-            self.stats.count("repeated")
+            self.metrics.count("repeated")
         else:
             self.renderer.render(attributes)
-        with self.stats.time("send"):
-            self.outputs.send(self.renderer.picture, number, time_s)
-        self.stats.sent()
+        with self.metrics.time("send"):
+            self.outputs.send(self.renderer.picture, time_s)
+        self.metrics.sent()
         if self.recorder is not None:
             self.recorder.add(self.renderer.attributes, time_s, present=driver is not None)

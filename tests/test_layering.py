@@ -198,7 +198,6 @@ sys.meta_path.insert(0, Blocker())
 import icface.reenactor
 import realtime.cli
 import realtime.loop
-import realtime.offline
 
 heavy = [name for name in ("mediapipe", "openvino", "onnxruntime") if name in sys.modules]
 assert not heavy, f"{heavy} imported before anything was asked for"

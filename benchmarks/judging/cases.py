@@ -18,8 +18,8 @@ from icface.arrays import Frame
 from icface.attributes import AttributeTrack, read_csv
 from icface.errors import ConfigError
 from realtime.config import LiveConfig
+from realtime.metrics import Metrics
 from realtime.session import run
-from realtime.timing import Stats
 
 SIZE_PX: Final = 512
 
@@ -125,7 +125,7 @@ def drive(case: Case, photo: Path, model: Path, folder: Path) -> AttributeTrack:
         frames=case.frames,
         record_attributes=table,
     )
-    run(config, Stats(), threading.Event())
+    run(config, Metrics(), threading.Event())
     return read_csv(table)
 
 

@@ -1,11 +1,7 @@
 """Cameras: where the driver's frames come from. A camera is a device or a video file, one module each.
 
-- A *device* runs on a thread of its own that opens, reads and releases it, so a driver that hangs cannot hold the
-  caller. `read()` gives the newest frame not yet seen, or raises `DeviceError` within `CameraConfig.stall_timeout_s`.
-  Frames that the caller was too slow for are skipped and show as gaps in `index`.
-- A *file* gives every frame once, in order, upright, at its media time, and then `None`.
-
-Nothing is fetched: network addresses and playlists are refused.
+A device is read on a thread of its own, so one that hangs cannot hold the caller. It gives the newest frame only. A file
+gives every frame once, in order, upright, at its media time. Network addresses and playlists are refused.
 """
 
 from __future__ import annotations
@@ -16,7 +12,6 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
-from types import TracebackType
 from typing import Final
 
 from icface.arrays import Frame
@@ -31,17 +26,16 @@ class CameraConfig:
     """Which camera, and what to ask of it."""
 
     device: str = LiveConfig.camera
-    """Camera number, device path (/dev/video0) or video file."""
+    """Camera number, device path (/dev/video0) or video file. What follows is for devices."""
     size_px: tuple[int, int] = LiveConfig.camera_size_px
-    """(width, height) asked of a device; `Camera.info` says what came."""
+    """(width, height) asked for; `Camera.info` says what came."""
     fps: float = LiveConfig.camera_fps
-    """Asked of a device."""
     fourcc: str = "MJPG"
-    """Asked of a device: uncompressed 1080p drops to 5 FPS on USB 2."""
+    """Pixel format asked for: uncompressed 1080p drops to 5 FPS on USB 2."""
     stall_timeout_s: float = 0.5
-    """`read()` raises when a device gave no new frame for this long."""
+    """`read()` raises when there was no new frame for this long."""
     open_timeout_s: float = 10.0
-    """Bound on opening a device and on its first frame; some need seconds to start."""
+    """Bound on opening and on the first frame; some devices need seconds to start."""
 
 
 @dataclass(frozen=True)
@@ -86,8 +80,7 @@ class Camera(ABC):
     def read(self) -> CapturedFrame | None:
         """Give the next frame (file) or the newest one not yet given (device).
 
-        Returns:
-            None at the end of a file, or after `close`.
+        It is None at the end of a file. After `close` a device may give a last frame before the None.
 
         Raises:
             DeviceError: the device stalled or is gone. A stalled device may come back at the next call. An unplugged
@@ -106,9 +99,7 @@ class Camera(ABC):
     def __enter__(self) -> Camera:
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *error: object) -> None:
         self.close()
 
 

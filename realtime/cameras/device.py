@@ -10,7 +10,7 @@ import threading
 import time
 from collections.abc import Callable
 from fractions import Fraction
-from typing import Protocol, cast
+from typing import Any, Final
 
 import cv2
 import cv2.utils.logging
@@ -20,81 +20,54 @@ from numpy.typing import NDArray
 from icface.arrays import Frame
 from icface.errors import DeviceError
 from realtime.cameras import LIST_HINT, Camera, CameraConfig, CameraInfo, CameraListing, CapturedFrame, v4l2
+from realtime.slot import Closed, Slot, filling
 
-
-class Capture(Protocol):
-    """The part of `cv2.VideoCapture` that is used."""
-
-    def grab(self) -> bool: ...
-    def retrieve(self) -> tuple[bool, NDArray[np.uint8]]: ...
-    def get(self, property: int) -> float: ...
-    def set(self, property: int, value: float) -> bool: ...
-    def release(self) -> None: ...
+_FAILED_GRABS: Final = 5
+"""A driver may fail one grab (a torn MJPG frame) and go on. This many in a row mean that it has stopped."""
+_FAILED_GRAB_S: Final = 0.02
+"""Time between them. The device file of an unplugged camera goes a moment after its frames do."""
 
 
 class DeviceCamera(Camera):
-    """A camera device that is read on a thread of its own. It keeps the newest frame only."""
+    """A camera device that is read on a thread of its own. It keeps the newest frame only.
 
-    _FAILED_GRABS = 5
-    """A driver may fail one grab (a torn MJPG frame) and go on. This many in a row mean that it has stopped."""
-    _FAILED_GRAB_S = 0.02
-    """Time between them. The device file of an unplugged camera goes a moment after its frames do."""
+    `open_capture` gives the device; without it OpenCV does. `clock` stamps the frames.
+
+    Raises:
+        DeviceError: missing, busy, not allowed, or no frame within `open_timeout_s`.
+    """
 
     def __init__(
         self,
         config: CameraConfig,
-        open_capture: Callable[[CameraConfig], Capture] | None = None,
+        open_capture: Callable[[CameraConfig], cv2.VideoCapture] | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        """Open the device and wait for its first frame.
-
-        Args:
-            config: which device, and what to ask of it.
-            open_capture: gives the device; the default asks OpenCV.
-            clock: stamps the frames.
-
-        Raises:
-            DeviceError: missing, busy, not allowed, or no frame within `open_timeout_s`.
-        """
         self._config = config
         self._clock = clock
         self._open_capture = open_capture or _open_capture
-        self._changed = threading.Condition()
-        self._newest: CapturedFrame | None = None
-        self._given = -1
-        self._failure: BaseException | None = None
-        self._stop = False
+        self._frames: Slot[CapturedFrame] = Slot()
         if open_capture is None and sys.platform == "linux":
             v4l2.check_device(config.device)
         self._thread = threading.Thread(target=self._run, name=f"camera {config.device}", daemon=True)
         self._thread.start()
-        with self._changed:
-            self._changed.wait_for(lambda: self._fresh() or self._over(), config.open_timeout_s)
-            started = self._fresh()
-        if not started:
+        if not self._frames.wait(config.open_timeout_s):
             self.close()
-            raise self._problem(f"no frame within {config.open_timeout_s:g} s")
+            raise self._stalled(f"no frame within {config.open_timeout_s:g} s")
 
     def read(self) -> CapturedFrame | None:
-        with self._changed:
-            self._changed.wait_for(lambda: self._fresh() or self._over(), self._config.stall_timeout_s)
-            if self._stop:
-                return None
-            if self._newest is not None and self._fresh():
-                self._given = self._newest.index
-                return self._newest
-        raise self._problem(f"no new frame for {self._config.stall_timeout_s * 1000:.0f} ms")
+        timeout_s = self._config.stall_timeout_s
+        try:
+            captured = self._frames.get(timeout_s)
+        except Closed:
+            return None
+        if captured is None:
+            raise self._stalled(f"no new frame for {timeout_s * 1000:.0f} ms")
+        return captured
 
-    def _fresh(self) -> bool:
-        return self._newest is not None and self._newest.index > self._given
-
-    def _over(self) -> bool:
-        return self._stop or self._failure is not None
-
-    def _problem(self, stalled: str) -> BaseException:
-        """What ended the reader thread, or that the device stalls."""
-        return self._failure or DeviceError(
-            f"camera {self._config.device} gave {stalled}; is another program using it? {LIST_HINT}"
+    def _stalled(self, how: str) -> DeviceError:
+        return DeviceError(
+            f"camera {self._config.device} gave {how}; is another program using it? {LIST_HINT}"
         )
 
     def close(self) -> None:
@@ -102,55 +75,45 @@ class DeviceCamera(Camera):
 
         Waits as long as a read may take. A driver that hangs keeps the (daemon) thread, not the caller.
         """
-        with self._changed:
-            self._stop = True
-            self._changed.notify_all()
+        self._frames.close()
         self._thread.join(self._config.stall_timeout_s)
 
     def _run(self) -> None:
-        try:
+        with filling(self._frames):
             capture = self._open_capture(self._config)
             try:
                 self._capture_frames(capture)
             finally:
                 capture.release()
-        except BaseException as error:  # a thread's top: kept, and raised where the frames are read
-            with self._changed:
-                self._failure = error
-                self._changed.notify_all()
 
-    def _capture_frames(self, capture: Capture) -> None:
-        index = 0
-        failed = 0
-        while not self._stop:
+    def _capture_frames(self, capture: cv2.VideoCapture) -> None:
+        index = failed = 0
+        while True:
             grabbed = capture.grab()
             time_s = self._capture_time_s(capture) if grabbed else 0.0
             whole, bgr = capture.retrieve() if grabbed else (False, None)
             if not whole or bgr is None or bgr.size == 0:
                 failed += 1
-                if failed >= self._FAILED_GRABS or _is_gone(self._config.device):
-                    raise DeviceError(self._stopped_message())
-                with self._changed:
-                    self._changed.wait_for(lambda: self._stop, self._FAILED_GRAB_S)
+                if failed >= _FAILED_GRABS or v4l2.is_gone(self._config.device):
+                    raise DeviceError(self._stopped_message(index))
+                time.sleep(_FAILED_GRAB_S)
                 continue
             failed = 0
             frame = _bgr_to_rgb(_in_rows(bgr, capture))
             if index == 0:
                 self.info = self._read_info(capture, frame)
-            with self._changed:
-                self._newest = CapturedFrame(frame, index, time_s)
-                self._changed.notify_all()
+            self._frames.put(CapturedFrame(frame, index, time_s))
             index += 1
 
-    def _stopped_message(self) -> str:
+    def _stopped_message(self, frame_count: int) -> str:
         device = self._config.device
-        if _is_gone(device):
+        if v4l2.is_gone(device):
             return f"camera {device} was unplugged; plug it in again. {LIST_HINT}"
-        if self._newest is None:
+        if frame_count == 0:
             return f"camera {device} opened but gave no frame; is another program using it? {LIST_HINT}"
         return f"camera {device} stopped giving frames; plug it in again. {LIST_HINT}"
 
-    def _capture_time_s(self, capture: Capture) -> float:
+    def _capture_time_s(self, capture: cv2.VideoCapture) -> float:
         """When the frame just grabbed was captured.
 
         V4L2 stamps each buffer on the monotonic clock, earlier than now by the transfer. The stamp is used where it is
@@ -160,23 +123,22 @@ class DeviceCamera(Camera):
         stamp_s = capture.get(cv2.CAP_PROP_POS_MSEC) / 1000
         return stamp_s if now_s - 0.5 <= stamp_s <= now_s else now_s
 
-    def _read_info(self, capture: Capture, frame: Frame) -> CameraInfo:
+    def _read_info(self, capture: cv2.VideoCapture, frame: Frame) -> CameraInfo:
         fps = capture.get(cv2.CAP_PROP_FPS)
-        believable = np.isfinite(fps) and 1 <= fps <= 1000
         device = self._config.device
         name = v4l2.device_name(device)
         return CameraInfo(
             name=f"camera {device} ({name})" if name else f"camera {device}",
             width_px=frame.shape[1],
             height_px=frame.shape[0],
-            fps=Fraction(fps).limit_denominator(1001) if believable else Fraction(self._config.fps),
+            fps=Fraction(fps).limit_denominator(1001) if 1 <= fps <= 1000 else Fraction(self._config.fps),
             fourcc=_fourcc_text(int(capture.get(cv2.CAP_PROP_FOURCC))),
             is_file=False,
             frame_count=None,
         )
 
 
-def _open_capture(config: CameraConfig) -> Capture:
+def _open_capture(config: CameraConfig) -> cv2.VideoCapture:
     """Open a device by OpenCV and ask for format, size and rate, in the order that drivers honour."""
     # OpenCV's warnings go to stderr unformatted. What matters is said by the errors here.
     cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)
@@ -197,18 +159,18 @@ def _open_capture(config: CameraConfig) -> Capture:
     capture.set(cv2.CAP_PROP_FRAME_WIDTH, config.size_px[0])
     capture.set(cv2.CAP_PROP_FRAME_HEIGHT, config.size_px[1])
     capture.set(cv2.CAP_PROP_FPS, config.fps)
-    return cast(Capture, capture)
+    return capture
 
 
-def _in_rows(picture: NDArray[np.uint8], capture: Capture) -> NDArray[np.uint8]:
+def _in_rows(picture: NDArray[Any], capture: cv2.VideoCapture) -> NDArray[Any]:
     """Give a picture its shape. OpenCV returns one long row for devices whose own format is BGR3 (seen in 4.11)."""
+    if picture.shape[0] > 1:
+        return picture
     height, width = int(capture.get(cv2.CAP_PROP_FRAME_HEIGHT)), int(capture.get(cv2.CAP_PROP_FRAME_WIDTH))
-    if picture.shape[0] == 1 and height > 1 and picture.size == height * width * 3:
-        return picture.reshape(height, width, 3)
-    return picture
+    return picture.reshape(height, width, 3) if picture.size == height * width * 3 else picture
 
 
-def _bgr_to_rgb(bgr: NDArray[np.uint8]) -> Frame:
+def _bgr_to_rgb(bgr: NDArray[Any]) -> Frame:
     code = cv2.COLOR_GRAY2RGB if bgr.ndim == 2 or bgr.shape[2] == 1 else cv2.COLOR_BGR2RGB
     return cv2.cvtColor(bgr, code).astype(np.uint8, copy=False)
 
@@ -226,7 +188,3 @@ def probe_numbers(most: int = 6) -> list[CameraListing]:
             _open_capture(CameraConfig(device=str(number))).release()
             listings.append(CameraListing(number, "", f"camera {number}"))
     return listings
-
-
-def _is_gone(device: str) -> bool:
-    return sys.platform == "linux" and v4l2.is_gone(device)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import os
 import struct
+import sys
 from pathlib import Path
 from typing import Final
 
@@ -19,8 +20,7 @@ _PERMISSION: Final = "permission denied; run: sudo usermod -aG video $USER, then
 def list_cameras(root: Path = Path("/")) -> list[CameraListing]:
     """List the cameras by number, with their names from sysfs. Outputs and metadata nodes are left out.
 
-    Args:
-        root: where /sys and /dev are.
+    `root` is where /sys and /dev are.
     """
     listings = []
     for node in (root / "sys/class/video4linux").glob("video*"):
@@ -33,20 +33,13 @@ def list_cameras(root: Path = Path("/")) -> list[CameraListing]:
             if not query_capabilities(path) & _CAPTURE:
                 continue
         except OSError as error:
-            note = _PERMISSION if error.errno in (errno.EACCES, errno.EPERM) else error.strerror or str(error)
+            note = _PERMISSION if isinstance(error, PermissionError) else str(error.strerror)
         listings.append(CameraListing(int(number), str(path), _sysfs_name(node), note))
     return sorted(listings, key=lambda listing: listing.number)
 
 
 def query_capabilities(path: Path) -> int:
-    """Ask a V4L2 node what it can do (VIDIOC_QUERYCAP).
-
-    Returns:
-        The capability bits of this node.
-
-    Raises:
-        OSError: it cannot be opened, or is no video device.
-    """
+    """The capability bits of a V4L2 node (VIDIOC_QUERYCAP); raises OSError where it is no video device."""
     import fcntl  # not on Windows
 
     descriptor = os.open(path, os.O_RDWR | os.O_NONBLOCK)
@@ -61,26 +54,21 @@ def query_capabilities(path: Path) -> int:
 
 
 def check_device(device: str) -> None:
-    """Say precisely what is wrong with a device. OpenCV can only say "not opened".
-
-    Raises:
-        DeviceError: missing, not allowed, busy, or no camera.
-    """
+    """Raise DeviceError with precisely what is wrong with a device. OpenCV can only say "not opened"."""
     path = _device_path(device)
     try:
         capabilities = query_capabilities(path)
     except FileNotFoundError:
         found = ", ".join(f"{listing.number} ({listing.name})" for listing in list_cameras()) or "none"
         raise DeviceError(f"camera {device} is not there; cameras found: {found}. {LIST_HINT}") from None
+    except PermissionError as error:
+        raise DeviceError(f"camera {device}: {_PERMISSION}") from error
     except OSError as error:
-        if error.errno in (errno.EACCES, errno.EPERM):
-            raise DeviceError(f"camera {device}: {_PERMISSION}") from error
         if error.errno == errno.EBUSY:
             raise DeviceError(f"camera {device} is busy; close the other program that uses it") from error
         if error.errno == errno.ENOTTY:
             raise DeviceError(f"{path} is not a camera. {LIST_HINT}") from error
-        reason = error.strerror or error
-        raise DeviceError(f"camera {device} cannot be opened: {reason}. {LIST_HINT}") from error
+        raise DeviceError(f"camera {device} cannot be opened: {error.strerror}. {LIST_HINT}") from error
     if not capabilities & _CAPTURE:
         raise DeviceError(f"{path} gives no pictures (an output or metadata device). {LIST_HINT}")
 
@@ -91,8 +79,8 @@ def device_name(device: str) -> str:
 
 
 def is_gone(device: str) -> bool:
-    """Whether a device that was there is there no longer."""
-    return not _device_path(device).exists()
+    """Whether a device that was there is there no longer. Other systems than Linux do not say."""
+    return sys.platform == "linux" and not _device_path(device).exists()
 
 
 def _device_path(device: str) -> Path:

@@ -26,23 +26,24 @@ _FORMATS: Final = (
     "apng,asf,avi,dv,flv,gif,h264,hevc,ivf,m4v,matroska,mjpeg,mov,mpeg,mpegts,mpegvideo,mxf,nut,ogg,"
     "yuv4mpegpipe"
 )
-"""What is read as a video. Pictures, text (FFmpeg would type it out as frames) and playlists are left out. A playlist
-would open further files and addresses, and try a dead one for minutes."""
+"""What is read as a video. Pictures, text (FFmpeg would show it as frames) and playlists are left out. A playlist would
+open further files and addresses, and try a dead one for minutes."""
+
+UNREADABLE: Final = (av.error.FFmpegError, OSError)
+"""What PyAV raises for files that are not there or damaged."""
 
 
 class VideoFileCamera(Camera):
-    """Every frame of a file, upright, in order, at its media time. Damage ends it early, with a log line."""
+    """Every frame of a file, upright, in order, at its media time. Damage ends it early, with a log line.
+
+    Raises:
+        ConfigError: it is not a video.
+        DeviceError: it cannot be read.
+    """
 
     def __init__(self, path: Path) -> None:
-        """Open `path` and decode its first frame.
-
-        Raises:
-            ConfigError: it is not a video.
-            DeviceError: it cannot be read.
-        """
         self._path = path
         self._index = 0
-        self._closed = False
         self._reading = threading.Lock()  # FFmpeg's file must not be closed under a thread that decodes
         self._first_time_s: float | None = None
         self._last_time_s = 0.0
@@ -50,16 +51,18 @@ class VideoFileCamera(Camera):
             self._container = open_container(path)
         except PermissionError as error:
             raise DeviceError(f"{path} cannot be read: permission denied") from error
-        except (av.error.FFmpegError, OSError) as error:
+        except UNREADABLE as error:
             raise ConfigError(f"{path} is not a video that can be read ({_reason(error)})") from error
         try:
-            self._stream = self._video_stream()
+            if not self._container.streams.video:
+                raise ConfigError(f"{path} has no video in it")
+            self._stream = self._container.streams.video[0]
+            self._stream.thread_type = "AUTO"
             self._decoded = self._decode()
             self._next = next(self._decoded, None)
             if self._next is None:
                 raise ConfigError(f"{path} has no frame that can be decoded")
             height_px, width_px = self._next[0].shape[:2]
-            self._size_px = (width_px, height_px)
             fps = _file_rate(self._stream)
             self.info = CameraInfo(
                 name=path.name,
@@ -73,13 +76,6 @@ class VideoFileCamera(Camera):
         except BaseException:
             self._container.close()
             raise
-
-    def _video_stream(self) -> av.VideoStream:
-        if not self._container.streams.video:
-            raise ConfigError(f"{self._path} has no video in it")
-        stream = self._container.streams.video[0]
-        stream.thread_type = "AUTO"
-        return stream
 
     def _count(self, fps: Fraction) -> int | None:
         if self._stream.frames:
@@ -99,23 +95,21 @@ class VideoFileCamera(Camera):
                 done += 1
         except av.error.EOFError:
             return
-        except (av.error.FFmpegError, OSError) as error:
+        except UNREADABLE as error:
+            reason = _reason(error)
             if done == 0:
-                raise ConfigError(
-                    f"{self._path} has no frame that can be decoded ({_reason(error)})"
-                ) from error
-            logger.warning(
-                "%s is damaged after frame %d (%.2f s): %s; the rest is left out",
-                self._path, done, self._last_time_s, _reason(error),
-            )  # fmt: skip
+                raise ConfigError(f"{self._path} has no frame that can be decoded ({reason})") from error
+            damage = "%s is damaged after frame %d (%.2f s): %s; the rest is left out"
+            logger.warning(damage, self._path, done, self._last_time_s, reason)
 
     def read(self) -> CapturedFrame | None:
         with self._reading:
-            if self._closed or self._next is None:
+            if self._next is None:
                 return None
             frame, media_time_s = self._next
-            if frame.shape[1::-1] != self._size_px:  # some files change their size on the way
-                resized = cv2.resize(frame, self._size_px, interpolation=cv2.INTER_AREA)
+            size_px = self.info.width_px, self.info.height_px
+            if frame.shape[1::-1] != size_px:  # some files change their size on the way
+                resized = cv2.resize(frame, size_px, interpolation=cv2.INTER_AREA)
                 frame = resized.astype(np.uint8, copy=False)
             captured = CapturedFrame(frame, self._index, self._time_s(media_time_s))
             self._index += 1
@@ -135,17 +129,12 @@ class VideoFileCamera(Camera):
 
     def close(self) -> None:
         with self._reading:
-            if not self._closed:
-                self._closed = True
-                self._container.close()
+            self._next = None
+            self._container.close()
 
 
 def open_container(path: Path) -> InputContainer:
-    """Open a local media file, and nothing that it may refer to.
-
-    Raises:
-        av.error.FFmpegError, OSError: it is not there, or not media.
-    """
+    """Open a local media file, and nothing that it may refer to; raises as `av.open`."""
     options = {"format_whitelist": _FORMATS, "protocol_whitelist": "file"}
     # Titles of old files are often not UTF-8; nothing here reads them.
     return av.open(str(path.absolute()), options=options, metadata_errors="replace")

@@ -11,7 +11,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass
 from fractions import Fraction
-from typing import Any, Protocol, TypeVar
+from typing import Any
 
 from icface.attributes import FloatArray
 from realtime.slot import Lane, Slot
@@ -20,15 +20,11 @@ POLL_S = 0.1
 """How long a thread waits before it looks whether it was asked to stop."""
 JOIN_TIMEOUT_S = 5.0
 
-L = TypeVar("L", bound=Lane[Any])
-
 
 @dataclass(frozen=True)
 class Sample:
     """What a driver's frame said."""
 
-    index: int
-    """Of the captured frame."""
     serial: int
     """Counts samples from 0. A gap is a sample that nobody took."""
     time_s: float
@@ -37,12 +33,8 @@ class Sample:
     """(20,) not mirrored; None: no face."""
 
 
-class Conditioner(Protocol):
-    """What stands between a driver and the mixer, such as `icface.face.continuity.Continuity`."""
-
-    def update(self, attributes: FloatArray | None, time_s: float) -> FloatArray:
-        """(20,) to show at a time that never runs back; None: there is no face."""
-        ...
+Conditioner = Callable[[FloatArray | None, float], FloatArray]
+"""From the driver's (20,) attributes, or None where it gives none, to those to show at a time that never runs back."""
 
 
 class Driver(ABC):
@@ -52,7 +44,7 @@ class Driver(ABC):
     """Rate of the output that it drives."""
     frame_count: int | None
     """How many samples there will be, perhaps off by a few; None: not known."""
-    conditioner: Conditioner
+    condition: Conditioner
     ask_neutral: Callable[[], None] | None = None
     """Takes the face as it is as neutral, from any thread; None where there is no tracker."""
     halve_tracking: Callable[[bool], None] | None = None
@@ -60,6 +52,7 @@ class Driver(ABC):
 
     def __init__(self) -> None:
         self._lanes: list[Lane[Any]] = []
+        """Closed at the end, which wakes every thread that waits there."""
         self._threads: list[threading.Thread] = []
 
     @abstractmethod
@@ -76,11 +69,6 @@ class Driver(ABC):
             lane.close()
         for thread in self._threads:
             thread.join(JOIN_TIMEOUT_S)
-
-    def _lane(self, lane: L) -> L:
-        """A lane or slot that `close` closes, which wakes every thread that waits at it."""
-        self._lanes.append(lane)
-        return lane
 
     def _start(self, name: str, body: Callable[..., None], *arguments: Any) -> None:
         thread = threading.Thread(target=body, args=arguments, name=name, daemon=True)

@@ -2,126 +2,207 @@
 
 from __future__ import annotations
 
+import logging
 import threading
+import time
 from collections.abc import Callable
+from contextlib import closing
+from dataclasses import dataclass, replace
 from fractions import Fraction
-from typing import Protocol
 
-from icface.arrays import Frame
-from icface.attributes import FloatArray
+from icface.errors import DeviceError, ICFaceError
 from icface.face.continuity import Continuity
+from icface.face.tracker import FaceTracker
 from realtime.cameras import Camera, CapturedFrame
-from realtime.capture import CameraFeed, read_file
 from realtime.config import LiveConfig
 from realtime.drivers import POLL_S, Driver, Sample
+from realtime.metrics import Metrics
 from realtime.slot import Lane, Slot, filling
-from realtime.timing import Stats
+
+logger = logging.getLogger(__name__)
 
 QUEUE_FRAMES = 4
-
-
-class Face(Protocol):
-    """The part of `icface.face.tracker.DriverState` that is used."""
-
-    @property
-    def attributes(self) -> FloatArray: ...
-
-
-class Tracker(Protocol):
-    """The part of `icface.face.tracker.FaceTracker` that is used."""
-
-    def read(self, frame: Frame, time_s: float) -> Face | None: ...
-    def set_neutral(self) -> None: ...
+RETRY_EVERY_S = 1.0
 
 
 class FaceDriver(Driver):
-    """A face in front of a camera or in a video.
-
-    Args:
-        camera: open.
-        reopen: opens it again within that many seconds (a device after a loss, a file at its end).
-        tracker: only the tracker's thread touches it.
-        config: of the run.
-        stats: of the run.
-    """
+    """A face in front of a camera or in a video. The camera is open; see CameraFeed for `reopen`."""
 
     def __init__(
         self,
         camera: Camera,
         reopen: Callable[[float], Camera],
-        tracker: Tracker,
+        tracker: FaceTracker,
         config: LiveConfig,
-        stats: Stats,
+        metrics: Metrics,
     ) -> None:
         super().__init__()
         self._camera = camera
         self._reopen = reopen
         self._tracker = tracker
         self._config = config
-        self._stats = stats
-        self._neutral_after_s = config.neutral_after_s
+        self._metrics = metrics
         self._neutral_asked = threading.Event()
-        self._first_s: float | None = None
         self._half_rate = False
         # Some devices state no rate. Then what was asked for is the best guess.
         self.fps = camera.info.fps if camera.info.fps > 0 else Fraction(config.camera_fps)
         self.frame_count = camera.info.frame_count
-        self.conditioner = Continuity()
+        self.condition = Continuity().update
         self.ask_neutral = self._neutral_asked.set
-        self.halve_tracking = self._set_half_rate
 
     def play(self, stop: threading.Event) -> Slot[Sample]:
-        frames: Slot[CapturedFrame] = self._lane(Slot())
-        samples: Slot[Sample] = self._lane(Slot())
-        feed = CameraFeed(self._camera, self._reopen, frames, self._config, self._stats, stop)
+        frames: Slot[CapturedFrame] = Slot()
+        samples: Slot[Sample] = Slot()
+        self._lanes += (frames, samples)
+        feed = CameraFeed(self._camera, self._reopen, frames, self._config, self._metrics, stop)
         self._start("capture", feed.run)
         self._start("track", self.track, frames, samples)
         return samples
 
     def read_in_order(self) -> Lane[Sample]:
-        frames: Lane[CapturedFrame] = self._lane(Lane(QUEUE_FRAMES))
-        samples: Lane[Sample] = self._lane(Lane(QUEUE_FRAMES))
-        self._start("decode", read_file, self._camera, frames, self._stats)
+        frames: Lane[CapturedFrame] = Lane(QUEUE_FRAMES)
+        samples: Lane[Sample] = Lane(QUEUE_FRAMES)
+        self._lanes += (frames, samples)
+        self._start("decode", read_file, self._camera, frames, self._metrics)
         self._start("track", self.track, frames, samples)
         return samples
 
-    def _set_half_rate(self, half: bool) -> None:
+    def halve_tracking(self, half: bool) -> None:
         self._half_rate = half
 
     def track(self, frames: Lane[CapturedFrame], samples: Lane[Sample]) -> None:
         """Turn frames into samples until either side ends, then close both. It is the body of a thread."""
-        try:
-            with filling(samples):
-                self._track(frames, samples)
-        finally:
-            frames.close()
-
-    def _track(self, frames: Lane[CapturedFrame], samples: Lane[Sample]) -> None:
+        metrics, neutral_after_s = self._metrics, self._config.neutral_after_s
+        first_s: float | None = None
         last_index = -1
         serial = 0
-        while True:
-            captured = frames.get(POLL_S)
-            if captured is None or (self._half_rate and captured.index == last_index + 1):
-                continue
-            self._stats.count("dropped_before_tracking", captured.index - last_index - 1)
-            last_index = captured.index
-            if self._is_neutral_due(captured.time_s):
-                self._tracker.set_neutral()
-            with self._stats.time("track"):
-                face = self._tracker.read(captured.frame, captured.time_s)
-            self._stats.count("tracked")
-            if face is not None:
-                self._stats.count("faces")
-            attributes = None if face is None else face.attributes
-            samples.put(Sample(captured.index, serial, captured.time_s, attributes))
-            serial += 1
+        with closing(frames), filling(samples):
+            while True:
+                captured = frames.get(POLL_S)
+                if captured is None or (self._half_rate and captured.index == last_index + 1):
+                    continue
+                metrics.count("dropped_before_tracking", captured.index - last_index - 1)
+                last_index = captured.index
+                first_s = captured.time_s if first_s is None else first_s
+                if neutral_after_s is not None and captured.time_s - first_s >= neutral_after_s:
+                    neutral_after_s = None
+                    self._neutral_asked.set()
+                if self._neutral_asked.is_set():
+                    self._neutral_asked.clear()
+                    self._tracker.set_neutral()
+                with metrics.time("track"):
+                    face = self._tracker.read(captured.frame, captured.time_s)
+                metrics.count("tracked")
+                if face is not None:
+                    metrics.count("faces")
+                attributes = face.attributes if face is not None else None
+                samples.put(Sample(serial, captured.time_s, attributes))
+                serial += 1
 
-    def _is_neutral_due(self, time_s: float) -> bool:
-        if self._first_s is None:
-            self._first_s = time_s
-        due = self._neutral_after_s is not None and time_s - self._first_s >= self._neutral_after_s
-        if due:
-            self._neutral_after_s = None
-        asked = self._neutral_asked.is_set()
-        self._neutral_asked.clear()
-        return due or asked
+
+def read_file(camera: Camera, lane: Lane[CapturedFrame], metrics: Metrics) -> None:
+    """Decode a file into a lane until the end, then close it. It is the body of a thread."""
+    with filling(lane):
+        while True:
+            with metrics.time("capture"):
+                captured = camera.read()
+            if captured is None:
+                return
+            metrics.count("captured")
+            lane.put(captured)
+
+
+@dataclass
+class CameraFeed:
+    """Reads a camera until it ends or is asked to stop; `run` is the body of a thread."""
+
+    camera: Camera
+    """Open; this object closes it."""
+    reopen: Callable[[float], Camera]
+    """Opens it again within that many seconds (a device after a loss, a file at its end)."""
+    slot: Slot[CapturedFrame]
+    """Takes the frames. Their numbers go on over losses and loops; their times are on `clock`."""
+    config: LiveConfig
+    metrics: Metrics
+    stop: threading.Event
+    clock: Callable[[], float] = time.monotonic
+    next_index: int = 0
+
+    def run(self) -> None:
+        """Feed the slot, then close it."""
+        try:
+            with filling(self.slot):
+                if self.camera.info.is_file:
+                    self._feed_file()
+                else:
+                    self._feed_device()
+        finally:
+            self.camera.close()
+
+    def _feed_device(self) -> None:
+        base = 0
+        while not self.stop.is_set():
+            try:
+                captured = self.camera.read()
+            except DeviceError as error:
+                self._recover(error)
+                base = self.next_index
+                continue
+            if captured is None:
+                return
+            self.metrics.stages["capture"].add(max(0.0, self.clock() - captured.time_s))
+            self._put(replace(captured, index=base + captured.index))
+
+    def _recover(self, error: DeviceError) -> None:
+        """Open the camera again, within the bound. Returns without it when asked to stop."""
+        lost_s, retry_s = self.clock(), self.config.camera_retry_s
+        self.camera.close()
+        self.metrics.count("cameras_lost")
+        self.metrics.event(f"camera lost: {error}")
+        if retry_s > 0:
+            logger.warning("%s; the picture goes on at rest, trying again for %g s", error, retry_s)
+        reason: ICFaceError = error
+        while (left_s := retry_s - (self.clock() - lost_s)) > 0:
+            if self.stop.wait(min(RETRY_EVERY_S, left_s)):
+                return
+            try:
+                self.camera = self.reopen(max(RETRY_EVERY_S, left_s))
+            except ICFaceError as again:
+                reason = again
+                continue
+            away_s = self.clock() - lost_s
+            logger.info("the camera is back after %.1f s: %s", away_s, self.camera.info.describe())
+            self.metrics.event(f"camera back after {away_s:.1f} s")
+            return
+        raise DeviceError(f"the camera did not come back within {retry_s:g} s: {reason}") from error
+
+    def _feed_file(self) -> None:
+        start_s = self.clock()
+        while True:
+            base = self.next_index
+            last_s = 0.0
+            while not self.stop.is_set():
+                with self.metrics.time("capture"):
+                    captured = self.camera.read()
+                if captured is None:
+                    break
+                ready_s = self.clock()
+                last_s = captured.time_s
+                due_s = start_s + last_s
+                if due_s > ready_s:
+                    self.stop.wait(due_s - ready_s)
+                else:
+                    # Decoding fell behind. Go on from here, as a camera would, instead of racing to catch up.
+                    start_s += ready_s - due_s
+                    due_s = ready_s
+                self._put(replace(captured, index=base + captured.index, time_s=due_s))
+            if not self.config.loop or self.stop.is_set():
+                return
+            start_s += last_s + 1.0 / float(self.camera.info.fps)
+            self.camera.close()
+            self.camera = self.reopen(RETRY_EVERY_S)
+
+    def _put(self, captured: CapturedFrame) -> None:
+        self.metrics.count("captured")
+        self.next_index = captured.index + 1
+        self.slot.put(captured)

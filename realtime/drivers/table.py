@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import csv
+import itertools
 import threading
 import time
 from collections.abc import Callable
 from fractions import Fraction
 from pathlib import Path
+from typing import Final
 
 import numpy as np
 
@@ -16,17 +18,20 @@ from icface.attributes import AttributeTrack, FloatArray, neutral
 from icface.errors import ConfigError
 from icface.face.continuity import Continuity
 from realtime.drivers import Driver, Sample
+from realtime.metrics import Metrics
 from realtime.slot import Lane, Slot, filling
-from realtime.timing import Stats
+
+_USUAL_FPS: Final = (
+    *(Fraction(whole) for whole in (10, 12, 15, 20, 24, 25, 30, 48, 50, 60, 90, 100, 120)),
+    *(Fraction(whole * 1000, 1001) for whole in (24, 30, 60, 120)),
+)
 
 
 def load_table(path: Path) -> AttributeTrack:
-    """Read a CSV. Rows without a face are filled as with a camera: hold, ease, return.
+    """Read a CSV; raises as `icface.attributes.read_csv`.
 
-    Only OpenFace's files need that. Ours already hold what was shown.
-
-    Raises:
-        ConfigError: as `icface.attributes.read_csv`.
+    Rows of an OpenFace file that have no face are filled as with a camera: hold, ease, return. Our own files already
+    hold what was shown.
     """
     table = attributes.read_csv(path)
     if table.present.all() or _is_ours(path):
@@ -47,10 +52,7 @@ def _is_ours(path: Path) -> bool:
 def frame_rate(table: AttributeTrack) -> Fraction:
     """The constant rate that fits the timestamps: a usual one exactly, or one rounded to 1/1000 FPS.
 
-    A single row, or rows that all have the same time, get 25.
-
-    Raises:
-        ConfigError: the rows follow each other faster than 240 times or slower than once a second.
+    A single row, or rows that all have the same time, get 25. Raises ConfigError for less than 1 or more than 240.
     """
     gaps_s = np.diff(table.times_s)
     gaps_s = gaps_s[gaps_s > 0]
@@ -62,89 +64,62 @@ def frame_rate(table: AttributeTrack) -> Fraction:
             f"the attributes have {fps:.3g} rows a second by their timestamps; expected 1 to 240"
         )
     # Timestamps are often rounded (33 ms for 30 FPS), so the whole table decides, not one gap.
-    span_s = float(table.times_s[-1] - table.times_s[0])
-    mean_fps = (len(table) - 1) / span_s
+    mean_fps = (len(table) - 1) / float(table.times_s[-1] - table.times_s[0])
     if abs(mean_fps / fps - 1) < 0.05:
         fps = mean_fps
-    usual = (Fraction(whole) for whole in (10, 12, 15, 20, 24, 25, 30, 48, 50, 60, 90, 100, 120))
-    ntsc = (Fraction(whole * 1000, 1001) for whole in (24, 30, 60, 120))
     # 30 and 29.97 are .1 % apart, so only rates within .02 % count as the same.
-    for rate in (*usual, *ntsc):
-        if abs(fps / float(rate) - 1) < 2e-4:
-            return rate
-    return Fraction(round(fps * 1000), 1000)
-
-
-class Unchanged:
-    """The conditioner of a table: its attributes as they are, and the last ones again where none come."""
-
-    def __init__(self) -> None:
-        self._last = neutral()
-
-    def update(self, attributes: FloatArray | None, time_s: float) -> FloatArray:
-        """(20,): the newest attributes that were given; neutral before the first."""
-        if attributes is not None:
-            self._last = attributes
-        return self._last
+    close = (rate for rate in _USUAL_FPS if abs(fps / float(rate) - 1) < 2e-4)
+    return next(close, Fraction(round(fps * 1000), 1000))
 
 
 class TableDriver(Driver):
-    """A table of attributes.
-
-    Args:
-        table: from `load_table`.
-        stats: of the run.
-        loop: start it again at its end; live only.
-        clock: seconds.
-    """
+    """A table of attributes, from `load_table`. `loop` starts it again at its end; live only."""
 
     def __init__(
         self,
         table: AttributeTrack,
-        stats: Stats,
+        metrics: Metrics,
         *,
         loop: bool = False,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         super().__init__()
         self._table = table
-        self._stats = stats
+        self._metrics = metrics
         self._loop = loop
         self._clock = clock
         self.fps = frame_rate(table)
         self.frame_count = len(table)
-        self.conditioner = Unchanged()
+        self._last = neutral()
+
+    def condition(self, attributes: FloatArray | None, time_s: float) -> FloatArray:
+        """The attributes as they are, and the last ones again where none come; neutral before the first."""
+        self._last = self._last if attributes is None else attributes
+        return self._last
 
     def play(self, stop: threading.Event) -> Slot[Sample]:
-        """Start, live: rows at their own timestamps."""
-        samples: Slot[Sample] = self._lane(Slot())
+        samples: Slot[Sample] = Slot()
+        self._lanes.append(samples)
         self._start("attributes", self.fill, samples, stop)
         return samples
 
     def read_in_order(self) -> Lane[Sample]:
-        """Start, file to file: each row is a frame, at the constant rate that fits the timestamps."""
+        # Each row is a frame, at the constant rate that fits the timestamps.
         samples: Lane[Sample] = Lane(len(self._table))
         for i, values in enumerate(self._table.values):
-            samples.put(Sample(i, i, i / float(self.fps), values))
+            samples.put(Sample(i, i / float(self.fps), values))
         samples.close()
         return samples
 
     def fill(self, samples: Slot[Sample], stop: threading.Event) -> None:
         """Play the rows into a slot, then close it. It is the body of a thread."""
+        rows, times_s = len(self._table), self._table.times_s
+        lap_s = float(times_s[-1]) + float(1 / self.fps)
         with filling(samples):
             start_s = self._clock()
-            serial = 0
-            while True:
-                for time_s, values in zip(self._table.times_s, self._table.values, strict=True):
-                    due_s = start_s + float(time_s)
-                    wait_s = due_s - self._clock()
-                    if wait_s > 0:
-                        stop.wait(wait_s)
-                    if stop.is_set():
-                        return
-                    samples.put(Sample(serial, serial, due_s, values))
-                    self._stats.count("captured")
-                    serial += 1
-                if not self._loop:
+            for row in itertools.count() if self._loop else range(rows):
+                due_s = start_s + row // rows * lap_s + float(times_s[row % rows])
+                if stop.wait(max(0.0, due_s - self._clock())):
                     return
-                start_s += float(self._table.times_s[-1]) + float(1 / self.fps)
+                samples.put(Sample(row, due_s, self._table.values[row % rows]))
+                self._metrics.count("captured")

@@ -1,6 +1,6 @@
 """Sinks: where the finished frames go. Each is a module in this folder, found by its file name.
 
-A new sink is a new file with a `create(settings: SinkSettings) -> Sink`. Heavy imports stay inside that file.
+A new sink is a new file with a subclass of `Sink` and the line `create = ThatClass`. Heavy imports stay in that file.
 """
 
 from __future__ import annotations
@@ -11,29 +11,28 @@ from abc import ABC, abstractmethod
 from dataclasses import dataclass, field
 from fractions import Fraction
 from pathlib import Path
-from types import TracebackType
-from typing import Literal
+
+import cv2
+import numpy as np
 
 from icface.arrays import Frame
 from icface.errors import ConfigError
-from realtime.provenance import Provenance
+from realtime.disclosure import Provenance
 
 
 @dataclass(frozen=True, kw_only=True)
 class SinkSettings:
-    """What the sinks may want to know. Each sink takes what concerns it."""
+    """What the sinks may want to know. Only `device` is for the virtual camera; the rest is for a video file."""
 
-    path: Path | None = None
-    """video_file: the file to write."""
     device: str | None = None
-    """virtual_camera: device path or name; None takes the first that works."""
+    """A path or a name; None takes the first that works."""
+    path: Path | None = None
     audio_from: Path | None = None
-    """video_file: the driver's file, whose sound goes along."""
-    timing: Literal["constant", "timestamps"] = "constant"
-    """video_file: `constant` puts frame i at i / fps (file to file). `timestamps` puts each at its `time_s`, so that a
-    live recording with dropped frames plays at the right speed."""
+    """The driver's file, whose sound goes along."""
+    live: bool = False
+    """True: each frame is at its `time_s`, so that a recording with dropped frames plays at the right speed. False: frame
+    i is at i / fps."""
     provenance: Provenance = field(default_factory=Provenance)
-    """video_file: written into the container."""
 
 
 class Sink(ABC):
@@ -41,22 +40,20 @@ class Sink(ABC):
 
     name: str
 
+    def __init__(self, settings: SinkSettings) -> None:
+        self._settings = settings
+
     @abstractmethod
     def open(self, width_px: int, height_px: int, fps: Fraction) -> None:
-        """Get ready for frames of this size and nominal rate.
-
-        Raises:
-            DeviceError: the device or the file cannot be had.
-        """
+        """Get ready for frames of this size and nominal rate; raises DeviceError where that fails."""
 
     @abstractmethod
-    def send(self, frame: Frame, index: int, time_s: float) -> None:
+    def send(self, frame: Frame, time_s: float) -> None:
         """Take one frame; when this returns, the caller may overwrite it.
 
         Args:
             frame: (H, W, 3) uint8 RGB, C-contiguous, of the size given to `open`.
-            index: of the driver's frame that it answers.
-            time_s: capture time of that frame.
+            time_s: when it is shown: on the clock (live), or in the driver's file.
 
         Raises:
             DeviceError: it could not be passed on.
@@ -77,10 +74,17 @@ class Sink(ABC):
     def __enter__(self) -> Sink:
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *error: object) -> None:
         self.close()
+
+
+def even_sides(frame: Frame) -> Frame:
+    """The frame with even sides, which 4:2:0 needs: an odd last row or column is doubled."""
+    bottom, right = frame.shape[0] % 2, frame.shape[1] % 2
+    if not (bottom or right):
+        return frame
+    doubled = cv2.copyMakeBorder(frame, 0, bottom, 0, right, cv2.BORDER_REPLICATE)
+    return doubled.astype(np.uint8, copy=False)
 
 
 def sink_names() -> list[str]:
@@ -89,27 +93,9 @@ def sink_names() -> list[str]:
 
 
 def create_sink(name: str, settings: SinkSettings | None = None) -> Sink:
-    """Make a sink that is not yet open.
-
-    Raises:
-        ConfigError: no such sink, or settings it cannot use.
-    """
+    """Make a sink, not yet open; raises ConfigError for an unknown one, or for settings it cannot use."""
     if name not in sink_names():
         raise ConfigError(f"there is no sink {name!r}; there are: {', '.join(sink_names())}")
     module = importlib.import_module(f"{__name__}.{name}")
     sink: Sink = module.create(settings or SinkSettings())
-    return sink
-
-
-def open_sink(
-    name: str, settings: SinkSettings | None = None, *, width_px: int, height_px: int, fps: Fraction
-) -> Sink:
-    """Make and open a sink.
-
-    Raises:
-        ConfigError: no such sink, or settings it cannot use.
-        DeviceError: it cannot be opened.
-    """
-    sink = create_sink(name, settings)
-    sink.open(width_px, height_px, fps)
     return sink

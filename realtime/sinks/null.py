@@ -1,31 +1,26 @@
-"""The null sink counts frames and drops them. It is for measuring, and for recording attributes alone."""
+"""The null sink drops every frame. It is for measuring, and for recording attributes alone."""
 
 from __future__ import annotations
 
 from fractions import Fraction
 
 from icface.arrays import Frame
-from realtime.sinks import Sink, SinkSettings
+from realtime.sinks import Sink
 
 
 class NullSink(Sink):
-    """Counts."""
+    """Drops frames."""
 
     name = "null"
-
-    def __init__(self) -> None:
-        self.frame_count = 0
 
     def open(self, width_px: int, height_px: int, fps: Fraction) -> None:
         """Nothing to open."""
 
-    def send(self, frame: Frame, index: int, time_s: float) -> None:
-        self.frame_count += 1
+    def send(self, frame: Frame, time_s: float) -> None:
+        """Nothing to do."""
 
     def close(self) -> None:
         """Nothing to release."""
 
 
-def create(settings: SinkSettings) -> Sink:
-    """Make the null sink; it has no settings."""
-    return NullSink()
+create = NullSink

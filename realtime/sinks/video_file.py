@@ -1,8 +1,7 @@
 """The file sink: every frame sent becomes exactly one frame of a video file, beside the driver's sound.
 
 `send` converts to 4:2:0 (OpenCV: 0.15 ms at 512x512, swscale: 1.3 ms) and hands over to a thread that encodes and writes,
-behind a bounded queue of one: it waits rather than drops. The file gets its name when it is complete, so a file under the
-final name always plays. A run that is interrupted closes too, and keeps what was finished.
+through a bounded queue. The file gets its name when it is complete, also after an interrupted run, so it always plays.
 """
 
 from __future__ import annotations
@@ -10,7 +9,6 @@ from __future__ import annotations
 import contextlib
 import errno
 import logging
-import queue
 import threading
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -19,7 +17,6 @@ from pathlib import Path
 from typing import Final, TypeVar, cast
 
 import av
-import av.error
 import cv2
 import numpy as np
 from av.audio.resampler import AudioResampler
@@ -28,11 +25,11 @@ from av.container import InputContainer, OutputContainer
 from icface.arrays import Frame
 from icface.errors import ConfigError, DeviceError
 from icface.files import replacing_file
-from realtime.cameras.video_file import open_container
-from realtime.sinks import Sink, SinkSettings
+from realtime.cameras.video_file import UNREADABLE, open_container
+from realtime.sinks import Sink, SinkSettings, even_sides
+from realtime.slot import Closed, Lane
 
 logger = logging.getLogger(__name__)
-
 
 # At 512x512 on one core superfast takes 2.5 ms a frame and half the bytes of ultrafast (1.4 ms).
 _X264: Final = {"preset": "superfast", "crf": "20"}
@@ -64,51 +61,56 @@ CONTAINERS: Final = {
     ".webm": Container(format="webm", video_codec="libvpx-vp9", video_options=_VP9, audio_codec="libopus"),
 }
 
-_Piece = TypeVar("_Piece")
-
 _TICKS_PER_S = 90_000
 """Time base of frames with times of their own; it is MPEG's."""
 
+_Piece = TypeVar("_Piece")
+_Sound = Iterator[tuple[float, "av.Packet[av.AudioStream]"]]
+"""Pairs of (start in the output in seconds, packet)."""
+
 
 class VideoFileSink(Sink):
-    """Writes a video file. The calling thread converts; the writer thread encodes and writes."""
+    """Writes a video file. The calling thread converts; the writer thread encodes and writes.
+
+    Raises ConfigError for a missing path or an unknown suffix. The file is not touched before `open`.
+    """
 
     name = "video_file"
 
-    def __init__(self, path: Path, settings: SinkSettings) -> None:
-        """Check the name, without touching the file.
-
-        Raises:
-            ConfigError: unknown suffix.
-        """
-        if path.suffix.lower() not in CONTAINERS:
-            raise ConfigError(f"--output {path}: the name must end in one of {', '.join(CONTAINERS)}")
-        self._path = path
-        self._settings = settings
+    def __init__(self, settings: SinkSettings) -> None:
+        if settings.path is None:
+            raise ConfigError("the file sink needs a file: --output out.mp4")
+        if settings.path.suffix.lower() not in CONTAINERS:
+            raise ConfigError(
+                f"--output {settings.path}: the name must end in one of {', '.join(CONTAINERS)}"
+            )
+        super().__init__(settings)
+        self._path = settings.path
         self._is_open = False
 
     def open(self, width_px: int, height_px: int, fps: Fraction) -> None:
-        self.close()
-        self._constant = self._settings.timing == "constant"
+        self._constant = not self._settings.live
         self._size_px = (width_px, height_px)
-        # 4:2:0 needs even sides. The last column and row are doubled.
         self._even_px = (width_px + width_px % 2, height_px + height_px % 2)
         self._time_base = 1 / Fraction(fps) if self._constant else Fraction(1, _TICKS_PER_S)
         self._frame_s = float(1 / Fraction(fps))
         self._count = 0
-        self._first_s: float | None = None
+        self._first_s = 0.0
         self._last_pts = -1
         self._failure: BaseException | None = None
-        self._queue: queue.Queue[tuple[Frame, int] | None] = queue.Queue(maxsize=1)
-        self._replacing = replacing_file(self._path)
+        self._lane: Lane[tuple[Frame, int]] = Lane(1)
         try:
-            unfinished = self._replacing.__enter__()
-            try:
-                self._open_container(unfinished, fps)
-            except BaseException as error:
-                self._replacing.__exit__(type(error), error, None)
-                raise
-        except (av.error.FFmpegError, OSError) as error:
+            with contextlib.ExitStack() as stack:
+                unfinished = stack.enter_context(replacing_file(self._path))
+                unfinished.touch()  # FFmpeg would open the file only when there is something to write
+                kind = CONTAINERS[self._path.suffix.lower()]
+                self._container = av.open(
+                    str(unfinished.absolute()), "w", format=kind.format, container_options=kind.options
+                )
+                stack.callback(self._release_container)
+                self._add_streams(kind, Fraction(fps))
+                self._finishing = stack.pop_all()
+        except UNREADABLE as error:
             raise self._error(error) from error
         if self._even_px != self._size_px:
             logger.info("%s is written as %dx%d (even sides, edge doubled)", self._path.name, *self._even_px)
@@ -116,62 +118,45 @@ class VideoFileSink(Sink):
         self._thread.start()
         self._is_open = True
 
-    def _open_container(self, path: Path, fps: Fraction) -> None:
-        kind = CONTAINERS[self._path.suffix.lower()]
-        path.touch()  # FFmpeg would open the file only when there is something to write
-        self._container = av.open(
-            str(path.absolute()), "w", format=kind.format, container_options=kind.options
-        )
-        try:
-            self._container.metadata.update(self._settings.provenance.metadata())
-            stream = self._container.add_stream(kind.video_codec, rate=Fraction(fps))
-            self._stream = cast("av.VideoStream", stream)
-            context = self._stream.codec_context
-            context.width, context.height = self._even_px
-            context.pix_fmt = "yuv420p"
-            context.time_base = self._time_base
-            # This is OpenCV's conversion. Without it players guess BT.709 for large pictures.
-            context.colorspace, context.color_range = 6, 1
-            context.color_primaries, context.color_trc = 1, 1
-            # One thread makes 400 FPS at 512x512 with a third less CPU than two. Large pictures need all.
-            context.thread_count = 1 if context.width * context.height <= 1_000_000 else 0
-            context.options = dict(kind.video_options)
-            sound = self._settings.audio_from
-            self._audio = _Audio.open(sound, self._container, kind) if sound is not None else None
-        except BaseException:
-            with contextlib.suppress(av.error.FFmpegError, OSError):
-                self._container.close()
-            raise
+    def _add_streams(self, kind: Container, fps: Fraction) -> None:
+        self._container.metadata.update(self._settings.provenance.metadata())
+        self._stream = cast("av.VideoStream", self._container.add_stream(kind.video_codec, rate=fps))
+        context = self._stream.codec_context
+        context.width, context.height = self._even_px
+        context.pix_fmt = "yuv420p"
+        context.time_base = self._time_base
+        # This is OpenCV's conversion. Without it players guess BT.709 for large pictures.
+        context.colorspace, context.color_range = 6, 1
+        context.color_primaries, context.color_trc = 1, 1
+        # One thread makes 400 FPS at 512x512 with a third less CPU than two. Large pictures need all.
+        context.thread_count = 1 if context.width * context.height <= 1_000_000 else 0
+        context.options = dict(kind.video_options)
+        sound = self._settings.audio_from
+        self._audio = _open_audio(sound, self._container, kind) if sound is not None else None
+
+    def _release_container(self) -> None:
+        """Close it after an error, which is the one to tell. After the writer closed it this does nothing."""
+        with contextlib.suppress(*UNREADABLE):
+            self._container.close()
 
     def describe(self) -> str:
-        if not self._is_open:
-            return f"{self.name} {self._path}"
         width_px, height_px = self._even_px
         sound = f", sound {self._audio.how}" if self._audio else ", no sound"
         return f"{self._path}: {width_px}x{height_px} {self._stream.codec_context.name}{sound}"
 
-    def send(self, frame: Frame, index: int, time_s: float) -> None:
-        if not self._is_open:
-            raise DeviceError(f"{self._path} is not open")
-        if self._failure is not None:
-            self.close()  # raises
+    def send(self, frame: Frame, time_s: float) -> None:
         if frame.shape != (self._size_px[1], self._size_px[0], 3) or frame.dtype != np.uint8:
             raise ValueError(f"frame {frame.shape} {frame.dtype} sent to a file of {self._size_px} px")
-        if self._even_px != self._size_px:
-            frame = cv2.copyMakeBorder(
-                frame, 0, self._size_px[1] % 2, 0, self._size_px[0] % 2, cv2.BORDER_REPLICATE
-            ).astype(np.uint8, copy=False)
-        planes = cv2.cvtColor(frame, cv2.COLOR_RGB2YUV_I420).astype(np.uint8, copy=False)
-        self._last_pts = self._pts(time_s)
-        self._queue.put((planes, self._last_pts))
-
-    def _pts(self, time_s: float) -> int:
-        self._count += 1
-        if self._constant:
-            return self._count - 1
-        if self._first_s is None:
+        planes = cv2.cvtColor(even_sides(frame), cv2.COLOR_RGB2YUV_I420).astype(np.uint8, copy=False)
+        if self._count == 0:
             self._first_s = time_s
-        return max(self._last_pts + 1, round((time_s - self._first_s) * _TICKS_PER_S))
+        ticks = round((time_s - self._first_s) * _TICKS_PER_S)
+        self._last_pts = self._count if self._constant else max(self._last_pts + 1, ticks)
+        self._count += 1
+        try:
+            self._lane.put((planes, self._last_pts))
+        except Closed:  # the writer failed
+            self.close()
 
     def close(self) -> None:
         """Write what is left and give the file its name. There is no file where no frame was sent.
@@ -182,11 +167,11 @@ class VideoFileSink(Sink):
         if not self._is_open:
             return
         self._is_open = False
-        self._queue.put(None)
+        self._lane.close()
         self._thread.join()
         dropped = self._failure or (EOFError("no frame was sent") if self._count == 0 else None)
         try:
-            self._replacing.__exit__(type(dropped) if dropped else None, dropped, None)
+            self._finishing.__exit__(type(dropped) if dropped else None, dropped, None)
         except OSError as error:
             raise self._error(error) from error
         if self._failure is not None:
@@ -206,27 +191,36 @@ class VideoFileSink(Sink):
             self._write()
         except BaseException as error:  # a thread's top: kept, and raised by the next send or close
             self._failure = error
-            with contextlib.suppress(av.error.FFmpegError, OSError):
-                self._container.close()
-            while self._queue.get() is not None:  # else the sender would wait; its next call raises
-                pass
+            self._lane.close()
 
     def _write(self) -> None:
-        end_s = 0.0
-        while (item := self._queue.get()) is not None:
-            planes, pts = item
-            picture = av.VideoFrame.from_ndarray(planes, format="yuv420p")
-            picture.pts = pts
-            picture.time_base = self._time_base
-            self._container.mux(self._stream.encode(picture))
-            end_s = float(pts * self._time_base) + self._frame_s
-            if self._audio is not None:
-                self._audio.write_until(end_s)
-        if end_s > 0:
+        with contextlib.suppress(Closed):
+            while (item := self._lane.get()) is not None:
+                planes, pts = item
+                picture = av.VideoFrame.from_ndarray(planes, format="yuv420p")
+                picture.pts = pts
+                picture.time_base = self._time_base
+                self._container.mux(self._stream.encode(picture))
+                if self._audio is not None:
+                    self._audio.write_until(float(pts * self._time_base) + self._frame_s)
+        if self._count > 0:
             self._container.mux(self._stream.encode(None))
         if self._audio is not None:
             self._audio.close()
         self._container.close()
+
+
+def _open_audio(path: Path, target: OutputContainer, kind: Container) -> _Audio | None:
+    """The sound of a file; None where it has none or it cannot be read."""
+    try:
+        source = open_container(path)
+    except UNREADABLE as error:
+        logger.warning("no sound is taken from %s: %s", path, error)
+        return None
+    if not source.streams.audio or source.streams.audio[0].codec_context is None:
+        source.close()
+        return None
+    return _Audio(source, target, kind)
 
 
 class _Audio:
@@ -238,8 +232,7 @@ class _Audio:
         self._stream = source.streams.audio[0]
         # The output starts with the driver's first picture, which may come late in its file.
         self._start_s = Fraction(0)
-        if source.streams.video:
-            video = source.streams.video[0]
+        for video in source.streams.video[:1]:
             if video.start_time is not None and video.time_base is not None:
                 self._start_s = video.start_time * video.time_base
         name = self._stream.codec_context.name
@@ -254,34 +247,17 @@ class _Audio:
             self._packets = self._encoded(cast("av.AudioStream", out))
         self._next = next(self._packets, None)
 
-    @staticmethod
-    def open(path: Path, target: OutputContainer, kind: Container) -> _Audio | None:
-        """Take the sound of a file; None where it has none or it cannot be read."""
-        try:
-            source = open_container(path)
-        except (av.error.FFmpegError, OSError) as error:
-            logger.warning("no sound is taken from %s: %s", path, error)
-            return None
-        if not source.streams.audio or source.streams.audio[0].codec_context is None:
-            source.close()
-            return None
-        return _Audio(source, target, kind)
-
     def write_until(self, end_s: float) -> None:
         """Write the sound that starts before `end_s`."""
-        while self._next is not None:
-            start_s, packet = self._next
-            if start_s >= end_s:
-                return
-            self._target.mux(packet)
+        while self._next is not None and self._next[0] < end_s:
+            self._target.mux(self._next[1])
             self._next = next(self._packets, None)
 
     def close(self) -> None:
         """Let go of the driver's file."""
         self._source.close()
 
-    def _copied(self, out: av.AudioStream) -> Iterator[tuple[float, av.Packet[av.AudioStream]]]:
-        """Yield (start in the output, packet), from the output's start on."""
+    def _copied(self, out: av.AudioStream) -> _Sound:
         last_dts = -1
         for packet in self._undamaged(self._source.demux(self._stream)):
             if packet.pts is None or packet.dts is None or packet.time_base is None:
@@ -294,8 +270,13 @@ class _Audio:
                 packet.stream = out
                 yield float(packet.pts * packet.time_base), packet
 
-    def _encoded(self, out: av.AudioStream) -> Iterator[tuple[float, av.Packet[av.AudioStream]]]:
-        """Decode, encode, and yield (start in the output, packet)."""
+    def _encoded(self, out: av.AudioStream) -> _Sound:
+        for piece in self._resampled(out):
+            for packet in out.encode(piece):
+                yield (float(packet.pts * packet.time_base) if packet.pts is not None else 0.0), packet
+
+    def _resampled(self, out: av.AudioStream) -> Iterator[av.AudioFrame | None]:
+        """Yield the sound as the encoder takes it, and None at its end."""
         context = out.codec_context
         resampler, resampled = None, None
         end_s = self._start_s
@@ -306,34 +287,17 @@ class _Audio:
             frame.pts -= round(self._start_s / frame.time_base)
             kind = (frame.format.name, frame.layout.name, frame.sample_rate)
             if resampler is None or kind != resampled:  # broadcasts change from stereo to 5.1 on the way
-                resampler, resampled = (
-                    AudioResampler(context.format, context.layout, context.sample_rate),
-                    kind,
-                )
-            for piece in resampler.resample(frame):
-                yield from self._timed(out.encode(piece))
-        yield from self._timed(out.encode(None))
-
-    def _timed(
-        self, packets: list[av.Packet[av.AudioStream]]
-    ) -> Iterator[tuple[float, av.Packet[av.AudioStream]]]:
-        for packet in packets:
-            yield (float(packet.pts * packet.time_base) if packet.pts is not None else 0.0), packet
+                resampler = AudioResampler(context.format, context.layout, context.sample_rate)
+                resampled = kind
+            yield from resampler.resample(frame)
+        yield None
 
     def _undamaged(self, pieces: Iterator[_Piece]) -> Iterator[_Piece]:
         """Yield up to the end or the first damage."""
         try:
             yield from pieces
-        except (av.error.FFmpegError, OSError) as error:
+        except UNREADABLE as error:
             logger.warning("the driver's sound is damaged (%s); the rest is left out", error)
 
 
-def create(settings: SinkSettings) -> Sink:
-    """Make the file sink.
-
-    Raises:
-        ConfigError: no path, or one that cannot be used.
-    """
-    if settings.path is None:
-        raise ConfigError("the file sink needs a file: --output out.mp4")
-    return VideoFileSink(settings.path, settings)
+create = VideoFileSink

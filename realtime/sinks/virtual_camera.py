@@ -14,13 +14,10 @@ from fractions import Fraction
 from pathlib import Path
 from typing import Any, Final
 
-import cv2
-import numpy as np
-
 from icface.arrays import Frame
 from icface.errors import DeviceError
 from realtime.cameras.v4l2 import query_capabilities
-from realtime.sinks import Sink, SinkSettings
+from realtime.sinks import Sink, even_sides
 
 logger = logging.getLogger(__name__)
 
@@ -42,19 +39,10 @@ class VirtualCameraSink(Sink):
     """Sends to a virtual camera device."""
 
     name = "virtual_camera"
-
-    def __init__(self, device: str | None) -> None:
-        """Keep the choice.
-
-        Args:
-            device: /dev/videoN or the device's name; None takes the first that works.
-        """
-        self._asked = device
-        self._camera: Any = None  # pyvirtualcam.Camera, which has no type information
-        self._pad_px = (0, 0)
+    _camera: Any = None  # pyvirtualcam.Camera, which has no type information
 
     def open(self, width_px: int, height_px: int, fps: Fraction) -> None:
-        self.close()
+        asked = self._settings.device
         try:
             import pyvirtualcam
         except ImportError as error:
@@ -62,41 +50,29 @@ class VirtualCameraSink(Sink):
                 f"virtual cameras need the package pyvirtualcam ({error}); run: pip install pyvirtualcam"
             ) from error
         if sys.platform == "linux":
-            _revive_all(self._asked)
-        # Virtual cameras carry 4:2:0, which needs even sides. The last column and row are doubled.
-        self._pad_px = (width_px % 2, height_px % 2)
+            _revive_all(asked)
+        # Virtual cameras carry 4:2:0, which needs even sides.
+        width, height = width_px + width_px % 2, height_px + height_px % 2
         try:
-            self._camera = pyvirtualcam.Camera(
-                width=width_px + self._pad_px[0],
-                height=height_px + self._pad_px[1],
-                fps=float(fps),
-                device=self._asked,
-            )
+            self._camera = pyvirtualcam.Camera(width, height, float(fps), device=asked)
         except RuntimeError as error:
             raise DeviceError(self._unavailable(error)) from error
-        if self._camera.device != self._asked:
+        if self._camera.device != asked:
             logger.info("virtual camera: %s", self._camera.device)
 
     def _unavailable(self, error: RuntimeError) -> str:
-        wanted = f"virtual camera {self._asked}" if self._asked else "a virtual camera"
+        asked = self._settings.device
+        wanted = f"virtual camera {asked}" if asked else "a virtual camera"
         # pyvirtualcam gives one line for each backend. Its first sentence is the reason, the rest is advice.
-        reason = "; ".join(
-            line.strip().partition(". ")[0] for line in str(error).splitlines() if line.strip()
-        )
+        lines = filter(None, map(str.strip, str(error).splitlines()))
+        reason = "; ".join(line.partition(". ")[0] for line in lines)
         return f"{wanted} cannot be opened ({reason}); {_HOW.get(sys.platform, _HOW['linux'])}; {_INSTEAD}"
 
-    def send(self, frame: Frame, index: int, time_s: float) -> None:
-        if self._camera is None:
-            raise DeviceError("the virtual camera is not open")
+    def send(self, frame: Frame, time_s: float) -> None:
         # pyvirtualcam only prints a line when a v4l2loopback device is gone.
         if sys.platform == "linux" and not os.path.exists(self._camera.device):
             raise DeviceError(f"virtual camera {self._camera.device} is gone; {_HOW['linux']}; {_INSTEAD}")
-        if any(self._pad_px):
-            right, bottom = self._pad_px
-            frame = cv2.copyMakeBorder(frame, 0, bottom, 0, right, cv2.BORDER_REPLICATE).astype(
-                np.uint8, copy=False
-            )
-        self._camera.send(frame)
+        self._camera.send(even_sides(frame))
 
     def close(self) -> None:
         if self._camera is not None:
@@ -104,8 +80,6 @@ class VirtualCameraSink(Sink):
             camera.close()
 
     def describe(self) -> str:
-        if self._camera is None:
-            return self.name
         camera = self._camera
         return f"virtual camera {camera.device} ({camera.backend}) {camera.width}x{camera.height}"
 
@@ -122,9 +96,7 @@ def revive(device: Path) -> None:
 
     pyvirtualcam writes without VIDIOC_STREAMON. With exclusive_caps=1, version 0.12 (Debian 12, Ubuntu 22.04) does not
     notice when such a program ends, and refuses the next one. It notices the end of a program that used VIDIOC_STREAMON.
-
-    Raises:
-        OSError: it cannot be opened, or is no video device.
+    Raises OSError where that is not possible.
     """
     import fcntl  # not on Windows
 
@@ -139,6 +111,4 @@ def revive(device: Path) -> None:
     logger.debug("%s takes pictures again", device)
 
 
-def create(settings: SinkSettings) -> Sink:
-    """Make the virtual camera sink."""
-    return VirtualCameraSink(settings.device)
+create = VirtualCameraSink

@@ -1,7 +1,6 @@
 """The window: shows the frames on the screen and hears the keyboard.
 
-OpenCV's window belongs to the thread that opens it (on macOS the main one). That thread calls open, send, poll_key and
-close.
+OpenCV's window belongs to the thread that opens it (on macOS the main one). That thread makes all calls.
 """
 
 from __future__ import annotations
@@ -15,7 +14,7 @@ import cv2
 
 from icface.arrays import Frame
 from icface.errors import DeviceError
-from realtime.sinks import Sink, SinkSettings
+from realtime.sinks import Sink
 
 _TITLE = "ICface Live"
 _LARGEST_PX = 960
@@ -26,12 +25,9 @@ class WindowSink(Sink):
     """Shows frames in a window."""
 
     name = "window"
-
-    def __init__(self) -> None:
-        self._open = False
+    _open = False
 
     def open(self, width_px: int, height_px: int, fps: Fraction) -> None:
-        self.close()
         check_display()
         scale = min(1.0, _LARGEST_PX / max(width_px, height_px))
         try:
@@ -43,22 +39,17 @@ class WindowSink(Sink):
             ) from error
         self._open = True
 
-    def send(self, frame: Frame, index: int, time_s: float) -> None:
-        if not self._open:
-            raise DeviceError("the window is not open")
+    def send(self, frame: Frame, time_s: float) -> None:
         cv2.imshow(_TITLE, cv2.cvtColor(frame, cv2.COLOR_RGB2BGR))
 
     def poll_key(self) -> str | None:
         """See Sink. Letters are small, because not every toolkit tells capitals. The call also keeps the window alive."""
-        if not self._open:
-            return None
         code = cv2.pollKey()
         if cv2.getWindowProperty(_TITLE, cv2.WND_PROP_VISIBLE) < 1:
             return "closed"
-        if code < 0:
-            return None
-        code &= 0xFFFF  # some toolkits add modifier keys above
-        return chr(code).lower() if code < 128 else None  # arrow keys and the like have higher codes
+        # Some toolkits add modifier keys above 16 bits. Arrow keys have codes of 128 and more, and -1 is no key.
+        code &= 0xFFFF
+        return chr(code).lower() if code < 128 else None
 
     def close(self) -> None:
         if self._open:
@@ -69,11 +60,7 @@ class WindowSink(Sink):
 
 
 def check_display() -> None:
-    """Make sure that a window can open. Without a display Qt ends the whole process. Linux and BSD only.
-
-    Raises:
-        DeviceError: no display, or it does not answer.
-    """
+    """Raise DeviceError where a window cannot open: without a display Qt ends the whole process. Linux and BSD only."""
     if sys.platform in ("win32", "darwin"):
         return
     display = os.environ.get("DISPLAY", "")
@@ -95,7 +82,7 @@ def _answers(display: str) -> bool:
     if host in ("", "unix"):
         # Abstract first (a leading zero byte), as X clients do; then the socket file.
         path = f"/tmp/.X11-unix/X{number}"
-        return any(_connects(socket.AF_UNIX, address) for address in (f"\0{path}", path))
+        return _connects(socket.AF_UNIX, f"\0{path}") or _connects(socket.AF_UNIX, path)
     if host.startswith("/"):  # XQuartz
         return _connects(socket.AF_UNIX, display)
     return _connects(socket.AF_INET, (host, 6000 + int(number)))
@@ -105,12 +92,9 @@ def _connects(family: socket.AddressFamily, address: str | tuple[str, int]) -> b
     with socket.socket(family, socket.SOCK_STREAM) as connection:
         connection.settimeout(2)
         try:
-            connection.connect(address)
-        except OSError:
+            return connection.connect_ex(address) == 0
+        except OSError:  # no such host
             return False
-    return True
 
 
-def create(settings: SinkSettings) -> Sink:
-    """Make the window sink."""
-    return WindowSink()
+create = WindowSink

@@ -5,6 +5,8 @@ from __future__ import annotations
 import threading
 from collections.abc import Iterable, Sequence
 from fractions import Fraction
+from pathlib import Path
+from typing import cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,17 +14,17 @@ from numpy.typing import NDArray
 from icface.arrays import Frame
 from icface.attributes import FloatArray, neutral
 from icface.errors import DeviceError
-from icface.reenactor import PreparedSource
+from icface.reenactor import PreparedSource, Reenactor
 from realtime.cameras import Camera, CameraInfo, CapturedFrame
-from realtime.controls import Controls
-from realtime.mixer import Mixer
+from realtime.config import LiveConfig
+from realtime.hotkeys import Controls
+from realtime.metrics import Metrics
 from realtime.outputs import Outputs
 from realtime.photos import Photos
 from realtime.recorder import Recorder
 from realtime.renderer import Renderer, Scene, make_scene
-from realtime.sinks import Sink
+from realtime.sinks import Sink, SinkSettings, create_sink
 from realtime.step import Reenactment
-from realtime.timing import Stats
 
 
 class Clock:
@@ -135,6 +137,10 @@ class Animator:
     def describe(self) -> str:
         return "engine: a fake"
 
+    def as_reenactor(self) -> Reenactor:
+        """Itself: it has all that the renderer calls."""
+        return cast(Reenactor, self)
+
 
 class NeutralWithoutFace:
     """A conditioner: the driver, or neutral at once. It keeps what it was told as (time, face)."""
@@ -161,17 +167,31 @@ class KeepingSink(Sink):
     def open(self, width_px: int, height_px: int, fps: Fraction) -> None:
         self.opened = (width_px, height_px, fps)
 
-    def send(self, frame: Frame, index: int, time_s: float) -> None:
+    def send(self, frame: Frame, time_s: float) -> None:
         if self._fail_at is not None and len(self.sent) >= self._fail_at:
             raise DeviceError(f"{self.name} is gone")
         height, width = frame.shape[:2]
-        self.sent.append((int(frame[height // 2, width // 2, 0]), index, time_s))
+        self.sent.append((int(frame[height // 2, width // 2, 0]), len(self.sent), time_s))
 
     def poll_key(self) -> str | None:
         return self._keys.pop(0) if self._keys else None
 
     def close(self) -> None:
         self.closed = True
+
+
+def limits(frames: int | None = None, duration_s: float | None = None) -> LiveConfig:
+    """Settings of a run that ends by itself."""
+    return LiveConfig(sources=(Path("me.jpg"),), null=True, frames=frames, duration_s=duration_s)
+
+
+def open_sink(
+    name: str, settings: SinkSettings | None = None, *, width_px: int, height_px: int, fps: Fraction
+) -> Sink:
+    """A real sink, open."""
+    sink = create_sink(name, settings)
+    sink.open(width_px, height_px, fps)
+    return sink
 
 
 def smile(amount: float) -> FloatArray:
@@ -194,18 +214,19 @@ class Bench:
         photos: Photos[Scene] | None = None,
     ) -> None:
         self.clock = clock or Clock()
-        self.stats = Stats(self.clock)
+        self.metrics = Metrics(self.clock)
         self.stop = Stop(self.clock)
         self.sinks = list(sinks) or [KeepingSink()]
         self.animator = animator or Animator()
         self.conditioner = NeutralWithoutFace()
         self.neutral_asked = 0
+        scene = make_scene(0, source(), "crop", None)
         self.reenactment = Reenactment(
-            conditioner=self.conditioner,
-            mixer=Mixer(mirrored=mirrored),
-            renderer=Renderer(self.animator, make_scene(0, source(), "crop", None), self.stats, mark=False),
-            outputs=Outputs(self.sinks, self.stats),
-            stats=self.stats,
+            condition=self.conditioner.update,
+            mirrored=mirrored,
+            renderer=Renderer(self.animator.as_reenactor(), scene, self.metrics, mark=False),
+            outputs=Outputs(self.sinks, self.metrics),
+            metrics=self.metrics,
             recorder=recorder,
         )
         photos = photos or Photos((), lambda number: make_scene(number, source(), "crop", None))

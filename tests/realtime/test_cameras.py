@@ -350,7 +350,7 @@ def device(
     # A device path that is there: whether it is gone is looked up when grabs fail.
     times = {"stall_timeout_s": 0.05, "open_timeout_s": 5.0, **settings}
     config = CameraConfig(device="/dev/null", **times)  # type: ignore[arg-type]
-    return DeviceCamera(config, lambda _: capture, clock), capture
+    return DeviceCamera(config, lambda _: cast(cv2.VideoCapture, capture), clock), capture
 
 
 def grey(level: int) -> np.ndarray:

@@ -9,10 +9,10 @@ import pytest
 
 from icface.errors import DeviceError
 from realtime.cameras import Camera, CapturedFrame
-from realtime.capture import CameraFeed
 from realtime.config import LiveConfig
+from realtime.drivers.face import CameraFeed
+from realtime.metrics import Metrics
 from realtime.slot import Closed, Slot
-from realtime.timing import Stats
 from tests.realtime.fakes import Clock, ScriptedCamera, Stop
 
 
@@ -25,11 +25,11 @@ class KeepingSlot(Slot[CapturedFrame]):
         self._stop = stop
         self._enough = enough
 
-    def put(self, item: CapturedFrame, timeout_s: float | None = None) -> bool:
+    def put(self, item: CapturedFrame) -> None:
         self.items.append(item)
         if len(self.items) >= self._enough and self._stop is not None:
             self._stop.set()
-        return super().put(item, timeout_s)
+        super().put(item)
 
 
 class Bench:
@@ -39,7 +39,7 @@ class Bench:
         self, camera: ScriptedCamera, clock: Clock, reopened: list[Camera | Exception] | None = None
     ) -> None:
         self.clock = clock
-        self.stats = Stats(clock)
+        self.metrics = Metrics(clock)
         self.stop = Stop(clock)
         self.slot = KeepingSlot(self.stop)
         self.camera = camera
@@ -62,7 +62,7 @@ class Bench:
             camera_retry_s=retry_s,
             loop=loop,
         )
-        CameraFeed(self.camera, self.reopen, self.slot, config, self.stats, self.stop, self.clock).run()
+        CameraFeed(self.camera, self.reopen, self.slot, config, self.metrics, self.stop, self.clock).run()
         return [item.index for item in self.slot.items]
 
     def ending(self) -> BaseException:
@@ -81,7 +81,7 @@ def test_a_device_passes_on_with_its_own_times_and_ends() -> None:
     clock = Clock()
     bench = Bench(ScriptedCamera([0, 1, 3], clock), clock)
     assert bench.run() == [0, 1, 3]
-    assert bench.stats.counters["captured"] == 3
+    assert bench.metrics.counters["captured"] == 3
     assert bench.camera.closed
     assert isinstance(bench.ending(), Closed)
 
@@ -94,8 +94,8 @@ def test_a_camera_that_comes_back_goes_on_counting(caplog: pytest.LogCaptureFixt
         assert bench.run() == [0, 1, 2, 3, 4]
     assert bench.camera.closed and again.closed
     assert bench.asked_at_s == [101.0, 102.0], "once a second"
-    assert bench.stats.counters["cameras_lost"] == 1
-    assert bench.stats.events == ["camera lost: camera 0 is gone", "camera back after 2.0 s"]
+    assert bench.metrics.counters["cameras_lost"] == 1
+    assert bench.metrics.events == ["camera lost: camera 0 is gone", "camera back after 2.0 s"]
     assert "is gone" in caplog.text and "back after 2.0 s" in caplog.text
     assert isinstance(bench.ending(), Closed)
 
@@ -106,7 +106,7 @@ def test_a_camera_lost_twice_is_tried_anew_each_time() -> None:
     third = ScriptedCamera([0], clock)
     bench = Bench(ScriptedCamera([0, UNPLUGGED], clock), clock, [second, third])
     assert bench.run() == [0, 1, 2]
-    assert bench.stats.counters["cameras_lost"] == 2
+    assert bench.metrics.counters["cameras_lost"] == 2
 
 
 def test_a_camera_that_stays_away_ends_the_run_within_the_bound() -> None:
@@ -160,7 +160,7 @@ def test_the_capture_stage_is_the_way_from_the_sensor_to_the_slot() -> None:
 
     bench = Bench(Slow([0, 1], clock), clock)
     bench.run()
-    assert bench.stats.stages["capture"].total_s == pytest.approx(0.006)
+    assert bench.metrics.stages["capture"].total_s == pytest.approx(0.006)
 
 
 def test_a_file_is_played_at_its_own_times() -> None:

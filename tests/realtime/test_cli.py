@@ -54,7 +54,7 @@ def test_every_flag_reaches_its_setting(here: Path) -> None:
         sources=(Path("me.jpg"), Path("you.jpg")), face=2, size_px=None, framing="photo", mark=False,
         camera="talk.mp4", camera_size_px=(1280, 720), camera_fps=60.0, camera_retry_s=3.0,
         mirror=False, neutral_after_s=1.5, pace=True, loop=True,
-        virtual_camera=True, virtual_camera_device="/dev/video9", window=True,
+        virtual_camera="/dev/video9", window=True,
         outputs=(Path("a.mp4"), Path("b.mkv")), null=True,
         record_attributes=Path("r.csv"), stats=Path("s.json"), duration_s=9.0, frames=7,
         model=Path("m.icface"), engine="onnxruntime", build=False,

@@ -1,4 +1,4 @@
-"""What the keys do, and the mixer that one of them turns."""
+"""What the keys do, and the mirror that one of them turns."""
 
 from __future__ import annotations
 
@@ -8,7 +8,6 @@ import pytest
 
 from icface.attributes import neutral
 from realtime.hotkeys import HOTKEYS
-from realtime.mixer import Mixer
 from realtime.photos import Photos
 from realtime.renderer import Scene, make_scene
 from tests.realtime.fakes import Bench, KeepingSink, source
@@ -35,7 +34,7 @@ def test_each_key_does_what_the_table_says(photos: list[Path]) -> None:
     bench = room(photos)
     reenactment, press = bench.reenactment, bench.controls.press
     press("m")
-    assert reenactment.mixer.mirrored
+    assert reenactment.mirrored
     press("space")
     assert reenactment.frozen
     press("space")
@@ -48,9 +47,9 @@ def test_each_key_does_what_the_table_says(photos: list[Path]) -> None:
     assert reenactment.renderer.scene.number == 2, "there is no ninth"
     for unknown in ("z", "0", "enter", ""):
         press(unknown)
-    assert not bench.controls.stopped
+    assert not bench.stop.is_set()
     press("q")
-    assert bench.controls.stopped
+    assert bench.stop.is_set()
 
 
 def test_the_table_and_the_controls_agree(photos: list[Path]) -> None:
@@ -62,19 +61,20 @@ def test_the_table_and_the_controls_agree(photos: list[Path]) -> None:
 
 def test_keys_come_from_a_window_first_and_from_the_terminal_else(photos: list[Path]) -> None:
     bench = Bench(KeepingSink(keys=["m"]))
-    bench.controls._keyboard = iter([" ", "Q"]).__next__
+    bench.controls.keyboard = iter([" ", "Q"]).__next__
     bench.controls.poll()
-    assert bench.reenactment.mixer.mirrored and not bench.reenactment.frozen
+    assert bench.reenactment.mirrored and not bench.reenactment.frozen
     bench.controls.poll()
-    assert bench.reenactment.frozen and not bench.controls.stopped
+    assert bench.reenactment.frozen and not bench.stop.is_set()
     bench.controls.poll()
-    assert bench.controls.stopped
+    assert bench.stop.is_set()
 
 
-def test_the_mixer_mirrors_a_copy() -> None:
+def test_the_mirror_is_a_copy_and_can_be_turned_off() -> None:
     driver = neutral()
     driver[1] = 0.75
-    mixer = Mixer(mirrored=True)
-    assert mixer.mix(driver)[1] == 0.25
-    mixer.mirrored = False
-    assert mixer.mix(driver)[1] == 0.75
+    bench = Bench(mirrored=True)
+    bench.reenactment.step(driver, 0.0)
+    bench.controls.press("m")
+    bench.reenactment.step(driver, 0.1)
+    assert [values[1] for values in bench.animator.asked] == [0.25, 0.75]

@@ -6,6 +6,7 @@ import threading
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
+from typing import cast
 
 import numpy as np
 import pytest
@@ -13,13 +14,14 @@ import pytest
 from icface.arrays import Frame
 from icface.attributes import AttributeTrack, FloatArray, neutral
 from icface.errors import DeviceError
+from icface.face.tracker import FaceTracker
 from realtime.cameras import Camera, CapturedFrame
 from realtime.config import LiveConfig
 from realtime.drivers import Driver, Sample
 from realtime.drivers.face import FaceDriver
-from realtime.drivers.table import TableDriver, Unchanged
+from realtime.drivers.table import TableDriver
+from realtime.metrics import Metrics
 from realtime.slot import Closed, Lane, Slot
-from realtime.timing import Stats
 from tests.realtime.fakes import Clock, ScriptedCamera, Stop, frame, smile
 
 
@@ -61,7 +63,7 @@ def taken(samples: Lane[Sample]) -> list[Sample]:
 
 
 def face_driver(
-    camera: Camera, tracker: Tracker, stats: Stats, neutral_after_s: float | None = None
+    camera: Camera, tracker: Tracker, metrics: Metrics, neutral_after_s: float | None = None
 ) -> FaceDriver:
     def reopen(timeout_s: float) -> Camera:
         raise AssertionError("nothing was lost")
@@ -69,7 +71,7 @@ def face_driver(
     config = LiveConfig(
         sources=(Path("me.jpg"),), camera=__file__, null=True, neutral_after_s=neutral_after_s
     )
-    return FaceDriver(camera, reopen, tracker, config, stats)
+    return FaceDriver(camera, reopen, cast(FaceTracker, tracker), config, metrics)
 
 
 class Bench:
@@ -78,14 +80,14 @@ class Bench:
     def __init__(
         self, indices: list[int], tracker: Tracker | None = None, neutral_after_s: float | None = None
     ) -> None:
-        self.stats = Stats(Clock())
+        self.metrics = Metrics(Clock())
         self.frames: Lane[CapturedFrame] = Lane(100)
         self.samples: Lane[Sample] = Lane(100)
         for index in indices:
-            self.frames.put(CapturedFrame(frame(index), index, index / 10), 0)
+            self.frames.put(CapturedFrame(frame(index), index, index / 10))
         self.frames.close()
         self.tracker = tracker or Tracker()
-        self.driver = face_driver(ScriptedCamera([]), self.tracker, self.stats, neutral_after_s)
+        self.driver = face_driver(ScriptedCamera([]), self.tracker, self.metrics, neutral_after_s)
 
     def run(self) -> list[Sample]:
         self.driver.track(self.frames, self.samples)
@@ -95,26 +97,25 @@ class Bench:
 def test_each_frame_becomes_a_sample_face_or_no_face() -> None:
     bench = Bench([0, 1, 2, 3])
     samples = bench.run()
-    expected = [(0, 0, 0.0), (1, 1, 0.1), (2, 2, 0.2), (3, 3, 0.3)]
-    assert [(s.index, s.serial, s.time_s) for s in samples] == expected
+    assert [(s.serial, s.time_s) for s in samples] == [(0, 0.0), (1, 0.1), (2, 0.2), (3, 0.3)]
     assert [s.attributes is None for s in samples] == [True, False, True, False]
     assert samples[3].attributes is not None and np.array_equal(samples[3].attributes, smile(0.3))
-    assert (bench.stats.counters["tracked"], bench.stats.counters["faces"]) == (4, 2)
-    assert bench.stats.counters["dropped_before_tracking"] == 0
+    assert (bench.metrics.counters["tracked"], bench.metrics.counters["faces"]) == (4, 2)
+    assert bench.metrics.counters["dropped_before_tracking"] == 0
 
 
 def test_gaps_in_the_index_are_dropped_frames() -> None:
     bench = Bench([1, 2, 5])
     assert [s.serial for s in bench.run()] == [0, 1, 2]
-    assert bench.stats.counters["dropped_before_tracking"] == 1 + 2
+    assert bench.metrics.counters["dropped_before_tracking"] == 1 + 2
 
 
 def test_at_half_rate_every_second_frame_is_left_out_but_never_one_after_a_gap() -> None:
     bench = Bench([0, 1, 2, 3, 4, 7, 8])
     assert bench.driver.halve_tracking is not None
     bench.driver.halve_tracking(True)
-    assert [s.index for s in bench.run()] == [1, 3, 7]
-    assert bench.stats.counters["dropped_before_tracking"] == 1 + 1 + 3
+    assert [s.time_s for s in bench.run()] == [0.1, 0.3, 0.7]
+    assert bench.metrics.counters["dropped_before_tracking"] == 1 + 1 + 3
 
 
 def test_neutral_is_set_before_the_next_frame_and_once() -> None:
@@ -136,7 +137,7 @@ def test_a_defect_in_the_tracker_is_raised_in_the_consumer_and_frees_the_produce
     with pytest.raises(ZeroDivisionError):
         bench.run()
     with pytest.raises(Closed):
-        bench.frames.put(CapturedFrame(frame(), 9, 0.9), 0)
+        bench.frames.put(CapturedFrame(frame(), 9, 0.9))
 
 
 def test_what_ended_the_camera_goes_on_to_the_consumer() -> None:
@@ -154,11 +155,11 @@ class KeepingSlot(Slot[Sample]):
         self._stop = stop
         self._enough = enough
 
-    def put(self, item: Sample, timeout_s: float | None = None) -> bool:
+    def put(self, item: Sample) -> None:
         self.items.append(item)
         if len(self.items) == self._enough:
             self._stop.set()
-        return super().put(item, timeout_s)
+        super().put(item)
 
 
 def track(times_s: list[float]) -> AttributeTrack:
@@ -172,7 +173,7 @@ def test_a_table_is_played_at_its_timestamps() -> None:
     clock = Clock()
     stop = Stop(clock)
     slot = KeepingSlot(stop)
-    TableDriver(track([0.0, 0.04, 0.5]), Stats(clock), clock=clock).fill(slot, stop)
+    TableDriver(track([0.0, 0.04, 0.5]), Metrics(clock), clock=clock).fill(slot, stop)
     assert [s.time_s for s in slot.items] == pytest.approx([100.0, 100.04, 100.5])
     smiles = [round(float(s.attributes[11]), 1) for s in slot.items if s.attributes is not None]
     assert smiles == [0.0, 0.1, 0.2]
@@ -185,43 +186,43 @@ def test_a_looped_table_starts_again_one_period_after_its_last_row() -> None:
     clock = Clock()
     stop = Stop(clock)
     slot = KeepingSlot(stop, enough=5)
-    TableDriver(track([0.0, 0.1]), Stats(clock), loop=True, clock=clock).fill(slot, stop)
+    TableDriver(track([0.0, 0.1]), Metrics(clock), loop=True, clock=clock).fill(slot, stop)
     assert [s.time_s for s in slot.items] == pytest.approx([100.0, 100.1, 100.2, 100.3, 100.4])
     assert [s.serial for s in slot.items] == [0, 1, 2, 3, 4]
 
 
 def test_rows_of_a_table_are_frames_at_a_constant_rate() -> None:
-    driver = TableDriver(track([0.0, 0.04, 0.081]), Stats(Clock()))
+    driver = TableDriver(track([0.0, 0.04, 0.081]), Metrics(Clock()))
     assert driver.fps == Fraction(24691, 1000)
     assert driver.frame_count == 3
     samples = taken(driver.read_in_order())
-    assert [s.index for s in samples] == [0, 1, 2]
+    assert [s.serial for s in samples] == [0, 1, 2]
     assert [s.time_s for s in samples] == pytest.approx([0.0, 1 / 24.691, 2 / 24.691])
 
 
 def test_attributes_of_a_table_stay_as_they_are() -> None:
-    unchanged = Unchanged()
-    assert np.array_equal(unchanged.update(None, 0.0), neutral())
-    assert np.array_equal(unchanged.update(smile(0.4), 1.0), smile(0.4))
-    assert np.array_equal(unchanged.update(None, 99.0), smile(0.4))
+    driver = TableDriver(track([0.0]), Metrics())
+    assert np.array_equal(driver.condition(None, 0.0), neutral())
+    assert np.array_equal(driver.condition(smile(0.4), 1.0), smile(0.4))
+    assert np.array_equal(driver.condition(None, 99.0), smile(0.4))
 
 
 # With their threads
 
 
 def test_a_file_is_read_to_its_end_in_order() -> None:
-    stats = Stats()
-    driver = face_driver(ScriptedCamera(range(20), is_file=True), Tracker(), stats)
+    metrics = Metrics()
+    driver = face_driver(ScriptedCamera(range(20), is_file=True), Tracker(), metrics)
     samples = taken(driver.read_in_order())
     driver.close()
-    assert [s.index for s in samples] == list(range(20))
-    assert stats.counters["dropped_before_tracking"] == 0
+    assert [s.time_s for s in samples] == [i / 10 for i in range(20)]
+    assert metrics.counters["dropped_before_tracking"] == 0
     assert driver.fps == Fraction(10) and driver.frame_count == 20
 
 
 def test_what_ends_a_thread_is_raised_where_the_samples_are_read() -> None:
     unplugged = DeviceError("camera 0 is gone")
-    driver = face_driver(ScriptedCamera([0, unplugged], is_file=True), Tracker(), Stats())
+    driver = face_driver(ScriptedCamera([0, unplugged], is_file=True), Tracker(), Metrics())
     samples = driver.read_in_order()
     with pytest.raises(DeviceError, match="is gone"):
         taken(samples)
@@ -237,11 +238,11 @@ class Endless(ScriptedCamera):
 
 
 def drivers() -> list[Driver]:
-    looped = TableDriver(track([0.0, 0.04]), Stats(), loop=True)
+    looped = TableDriver(track([0.0, 0.04]), Metrics(), loop=True)
     return [
         looped,
-        face_driver(Endless([0], Clock()), Tracker(), Stats()),
-        face_driver(Endless([0], is_file=True), Tracker(), Stats()),
+        face_driver(Endless([0], Clock()), Tracker(), Metrics()),
+        face_driver(Endless([0], is_file=True), Tracker(), Metrics()),
     ]
 
 
@@ -256,7 +257,7 @@ def test_closing_a_live_driver_ends_its_threads(driver: Driver) -> None:
 
 
 def test_closing_a_driver_that_nobody_reads_ends_its_threads() -> None:
-    driver = face_driver(Endless([0], is_file=True), Tracker(), Stats())
+    driver = face_driver(Endless([0], is_file=True), Tracker(), Metrics())
     driver.read_in_order()
     driver.close()
     assert len(driver._threads) == 2 and not any(thread.is_alive() for thread in driver._threads)

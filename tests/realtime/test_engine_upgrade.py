@@ -18,8 +18,8 @@ from icface.networks import ModelInfo
 from icface.networks.config import GeneratorConfig, NetworksConfig
 from realtime.cli import main
 from realtime.config import LiveConfig
+from realtime.metrics import Metrics
 from realtime.session import run
-from realtime.timing import Stats
 from tests.conftest import REPOSITORY
 from tests.export.models import random_model
 
@@ -45,7 +45,7 @@ def live(paper: Bundle, engine: str, **settings: object) -> LiveConfig:
     )  # fmt: skip
 
 
-def run_until(config: LiveConfig, stats: Stats, done: Callable[[], bool]) -> None:
+def run_until(config: LiveConfig, stats: Metrics, done: Callable[[], bool]) -> None:
     """Run until `done` says so, which is asked ten times a second; at most some minutes."""
     stop = threading.Event()
 
@@ -80,7 +80,7 @@ def test_live_another_engine_runs_until_the_one_asked_for_is_built(
     paper: Bundle, cache_dir: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The builder waits until frames were sent, so that there are some before the change on any machine."""
-    stats = Stats()
+    stats = Metrics()
     before: list[str] = []
     after: list[int] = []
 
@@ -141,7 +141,7 @@ def test_a_build_that_fails_leaves_the_run_as_it_is(
 ) -> None:
     """The folder for engines cannot be made. That is logged once, and the portable engine goes on."""
     (cache_dir / "engines").write_text("in the way")
-    stats = Stats()
+    stats = Metrics()
     run_until(live(paper, ENGINE), stats, lambda: "is not used" in caplog.text and stats.counters["sent"] > 0)
     assert f"the engine {ENGINE} is not used: cannot write {cache_dir / 'engines'}" in caplog.text
     assert "int8" not in stats.about["engine"] and stats.counters["sent"] > 0

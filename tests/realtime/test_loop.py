@@ -10,14 +10,13 @@ import pytest
 from icface.arrays import Frame
 from icface.attributes import FloatArray, mirror, read_csv
 from icface.errors import DeviceError
-from realtime.config import Limits
 from realtime.drivers import Sample
-from realtime.loop import LiveLoop
+from realtime.loop import run_live
 from realtime.recorder import Recorder
 from realtime.scheduler import FULL, HALF_TRACKING, REPEAT, DeadlineScheduler
 from realtime.slot import Closed, Slot
 from tests.realtime import fakes
-from tests.realtime.fakes import Animator, Clock, KeepingSink, smile
+from tests.realtime.fakes import Animator, Clock, KeepingSink, limits, smile
 
 PERIOD_S = 0.1
 
@@ -86,13 +85,14 @@ class Bench(fakes.Bench):
         self.scheduler = DeadlineScheduler(PERIOD_S, self.tracker_rates.append)
 
     def run(self, frames: int | None = None, duration_s: float | None = None) -> list[tuple[int, int, float]]:
-        limits = Limits(frames, duration_s)
-        LiveLoop(self.reenactment, self.slot, self.controls, self.scheduler, limits, self.clock).run()
+        run_live(
+            self.reenactment, self.slot, self.controls, self.scheduler, limits(frames, duration_s), self.clock
+        )
         return self.sent
 
 
 def sample(serial: int, captured_s: float, amount: float | None) -> Sample:
-    return Sample(serial, serial, captured_s, None if amount is None else smile(amount))
+    return Sample(serial, captured_s, None if amount is None else smile(amount))
 
 
 def steady(count: int, *, delay_s: float = 0.01) -> list[tuple[float, Sample]]:
@@ -115,7 +115,7 @@ def test_a_picture_leaves_at_once_and_then_one_for_each_driver_frame() -> None:
 def test_latency_is_from_capture_to_sent_and_only_of_driver_frames() -> None:
     bench = Bench(steady(5), work_s=0.02)
     bench.run()
-    latency = bench.stats.stages["latency"]
+    latency = bench.metrics.stages["latency"]
     assert latency.count == 5
     # 10 ms until it arrives; the first is the neutral picture again, which costs nothing.
     assert latency.total_s == pytest.approx(0.01 + 4 * 0.03)
@@ -150,7 +150,7 @@ def test_the_same_attributes_are_not_animated_again() -> None:
     sent = bench.run()
     assert [value for value, _, _ in sent] == [0, 100, 100, 100]
     assert len(bench.animator.asked) == 2
-    assert bench.stats.counters["held"] == 2
+    assert bench.metrics.counters["held"] == 2
 
 
 def test_a_lost_face_is_told_to_what_eases() -> None:
@@ -163,14 +163,14 @@ def test_a_lost_face_is_told_to_what_eases() -> None:
 def test_samples_nobody_took_are_counted() -> None:
     bench = Bench([(100.1, sample(1, 100.05, 0.1)), (100.2, sample(4, 100.15, 0.2))])
     bench.run()
-    assert bench.stats.counters["dropped_before_animation"] == 1 + 2
+    assert bench.metrics.counters["dropped_before_animation"] == 1 + 2
 
 
 def test_the_mirror_turns_yaw_and_roll() -> None:
     bench = Bench([], mirrored=True)
     turned = smile(0.3)
     turned[1], turned[2] = 0.7, 0.4
-    bench.slot = ScriptedSlot(bench.clock, [(100.06, Sample(0, 0, 100.05, turned))])
+    bench.slot = ScriptedSlot(bench.clock, [(100.06, Sample(0, 100.05, turned))])
     bench.run()
     assert np.array_equal(bench.animator.asked[-1], mirror(turned))
     assert turned[1] == np.float32(0.7), "the driver's own values stay"
@@ -189,9 +189,9 @@ def test_the_last_sink_lost_ends_the_run() -> None:
         bench.run()
 
 
-@pytest.mark.parametrize(("limit", "count"), [(Limits(frames=3), 3), (Limits(duration_s=0.3), 5)])
-def test_limits(limit: Limits, count: int) -> None:
-    assert len(Bench(steady(50)).run(limit.frames, limit.duration_s)) == count
+@pytest.mark.parametrize(("frames", "duration_s", "count"), [(3, None, 3), (None, 0.3, 5)])
+def test_limits(frames: int | None, duration_s: float | None, count: int) -> None:
+    assert len(Bench(steady(50)).run(frames, duration_s)) == count
 
 
 def test_a_stop_ends_it_before_the_next_picture() -> None:
@@ -204,7 +204,7 @@ def test_keys_work_between_pictures() -> None:
     sink = KeepingSink(keys=["m", "x", "Q"])
     bench = Bench(steady(9), sink=sink)
     assert len(bench.run()) == 3
-    assert bench.reenactment.mixer.mirrored and bench.stop.is_set()
+    assert bench.reenactment.mirrored and bench.stop.is_set()
 
 
 def test_frozen_pictures_are_repeated_and_recorded_as_shown(tmp_path: Path) -> None:
@@ -214,7 +214,7 @@ def test_frozen_pictures_are_repeated_and_recorded_as_shown(tmp_path: Path) -> N
     sent = bench.run()
     recorder.close()
     assert [value for value, _, _ in sent] == [0, 0, 4, 4, 4, 4, 4]
-    assert bench.stats.counters["repeated"] == 4
+    assert bench.metrics.counters["repeated"] == 4
     recorded = [round(200 * float(row[11])) for row in read_csv(tmp_path / "drive.csv").values]
     assert recorded == [0, 0, 4, 4, 4, 4, 4]
 
@@ -223,14 +223,14 @@ def test_too_slow_it_steps_down_and_says_so_in_the_stats() -> None:
     bench = Bench(steady(400), work_s=0.13)
     bench.run(frames=60)
     assert bench.tracker_rates[0] is True
-    assert bench.stats.events[:2] == [f"level: {HALF_TRACKING}", f"level: {REPEAT}"]
-    assert bench.stats.levels[FULL] > 0 and bench.stats.levels[HALF_TRACKING] > 0
-    assert sum(bench.stats.levels.values()) == 60
+    assert bench.metrics.events[:2] == [f"level: {HALF_TRACKING}", f"level: {REPEAT}"]
+    assert bench.metrics.levels[FULL] > 0 and bench.metrics.levels[HALF_TRACKING] > 0
+    assert sum(bench.metrics.levels.values()) == 60
 
 
 def test_at_the_last_level_every_second_picture_is_sent_twice() -> None:
     bench = Bench(steady(400), work_s=0.18)
     bench.scheduler = DeadlineScheduler(PERIOD_S)
     bench.run(frames=40)
-    assert bench.stats.levels[REPEAT] > 10
-    assert bench.stats.counters["repeated"] == pytest.approx(bench.stats.levels[REPEAT] / 2, abs=1)
+    assert bench.metrics.levels[REPEAT] > 10
+    assert bench.metrics.counters["repeated"] == pytest.approx(bench.metrics.levels[REPEAT] / 2, abs=1)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from realtime.mark import Mark
+from realtime.disclosure import Mark
 
 
 @pytest.mark.parametrize("size_px", [(512, 512), (256, 256), (1280, 720), (333, 517), (61, 45)])

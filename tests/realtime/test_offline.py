@@ -6,32 +6,32 @@ import pytest
 
 from icface.errors import DeviceError, ICFaceError
 from realtime.cameras import CapturedFrame
-from realtime.capture import read_file
-from realtime.config import Limits
+from realtime.config import LiveConfig
 from realtime.drivers import Sample
-from realtime.offline import run_offline
+from realtime.drivers.face import read_file
+from realtime.loop import run_offline
+from realtime.metrics import Metrics
 from realtime.slot import Closed, Lane
-from realtime.timing import Stats
 from tests.realtime import fakes
-from tests.realtime.fakes import KeepingSink, ScriptedCamera, smile
+from tests.realtime.fakes import KeepingSink, ScriptedCamera, limits, smile
 
-NO_LIMITS = Limits()
+NO_LIMITS = limits()
 
 
 class Bench(fakes.Bench):
     def run(
-        self, samples: list[Sample], limits: Limits = NO_LIMITS, total: int | None = None
+        self, samples: list[Sample], config: LiveConfig = NO_LIMITS, total: int | None = None
     ) -> list[tuple[int, int, float]]:
         lane: Lane[Sample] = Lane(len(samples))
         for sample in samples:
             lane.put(sample)
         lane.close()
-        run_offline(self.reenactment, lane, self.controls, limits, total)
+        run_offline(self.reenactment, lane, self.controls, config, total)
         return self.sent
 
 
 def ramp(count: int) -> list[Sample]:
-    return [Sample(i, i, i / 10, None if i == 2 else smile(i / 100)) for i in range(count)]
+    return [Sample(i, i / 10, None if i == 2 else smile(i / 100)) for i in range(count)]
 
 
 def test_frame_i_answers_frame_i_also_without_a_face() -> None:
@@ -41,19 +41,19 @@ def test_frame_i_answers_frame_i_also_without_a_face() -> None:
 
 def test_a_still_driver_still_gets_every_frame() -> None:
     bench = Bench()
-    sent = bench.run([Sample(i, i, i / 10, smile(0.5)) for i in range(4)])
+    sent = bench.run([Sample(i, i / 10, smile(0.5)) for i in range(4)])
     assert [index for _, index, _ in sent] == [0, 1, 2, 3]
-    assert bench.stats.counters["held"] == 3
+    assert bench.metrics.counters["held"] == 3
 
 
 @pytest.mark.parametrize(
-    ("limits", "total", "count"),
-    [(Limits(frames=3), None, 3), (Limits(duration_s=0.3), None, 3), (NO_LIMITS, 99, 5)],
+    ("config", "total", "count"),
+    [(limits(frames=3), None, 3), (limits(duration_s=0.3), None, 3), (NO_LIMITS, 99, 5)],
 )
 def test_limits_count_output_frames_and_the_files_own_time(
-    limits: Limits, total: int | None, count: int
+    config: LiveConfig, total: int | None, count: int
 ) -> None:
-    assert len(Bench().run(ramp(5), limits, total)) == count
+    assert len(Bench().run(ramp(5), config, total)) == count
 
 
 def test_stopped_early_it_says_how_far_it_came() -> None:
@@ -71,28 +71,28 @@ def test_a_file_that_was_lost_is_an_error_at_the_end_though_others_are_complete(
 
 def test_decoding_keeps_the_order_and_ends_the_lane() -> None:
     lane: Lane[CapturedFrame] = Lane(100)
-    stats = Stats()
-    read_file(ScriptedCamera(range(7), is_file=True), lane, stats)
+    metrics = Metrics()
+    read_file(ScriptedCamera(range(7), is_file=True), lane, metrics)
     indices = []
     with pytest.raises(Closed):
         while (captured := lane.get(0)) is not None:
             indices.append(captured.index)
     assert indices == list(range(7))
-    assert stats.counters["captured"] == 7
-    assert stats.stages["capture"].count == 8, "the end is looked for too"
+    assert metrics.counters["captured"] == 7
+    assert metrics.stages["capture"].count == 8, "the end is looked for too"
 
 
 def test_decoding_ends_when_nobody_takes_the_frames_any_more() -> None:
     lane: Lane[CapturedFrame] = Lane(100)
     lane.close()
-    stats = Stats()
-    read_file(ScriptedCamera(range(7), is_file=True), lane, stats)
-    assert stats.counters["captured"] == 1
+    metrics = Metrics()
+    read_file(ScriptedCamera(range(7), is_file=True), lane, metrics)
+    assert metrics.counters["captured"] == 1
 
 
 def test_a_defect_while_decoding_is_raised_in_the_consumer() -> None:
     lane: Lane[CapturedFrame] = Lane(100)
-    read_file(ScriptedCamera([0, ZeroDivisionError("defect")], is_file=True), lane, Stats())
+    read_file(ScriptedCamera([0, ZeroDivisionError("defect")], is_file=True), lane, Metrics())
     assert lane.get(0) is not None
     with pytest.raises(ZeroDivisionError):
         lane.get(0)

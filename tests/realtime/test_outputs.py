@@ -8,23 +8,23 @@ from fractions import Fraction
 import pytest
 
 from icface.errors import DeviceError
+from realtime.metrics import Metrics
 from realtime.outputs import Outputs
 from realtime.sinks import Sink
-from realtime.timing import Stats
 from tests.realtime.fakes import KeepingSink, frame
 
 
-def opened(*sinks: Sink) -> tuple[Outputs, Stats]:
-    stats = Stats()
-    outputs = Outputs(sinks, stats)
+def opened(*sinks: Sink) -> tuple[Outputs, Metrics]:
+    metrics = Metrics()
+    outputs = Outputs(sinks, metrics)
     outputs.open(6, 4, Fraction(30))
-    return outputs, stats
+    return outputs, metrics
 
 
 def test_every_sink_gets_every_frame() -> None:
     a, b = KeepingSink("a"), KeepingSink("b")
     outputs, _ = opened(a, b)
-    outputs.send(frame(5), 0, 1.5)
+    outputs.send(frame(5), 1.5)
     outputs.close()
     assert a.sent == b.sent == [(5, 0, 1.5)]
     assert a.opened == (6, 4, Fraction(30))
@@ -33,13 +33,13 @@ def test_every_sink_gets_every_frame() -> None:
 
 def test_a_lost_sink_is_told_and_the_others_go_on(caplog: pytest.LogCaptureFixture) -> None:
     a, b = KeepingSink("a", fail_at=1), KeepingSink("b")
-    outputs, stats = opened(a, b)
+    outputs, metrics = opened(a, b)
     with caplog.at_level(logging.WARNING, logger="realtime"):
         for i in range(3):
-            outputs.send(frame(i), i, 0.0)
+            outputs.send(frame(i), 0.0)
     assert a.closed and [index for _, index, _ in b.sent] == [0, 1, 2]
     assert "a is gone; going on with: b" in caplog.text
-    assert stats.counters["sinks_lost"] == 1
+    assert metrics.counters["sinks_lost"] == 1
     assert outputs.lost == ["a is gone"]
 
 
@@ -47,7 +47,7 @@ def test_the_last_sink_lost_is_an_error() -> None:
     a = KeepingSink("a", fail_at=0)
     outputs, _ = opened(a)
     with pytest.raises(DeviceError, match="a is gone"):
-        outputs.send(frame(), 0, 0.0)
+        outputs.send(frame(), 0.0)
     assert a.closed
 
 
@@ -57,7 +57,7 @@ def test_a_sink_that_does_not_open_undoes_the_others() -> None:
             raise DeviceError("no virtual camera")
 
     a, b = KeepingSink("a"), Missing("b")
-    outputs = Outputs([a, b], Stats())
+    outputs = Outputs([a, b], Metrics())
     with pytest.raises(DeviceError, match="no virtual camera"):
         outputs.open(6, 4, Fraction(30))
     assert a.closed and b.closed
@@ -85,9 +85,9 @@ def test_keys_come_from_any_window() -> None:
 
 def test_a_closed_window_is_let_go_and_as_the_last_sink_ends_the_run() -> None:
     window, file = KeepingSink("window", keys=["closed"]), KeepingSink("file")
-    outputs, stats = opened(window, file)
+    outputs, metrics = opened(window, file)
     assert outputs.poll_key() is None
     assert window.closed and not file.closed
-    assert stats.counters["sinks_lost"] == 0, "the user wanted it"
+    assert metrics.counters["sinks_lost"] == 0, "the user wanted it"
     outputs, _ = opened(KeepingSink("window", keys=["closed"]))
     assert outputs.poll_key() == "q"

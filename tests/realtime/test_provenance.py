@@ -11,8 +11,9 @@ import av
 import numpy as np
 import pytest
 
-from realtime.provenance import DIGITAL_SOURCE_TYPE, Provenance
-from realtime.sinks import SinkSettings, open_sink
+from realtime.disclosure import DIGITAL_SOURCE_TYPE, Provenance
+from realtime.sinks import SinkSettings
+from tests.realtime.fakes import open_sink
 
 SHA = "0123456789abcdef" * 4
 
@@ -51,7 +52,7 @@ def test_a_recorded_file_carries_them(tmp_path: Path, suffix: str) -> None:
     settings = SinkSettings(path=path, provenance=provenance)
     with open_sink("video_file", settings, width_px=64, height_px=48, fps=Fraction(25)) as sink:
         for index in range(3):
-            sink.send(np.zeros((48, 64, 3), np.uint8), index, index / 25)
+            sink.send(np.zeros((48, 64, 3), np.uint8), index / 25)
     with av.open(str(path)) as container:
         tags = {key.lower(): value for key, value in container.metadata.items()}
     assert tags["digital_source_type"] == DIGITAL_SOURCE_TYPE

@@ -20,20 +20,37 @@ def test_a_slot_keeps_the_newest_only() -> None:
 
 def test_a_lane_keeps_all_in_order_and_makes_the_producer_wait() -> None:
     lane: Lane[int] = Lane(2)
-    assert lane.put(1, 0) and lane.put(2, 0)
-    assert not lane.put(3, 0)
-    assert lane.get(0) == 1
-    assert lane.put(3, 0)
+
+    def produce() -> None:
+        for item in (1, 2, 3):
+            lane.put(item)
+
+    producer = threading.Thread(target=produce)
+    producer.start()
+    producer.join(0.2)
+    assert producer.is_alive(), "there is no room"
+    assert lane.get(30) == 1
+    producer.join(30)
     assert [lane.get(0), lane.get(0), lane.get(0)] == [2, 3, None]
+
+
+def test_waiting_leaves_the_item_there() -> None:
+    slot: Slot[int] = Slot()
+    assert not slot.wait(0)
+    slot.put(1)
+    assert slot.wait(0) and slot.get(0) == 1
+    slot.close()
+    with pytest.raises(Closed):
+        slot.wait(0)
 
 
 @pytest.mark.parametrize("make", [Slot, lambda: Lane(3)])
 def test_closing_lets_what_waits_through_first(make: Callable[[], Lane[int]]) -> None:
     lane = make()
-    lane.put(7, 0)
+    lane.put(7)
     lane.close()
     with pytest.raises(Closed):
-        lane.put(8, 0)
+        lane.put(8)
     assert lane.get(0) == 7
     with pytest.raises(Closed):
         lane.get(0)
@@ -73,13 +90,14 @@ def test_a_waiting_consumer_wakes_up_for_an_item_and_for_the_end() -> None:
 
 def test_a_waiting_producer_wakes_up_when_there_is_room_and_when_the_consumer_leaves() -> None:
     lane: Lane[int] = Lane(1)
-    lane.put(1, 0)
+    lane.put(1)
     done: list[object] = []
 
     def produce() -> None:
-        done.append(lane.put(2, 30))
+        lane.put(2)
+        done.append("room")
         try:
-            lane.put(3, 30)
+            lane.put(3)
         except Closed:
             done.append("closed")
 
@@ -90,7 +108,7 @@ def test_a_waiting_producer_wakes_up_when_there_is_room_and_when_the_consumer_le
         assert thread.is_alive()
     lane.close()
     thread.join(30)
-    assert done == [True, "closed"]
+    assert done == ["room", "closed"]
 
 
 def test_the_top_of_a_thread_closes_its_lane_and_keeps_what_ended_it() -> None:

@@ -8,11 +8,12 @@ import numpy as np
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[3]))
 
-from realtime.sinks import SinkSettings, open_sink
+from realtime.sinks import SinkSettings, create_sink
 
 for number in (1, 2):
     settings = SinkSettings(device=sys.argv[1])
-    with open_sink("virtual_camera", settings, width_px=64, height_px=48, fps=Fraction(10)) as sink:
+    with create_sink("virtual_camera", settings) as sink:
+        sink.open(64, 48, Fraction(10))
         for index in range(3):
-            sink.send(np.full((48, 64, 3), 40 * index, dtype=np.uint8), index, index / 10)
+            sink.send(np.full((48, 64, 3), 40 * index, dtype=np.uint8), index / 10)
         print(number, sink.describe(), flush=True)

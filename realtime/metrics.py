@@ -1,7 +1,7 @@
-"""What the loop measures: time per stage, frames per second, drops. It takes memory that never grows.
+"""The metrics of a run: time per stage, frames per second, drops. Their memory never grows.
 
 Durations fall into logarithmic bins 2 % wide, so a percentile is right within 1 % after ten frames or ten million.
-Only one thread writes each stage. A figure that is read meanwhile may lack the last frame.
+Only one thread writes each stage. A reader may miss the last frame.
 """
 
 from __future__ import annotations
@@ -13,8 +13,10 @@ import os
 import platform
 import sys
 import time
+from bisect import bisect_left
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from itertools import accumulate
 from pathlib import Path
 from typing import Any, Final
 
@@ -30,18 +32,9 @@ STAGES: Final = ("capture", "track", "animate", "compose", "send", "latency", "i
 """In the order in which a frame passes them. `latency`: capture to sent, live only. `interval`: between two sends."""
 
 COUNTERS: Final = (
-    "captured",
-    "tracked",
-    "faces",
-    "sent",
-    "animated",
-    "held",
-    "repeated",
-    "dropped_before_tracking",
-    "dropped_before_animation",
-    "cameras_lost",
-    "sinks_lost",
-)
+    "captured", "tracked", "faces", "sent", "animated", "held", "repeated",
+    "dropped_before_tracking", "dropped_before_animation", "cameras_lost", "sinks_lost",
+)  # fmt: skip
 
 _SHORTEST_S: Final = 1e-6
 _STEP: Final = math.log(1.02)
@@ -67,29 +60,19 @@ class Histogram:
 
     def percentile_s(self, percent: float) -> float:
         """The duration that `percent` of all stay within (nearest rank, middle of its bin); 0 when empty."""
-        rank = max(1, math.ceil(self.count * percent / 100))
-        seen = 0
-        for place, count in enumerate(self._bins):
-            seen += count
-            if seen >= rank:
-                middle_s = _SHORTEST_S * math.exp((place + 0.5) * _STEP)
-                return min(middle_s, self.longest_s)
-        return 0.0
+        rank = math.ceil(self.count * percent / 100)
+        place = bisect_left(list(accumulate(self._bins)), rank)
+        return min(_SHORTEST_S * math.exp((place + 0.5) * _STEP), self.longest_s)
 
     def summary(self) -> dict[str, float]:
         """What `--stats` holds for a stage: milliseconds, rounded to the microsecond."""
-        mean_s = self.total_s / self.count if self.count else 0.0
-        figures = {
-            "mean_ms": mean_s,
-            "p50_ms": self.percentile_s(50),
-            "p95_ms": self.percentile_s(95),
-            "p99_ms": self.percentile_s(99),
-            "max_ms": self.longest_s,
-        }
-        return {"count": self.count, **{name: round(value * 1e3, 3) for name, value in figures.items()}}
+        figures_s = {"mean_ms": self.total_s / max(1, self.count)}
+        figures_s |= {f"p{percent}_ms": self.percentile_s(percent) for percent in (50, 95, 99)}
+        figures_s["max_ms"] = self.longest_s
+        return {"count": self.count, **{name: round(value * 1e3, 3) for name, value in figures_s.items()}}
 
 
-class Stats:
+class Metrics:
     """Everything one run measured."""
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
@@ -101,10 +84,8 @@ class Stats:
         self.levels: dict[str, int] = {}
         self.events: list[str] = []
         self.about: dict[str, Any] = {}
-        self._first_sent_s: float | None = None
-        self._last_sent_s: float | None = None
-        self._cpu_at_first_s = 0.0
-        self._cpu_at_last_s = 0.0
+        self._first_s = self._last_s = 0.0
+        self._first_cpu_s = self._last_cpu_s = 0.0
 
     @contextmanager
     def time(self, stage: str) -> Iterator[None]:
@@ -124,37 +105,34 @@ class Stats:
 
     def sent(self) -> None:
         """Count a frame that has left."""
-        now_s = self._clock()
-        if self._last_sent_s is None:
+        now_s, cpu_s = self._clock(), time.process_time()
+        if self.counters["sent"] == 0:
             logger.debug("first frame sent")
-            self._first_sent_s = now_s
-            self._cpu_at_first_s = time.process_time()
+            self._first_s, self._first_cpu_s = now_s, cpu_s
         else:
-            self.stages["interval"].add(now_s - self._last_sent_s)
-        self._last_sent_s = now_s
-        self._cpu_at_last_s = time.process_time()
+            self.stages["interval"].add(now_s - self._last_s)
+        self._last_s, self._last_cpu_s = now_s, cpu_s
         self.counters["sent"] += 1
         self.levels[self.level] = self.levels.get(self.level, 0) + 1
 
     @property
     def elapsed_s(self) -> float:
         """From the first frame sent to the last."""
-        if self._first_sent_s is None or self._last_sent_s is None:
-            return 0.0
-        return self._last_sent_s - self._first_sent_s
+        return self._last_s - self._first_s
 
     @property
     def fps(self) -> float:
         """Frames per second over the whole run: intervals, not frames, divided by the time they took."""
-        intervals = self.counters["sent"] - 1
-        return intervals / self.elapsed_s if intervals > 0 and self.elapsed_s > 0 else 0.0
+        return (self.counters["sent"] - 1) / self.elapsed_s if self.elapsed_s > 0 else 0.0
 
     @property
     def cpu_share(self) -> float:
-        """Part of all cores that this process used between the first and the last frame, 0 to 1."""
-        if self.elapsed_s <= 0:
-            return 0.0
-        return (self._cpu_at_last_s - self._cpu_at_first_s) / self.elapsed_s / usable_cores()
+        """Part of all usable cores that this process used between the first and the last frame, 0 to 1."""
+        used_s = self._last_cpu_s - self._first_cpu_s
+        return used_s / self.elapsed_s / usable_cores() if self.elapsed_s > 0 else 0.0
+
+    def _summaries(self) -> dict[str, dict[str, float]]:
+        return {name: stage.summary() for name, stage in self.stages.items() if stage.count}
 
     def report(self) -> dict[str, Any]:
         """The `--stats` document; docs/live-loop.md describes each field."""
@@ -163,10 +141,10 @@ class Stats:
             "fps": round(self.fps, 2),
             "elapsed_s": round(self.elapsed_s, 3),
             "cpu_share": round(self.cpu_share, 4),
-            "frames": dict(self.counters),
-            "levels": dict(self.levels),
-            "stages": {name: stage.summary() for name, stage in self.stages.items() if stage.count},
-            "events": list(self.events),
+            "frames": self.counters,
+            "levels": self.levels,
+            "stages": self._summaries(),
+            "events": self.events,
             "about": self.about,
             "machine": machine(),
         }
@@ -174,13 +152,9 @@ class Stats:
     def table(self) -> str:
         """The report for people: a line for each stage, then a line of counts."""
         lines = [f"{'stage':<10}{'count':>8}{'mean':>9}{'p50':>9}{'p95':>9}{'p99':>9}{'max':>9}   ms"]
-        for name, stage in self.stages.items():
-            if stage.count:
-                s = stage.summary()
-                cells = "".join(
-                    f"{s[key]:>9.2f}" for key in ("mean_ms", "p50_ms", "p95_ms", "p99_ms", "max_ms")
-                )
-                lines.append(f"{name:<10}{stage.count:>8}{cells}")
+        for name, summary in self._summaries().items():
+            count, *figures_ms = summary.values()
+            lines.append(f"{name:<10}{count:>8}" + "".join(f"{figure:>9.2f}" for figure in figures_ms))
         c = self.counters
         dropped = c["dropped_before_tracking"] + c["dropped_before_animation"]
         lines.append(
@@ -191,22 +165,16 @@ class Stats:
         return "\n".join(lines)
 
     def save(self, path: Path) -> None:
-        """Write the report as JSON.
-
-        Raises:
-            ICFaceError: the file cannot be written.
-        """
+        """Write the report as JSON; raises ICFaceError where that fails."""
         try:
             write_file(path, json.dumps(self.report(), indent=2) + "\n")
         except OSError as error:
-            raise ICFaceError(f"cannot write the statistics to {path}: {error}") from error
+            raise ICFaceError(f"cannot write the metrics to {path}: {error}") from error
 
 
 def usable_cores() -> int:
     """Cores this process may run on (fewer than the machine has under taskset or in a container)."""
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def machine() -> dict[str, Any]:

@@ -1,14 +1,23 @@
-"""The visible disclosure: a small rounded "AI" badge in the lower right corner of every frame.
+"""Disclosure, as the EU AI Act, article 50, asks for it: a badge that people see, and tags that programs read.
 
-It is on by default. The EU AI Act, article 50, asks that people can see that a machine made a picture. The marking for
-programs is `realtime.provenance`.
+The badge is a small rounded "AI" in the lower right corner of every frame, on by default. The tags of a recorded file say
+that it is synthetic, what made it, and from which photo. Their kind of medium is a term of IPTC's vocabulary.
+`trainedAlgorithmicMedia` would claim that a model made the whole picture. Here the pixels of a photograph are moved after
+another person, and completed where they show nothing. That is `compositeSynthetic` (a composite of elements of which at
+least one is synthetic), whichever model is used.
 """
 
 from __future__ import annotations
 
+import json
+from dataclasses import dataclass
+from datetime import UTC, datetime
+
 import cv2
 import numpy as np
 from numpy.typing import NDArray
+
+DIGITAL_SOURCE_TYPE = "http://cv.iptc.org/newscodes/digitalsourcetype/compositeSynthetic"
 
 _HEIGHT = 0.06
 """Badge height, as a part of the frame's shorter side."""
@@ -18,29 +27,24 @@ _SUPERSAMPLING = 8
 
 
 class Mark:
-    """The badge for frames of one size, drawn once."""
+    """The badge for frames of one size, drawn once. White on a dark pill, it shows on light and on dark frames."""
 
     def __init__(self, width_px: int, height_px: int) -> None:
-        """Draw the badge: white letters and rim on a dark pill, which shows on light and on dark."""
         badge_px = max(_LEAST_PX, round(_HEIGHT * min(width_px, height_px)))
         colour, opacity = _draw_badge(badge_px)
         margin_px = max(1, badge_px // 2)
-        # A frame smaller than the badge keeps the badge's upper left part.
         left = max(0, width_px - margin_px - colour.shape[1])
         top = max(0, height_px - margin_px - colour.shape[0])
-        colour = colour[: height_px - top, : width_px - left]
-        opacity = opacity[: height_px - top, : width_px - left]
+        # A frame smaller than the badge keeps the badge's upper left part.
+        kept = (slice(height_px - top), slice(width_px - left))
+        colour, opacity = colour[kept], opacity[kept]
         self.box_px = (left, top, left + colour.shape[1], top + colour.shape[0])
         self._size_px = (width_px, height_px)
-        self._keep = np.ascontiguousarray(np.rint((1 - opacity) * 255).repeat(3, axis=2).astype(np.uint8))
-        self._add = np.ascontiguousarray(np.rint(colour * opacity).astype(np.uint8))
+        self._keep = np.rint((1 - opacity) * 255).repeat(3, axis=2).astype(np.uint8)
+        self._add = np.rint(colour * opacity).astype(np.uint8)
 
     def apply(self, frame: NDArray[np.uint8]) -> None:
-        """Blend the badge into `frame`, in place.
-
-        Args:
-            frame: (H, W, 3) uint8 RGB of the size given at construction.
-        """
+        """Blend the badge into `frame`, in place; (H, W, 3) RGB of the size given at construction."""
         if frame.shape[1::-1] != self._size_px:
             raise ValueError(f"the mark is for {self._size_px} px, the frame has {frame.shape[1::-1]}")
         left, top, right, bottom = self.box_px
@@ -50,11 +54,7 @@ class Mark:
 
 
 def _draw_badge(height_px: int) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Draw the badge.
-
-    Returns:
-        Colour (h, w, 3) in 0-255 RGB and opacity (h, w, 1) in 0-1.
-    """
+    """Draw the badge: its colour (h, w, 3) in 0-255 RGB, and its opacity (h, w, 1) in 0-1."""
     height = height_px * _SUPERSAMPLING
     width = round(height * 1.45 / _SUPERSAMPLING) * _SUPERSAMPLING
     rim = max(1, height // 16)
@@ -82,3 +82,35 @@ def _pill(width: int, height: int, inset: int) -> NDArray[np.uint8]:
     radius = height // 2 - inset
     cv2.line(picture, (height // 2, height // 2), (width - height // 2, height // 2), (255,), 2 * radius)
     return picture
+
+
+@dataclass(frozen=True, kw_only=True)
+class Provenance:
+    """What a recorded file says about itself."""
+
+    source_sha256: tuple[str, ...] = ()
+    """Hash of each source photo's file, in the order of `--source`."""
+    version: str = ""
+    model: str = ""
+    """Name of the bundle."""
+    created: datetime | None = None
+    """When the recording began, with a time zone; None: at the time of `metadata`."""
+
+    def metadata(self) -> dict[str, str]:
+        """The container's tags: title and comment for people, the others for programs."""
+        created = (self.created or datetime.now(UTC)).astimezone(UTC).isoformat(timespec="seconds")
+        maker = f"ICface Live {self.version}".strip()
+        record = {
+            "created": created,
+            "digitalSourceType": DIGITAL_SOURCE_TYPE,
+            "generator": maker,
+            "model": self.model,
+            "sourceSha256": list(self.source_sha256),
+        }
+        return {
+            "title": "Synthetic media: a photograph animated by software",
+            "comment": f"Synthetic media made by {maker} from a photograph, moved after a camera.",
+            "creation_time": created,
+            "digital_source_type": DIGITAL_SOURCE_TYPE,
+            "provenance": json.dumps(record, sort_keys=True),
+        }

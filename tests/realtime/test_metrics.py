@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from icface.errors import ICFaceError
-from realtime.timing import SCHEMA, Histogram, Stats
+from realtime.metrics import SCHEMA, Histogram, Metrics
 from tests.realtime.fakes import Clock
 
 
@@ -51,38 +51,38 @@ def test_the_memory_of_a_histogram_does_not_depend_on_how_much_it_counts() -> No
 
 def test_fps_counts_intervals_not_frames() -> None:
     clock = Clock()
-    stats = Stats(clock)
-    assert stats.fps == 0.0
+    metrics = Metrics(clock)
+    assert metrics.fps == 0.0
     for _ in range(31):
-        stats.sent()
+        metrics.sent()
         clock.now_s += 0.1
-    assert stats.counters["sent"] == 31
-    assert stats.elapsed_s == pytest.approx(3.0)
-    assert stats.fps == pytest.approx(10.0)
-    assert stats.stages["interval"].count == 30
-    assert stats.stages["interval"].percentile_s(50) == pytest.approx(0.1, rel=0.011)
+    assert metrics.counters["sent"] == 31
+    assert metrics.elapsed_s == pytest.approx(3.0)
+    assert metrics.fps == pytest.approx(10.0)
+    assert metrics.stages["interval"].count == 30
+    assert metrics.stages["interval"].percentile_s(50) == pytest.approx(0.1, rel=0.011)
 
 
 def test_a_stage_is_timed_on_the_clock_given() -> None:
     clock = Clock()
-    stats = Stats(clock)
-    with stats.time("track"):
+    metrics = Metrics(clock)
+    with metrics.time("track"):
         clock.now_s += 0.004
-    assert stats.stages["track"].total_s == pytest.approx(0.004)
+    assert metrics.stages["track"].total_s == pytest.approx(0.004)
 
 
 def test_the_report_holds_what_was_counted_and_survives_json(tmp_path: Path) -> None:
     clock = Clock()
-    stats = Stats(clock)
-    stats.sent()
+    metrics = Metrics(clock)
+    metrics.sent()
     clock.now_s += 0.5
-    stats.level = "half tracker rate"
-    stats.sent()
-    stats.count("dropped_before_tracking", 3)
-    stats.event("camera lost: unplugged")
-    stats.about["engine"] = "openvino"
-    stats.save(tmp_path / "stats.json")
-    report = json.loads((tmp_path / "stats.json").read_text())
+    metrics.level = "half tracker rate"
+    metrics.sent()
+    metrics.count("dropped_before_tracking", 3)
+    metrics.event("camera lost: unplugged")
+    metrics.about["engine"] = "openvino"
+    metrics.save(tmp_path / "metrics.json")
+    report = json.loads((tmp_path / "metrics.json").read_text())
     assert report["schema"] == SCHEMA
     assert report["fps"] == 2.0
     assert report["frames"]["dropped_before_tracking"] == 3
@@ -91,17 +91,17 @@ def test_the_report_holds_what_was_counted_and_survives_json(tmp_path: Path) -> 
     assert set(report["stages"]) == {"interval"}, "stages that never ran are left out"
     assert report["about"]["engine"] == "openvino"
     assert report["machine"]["cores"] >= 1
-    assert "3 dropped" in stats.table()
+    assert "3 dropped" in metrics.table()
 
 
 def test_events_are_bounded() -> None:
-    stats = Stats()
+    metrics = Metrics()
     for i in range(250):
-        stats.event(str(i))
-    assert stats.events == [str(i) for i in range(150, 250)]
+        metrics.event(str(i))
+    assert metrics.events == [str(i) for i in range(150, 250)]
 
 
 def test_a_file_that_cannot_be_written_is_told(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
-    with pytest.raises(ICFaceError, match="cannot write the statistics"):
-        Stats().save(tmp_path / "file" / "stats.json")
+    with pytest.raises(ICFaceError, match="cannot write the metrics"):
+        Metrics().save(tmp_path / "file" / "metrics.json")
