@@ -35,9 +35,9 @@ from icface.command import Parser, run_command
 from icface.errors import ConfigError
 from icface.networks import Generator, GeneratorConfig, ICface, ModelInfo, NetworksConfig, save_model
 from icface.networks.checkpoint import load_weights
-from icface.networks.complexity import count_parameters
 from icface.networks.config import INSTANCE_NORM
-from icface.networks.foreign import read_published
+from training.networks.complexity import count_parameters
+from training.networks.foreign import read_published
 
 LICENCE: Final = "non-commercial (original release)"
 PROVENANCE: Final = "imported by the user"

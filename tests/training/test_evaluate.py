@@ -24,7 +24,6 @@ from icface.networks import (
     NetworksConfig,
     save_model,
 )
-from icface.networks.lightcnn import LightCNN29
 from tests.training.clip_data import make_clip_dataset
 from tests.training.test_evaluation_embedding import mean_colours
 from tests.training.tiny_data import make_tiny_dataset
@@ -40,6 +39,7 @@ from training.evaluation.animators import (
 from training.evaluation.cnniqa import CNNIQA
 from training.evaluation.tasks import self_tasks, tracks_of
 from training.evaluation.wadiqam import WaDIQaM
+from training.networks.lightcnn import LightCNN29
 
 
 @pytest.fixture(scope="module")

@@ -12,8 +12,8 @@ from torch import Tensor, nn
 from icface.attributes import COUNT, NAMES, mirror, neutral
 from icface.errors import ConfigError
 from icface.networks import Discriminator, DiscriminatorConfig, GeneratorConfig, ICface, NetworksConfig
-from icface.networks.lightcnn import IdentityFeatures
 from training.learning import losses
+from training.networks.lightcnn import IdentityFeatures
 
 
 def logits(*values: float) -> Tensor:

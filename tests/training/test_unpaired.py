@@ -14,11 +14,11 @@ from torch import Tensor, nn
 from icface.attributes import COUNT, neutral
 from icface.errors import ConfigError
 from icface.networks import DiscriminatorConfig, GeneratorConfig, NetworksConfig
-from icface.networks.lightcnn import IdentityFeatures
 from training.learning.config import LossConfig, OptimizerConfig, TrainConfig, UnpairedConfig
 from training.learning.methods import build_method
 from training.learning.methods.unpaired import UnpairedMethod, is_paired, paired_task, unpaired_task
 from training.learning.runtime import DivergedError, Runtime
+from training.networks.lightcnn import IdentityFeatures
 
 SIZE = 32
 CONFIG = TrainConfig(

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from icface.networks.checkpoint import load_weights
-from icface.networks.foreign import read_published
+from training.networks.foreign import read_published
 
 PATCH_PX: Final = 32
 KERNELS: Final = 50

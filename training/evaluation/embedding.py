@@ -19,8 +19,8 @@ from numpy.typing import NDArray
 from icface.arrays import Frame
 from icface.engines.backends.onnxruntime import library_errors, open_session
 from icface.errors import ConfigError, EngineError
-from icface.networks.lightcnn import LightCNN29, load_lightcnn
 from training.evaluation.animators import to_images
+from training.networks.lightcnn import LightCNN29, load_lightcnn
 
 Vectors = NDArray[np.float64]
 

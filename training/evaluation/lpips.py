@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from icface.networks.checkpoint import load_weights
-from icface.networks.foreign import read_published
+from training.networks.foreign import read_published
 
 _SHIFT: Final = (-0.030, -0.088, -0.188)
 _SCALE: Final = (0.458, 0.448, 0.450)

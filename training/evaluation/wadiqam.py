@@ -16,8 +16,8 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from icface.networks.checkpoint import load_weights
-from icface.networks.foreign import read_published
 from training.evaluation.cnniqa import patches
+from training.networks.foreign import read_published
 
 CHANNELS: Final = (32, 64, 128, 256, 512)
 LEAST_WEIGHT: Final = 1e-6

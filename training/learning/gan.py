@@ -17,7 +17,7 @@ from training.learning.config import TrainConfig
 from training.learning.runtime import Runtime, build_optimizer, initialise
 
 if TYPE_CHECKING:
-    from icface.networks.lightcnn import LightCNN29
+    from training.networks.lightcnn import LightCNN29
 
 Pairs = Sequence[tuple[Tensor, Tensor]]
 """Images (B, 3, S, S), each with attributes (B, 20)."""

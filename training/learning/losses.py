@@ -15,7 +15,7 @@ from torch.nn import functional
 from training.learning.config import choose
 
 if TYPE_CHECKING:
-    from icface.networks.lightcnn import IdentityFeatures
+    from training.networks.lightcnn import IdentityFeatures
 
 
 MODES: Final = ("log", "saturating", "lsgan")

@@ -80,7 +80,7 @@ class Trainer:
         torch.manual_seed(config.seed)
         network = None
         if identity is not None:
-            from icface.networks.lightcnn import load_lightcnn
+            from training.networks.lightcnn import load_lightcnn
 
             network = load_lightcnn(identity)
         self._method = build_method(config, self._runtime, network)

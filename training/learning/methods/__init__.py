@@ -14,7 +14,7 @@ from training.learning.config import TrainConfig
 from training.learning.runtime import Runtime
 
 if TYPE_CHECKING:
-    from icface.networks.lightcnn import LightCNN29
+    from training.networks.lightcnn import LightCNN29
 
 Batch = Mapping[str, Tensor]
 

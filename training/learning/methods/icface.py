@@ -20,7 +20,7 @@ from training.learning.methods import Batch
 from training.learning.runtime import Runtime
 
 if TYPE_CHECKING:
-    from icface.networks.lightcnn import LightCNN29
+    from training.networks.lightcnn import LightCNN29
 
 
 def build(config: TrainConfig, runtime: Runtime, identity: LightCNN29 | None) -> IcfaceMethod:

@@ -45,7 +45,7 @@ from training.learning.methods import Batch
 from training.learning.runtime import Runtime
 
 if TYPE_CHECKING:
-    from icface.networks.lightcnn import LightCNN29
+    from training.networks.lightcnn import LightCNN29
 
 _GOLDEN: Final = (5**0.5 - 1) / 2
 
