@@ -7,7 +7,6 @@ The same command goes on where it was interrupted. Several GPUs of one machine: 
 from __future__ import annotations
 
 import argparse
-import json
 import logging
 import os
 import signal
@@ -20,6 +19,7 @@ from typing import Any, cast
 if not __package__:  # started as a file: the repository takes the place of this folder
     sys.path[0] = str(Path(__file__).resolve().parents[1])
 
+import msgspec
 import torch
 from filelock import FileLock, Timeout
 from lightning_fabric import Fabric
@@ -171,7 +171,8 @@ def train(flags: argparse.Namespace) -> None:
     with _alone(flags.out, fabric):
         trainer = Trainer(config, flags.data, flags.out, fabric, flags.portraits, flags.identity)
         if fabric.global_rank == 0:
-            write_file(flags.out / "config.json", json.dumps(json.loads(config.to_json()), indent=2) + "\n")
+            settings = msgspec.json.format(msgspec.json.encode(config, order="sorted"), indent=2)
+            write_file(flags.out / "config.json", settings + b"\n")
         with _terminable() as stopped:
             try:
                 done = trainer.run(flags.minutes, stopped)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from dataclasses import replace
 from math import exp, log, log1p
 from statistics import fmean
 from typing import Any
@@ -11,6 +10,7 @@ from typing import Any
 import pytest
 import torch
 from lightning_fabric import Fabric
+from msgspec.structs import replace
 from torch import Tensor, nn
 from torch.optim import Optimizer
 

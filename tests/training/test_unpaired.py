@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import replace
 from typing import Any
 
 import pytest
 import torch
 from lightning_fabric import Fabric
+from msgspec.structs import replace
 from torch import Tensor, nn
 
 from icface.attributes import COUNT, neutral

@@ -13,8 +13,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from icface.networks.checkpoint import load_weights
-from training.networks.foreign import read_published
+from training.networks.foreign import load_frozen, read_published
 
 PATCH_PX: Final = 32
 KERNELS: Final = 50
@@ -73,6 +72,4 @@ def load_cnniqa(path: Path) -> CNNIQA:
     Raises:
         ConfigError: they are not there, or not for this network.
     """
-    network = CNNIQA()
-    load_weights(network, read_published(path), str(path))
-    return network.eval().requires_grad_(False)
+    return load_frozen(CNNIQA(), read_published(path), path)

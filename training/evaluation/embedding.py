@@ -7,6 +7,7 @@ the channels. The order of colours and their range are written nowhere, so the u
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final, Protocol
@@ -15,6 +16,7 @@ import cv2
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
 from icface.arrays import Frame
 from icface.engines.backends.onnxruntime import library_errors, open_session
@@ -56,6 +58,16 @@ def cosines(vectors: Vectors, wanted: Vectors) -> Vectors:
     return np.asarray(np.divide(products, norms, out=np.zeros_like(products), where=norms > 0))
 
 
+@torch.inference_mode()
+def in_batches(network: Callable[..., Tensor], device: str, *stacks: Frame) -> Vectors:
+    """What a network gives for stacks of frames (n, S, S, 3), some at a time."""
+    found = [
+        network(*(to_images(stack[i : i + _BATCH]).to(device) for stack in stacks)).cpu().numpy()
+        for i in range(0, len(stacks[0]), _BATCH)
+    ]
+    return np.concatenate(found).astype(np.float64)
+
+
 @dataclass(frozen=True, kw_only=True)
 class Taken:
     """What the user says of a network's input. None leaves it to the file, or to the usual value."""
@@ -77,14 +89,9 @@ class LightCNN:
         self._network = network.to(device)
         self._device = device
 
-    @torch.inference_mode()
     def embed(self, frames: Frame) -> Vectors:
         """See `Embedder`."""
-        found = [
-            self._network(to_images(frames[i : i + _BATCH]).to(self._device)).fc.cpu().numpy()
-            for i in range(0, len(frames), _BATCH)
-        ]
-        return np.concatenate(found).astype(np.float64)
+        return in_batches(lambda images: self._network(images).fc, self._device, frames)
 
 
 class OnnxEmbedder:
@@ -133,6 +140,7 @@ class OnnxEmbedder:
         Raises:
             ConfigError: it fails, or gives values that are not numbers.
         """
+        # Many networks take one picture at a time.
         found = np.concatenate([self._run(frame) for frame in frames])
         if not np.isfinite(found).all():
             raise ConfigError(f"{self._path} gives values that are not numbers; look at --identity-range")
@@ -144,17 +152,15 @@ class OnnxEmbedder:
             raise ConfigError(f"{path} takes {port.type}; one of {', '.join(_TYPES)} is needed")
         self._type = _TYPES[port.type]
         last = len(shape) == 4 and shape[3] in (1, 3) and shape[1] not in (1, 3)
-        if (
-            len(shape) != 4
-            or shape[3 if last else 1] not in (1, 3)
-            or (isinstance(shape[0], int) and shape[0] != 1)
-        ):
+        place = 3 if last else 1
+        single = len(shape) == 4 and (not isinstance(shape[0], int) or shape[0] == 1)
+        if not single or shape[place] not in (1, 3):
             raise ConfigError(
                 f"{path} takes {tuple(shape)}; (1, C, H, W) or (1, H, W, C) is needed, with C 1 or 3, and a name or None "
                 "where a size is open"
             )
         self._channels_last = last
-        channels: int = shape[3 if last else 1]
+        channels: int = shape[place]
         self._colour = taken.colour or ("gray" if channels == 1 else "rgb")
         if COLOURS[self._colour] != channels:
             raise ConfigError(
@@ -180,9 +186,9 @@ class OnnxEmbedder:
 
     def _prepared(self, frame: Frame) -> NDArray[Any]:
         """A frame (S, S, 3) as the network takes it."""
-        smaller = min(self._size_px) < frame.shape[0]
         picture = frame
         if self._size_px != (frame.shape[1], frame.shape[0]):
+            smaller = min(self._size_px) < frame.shape[0]
             how = cv2.INTER_AREA if smaller else cv2.INTER_CUBIC
             picture = np.asarray(cv2.resize(frame, self._size_px, interpolation=how), dtype=np.uint8)
         if self._colour == "gray":
@@ -196,7 +202,7 @@ class OnnxEmbedder:
         return np.ascontiguousarray(placed[None])
 
     def _run(self, frame: Frame) -> Vectors:
-        """(1, D) of one frame: many networks take one picture at a time."""
+        """(1, D) of one frame."""
         try:
             found = self._session.run(None, {self._input: self._prepared(frame)})[0]
         except library_errors() as error:

@@ -8,6 +8,7 @@ assessment, IEEE Transactions on Image Processing 27(1), 2018.
 
 from __future__ import annotations
 
+from itertools import pairwise
 from pathlib import Path
 from typing import Final
 
@@ -15,11 +16,11 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from icface.networks.checkpoint import load_weights
 from training.evaluation.cnniqa import patches
-from training.networks.foreign import read_published
+from training.networks.foreign import load_frozen, read_published
 
-CHANNELS: Final = (32, 64, 128, 256, 512)
+WIDTHS: Final = (3, 32, 32, 64, 64, 128, 128, 256, 256, 512, 512)
+"""Channels of the pictures, and after each of the ten convolutions."""
 LEAST_WEIGHT: Final = 1e-6
 _AUTHORS: Final = {"fc1": "fc1_q", "fc2": "fc2_q", "fc1_a": "fc1_w", "fc2_a": "fc2_w"}
 
@@ -40,14 +41,11 @@ class WaDIQaM(nn.Module):
     def __init__(self, peak: float = 1.0) -> None:
         super().__init__()
         self.peak = peak
-        before = 3
-        for stage, channels in enumerate(CHANNELS):
-            setattr(self, f"conv{2 * stage + 1}", nn.Conv2d(before, channels, 3, padding=1))
-            setattr(self, f"conv{2 * stage + 2}", nn.Conv2d(channels, channels, 3, padding=1))
-            before = channels
+        for number, (before, channels) in enumerate(pairwise(WIDTHS), start=1):
+            setattr(self, f"conv{number}", nn.Conv2d(before, channels, 3, padding=1))
         for head in "qw":
-            setattr(self, f"fc1_{head}", nn.Linear(3 * before, before))
-            setattr(self, f"fc2_{head}", nn.Linear(before, 1))
+            setattr(self, f"fc1_{head}", nn.Linear(3 * WIDTHS[-1], WIDTHS[-1]))
+            setattr(self, f"fc2_{head}", nn.Linear(WIDTHS[-1], 1))
 
     def forward(self, image: Tensor, reference: Tensor) -> Tensor:
         """Weighted mean score (B,) of images against references, both (B, 3, H, W) in [−1, 1]."""
@@ -59,10 +57,10 @@ class WaDIQaM(nn.Module):
 
     def features(self, patch: Tensor) -> Tensor:
         """(N, 512) of patches (N, 3, 32, 32)."""
-        for stage in range(len(CHANNELS)):
-            for place in (1, 2):
-                patch = functional.relu(getattr(self, f"conv{2 * stage + place}")(patch))
-            patch = functional.max_pool2d(patch, 2)
+        for number in range(1, len(WIDTHS)):
+            patch = functional.relu(getattr(self, f"conv{number}")(patch))
+            if number % 2 == 0:
+                patch = functional.max_pool2d(patch, 2)
         return patch.flatten(1)
 
     def _head(self, head: str, fused: Tensor) -> Tensor:
@@ -72,20 +70,16 @@ class WaDIQaM(nn.Module):
 
 
 def load_wadiqam(path: Path) -> WaDIQaM:
-    """The network with the user's weights, ready to measure.
+    """The network with the user's weights, in either layout, ready to measure.
 
     Raises:
         ConfigError: they are not there, or not for this network.
     """
-    tensors = read_published(path)
-    of_authors = "fc1_a.weight" in tensors
-    if of_authors:
-        tensors = {_renamed(name): tensor for name, tensor in tensors.items()}
-    network = WaDIQaM(255.0 if of_authors else 1.0)
-    load_weights(network, tensors, str(path))
-    return network.eval().requires_grad_(False)
-
-
-def _renamed(name: str) -> str:
-    layer, _, kind = name.rpartition(".")
-    return f"{_AUTHORS.get(layer, layer)}.{kind}"
+    weights = read_published(path)
+    if "fc1_a.weight" not in weights:
+        return load_frozen(WaDIQaM(), weights, path)
+    renamed = {}
+    for name, tensor in weights.items():
+        layer, _, kind = name.rpartition(".")
+        renamed[f"{_AUTHORS.get(layer, layer)}.{kind}"] = tensor
+    return load_frozen(WaDIQaM(255.0), renamed, path)

@@ -5,37 +5,29 @@ Dropout and the choice of pairs follow from the seed and the step alone, so the 
 
 from __future__ import annotations
 
-import json
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
+import msgspec
+from msgspec import Struct
 from torch import Tensor
-from torch.optim import Optimizer
 
 from icface.errors import ConfigError
-from icface.networks import ICface
 from icface.networks.checkpoint import load_weights, read_tensors, write_tensors
 from training.learning.config import TrainConfig
 from training.learning.ema import Average
-from training.learning.methods import Method
+from training.learning.gan import Gan
 
 _HEADER: Final = "icface-training"
 
 # These may differ between a run and its continuation: they change nothing that is learned.
 FREE: Final = (
-    "workers",
-    "log_every",
-    "pictures_every",
-    "save_every",
-    "validate_every",
-    "provenance",
-    "licence",
+    *("workers", "log_every", "pictures_every", "save_every", "validate_every"),
+    *("provenance", "licence"),
 )
 
 
-@dataclass
-class Progress:
+class Progress(Struct):
     """How far a run is."""
 
     step: int = 0
@@ -44,19 +36,27 @@ class Progress:
     """Lowest validation L1 so far."""
 
 
+class _Header(Struct, kw_only=True):
+    config: str
+    data: str
+    processes: int
+    step: int
+    best: float | None
+
+
 def save_state(
     path: Path,
     config: TrainConfig,
     data: str,
     processes: int,
     progress: Progress,
-    method: Method,
-    average: Average[ICface],
+    method: Gan,
+    average: Average,
 ) -> None:
-    """Write the state.
+    """Write the state. The file appears whole or not at all.
 
     Args:
-        path: the file; it appears whole or not at all.
+        path: the file.
         config: settings of the run.
         data: digest of the data set's index.
         processes: how many train together. With the batch size and the step they decide which pairs come next.
@@ -73,12 +73,18 @@ def save_state(
     for name, optimizer in method.optimizers.items():
         for index, values in optimizer.state_dict()["state"].items():
             tensors |= {f"optimizer/{name}/{index}/{key}": value for key, value in values.items()}
-    header = {"config": config.to_json(), "data": data, "processes": processes, **vars(progress)}
-    write_tensors(path, tensors, {_HEADER: json.dumps(header)})
+    header = _Header(
+        config=msgspec.json.encode(config).decode(),
+        data=data,
+        processes=processes,
+        step=progress.step,
+        best=progress.best,
+    )
+    write_tensors(path, tensors, {_HEADER: msgspec.json.encode(header).decode()})
 
 
 def load_state(
-    path: Path, config: TrainConfig, data: str, processes: int, method: Method, average: Average[ICface]
+    path: Path, config: TrainConfig, data: str, processes: int, method: Gan, average: Average
 ) -> Progress:
     """Put a saved state into a fresh method and average.
 
@@ -87,22 +93,22 @@ def load_state(
     """
     tensors, metadata = read_tensors(path)
     try:
-        header = json.loads(metadata[_HEADER])
-        progress = Progress(step=int(header["step"]), best=header["best"])
-        before = TrainConfig.from_json(header["config"])
-        processes_before = int(header["processes"])
-    except (KeyError, ValueError, TypeError) as error:
+        header = msgspec.json.decode(metadata[_HEADER], type=_Header)
+        before = msgspec.json.decode(header.config, type=TrainConfig)
+    except (KeyError, msgspec.DecodeError, ConfigError) as error:
         raise ConfigError(f"{path} is not the state of a run of this version ({error})") from error
-    different = first_difference(before, config)
-    if different is not None:
-        raise ConfigError(
-            f"{path} is a run with {different}; go on with the same settings, or choose another --out"
-        )
-    if header["data"] != data:
+    old, new = (_flat(msgspec.to_builtins(settings)) for settings in (before, config))
+    for name in old | new:
+        if name not in FREE and old.get(name) != new.get(name):
+            raise ConfigError(
+                f"{path} is a run with {name} = {old.get(name)}, not {new.get(name)}; "
+                "go on with the same settings, or choose another --out"
+            )
+    if header.data != data:
         raise ConfigError(f"{path} is a run on other data; give the same --data, or choose another --out")
-    if processes_before != processes:
+    if header.processes != processes:
         raise ConfigError(
-            f"{path} is a run of {processes_before} processes, not {processes}, which would see other pairs; "
+            f"{path} is a run of {header.processes} processes, not {processes}, which would see other pairs; "
             "go on with as many, or choose another --out"
         )
     parts: dict[str, dict[str, Tensor]] = {}
@@ -113,33 +119,21 @@ def load_state(
     for name, module in method.modules.items():
         load_weights(module, parts.get(f"module/{name}", {}), str(path))
     for name, optimizer in method.optimizers.items():
-        _load_optimizer(optimizer, f"optimizer/{name}", parts)
-    return progress
+        prefix = f"optimizer/{name}/"
+        state = {
+            int(part.removeprefix(prefix)): values
+            for part, values in parts.items()
+            if part.startswith(prefix)
+        }
+        groups = optimizer.state_dict()["param_groups"]
+        optimizer.load_state_dict({"state": state, "param_groups": groups})
+    return Progress(header.step, header.best)
 
 
-def first_difference(before: TrainConfig, now: TrainConfig) -> str | None:
-    """The first setting that matters and differs, as `name 1, not 2`; None where there is none."""
-    old, new = (_flat("", json.loads(config.to_json())) for config in (before, now))
-    for name, value in old.items():
-        if name not in FREE and value != new.get(name):
-            return f"{name} = {value}, not {new.get(name)}"
-    return None
-
-
-def _flat(prefix: str, raw: Any) -> dict[str, Any]:
-    if not isinstance(raw, dict):
-        return {prefix: raw}
+def _flat(table: dict[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Settings by their whole names, as `networks.generator.width`."""
     result: dict[str, Any] = {}
-    for key, value in raw.items():
-        result |= _flat(f"{prefix}.{key}" if prefix else key, value)
+    for key, value in table.items():
+        name = prefix + key
+        result |= _flat(value, name + ".") if isinstance(value, dict) else {name: value}
     return result
-
-
-def _load_optimizer(optimizer: Optimizer, prefix: str, parts: dict[str, dict[str, Tensor]]) -> None:
-    current = optimizer.state_dict()
-    state = {
-        int(part.rpartition("/")[2]): values
-        for part, values in parts.items()
-        if part.startswith(prefix + "/")
-    }
-    optimizer.load_state_dict({"state": state, "param_groups": current["param_groups"]})

@@ -50,11 +50,10 @@ class Journal:
         self._lines.write(json.dumps({"step": step, "group": group, **values}) + "\n")
         self._lines.flush()
         shown = ", ".join(f"{name} {value:.4g}" for name, value in values.items())
-        now = time.monotonic()
-        pace = (now - self._last[0]) / max(1, step - self._last[1])
         if group == "train":
+            now, (before, last) = time.monotonic(), self._last
+            shown += f", {(now - before) / max(1, step - last):.2f} s a step"
             self._last = (now, step)
-            shown += f", {pace:.2f} s a step"
         logger.info("%s %d: %s", group, step, shown)
 
     def picture(self, step: int, group: str, picture: Tensor) -> None:
@@ -68,12 +67,9 @@ class Journal:
 
 def _drop_beyond(path: Path, step: int) -> None:
     """Keep the lines up to a step: those after it are written again, and a killed run's last one may be half."""
-    if not path.exists():
-        return
-    lines = path.read_text(encoding="utf-8", errors="replace").splitlines(keepends=True)
-    kept = [line for line in lines if _is_until(line, step)]
-    if len(kept) < len(lines):
-        write_file(path, "".join(kept))
+    if path.exists():
+        lines = path.read_text(encoding="utf-8", errors="replace").splitlines(keepends=True)
+        write_file(path, "".join(line for line in lines if _is_until(line, step)))
 
 
 def _is_until(line: str, step: int) -> bool:

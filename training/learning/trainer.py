@@ -7,11 +7,11 @@ import logging
 import sys
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import replace
 from pathlib import Path
 
 import torch
 from lightning_fabric import Fabric
+from msgspec.structs import replace
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
@@ -27,6 +27,7 @@ from training.learning.journal import Journal, grid
 from training.learning.methods import build_method
 from training.learning.runtime import DivergedError, Runtime
 from training.learning.validation import Validation
+from training.networks.lightcnn import load_lightcnn
 
 logger = logging.getLogger(__name__)
 
@@ -61,7 +62,7 @@ class Trainer:
         self._config = config
         self._out = out
         tracks = FaceTracks(data)
-        _check_data(config, tracks, data)
+        _check_data(config, tracks)
         self._info = ModelInfo(
             networks=config.networks,
             attribute_scale=tracks.attribute_scale,
@@ -74,17 +75,15 @@ class Trainer:
         self._datasets: list[Dataset[dict[str, Tensor]]] = [PairDataset(tracks, "train", pairs)]
         if config.method == "unpaired":
             faces = tracks if portraits is None else FaceTracks(portraits)
-            _check_data(config, faces, portraits or data)
+            _check_data(config, faces)
             self._datasets.append(PortraitDataset(faces, "train", seed=config.seed))
         # Every process starts from the same weights.
         torch.manual_seed(config.seed)
-        network = None
-        if identity is not None:
-            from training.networks.lightcnn import load_lightcnn
-
-            network = load_lightcnn(identity)
+        network = None if identity is None else load_lightcnn(identity)
         self._method = build_method(config, self._runtime, network)
         self._average = Average(self._method.model(), config.ema)
+        # The generators that are shown and kept: the averaged ones, if there is averaging.
+        self._shown: ICface = self._average.module if config.ema > 0 else self._method.model()
         self._validation = Validation(tracks, config, self._runtime)
         self._data_digest = hashlib.sha256((data / INDEX_FILE).read_bytes()).hexdigest()
         self._progress = Progress()
@@ -113,7 +112,7 @@ class Trainer:
         Raises:
             ConfigError: a loss or a gradient is not a finite number any more, or the state cannot be written.
         """
-        config, progress, runtime = self._config, self._progress, self._runtime
+        config, progress, runtime, journal = self._config, self._progress, self._runtime, self._journal
         end_s = None if minutes is None else time.monotonic() + 60 * minutes
         saved = progress.step
         try:
@@ -124,17 +123,19 @@ class Trainer:
                 losses = self._step(step, batch)
                 progress.step = step
                 if step % config.log_every == 0:
-                    self._log(step, losses)
-                if step % config.pictures_every == 0:
-                    self._show(step, batch)
+                    means = {name: float(runtime.mean(loss)) for name, loss in losses.items()}
+                    if journal is not None:
+                        journal.numbers(step, "train", means)
+                if step % config.pictures_every == 0 and journal is not None:
+                    journal.picture(step, "train", grid(self._shown, batch))
                 if step % config.validate_every == 0 or step == config.steps:
                     self._validate()
                 if step % config.save_every == 0 or step == config.steps:
                     self._save()
                     saved = step
         finally:
-            if self._journal is not None:
-                self._journal.close()
+            if journal is not None:
+                journal.close()
             # Also after a second Ctrl-C. Never after a failure: the weights may be its cause.
             if saved != progress.step and not isinstance(sys.exc_info()[1], Exception):
                 self._save()
@@ -157,11 +158,8 @@ class Trainer:
             )
             for dataset in self._datasets
         ]
-        for offset, parts in enumerate(zip(*loaders, strict=True)):
-            yield (
-                done + offset + 1,
-                runtime.put({name: tensor for part in parts for name, tensor in part.items()}),
-            )
+        for step, parts in enumerate(zip(*loaders, strict=True), start=done + 1):
+            yield step, runtime.put({name: tensor for part in parts for name, tensor in part.items()})
 
     def _step(self, step: int, batch: dict[str, Tensor]) -> dict[str, Tensor]:
         config = self._config
@@ -183,25 +181,16 @@ class Trainer:
             self._average.update(step)
         return losses
 
-    def _log(self, step: int, losses: dict[str, Tensor]) -> None:
-        means = {name: float(self._runtime.mean(loss)) for name, loss in losses.items()}
-        if self._journal is not None:
-            self._journal.numbers(step, "train", means)
-
-    def _show(self, step: int, batch: dict[str, Tensor]) -> None:
-        if self._journal is not None:
-            self._journal.picture(step, "train", grid(self._shown(), batch))
-
     def _validate(self) -> None:
         """Every process measures all pairs, so no process waits for another."""
-        numbers, batch = self._validation.measure(self._shown())
+        numbers, batch = self._validation.measure(self._shown)
         best = self._progress.best is None or numbers["l1"] < self._progress.best
         if best:
             self._progress.best = numbers["l1"]
         if self._journal is None:
             return
         self._journal.numbers(self._progress.step, "validation", numbers)
-        self._journal.picture(self._progress.step, "validation", grid(self._shown(), batch))
+        self._journal.picture(self._progress.step, "validation", grid(self._shown, batch))
         if best:
             self._write(BEST)
 
@@ -218,24 +207,20 @@ class Trainer:
                 self._average,
             )
 
-    def _shown(self) -> ICface:
-        """The generators that are shown and kept: the averaged ones, if there is averaging."""
-        return self._average.module if self._config.ema > 0 else self._method.model()
-
     def _write(self, name: str) -> None:
-        save_model(self._out / name, self._shown(), replace(self._info, step=self._progress.step))
+        save_model(self._out / name, self._shown, replace(self._info, step=self._progress.step))
 
 
-def _check_data(config: TrainConfig, tracks: FaceTracks, folder: Path) -> None:
+def _check_data(config: TrainConfig, tracks: FaceTracks) -> None:
     size_px = config.networks.size_px
     if tracks.size_px != size_px:
         raise ConfigError(
-            f"{folder} holds crops of {tracks.size_px} pixels, the settings say {size_px}; "
+            f"{tracks.folder} holds crops of {tracks.size_px} pixels, the settings say {size_px}; "
             f"prepare it with --size {size_px}, or --set networks.size_px={tracks.size_px}"
         )
     wanted, found = config.networks.discriminator.identities, len(tracks.index.splits["train"])
     if wanted is not None and wanted != found:
         raise ConfigError(
-            f"{folder} has {found} identities to train on, D's head {wanted}; "
+            f"{tracks.folder} has {found} identities to train on, D's head {wanted}; "
             f"--set networks.discriminator.identities={found}"
         )

@@ -6,14 +6,17 @@ import pickle
 import re
 import struct
 import warnings
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Final
+from typing import Final, TypeVar
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from icface.errors import ConfigError
-from icface.networks.checkpoint import read_tensors
+from icface.networks.checkpoint import load_weights, read_tensors
+
+_N = TypeVar("_N", bound=nn.Module)
 
 _PREFIX: Final = "module."
 """torch's DataParallel puts it before every name."""
@@ -23,6 +26,16 @@ _DAMAGE: Final = (
     *(pickle.UnpicklingError, struct.error, OSError, EOFError, RuntimeError, ValueError, TypeError),
     *(LookupError, AttributeError, AssertionError),
 )
+
+
+def load_frozen(network: _N, weights: Mapping[str, Tensor], path: Path) -> _N:
+    """A network with published weights that were read from a path, ready to measure (`eval`, no gradients).
+
+    Raises:
+        ConfigError: they are those of another network, or damaged.
+    """
+    load_weights(network, weights, f"{path} (taken for {type(network).__name__})")
+    return network.eval().requires_grad_(False)
 
 
 def read_published(path: Path) -> dict[str, Tensor]:

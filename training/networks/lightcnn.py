@@ -13,14 +13,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from icface.networks.checkpoint import load_weights
-from training.networks.foreign import read_published
+from training.networks.foreign import load_frozen, read_published
 
 SIZE_PX = 128
 """Side of the images that it was trained on."""
-
-_CLASSIFIER = "fc2."
-"""The published file also has the layer that names the training set's people."""
 
 
 class IdentityFeatures(NamedTuple):
@@ -114,12 +110,9 @@ def load_lightcnn(path: Path) -> LightCNN29:
     Raises:
         ConfigError: it cannot be read, could run code, or is not LightCNN-29 v2.
     """
-    weights = {
-        name: tensor for name, tensor in read_published(path).items() if not name.startswith(_CLASSIFIER)
-    }
-    network = LightCNN29()
-    load_weights(network, weights, f"{path} (taken for LightCNN-29 v2)")
-    return network.eval().requires_grad_(False)
+    # The published file also has the layer that names the training set's people.
+    weights = {name: tensor for name, tensor in read_published(path).items() if not name.startswith("fc2.")}
+    return load_frozen(LightCNN29(), weights, path)
 
 
 def _residuals(channels: int, count: int) -> nn.Sequential:

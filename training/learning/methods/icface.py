@@ -8,35 +8,25 @@ Source: ICface (arXiv 1904.01909).
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 from torch import Tensor
 
 from icface.networks import Discriminator
 from training.learning import losses
 from training.learning.config import TrainConfig
-from training.learning.gan import Gan, Pairs, detached
-from training.learning.methods import Batch
+from training.learning.gan import Batch, Gan, Pairs, detached
 from training.learning.runtime import Runtime
-
-if TYPE_CHECKING:
-    from training.networks.lightcnn import LightCNN29
-
-
-def build(config: TrainConfig, runtime: Runtime, identity: LightCNN29 | None) -> IcfaceMethod:
-    """See `training.learning.methods.build_method`."""
-    return IcfaceMethod(config, runtime, identity)
+from training.networks.lightcnn import LightCNN29
 
 
 class IcfaceMethod(Gan):
-    """Implements `training.learning.methods.Method`."""
+    """See `Gan`."""
 
     def __init__(self, config: TrainConfig, runtime: Runtime, identity: LightCNN29 | None = None) -> None:
         super().__init__(config, runtime, identity)
         self._add("discriminator", Discriminator(config.networks.discriminator, config.networks.size_px))
 
     def step(self, batch: Batch) -> dict[str, Tensor]:
-        """See Method."""
+        """See `Gan`."""
         self._generators.train()
         source, attributes = batch["source"], batch["driving_attributes"]
         nothing = self._generators.neutral_attributes.expand(len(source), -1)

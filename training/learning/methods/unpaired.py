@@ -29,10 +29,10 @@ Source: Tripathy, Kannala, Rahtu, Learning image-to-image translation using pair
 
 from __future__ import annotations
 
-import dataclasses
-from typing import TYPE_CHECKING, Final, NamedTuple
+from typing import Final, NamedTuple
 
 import torch
+from msgspec.structs import replace
 from torch import Tensor, nn
 from torch.nn import functional
 
@@ -40,19 +40,11 @@ from icface.errors import ConfigError
 from icface.networks import Discriminator
 from training.learning import losses
 from training.learning.config import TrainConfig, UnpairedConfig
-from training.learning.gan import Gan, detached
-from training.learning.methods import Batch
+from training.learning.gan import Batch, Gan, detached
 from training.learning.runtime import Runtime
-
-if TYPE_CHECKING:
-    from training.networks.lightcnn import LightCNN29
+from training.networks.lightcnn import LightCNN29
 
 _GOLDEN: Final = (5**0.5 - 1) / 2
-
-
-def build(config: TrainConfig, runtime: Runtime, identity: LightCNN29 | None) -> UnpairedMethod:
-    """See `training.learning.methods.build_method`."""
-    return UnpairedMethod(config, runtime, identity)
 
 
 def is_paired(step: int, steps: int, config: UnpairedConfig) -> bool:
@@ -120,7 +112,7 @@ class _Schedule(nn.Module):
 
 
 class UnpairedMethod(Gan):
-    """Implements `training.learning.methods.Method`.
+    """See `Gan`.
 
     Losses are named `paired_…` or `unpaired_…`; a step has those of one kind.
 
@@ -137,14 +129,14 @@ class UnpairedMethod(Gan):
             )
         super().__init__(config, runtime, identity)
         self._add("discriminator", Discriminator(judge, size_px))
-        of_pairs = dataclasses.replace(judge, attributes=False)
+        of_pairs = replace(judge, attributes=False)
         self._add("pair_discriminator", Discriminator(of_pairs, size_px, in_channels=6))
         # Not placed on the device: it is read at each step, and a GPU would have to wait.
         self._schedule = _Schedule()
         self.modules["schedule"] = self._schedule
 
     def step(self, batch: Batch) -> dict[str, Tensor]:
-        """See Method."""
+        """See `Gan`."""
         self._generators.train()
         paired = is_paired(int(self._schedule.done), self._config.steps, self._config.unpaired)
         self._schedule.done += 1
@@ -171,9 +163,8 @@ class UnpairedMethod(Gan):
         nothing = self._generators.neutral_attributes.expand_as(task.own)
         found = self._judged([(made.output, task.asked), (made.neutral, nothing)], task.images)
         _, drawn, given = _pairs(task, made)
-        with self._runtime.autocast():
-            patches = self.modules["pair_discriminator"](torch.cat([drawn, given], dim=1)).patches.float()
-        found["pair"] = losses.adversarial_generator(patches, self._weights.adversarial)
+        (of_pairs,) = self._judge("pair_discriminator", torch.cat([drawn, given], dim=1))
+        found["pair"] = losses.adversarial_generator(of_pairs.patches, self._weights.adversarial)
         found["cycle"] = functional.l1_loss(made.cycled, task.images)
         found["unchanged"] = functional.l1_loss(made.unchanged, task.images)
         # A neutral picture is its own neutral image; of a pair, it is also that of the other frame.
@@ -183,7 +174,7 @@ class UnpairedMethod(Gan):
             known.append((task.targets, task.asked))
         found |= self._neutral(made.neutral, task.images, known)
         cycle = self._config.unpaired.cycle
-        return self._teach_generators(found, {"cycle": cycle, "unchanged": cycle / 2})
+        return self._teach_generators(found, cycle=cycle, unchanged=cycle / 2)
 
 
 def _pairs(task: Task, made: _Made) -> tuple[Tensor, Tensor, Tensor]:
