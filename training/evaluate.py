@@ -75,7 +75,7 @@ def parser() -> argparse.ArgumentParser:
         default=8,
         help="sources whose attributes are swept (default: %(default)s)",
     )
-    for name, told in JUDGES.items():
+    for name, (_, told) in JUDGES.items():
         add(f"--{name}", type=Path, metavar="WEIGHTS", help=told)
     add(
         "--identity-range",

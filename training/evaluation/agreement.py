@@ -65,7 +65,9 @@ def agreement(clips: Sequence[tuple[FloatArray, FloatArray]]) -> dict[str, Any]:
     return {
         "frames": sum(len(asked) for asked, _ in clips),
         "faces_found": sum(clip.shape[1] for clip in seen),
-        "pose_error_deg": {n: None if m is None else float(m) for n, m in zip(POSE_NAMES, means, strict=True)},
+        "pose_error_deg": {
+            n: None if m is None else float(m) for n, m in zip(POSE_NAMES, means, strict=True)
+        },
         "apd_deg": float(degrees.mean()) if found else None,
         "aed": float(units.mean()) if found else None,
         "pose_correlation": {name: r[name] for name in NAMES[POSE]},

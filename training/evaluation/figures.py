@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import textwrap
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any, Final, NamedTuple
 
 import numpy as np
@@ -19,6 +18,7 @@ from icface.arrays import Frame
 from icface.attributes import (
     ACTION_UNITS,
     AU_NAMES,
+    COUNT,
     GROUPS,
     INDEX,
     POSE,
@@ -95,8 +95,7 @@ class Shown(NamedTuple):
     attributes: FloatArray
 
 
-@dataclass(frozen=True, kw_only=True)
-class Scene:
+class Scene(NamedTuple):
     """One row of a figure: a source, and the frames of its driver that stand out."""
 
     label: str
@@ -111,30 +110,21 @@ class Scene:
     """The driving frame with the strongest mouth."""
 
 
-def scenes_of(tracks: FaceTracks, tasks: Sequence[Task], most: int = ROWS) -> list[Scene]:
+def scenes_of(tracks: FaceTracks, tasks: Sequence[Task]) -> list[Scene]:
     """A row from each of the first tasks."""
     scenes = []
-    for task in tasks[:most]:
+    for task in tasks[:ROWS]:
         values = tracks.values_of(task.driving).attributes
-
-        def shown(number: int, task: Task = task, values: FloatArray = values) -> Shown:
-            return Shown(tracks.frame(task.driving[number]), values[number])
-
-        turned = int(np.argmax(np.abs(values[:, POSE] - 0.5).sum(axis=1)))
+        turn = np.abs(values[:, POSE] - 0.5).sum(axis=1)
         expression = values[:, ACTION_UNITS].sum(axis=1)
         if len(values) > 1:
-            expression[turned] = -1.0
+            expression[np.argmax(turn)] = -1.0
         eyes, mouth = (values[:, [INDEX[name] for name in names]].sum(axis=1) for names in (EYES, MOUTH))
-        scenes.append(
-            Scene(
-                label=tracks.tracks[tracks.track_of(task.source)].identity,
-                source=Shown(tracks.frame(task.source), tracks.values_of([task.source]).attributes[0]),
-                turned=shown(turned),
-                acting=shown(int(np.argmax(expression))),
-                eyes=shown(int(np.argmax(eyes))),
-                mouth=shown(int(np.argmax(mouth))),
-            )
-        )
+        strongest = [int(np.argmax(strength)) for strength in (turn, expression, eyes, mouth)]
+        label = tracks.tracks[tracks.track_of(task.source)].identity
+        source = Shown(tracks.frame(task.source), tracks.values_of([task.source]).attributes[0])
+        driving = (Shown(tracks.frame(task.driving[i]), values[i]) for i in strongest)
+        scenes.append(Scene(label, source, *driving))
     return scenes
 
 
@@ -165,49 +155,44 @@ def reenactment(animators: Sequence[Animator], scenes: Sequence[Scene]) -> Frame
 def expression_only(animators: Sequence[Animator], scenes: Sequence[Scene]) -> Frame:
     """The driver's expression with the source's own pose."""
     asked = [mixed(s.acting.attributes, s.source.attributes, POSE_NAMES) for s in scenes]
-    return _one_output(animators, scenes, asked, ["expression from"], [[s.acting.frame] for s in scenes])
+    return _one_output(animators, scenes, asked, {"expression from": [s.acting for s in scenes]})
 
 
 def mixed_pose_expression(animators: Sequence[Animator], scenes: Sequence[Scene]) -> Frame:
     """Pose of one driving frame, expression of another, which is of another person where there is one."""
-    others = _next(scenes)
-    asked = [
-        mixed(o.acting.attributes, s.turned.attributes, POSE_NAMES)
-        for s, o in zip(scenes, others, strict=True)
-    ]
-    drivers = [[s.turned.frame, o.acting.frame] for s, o in zip(scenes, others, strict=True)]
-    return _one_output(animators, scenes, asked, ["pose from", "expression from"], drivers)
+    turned, acting = [s.turned for s in scenes], _next([s.acting for s in scenes])
+    asked = [mixed(a.attributes, t.attributes, POSE_NAMES) for t, a in zip(turned, acting, strict=True)]
+    return _one_output(animators, scenes, asked, {"pose from": turned, "expression from": acting})
 
 
 def mixed_mouth_eyes(animators: Sequence[Animator], scenes: Sequence[Scene]) -> Frame:
     """Mouth and nose of one driving frame, brows and eyes of another, the pose frontal."""
-    others = _next(scenes)
+    mouths, eyes = [s.mouth for s in scenes], _next([s.eyes for s in scenes])
     asked = [
-        mixed(mixed(neutral(), s.mouth.attributes, MOUTH), o.eyes.attributes, EYES)
-        for s, o in zip(scenes, others, strict=True)
+        mixed(mixed(neutral(), m.attributes, MOUTH), e.attributes, EYES)
+        for m, e in zip(mouths, eyes, strict=True)
     ]
-    drivers = [[s.mouth.frame, o.eyes.frame] for s, o in zip(scenes, others, strict=True)]
-    return _one_output(animators, scenes, asked, ["mouth from", "eyes from"], drivers)
+    return _one_output(animators, scenes, asked, {"mouth from": mouths, "eyes from": eyes})
 
 
-def _next(scenes: Sequence[Scene]) -> list[Scene]:
-    return [*scenes[1:], *scenes[:1]]
+def _next(shown: list[Shown]) -> list[Shown]:
+    """Those of the next scene, for each scene."""
+    return [*shown[1:], *shown[:1]]
 
 
 def _one_output(
     animators: Sequence[Animator],
     scenes: Sequence[Scene],
     asked: Sequence[FloatArray],
-    heads: Sequence[str],
-    drivers: Sequence[Sequence[Frame]],
+    drivers: dict[str, list[Shown]],
 ) -> Frame:
-    """A row a scene: source, the frames that drive it, one output of each model."""
+    """A row a scene: source, the frames that drive it by heading, one output of each model."""
     tiles: list[list[Frame | None]] = []
-    for scene, attributes, frames in zip(scenes, asked, drivers, strict=True):
+    for scene, attributes, *frames in zip(scenes, asked, *drivers.values(), strict=True):
         outputs = [_made(animator, scene.source.frame, attributes[None])[1] for animator in animators]
-        tiles.append([scene.source.frame, *frames, *outputs])
+        tiles.append([scene.source.frame, *(shown.frame for shown in frames), *outputs])
     names = [f"output {animator.name}" for animator in animators]
-    return sheet(tiles, ["source", *heads, *names], [scene.label for scene in scenes])
+    return sheet(tiles, ["source", *drivers, *names], [scene.label for scene in scenes])
 
 
 def neutral_row(animators: Sequence[Animator], scenes: Sequence[Scene]) -> Frame:
@@ -219,18 +204,19 @@ def neutral_row(animators: Sequence[Animator], scenes: Sequence[Scene]) -> Frame
     return sheet(tiles, [s.label for s in scenes], ["source", *(f"neutral {a.name}" for a in animators)])
 
 
-def multi_view(animator: Animator, scenes: Sequence[Scene], views: int = VIEWS) -> Frame:
+def multi_view(animator: Animator, scenes: Sequence[Scene]) -> Frame:
     """Each source turned from side to side, up and down, and about the view."""
-    reach = np.linspace(-POSE_REACH, POSE_REACH, views, dtype=np.float32)
+    reach = np.linspace(-POSE_REACH, POSE_REACH, VIEWS, dtype=np.float32)
     tiles: list[list[Frame | None]] = []
     rows = []
+    axes = ("yaw", "pitch", "roll")
     for scene in scenes:
-        asked = np.tile(neutral(), (3 * views, 1))
-        for i, name in enumerate(("yaw", "pitch", "roll")):
-            asked[i * views : (i + 1) * views, INDEX[name]] += reach
-        made = _made(animator, scene.source.frame, asked)[1:]
-        for i, name in enumerate(("yaw", "pitch", "roll")):
-            tiles.append([scene.source.frame, *made[i * views : (i + 1) * views]])
+        asked = np.tile(neutral(), (len(axes), VIEWS, 1))
+        for i, name in enumerate(axes):
+            asked[i, :, INDEX[name]] += reach
+        made = _made(animator, scene.source.frame, asked.reshape(-1, COUNT))[1:]
+        for i, name in enumerate(axes):
+            tiles.append([scene.source.frame, *made[i * VIEWS : (i + 1) * VIEWS]])
             rows.append(f"{scene.label} {name}")
     degrees = np.degrees(2 * POSE_LIMIT_RAD * reach)
     return sheet(tiles, ["source", *(f"{angle:+.0f}°" if round(angle) else "0°" for angle in degrees)], rows)
@@ -238,11 +224,11 @@ def multi_view(animator: Animator, scenes: Sequence[Scene], views: int = VIEWS) 
 
 def au_sweep(animator: Animator, scene: Scene) -> Frame:
     """Every Action Unit from none to whole, on one source."""
-    asked = np.tile(neutral(), (len(AU_NAMES) * len(SWEEP_VALUES), 1))
-    for i, name in enumerate(AU_NAMES):
-        asked[i * len(SWEEP_VALUES) : (i + 1) * len(SWEEP_VALUES), INDEX[name]] = SWEEP_VALUES
-    made = _made(animator, scene.source.frame, asked)[1:]
     count = len(SWEEP_VALUES)
+    asked = np.tile(neutral(), (len(AU_NAMES), count, 1))
+    for i, name in enumerate(AU_NAMES):
+        asked[i, :, INDEX[name]] = SWEEP_VALUES
+    made = _made(animator, scene.source.frame, asked.reshape(-1, COUNT))[1:]
     tiles = [made[i * count : (i + 1) * count] for i in range(len(AU_NAMES))]
     # Two halves beside each other: 17 rows are taller than a screen.
     half = (len(AU_NAMES) + 1) // 2

@@ -26,7 +26,7 @@ _NETWORKS: Final = {
 
 @dataclass
 class Judges:
-    """The networks whose weights were given. Methods take frames (n, S, S, 3); they give (n,), or None without weights."""
+    """Methods take frames (n, S, S, 3). They give (n,), or None where no weights were given."""
 
     networks: dict[str, nn.Module] = field(default_factory=dict)
     """By name: `cnniqa`, `deepiqa`, `lpips`."""
