@@ -27,42 +27,23 @@ FREE: Final = (
 )
 
 
-class Progress(Struct):
-    """How far a run is."""
+class State(Struct, kw_only=True):
+    """What a run is of, and how far it is."""
 
+    config: str
+    """Its settings, as JSON."""
+    data: str
+    """Digest of the data set's index."""
+    processes: int
+    """How many train together. With the batch size and the step they decide which pairs come next."""
     step: int = 0
     """Steps done."""
     best: float | None = None
     """Lowest validation L1 so far."""
 
 
-class _Header(Struct, kw_only=True):
-    config: str
-    data: str
-    processes: int
-    step: int
-    best: float | None
-
-
-def save_state(
-    path: Path,
-    config: TrainConfig,
-    data: str,
-    processes: int,
-    progress: Progress,
-    method: Gan,
-    average: Average,
-) -> None:
-    """Write the state. The file appears whole or not at all.
-
-    Args:
-        path: the file.
-        config: settings of the run.
-        data: digest of the data set's index.
-        processes: how many train together. With the batch size and the step they decide which pairs come next.
-        progress: how far it is.
-        method: with its networks and optimisers.
-        average: the slow generators.
+def save_state(path: Path, state: State, method: Gan, average: Average) -> None:
+    """Write the state, networks, optimisers and averages. The file appears whole or not at all.
 
     Raises:
         ConfigError: it cannot be written, or a value is not a finite number; an older state stays.
@@ -73,42 +54,35 @@ def save_state(
     for name, optimizer in method.optimizers.items():
         for index, values in optimizer.state_dict()["state"].items():
             tensors |= {f"optimizer/{name}/{index}/{key}": value for key, value in values.items()}
-    header = _Header(
-        config=msgspec.json.encode(config).decode(),
-        data=data,
-        processes=processes,
-        step=progress.step,
-        best=progress.best,
-    )
-    write_tensors(path, tensors, {_HEADER: msgspec.json.encode(header).decode()})
+    write_tensors(path, tensors, {_HEADER: msgspec.json.encode(state).decode()})
 
 
-def load_state(
-    path: Path, config: TrainConfig, data: str, processes: int, method: Gan, average: Average
-) -> Progress:
-    """Put a saved state into a fresh method and average.
+def load_state(path: Path, state: State, method: Gan, average: Average) -> None:
+    """Put a saved state into a fresh one with its method and average.
 
     Raises:
         ConfigError: the file is damaged, or of a run with other settings, other data or another number of processes.
     """
     tensors, metadata = read_tensors(path)
     try:
-        header = msgspec.json.decode(metadata[_HEADER], type=_Header)
-        before = msgspec.json.decode(header.config, type=TrainConfig)
+        saved = msgspec.json.decode(metadata[_HEADER], type=State)
+        old, new = (
+            _flat(msgspec.to_builtins(msgspec.json.decode(text, type=TrainConfig)))
+            for text in (saved.config, state.config)
+        )
     except (KeyError, msgspec.DecodeError, ConfigError) as error:
         raise ConfigError(f"{path} is not the state of a run of this version ({error})") from error
-    old, new = (_flat(msgspec.to_builtins(settings)) for settings in (before, config))
     for name in old | new:
         if name not in FREE and old.get(name) != new.get(name):
             raise ConfigError(
                 f"{path} is a run with {name} = {old.get(name)}, not {new.get(name)}; "
                 "go on with the same settings, or choose another --out"
             )
-    if header.data != data:
+    if saved.data != state.data:
         raise ConfigError(f"{path} is a run on other data; give the same --data, or choose another --out")
-    if header.processes != processes:
+    if saved.processes != state.processes:
         raise ConfigError(
-            f"{path} is a run of {header.processes} processes, not {processes}, which would see other pairs; "
+            f"{path} is a run of {saved.processes} processes, not {state.processes}, which would see other pairs; "
             "go on with as many, or choose another --out"
         )
     parts: dict[str, dict[str, Tensor]] = {}
@@ -120,14 +94,9 @@ def load_state(
         load_weights(module, parts.get(f"module/{name}", {}), str(path))
     for name, optimizer in method.optimizers.items():
         prefix = f"optimizer/{name}/"
-        state = {
-            int(part.removeprefix(prefix)): values
-            for part, values in parts.items()
-            if part.startswith(prefix)
-        }
-        groups = optimizer.state_dict()["param_groups"]
-        optimizer.load_state_dict({"state": state, "param_groups": groups})
-    return Progress(header.step, header.best)
+        states = {int(p.removeprefix(prefix)): held for p, held in parts.items() if p.startswith(prefix)}
+        optimizer.load_state_dict({**optimizer.state_dict(), "state": states})
+    state.step, state.best = saved.step, saved.best
 
 
 def _flat(table: dict[str, Any], prefix: str = "") -> dict[str, Any]:

@@ -9,6 +9,7 @@ import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import msgspec
 import torch
 from lightning_fabric import Fabric
 from msgspec.structs import replace
@@ -20,7 +21,7 @@ from icface.networks import ICface, ModelInfo, save_model
 from training.dataset.index import INDEX_FILE
 from training.dataset.pairs import PairConfig, PairDataset, PortraitDataset
 from training.dataset.reading import FaceTracks
-from training.learning.checkpoints import Progress, load_state, save_state
+from training.learning.checkpoints import State, load_state, save_state
 from training.learning.config import TrainConfig
 from training.learning.ema import Average
 from training.learning.journal import Journal, grid
@@ -85,19 +86,19 @@ class Trainer:
         # The generators that are shown and kept: the averaged ones, if there is averaging.
         self._shown: ICface = self._average.module if config.ema > 0 else self._method.model()
         self._validation = Validation(tracks, config, self._runtime)
-        self._data_digest = hashlib.sha256((data / INDEX_FILE).read_bytes()).hexdigest()
-        self._progress = Progress()
-        state = out / STATE
-        if state.exists():
-            self._progress = load_state(
-                state, config, self._data_digest, self._runtime.processes, self._method, self._average
-            )
-            logger.info("going on after step %d of %d", self._progress.step, config.steps)
-        if self._runtime.any(fabric.broadcast(self._progress.step) != self._progress.step):
+        self._state = State(
+            config=msgspec.json.encode(config).decode(),
+            data=hashlib.sha256((data / INDEX_FILE).read_bytes()).hexdigest(),
+            processes=self._runtime.processes,
+        )
+        if (out / STATE).exists():
+            load_state(out / STATE, self._state, self._method, self._average)
+            logger.info("going on after step %d of %d", self._state.step, config.steps)
+        if self._runtime.any(fabric.broadcast(self._state.step) != self._state.step):
             raise ConfigError(
                 f"the processes find different states in {out}; all machines have to share that folder"
             )
-        self._journal = Journal(out, self._progress.step) if self._runtime.rank == 0 else None
+        self._journal = Journal(out, self._state.step) if self._runtime.rank == 0 else None
 
     def run(self, minutes: float | None = None, stopped: Callable[[], bool] = lambda: False) -> bool:
         """Train to the end, for about that long, or until it is stopped; the state is kept each time.
@@ -112,16 +113,16 @@ class Trainer:
         Raises:
             ConfigError: a loss or a gradient is not a finite number any more, or the state cannot be written.
         """
-        config, progress, runtime, journal = self._config, self._progress, self._runtime, self._journal
+        config, state, runtime, journal = self._config, self._state, self._runtime, self._journal
         end_s = None if minutes is None else time.monotonic() + 60 * minutes
-        saved = progress.step
+        saved = state.step
         try:
-            for step, batch in self._batches(progress.step):
+            for step, batch in self._batches(state.step):
                 # All stop together: a process that goes on alone would wait for the others' gradients.
                 if runtime.any(stopped() or (end_s is not None and time.monotonic() > end_s)):
                     break
                 losses = self._step(step, batch)
-                progress.step = step
+                state.step = step
                 if step % config.log_every == 0:
                     means = {name: float(runtime.mean(loss)) for name, loss in losses.items()}
                     if journal is not None:
@@ -137,9 +138,9 @@ class Trainer:
             if journal is not None:
                 journal.close()
             # Also after a second Ctrl-C. Never after a failure: the weights may be its cause.
-            if saved != progress.step and not isinstance(sys.exc_info()[1], Exception):
+            if saved != state.step and not isinstance(sys.exc_info()[1], Exception):
                 self._save()
-        return progress.step >= config.steps
+        return state.step >= config.steps
 
     def _batches(self, done: int) -> Iterator[tuple[int, dict[str, Tensor]]]:
         """(step counted from 1, batch) from where the run is. A batch depends on its step alone."""
@@ -184,31 +185,23 @@ class Trainer:
     def _validate(self) -> None:
         """Every process measures all pairs, so no process waits for another."""
         numbers, batch = self._validation.measure(self._shown)
-        best = self._progress.best is None or numbers["l1"] < self._progress.best
+        best = self._state.best is None or numbers["l1"] < self._state.best
         if best:
-            self._progress.best = numbers["l1"]
+            self._state.best = numbers["l1"]
         if self._journal is None:
             return
-        self._journal.numbers(self._progress.step, "validation", numbers)
-        self._journal.picture(self._progress.step, "validation", grid(self._shown, batch))
+        self._journal.numbers(self._state.step, "validation", numbers)
+        self._journal.picture(self._state.step, "validation", grid(self._shown, batch))
         if best:
             self._write(BEST)
 
     def _save(self) -> None:
         if self._runtime.rank == 0:
             self._write(MODEL)
-            save_state(
-                self._out / STATE,
-                self._config,
-                self._data_digest,
-                self._runtime.processes,
-                self._progress,
-                self._method,
-                self._average,
-            )
+            save_state(self._out / STATE, self._state, self._method, self._average)
 
     def _write(self, name: str) -> None:
-        save_model(self._out / name, self._shown, replace(self._info, step=self._progress.step))
+        save_model(self._out / name, self._shown, replace(self._info, step=self._state.step))
 
 
 def _check_data(config: TrainConfig, tracks: FaceTracks) -> None:
