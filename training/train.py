@@ -14,7 +14,7 @@ import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 if not __package__:  # started as a file: the repository takes the place of this folder
     sys.path[0] = str(Path(__file__).resolve().parents[1])
@@ -43,22 +43,14 @@ def parser() -> argparse.ArgumentParser:
     add("--config", type=Path, required=True, help="settings, a TOML file; see training/configs")
     add("--data", type=Path, required=True, help="folder that training/prepare.py made")
     add("--out", type=Path, required=True, help="folder of the run; a run in it goes on")
-    add(
-        "--set",
-        action="append",
-        default=[],
-        metavar="KEY=VALUE",
-        help="change a setting, as optimizer.rate=1e-4",
-    )
+    change = "change a setting, as optimizer.rate=1e-4"
+    add("--set", action="append", default=[], metavar="KEY=VALUE", help=change)
     add("--portraits", type=Path, help="data set of portraits, for the method `unpaired` (default: --data)")
     add("--identity", type=Path, metavar="WEIGHTS", help="LightCNN-29 v2 weights for the identity loss")
     add("--minutes", type=float, help="stop after about so long, to go on later")
     add("--accelerator", default="auto", help="auto, cpu, cuda, mps (default: auto)")
-    add(
-        "--devices",
-        default="auto",
-        help="how many; auto: all GPUs, or one CPU, or a launcher's (default: auto)",
-    )
+    count = "how many; auto: all GPUs, or one CPU, or a launcher's (default: auto)"
+    add("--devices", default="auto", help=count)
     add("--nodes", type=int, default=1, help="machines (default: 1, or a launcher's)")
     add("--threads", type=int, help="CPU threads (default: all)")
     add("-v", "--verbose", action="count", default=0, help="-vv shows tracebacks")
@@ -136,10 +128,9 @@ def _launch(flags: argparse.Namespace, precision: str) -> Fabric:
     if here is not None and not by_fabric:
         devices = here if devices == "auto" else devices
         nodes = started // int(here) if nodes == 1 else nodes
+    chosen: dict[str, Any] = {"devices": devices, "num_nodes": nodes, "precision": precision}
     try:
-        fabric = Fabric(
-            accelerator=flags.accelerator, devices=devices, num_nodes=nodes, precision=cast(Any, precision)
-        )
+        fabric = Fabric(accelerator=flags.accelerator, **chosen)
         if not by_fabric:
             fabric.launch()
     except (RuntimeError, ValueError, TypeError) as error:
@@ -180,10 +171,8 @@ def train(flags: argparse.Namespace) -> None:
                 done = False
     if not done and fabric.global_rank == 0:
         state = flags.out / STATE
-        if state.exists():
-            logger.info("stopped; the same command goes on from %s", state)
-        else:
-            logger.info("stopped before the first step; nothing is kept yet")
+        goes_on = f"stopped; the same command goes on from {state}"
+        logger.info(goes_on if state.exists() else "stopped before the first step; nothing is kept yet")
 
 
 def main(argv: Sequence[str] | None = None) -> int:
