@@ -59,15 +59,12 @@ def parser() -> argparse.ArgumentParser:
 
 @contextmanager
 def _terminable() -> Iterator[Callable[[], bool]]:
-    """Gives a function that says whether the run was asked to stop, by Ctrl-C or a termination.
-
-    Asked twice, it stops amid a step; one network may then be a step further than another.
-    """
+    """Gives a function that says whether the run was asked to stop, by Ctrl-C or a termination."""
     asked = False
 
     def stop(*_: object) -> None:
         nonlocal asked
-        if asked:
+        if asked:  # amid a step: one network may then be a step further than another
             raise KeyboardInterrupt
         asked = True
 
@@ -81,11 +78,7 @@ def _terminable() -> Iterator[Callable[[], bool]]:
 
 @contextmanager
 def _alone(out: Path, fabric: Fabric) -> Iterator[None]:
-    """Keep other trainings out of the folder, until the end or the death of this one.
-
-    Raises:
-        ConfigError: another training runs there, or the folder cannot be written.
-    """
+    """Keep other trainings out of the folder, until the end or the death of this one."""
     lock, refused = FileLock(out / LOCK), ""
     if fabric.global_rank == 0:
         try:
@@ -115,11 +108,7 @@ def _check_flags(flags: argparse.Namespace) -> None:
 
 
 def _launch(flags: argparse.Namespace, precision: str) -> Fabric:
-    """The processes that train together: as many as the flags say, or as many as a launcher has started.
-
-    Raises:
-        ConfigError: there is no such device, or flags and launcher contradict each other.
-    """
+    """The processes that train together: as many as the flags say, or as many as a launcher has started."""
     # `fabric run` hands its own flags to Fabric and has its processes joined; torchrun leaves both to us.
     by_fabric = os.environ.get("LT_CLI_USED", "0") == "1"
     started = int(os.environ.get("WORLD_SIZE", "1"))

@@ -45,9 +45,8 @@ class ModelInfo(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
 
     def __post_init__(self) -> None:
         if self.attribute_scale not in ATTRIBUTE_SCALES:
-            raise ConfigError(
-                f"attribute_scale {self.attribute_scale!r} is unknown; choose {' or '.join(ATTRIBUTE_SCALES)}"
-            )
+            choices = " or ".join(ATTRIBUTE_SCALES)
+            raise ConfigError(f"attribute_scale is {self.attribute_scale!r}; choose {choices}")
 
 
 def save_model(path: Path, model: ICface, info: ModelInfo) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import typing
-from typing import Annotated, Any, Final, Literal, TypeVar
+from typing import Annotated, Any, Final, TypeVar
 
 import msgspec
 from msgspec import Meta, Struct
@@ -27,18 +27,20 @@ class GeneratorConfig(Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     """Residual blocks at a quarter of the size."""
     norm: str = "batch"
     """`batch` or `none`."""
-    padding: Literal["reflect", "zero"] = "reflect"
-    """Of the first and last convolution and of the blocks."""
+    padding: str = "reflect"
+    """`reflect` or `zero`, of the first and last convolution and of the blocks."""
     dropout: Annotated[float, Meta(ge=0, lt=1)] = 0.5
     """Share of dropout inside the residual blocks, while training."""
-    head_kernel: Literal[3, 5, 7] = 7
-    """Side of the last convolution's kernel. 3 is faster."""
+    head_kernel: int = 7
+    """Side of the last convolution's kernel: 3, 5 or 7. 3 is faster."""
 
     def __post_init__(self) -> None:
         if self.norm == "instance":
             raise ConfigError(INSTANCE_NORM)
-        if self.norm not in ("batch", "none"):
-            raise ConfigError(f"norm {self.norm!r} is unknown; choose batch or none")
+        choices = {"norm": ("batch", "none"), "padding": ("reflect", "zero"), "head_kernel": (3, 5, 7)}
+        for name, known in choices.items():
+            if getattr(self, name) not in known:
+                raise ConfigError(f"{name} is {getattr(self, name)!r}; choose {' or '.join(map(str, known))}")
 
 
 class DiscriminatorConfig(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):

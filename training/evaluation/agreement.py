@@ -61,7 +61,7 @@ def agreement(clips: Sequence[tuple[FloatArray, FloatArray]]) -> dict[str, Any]:
     moved = [clip - clip.mean(axis=1, keepdims=True) for clip in seen if clip.shape[1]]
     x, y = np.concatenate(moved, axis=1) if moved else (x, y)
     r = {name: correlation(x[:, i], y[:, i]) for i, name in enumerate(NAMES)}
-    known = [r[name] for name in NAMES[ACTION_UNITS] if r[name] is not None]
+    known = [value for name in NAMES[ACTION_UNITS] if (value := r[name]) is not None]
     return {
         "frames": sum(len(asked) for asked, _ in clips),
         "faces_found": sum(clip.shape[1] for clip in seen),

@@ -24,6 +24,7 @@ from icface.images import Photo, cut_crop
 from icface.networks import load_model
 from icface.reenactor import Reenactor
 from icface.source_cache import SourceCache
+from training.networks.complexity import count_parameters
 
 BATCH: Final = 8
 
@@ -85,11 +86,13 @@ def unique_names(paths: Sequence[Path]) -> list[str]:
 
 
 class CheckpointAnimator:
-    """G_N and G_A in torch.
+    """G_N and G_A in torch. `neutralise` comes before `animate`.
 
     Raises:
         ConfigError: the file is not a checkpoint of ours.
     """
+
+    _neutral: Tensor
 
     def __init__(self, path: Path, name: str, size_px: int, device: str = "cpu") -> None:
         model, info = load_model(path)
@@ -99,7 +102,6 @@ class CheckpointAnimator:
         self._size_px = size_px
         self._model_px = info.networks.size_px
         self._openface = info.attribute_scale == "openface"
-        self._neutral: Tensor | None = None
         notes = []
         if self._model_px != size_px:
             notes.append(
@@ -114,7 +116,7 @@ class CheckpointAnimator:
             "file": str(path),
             "sha256": hashlib.sha256(path.read_bytes()).hexdigest(),
             "step": info.step,
-            "parameters": sum(p.numel() for p in model.parameters()),
+            "parameters": count_parameters(model),
             "attribute_scale": info.attribute_scale,
             "provenance": info.provenance,
             "licence": info.licence,
@@ -131,8 +133,6 @@ class CheckpointAnimator:
     @torch.inference_mode()
     def animate(self, attributes: FloatArray) -> Frame:
         """See Animator."""
-        if self._neutral is None:
-            raise ValueError("no source is set; call neutralise first")
         asked = np.clip(attributes, 0.0, 1.0).astype(np.float32)
         wanted = torch.from_numpy(to_openface(asked) if self._openface else asked).to(self._device)
         parts = [
@@ -141,8 +141,7 @@ class CheckpointAnimator:
         ]
         return np.stack([resized(frame, self._size_px) for part in parts for frame in part])
 
-    def close(self) -> None:
-        self._neutral = None
+    def close(self) -> None: ...
 
 
 class BundleAnimator:
@@ -157,6 +156,9 @@ class BundleAnimator:
         EngineError: no engine can run it.
     """
 
+    _photo_px: int
+    _to_photo: NDArray[np.float64]
+
     def __init__(self, path: Path, name: str, size_px: int) -> None:
         bundle = Bundle.load(path)
         self.name = name
@@ -164,8 +166,9 @@ class BundleAnimator:
         self._folder = tempfile.TemporaryDirectory(prefix="icface-evaluation-")
         self._reenactor = Reenactor(bundle, size_px=None, source_cache=SourceCache(Path(self._folder.name)))
         self._viewer = None if bundle.alignment == ALIGNMENT else Viewer()
-        self._photo_px = 0
-        self._to_photo: NDArray[np.float64] | None = None
+        placed = "frames put back to their place in the photo"
+        if self._viewer is not None:
+            placed = f"frames aligned anew, because its own crops are by {bundle.alignment!r}"
         self.facts: dict[str, Any] = {
             "kind": "bundle",
             "file": str(path),
@@ -175,14 +178,7 @@ class BundleAnimator:
             "attribute_scale": bundle.attribute_scale,
             "provenance": bundle.provenance,
             "licence": bundle.licence,
-            "notes": [
-                "given the data's crops as photos; "
-                + (
-                    "frames put back to their place in the photo"
-                    if self._viewer is None
-                    else f"frames aligned anew, because its own crops are by {bundle.alignment!r}"
-                )
-            ],
+            "notes": [f"given the data's crops as photos; {placed}"],
         }
 
     def neutralise(self, crop: Frame) -> Frame:
@@ -207,7 +203,6 @@ class BundleAnimator:
 
     def _in_data(self, frame: Frame) -> Frame:
         """A frame of the bundle, as the data set would crop it."""
-        assert self._to_photo is not None
         if self._viewer is None:
             affine = data_to_bundle(self._to_photo, self._photo_px, self._size_px)
             return cut_crop(frame, affine, self._size_px)

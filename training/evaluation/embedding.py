@@ -10,7 +10,7 @@ import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final, Protocol
+from typing import Any, Final
 
 import cv2
 import numpy as np
@@ -38,17 +38,6 @@ _BATCH: Final = 16
 # Tensors outside of the file are entries with this key (ONNX, TensorProto.external_data). ONNX Runtime would look for
 # them in the folder that we are started in, and the sha256 of the file would not be that of the network.
 _OUTSIDE: Final = re.compile(rb"\x0a\x08location")
-
-
-class Embedder(Protocol):
-    """Frames in, one vector for each person's face out."""
-
-    told: str
-    """What it is, for the report."""
-
-    def embed(self, frames: Frame) -> Vectors:
-        """(n, D) of frames (n, S, S, 3), not normalised."""
-        ...
 
 
 def cosines(vectors: Vectors, wanted: Vectors) -> Vectors:
@@ -81,16 +70,17 @@ class Taken:
 
 
 class LightCNN:
-    """LightCNN-29 v2, before its classifier: 256 numbers."""
+    """LightCNN-29 v2, before its classifier."""
 
     told = "LightCNN-29 v2"
+    """For the report."""
 
     def __init__(self, network: LightCNN29, device: str = "cpu") -> None:
         self._network = network.to(device)
         self._device = device
 
     def embed(self, frames: Frame) -> Vectors:
-        """See `Embedder`."""
+        """(n, 256) of frames (n, S, S, 3), not normalised."""
         return in_batches(lambda images: self._network(images).fc, self._device, frames)
 
 
@@ -135,7 +125,7 @@ class OnnxEmbedder:
         self.told = f"ONNX, ({shape}) {self._colour}, {self._range}, to {width} numbers"
 
     def embed(self, frames: Frame) -> Vectors:
-        """See `Embedder`.
+        """(n, D) of frames (n, S, S, 3), not normalised.
 
         Raises:
             ConfigError: it fails, or gives values that are not numbers.
@@ -215,6 +205,10 @@ class OnnxEmbedder:
         if not np.issubdtype(found.dtype, np.floating):
             raise ConfigError(f"{self._path} gives {found.dtype}; a vector of real numbers is needed")
         return found.astype(np.float64)
+
+
+Embedder = LightCNN | OnnxEmbedder
+"""Frames in, one vector for each person's face out."""
 
 
 def load_embedder(path: Path, taken: Taken, *, crop_px: int, device: str = "cpu") -> Embedder:

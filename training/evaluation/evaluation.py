@@ -18,22 +18,12 @@ from icface.errors import ConfigError
 from icface.face.landmarks import MODEL_SHA256
 from training.dataset.index import INDEX_FILE
 from training.dataset.reading import FaceTracks
-from training.evaluation import figures
+from training.evaluation import figures, protocol
 from training.evaluation.animators import open_animators
 from training.evaluation.embedding import Taken
 from training.evaluation.judges import load_judges
 from training.evaluation.model_report import write_numbers, write_text
 from training.evaluation.openface_frames import find_tables, openface_presence, save_frames
-from training.evaluation.protocol import (
-    DRIVER,
-    KEPT,
-    Answer,
-    ClipViewer,
-    answer_of,
-    evaluate_tasks,
-    reference_of,
-    still_jitter,
-)
 from training.evaluation.response import SWEPT, response
 from training.evaluation.tasks import Task, cross_tasks, self_tasks, tracks_of
 
@@ -83,7 +73,7 @@ class Evaluation:
         self._animators = open_animators(flags.model, self._data.size_px, device=device)
         for animator in self._animators:
             stack.callback(animator.close)
-        self._viewer = stack.enter_context(ClipViewer())
+        self._viewer = stack.enter_context(protocol.ClipViewer())
 
     def run(self, folder: Path, command: str) -> None:
         """Measure, draw and write everything into a folder."""
@@ -131,24 +121,24 @@ class Evaluation:
                 logger.info("%s: %s-reenactment, %d clips", name, kind, len(tasks))
                 keep = partial(save_frames, folder / "frames", name, kind) if flags.save_frames else None
                 if tasks:
-                    answer = partial(answer_of, animator, data)
+                    answer = partial(protocol.answer_of, animator, data)
                     result[kind][name] = self._evaluate(kind, name, answer, keep)
             logger.info("%s: sweeps of %d sources", name, len(crops))
             result["response"][name] = response(animator, crops, viewer, SWEPT)
-            result["jitter"][name] = still_jitter(animator, crops, viewer, flags.seed)
-        for name in (DRIVER, KEPT):
+            result["jitter"][name] = protocol.still_jitter(animator, crops, viewer, flags.seed)
+        for name in (protocol.DRIVER, protocol.KEPT):
             logger.info("reference: %s", name)
-            result["self"][name] = self._evaluate("self", name, partial(reference_of, name, data))
+            result["self"][name] = self._evaluate("self", name, partial(protocol.reference_of, name, data))
         return result
 
     def _evaluate(
         self,
         kind: str,
         name: str,
-        answer: Callable[[Task], Answer],
-        keep: Callable[[Answer], None] | None = None,
+        answer: Callable[[Task], protocol.Answer],
+        keep: Callable[[protocol.Answer], None] | None = None,
     ) -> dict[str, Any]:
-        return evaluate_tasks(
+        return protocol.evaluate_tasks(
             self._tasks[kind],
             answer,
             same_person=kind == "self",
@@ -181,7 +171,8 @@ class Evaluation:
     def _notes(self) -> list[str]:
         data = self._data
         notes = [
-            f"“{DRIVER}” shows what the measuring makes of a perfect output; “{KEPT}” shows what not moving reaches.",
+            f"“{protocol.DRIVER}” shows what the measuring makes of a perfect output; “{protocol.KEPT}” shows what not "
+            "moving reaches.",
             "Attributes are measured in small crops enlarged to 256 pixels, frame by frame; those that were asked for "
             f"come from the data set ({data.index.attribute_source}), measured in whole frames.",
             "FID is not measured: it needs thousands of pictures and an Inception network. Gaze is not measured: the "

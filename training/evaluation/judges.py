@@ -7,7 +7,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
-import numpy as np
 from torch import nn
 
 from icface.arrays import Frame
@@ -35,27 +34,16 @@ class Judges:
     files: dict[str, dict[str, str]] = field(default_factory=dict)
     """By the judge's name: `network`, and `file` and `sha256` of its weights."""
 
-    def quality(self, frames: Frame) -> Vectors | None:
-        """CNNIQA of pictures by themselves."""
-        return self._score("cnniqa", frames)
-
-    def quality_against(self, frames: Frame, reference: Frame) -> Vectors | None:
-        """DeepIQA against one reference (S, S, 3)."""
-        return self._score("deepiqa", frames, np.broadcast_to(reference, frames.shape))
-
-    def distance(self, frames: Frame, wanted: Frame) -> Vectors | None:
-        """LPIPS, frame by frame."""
-        return self._score("lpips", frames, wanted)
+    def score(self, name: str, *stacks: Frame) -> Vectors | None:
+        """CNNIQA of pictures by themselves; DeepIQA and LPIPS of pictures against those that they should be like."""
+        network = self.networks.get(name)
+        return None if network is None else in_batches(network, self.device, *stacks)
 
     def likeness(self, frames: Frame, source: Frame) -> Vectors | None:
         """CSIM: cosine between the identity features of frames and of one source (S, S, 3)."""
         if self.identity is None:
             return None
         return cosines(self.identity.embed(frames), self.identity.embed(source[None]))
-
-    def _score(self, name: str, *stacks: Frame) -> Vectors | None:
-        network = self.networks.get(name)
-        return None if network is None else in_batches(network, self.device, *stacks)
 
 
 def load_judges(

@@ -31,7 +31,7 @@ class LPIPS(nn.Module):
     def __init__(self) -> None:
         super().__init__()
         # AlexNet. The places of its layers name its weights.
-        layers = (
+        layers: tuple[nn.Module, ...] = (
             *(nn.Conv2d(3, 64, 11, stride=4, padding=2), nn.ReLU(), nn.MaxPool2d(3, 2)),
             *(nn.Conv2d(64, 192, 5, padding=2), nn.ReLU(), nn.MaxPool2d(3, 2)),
             *(nn.Conv2d(192, 384, 3, padding=1), nn.ReLU()),

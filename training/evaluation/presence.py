@@ -63,12 +63,9 @@ def summary(counts: Counts) -> dict[str, Any]:
 
 
 def _scores(counts: Counts) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Balanced accuracy ½ (TP/(TP+FN) + TN/(TN+FP)), NaN where the driver shows only one of the classes.
-
-    F 2 TP / (2 TP + FP + FN), NaN where neither driver nor output ever shows it.
-    """
+    """Balanced accuracy, NaN where the driver shows only one of the classes; F, NaN where nobody shows it."""
     tp, fp, tn, fn = counts
-    return 0.5 * (_ratio(tp, tp + fn) + _ratio(tn, tn + fp)), _ratio(2 * tp, 2 * tp + (fp + fn))
+    return 0.5 * (_ratio(tp, tp + fn) + _ratio(tn, tn + fp)), _ratio(2 * tp, 2 * tp + fp + fn)
 
 
 def _ratio(part: NDArray[np.int64], whole: NDArray[np.int64]) -> NDArray[np.float64]:

@@ -123,8 +123,8 @@ class _Collected:
     def compare(self, result: Answer, same_person: bool) -> None:
         """Scores of the pictures."""
         judges, output = self.judges, result.output
-        self._add("cnniqa", judges.quality(output))
-        self._add("deepiqa", judges.quality_against(output, result.source))
+        self._add("cnniqa", judges.score("cnniqa", output))
+        self._add("deepiqa", judges.score("deepiqa", output, np.broadcast_to(result.source, output.shape)))
         self._add("csim", judges.likeness(output, result.source))
         if same_person:
             pairs = list(zip(output, result.driving, strict=True))
@@ -132,7 +132,7 @@ class _Collected:
             self._add("psnr_db", (psnr_db(*pair) for pair in pairs))
             if result.source.shape[0] >= WINDOW_PX:
                 self._add("ssim", (ssim(*pair) for pair in pairs))
-            self._add("lpips", judges.distance(output, result.driving))
+            self._add("lpips", judges.score("lpips", output, result.driving))
 
     def _add(self, name: str, values: Iterable[float] | None) -> None:
         if values is not None:

@@ -45,7 +45,14 @@ class Gan:
                 "--identity LIGHTCNN_WEIGHTS, or --set losses.identity=0"
             )
         self._config = config
-        self._weights = config.losses
+        weights = self._weights = config.losses
+        self._factors = {
+            **dict.fromkeys(("attributes", "d_attributes"), weights.attributes),
+            **dict.fromkeys(("identity", "d_identity"), weights.identity),
+            **dict.fromkeys(("reconstruction", "neutral"), weights.reconstruction),
+            "d_r1": weights.r1,
+            "anchor": weights.anchor,
+        }
         self._runtime = runtime
         self._identity = identity if config.losses.identity > 0 else None
         if self._identity is not None:
@@ -97,15 +104,7 @@ class Gan:
         attributes: Tensor | None = None,
         identities: Tensor | None = None,
     ) -> dict[str, Tensor]:
-        """A discriminator learns to tell real images from generated ones, and to read the real ones.
-
-        Args:
-            name: of the discriminator.
-            real: (B, C, S, S).
-            fakes: the same from each generator.
-            attributes: (B, 20) of the real images, where it has the head C2.
-            identities: (B,) of the real images, where it has that head.
-        """
+        """A discriminator learns to tell real images from generated ones, and to read the real ones."""
         weights, judge = self._weights, self.modules[name]
         judge.requires_grad_(True)
         real = real.detach().requires_grad_(weights.r1 > 0)
@@ -123,20 +122,13 @@ class Gan:
             found["d_identity"] = functional.cross_entropy(on_real.identities, identities)
         if weights.r1 > 0:
             found["d_r1"] = losses.r1_penalty(on_real.patches, real)
-        factors = {"d_attributes": weights.attributes, "d_identity": weights.identity, "d_r1": weights.r1}
-        self._runtime.minimise(losses.total_loss(found, factors), self.optimizers[name], found)
+        self._minimise(name, found)
         # The generators' step follows, through a judge that stays as it is.
         judge.requires_grad_(False)
         return found
 
     def _judged(self, made: Pairs, source: Tensor, identities: Tensor | None = None) -> dict[str, Tensor]:
-        """Equations 1 to 3 as the generators see them.
-
-        Args:
-            made: generated images, each with the attributes that were asked for.
-            source: (B, 3, S, S) real images of the same persons.
-            identities: (B,) of the same, where D has that head.
-        """
+        """Equations 1 to 3 as the generators see them, for images made with the attributes that were asked for."""
         weights, images = self._weights, [image.float() for image, _ in made]
         (judged,) = self._judge("discriminator", torch.cat(images))
         patches = judged.patches.chunk(len(made))
@@ -161,13 +153,7 @@ class Gan:
         return found
 
     def _neutral(self, neutral: Tensor, source: Tensor, known: Pairs) -> dict[str, Tensor]:
-        """The pseudo ground truth of equation 4 and the anchor.
-
-        Args:
-            neutral: (B, 3, S, S) from G_N.
-            source: what it is made of.
-            known: real pictures of the same faces with their attributes.
-        """
+        """The pseudo ground truth of equation 4, and the anchor to real pictures of the same faces."""
         pseudo = pseudo_neutral(self._generators, self._runtime, source)
         found = {"neutral": losses.neutral_pseudo_loss(neutral, pseudo)}
         if self._weights.anchor > 0:
@@ -177,19 +163,11 @@ class Gan:
             )
         return found
 
-    def _teach_generators(self, found: dict[str, Tensor], **factors: float) -> dict[str, Tensor]:
-        """Minimise the losses of the generators, equation 5; gives them with their total."""
-        weights = self._weights
-        usual = {
-            "attributes": weights.attributes,
-            "identity": weights.identity,
-            "reconstruction": weights.reconstruction,
-            "neutral": weights.reconstruction,
-            "anchor": weights.anchor,
-        }
-        total = losses.total_loss(found, usual | factors)
-        self._runtime.minimise(total, self.optimizers["generators"], found)
-        return {**found, "total": total}
+    def _minimise(self, name: str, found: Mapping[str, Tensor], **more: float) -> Tensor:
+        """One step of a network on its losses, each with its λ; `more` has those that only a method knows."""
+        total = losses.total_loss(found, self._factors | more)
+        self._runtime.minimise(total, self.optimizers[name], found)
+        return total
 
 
 @torch.no_grad()

@@ -81,12 +81,10 @@ def _is_until(line: str, step: int) -> bool:
 
 @torch.no_grad()
 def grid(model: ICface, batch: Mapping[str, Tensor]) -> Tensor:
-    """Rows of source, neutral image, output, driving frame: (3, rows · S, 4 · S) in [0, 1]."""
-    before = model.training
+    """Rows of source, neutral image, output, driving frame: (3, rows · S, 4 · S) in [0, 1]. Puts the model in `eval`."""
     model.eval()
     source, driving = batch["source"][:GRID_ROWS], batch["driving"][:GRID_ROWS]
     neutral = model.neutralise(source)
     output = model.animate(neutral, batch["driving_attributes"][:GRID_ROWS])
-    model.train(before)
     columns = torch.cat([source, neutral.float(), output.float(), driving], dim=3)
     return (torch.cat(list(columns), dim=1) / 2 + 0.5).clamp(0, 1).cpu()

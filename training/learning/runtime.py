@@ -7,7 +7,7 @@ milliseconds at these sizes.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from contextlib import AbstractContextManager
 
 import torch
@@ -81,7 +81,11 @@ class Runtime:
         ]
         mean = total.detach()
         if self.processes > 1:
-            mean = self._average(mean, gradients)
+            # One message instead of one a tensor.
+            flat = self.mean(torch.cat([mean.reshape(1), *(part.flatten() for part in gradients)]))
+            mean, *means = flat.split([1, *(part.numel() for part in gradients)])
+            for gradient, averaged in zip(gradients, means, strict=True):
+                gradient.copy_(averaged.view_as(gradient))
         # A finite loss may have an infinite gradient, and one step with it makes every weight NaN. The loss is looked at
         # too, because the gradient of |NaN| is 0.
         norm = nn.utils.get_total_norm(gradients)
@@ -92,28 +96,14 @@ class Runtime:
         optimizer.step()
 
     def mean(self, value: Tensor) -> Tensor:
-        """A number's mean over all processes."""
-        return self._reduced(value) if self.processes > 1 else value
+        """The mean over all processes."""
+        return torch.as_tensor(self._fabric.all_reduce(value)) if self.processes > 1 else value
 
     def any(self, flag: bool) -> bool:
         """Whether the flag is set in at least one process; all get the same answer."""
         if self.processes == 1:
             return flag
         return float(self.mean(torch.tensor(float(flag), device=self.device))) > 0
-
-    def _average(self, loss: Tensor, gradients: Sequence[Tensor]) -> Tensor:
-        """Put the processes' mean into the gradients; gives that of the loss."""
-        # One message instead of one a tensor.
-        flat = self._reduced(torch.cat([loss.reshape(1), *(part.flatten() for part in gradients)]))
-        start = 1
-        for gradient in gradients:
-            gradient.copy_(flat[start : start + gradient.numel()].view_as(gradient))
-            start += gradient.numel()
-        return flat[0]
-
-    def _reduced(self, value: Tensor) -> Tensor:
-        """The mean of all processes."""
-        return torch.as_tensor(self._fabric.all_reduce(value))
 
 
 def initialise(module: nn.Module) -> None:

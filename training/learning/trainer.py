@@ -27,7 +27,7 @@ from training.learning.ema import Average
 from training.learning.journal import Journal, grid
 from training.learning.methods import build_method
 from training.learning.runtime import DivergedError, Runtime
-from training.learning.validation import Validation
+from training.learning.validation import validate, validation_pairs
 from training.networks.lightcnn import load_lightcnn
 
 logger = logging.getLogger(__name__)
@@ -85,7 +85,7 @@ class Trainer:
         self._average = Average(self._method.model(), config.ema)
         # The generators that are shown and kept: the averaged ones, if there is averaging.
         self._shown: ICface = self._average.module if config.ema > 0 else self._method.model()
-        self._validation = Validation(tracks, config, self._runtime)
+        self._validation_pairs = validation_pairs(tracks)
         self._state = State(
             config=msgspec.json.encode(config).decode(),
             data=hashlib.sha256((data / INDEX_FILE).read_bytes()).hexdigest(),
@@ -184,7 +184,7 @@ class Trainer:
 
     def _validate(self) -> None:
         """Every process measures all pairs, so no process waits for another."""
-        numbers, batch = self._validation.measure(self._shown)
+        numbers, batch = validate(self._shown, self._validation_pairs, self._config, self._runtime)
         best = self._state.best is None or numbers["l1"] < self._state.best
         if best:
             self._state.best = numbers["l1"]

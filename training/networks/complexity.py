@@ -32,4 +32,4 @@ def count_macs(module: nn.Module, *inputs: Tensor) -> int:
     finally:
         for part, training in modes.items():
             part.training = training
-    return counter.get_total_flops() // 2
+    return int(counter.get_total_flops()) // 2

@@ -101,16 +101,6 @@ class _Made(NamedTuple):
     """R(A, FA_A), also A."""
 
 
-class _Schedule(nn.Module):
-    """Counts steps in a buffer. It is saved with the networks, so a resumed run goes on with its count."""
-
-    done: Tensor
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.register_buffer("done", torch.zeros((), dtype=torch.int64))
-
-
 class UnpairedMethod(Gan):
     """See `Gan`.
 
@@ -131,15 +121,18 @@ class UnpairedMethod(Gan):
         self._add("discriminator", Discriminator(judge, size_px))
         of_pairs = replace(judge, attributes=False)
         self._add("pair_discriminator", Discriminator(of_pairs, size_px, in_channels=6))
-        # Not placed on the device: it is read at each step, and a GPU would have to wait.
-        self._schedule = _Schedule()
-        self.modules["schedule"] = self._schedule
+        # Counts steps. It is saved with the networks, so a resumed run goes on with its count. It is not placed on the
+        # device: it is read at each step, and a GPU would have to wait.
+        schedule = nn.Module()
+        schedule.register_buffer("done", torch.zeros((), dtype=torch.int64))
+        self._done = schedule.get_buffer("done")
+        self.modules["schedule"] = schedule
 
     def step(self, batch: Batch) -> dict[str, Tensor]:
         """See `Gan`."""
         self._generators.train()
-        paired = is_paired(int(self._schedule.done), self._config.steps, self._config.unpaired)
-        self._schedule.done += 1
+        paired = is_paired(int(self._done), self._config.steps, self._config.unpaired)
+        self._done += 1
         task = paired_task(batch) if paired else unpaired_task(batch)
         made = self._make(task)
         true, drawn, given = (picture.detach() for picture in _pairs(task, made))
@@ -174,7 +167,8 @@ class UnpairedMethod(Gan):
             known.append((task.targets, task.asked))
         found |= self._neutral(made.neutral, task.images, known)
         cycle = self._config.unpaired.cycle
-        return self._teach_generators(found, cycle=cycle, unchanged=cycle / 2)
+        total = self._minimise("generators", found, cycle=cycle, unchanged=cycle / 2)
+        return {**found, "total": total}
 
 
 def _pairs(task: Task, made: _Made) -> tuple[Tensor, Tensor, Tensor]:
