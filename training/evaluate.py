@@ -95,11 +95,7 @@ def _device(wanted: str) -> str:
 
 
 def evaluate(flags: argparse.Namespace, command: str) -> None:
-    """Run the command.
-
-    Raises:
-        ICFaceError: in one line, what failed and what to do.
-    """
+    """Run the command. An ICFaceError says in one line what failed and what to do."""
     _check_numbers(flags)
     if flags.threads is not None:
         torch.set_num_threads(flags.threads)

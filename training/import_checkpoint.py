@@ -183,11 +183,7 @@ def parser() -> argparse.ArgumentParser:
 
 
 def import_checkpoint(flags: argparse.Namespace) -> None:
-    """Run the command.
-
-    Raises:
-        ICFaceError: in one line, what failed and what to do.
-    """
+    """Run the command. An ICFaceError says in one line what failed and what to do."""
     model, info = import_model(flags.generator_neutral, flags.generator_animate)
     save_model(flags.out, model, info)
     print(NOTICE)

@@ -134,11 +134,7 @@ def _launch(flags: argparse.Namespace, precision: str) -> Fabric:
 
 
 def train(flags: argparse.Namespace) -> None:
-    """Run the command.
-
-    Raises:
-        ICFaceError: in one line, what failed and what to do.
-    """
+    """Run the command. An ICFaceError says in one line what failed and what to do."""
     _check_flags(flags)
     config = load_config(flags.config, flags.set)
     if flags.threads is not None:

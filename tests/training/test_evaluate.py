@@ -36,9 +36,8 @@ from training.evaluation.animators import (
     to_frames,
     to_images,
 )
-from training.evaluation.cnniqa import CNNIQA
+from training.evaluation.picture_networks import CNNIQA, WaDIQaM
 from training.evaluation.tasks import self_tasks, tracks_of
-from training.evaluation.wadiqam import WaDIQaM
 from training.networks.lightcnn import LightCNN29
 
 
@@ -234,7 +233,7 @@ def test_a_run_that_fails_leaves_the_older_report(
     def full(*arguments: object) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("training.evaluation.evaluation.write_text", full)
+    monkeypatch.setattr("training.evaluation.evaluation.write_report", full)
     assert (
         main(
             [

@@ -55,10 +55,7 @@ class Animator(Protocol):
 def open_animators(paths: Sequence[Path], size_px: int, *, device: str = "cpu") -> list[Animator]:
     """Models from checkpoints (.safetensors) and bundle folders, named after their files.
 
-    Args:
-        paths: the models.
-        size_px: side S of the data set's crops.
-        device: where checkpoints run; bundles choose their own engine.
+    `size_px` is the side of the data set's crops. Checkpoints run on the device; bundles choose their own engine.
 
     Raises:
         ConfigError: no such model, or damaged.
@@ -98,15 +95,12 @@ class CheckpointAnimator:
         model, info = load_model(path)
         self.name = name
         self._model = model.to(device)
+        self._info = info
         self._device = device
         self._size_px = size_px
-        self._model_px = info.networks.size_px
-        self._openface = info.attribute_scale == "openface"
         notes = []
-        if self._model_px != size_px:
-            notes.append(
-                f"made for {self._model_px} pixels; crops of {size_px} pixels are scaled to it and back"
-            )
+        if (px := info.networks.size_px) != size_px:
+            notes.append(f"made for {px} pixels; crops of {size_px} pixels are scaled to it and back")
         if info.alignment != ALIGNMENT:
             notes.append(f"trained on crops by {info.alignment!r}, measured on crops by {ALIGNMENT!r}")
         if not info.networks.neutraliser:
@@ -126,7 +120,7 @@ class CheckpointAnimator:
     @torch.inference_mode()
     def neutralise(self, crop: Frame) -> Frame:
         """See Animator."""
-        image = to_images(resized(crop, self._model_px)[None]).to(self._device)
+        image = to_images(resized(crop, self._info.networks.size_px)[None]).to(self._device)
         self._neutral = self._model.neutralise(image)
         return resized(to_frames(self._neutral)[0], self._size_px)
 
@@ -134,7 +128,8 @@ class CheckpointAnimator:
     def animate(self, attributes: FloatArray) -> Frame:
         """See Animator."""
         asked = np.clip(attributes, 0.0, 1.0).astype(np.float32)
-        wanted = torch.from_numpy(to_openface(asked) if self._openface else asked).to(self._device)
+        asked = to_openface(asked) if self._info.attribute_scale == "openface" else asked
+        wanted = torch.from_numpy(asked).to(self._device)
         parts = [
             to_frames(self._model.animate(self._neutral.expand(len(part), -1, -1, -1), part))
             for part in wanted.split(BATCH)
@@ -156,8 +151,8 @@ class BundleAnimator:
         EngineError: no engine can run it.
     """
 
-    _photo_px: int
-    _to_photo: NDArray[np.float64]
+    _affine: NDArray[np.float64]
+    """(2, 3) from pixels of the data's crop to those of a frame."""
 
     def __init__(self, path: Path, name: str, size_px: int) -> None:
         bundle = Bundle.load(path)
@@ -187,8 +182,7 @@ class BundleAnimator:
         digest = hashlib.sha256(frame.tobytes()).hexdigest()
         source = self._reenactor.prepare_source(Photo(frame=frame, sha256=digest, path=Path("crop")))
         self._reenactor.set_source(source)
-        self._photo_px = frame.shape[0]
-        self._to_photo = source.crop_to_photo
+        self._affine = data_to_bundle(source.crop_to_photo, frame.shape[0], self._size_px)
         return self._in_data(source.neutral)
 
     def animate(self, attributes: FloatArray) -> Frame:
@@ -204,8 +198,7 @@ class BundleAnimator:
     def _in_data(self, frame: Frame) -> Frame:
         """A frame of the bundle, as the data set would crop it."""
         if self._viewer is None:
-            affine = data_to_bundle(self._to_photo, self._photo_px, self._size_px)
-            return cut_crop(frame, affine, self._size_px)
+            return cut_crop(frame, self._affine, self._size_px)
         face = self._viewer.look(frame)
         if face is None:
             return resized(frame, self._size_px)

@@ -87,13 +87,8 @@ class LightCNN:
 class OnnxEmbedder:
     """A network of one input, (1, C, H, W) or (1, H, W, C), and one output, (1, D). The whole crop is scaled to H × W.
 
-    Args:
-        path: the file, with its weights inside.
-        taken: what its input is.
-        crop_px: side of the data set's crops.
-
     Raises:
-        ConfigError: it cannot be read or run, or takes or gives something else.
+        ConfigError: the file cannot be read or run, has its weights elsewhere, or takes or gives something else.
     """
 
     def __init__(self, path: Path, taken: Taken, crop_px: int) -> None:
@@ -105,10 +100,9 @@ class OnnxEmbedder:
             raise ConfigError(
                 f"{path} has weights in another file; save it as one (onnx.save without external data)"
             )
+        threads = torch.get_num_threads()
         try:
-            self._session: Any = open_session(
-                content, str(path), "CPUExecutionProvider", threads=torch.get_num_threads()
-            )
+            self._session: Any = open_session(content, str(path), "CPUExecutionProvider", threads=threads)
         except EngineError as error:
             raise ConfigError(str(error)) from error
         self._path = path
@@ -153,24 +147,22 @@ class OnnxEmbedder:
         channels: int = shape[place]
         self._colour = taken.colour or ("gray" if channels == 1 else "rgb")
         if COLOURS[self._colour] != channels:
-            raise ConfigError(
-                f"--identity-colour {self._colour} does not fit {path}, which takes {channels} channels"
-            )
+            told = f"--identity-colour {self._colour} does not fit {path}"
+            raise ConfigError(f"{told}, which takes {channels} channels")
         whole = self._type is np.uint8
         self._range = taken.range or ("bytes" if whole else "signed")
         if whole and self._range != "bytes":
             raise ConfigError(f"--identity-range {self._range} does not fit {path}, which takes bytes")
-        sides = [side if isinstance(side, int) else None for side in (shape[1:3] if last else shape[2:])]
+        sides = shape[1:3] if last else shape[2:]
         for side in sides:
-            if side is not None and taken.size_px not in (None, side):
+            if isinstance(side, int) and taken.size_px not in (None, side):
                 raise ConfigError(
                     f"--identity-size {taken.size_px} does not fit {path}, which takes {side} pixels"
                 )
-        height, width = (taken.size_px or crop_px if side is None else side for side in sides)
-        if not all(SIZES_PX[0] <= side <= SIZES_PX[1] for side in (height, width)):
-            raise ConfigError(
-                f"{path} takes {height} × {width} pixels; {SIZES_PX[0]} to {SIZES_PX[1]} are possible"
-            )
+        height, width = (side if isinstance(side, int) else taken.size_px or crop_px for side in sides)
+        least, most = SIZES_PX
+        if not (least <= height <= most and least <= width <= most):
+            raise ConfigError(f"{path} takes {height} × {width} pixels; {least} to {most} are possible")
         self._size_px = (width, height)
         self._shape = (1, height, width, channels) if last else (1, channels, height, width)
 
@@ -198,10 +190,8 @@ class OnnxEmbedder:
         except library_errors() as error:
             raise ConfigError(f"{self._path} cannot be run: {error}") from error
         if not isinstance(found, np.ndarray) or found.ndim != 2 or found.shape[0] != 1 or found.shape[1] < 2:
-            shape = getattr(found, "shape", None)
-            raise ConfigError(
-                f"{self._path} gives {shape or type(found).__name__}; a vector (1, D) is needed"
-            )
+            given = getattr(found, "shape", type(found).__name__)
+            raise ConfigError(f"{self._path} gives {given}; a vector (1, D) is needed")
         if not np.issubdtype(found.dtype, np.floating):
             raise ConfigError(f"{self._path} gives {found.dtype}; a vector of real numbers is needed")
         return found.astype(np.float64)

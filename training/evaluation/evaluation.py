@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 import hashlib
 import logging
-from collections.abc import Callable
 from contextlib import ExitStack, closing
 from functools import partial
 from pathlib import Path
@@ -22,10 +21,10 @@ from training.evaluation import figures, protocol
 from training.evaluation.animators import open_animators
 from training.evaluation.embedding import Taken
 from training.evaluation.judges import load_judges
-from training.evaluation.model_report import write_numbers, write_text
+from training.evaluation.model_report import write_report
 from training.evaluation.openface_frames import find_tables, openface_presence, save_frames
 from training.evaluation.response import SWEPT, response
-from training.evaluation.tasks import Task, cross_tasks, self_tasks, tracks_of
+from training.evaluation.tasks import cross_tasks, self_tasks, tracks_of
 
 logger = logging.getLogger(__name__)
 
@@ -42,16 +41,7 @@ JUDGES: Final = {
 
 
 class Evaluation:
-    """One run of the command.
-
-    Args:
-        flags: of training/evaluate.py.
-        device: where networks run.
-        stack: closes what is opened.
-
-    Raises:
-        ICFaceError: in one line, what failed and what to do.
-    """
+    """One run of training/evaluate.py with its flags; the stack closes what is opened."""
 
     def __init__(self, flags: argparse.Namespace, device: str, stack: ExitStack) -> None:
         self._flags = flags
@@ -86,8 +76,7 @@ class Evaluation:
             plot = figures.response_plot(report["response"])
             if plot is not None:
                 report["figures"].insert(0, _write_picture(folder, "response.png", plot))
-        write_numbers(folder, report)
-        write_text(folder, report)
+        write_report(folder, report)
 
     def _facts(self, command: str) -> dict[str, Any]:
         flags, data = self._flags, self._data
@@ -115,39 +104,29 @@ class Evaluation:
         result: dict[str, Any] = {"self": {}, "cross": {}, "response": {}, "jitter": {}}
         # One source from each of the first people, then their further clips.
         crops = [data.frame(task.source) for task in self._tasks["self"][: flags.sweep_sources]]
-        for animator in self._animators:
-            name = animator.name
-            for kind, tasks in self._tasks.items():
+        answers = {animator.name: partial(protocol.answer_of, animator, data) for animator in self._animators}
+        references = {n: partial(protocol.reference_of, n, data) for n in (protocol.DRIVER, protocol.KEPT)}
+        for kind, tasks in self._tasks.items():
+            for name, answer in (answers | (references if kind == "self" else {})).items():
+                if not tasks:
+                    continue
                 logger.info("%s: %s-reenactment, %d clips", name, kind, len(tasks))
-                keep = partial(save_frames, folder / "frames", name, kind) if flags.save_frames else None
-                if tasks:
-                    answer = partial(protocol.answer_of, animator, data)
-                    result[kind][name] = self._evaluate(kind, name, answer, keep)
-            logger.info("%s: sweeps of %d sources", name, len(crops))
-            result["response"][name] = response(animator, crops, viewer, SWEPT)
-            result["jitter"][name] = protocol.still_jitter(animator, crops, viewer, flags.seed)
-        for name in (protocol.DRIVER, protocol.KEPT):
-            logger.info("reference: %s", name)
-            result["self"][name] = self._evaluate("self", name, partial(protocol.reference_of, name, data))
+                kept = flags.save_frames and name in answers
+                result[kind][name] = protocol.evaluate_tasks(
+                    tasks,
+                    answer,
+                    same_person=kind == "self",
+                    viewer=viewer,
+                    judges=self._judges,
+                    presence_of=partial(openface_presence, data, self._tables, name, kind),
+                    data=data,
+                    keep=partial(save_frames, folder / "frames", name, kind) if kept else None,
+                )
+        for animator in self._animators:
+            logger.info("%s: sweeps of %d sources", animator.name, len(crops))
+            result["response"][animator.name] = response(animator, crops, viewer, SWEPT)
+            result["jitter"][animator.name] = protocol.still_jitter(animator, crops, viewer, flags.seed)
         return result
-
-    def _evaluate(
-        self,
-        kind: str,
-        name: str,
-        answer: Callable[[Task], protocol.Answer],
-        keep: Callable[[protocol.Answer], None] | None = None,
-    ) -> dict[str, Any]:
-        return protocol.evaluate_tasks(
-            self._tasks[kind],
-            answer,
-            same_person=kind == "self",
-            viewer=self._viewer,
-            judges=self._judges,
-            presence_of=partial(openface_presence, self._data, self._tables, name, kind),
-            data=self._data,
-            keep=keep,
-        )
 
     def _draw(self, folder: Path) -> list[str]:
         logger.info("figures")

@@ -11,10 +11,8 @@ from torch import nn
 
 from icface.arrays import Frame
 from icface.errors import ConfigError
-from training.evaluation.cnniqa import PATCH_PX, load_cnniqa
 from training.evaluation.embedding import Embedder, Taken, Vectors, cosines, in_batches, load_embedder
-from training.evaluation.lpips import load_lpips
-from training.evaluation.wadiqam import load_wadiqam
+from training.evaluation.picture_networks import PATCH_PX, load_cnniqa, load_lpips, load_wadiqam
 
 _NETWORKS: Final = {
     "cnniqa": (load_cnniqa, "CNNIQA"),

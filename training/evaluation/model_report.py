@@ -50,14 +50,10 @@ def replacing_report(target: Path) -> Iterator[Path]:
         yield folder
 
 
-def write_numbers(folder: Path, report: dict[str, Any]) -> None:
-    """All numbers as JSON; what was not measured is null."""
+def write_report(folder: Path, report: dict[str, Any]) -> None:
+    """All numbers as JSON, where null is what was not measured, and the report as text for people."""
     text = json.dumps(report, indent=1, ensure_ascii=False, allow_nan=False)
     (folder / NUMBERS).write_text(text + "\n", encoding="utf-8")
-
-
-def write_text(folder: Path, report: dict[str, Any]) -> None:
-    """The report as text, for people."""
     parts = [_head(report)]
     if "self" in report:
         parts += [

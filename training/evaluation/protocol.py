@@ -6,9 +6,8 @@ perfect output. `source kept` does nothing at all.
 
 from __future__ import annotations
 
-from collections import defaultdict
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any, Final
 
 import numpy as np
@@ -23,7 +22,7 @@ from training.dataset.reading import FaceTracks
 from training.evaluation.agreement import agreement, jitter_iod
 from training.evaluation.animators import Animator
 from training.evaluation.judges import Judges
-from training.evaluation.presence import Counts, Presence, confusion, summary, surrogate
+from training.evaluation.presence import Presence, confusion, summary, surrogate
 from training.evaluation.similarity import WINDOW_PX, l1, ssim
 from training.evaluation.tasks import Task
 from training.preparation.calibrate import Measured, learn_baseline
@@ -33,7 +32,6 @@ KEPT: Final = "source kept (does nothing)"
 STILL_FRAMES: Final = 12
 STILL_NOISE: Final = 0.01
 """Standard deviation of the attributes of a driver that holds still, after smoothing."""
-_SCORES: Final = ("l1", "psnr_db", "ssim", "lpips", "csim", "cnniqa", "deepiqa")
 
 PresenceOf = Callable[[str, Task], Presence | None]
 """Presence (n, 17) in the `driver` or `output` of a task as OpenFace saw it; None where OpenFace did not look."""
@@ -89,56 +87,6 @@ def _frames(tracks: FaceTracks, task: Task) -> tuple[Frame, Frame]:
     return tracks.frame(task.source), np.stack([tracks.frame(row) for row in task.driving])
 
 
-@dataclass
-class _Collected:
-    """Sums over tasks."""
-
-    judges: Judges
-    presence_of: PresenceOf
-    scores: dict[str, list[float]] = field(default_factory=lambda: defaultdict(list))
-    """Of frames, by name."""
-    clips: list[tuple[FloatArray, FloatArray]] = field(default_factory=list)
-    """Attributes asked for and shown."""
-    counts: Counts = field(default_factory=lambda: np.zeros((4, len(AU_NAMES)), dtype=np.int64))
-    driving_frames: int = 0
-    """Driving frames of all tasks, also of refused sources."""
-    frames_with_face: int = 0
-    """How many of them show a face in the output, as presence was measured."""
-    measured_by: set[str] = field(default_factory=set)
-
-    def count(self, task: Task, driver: FloatArray, shown: FloatArray | None) -> None:
-        """Action Units present in the driver, and what became of them; a source that was refused shows none (None)."""
-        wanted = self._presence("driver", task, driver)
-        got = np.full_like(wanted, -1) if shown is None else self._presence("output", task, shown)
-        self.driving_frames += len(got)
-        self.frames_with_face += int((got >= 0).any(axis=1).sum())
-        self.counts += confusion(wanted, got)
-
-    def _presence(self, side: str, task: Task, own: FloatArray) -> Presence:
-        # Gaps of OpenFace in a clip that it has seen are not filled with our surrogate: the two do not mix.
-        openface = self.presence_of(side, task)
-        self.measured_by.add(f"{side}: {'surrogate' if openface is None else 'OpenFace'}")
-        return surrogate(own) if openface is None else openface
-
-    def compare(self, result: Answer, same_person: bool) -> None:
-        """Scores of the pictures."""
-        judges, output = self.judges, result.output
-        self._add("cnniqa", judges.score("cnniqa", output))
-        self._add("deepiqa", judges.score("deepiqa", output, np.broadcast_to(result.source, output.shape)))
-        self._add("csim", judges.likeness(output, result.source))
-        if same_person:
-            pairs = list(zip(output, result.driving, strict=True))
-            self._add("l1", (l1(*pair) for pair in pairs))
-            self._add("psnr_db", (psnr_db(*pair) for pair in pairs))
-            if result.source.shape[0] >= WINDOW_PX:
-                self._add("ssim", (ssim(*pair) for pair in pairs))
-            self._add("lpips", judges.score("lpips", output, result.driving))
-
-    def _add(self, name: str, values: Iterable[float] | None) -> None:
-        if values is not None:
-            self.scores[name] += map(float, values)
-
-
 def evaluate_tasks(
     tasks: Sequence[Task],
     answer: Callable[[Task], Answer],
@@ -153,50 +101,77 @@ def evaluate_tasks(
     """Numbers of one model over all tasks.
 
     Args:
-        tasks: what to do.
         answer: the model; may raise SourceError, which is counted.
         same_person: driver and source are one person, so the driving frame is the picture that should come out.
-        viewer: measures outputs.
-        judges: measuring networks.
-        presence_of: what OpenFace saw.
-        data: that the tasks are of.
         keep: is handed every answer.
     """
-    found = _Collected(judges, presence_of)
+    scores: dict[str, list[float]] = {}
+    clips: list[tuple[FloatArray, FloatArray]] = []
+    counts = np.zeros((4, len(AU_NAMES)), dtype=np.int64)
+    frames = frames_with_face = neutral_unseen = 0
+    measured_by: set[str] = set()
     refused: list[str] = []
-    neutral_unseen = 0
+
+    def presence(side: str, task: Task, own: FloatArray) -> Presence:
+        # Gaps of OpenFace in a clip that it has seen are not filled with our surrogate: the two do not mix.
+        openface = presence_of(side, task)
+        measured_by.add(f"{side}: {'surrogate' if openface is None else 'OpenFace'}")
+        return surrogate(own) if openface is None else openface
+
     for task in tasks:
         asked = data.values_of(task.driving).attributes
+        wanted = presence("driver", task, asked)
         try:
             result = answer(task)
         except SourceError as error:
             refused.append(f"{task.name}: {error}")
-            found.count(task, asked, None)
-            continue
-        if result.neutral is None:
-            baseline: Baseline | None = viewer.clip_baseline([result.source, *result.driving])
+            got = np.full_like(wanted, -1)
         else:
-            baseline = viewer.baseline(result.neutral)
-        neutral_unseen += baseline is None
-        shown = viewer.measure(result.output, baseline)
-        found.clips.append((asked, shown))
-        found.count(task, asked, shown)
-        found.compare(result, same_person)
-        if keep is not None:
-            keep(result)
+            if result.neutral is None:
+                baseline: Baseline | None = viewer.clip_baseline([result.source, *result.driving])
+            else:
+                baseline = viewer.baseline(result.neutral)
+            neutral_unseen += baseline is None
+            shown = viewer.measure(result.output, baseline)
+            got = presence("output", task, shown)
+            clips.append((asked, shown))
+            for name, values in _scores(result, judges, same_person).items():
+                scores.setdefault(name, []).extend(map(float, values))
+            if keep is not None:
+                keep(result)
+        counts += confusion(wanted, got)
+        frames += len(got)
+        frames_with_face += int((got >= 0).any(axis=1).sum())
     return {
         "tasks": len(tasks),
         "refused": refused,
         "neutral_without_face": neutral_unseen,
-        **{name: _mean(found.scores[name]) for name in _SCORES if name in found.scores},
-        **(agreement(found.clips) if found.clips else {}),
+        **{name: _mean(values) for name, values in scores.items()},
+        **(agreement(clips) if clips else {}),
         "presence": {
-            "measured_by": sorted(found.measured_by),
-            "frames": found.driving_frames,
-            "frames_with_face": found.frames_with_face,
-            **summary(found.counts),
+            "measured_by": sorted(measured_by),
+            "frames": frames,
+            "frames_with_face": frames_with_face,
+            **summary(counts),
         },
     }
+
+
+def _scores(result: Answer, judges: Judges, same_person: bool) -> dict[str, Iterable[float]]:
+    """Of the pictures, frame by frame; without those whose judge is not there."""
+    output, driving, source = result.output, result.driving, result.source
+    pairs = list(zip(output, driving, strict=True)) if same_person else []
+    large = source.shape[0] >= WINDOW_PX
+    found = {
+        "l1": [l1(*pair) for pair in pairs] or None,
+        "psnr_db": [psnr_db(*pair) for pair in pairs] or None,
+        "ssim": [ssim(*pair) for pair in pairs if large] or None,
+        "lpips": judges.score("lpips", output, driving) if same_person else None,
+        "csim": judges.likeness(output, source),
+        "cnniqa": judges.score("cnniqa", output),
+        "deepiqa": judges.score("deepiqa", output, np.broadcast_to(source, output.shape)),
+    }
+    return {name: values for name, values in found.items() if values is not None}
 
 
 def _mean(values: Sequence[float]) -> float | None:

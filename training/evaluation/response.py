@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
 import numpy as np
-from numpy.typing import NDArray
 
 from icface.arrays import Frame
 from icface.attributes import INDEX, POSE_LIMIT_RAD, POSE_NAMES, FloatArray, neutral
@@ -30,22 +29,22 @@ SLACK: Final = 0.02
 class Sweep:
     """One attribute of one source."""
 
-    asked: NDArray[np.float32]
+    asked: FloatArray
     """(steps,) attribute values."""
-    shown: NDArray[np.float32]
+    shown: FloatArray
     """(steps,) measured again, NaN where no face is seen."""
-
-    @property
-    def seen(self) -> NDArray[np.bool_]:
-        return np.isfinite(self.shown)
 
     def spearman(self) -> float:
         """0 where fewer than three steps show a face."""
-        return spearman(self.asked[self.seen], self.shown[self.seen]) if self.seen.sum() >= 3 else 0.0
+        return self._fit(spearman)
 
     def slope(self) -> float:
         """Shown per asked; 0 where fewer than three steps show a face."""
-        return slope(self.asked[self.seen], self.shown[self.seen]) if self.seen.sum() >= 3 else 0.0
+        return self._fit(slope)
+
+    def _fit(self, measure: Callable[[FloatArray, FloatArray], float]) -> float:
+        seen = np.isfinite(self.shown)
+        return measure(self.asked[seen], self.shown[seen]) if seen.sum() >= 3 else 0.0
 
     def is_monotone(self) -> bool:
         """Every step shows a face, none falls back by more than SLACK, and the end is above the start by more."""
@@ -61,34 +60,26 @@ def swept(name: str, steps: int = STEPS) -> FloatArray:
     return values
 
 
-def sweep_source(
-    animator: Animator, crop: Frame, viewer: Viewer, names: Sequence[str] = SWEPT
-) -> dict[str, Sweep]:
-    """All sweeps of one source, relative to the model's own neutral frame.
-
-    Raises:
-        SourceError: the model cannot use this source.
-    """
-    animator.neutralise(crop)
-    baseline = viewer.baseline(animator.animate(neutral()[None])[0])
-    sweeps = {}
-    for name in names:
-        asked = swept(name)
-        shown = viewer.measure(animator.animate(asked), baseline)
-        sweeps[name] = Sweep(asked[:, INDEX[name]], shown[:, INDEX[name]])
-    return sweeps
-
-
 def response(
     animator: Animator, crops: Sequence[Frame], viewer: Viewer, names: Sequence[str] = SWEPT
 ) -> dict[str, Any]:
-    """Numbers for the report, over source crops; those that the model refuses are counted."""
+    """Numbers for the report, over source crops; those that the model refuses are counted.
+
+    Answers are measured relative to the model's own neutral frame.
+    """
     found: list[dict[str, Sweep]] = []
     for crop in crops:
         try:
-            found.append(sweep_source(animator, crop, viewer, names))
+            animator.neutralise(crop)
         except SourceError:
             continue
+        baseline = viewer.baseline(animator.animate(neutral()[None])[0])
+        sweeps = {}
+        for name in names:
+            asked = swept(name)
+            shown = viewer.measure(animator.animate(asked), baseline)
+            sweeps[name] = Sweep(asked[:, INDEX[name]], shown[:, INDEX[name]])
+        found.append(sweeps)
     return {
         "sources": len(found),
         "refused": len(crops) - len(found),

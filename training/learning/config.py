@@ -130,11 +130,7 @@ class TrainConfig(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True)
 
 
 def load_config(path: Path, overrides: Sequence[str] = ()) -> TrainConfig:
-    """Read a TOML file.
-
-    Args:
-        path: the file.
-        overrides: `key=value` each, as `optimizer.rate=1e-4`; values as TOML writes them, quotes may be left out.
+    """Read a TOML file, and overrides such as `optimizer.rate=1e-4`; quotes of their values may be left out.
 
     Raises:
         ConfigError: unreadable, or a setting that is unknown or out of range.

@@ -22,12 +22,7 @@ Pairs = Sequence[tuple[Tensor, Tensor]]
 
 
 class Gan:
-    """Base of methods. It has fresh networks on the runtime's device.
-
-    Args:
-        config: settings.
-        runtime: device, precision and processes.
-        identity: the frozen identity network, if there are weights for it.
+    """Base of methods. It has fresh networks on the runtime's device, and the frozen identity network if there is one.
 
     Raises:
         ConfigError: identity is to be kept, but nothing measures it.
@@ -194,8 +189,3 @@ def pseudo_neutral(generators: ICface, runtime: Runtime, images: Tensor) -> Tens
             norm.track_running_stats = True
         for part, training in modes.items():
             part.training = training
-
-
-def detached(found: Mapping[str, Tensor], prefix: str = "") -> dict[str, Tensor]:
-    """Losses without their graphs, with something before their names."""
-    return {prefix + name: loss.detach() for name, loss in found.items()}

@@ -23,11 +23,7 @@ LOG = "log.jsonl"
 
 
 class Journal:
-    """Writes into the run's folder.
-
-    Args:
-        folder: of the run.
-        step: how far it is; what an interrupted run wrote beyond is dropped.
+    """Writes into the folder of a run that has done `step` steps. What it wrote beyond, before it was interrupted, goes.
 
     Raises:
         ConfigError: the folder cannot be written.
@@ -56,9 +52,16 @@ class Journal:
             self._last = (now, step)
         logger.info("%s %d: %s", group, step, shown)
 
-    def picture(self, step: int, group: str, picture: Tensor) -> None:
-        """An image grid (3, H, W) in [0, 1]."""
-        self._writer.add_image(f"{group}/source, neutral, output, driving", picture, step)
+    @torch.no_grad()
+    def pictures(self, step: int, group: str, model: ICface, batch: Mapping[str, Tensor]) -> None:
+        """Rows of source, neutral image, output and driving frame; puts the model in `eval`."""
+        model.eval()
+        source, driving = batch["source"][:GRID_ROWS], batch["driving"][:GRID_ROWS]
+        neutral = model.neutralise(source)
+        output = model.animate(neutral, batch["driving_attributes"][:GRID_ROWS])
+        columns = torch.cat([source, neutral.float(), output.float(), driving], dim=3)
+        grid = (torch.cat(list(columns), dim=1) / 2 + 0.5).clamp(0, 1).cpu()
+        self._writer.add_image(f"{group}/source, neutral, output, driving", grid, step)
 
     def close(self) -> None:
         self._writer.close()
@@ -77,14 +80,3 @@ def _is_until(line: str, step: int) -> bool:
         return bool(json.loads(line)["step"] <= step)
     except (ValueError, KeyError, TypeError):
         return False
-
-
-@torch.no_grad()
-def grid(model: ICface, batch: Mapping[str, Tensor]) -> Tensor:
-    """Rows of source, neutral image, output, driving frame: (3, rows · S, 4 · S) in [0, 1]. Puts the model in `eval`."""
-    model.eval()
-    source, driving = batch["source"][:GRID_ROWS], batch["driving"][:GRID_ROWS]
-    neutral = model.neutralise(source)
-    output = model.animate(neutral, batch["driving_attributes"][:GRID_ROWS])
-    columns = torch.cat([source, neutral.float(), output.float(), driving], dim=3)
-    return (torch.cat(list(columns), dim=1) / 2 + 0.5).clamp(0, 1).cpu()

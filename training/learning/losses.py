@@ -31,7 +31,6 @@ def adversarial_discriminator(real: Tensor, fakes: Sequence[Tensor], mode: Adver
     Args:
         real: (B, 1, h, w) logits of C1.
         fakes: the same for each generator's images.
-        mode: the form of the equation.
     """
     if mode == "lsgan":
         of_real = 0.5 * (real - 1).square().mean()

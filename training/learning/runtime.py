@@ -28,12 +28,7 @@ class DivergedError(ConfigError):
 
 
 class Runtime:
-    """One process's view of a run.
-
-    Args:
-        fabric: launched.
-        channels_last: memory layout of images and convolutions.
-    """
+    """One process's view of a run whose Fabric is launched."""
 
     def __init__(self, fabric: Fabric, *, channels_last: bool = False) -> None:
         self._fabric = fabric
@@ -60,12 +55,7 @@ class Runtime:
         return self._fabric.autocast()
 
     def minimise(self, total: Tensor, optimizer: Optimizer, terms: Mapping[str, Tensor]) -> None:
-        """One step of one optimiser, on the mean gradient of all processes.
-
-        Args:
-            total: what is minimised.
-            optimizer: of the networks that move.
-            terms: the losses in `total`, to be named where it fails.
+        """One step of one optimiser, on the mean gradient of all processes. `terms` are the losses in `total`.
 
         Raises:
             DivergedError: the total or its gradient is not a finite number in some process. All processes raise, and

@@ -24,7 +24,7 @@ from training.dataset.reading import FaceTracks
 from training.learning.checkpoints import State, load_state, save_state
 from training.learning.config import TrainConfig
 from training.learning.ema import Average
-from training.learning.journal import Journal, grid
+from training.learning.journal import Journal
 from training.learning.methods import build_method
 from training.learning.runtime import DivergedError, Runtime
 from training.learning.validation import validate, validation_pairs
@@ -40,10 +40,8 @@ class Trainer:
     """One run: everything opened, then `run`.
 
     Args:
-        config: settings.
         data: folder that training/prepare.py made.
         out: folder of the run; a state in it is taken up.
-        fabric: launched.
         portraits: data set of portraits for the method `unpaired`; None takes them from `data`.
         identity: weights of the identity network.
 
@@ -128,7 +126,7 @@ class Trainer:
                     if journal is not None:
                         journal.numbers(step, "train", means)
                 if step % config.pictures_every == 0 and journal is not None:
-                    journal.picture(step, "train", grid(self._shown, batch))
+                    journal.pictures(step, "train", self._shown, batch)
                 if step % config.validate_every == 0 or step == config.steps:
                     self._validate()
                 if step % config.save_every == 0 or step == config.steps:
@@ -191,7 +189,7 @@ class Trainer:
         if self._journal is None:
             return
         self._journal.numbers(self._state.step, "validation", numbers)
-        self._journal.picture(self._state.step, "validation", grid(self._shown, batch))
+        self._journal.pictures(self._state.step, "validation", self._shown, batch)
         if best:
             self._write(BEST)
 

@@ -57,7 +57,7 @@ def read_published(path: Path) -> dict[str, Tensor]:
             raise ConfigError(f"{path}: {name!r} is not a weight; only tensors by name are taken")
         if tensor.layout is not torch.strided or tensor.is_quantized or tensor.is_complex():
             raise ConfigError(f"{path}: {name} is a sparse, quantised or complex tensor, not a plain one")
-        if tensor.numel() * tensor.element_size() > tensor.untyped_storage().nbytes():
+        if tensor.nbytes > tensor.untyped_storage().nbytes():
             raise ConfigError(
                 f"{path}: {name} claims {tuple(tensor.shape)}, more numbers than the file holds"
             )

@@ -13,7 +13,7 @@ from torch import Tensor
 from icface.networks import Discriminator
 from training.learning import losses
 from training.learning.config import TrainConfig
-from training.learning.gan import Batch, Gan, Pairs, detached
+from training.learning.gan import Batch, Gan, Pairs
 from training.learning.runtime import Runtime
 from training.networks.lightcnn import LightCNN29
 
@@ -41,7 +41,8 @@ class IcfaceMethod(Gan):
         judged = self._teach_judge(
             "discriminator", batch["driving"], [image for image, _ in made], attributes, batch["identity"]
         )
-        return detached({**judged, **self._step_generators(batch, made)})
+        found = {**judged, **self._step_generators(batch, made)}
+        return {name: loss.detach() for name, loss in found.items()}
 
     def _step_generators(self, batch: Batch, made: Pairs) -> dict[str, Tensor]:
         source, driving = batch["source"], batch["driving"]

@@ -40,7 +40,7 @@ from icface.errors import ConfigError
 from icface.networks import Discriminator
 from training.learning import losses
 from training.learning.config import TrainConfig, UnpairedConfig
-from training.learning.gan import Batch, Gan, detached
+from training.learning.gan import Batch, Gan
 from training.learning.runtime import Runtime
 from training.networks.lightcnn import LightCNN29
 
@@ -142,7 +142,8 @@ class UnpairedMethod(Gan):
         )
         found |= {name.replace("d_", "d_pair_", 1): loss for name, loss in of_pairs.items()}
         found |= self._step_generators(task, made)
-        return detached(found, "paired_" if paired else "unpaired_")
+        kind = "paired" if paired else "unpaired"
+        return {f"{kind}_{name}": loss.detach() for name, loss in found.items()}
 
     def _make(self, task: Task) -> _Made:
         with self._runtime.autocast():
