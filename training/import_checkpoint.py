@@ -40,7 +40,6 @@ from training.networks.complexity import count_parameters
 from training.networks.foreign import read_published
 
 LICENCE: Final = "non-commercial (original release)"
-PROVENANCE: Final = "imported by the user"
 
 NOTICE: Final = """\
 ********************************************************************************
@@ -56,25 +55,21 @@ def import_model(neutral: Path, animate: Path) -> tuple[ICface, ModelInfo]:
     Raises:
         ConfigError: a file cannot be read, or its first weight that does not fit.
     """
-    configs, renamed = [], []
-    for path in (neutral, animate):
-        weights = read_published(path)
-        configs.append(read_config(weights, str(path)))
-        renamed.append(renamed_weights(weights, configs[-1], str(path)))
-    if configs[0] != configs[1]:
+    files = {str(path): read_published(path) for path in (neutral, animate)}
+    configs = {where: read_config(weights, where) for where, weights in files.items()}
+    config, other = configs[str(neutral)], configs[str(animate)]
+    if config != other:
         raise ConfigError(
             f"{neutral} and {animate} are of different shapes, while G_N and G_A have the same: "
-            f"{_described(configs[0])}; {_described(configs[1])}"
+            f"{_described(config)}; {_described(other)}"
         )
-    networks = NetworksConfig(generator=configs[0])
+    networks = NetworksConfig(generator=config)
     model = ICface(networks)
     assert model.generator_neutral is not None
-    load_weights(model.generator_neutral, renamed[0], str(neutral))
-    load_weights(model.generator_animate, renamed[1], str(animate))
-    info = ModelInfo(
-        networks=networks, attribute_scale="openface", provenance=PROVENANCE, licence=LICENCE, step=0
-    )
-    return model.eval(), info
+    for path, generator in ((neutral, model.generator_neutral), (animate, model.generator_animate)):
+        load_weights(generator, renamed_weights(files[str(path)], config, str(path)), str(path))
+    about = {"attribute_scale": "openface", "provenance": "imported by the user", "licence": LICENCE}
+    return model.eval(), ModelInfo(networks=networks, step=0, **about)
 
 
 def read_config(weights: Mapping[str, Tensor], where: str) -> GeneratorConfig:

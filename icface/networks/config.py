@@ -102,10 +102,10 @@ def read_settings(kind: type[_T], raw: object) -> _T:
     try:
         return msgspec.convert(raw, kind)
     except msgspec.ValidationError as error:
-        told, _, path = str(error).partition(" - at `$")
+        told, at, path = str(error).rpartition(" - at `$")
+        told, name = (told, path.strip(".`")) if at else (path, "")
         told = told.replace("`object`", "a table of settings")
         told = told.replace("Object contains unknown field", "unknown setting")
-        name = path.strip(".`")
         if told.startswith("Invalid enum"):
             wanted: Any = kind
             for part in name.split("."):

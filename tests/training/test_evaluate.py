@@ -76,7 +76,7 @@ def evaluate(data: Path, out: Path, *models: Path, more: tuple[str | Path, ...] 
 @pytest.fixture
 def few_sweeps(monkeypatch: pytest.MonkeyPatch) -> None:
     """For tests of something else: each swept attribute is nine pictures to measure."""
-    monkeypatch.setattr("training.evaluation.evaluation.SWEPT", ("yaw", "AU12"))
+    monkeypatch.setattr("training.evaluation.response.SWEPT", ("yaw", "AU12"))
 
 
 QUICK = ("--max-frames", "2", "--max-tracks", "2", "--sweep-sources", "1")

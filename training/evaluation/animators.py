@@ -220,12 +220,13 @@ def data_to_bundle(crop_to_photo: NDArray[np.float64], photo_px: int, size_px: i
     return np.asarray((photo_to_frame @ data_to_photo)[:2])
 
 
-def resized(frame: Frame, size_px: int) -> Frame:
-    """A square frame at another size."""
-    if frame.shape[0] == size_px:
+def resized(frame: Frame, width: int, height: int | None = None) -> Frame:
+    """A square frame at another size; without a height it stays square."""
+    size = (width, height or width)
+    if size == frame.shape[:2]:
         return frame
-    how = cv2.INTER_AREA if frame.shape[0] > size_px else cv2.INTER_CUBIC
-    return np.asarray(cv2.resize(frame, (size_px, size_px), interpolation=how), dtype=np.uint8)
+    how = cv2.INTER_AREA if min(size) < frame.shape[0] else cv2.INTER_CUBIC
+    return np.asarray(cv2.resize(frame, size, interpolation=how), dtype=np.uint8)
 
 
 def to_images(frames: Frame) -> Tensor:

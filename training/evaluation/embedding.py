@@ -21,7 +21,7 @@ from torch import Tensor
 from icface.arrays import Frame
 from icface.engines.backends.onnxruntime import library_errors, open_session
 from icface.errors import ConfigError, EngineError
-from training.evaluation.animators import to_images
+from training.evaluation.animators import resized, to_images
 from training.networks.lightcnn import LightCNN29, load_lightcnn
 
 Vectors = NDArray[np.float64]
@@ -168,11 +168,7 @@ class OnnxEmbedder:
 
     def _prepared(self, frame: Frame) -> NDArray[Any]:
         """A frame (S, S, 3) as the network takes it."""
-        picture = frame
-        if self._size_px != (frame.shape[1], frame.shape[0]):
-            smaller = min(self._size_px) < frame.shape[0]
-            how = cv2.INTER_AREA if smaller else cv2.INTER_CUBIC
-            picture = np.asarray(cv2.resize(frame, self._size_px, interpolation=how), dtype=np.uint8)
+        picture = resized(frame, *self._size_px)
         if self._colour == "gray":
             picture = np.asarray(cv2.cvtColor(picture, cv2.COLOR_RGB2GRAY), dtype=np.uint8)[..., None]
         elif self._colour == "bgr":

@@ -23,7 +23,7 @@ from training.evaluation.embedding import Taken
 from training.evaluation.judges import load_judges
 from training.evaluation.model_report import write_report
 from training.evaluation.openface_frames import find_tables, openface_presence, save_frames
-from training.evaluation.response import SWEPT, response
+from training.evaluation.response import response
 from training.evaluation.tasks import cross_tasks, self_tasks, tracks_of
 
 logger = logging.getLogger(__name__)
@@ -52,11 +52,10 @@ class Evaluation:
             "self": self_tasks(self._data, self._clips, flags.max_frames, flags.source),
             "cross": cross_tasks(self._data, self._clips, flags.max_frames, flags.source),
         }
+        taken = Taken(range=flags.identity_range, colour=flags.identity_colour, size_px=flags.identity_size)
         self._judges = load_judges(
             **{name: getattr(flags, name) for name in JUDGES},
-            taken=Taken(
-                range=flags.identity_range, colour=flags.identity_colour, size_px=flags.identity_size
-            ),
+            taken=taken,
             size_px=self._data.size_px,
             device=device,
         )
@@ -72,10 +71,9 @@ class Evaluation:
             report |= self._measure(folder)
         if self._flags.only != "tables":
             report["figures"] += self._draw(folder)
-        if "response" in report:
-            plot = figures.response_plot(report["response"])
-            if plot is not None:
-                report["figures"].insert(0, _write_picture(folder, "response.png", plot))
+        plot = figures.response_plot(report.get("response", {}))
+        if plot is not None:
+            report["figures"].insert(0, _write_picture(folder, "response.png", plot))
         write_report(folder, report)
 
     def _facts(self, command: str) -> dict[str, Any]:
@@ -124,7 +122,7 @@ class Evaluation:
                 )
         for animator in self._animators:
             logger.info("%s: sweeps of %d sources", animator.name, len(crops))
-            result["response"][animator.name] = response(animator, crops, viewer, SWEPT)
+            result["response"][animator.name] = response(animator, crops, viewer)
             result["jitter"][animator.name] = protocol.still_jitter(animator, crops, viewer, flags.seed)
         return result
 

@@ -47,19 +47,17 @@ class Judges:
 def load_judges(
     *, size_px: int, taken: Taken | None = None, device: str = "cpu", **weights: Path | None
 ) -> Judges:
-    """Networks with the user's weights.
+    """Networks with the user's weights, for crops of a size. ONNX networks run on the CPU.
 
     Args:
-        size_px: side of the crops.
         taken: what an ONNX network takes.
-        device: where they run; ONNX networks run on the CPU.
         weights: files for `cnniqa`, `deepiqa`, `lpips` and `identity`, which may be an ONNX network.
 
     Raises:
         ConfigError: a file is missing, damaged or for another network, or the crops are too small for it.
     """
-    taken = taken or Taken()
     given = {name: path for name, path in weights.items() if path is not None}
+    taken = taken or Taken()
     if taken != Taken() and "identity" not in given:
         raise ConfigError(
             "--identity-range, --identity-colour and --identity-size need --identity NETWORK.onnx"

@@ -94,7 +94,6 @@ class WaDIQaM(nn.Module):
         peak: white in the range that the weights were trained with, 1 or 255.
     """
 
-    conv10: nn.Conv2d
     fc1_q: nn.Linear
     fc2_q: nn.Linear
     fc1_w: nn.Linear

@@ -160,17 +160,16 @@ def evaluate_tasks(
 def _scores(result: Answer, judges: Judges, same_person: bool) -> dict[str, Iterable[float]]:
     """Of the pictures, frame by frame; without those whose judge is not there."""
     output, driving, source = result.output, result.driving, result.source
-    pairs = list(zip(output, driving, strict=True)) if same_person else []
-    large = source.shape[0] >= WINDOW_PX
-    found = {
-        "l1": [l1(*pair) for pair in pairs] or None,
-        "psnr_db": [psnr_db(*pair) for pair in pairs] or None,
-        "ssim": [ssim(*pair) for pair in pairs if large] or None,
-        "lpips": judges.score("lpips", output, driving) if same_person else None,
-        "csim": judges.likeness(output, source),
-        "cnniqa": judges.score("cnniqa", output),
-        "deepiqa": judges.score("deepiqa", output, np.broadcast_to(source, output.shape)),
-    }
+    found: dict[str, Iterable[float] | None] = {}
+    if same_person:
+        pairs = list(zip(output, driving, strict=True))
+        found["l1"] = [l1(*pair) for pair in pairs]
+        found["psnr_db"] = [psnr_db(*pair) for pair in pairs]
+        found["ssim"] = [ssim(*pair) for pair in pairs] if source.shape[0] >= WINDOW_PX else None
+        found["lpips"] = judges.score("lpips", output, driving)
+    found["csim"] = judges.likeness(output, source)
+    found["cnniqa"] = judges.score("cnniqa", output)
+    found["deepiqa"] = judges.score("deepiqa", output, np.broadcast_to(source, output.shape))
     return {name: values for name, values in found.items() if values is not None}
 
 
@@ -181,7 +180,7 @@ def _mean(values: Sequence[float]) -> float | None:
 
 
 def still_jitter(
-    animator: Animator, crops: Sequence[Frame], viewer: ClipViewer, seed: int
+    animator: Animator, crops: Sequence[Frame], viewer: Viewer, seed: int
 ) -> dict[str, float | None]:
     """Landmark jitter, in distances of the eye corners, of the neutral face: held exactly, and with STILL_NOISE.
 

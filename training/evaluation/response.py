@@ -60,9 +60,7 @@ def swept(name: str, steps: int = STEPS) -> FloatArray:
     return values
 
 
-def response(
-    animator: Animator, crops: Sequence[Frame], viewer: Viewer, names: Sequence[str] = SWEPT
-) -> dict[str, Any]:
+def response(animator: Animator, crops: Sequence[Frame], viewer: Viewer) -> dict[str, Any]:
     """Numbers for the report, over source crops; those that the model refuses are counted.
 
     Answers are measured relative to the model's own neutral frame.
@@ -75,7 +73,7 @@ def response(
             continue
         baseline = viewer.baseline(animator.animate(neutral()[None])[0])
         sweeps = {}
-        for name in names:
+        for name in SWEPT:
             asked = swept(name)
             shown = viewer.measure(animator.animate(asked), baseline)
             sweeps[name] = Sweep(asked[:, INDEX[name]], shown[:, INDEX[name]])
@@ -85,7 +83,7 @@ def response(
         "refused": len(crops) - len(found),
         "steps": STEPS,
         "pose_reach_deg": float(np.degrees(2 * POSE_REACH * POSE_LIMIT_RAD)),
-        "attributes": {name: _summary([sweeps[name] for sweeps in found]) for name in names} if found else {},
+        "attributes": {name: _summary([sweeps[name] for sweeps in found]) for name in SWEPT} if found else {},
     }
 
 

@@ -21,10 +21,8 @@ from training.learning.gan import Gan
 _HEADER: Final = "icface-training"
 
 # These may differ between a run and its continuation: they change nothing that is learned.
-FREE: Final = (
-    *("workers", "log_every", "pictures_every", "save_every", "validate_every"),
-    *("provenance", "licence"),
-)
+_EVERY: Final = ("log_every", "pictures_every", "save_every", "validate_every")
+FREE: Final = (*_EVERY, "workers", "provenance", "licence")
 
 
 class State(Struct, kw_only=True):
@@ -36,9 +34,9 @@ class State(Struct, kw_only=True):
     """Digest of the data set's index."""
     processes: int
     """How many train together. With the batch size and the step they decide which pairs come next."""
-    step: int = 0
+    step: int
     """Steps done."""
-    best: float | None = None
+    best: float | None
     """Lowest validation L1 so far."""
 
 
@@ -58,7 +56,7 @@ def save_state(path: Path, state: State, method: Gan, average: Average) -> None:
 
 
 def load_state(path: Path, state: State, method: Gan, average: Average) -> None:
-    """Put a saved state into a fresh one with its method and average.
+    """Put a saved state into a fresh one, its method and its average.
 
     Raises:
         ConfigError: the file is damaged, or of a run with other settings, other data or another number of processes.

@@ -12,9 +12,7 @@ from icface.networks import ICface
 class Average:
     """Exponential moving average of the generators' weights; statistics of batch norm are taken as they are.
 
-    Args:
-        trained: the generators that learn.
-        decay: share that stays at each update; 0 follows at once.
+    `decay` is the share that stays at each update; 0 follows at once.
     """
 
     def __init__(self, trained: ICface, decay: float) -> None:

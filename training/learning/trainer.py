@@ -88,6 +88,8 @@ class Trainer:
             config=msgspec.json.encode(config).decode(),
             data=hashlib.sha256((data / INDEX_FILE).read_bytes()).hexdigest(),
             processes=self._runtime.processes,
+            step=0,
+            best=None,
         )
         if (out / STATE).exists():
             load_state(out / STATE, self._state, self._method, self._average)
@@ -170,12 +172,10 @@ class Trainer:
         try:
             losses = self._method.step(batch)
         except DivergedError as error:
-            kept = self._out / STATE
-            raise ConfigError(
-                f"step {step}: {error}; "
-                + (f"the last good state is {kept}; " if kept.exists() else "")
-                + "use a lower optimizer.rate, precision 32-true, or other data"
-            ) from error
+            state = self._out / STATE
+            kept = f"the last good state is {state}; " if state.exists() else ""
+            advice = "use a lower optimizer.rate, precision 32-true, or other data"
+            raise ConfigError(f"step {step}: {error}; {kept}{advice}") from error
         if config.ema > 0:
             self._average.update(step)
         return losses

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import pickle
 import re
-import struct
 import warnings
 from collections.abc import Mapping
 from pathlib import Path
@@ -20,12 +19,6 @@ _N = TypeVar("_N", bound=nn.Module)
 
 _PREFIX: Final = "module."
 """torch's DataParallel puts it before every name."""
-
-# A damaged file fails in the archive, in its index, or while a tensor is put together.
-_DAMAGE: Final = (
-    *(pickle.UnpicklingError, struct.error, OSError, EOFError, RuntimeError, ValueError, TypeError),
-    *(LookupError, AttributeError, AssertionError),
-)
 
 
 def load_frozen(network: _N, weights: Mapping[str, Tensor], path: Path) -> _N:
@@ -70,16 +63,14 @@ def read_published(path: Path) -> dict[str, Tensor]:
 
 def _unpickled(path: Path) -> object:
     try:
-        file = path.open("rb")
-    except OSError as error:
-        raise ConfigError(f"cannot read {path}: {error.strerror or error}") from error
-    try:
-        with file, warnings.catch_warnings():
+        with path.open("rb") as file, warnings.catch_warnings():
             # torch warns of old files. It refuses a file that it cannot read.
             warnings.simplefilter("ignore")
             # weights_only reads tensors and plain containers, and calls nothing that a file names.
             return torch.load(file, map_location="cpu", weights_only=True)
-    except _DAMAGE as error:
+    except OSError as error:
+        raise ConfigError(f"cannot read {path}: {error.strerror or error}") from error
+    except Exception as error:  # a damaged file fails in many ways
         # torch's own message fills paragraphs and advises to switch the safety off.
         named = re.search(r"GLOBAL ([\w.]+)", str(error))
         if named is not None and isinstance(error, pickle.UnpicklingError):

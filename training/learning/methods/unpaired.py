@@ -73,14 +73,10 @@ class Task(NamedTuple):
 
 def paired_task(batch: Batch) -> Task:
     """Source to driving frame, and driving frame to source."""
-    source, driving = batch["source"], batch["driving"]
-    source_attributes, driving_attributes = batch["source_attributes"], batch["driving_attributes"]
-    return Task(
-        torch.cat([source, driving]),
-        torch.cat([source_attributes, driving_attributes]),
-        torch.cat([driving_attributes, source_attributes]),
-        torch.cat([driving, source]),
-    )
+    images = torch.cat([batch["source"], batch["driving"]])
+    own = torch.cat([batch["source_attributes"], batch["driving_attributes"]])
+    half = len(batch["source"])
+    return Task(images, own, own.roll(half, dims=0), images.roll(half, dims=0))
 
 
 def unpaired_task(batch: Batch) -> Task:
