@@ -33,7 +33,7 @@ class Judges:
     """By the judge's name: `network`, and `file` and `sha256` of its weights."""
 
     def score(self, name: str, *stacks: Frame) -> Vectors | None:
-        """CNNIQA of pictures by themselves; DeepIQA and LPIPS of pictures against those that they should be like."""
+        """CNNIQA of pictures. DeepIQA and LPIPS take the references, one for each picture, as a second stack."""
         network = self.networks.get(name)
         return None if network is None else in_batches(network, self.device, *stacks)
 

@@ -80,7 +80,7 @@ class TrainConfig(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True)
     """One run."""
 
     method: Literal["icface", "unpaired"] = "icface"
-    """`icface`, or `unpaired`: with portraits of which no second picture is known."""
+    """`icface`, or `unpaired`: with portraits without a known second picture."""
     networks: NetworksConfig = NetworksConfig()
     losses: LossConfig = LossConfig()
     optimizer: OptimizerConfig = OptimizerConfig()

@@ -23,7 +23,7 @@ LOG = "log.jsonl"
 
 
 class Journal:
-    """Writes into the folder of a run that has done `step` steps. What it wrote beyond, before it was interrupted, goes.
+    """Numbers and pictures of a run, in its folder. Lines of an interrupted run after `step` are dropped.
 
     Raises:
         ConfigError: the folder cannot be written.

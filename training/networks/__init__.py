@@ -1,1 +1,1 @@
-"""Networks of others and how large a network is: what training and measuring need beside icface/networks."""
+"""Networks and weights of others, and the size of a network. Only training, measuring and benchmarks need them."""

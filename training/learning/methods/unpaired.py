@@ -1,4 +1,4 @@
-"""Paired and unpaired training: frames of one track, and portraits of which no second picture is known.
+"""Paired and unpaired training: frames of one track, and portraits without a known second picture.
 
 The published method translates between two domains A and B by two mappings. Each mapping has a discriminator of its
 images (D_A, D_B) and one of (output, input) pairs (D_C, D_D). Paired batches show true pairs to the pair
