@@ -97,9 +97,8 @@ class OnnxEmbedder:
         except OSError as error:
             raise ConfigError(f"cannot read {path}: {error.strerror or error}") from error
         if _OUTSIDE.search(content):
-            raise ConfigError(
-                f"{path} has weights in another file; save it as one (onnx.save without external data)"
-            )
+            advice = "save it as one (onnx.save without external data)"
+            raise ConfigError(f"{path} has weights in another file; {advice}")
         threads = torch.get_num_threads()
         try:
             self._session: Any = open_session(content, str(path), "CPUExecutionProvider", threads=threads)

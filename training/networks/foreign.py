@@ -51,9 +51,8 @@ def read_published(path: Path) -> dict[str, Tensor]:
         if tensor.layout is not torch.strided or tensor.is_quantized or tensor.is_complex():
             raise ConfigError(f"{path}: {name} is a sparse, quantised or complex tensor, not a plain one")
         if tensor.nbytes > tensor.untyped_storage().nbytes():
-            raise ConfigError(
-                f"{path}: {name} claims {tuple(tensor.shape)}, more numbers than the file holds"
-            )
+            shape = tuple(tensor.shape)
+            raise ConfigError(f"{path}: {name} claims {shape}, more numbers than the file holds")
         short = name.removeprefix(_PREFIX)
         if short in weights:
             raise ConfigError(f"{path} has the weight {short} twice, with and without {_PREFIX}")
@@ -63,13 +62,15 @@ def read_published(path: Path) -> dict[str, Tensor]:
 
 def _unpickled(path: Path) -> object:
     try:
-        with path.open("rb") as file, warnings.catch_warnings():
+        file = path.open("rb")
+    except OSError as error:
+        raise ConfigError(f"cannot read {path}: {error.strerror or error}") from error
+    try:
+        with file, warnings.catch_warnings():
             # torch warns of old files. It refuses a file that it cannot read.
             warnings.simplefilter("ignore")
             # weights_only reads tensors and plain containers, and calls nothing that a file names.
             return torch.load(file, map_location="cpu", weights_only=True)
-    except OSError as error:
-        raise ConfigError(f"cannot read {path}: {error.strerror or error}") from error
     except Exception as error:  # a damaged file fails in many ways
         # torch's own message fills paragraphs and advises to switch the safety off.
         named = re.search(r"GLOBAL ([\w.]+)", str(error))
