@@ -36,9 +36,9 @@ from export.packing import write_bundle
 from export.writing import written
 from icface.bundle import DEFAULT_BUNDLE, MANIFEST, WARPED, Bundle
 from icface.command import Parser, run_command
-from icface.networks.complexity import count_macs
 from realtime.config import SIZES, LiveConfig
 from realtime.metrics import machine
+from training.networks.complexity import count_macs
 
 SIDE_PX = 256
 """Side of what the network sees."""

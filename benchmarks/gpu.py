@@ -44,9 +44,9 @@ from icface.engines.building import Job, build
 from icface.engines.samples import collect
 from icface.errors import EngineError
 from icface.networks import ModelInfo
-from icface.networks.complexity import count_macs
 from icface.networks.config import GeneratorConfig, NetworksConfig
 from icface.networks.icface import ICface
+from training.networks.complexity import count_macs
 
 BYTES = 2
 """Of a value in FP16."""

@@ -34,9 +34,9 @@ from icface.bundle import Bundle
 from icface.command import Parser, run_command
 from icface.engines.quantise import quantised
 from icface.errors import ConfigError, ICFaceError
-from icface.networks.complexity import count_macs
 from icface.networks.icface import ICface
 from icface.openvino_core import the_core
+from training.networks.complexity import count_macs
 
 CHAINS = ((64, 64), (128, 32), (256, 32), (512, 16))
 """Channels, and side of the picture, of the chains of convolutions: the shapes that residual blocks have."""

@@ -45,62 +45,28 @@ def parser() -> argparse.ArgumentParser:
     result = Parser(description="Measure models on people they were not trained on.")
     add = result.add_argument
     add("--data", type=Path, required=True, help="folder that training/prepare.py made")
-    add(
-        "--model",
-        type=Path,
-        required=True,
-        action="append",
-        metavar="PATH",
-        help="checkpoint or bundle; repeatable",
-    )
+    models = "checkpoint or bundle; repeatable"
+    add("--model", type=Path, required=True, action="append", metavar="PATH", help=models)
     add("--out", type=Path, required=True, help="folder of the report; an older report in it is replaced")
     add("--split", default="test", help="test or train (default: %(default)s)")
     add("--only", choices=("tables", "figures"), help="leave the other out")
-    add(
-        "--source",
-        choices=("neutral", "first"),
-        default="neutral",
-        help="a clip's source frame: the most neutral one (default) or its first",
-    )
+    source = "a clip's source frame: the most neutral one (default) or its first"
+    add("--source", choices=("neutral", "first"), default="neutral", help=source)
     add("--max-frames", type=int, default=24, help="driving frames a clip (default: %(default)s)")
-    add(
-        "--max-tracks",
-        type=int,
-        default=16,
-        help="clips, from as many people as possible (default: %(default)s)",
-    )
-    add(
-        "--sweep-sources",
-        type=int,
-        default=8,
-        help="sources whose attributes are swept (default: %(default)s)",
-    )
-    for name, told in JUDGES.items():
+    clips = "clips, from as many people as possible (default: %(default)s)"
+    add("--max-tracks", type=int, default=16, help=clips)
+    swept = "sources whose attributes are swept (default: %(default)s)"
+    add("--sweep-sources", type=int, default=8, help=swept)
+    for name, (_, told) in JUDGES.items():
         add(f"--{name}", type=Path, metavar="WEIGHTS", help=told)
-    add(
-        "--identity-range",
-        choices=RANGES,
-        help="values that an .onnx takes: signed, -1 to 1 (default); unit, 0 to 1; bytes, 0 to 255 (default of uint8)",
-    )
-    add(
-        "--identity-colour",
-        choices=COLOURS,
-        help="channels that an .onnx takes (default: rgb, or gray where it has one)",
-    )
-    add(
-        "--identity-size",
-        type=int,
-        metavar="PX",
-        help="side of what an .onnx takes, where it leaves it open (default: that of the crops)",
-    )
-    add(
-        "--openface-source",
-        type=Path,
-        nargs="+",
-        default=[],
-        metavar="CSV",
-        help="OpenFace's CSV files of the frames that --save-frames wrote",
-    )
+    values = "signed, -1 to 1 (default); unit, 0 to 1; bytes, 0 to 255 (default of uint8)"
+    add("--identity-range", choices=RANGES, help=f"values that an .onnx takes: {values}")
+    channels = "channels that an .onnx takes (default: rgb, or gray where it has one)"
+    add("--identity-colour", choices=COLOURS, help=channels)
+    side = "side of what an .onnx takes, where it leaves it open (default: that of the crops)"
+    add("--identity-size", type=int, metavar="PX", help=side)
+    tables = "OpenFace's CSV files of the frames that --save-frames wrote"
+    add("--openface-source", type=Path, nargs="+", default=[], metavar="CSV", help=tables)
     add("--save-frames", action="store_true", help="write outputs and drivers to REPORT/frames, for OpenFace")
     add("--seed", type=int, default=20, help="chooses clips (default: %(default)s)")
     add("--device", default="auto", help="where checkpoints run: auto, cpu, cuda (default: auto)")
@@ -129,11 +95,7 @@ def _device(wanted: str) -> str:
 
 
 def evaluate(flags: argparse.Namespace, command: str) -> None:
-    """Run the command.
-
-    Raises:
-        ICFaceError: in one line, what failed and what to do.
-    """
+    """Run the command. An ICFaceError says in one line what failed and what to do."""
     _check_numbers(flags)
     if flags.threads is not None:
         torch.set_num_threads(flags.threads)

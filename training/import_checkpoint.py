@@ -35,12 +35,11 @@ from icface.command import Parser, run_command
 from icface.errors import ConfigError
 from icface.networks import Generator, GeneratorConfig, ICface, ModelInfo, NetworksConfig, save_model
 from icface.networks.checkpoint import load_weights
-from icface.networks.complexity import count_parameters
 from icface.networks.config import INSTANCE_NORM
-from icface.networks.foreign import read_published
+from training.networks.complexity import count_parameters
+from training.networks.foreign import read_published
 
 LICENCE: Final = "non-commercial (original release)"
-PROVENANCE: Final = "imported by the user"
 
 NOTICE: Final = """\
 ********************************************************************************
@@ -49,40 +48,28 @@ NOTICE: Final = """\
   it and for what you train from it. The licence is written into the file.
 ********************************************************************************"""
 
-_FIRST_BLOCK: Final = 10
-_COUNTER: Final = ".num_batches_tracked"
-"""A counter of each batch norm. torch before 0.4.1 did not write it, and nothing here reads it."""
-
 
 def import_model(neutral: Path, animate: Path) -> tuple[ICface, ModelInfo]:
-    """Both generators of the authors' layout as one model.
-
-    Args:
-        neutral: file of G_N.
-        animate: file of G_A.
+    """G_N and G_A from their files in the authors' layout as one model.
 
     Raises:
         ConfigError: a file cannot be read, or its first weight that does not fit.
     """
-    configs, renamed = [], []
-    for path in (neutral, animate):
-        weights = read_published(path)
-        configs.append(read_config(weights, str(path)))
-        renamed.append(renamed_weights(weights, configs[-1], str(path)))
-    if configs[0] != configs[1]:
+    files = {str(path): read_published(path) for path in (neutral, animate)}
+    configs = {where: read_config(weights, where) for where, weights in files.items()}
+    config, other = configs[str(neutral)], configs[str(animate)]
+    if config != other:
         raise ConfigError(
             f"{neutral} and {animate} are of different shapes, while G_N and G_A have the same: "
-            f"{_described(configs[0])}; {_described(configs[1])}"
+            f"{_described(config)}; {_described(other)}"
         )
-    networks = NetworksConfig(generator=configs[0])
+    networks = NetworksConfig(generator=config)
     model = ICface(networks)
     assert model.generator_neutral is not None
-    load_weights(model.generator_neutral, renamed[0], str(neutral))
-    load_weights(model.generator_animate, renamed[1], str(animate))
-    info = ModelInfo(
-        networks=networks, attribute_scale="openface", provenance=PROVENANCE, licence=LICENCE, step=0
-    )
-    return model.eval(), info
+    for path, generator in ((neutral, model.generator_neutral), (animate, model.generator_animate)):
+        load_weights(generator, renamed_weights(files[str(path)], config, str(path)), str(path))
+    about = {"attribute_scale": "openface", "provenance": "imported by the user", "licence": LICENCE}
+    return model.eval(), ModelInfo(networks=networks, step=0, **about)
 
 
 def read_config(weights: Mapping[str, Tensor], where: str) -> GeneratorConfig:
@@ -92,7 +79,7 @@ def read_config(weights: Mapping[str, Tensor], where: str) -> GeneratorConfig:
         ConfigError: it is not such a generator, or it has instance norm.
     """
     first = weights.get("model.1.weight")
-    if first is None or first.ndim != 4:
+    if first is None or first.ndim != 4 or not first.numel():
         raise ConfigError(
             f"{where} has no first convolution model.1.weight: it is not a generator of the authors' layout "
             f"(its first weight is {next(iter(weights))})"
@@ -101,7 +88,6 @@ def read_config(weights: Mapping[str, Tensor], where: str) -> GeneratorConfig:
         raise ConfigError(
             f"{where}: model.1.weight takes {first.shape[1]} channels; here it is RGB and {COUNT} attributes"
         )
-    block = f"model.{_FIRST_BLOCK}.conv_block."
     has_norm = "model.2.weight" in weights
     # In this layout a convolution before a norm has a bias only where the norm is instance norm, which in turn has no
     # weights, and in old torch has statistics.
@@ -111,14 +97,10 @@ def read_config(weights: Mapping[str, Tensor], where: str) -> GeneratorConfig:
         )
     return GeneratorConfig(
         width=first.shape[0],
-        blocks=next(
-            n
-            for n in count()
-            if not any(k.startswith(f"model.{_FIRST_BLOCK + n}.conv_block.") for k in weights)
-        ),
+        blocks=next(n for n in count() if not any(name.startswith(_block(n)) for name in weights)),
         norm="batch" if has_norm else "none",
         # Dropout has no weights, but moves the second convolution from place 5 to 6, and its norm to 7.
-        dropout=0.0 if block + "5.weight" in weights else 0.5,
+        dropout=0.0 if _block(0) + "5.weight" in weights else 0.5,
     )
 
 
@@ -132,53 +114,54 @@ def renamed_weights(weights: Mapping[str, Tensor], config: GeneratorConfig, wher
         wanted = Generator(config).state_dict()
     places = _places(config)
     theirs = {}
-    for ours, shape in ((name, tensor.shape) for name, tensor in wanted.items()):
+    for ours in wanted:
         layer, _, kind = ours.rpartition(".")
-        theirs[f"{places[layer]}.{kind}"] = ours, shape
+        theirs[f"{places[layer]}.{kind}"] = ours
     found: dict[str, Tensor] = {}
     for name, tensor in weights.items():
         if name not in theirs:
             raise ConfigError(f"{where}: {name} has no place in {_described(config)}")
-        ours, shape = theirs[name]
+        shape = wanted[theirs[name]].shape
         if tensor.shape != shape:
             raise ConfigError(
                 f"{where}: {name} is {tuple(tensor.shape)}, in {_described(config)} it is {tuple(shape)}"
             )
-        found[ours] = tensor
-    for name, (ours, shape) in theirs.items():
+        found[theirs[name]] = tensor
+    for name, ours in theirs.items():
         if ours in found:
             continue
         # Without norm, the layout's convolutions have no bias; ours have.
         biasless = config.norm == "none" and name.endswith(".bias") and not ours.startswith("head.")
-        if not biasless and not name.endswith(_COUNTER):
+        # The counter of a batch norm: torch before 0.4.1 did not write it, and nothing here reads it.
+        if not biasless and not name.endswith(".num_batches_tracked"):
             raise ConfigError(f"{where} lacks {name}, which {_described(config)} has")
-        found[ours] = torch.zeros(shape, dtype=wanted[ours].dtype)
+        found[ours] = torch.zeros_like(wanted[ours], device="cpu")
     return found
+
+
+def _block(number: int) -> str:
+    """What the names of a residual block's weights begin with."""
+    return f"model.{10 + number}.conv_block."
 
 
 def _places(config: GeneratorConfig) -> dict[str, str]:
     """Our layer → theirs."""
     second = 6 if config.dropout > 0 else 5
-    up = _FIRST_BLOCK + config.blocks
+    up = 10 + config.blocks
     numbered = {
         "stem": 1, "stem_norm": 2, "down.0": 4, "down.1": 5, "down.3": 7, "down.4": 8,
         "up.0": up, "up.1": up + 1, "up.3": up + 3, "up.4": up + 4, "head.1": up + 7,
     }  # fmt: skip
     result = {ours: f"model.{number}" for ours, number in numbered.items()}
     for i in range(config.blocks):
-        for ours_, number in ((1, 1), (2, 2), (6, second), (7, second + 1)):
-            result[f"blocks.{i}.layers.{ours_}"] = f"model.{_FIRST_BLOCK + i}.conv_block.{number}"
+        for layer, number in ((1, 1), (2, 2), (6, second), (7, second + 1)):
+            result[f"blocks.{i}.layers.{layer}"] = f"{_block(i)}{number}"
     return result
 
 
 def _described(config: GeneratorConfig) -> str:
-    parts = [
-        f"a generator of width {config.width}",
-        f"{config.blocks} blocks",
-        f"{config.norm} norm" if config.norm == "batch" else "no norm",
-        "dropout" if config.dropout else "no dropout",
-    ]
-    return ", ".join(parts)
+    norm, dropout = "batch" if config.norm == "batch" else "no", "dropout" if config.dropout else "no dropout"
+    return f"a generator of width {config.width}, {config.blocks} blocks, {norm} norm, {dropout}"
 
 
 def parser() -> argparse.ArgumentParser:
@@ -195,11 +178,7 @@ def parser() -> argparse.ArgumentParser:
 
 
 def import_checkpoint(flags: argparse.Namespace) -> None:
-    """Run the command.
-
-    Raises:
-        ICFaceError: in one line, what failed and what to do.
-    """
+    """Run the command. An ICFaceError says in one line what failed and what to do."""
     model, info = import_model(flags.generator_neutral, flags.generator_animate)
     save_model(flags.out, model, info)
     print(NOTICE)

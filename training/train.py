@@ -7,7 +7,6 @@ The same command goes on where it was interrupted. Several GPUs of one machine: 
 from __future__ import annotations
 
 import argparse
-import json
 import logging
 import os
 import signal
@@ -15,11 +14,12 @@ import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 if not __package__:  # started as a file: the repository takes the place of this folder
     sys.path[0] = str(Path(__file__).resolve().parents[1])
 
+import msgspec
 import torch
 from filelock import FileLock, Timeout
 from lightning_fabric import Fabric
@@ -43,22 +43,14 @@ def parser() -> argparse.ArgumentParser:
     add("--config", type=Path, required=True, help="settings, a TOML file; see training/configs")
     add("--data", type=Path, required=True, help="folder that training/prepare.py made")
     add("--out", type=Path, required=True, help="folder of the run; a run in it goes on")
-    add(
-        "--set",
-        action="append",
-        default=[],
-        metavar="KEY=VALUE",
-        help="change a setting, as optimizer.rate=1e-4",
-    )
+    change = "change a setting, as optimizer.rate=1e-4"
+    add("--set", action="append", default=[], metavar="KEY=VALUE", help=change)
     add("--portraits", type=Path, help="data set of portraits, for the method `unpaired` (default: --data)")
     add("--identity", type=Path, metavar="WEIGHTS", help="LightCNN-29 v2 weights for the identity loss")
     add("--minutes", type=float, help="stop after about so long, to go on later")
     add("--accelerator", default="auto", help="auto, cpu, cuda, mps (default: auto)")
-    add(
-        "--devices",
-        default="auto",
-        help="how many; auto: all GPUs, or one CPU, or a launcher's (default: auto)",
-    )
+    count = "how many; auto: all GPUs, or one CPU, or a launcher's (default: auto)"
+    add("--devices", default="auto", help=count)
     add("--nodes", type=int, default=1, help="machines (default: 1, or a launcher's)")
     add("--threads", type=int, help="CPU threads (default: all)")
     add("-v", "--verbose", action="count", default=0, help="-vv shows tracebacks")
@@ -67,15 +59,12 @@ def parser() -> argparse.ArgumentParser:
 
 @contextmanager
 def _terminable() -> Iterator[Callable[[], bool]]:
-    """Gives a function that says whether the run was asked to stop, by Ctrl-C or a termination.
-
-    Asked twice, it stops amid a step; one network may then be a step further than another.
-    """
+    """Gives a function that says whether the run was asked to stop, by Ctrl-C or a termination."""
     asked = False
 
     def stop(*_: object) -> None:
         nonlocal asked
-        if asked:
+        if asked:  # amid a step: one network may then be a step further than another
             raise KeyboardInterrupt
         asked = True
 
@@ -89,11 +78,7 @@ def _terminable() -> Iterator[Callable[[], bool]]:
 
 @contextmanager
 def _alone(out: Path, fabric: Fabric) -> Iterator[None]:
-    """Keep other trainings out of the folder, until the end or the death of this one.
-
-    Raises:
-        ConfigError: another training runs there, or the folder cannot be written.
-    """
+    """Keep other trainings out of the folder, until the end or the death of this one."""
     lock, refused = FileLock(out / LOCK), ""
     if fabric.global_rank == 0:
         try:
@@ -123,11 +108,7 @@ def _check_flags(flags: argparse.Namespace) -> None:
 
 
 def _launch(flags: argparse.Namespace, precision: str) -> Fabric:
-    """The processes that train together: as many as the flags say, or as many as a launcher has started.
-
-    Raises:
-        ConfigError: there is no such device, or flags and launcher contradict each other.
-    """
+    """The processes that train together: as many as the flags say, or as many as a launcher has started."""
     # `fabric run` hands its own flags to Fabric and has its processes joined; torchrun leaves both to us.
     by_fabric = os.environ.get("LT_CLI_USED", "0") == "1"
     started = int(os.environ.get("WORLD_SIZE", "1"))
@@ -136,10 +117,9 @@ def _launch(flags: argparse.Namespace, precision: str) -> Fabric:
     if here is not None and not by_fabric:
         devices = here if devices == "auto" else devices
         nodes = started // int(here) if nodes == 1 else nodes
+    chosen: dict[str, Any] = {"devices": devices, "num_nodes": nodes, "precision": precision}
     try:
-        fabric = Fabric(
-            accelerator=flags.accelerator, devices=devices, num_nodes=nodes, precision=cast(Any, precision)
-        )
+        fabric = Fabric(accelerator=flags.accelerator, **chosen)
         if not by_fabric:
             fabric.launch()
     except (RuntimeError, ValueError, TypeError) as error:
@@ -154,11 +134,7 @@ def _launch(flags: argparse.Namespace, precision: str) -> Fabric:
 
 
 def train(flags: argparse.Namespace) -> None:
-    """Run the command.
-
-    Raises:
-        ICFaceError: in one line, what failed and what to do.
-    """
+    """Run the command. An ICFaceError says in one line what failed and what to do."""
     _check_flags(flags)
     config = load_config(flags.config, flags.set)
     if flags.threads is not None:
@@ -171,7 +147,8 @@ def train(flags: argparse.Namespace) -> None:
     with _alone(flags.out, fabric):
         trainer = Trainer(config, flags.data, flags.out, fabric, flags.portraits, flags.identity)
         if fabric.global_rank == 0:
-            write_file(flags.out / "config.json", json.dumps(json.loads(config.to_json()), indent=2) + "\n")
+            settings = msgspec.json.format(msgspec.json.encode(config, order="sorted"), indent=2)
+            write_file(flags.out / "config.json", settings + b"\n")
         with _terminable() as stopped:
             try:
                 done = trainer.run(flags.minutes, stopped)
@@ -179,10 +156,8 @@ def train(flags: argparse.Namespace) -> None:
                 done = False
     if not done and fabric.global_rank == 0:
         state = flags.out / STATE
-        if state.exists():
-            logger.info("stopped; the same command goes on from %s", state)
-        else:
-            logger.info("stopped before the first step; nothing is kept yet")
+        goes_on = f"stopped; the same command goes on from {state}"
+        logger.info(goes_on if state.exists() else "stopped before the first step; nothing is kept yet")
 
 
 def main(argv: Sequence[str] | None = None) -> int:

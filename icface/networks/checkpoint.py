@@ -7,11 +7,12 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
+import msgspec
 import torch
+from msgspec import Struct
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
@@ -20,15 +21,14 @@ from icface.bundle import ATTRIBUTE_SCALES
 from icface.errors import ConfigError
 from icface.face.alignment import ALIGNMENT
 from icface.files import replacing_file
-from icface.networks.config import NetworksConfig, choose, from_dict
+from icface.networks.config import NetworksConfig, read_settings
 from icface.networks.icface import ICface
 
 FORMAT: Final = 1
 _HEADER: Final = "icface"
 
 
-@dataclass(frozen=True, kw_only=True)
-class ModelInfo:
+class ModelInfo(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """What a model is and where it comes from."""
 
     networks: NetworksConfig
@@ -44,7 +44,9 @@ class ModelInfo:
     """How many training steps made it."""
 
     def __post_init__(self) -> None:
-        choose("attribute scale", self.attribute_scale, ATTRIBUTE_SCALES)
+        if self.attribute_scale not in ATTRIBUTE_SCALES:
+            choices = " or ".join(ATTRIBUTE_SCALES)
+            raise ConfigError(f"attribute_scale is {self.attribute_scale!r}; choose {choices}")
 
 
 def save_model(path: Path, model: ICface, info: ModelInfo) -> None:
@@ -54,7 +56,7 @@ def save_model(path: Path, model: ICface, info: ModelInfo) -> None:
         ConfigError: it cannot be written.
     """
     # The numbers of the discriminator are part of the header, its weights are not part of the model.
-    header = {"format": FORMAT, **vars(info), "networks": info.networks.to_dict()}
+    header = {"format": FORMAT, **msgspec.to_builtins(info)}
     write_tensors(path, model.state_dict(), {_HEADER: json.dumps(header)})
 
 
@@ -70,11 +72,12 @@ def load_model(path: Path) -> tuple[ICface, ModelInfo]:
             f"{path} is not an ICface model; one is written by training/train.py or training/import_checkpoint.py"
         )
     try:
-        info = _info(json.loads(metadata[_HEADER]))
-    except (ValueError, TypeError) as error:
-        raise ConfigError(f"{path}: its header is damaged ({error})") from error
-    except ConfigError as error:
-        raise ConfigError(f"{path}: {error}") from error
+        header = msgspec.json.decode(metadata[_HEADER], type=dict[str, Any])
+        if header.pop("format", None) != FORMAT:
+            raise ConfigError(f"its format is not {FORMAT}, which this version reads")
+        info = read_settings(ModelInfo, header)
+    except (msgspec.DecodeError, ConfigError) as error:
+        raise ConfigError(f"{path}: its header does not fit: {error}") from error
     model = ICface(info.networks)
     load_weights(model, tensors, str(path))
     return model.eval().requires_grad_(False), info
@@ -104,12 +107,6 @@ def load_weights(module: nn.Module, tensors: Mapping[str, Tensor], where: str) -
 
 def _is_finite(tensor: Tensor) -> bool:
     return not tensor.is_floating_point() or bool(torch.isfinite(tensor).all())
-
-
-def _info(raw: Any) -> ModelInfo:
-    if not isinstance(raw, dict) or raw.pop("format", None) != FORMAT:
-        raise ConfigError(f"its format is not {FORMAT}, which this version reads")
-    return from_dict(ModelInfo, raw)
 
 
 def read_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:

@@ -11,6 +11,7 @@ import cv2
 import numpy as np
 import pytest
 import torch
+from msgspec import structs
 
 from export.pack_paper import pack
 from icface import reenactor as module
@@ -148,8 +149,8 @@ def test_a_model_of_openfaces_scale_gets_its_own(
 @pytest.mark.parametrize(
     "networks",
     [
-        replace(NETWORKS, neutraliser=False),
-        replace(NETWORKS, generator=GeneratorConfig(width=6, blocks=1, padding="zero", norm="none")),
+        structs.replace(NETWORKS, neutraliser=False),
+        structs.replace(NETWORKS, generator=GeneratorConfig(width=6, blocks=1, padding="zero", norm="none")),
     ],
     ids=["without neutraliser", "zero padding"],
 )
@@ -220,7 +221,7 @@ def test_a_frame_is_written_where_the_last_one_was(bundle: Bundle, photo: Photo,
 
 
 def test_smaller_than_the_model(photo: Photo, tmp_path: Path) -> None:
-    networks = replace(NETWORKS, size_px=128, generator=GeneratorConfig(width=2, blocks=0))
+    networks = structs.replace(NETWORKS, size_px=128, generator=GeneratorConfig(width=2, blocks=0))
     bundle = pack(random_model(networks), info(networks), tmp_path / "m.icface", name="larger")
     reenactor = Reenactor(bundle, size_px=64, source_cache=SourceCache(tmp_path))
     source = reenactor.prepare_source(photo)

@@ -5,12 +5,12 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+from msgspec.structs import replace
 from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
@@ -149,10 +149,16 @@ def test_statistics_that_are_no_number(saved: Path) -> None:
         (lambda about: about["networks"]["generator"].update(norm="instance"), "instance normalisation"),
         (lambda about: about["networks"]["generator"].update(norm="group"), "'group'"),
         (lambda about: about["networks"]["generator"].update(width="8"), "networks.generator.width"),
-        (lambda about: about["networks"]["generator"].update(depth=8), "networks.generator.depth"),
+        (
+            lambda about: about["networks"]["generator"].update(depth=8),
+            "networks.generator: unknown setting `depth`",
+        ),
         (lambda about: about["networks"].update(neutraliser=False), "generator_neutral"),
         (lambda about: about["networks"].update(image_encoder={}), "image_encoder"),
-        (lambda about: about["networks"].update(size_px=40), "size_px 40"),
+        (
+            lambda about: about["networks"].update(size_px=40),
+            "networks.size_px: Expected `int` that's a multiple of 16",
+        ),
         (lambda about: about.update(attribute_scale="percent"), "'percent'"),
         (lambda about: about.update(step="many"), "step"),
         (lambda about: about.update(format=2), "format"),

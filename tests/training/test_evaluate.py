@@ -24,7 +24,6 @@ from icface.networks import (
     NetworksConfig,
     save_model,
 )
-from icface.networks.lightcnn import LightCNN29
 from tests.training.clip_data import make_clip_dataset
 from tests.training.test_evaluation_embedding import mean_colours
 from tests.training.tiny_data import make_tiny_dataset
@@ -37,9 +36,9 @@ from training.evaluation.animators import (
     to_frames,
     to_images,
 )
-from training.evaluation.cnniqa import CNNIQA
+from training.evaluation.picture_networks import CNNIQA, WaDIQaM
 from training.evaluation.tasks import self_tasks, tracks_of
-from training.evaluation.wadiqam import WaDIQaM
+from training.networks.lightcnn import LightCNN29
 
 
 @pytest.fixture(scope="module")
@@ -77,7 +76,7 @@ def evaluate(data: Path, out: Path, *models: Path, more: tuple[str | Path, ...] 
 @pytest.fixture
 def few_sweeps(monkeypatch: pytest.MonkeyPatch) -> None:
     """For tests of something else: each swept attribute is nine pictures to measure."""
-    monkeypatch.setattr("training.evaluation.evaluation.SWEPT", ("yaw", "AU12"))
+    monkeypatch.setattr("training.evaluation.response.SWEPT", ("yaw", "AU12"))
 
 
 QUICK = ("--max-frames", "2", "--max-tracks", "2", "--sweep-sources", "1")
@@ -234,7 +233,7 @@ def test_a_run_that_fails_leaves_the_older_report(
     def full(*arguments: object) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("training.evaluation.evaluation.write_text", full)
+    monkeypatch.setattr("training.evaluation.evaluation.write_report", full)
     assert (
         main(
             [

@@ -13,9 +13,9 @@ import torch
 from onnx import TensorProto, helper
 
 from icface.errors import ConfigError
-from icface.networks.lightcnn import LightCNN29
 from training.evaluation.embedding import OnnxEmbedder, Taken, cosines, load_embedder
 from training.evaluation.judges import load_judges
+from training.networks.lightcnn import LightCNN29
 
 Shape = Sequence[int | str | None]
 

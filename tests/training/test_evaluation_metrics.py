@@ -18,11 +18,18 @@ from icface.arrays import Array
 from icface.attributes import ACTION_UNITS, AU_NAMES, FULL_SHAPE_GAIN, INDEX, neutral
 from icface.errors import ConfigError
 from icface.quality import psnr_db
-from training.evaluation.cnniqa import CNNIQA, load_cnniqa, local_normalisation, patches
-from training.evaluation.lpips import LPIPS, load_lpips
+from training.evaluation.picture_networks import (
+    CNNIQA,
+    LPIPS,
+    WaDIQaM,
+    load_cnniqa,
+    load_lpips,
+    load_wadiqam,
+    local_normalisation,
+    patches,
+)
 from training.evaluation.presence import confusion, summary, surrogate
 from training.evaluation.similarity import l1, ssim
-from training.evaluation.wadiqam import WaDIQaM, load_wadiqam
 from training.preparation.openface_csv import read_presence
 
 

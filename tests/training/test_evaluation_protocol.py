@@ -21,10 +21,17 @@ from training.evaluation import figures
 from training.evaluation.agreement import agreement, correlation, jitter_iod, slope, spearman
 from training.evaluation.animators import to_frames, to_images, unique_names
 from training.evaluation.judges import Judges
-from training.evaluation.measuring import ClipViewer
 from training.evaluation.presence import surrogate
-from training.evaluation.protocol import DRIVER, KEPT, answer_of, evaluate_tasks, reference_of, still_jitter
-from training.evaluation.response import Sweep, requested, response, swept
+from training.evaluation.protocol import (
+    DRIVER,
+    KEPT,
+    ClipViewer,
+    answer_of,
+    evaluate_tasks,
+    reference_of,
+    still_jitter,
+)
+from training.evaluation.response import Sweep, response, swept
 from training.evaluation.tasks import (
     cross_tasks,
     distance_from_neutral,
@@ -244,7 +251,8 @@ def test_a_sweep_asks_for_one_attribute() -> None:
     np.testing.assert_allclose(values[:, INDEX["yaw"]], [0.3, 0.4, 0.5, 0.6, 0.7], atol=1e-6)
     values[:, INDEX["yaw"]] = 0.5
     np.testing.assert_array_equal(values, np.tile(neutral(), (5, 1)))
-    assert requested("AU12").min() == 0 and requested("AU12").max() == 1
+    smile = swept("AU12")[:, INDEX["AU12"]]
+    assert smile.min() == 0 and smile.max() == 1
 
 
 def test_response_tells_a_model_that_follows_from_one_that_does_not() -> None:
@@ -439,7 +447,7 @@ def test_mixing_takes_only_what_is_named() -> None:
 
 
 def test_figures_ask_models_for_what_they_show(data: FaceTracks) -> None:
-    scenes = figures.scenes_of(data, self_tasks(data, tracks_of(data, "test", None, 1), 4), 2)
+    scenes = figures.scenes_of(data, self_tasks(data, tracks_of(data, "test", None, 1), 4)[:2])
     scene = scenes[0]
     task = self_tasks(data, tracks_of(data, "test", None, 1), 4)[0]
     values = np.array(data.all_values().attributes[list(task.driving)])
@@ -479,7 +487,7 @@ def test_figures_ask_models_for_what_they_show(data: FaceTracks) -> None:
 
 
 def test_figures_leave_room_for_a_model_that_refuses(data: FaceTracks) -> None:
-    scenes = figures.scenes_of(data, self_tasks(data, tracks_of(data, "test", None, 1), 4), 2)
+    scenes = figures.scenes_of(data, self_tasks(data, tracks_of(data, "test", None, 1), 4)[:2])
     with_it = figures.reenactment([Told(), Told(refuses=True)], scenes)
     assert with_it.shape == figures.reenactment([Told(), Told()], scenes).shape
     figures.neutral_row([Told(refuses=True)], scenes)

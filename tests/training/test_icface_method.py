@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from dataclasses import replace
 from math import exp, log, log1p
 from statistics import fmean
 from typing import Any
@@ -11,19 +10,20 @@ from typing import Any
 import pytest
 import torch
 from lightning_fabric import Fabric
+from msgspec.structs import replace
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from icface.attributes import COUNT, neutral
 from icface.errors import ConfigError
 from icface.networks import DiscriminatorConfig, GeneratorConfig, Judgement, NetworksConfig
-from icface.networks.lightcnn import IdentityFeatures
 from training.learning import losses
 from training.learning.config import LossConfig, OptimizerConfig, TrainConfig
 from training.learning.gan import pseudo_neutral
 from training.learning.methods import build_method
 from training.learning.methods.icface import IcfaceMethod
 from training.learning.runtime import Runtime
+from training.networks.lightcnn import IdentityFeatures
 
 SIZE = 32
 CONFIG = TrainConfig(

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from icface.attributes import COUNT
 from icface.networks import load_model
-from tests.networks.published import save_with_code
+from tests.training.published import save_with_code
 from training.import_checkpoint import LICENCE, main
 
 WIDTH, BLOCKS = 6, 2

@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, ClassVar
 
+import msgspec
 import pytest
 import torch
 from filelock import FileLock
@@ -25,7 +26,7 @@ from icface.networks import load_model
 from tests.training.tiny_data import make_tiny_dataset
 from training import train
 from training.learning import trainer
-from training.learning.checkpoints import load_state
+from training.learning.checkpoints import State, load_state
 from training.learning.methods.icface import IcfaceMethod
 from training.learning.runtime import Runtime
 from training.learning.trainer import BEST, MODEL, STATE
@@ -572,9 +573,7 @@ def test_state_of_another_network_is_refused(config: Path, data: Path, tmp_path:
     with pytest.raises(ConfigError, match=r"lacks the weight generator_neutral\.stem\.weight"):
         load_state(
             path,
-            settings,
-            json.loads(metadata["icface-training"])["data"],
-            1,
+            msgspec.json.decode(metadata["icface-training"], type=State),
             method,
             Average(method.model(), 0.9),
         )

@@ -3,22 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import replace
 from typing import Any
 
 import pytest
 import torch
 from lightning_fabric import Fabric
+from msgspec.structs import replace
 from torch import Tensor, nn
 
 from icface.attributes import COUNT, neutral
 from icface.errors import ConfigError
 from icface.networks import DiscriminatorConfig, GeneratorConfig, NetworksConfig
-from icface.networks.lightcnn import IdentityFeatures
 from training.learning.config import LossConfig, OptimizerConfig, TrainConfig, UnpairedConfig
 from training.learning.methods import build_method
 from training.learning.methods.unpaired import UnpairedMethod, is_paired, paired_task, unpaired_task
 from training.learning.runtime import DivergedError, Runtime
+from training.networks.lightcnn import IdentityFeatures
 
 SIZE = 32
 CONFIG = TrainConfig(

@@ -7,10 +7,9 @@ from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.stats import rankdata
+from scipy.stats import spearmanr
 
-from icface.arrays import Array
-from icface.attributes import ACTION_UNITS, AU_NAMES, POSE, POSE_NAMES, FloatArray, pose_from_unit
+from icface.attributes import ACTION_UNITS, NAMES, POSE, POSE_NAMES, FloatArray, pose_from_unit
 from icface.face.landmarks import Landmarks
 
 LEAST_SPREAD: Final = 0.02
@@ -26,17 +25,14 @@ def correlation(asked: NDArray[Any], shown: NDArray[Any]) -> float | None:
     x, y = asked[both].astype(np.float64), shown[both].astype(np.float64)
     if len(x) < 3 or x.std() < LEAST_SPREAD:
         return None
-    if y.std() < 1e-6:
-        return 0.0
-    return float(np.corrcoef(x, y)[0, 1])
+    return 0.0 if y.std() < 1e-6 else float(np.corrcoef(x, y)[0, 1])
 
 
 def spearman(asked: NDArray[Any], shown: NDArray[Any]) -> float:
     """Rank correlation; ties share their rank; 0 for a flat answer."""
-    x, y = rankdata(asked), rankdata(shown)
-    if np.ptp(x) == 0 or np.ptp(y) == 0:
+    if np.ptp(asked) == 0 or np.ptp(shown) == 0:
         return 0.0
-    return float(np.corrcoef(x, y)[0, 1])
+    return float(spearmanr(asked, shown).statistic)
 
 
 def slope(asked: NDArray[Any], shown: NDArray[Any]) -> float:
@@ -55,33 +51,29 @@ def agreement(clips: Sequence[tuple[FloatArray, FloatArray]]) -> dict[str, Any]:
     Args:
         clips: full-shape attributes (n, 20) asked for and (n, 20) measured, rows without a face NaN, for each clip.
     """
-    asked, shown = (np.concatenate([clip[side] for clip in clips]) for side in (0, 1))
-    seen = np.isfinite(shown).all(axis=1)
-    result: dict[str, Any] = {"frames": len(asked), "faces_found": int(seen.sum())}
-    x, y = asked[seen], shown[seen]
+    # Frames with a face, clip by clip.
+    seen = [np.stack(clip)[:, np.isfinite(clip[1]).all(axis=1)] for clip in clips]
+    x, y = np.concatenate(seen, axis=1)
     degrees = np.degrees(np.abs(pose_from_unit(x[:, POSE]) - pose_from_unit(y[:, POSE])))
     units = np.abs(x[:, ACTION_UNITS] - y[:, ACTION_UNITS])
-    result["pose_error_deg"] = _named(POSE_NAMES, degrees.mean(axis=0) if seen.any() else None)
-    result["apd_deg"] = float(degrees.mean()) if seen.any() else None
-    result["aed"] = float(units.mean()) if seen.any() else None
-    x, y = (np.concatenate(parts) for parts in zip(*(_movement(*clip) for clip in clips), strict=True))
-    result["pose_correlation"] = {n: correlation(x[:, i], y[:, i]) for i, n in enumerate(POSE_NAMES)}
-    result["au_correlation"] = {n: correlation(x[:, 3 + i], y[:, 3 + i]) for i, n in enumerate(AU_NAMES)}
-    known = [r for r in result["au_correlation"].values() if r is not None]
-    result["au_correlation_mean"] = float(np.mean(known)) if known else None
-    return result
-
-
-def _movement(asked: FloatArray, shown: FloatArray) -> tuple[FloatArray, FloatArray]:
-    """Rows of a clip with a face, less their mean."""
-    seen = np.isfinite(shown).all(axis=1)
-    if not seen.any():
-        return asked[:0], shown[:0]
-    return asked[seen] - asked[seen].mean(axis=0), shown[seen] - shown[seen].mean(axis=0)
-
-
-def _named(names: Sequence[str], values: Array | None) -> dict[str, float | None]:
-    return {name: None if values is None else float(values[i]) for i, name in enumerate(names)}
+    found = len(x) > 0
+    means = degrees.mean(axis=0) if found else [None] * len(POSE_NAMES)
+    moved = [clip - clip.mean(axis=1, keepdims=True) for clip in seen if clip.shape[1]]
+    x, y = np.concatenate(moved, axis=1) if moved else (x, y)
+    r = {name: correlation(x[:, i], y[:, i]) for i, name in enumerate(NAMES)}
+    known = [value for name in NAMES[ACTION_UNITS] if (value := r[name]) is not None]
+    return {
+        "frames": sum(len(asked) for asked, _ in clips),
+        "faces_found": sum(clip.shape[1] for clip in seen),
+        "pose_error_deg": {
+            n: None if m is None else float(m) for n, m in zip(POSE_NAMES, means, strict=True)
+        },
+        "apd_deg": float(degrees.mean()) if found else None,
+        "aed": float(units.mean()) if found else None,
+        "pose_correlation": {name: r[name] for name in NAMES[POSE]},
+        "au_correlation": {name: r[name] for name in NAMES[ACTION_UNITS]},
+        "au_correlation_mean": float(np.mean(known)) if known else None,
+    }
 
 
 def jitter_iod(faces: Sequence[Landmarks | None]) -> float | None:

@@ -24,6 +24,7 @@ from icface.images import Photo, cut_crop
 from icface.networks import load_model
 from icface.reenactor import Reenactor
 from icface.source_cache import SourceCache
+from training.networks.complexity import count_parameters
 
 BATCH: Final = 8
 
@@ -54,10 +55,7 @@ class Animator(Protocol):
 def open_animators(paths: Sequence[Path], size_px: int, *, device: str = "cpu") -> list[Animator]:
     """Models from checkpoints (.safetensors) and bundle folders, named after their files.
 
-    Args:
-        paths: the models.
-        size_px: side S of the data set's crops.
-        device: where checkpoints run; bundles choose their own engine.
+    `size_px` is the side of the data set's crops. Checkpoints run on the device; bundles choose their own engine.
 
     Raises:
         ConfigError: no such model, or damaged.
@@ -85,26 +83,24 @@ def unique_names(paths: Sequence[Path]) -> list[str]:
 
 
 class CheckpointAnimator:
-    """G_N and G_A in torch.
+    """G_N and G_A in torch. `neutralise` comes before `animate`.
 
     Raises:
         ConfigError: the file is not a checkpoint of ours.
     """
 
+    _neutral: Tensor
+
     def __init__(self, path: Path, name: str, size_px: int, device: str = "cpu") -> None:
         model, info = load_model(path)
         self.name = name
         self._model = model.to(device)
+        self._info = info
         self._device = device
         self._size_px = size_px
-        self._model_px = info.networks.size_px
-        self._openface = info.attribute_scale == "openface"
-        self._neutral: Tensor | None = None
         notes = []
-        if self._model_px != size_px:
-            notes.append(
-                f"made for {self._model_px} pixels; crops of {size_px} pixels are scaled to it and back"
-            )
+        if (px := info.networks.size_px) != size_px:
+            notes.append(f"made for {px} pixels; crops of {size_px} pixels are scaled to it and back")
         if info.alignment != ALIGNMENT:
             notes.append(f"trained on crops by {info.alignment!r}, measured on crops by {ALIGNMENT!r}")
         if not info.networks.neutraliser:
@@ -114,7 +110,7 @@ class CheckpointAnimator:
             "file": str(path),
             "sha256": hashlib.sha256(path.read_bytes()).hexdigest(),
             "step": info.step,
-            "parameters": sum(p.numel() for p in model.parameters()),
+            "parameters": count_parameters(model),
             "attribute_scale": info.attribute_scale,
             "provenance": info.provenance,
             "licence": info.licence,
@@ -124,25 +120,23 @@ class CheckpointAnimator:
     @torch.inference_mode()
     def neutralise(self, crop: Frame) -> Frame:
         """See Animator."""
-        image = to_images(resized(crop, self._model_px)[None]).to(self._device)
+        image = to_images(resized(crop, self._info.networks.size_px)[None]).to(self._device)
         self._neutral = self._model.neutralise(image)
         return resized(to_frames(self._neutral)[0], self._size_px)
 
     @torch.inference_mode()
     def animate(self, attributes: FloatArray) -> Frame:
         """See Animator."""
-        if self._neutral is None:
-            raise ValueError("no source is set; call neutralise first")
         asked = np.clip(attributes, 0.0, 1.0).astype(np.float32)
-        wanted = torch.from_numpy(to_openface(asked) if self._openface else asked).to(self._device)
+        asked = to_openface(asked) if self._info.attribute_scale == "openface" else asked
+        wanted = torch.from_numpy(asked).to(self._device)
         parts = [
             to_frames(self._model.animate(self._neutral.expand(len(part), -1, -1, -1), part))
             for part in wanted.split(BATCH)
         ]
         return np.stack([resized(frame, self._size_px) for part in parts for frame in part])
 
-    def close(self) -> None:
-        self._neutral = None
+    def close(self) -> None: ...
 
 
 class BundleAnimator:
@@ -157,6 +151,9 @@ class BundleAnimator:
         EngineError: no engine can run it.
     """
 
+    _affine: NDArray[np.float64]
+    """(2, 3) from pixels of the data's crop to those of a frame."""
+
     def __init__(self, path: Path, name: str, size_px: int) -> None:
         bundle = Bundle.load(path)
         self.name = name
@@ -164,8 +161,9 @@ class BundleAnimator:
         self._folder = tempfile.TemporaryDirectory(prefix="icface-evaluation-")
         self._reenactor = Reenactor(bundle, size_px=None, source_cache=SourceCache(Path(self._folder.name)))
         self._viewer = None if bundle.alignment == ALIGNMENT else Viewer()
-        self._photo_px = 0
-        self._to_photo: NDArray[np.float64] | None = None
+        placed = "frames put back to their place in the photo"
+        if self._viewer is not None:
+            placed = f"frames aligned anew, because its own crops are by {bundle.alignment!r}"
         self.facts: dict[str, Any] = {
             "kind": "bundle",
             "file": str(path),
@@ -175,14 +173,7 @@ class BundleAnimator:
             "attribute_scale": bundle.attribute_scale,
             "provenance": bundle.provenance,
             "licence": bundle.licence,
-            "notes": [
-                "given the data's crops as photos; "
-                + (
-                    "frames put back to their place in the photo"
-                    if self._viewer is None
-                    else f"frames aligned anew, because its own crops are by {bundle.alignment!r}"
-                )
-            ],
+            "notes": [f"given the data's crops as photos; {placed}"],
         }
 
     def neutralise(self, crop: Frame) -> Frame:
@@ -191,8 +182,7 @@ class BundleAnimator:
         digest = hashlib.sha256(frame.tobytes()).hexdigest()
         source = self._reenactor.prepare_source(Photo(frame=frame, sha256=digest, path=Path("crop")))
         self._reenactor.set_source(source)
-        self._photo_px = frame.shape[0]
-        self._to_photo = source.crop_to_photo
+        self._affine = data_to_bundle(source.crop_to_photo, frame.shape[0], self._size_px)
         return self._in_data(source.neutral)
 
     def animate(self, attributes: FloatArray) -> Frame:
@@ -207,10 +197,8 @@ class BundleAnimator:
 
     def _in_data(self, frame: Frame) -> Frame:
         """A frame of the bundle, as the data set would crop it."""
-        assert self._to_photo is not None
         if self._viewer is None:
-            affine = data_to_bundle(self._to_photo, self._photo_px, self._size_px)
-            return cut_crop(frame, affine, self._size_px)
+            return cut_crop(frame, self._affine, self._size_px)
         face = self._viewer.look(frame)
         if face is None:
             return resized(frame, self._size_px)
@@ -232,12 +220,13 @@ def data_to_bundle(crop_to_photo: NDArray[np.float64], photo_px: int, size_px: i
     return np.asarray((photo_to_frame @ data_to_photo)[:2])
 
 
-def resized(frame: Frame, size_px: int) -> Frame:
-    """A square frame at another size."""
-    if frame.shape[0] == size_px:
+def resized(frame: Frame, width: int, height: int | None = None) -> Frame:
+    """A square frame at another size; without a height it stays square."""
+    size = (width, height or width)
+    if size == frame.shape[:2]:
         return frame
-    how = cv2.INTER_AREA if frame.shape[0] > size_px else cv2.INTER_CUBIC
-    return np.asarray(cv2.resize(frame, (size_px, size_px), interpolation=how), dtype=np.uint8)
+    how = cv2.INTER_AREA if min(size) < frame.shape[0] else cv2.INTER_CUBIC
+    return np.asarray(cv2.resize(frame, size, interpolation=how), dtype=np.uint8)
 
 
 def to_images(frames: Frame) -> Tensor:

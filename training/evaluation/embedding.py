@@ -7,20 +7,22 @@ the channels. The order of colours and their range are written nowhere, so the u
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final, Protocol
+from typing import Any, Final
 
 import cv2
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
 from icface.arrays import Frame
 from icface.engines.backends.onnxruntime import library_errors, open_session
 from icface.errors import ConfigError, EngineError
-from icface.networks.lightcnn import LightCNN29, load_lightcnn
-from training.evaluation.animators import to_images
+from training.evaluation.animators import resized, to_images
+from training.networks.lightcnn import LightCNN29, load_lightcnn
 
 Vectors = NDArray[np.float64]
 
@@ -38,22 +40,21 @@ _BATCH: Final = 16
 _OUTSIDE: Final = re.compile(rb"\x0a\x08location")
 
 
-class Embedder(Protocol):
-    """Frames in, one vector for each person's face out."""
-
-    told: str
-    """What it is, for the report."""
-
-    def embed(self, frames: Frame) -> Vectors:
-        """(n, D) of frames (n, S, S, 3), not normalised."""
-        ...
-
-
 def cosines(vectors: Vectors, wanted: Vectors) -> Vectors:
     """(n,) between (n, D) and (1, D); 0 where one is zero, which is like nobody."""
     norms = np.linalg.norm(vectors, axis=1) * np.linalg.norm(wanted, axis=1)
     products = (vectors * wanted).sum(axis=1)
     return np.asarray(np.divide(products, norms, out=np.zeros_like(products), where=norms > 0))
+
+
+@torch.inference_mode()
+def in_batches(network: Callable[..., Tensor], device: str, *stacks: Frame) -> Vectors:
+    """What a network gives for stacks of frames (n, S, S, 3), some at a time."""
+    found = [
+        network(*(to_images(stack[i : i + _BATCH]).to(device) for stack in stacks)).cpu().numpy()
+        for i in range(0, len(stacks[0]), _BATCH)
+    ]
+    return np.concatenate(found).astype(np.float64)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -69,34 +70,25 @@ class Taken:
 
 
 class LightCNN:
-    """LightCNN-29 v2, before its classifier: 256 numbers."""
+    """LightCNN-29 v2, before its classifier."""
 
     told = "LightCNN-29 v2"
+    """For the report."""
 
     def __init__(self, network: LightCNN29, device: str = "cpu") -> None:
         self._network = network.to(device)
         self._device = device
 
-    @torch.inference_mode()
     def embed(self, frames: Frame) -> Vectors:
-        """See `Embedder`."""
-        found = [
-            self._network(to_images(frames[i : i + _BATCH]).to(self._device)).fc.cpu().numpy()
-            for i in range(0, len(frames), _BATCH)
-        ]
-        return np.concatenate(found).astype(np.float64)
+        """(n, 256) of frames (n, S, S, 3), not normalised."""
+        return in_batches(lambda images: self._network(images).fc, self._device, frames)
 
 
 class OnnxEmbedder:
     """A network of one input, (1, C, H, W) or (1, H, W, C), and one output, (1, D). The whole crop is scaled to H × W.
 
-    Args:
-        path: the file, with its weights inside.
-        taken: what its input is.
-        crop_px: side of the data set's crops.
-
     Raises:
-        ConfigError: it cannot be read or run, or takes or gives something else.
+        ConfigError: the file cannot be read or run, has its weights elsewhere, or takes or gives something else.
     """
 
     def __init__(self, path: Path, taken: Taken, crop_px: int) -> None:
@@ -105,13 +97,11 @@ class OnnxEmbedder:
         except OSError as error:
             raise ConfigError(f"cannot read {path}: {error.strerror or error}") from error
         if _OUTSIDE.search(content):
-            raise ConfigError(
-                f"{path} has weights in another file; save it as one (onnx.save without external data)"
-            )
+            advice = "save it as one (onnx.save without external data)"
+            raise ConfigError(f"{path} has weights in another file; {advice}")
+        threads = torch.get_num_threads()
         try:
-            self._session: Any = open_session(
-                content, str(path), "CPUExecutionProvider", threads=torch.get_num_threads()
-            )
+            self._session: Any = open_session(content, str(path), "CPUExecutionProvider", threads=threads)
         except EngineError as error:
             raise ConfigError(str(error)) from error
         self._path = path
@@ -128,11 +118,12 @@ class OnnxEmbedder:
         self.told = f"ONNX, ({shape}) {self._colour}, {self._range}, to {width} numbers"
 
     def embed(self, frames: Frame) -> Vectors:
-        """See `Embedder`.
+        """(n, D) of frames (n, S, S, 3), not normalised.
 
         Raises:
             ConfigError: it fails, or gives values that are not numbers.
         """
+        # Many networks take one picture at a time.
         found = np.concatenate([self._run(frame) for frame in frames])
         if not np.isfinite(found).all():
             raise ConfigError(f"{self._path} gives values that are not numbers; look at --identity-range")
@@ -144,47 +135,39 @@ class OnnxEmbedder:
             raise ConfigError(f"{path} takes {port.type}; one of {', '.join(_TYPES)} is needed")
         self._type = _TYPES[port.type]
         last = len(shape) == 4 and shape[3] in (1, 3) and shape[1] not in (1, 3)
-        if (
-            len(shape) != 4
-            or shape[3 if last else 1] not in (1, 3)
-            or (isinstance(shape[0], int) and shape[0] != 1)
-        ):
+        place = 3 if last else 1
+        single = len(shape) == 4 and (not isinstance(shape[0], int) or shape[0] == 1)
+        if not single or shape[place] not in (1, 3):
             raise ConfigError(
                 f"{path} takes {tuple(shape)}; (1, C, H, W) or (1, H, W, C) is needed, with C 1 or 3, and a name or None "
                 "where a size is open"
             )
         self._channels_last = last
-        channels: int = shape[3 if last else 1]
+        channels: int = shape[place]
         self._colour = taken.colour or ("gray" if channels == 1 else "rgb")
         if COLOURS[self._colour] != channels:
-            raise ConfigError(
-                f"--identity-colour {self._colour} does not fit {path}, which takes {channels} channels"
-            )
+            told = f"--identity-colour {self._colour} does not fit {path}"
+            raise ConfigError(f"{told}, which takes {channels} channels")
         whole = self._type is np.uint8
         self._range = taken.range or ("bytes" if whole else "signed")
         if whole and self._range != "bytes":
             raise ConfigError(f"--identity-range {self._range} does not fit {path}, which takes bytes")
-        sides = [side if isinstance(side, int) else None for side in (shape[1:3] if last else shape[2:])]
+        sides = shape[1:3] if last else shape[2:]
         for side in sides:
-            if side is not None and taken.size_px not in (None, side):
+            if isinstance(side, int) and taken.size_px not in (None, side):
                 raise ConfigError(
                     f"--identity-size {taken.size_px} does not fit {path}, which takes {side} pixels"
                 )
-        height, width = (taken.size_px or crop_px if side is None else side for side in sides)
-        if not all(SIZES_PX[0] <= side <= SIZES_PX[1] for side in (height, width)):
-            raise ConfigError(
-                f"{path} takes {height} × {width} pixels; {SIZES_PX[0]} to {SIZES_PX[1]} are possible"
-            )
+        height, width = (side if isinstance(side, int) else taken.size_px or crop_px for side in sides)
+        least, most = SIZES_PX
+        if not (least <= height <= most and least <= width <= most):
+            raise ConfigError(f"{path} takes {height} × {width} pixels; {least} to {most} are possible")
         self._size_px = (width, height)
         self._shape = (1, height, width, channels) if last else (1, channels, height, width)
 
     def _prepared(self, frame: Frame) -> NDArray[Any]:
         """A frame (S, S, 3) as the network takes it."""
-        smaller = min(self._size_px) < frame.shape[0]
-        picture = frame
-        if self._size_px != (frame.shape[1], frame.shape[0]):
-            how = cv2.INTER_AREA if smaller else cv2.INTER_CUBIC
-            picture = np.asarray(cv2.resize(frame, self._size_px, interpolation=how), dtype=np.uint8)
+        picture = resized(frame, *self._size_px)
         if self._colour == "gray":
             picture = np.asarray(cv2.cvtColor(picture, cv2.COLOR_RGB2GRAY), dtype=np.uint8)[..., None]
         elif self._colour == "bgr":
@@ -196,19 +179,21 @@ class OnnxEmbedder:
         return np.ascontiguousarray(placed[None])
 
     def _run(self, frame: Frame) -> Vectors:
-        """(1, D) of one frame: many networks take one picture at a time."""
+        """(1, D) of one frame."""
         try:
             found = self._session.run(None, {self._input: self._prepared(frame)})[0]
         except library_errors() as error:
             raise ConfigError(f"{self._path} cannot be run: {error}") from error
         if not isinstance(found, np.ndarray) or found.ndim != 2 or found.shape[0] != 1 or found.shape[1] < 2:
-            shape = getattr(found, "shape", None)
-            raise ConfigError(
-                f"{self._path} gives {shape or type(found).__name__}; a vector (1, D) is needed"
-            )
+            given = getattr(found, "shape", type(found).__name__)
+            raise ConfigError(f"{self._path} gives {given}; a vector (1, D) is needed")
         if not np.issubdtype(found.dtype, np.floating):
             raise ConfigError(f"{self._path} gives {found.dtype}; a vector of real numbers is needed")
         return found.astype(np.float64)
+
+
+Embedder = LightCNN | OnnxEmbedder
+"""Frames in, one vector for each person's face out."""
 
 
 def load_embedder(path: Path, taken: Taken, *, crop_px: int, device: str = "cpu") -> Embedder:

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import textwrap
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any, Final, NamedTuple
 
 import numpy as np
@@ -19,8 +18,10 @@ from icface.arrays import Frame
 from icface.attributes import (
     ACTION_UNITS,
     AU_NAMES,
+    COUNT,
     GROUPS,
     INDEX,
+    NAMES,
     POSE,
     POSE_LIMIT_RAD,
     POSE_NAMES,
@@ -50,21 +51,15 @@ MOUTH: Final = GROUPS["nose"] + GROUPS["mouth"]
 
 
 def sheet(tiles: Sequence[Sequence[Frame | None]], columns: Sequence[str], rows: Sequence[str]) -> Frame:
-    """Tiles in a grid with a label over each column and one before each row.
-
-    Args:
-        tiles: rows of square frames of one size; None leaves a tile empty.
-        columns: labels, one a column; long ones are broken at spaces.
-        rows: labels, one a row.
-    """
-    side = max(TILE_PX, *(tile.shape[0] for row in tiles for tile in row if tile is not None), 1)
+    """Rows of square frames of one size, with labels over the columns and before the rows; None leaves a tile empty."""
+    side = max([TILE_PX, *(tile.shape[0] for row in tiles for tile in row if tile is not None)])
     font = ImageFont.load_default(FONT_PX)
     letters = int(side / font.getlength("n"))
     heads = ["\n".join(textwrap.wrap(label, letters)) for label in columns]
     names = ["\n".join(textwrap.wrap(label, letters)) for label in rows]
-    top = 2 * GAP_PX + max((label.count("\n") + 1 for label in heads), default=1) * (FONT_PX + 3)
+    top = 2 * GAP_PX + max(label.count("\n") + 1 for label in heads) * (FONT_PX + 3)
     widths = [font.getlength(line) for label in names for line in label.split("\n")]
-    left = 3 * GAP_PX + round(max(widths, default=0))
+    left = 3 * GAP_PX + round(max(widths))
     step = side + GAP_PX
     picture = Image.new("RGB", (left + len(columns) * step, top + len(tiles) * step), _PAPER)
     pen = ImageDraw.Draw(picture)
@@ -82,10 +77,7 @@ def sheet(tiles: Sequence[Sequence[Frame | None]], columns: Sequence[str], rows:
 
 def mixed(base: FloatArray, donor: FloatArray, names: Sequence[str]) -> FloatArray:
     """Attributes (20,) of `base`, with those named taken from `donor`. New array."""
-    result = base.copy()
-    index = [INDEX[name] for name in names]
-    result[index] = donor[index]
-    return result
+    return np.where(np.isin(NAMES, names), donor, base)
 
 
 class Shown(NamedTuple):
@@ -95,8 +87,7 @@ class Shown(NamedTuple):
     attributes: FloatArray
 
 
-@dataclass(frozen=True, kw_only=True)
-class Scene:
+class Scene(NamedTuple):
     """One row of a figure: a source, and the frames of its driver that stand out."""
 
     label: str
@@ -111,30 +102,21 @@ class Scene:
     """The driving frame with the strongest mouth."""
 
 
-def scenes_of(tracks: FaceTracks, tasks: Sequence[Task], most: int = ROWS) -> list[Scene]:
+def scenes_of(tracks: FaceTracks, tasks: Sequence[Task]) -> list[Scene]:
     """A row from each of the first tasks."""
     scenes = []
-    for task in tasks[:most]:
+    for task in tasks[:ROWS]:
         values = tracks.values_of(task.driving).attributes
-
-        def shown(number: int, task: Task = task, values: FloatArray = values) -> Shown:
-            return Shown(tracks.frame(task.driving[number]), values[number])
-
-        turned = int(np.argmax(np.abs(values[:, POSE] - 0.5).sum(axis=1)))
+        turn = np.abs(values[:, POSE] - 0.5).sum(axis=1)
         expression = values[:, ACTION_UNITS].sum(axis=1)
         if len(values) > 1:
-            expression[turned] = -1.0
-        eyes, mouth = (values[:, [INDEX[name] for name in names]].sum(axis=1) for names in (EYES, MOUTH))
-        scenes.append(
-            Scene(
-                label=tracks.tracks[tracks.track_of(task.source)].identity,
-                source=Shown(tracks.frame(task.source), tracks.values_of([task.source]).attributes[0]),
-                turned=shown(turned),
-                acting=shown(int(np.argmax(expression))),
-                eyes=shown(int(np.argmax(eyes))),
-                mouth=shown(int(np.argmax(mouth))),
-            )
-        )
+            expression[np.argmax(turn)] = -1.0
+        eyes, mouth = (values[:, np.isin(NAMES, names)].sum(axis=1) for names in (EYES, MOUTH))
+        strongest = [int(np.argmax(strength)) for strength in (turn, expression, eyes, mouth)]
+        label = tracks.tracks[tracks.track_of(task.source)].identity
+        source = Shown(tracks.frame(task.source), tracks.values_of([task.source]).attributes[0])
+        driving = (Shown(tracks.frame(task.driving[i]), values[i]) for i in strongest)
+        scenes.append(Scene(label, source, *driving))
     return scenes
 
 
@@ -165,49 +147,44 @@ def reenactment(animators: Sequence[Animator], scenes: Sequence[Scene]) -> Frame
 def expression_only(animators: Sequence[Animator], scenes: Sequence[Scene]) -> Frame:
     """The driver's expression with the source's own pose."""
     asked = [mixed(s.acting.attributes, s.source.attributes, POSE_NAMES) for s in scenes]
-    return _one_output(animators, scenes, asked, ["expression from"], [[s.acting.frame] for s in scenes])
+    return _one_output(animators, scenes, asked, {"expression from": [s.acting for s in scenes]})
 
 
 def mixed_pose_expression(animators: Sequence[Animator], scenes: Sequence[Scene]) -> Frame:
     """Pose of one driving frame, expression of another, which is of another person where there is one."""
-    others = _next(scenes)
-    asked = [
-        mixed(o.acting.attributes, s.turned.attributes, POSE_NAMES)
-        for s, o in zip(scenes, others, strict=True)
-    ]
-    drivers = [[s.turned.frame, o.acting.frame] for s, o in zip(scenes, others, strict=True)]
-    return _one_output(animators, scenes, asked, ["pose from", "expression from"], drivers)
+    turned, acting = [s.turned for s in scenes], _next([s.acting for s in scenes])
+    asked = [mixed(a.attributes, t.attributes, POSE_NAMES) for t, a in zip(turned, acting, strict=True)]
+    return _one_output(animators, scenes, asked, {"pose from": turned, "expression from": acting})
 
 
 def mixed_mouth_eyes(animators: Sequence[Animator], scenes: Sequence[Scene]) -> Frame:
     """Mouth and nose of one driving frame, brows and eyes of another, the pose frontal."""
-    others = _next(scenes)
+    mouths, eyes = [s.mouth for s in scenes], _next([s.eyes for s in scenes])
     asked = [
-        mixed(mixed(neutral(), s.mouth.attributes, MOUTH), o.eyes.attributes, EYES)
-        for s, o in zip(scenes, others, strict=True)
+        mixed(mixed(neutral(), m.attributes, MOUTH), e.attributes, EYES)
+        for m, e in zip(mouths, eyes, strict=True)
     ]
-    drivers = [[s.mouth.frame, o.eyes.frame] for s, o in zip(scenes, others, strict=True)]
-    return _one_output(animators, scenes, asked, ["mouth from", "eyes from"], drivers)
+    return _one_output(animators, scenes, asked, {"mouth from": mouths, "eyes from": eyes})
 
 
-def _next(scenes: Sequence[Scene]) -> list[Scene]:
-    return [*scenes[1:], *scenes[:1]]
+def _next(shown: list[Shown]) -> list[Shown]:
+    """Those of the next scene, for each scene."""
+    return [*shown[1:], *shown[:1]]
 
 
 def _one_output(
     animators: Sequence[Animator],
     scenes: Sequence[Scene],
     asked: Sequence[FloatArray],
-    heads: Sequence[str],
-    drivers: Sequence[Sequence[Frame]],
+    drivers: dict[str, list[Shown]],
 ) -> Frame:
-    """A row a scene: source, the frames that drive it, one output of each model."""
+    """A row a scene: source, the frames that drive it by heading, one output of each model."""
     tiles: list[list[Frame | None]] = []
-    for scene, attributes, frames in zip(scenes, asked, drivers, strict=True):
+    for scene, attributes, *frames in zip(scenes, asked, *drivers.values(), strict=True):
         outputs = [_made(animator, scene.source.frame, attributes[None])[1] for animator in animators]
-        tiles.append([scene.source.frame, *frames, *outputs])
+        tiles.append([scene.source.frame, *(shown.frame for shown in frames), *outputs])
     names = [f"output {animator.name}" for animator in animators]
-    return sheet(tiles, ["source", *heads, *names], [scene.label for scene in scenes])
+    return sheet(tiles, ["source", *drivers, *names], [scene.label for scene in scenes])
 
 
 def neutral_row(animators: Sequence[Animator], scenes: Sequence[Scene]) -> Frame:
@@ -219,31 +196,33 @@ def neutral_row(animators: Sequence[Animator], scenes: Sequence[Scene]) -> Frame
     return sheet(tiles, [s.label for s in scenes], ["source", *(f"neutral {a.name}" for a in animators)])
 
 
-def multi_view(animator: Animator, scenes: Sequence[Scene], views: int = VIEWS) -> Frame:
+def _sweeps(
+    animator: Animator, source: Frame, names: Sequence[str], values: Sequence[float] | FloatArray
+) -> list[list[Frame | None]]:
+    """A row of frames for each attribute, which takes the values while the others are neutral."""
+    asked = np.tile(neutral(), (len(names), len(values), 1))
+    for i, name in enumerate(names):
+        asked[i, :, INDEX[name]] = values
+    made = _made(animator, source, asked.reshape(-1, COUNT))[1:]
+    return [made[i : i + len(values)] for i in range(0, len(made), len(values))]
+
+
+def multi_view(animator: Animator, scenes: Sequence[Scene]) -> Frame:
     """Each source turned from side to side, up and down, and about the view."""
-    reach = np.linspace(-POSE_REACH, POSE_REACH, views, dtype=np.float32)
-    tiles: list[list[Frame | None]] = []
-    rows = []
+    reach = np.linspace(-POSE_REACH, POSE_REACH, VIEWS, dtype=np.float32)
+    axes = ("yaw", "pitch", "roll")
+    tiles, rows = [], []
     for scene in scenes:
-        asked = np.tile(neutral(), (3 * views, 1))
-        for i, name in enumerate(("yaw", "pitch", "roll")):
-            asked[i * views : (i + 1) * views, INDEX[name]] += reach
-        made = _made(animator, scene.source.frame, asked)[1:]
-        for i, name in enumerate(("yaw", "pitch", "roll")):
-            tiles.append([scene.source.frame, *made[i * views : (i + 1) * views]])
-            rows.append(f"{scene.label} {name}")
+        sweeps = _sweeps(animator, scene.source.frame, axes, reach + np.float32(0.5))
+        tiles += [[scene.source.frame, *sweep] for sweep in sweeps]
+        rows += [f"{scene.label} {name}" for name in axes]
     degrees = np.degrees(2 * POSE_LIMIT_RAD * reach)
     return sheet(tiles, ["source", *(f"{angle:+.0f}°" if round(angle) else "0°" for angle in degrees)], rows)
 
 
 def au_sweep(animator: Animator, scene: Scene) -> Frame:
     """Every Action Unit from none to whole, on one source."""
-    asked = np.tile(neutral(), (len(AU_NAMES) * len(SWEEP_VALUES), 1))
-    for i, name in enumerate(AU_NAMES):
-        asked[i * len(SWEEP_VALUES) : (i + 1) * len(SWEEP_VALUES), INDEX[name]] = SWEEP_VALUES
-    made = _made(animator, scene.source.frame, asked)[1:]
-    count = len(SWEEP_VALUES)
-    tiles = [made[i * count : (i + 1) * count] for i in range(len(AU_NAMES))]
+    tiles = _sweeps(animator, scene.source.frame, AU_NAMES, SWEEP_VALUES)
     # Two halves beside each other: 17 rows are taller than a screen.
     half = (len(AU_NAMES) + 1) // 2
     values = [f"{value:g}" for value in SWEEP_VALUES]
@@ -256,24 +235,21 @@ def au_sweep(animator: Animator, scene: Scene) -> Frame:
 def response_plot(results: dict[str, dict[str, Any]]) -> Frame | None:
     """Measured against asked, the mean over sources, one small plot an attribute and one line a model.
 
-    Args:
-        results: model name to what `training.evaluation.response.response` gave.
+    Results are by model, as `training.evaluation.response.response` gives them.
     """
-    names = list(dict.fromkeys(name for result in results.values() for name in result["attributes"]))
-    if not names:
+    swept = {model: result["attributes"] for model, result in results.items() if result["attributes"]}
+    if not swept:
         return None
+    names = list(next(iter(swept.values())))
     columns = min(4, len(names))
     lines = -(-len(names) // columns)
     figure = Figure(figsize=(2.6 * columns, 2.5 * lines), dpi=100, layout="constrained")
     canvas = FigureCanvasAgg(figure)
     for number, name in enumerate(names):
         axes = figure.add_subplot(lines, columns, number + 1)
-        for model, result in results.items():
-            values = result["attributes"].get(name)
-            if values is not None:
-                shown = [np.nan if value is None else value for value in values["shown_mean"]]
-                axes.plot(values["asked"], shown, marker=".", label=model)
-        asked = next(r["attributes"][name]["asked"] for r in results.values() if name in r["attributes"])
+        for model, attributes in swept.items():
+            asked, shown = attributes[name]["asked"], np.array(attributes[name]["shown_mean"], dtype=float)
+            axes.plot(asked, shown, marker=".", label=model)
         axes.plot(asked, asked, color="0.75", linestyle=":", zorder=0)
         axes.set_title(name, fontsize=9)
         axes.tick_params(labelsize=7)

@@ -18,7 +18,6 @@ NUMBERS: Final = "report.json"
 TEXT: Final = "report.md"
 QUALITY: Final = (("X2Face", 28.89, 39.49), ("ICface", 25.02, 33.08))
 """The paper's table 1: method, CNNIQA of the output, DeepIQA of the output against the source; lower is better."""
-
 PRESENCE: Final = (
     ("X2Face", 64.76, 0.4476),
     ("ICface", 62.86, 0.4185),
@@ -27,6 +26,13 @@ PRESENCE: Final = (
     ("DAE", 59.86, 0.3734),
 )
 """The paper's table 2: method, balanced accuracy in percent, F; higher is better."""
+PICTURES: Final = (
+    ("L1 ↓", "l1", 4),
+    ("PSNR dB ↑", "psnr_db", 2),
+    ("SSIM ↑", "ssim", 3),
+    ("LPIPS ↓", "lpips", 3),
+)
+"""Where the driving frame is the right picture: heading, number, digits."""
 
 
 @contextmanager
@@ -44,19 +50,15 @@ def replacing_report(target: Path) -> Iterator[Path]:
         yield folder
 
 
-def write_numbers(folder: Path, report: dict[str, Any]) -> None:
-    """All numbers as JSON; what was not measured is null."""
+def write_report(folder: Path, report: dict[str, Any]) -> None:
+    """All numbers as JSON, where null is what was not measured, and the report as text for people."""
     text = json.dumps(report, indent=1, ensure_ascii=False, allow_nan=False)
     (folder / NUMBERS).write_text(text + "\n", encoding="utf-8")
-
-
-def write_text(folder: Path, report: dict[str, Any]) -> None:
-    """The report as text, for people."""
     parts = [_head(report)]
     if "self" in report:
         parts += [
-            _reenactment(report, "self", "Self-reenactment"),
-            _reenactment(report, "cross", "Cross-reenactment"),
+            _reenactment(report, "self"),
+            _reenactment(report, "cross"),
             _response(report),
             _per_au(report),
             _jitter(report),
@@ -70,42 +72,30 @@ def write_text(folder: Path, report: dict[str, Any]) -> None:
 
 
 def _head(report: dict[str, Any]) -> str:
-    data = report["data"]
+    data, models, judges = report["data"], report["models"], report["judges"]
+    rows = [
+        [name, m["kind"], m.get("step"), f"`{m['sha256'][:16]}…`", m["provenance"], m["licence"]]
+        for name, m in models.items()
+    ]
     lines = [
         "# Evaluation",
         f"Data: `{data['folder']}`, split {data['split']}: {data['identities']} identities, {data['tracks']} clips, "
         f"crops of {data['size_px']} pixels, attributes from {data['attribute_source']}; "
         f"index sha256 `{data['sha256'][:16]}…`.",
         f"Command: `{report['command']}`",
-        table(
-            ["model", "kind", "step", "sha256", "trained on", "licence"],
-            [
-                [
-                    name,
-                    facts["kind"],
-                    facts.get("step"),
-                    f"`{facts['sha256'][:16]}…`",
-                    facts["provenance"],
-                    facts["licence"],
-                ]
-                for name, facts in report["models"].items()
-            ],
-        ),
+        table(["model", "kind", "step", "sha256", "trained on", "licence"], rows),
     ]
-    if report["judges"]:
-        rows = [
-            [judge["network"], f"`{judge['file']}`", f"`{judge['sha256'][:16]}…`"]
-            for judge in report["judges"].values()
-        ]
+    if judges:
+        rows = [[j["network"], f"`{j['file']}`", f"`{j['sha256'][:16]}…`"] for j in judges.values()]
         lines.append(table(["measured with", "file", "sha256"], rows))
-    notes = [f"- {name}: {note}." for name, facts in report["models"].items() for note in facts["notes"]]
+    notes = [f"- {name}: {note}." for name, facts in models.items() for note in facts["notes"]]
     return "\n\n".join([*lines, *(["\n".join(notes)] if notes else [])])
 
 
-def _reenactment(report: dict[str, Any], kind: str, title: str) -> str:
-    results = report[kind]
+def _reenactment(report: dict[str, Any], kind: str) -> str:
+    results, title = report[kind], f"## {kind.capitalize()}-reenactment\n\n"
     if not results:
-        return f"## {title}\n\nNot measured: the split has only one identity."
+        return title + "Not measured: the split has only one identity."
     same = kind == "self"
     told = (
         f"The {report['settings']['source']} frame of each clip is the source, the others drive it. L1, PSNR and SSIM "
@@ -113,19 +103,12 @@ def _reenactment(report: dict[str, Any], kind: str, title: str) -> str:
         if same
         else "The clip of one person drives the source of another; there is no right picture to compare with."
     )
-    pictures = [
-        ("L1 ↓", "l1", 4),
-        ("PSNR dB ↑", "psnr_db", 2),
-        ("SSIM ↑", "ssim", 3),
-        ("LPIPS ↓", "lpips", 3),
-    ]
-    columns = [*(pictures if same else []), ("CSIM ↑", "csim", 3)]
+    columns = (*(PICTURES if same else ()), ("CSIM ↑", "csim", 3))
     angles = [f"{name}° ↓" for name in POSE_NAMES]
     head = ["model", *(c[0] for c in columns), *angles, "APD° ↓", "AED ↓", "AU r ↑", "faces seen", "refused"]
     rows = []
     for name, result in results.items():
         errors = result.get("pose_error_deg", {})
-        found = f"{result['faces_found']}/{result['frames']}" if "frames" in result else NOTHING
         rows.append(
             [
                 name,
@@ -134,29 +117,24 @@ def _reenactment(report: dict[str, Any], kind: str, title: str) -> str:
                 number(result.get("apd_deg"), 1),
                 number(result.get("aed"), 3),
                 number(result.get("au_correlation_mean"), 2),
-                found,
+                f"{result['faces_found']}/{result['frames']}" if "frames" in result else NOTHING,
                 f"{len(result['refused'])}/{result['tasks']}",
             ]
         )
-    told += (
-        f" CSIM is the cosine between output and source of the features of {_identity(report)}. Pose (mean absolute "
-        "error in degrees, APD their mean) and Action Units (AED: mean absolute error; r: mean correlation, inside "
-        "clips, over those that the drivers use) are what was asked for against what is measured again in the output, "
-        "where it shows a face."
-    )
-    return f"## {title}\n\n{told}\n\n{table(head, rows)}"
-
-
-def _identity(report: dict[str, Any]) -> str:
     judge = report["judges"].get("identity")
-    return "an identity network" if judge is None else f"`{judge['file']}` ({judge['network']})"
+    identity = "an identity network" if judge is None else f"`{judge['file']}` ({judge['network']})"
+    told += (
+        f" CSIM is the cosine between output and source of the features of {identity}. Pose (mean absolute error in "
+        "degrees, APD their mean) and Action Units (AED: mean absolute error; r: mean correlation, inside clips, over "
+        "those that the drivers use) are what was asked for against what is measured again in the output, where it "
+        "shows a face."
+    )
+    return f"{title}{told}\n\n{table(head, rows)}"
 
 
 def _response(report: dict[str, Any]) -> str:
     results = report["response"]
-    first = next(iter(results.values()), None)
-    if first is None:
-        return ""
+    first = next(iter(results.values()))
     told = (
         f"Each attribute is swept in {first['steps']} steps (pose ±{first['pose_reach_deg']:.0f}°, Action Units 0 to 1) "
         "from neutral on held-out sources and measured again, relative to the model's own neutral frame. ρ: Spearman's "
@@ -166,45 +144,40 @@ def _response(report: dict[str, Any]) -> str:
     parts = [f"## Attribute response\n\n{told}"]
     head = ["attribute", "ρ", "least ρ", "slope", "ρ ≥ .9", "monotone", "faces seen"]
     for model, result in results.items():
+        parts.append(f"**{model}**: {result['sources']} sources, {result['refused']} refused.")
         rows = [
             [
                 name,
-                number(values["spearman_mean"], 2),
-                number(values["spearman_least"], 2),
-                number(values["slope_mean"], 2),
-                f"{values['share_good']:.0%}",
-                f"{values['share_monotone']:.0%}",
+                *(number(values[key], 2) for key in ("spearman_mean", "spearman_least", "slope_mean")),
+                *(f"{values[key]:.0%}" for key in ("share_good", "share_monotone")),
                 f"{values['faces_found']}/{values['frames']}",
             ]
             for name, values in result["attributes"].items()
         ]
-        used = f"**{model}**: {result['sources']} sources, {result['refused']} refused."
-        parts.append(f"{used}\n\n{table(head, rows)}" if rows else used)
+        if rows:
+            parts.append(table(head, rows))
     return "\n\n".join(parts)
 
 
 def _per_au(report: dict[str, Any]) -> str:
-    parts = ["## Correlation of asked and measured, per attribute"]
+    parts = []
     for kind in ("self", "cross"):
-        results = {name: result for name, result in report[kind].items() if "au_correlation" in result}
+        results = {
+            name: result["pose_correlation"] | result["au_correlation"]
+            for name, result in report[kind].items()
+            if "au_correlation" in result
+        }
         if results:
             rows = [
-                [
-                    name,
-                    *(
-                        number((r["pose_correlation"] | r["au_correlation"])[name], 2)
-                        for r in results.values()
-                    ),
-                ]
-                for name in (*POSE_NAMES, *AU_NAMES)
+                [name, *(number(r[name], 2) for r in results.values())] for name in (*POSE_NAMES, *AU_NAMES)
             ]
             parts.append(f"{kind.capitalize()}-reenactment:\n\n{table(['', *results], rows)}")
-    return "\n\n".join(parts) if len(parts) > 1 else ""
+    return "\n\n".join(["## Correlation of asked and measured, per attribute", *parts]) if parts else ""
 
 
 def _jitter(report: dict[str, Any]) -> str:
     rows = [
-        [name, *(number(None if value is None else 1000 * value, 2) for value in (j["exact"], j["noisy"]))]
+        [name, *(number(None if j[kind] is None else 1000 * j[kind], 2) for kind in ("exact", "noisy"))]
         for name, j in report["jitter"].items()
     ]
     told = (
@@ -215,40 +188,37 @@ def _jitter(report: dict[str, Any]) -> str:
 
 
 def _table_1(report: dict[str, Any]) -> str:
-    rows: list[list[Any]] = [[f"{name} (paper)", f"{a:.2f}", f"{b:.2f}"] for name, a, b in QUALITY]
+    rows = [[f"{name} (paper)", number(a, 2), number(b, 2)] for name, a, b in QUALITY]
     for name, result in report["self"].items():
         rows.append([name, number(result.get("cnniqa"), 2), number(result.get("deepiqa"), 2)])
-    missing = [flag for flag in ("cnniqa", "deepiqa") if flag not in report["judges"]]
     told = (
         "Lower is better, with weights trained on LIVE. The paper's numbers are of VoxCeleb and its own set-up; they "
         "stand here for orientation."
     )
+    missing = [f"--{flag} WEIGHTS" for flag in ("cnniqa", "deepiqa") if flag not in report["judges"]]
     if missing:
-        told += " Not measured: give " + " and ".join(f"--{flag} WEIGHTS" for flag in missing) + "."
+        told += f" Not measured: give {' and '.join(missing)}."
     head = ["method", "CNNIQA ↓", "DeepIQA-FR against the source ↓"]
     return f"## Table 1 of the paper: image quality (self-reenactment)\n\n{told}\n\n{table(head, rows)}"
 
 
 def _table_2(report: dict[str, Any]) -> str:
-    rows: list[list[Any]] = [
-        [f"{name} (paper)", "OpenFace", NOTHING, f"{accuracy:.2f}", f"{f:.4f}", NOTHING, NOTHING]
+    rows = [
+        [f"{name} (paper)", "OpenFace", NOTHING, number(accuracy, 2), number(f, 4), NOTHING, NOTHING]
         for name, accuracy, f in PRESENCE
     ]
     detail: list[str] = []
     for kind in ("self", "cross"):
-        results = {name: result["presence"] for name, result in report[kind].items() if "presence" in result}
+        results = {name: result["presence"] for name, result in report[kind].items()}
         for name, presence in results.items():
-            macro, micro = presence["macro"], presence["micro"]
+            coverage = presence["frames_with_face"] / presence["frames"]
+            numbers = [
+                cell
+                for counts in (presence["macro"], presence["micro"])
+                for cell in (_percent(counts["balanced_accuracy"], 2), number(counts["f"], 4))
+            ]
             rows.append(
-                [
-                    f"{name}, {kind}",
-                    "; ".join(presence["measured_by"]),
-                    f"{100 * presence['frames_with_face'] / presence['frames']:.1f} %",
-                    number(_percent(macro["balanced_accuracy"]), 2),
-                    number(macro["f"], 4),
-                    number(_percent(micro["balanced_accuracy"]), 2),
-                    number(micro["f"], 4),
-                ]
+                [f"{name}, {kind}", "; ".join(presence["measured_by"]), f"{100 * coverage:.1f} %", *numbers]
             )
         if results:
             head = [
@@ -256,17 +226,13 @@ def _table_2(report: dict[str, Any]) -> str:
                 "frames in which the driver shows it",
                 *(f"{name}: bal. acc. / F" for name in results),
             ]
-            body = [
-                [
-                    au,
-                    next(iter(results.values()))["per_au"][au]["in_driver"],
-                    *(
-                        f"{number(_percent(p['per_au'][au]['balanced_accuracy']), 1)} / {number(p['per_au'][au]['f'], 3)}"
-                        for p in results.values()
-                    ),
+            body = []
+            for au in AU_NAMES:
+                units = [presence["per_au"][au] for presence in results.values()]
+                scores = [
+                    f"{_percent(unit['balanced_accuracy'], 1)} / {number(unit['f'], 3)}" for unit in units
                 ]
-                for au in AU_NAMES
-            ]
+                body.append([au, units[0]["in_driver"], *scores])
             detail.append(f"{kind.capitalize()}-reenactment, per Action Unit:\n\n{table(head, body)}")
     told = (
         "Balanced accuracy in percent and F of Action Unit presence in the output against the driver; higher is better. "
@@ -276,18 +242,12 @@ def _table_2(report: dict[str, Any]) -> str:
         "scale, from our own landmarks, and such rows cannot be compared with the paper's. Macro: mean over the Action "
         "Units for which it is defined (balanced accuracy needs both classes in the driver); micro: all counts together."
     )
-    head = [
-        "method",
-        "presence by",
-        "coverage",
-        "bal. acc. % (macro)",
-        "F (macro)",
-        "bal. acc. % (micro)",
-        "F (micro)",
-    ]
-    parts = [f"## Table 2 of the paper: Action Unit presence\n\n{told}", table(head, rows), *detail]
-    return "\n\n".join(parts)
+    scores = [f"{score} ({how})" for how in ("macro", "micro") for score in ("bal. acc. %", "F")]
+    head = ["method", "presence by", "coverage", *scores]
+    return "\n\n".join(
+        [f"## Table 2 of the paper: Action Unit presence\n\n{told}", table(head, rows), *detail]
+    )
 
 
-def _percent(value: float | None) -> float | None:
-    return None if value is None else 100 * value
+def _percent(share: float | None, digits: int) -> str:
+    return number(None if share is None else 100 * share, digits)

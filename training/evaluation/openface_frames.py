@@ -7,7 +7,6 @@ The frames of an answer go to a folder `frames/MODEL.KIND.NUMBER`, those that dr
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 import cv2
@@ -21,9 +20,9 @@ from training.evaluation.tasks import Task
 from training.preparation.openface_csv import read_presence
 
 
-def folder_name(model: str, kind: str, number: int) -> str:
+def _folder_name(model: str, kind: str, task: Task) -> str:
     """Folder of the frames of one answer; also the stem of its CSV."""
-    return f"{model}.{kind}.{number:03d}"
+    return f"{model}.{kind}.{task.number:03d}"
 
 
 def find_tables(sources: Sequence[Path]) -> dict[str, Path]:
@@ -34,8 +33,7 @@ def find_tables(sources: Sequence[Path]) -> dict[str, Path]:
     """
     tables: dict[str, Path] = {}
     for source in sources:
-        paths = sorted(source.glob("*.csv")) if source.is_dir() else [source]
-        for path in paths:
+        for path in sorted(source.glob("*.csv")) if source.is_dir() else [source]:
             if not path.is_file():
                 raise ConfigError(f"there is no OpenFace CSV {path}")
             if path.stem in tables:
@@ -44,43 +42,31 @@ def find_tables(sources: Sequence[Path]) -> dict[str, Path]:
     return tables
 
 
-@dataclass(frozen=True)
-class OpenFacePresence:
-    """Presence as OpenFace saw it, of one model and tasks of one kind."""
+def openface_presence(
+    tracks: FaceTracks, tables: Mapping[str, Path], model: str, kind: str, side: str, task: Task
+) -> Presence | None:
+    """Presence as OpenFace saw it, of one model and tasks of one kind; see `training.evaluation.protocol.PresenceOf`.
 
-    tracks: FaceTracks
-    tables: Mapping[str, Path]
-    model: str
-    kind: str
-    numbers: Mapping[str, int]
-    """Number of each task, by its name."""
-
-    def __call__(self, side: str, task: Task) -> Presence | None:
-        """See `training.evaluation.protocol.PresenceOf`.
-
-        Raises:
-            ConfigError: a table has not one row a frame.
-        """
-        number = self.numbers[task.name]
-        stem = folder_name("driver" if side == "driver" else self.model, self.kind, number)
-        if stem in self.tables:
-            found = read_presence(self.tables[stem])
-            if len(found) != len(task.driving):
-                raise ConfigError(
-                    f"{self.tables[stem]} has {len(found)} rows for {len(task.driving)} frames; "
-                    "evaluate with the flags that wrote the frames"
-                )
-            return found
-        if side == "driver":
-            known = self.tracks.values_of(task.driving).presence
-            return known if (known >= 0).any() else None
-        return None
+    Raises:
+        ConfigError: a table has not one row a frame.
+    """
+    table = tables.get(_folder_name("driver" if side == "driver" else model, kind, task))
+    if table is not None:
+        found = read_presence(table)
+        if len(found) != len(task.driving):
+            raise ConfigError(
+                f"{table} has {len(found)} rows for {len(task.driving)} frames; "
+                "evaluate with the flags that wrote the frames"
+            )
+        return found
+    known = tracks.values_of(task.driving).presence
+    return known if side == "driver" and (known >= 0).any() else None
 
 
-def save_frames(folder: Path, answer: Answer, model: str, kind: str, number: int) -> None:
+def save_frames(folder: Path, model: str, kind: str, answer: Answer) -> None:
     """Write an answer's frames, and those that drove it, enlarged so that OpenFace sees them."""
     for name, frames in ((model, answer.output), ("driver", answer.driving)):
-        place = folder / folder_name(name, kind, number)
+        place = folder / _folder_name(name, kind, answer.task)
         if place.exists():
             continue
         place.mkdir(parents=True)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal
 
 import numpy as np
 
@@ -13,15 +12,15 @@ from icface.errors import ConfigError
 from training.dataset.index import Track
 from training.dataset.reading import FaceTracks
 
-SourceChoice = Literal["neutral", "first"]
-
 
 @dataclass(frozen=True, kw_only=True)
 class Task:
     """One source, driven by frames of one clip."""
 
+    number: int
+    """Place among the tasks of its kind; part of file names."""
     name: str
-    """Shown to people, and part of file names."""
+    """Shown to people."""
     source: int
     """Row of the source frame."""
     driving: tuple[int, ...]
@@ -51,38 +50,34 @@ def tracks_of(tracks: FaceTracks, split: str, most: int | None, seed: int) -> li
 
 
 def self_tasks(
-    tracks: FaceTracks, chosen: Sequence[Track], most_frames: int, source: SourceChoice = "neutral"
+    tracks: FaceTracks, chosen: Sequence[Track], most_frames: int, source: str = "neutral"
 ) -> list[Task]:
-    """Each clip drives a frame of its own."""
+    """Each clip drives a frame of its own; `source` is `neutral` or `first`."""
     tasks = []
-    for track in chosen:
+    for number, track in enumerate(chosen):
         row = source_row(tracks, track, source)
         rows = spread([r for r in track.rows if r != row], most_frames)
-        tasks.append(Task(name=track.name, source=row, driving=rows))
+        tasks.append(Task(number=number, name=track.name, source=row, driving=rows))
     return tasks
 
 
 def cross_tasks(
-    tracks: FaceTracks, chosen: Sequence[Track], most_frames: int, source: SourceChoice = "neutral"
+    tracks: FaceTracks, chosen: Sequence[Track], most_frames: int, source: str = "neutral"
 ) -> list[Task]:
     """Each clip's source, driven by the next clip of another identity; none where there is but one identity."""
-    tasks = []
+    tasks: list[Task] = []
     for i, track in enumerate(chosen):
         later = [*chosen[i + 1 :], *chosen[:i]]
         driver = next((other for other in later if other.identity != track.identity), None)
         if driver is not None:
-            tasks.append(
-                Task(
-                    name=f"{track.name} by {driver.name}",
-                    source=source_row(tracks, track, source),
-                    driving=spread(list(driver.rows), most_frames),
-                )
-            )
+            row, rows = source_row(tracks, track, source), spread(driver.rows, most_frames)
+            name = f"{track.name} by {driver.name}"
+            tasks.append(Task(number=len(tasks), name=name, source=row, driving=rows))
     return tasks
 
 
-def source_row(tracks: FaceTracks, track: Track, choice: SourceChoice) -> int:
-    """The clip's first frame, or the one nearest to a frontal face without expression."""
+def source_row(tracks: FaceTracks, track: Track, choice: str) -> int:
+    """The clip's `first` frame, or the one nearest to a frontal face without expression (`neutral`)."""
     if choice == "first":
         return track.first
     values = tracks.values(tracks.track_of(track.first)).attributes

@@ -3,30 +3,26 @@
 from __future__ import annotations
 
 import copy
-from typing import Generic, TypeVar
 
 import torch
-from torch import nn
 
-Module = TypeVar("Module", bound=nn.Module)
+from icface.networks import ICface
 
 
-class Average(Generic[Module]):
-    """Exponential moving average of a module's weights; statistics of batch norm are taken as they are.
+class Average:
+    """Exponential moving average of the generators' weights; statistics of batch norm are taken as they are.
 
-    Args:
-        module: the trained one.
-        decay: share that stays at each update; 0 follows at once.
+    `decay` is the share that stays at each update; 0 follows at once.
     """
 
-    def __init__(self, module: Module, decay: float) -> None:
-        self.module = copy.deepcopy(module).eval().requires_grad_(False)
-        self._trained = module
+    def __init__(self, trained: ICface, decay: float) -> None:
+        self.module = copy.deepcopy(trained).eval().requires_grad_(False)
+        self._trained = trained
         self._decay = decay
 
     @torch.no_grad()
     def update(self, step: int) -> None:
-        """Follow the trained module after step `step`, counted from 1. Early on it follows fast, to forget the start."""
+        """Follow after step `step`, counted from 1. Early on it follows fast, to forget the start."""
         decay = min(self._decay, step / (step + 10))
         for slow, fast in zip(self.module.parameters(), self._trained.parameters(), strict=True):
             slow.lerp_(fast, 1 - decay)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor, nn
@@ -15,20 +14,23 @@ from icface.networks import ICface, Judgement
 from training.learning import losses
 from training.learning.config import TrainConfig
 from training.learning.runtime import Runtime, build_optimizer, initialise
+from training.networks.lightcnn import LightCNN29
 
-if TYPE_CHECKING:
-    from icface.networks.lightcnn import LightCNN29
-
+Batch = Mapping[str, Tensor]
 Pairs = Sequence[tuple[Tensor, Tensor]]
 """Images (B, 3, S, S), each with attributes (B, 20)."""
 
 
 class Gan:
-    """Base of methods.
+    """Base of methods. It has fresh networks on the runtime's device, and the frozen identity network if there is one.
 
     Raises:
         ConfigError: identity is to be kept, but nothing measures it.
     """
+
+    modules: dict[str, nn.Module]
+    """Everything that is trained, by name."""
+    optimizers: dict[str, Optimizer]
 
     def __init__(self, config: TrainConfig, runtime: Runtime, identity: LightCNN29 | None = None) -> None:
         has_head = config.networks.discriminator.identities is not None
@@ -38,17 +40,40 @@ class Gan:
                 "--identity LIGHTCNN_WEIGHTS, or --set losses.identity=0"
             )
         self._config = config
-        self._weights = config.losses
+        weights = self._weights = config.losses
+        self._factors = {
+            **dict.fromkeys(("attributes", "d_attributes"), weights.attributes),
+            **dict.fromkeys(("identity", "d_identity"), weights.identity),
+            **dict.fromkeys(("reconstruction", "neutral"), weights.reconstruction),
+            "d_r1": weights.r1,
+            "anchor": weights.anchor,
+        }
         self._runtime = runtime
         self._identity = identity if config.losses.identity > 0 else None
         if self._identity is not None:
             runtime.place(self._identity)
-        self.modules: dict[str, nn.Module] = {}
-        self.optimizers: dict[str, Optimizer] = {}
+        self.modules = {}
+        self.optimizers = {}
         self._generators = ICface(config.networks)
         self._add("generators", self._generators)
 
+    def step(self, batch: Batch) -> dict[str, Tensor]:
+        """One optimisation step of all networks.
+
+        Args:
+            batch: `source`, `driving` (B, 3, S, S) in [−1, 1], `source_attributes`, `driving_attributes` (B, 20),
+                `identity` (B,); with portraits also `portrait`, `portrait_attributes`, `random_attributes`.
+
+        Returns:
+            The losses, unweighted and detached, one number each.
+
+        Raises:
+            DivergedError: a loss or a gradient is not a finite number. The state in memory is useless then.
+        """
+        raise NotImplementedError
+
     def model(self) -> ICface:
+        """What is averaged, validated and exported; the trained modules themselves, not a copy."""
         return self._generators
 
     def _add(self, name: str, module: nn.Module) -> None:
@@ -56,6 +81,15 @@ class Gan:
         initialise(module)
         self.modules[name] = self._runtime.place(module)
         self.optimizers[name] = build_optimizer(self._config.optimizer, module.parameters())
+
+    def _judge(self, name: str, *stacks: Tensor) -> list[Judgement]:
+        """A discriminator's judgements of stacks of images, in float32, in which losses are computed."""
+        with self._runtime.autocast():
+            judged = [self.modules[name](images) for images in stacks]
+        return [
+            Judgement(patches.float(), *(None if head is None else head.float() for head in heads))
+            for patches, *heads in judged
+        ]
 
     def _teach_judge(
         self,
@@ -65,21 +99,11 @@ class Gan:
         attributes: Tensor | None = None,
         identities: Tensor | None = None,
     ) -> dict[str, Tensor]:
-        """A discriminator learns to tell real images from generated ones, and to read the real ones.
-
-        Args:
-            name: of the discriminator.
-            real: (B, C, S, S).
-            fakes: the same from each generator.
-            attributes: (B, 20) of the real images, where it has the head C2.
-            identities: (B,) of the real images, where it has that head.
-        """
+        """A discriminator learns to tell real images from generated ones, and to read the real ones."""
         weights, judge = self._weights, self.modules[name]
         judge.requires_grad_(True)
         real = real.detach().requires_grad_(weights.r1 > 0)
-        with self._runtime.autocast():
-            on_real = _in_float(judge(real))
-            on_fakes = _in_float(judge(torch.cat([fake.detach() for fake in fakes])))
+        on_real, on_fakes = self._judge(name, real, torch.cat([fake.detach() for fake in fakes]))
         found = {
             "d_adversarial": losses.adversarial_discriminator(
                 on_real.patches, on_fakes.patches.chunk(len(fakes)), weights.adversarial
@@ -93,36 +117,25 @@ class Gan:
             found["d_identity"] = functional.cross_entropy(on_real.identities, identities)
         if weights.r1 > 0:
             found["d_r1"] = losses.r1_penalty(on_real.patches, real)
-        factors = {"d_attributes": weights.attributes, "d_identity": weights.identity, "d_r1": weights.r1}
-        self._runtime.minimise(losses.total_loss(found, factors), self.optimizers[name], found)
+        self._minimise(name, found)
         # The generators' step follows, through a judge that stays as it is.
         judge.requires_grad_(False)
         return found
 
     def _judged(self, made: Pairs, source: Tensor, identities: Tensor | None = None) -> dict[str, Tensor]:
-        """Equations 1 to 3 as the generators see them.
-
-        Args:
-            made: generated images, each with the attributes that were asked for.
-            source: (B, 3, S, S) real images of the same persons.
-            identities: (B,) of the same, where D has that head.
-        """
-        images = [image.float() for image, _ in made]
-        with self._runtime.autocast():
-            judged = _in_float(self.modules["discriminator"](torch.cat(images)))
+        """Equations 1 to 3 as the generators see them, for images made with the attributes that were asked for."""
+        weights, images = self._weights, [image.float() for image, _ in made]
+        (judged,) = self._judge("discriminator", torch.cat(images))
         patches = judged.patches.chunk(len(made))
         found = {
             "adversarial": losses.sum_of(
-                [losses.adversarial_generator(part, self._weights.adversarial) for part in patches]
+                [losses.adversarial_generator(part, weights.adversarial) for part in patches]
             )
         }
         if judged.attributes is not None:
             read = zip(judged.attributes.chunk(len(made)), made, strict=True)
             found["attributes"] = losses.sum_of(
-                [
-                    losses.attribute_loss(part, asked, self._weights.attribute_norm)
-                    for part, (_, asked) in read
-                ]
+                [losses.attribute_loss(part, asked, weights.attribute_norm) for part, (_, asked) in read]
             )
         if judged.identities is not None and identities is not None:
             found["identity"] = functional.cross_entropy(judged.identities, identities.repeat(len(made)))
@@ -135,18 +148,9 @@ class Gan:
         return found
 
     def _neutral(self, neutral: Tensor, source: Tensor, known: Pairs) -> dict[str, Tensor]:
-        """The pseudo ground truth of equation 4 and the anchor.
-
-        Args:
-            neutral: (B, 3, S, S) from G_N.
-            source: what it is made of.
-            known: real pictures of the same faces with their attributes.
-        """
-        found = {
-            "neutral": losses.neutral_pseudo_loss(
-                neutral, pseudo_neutral(self._generators, self._runtime, source)
-            )
-        }
+        """The pseudo ground truth of equation 4, and the anchor to real pictures of the same faces."""
+        pseudo = pseudo_neutral(self._generators, self._runtime, source)
+        found = {"neutral": losses.neutral_pseudo_loss(neutral, pseudo)}
         if self._weights.anchor > 0:
             nothing = self._generators.neutral_attributes
             found["anchor"] = losses.sum_of(
@@ -154,21 +158,11 @@ class Gan:
             )
         return found
 
-    def _teach_generators(
-        self, found: dict[str, Tensor], factors: Mapping[str, float] | None = None
-    ) -> dict[str, Tensor]:
-        """Minimise the losses of the generators, equation 5; gives them with their total."""
-        weights = self._weights
-        usual = {
-            "attributes": weights.attributes,
-            "identity": weights.identity,
-            "reconstruction": weights.reconstruction,
-            "neutral": weights.reconstruction,
-            "anchor": weights.anchor,
-        }
-        total = losses.total_loss(found, usual | dict(factors or {}))
-        self._runtime.minimise(total, self.optimizers["generators"], found)
-        return {**found, "total": total}
+    def _minimise(self, name: str, found: Mapping[str, Tensor], **more: float) -> Tensor:
+        """One step of a network on its losses, each with its λ; `more` has those that only a method knows."""
+        total = losses.total_loss(found, self._factors | more)
+        self._runtime.minimise(total, self.optimizers[name], found)
+        return total
 
 
 @torch.no_grad()
@@ -180,38 +174,18 @@ def pseudo_neutral(generators: ICface, runtime: Runtime, images: Tensor) -> Tens
     lag behind the weights and are of other images: with those the neutral face was off, and a small model never
     moved its lips.
     """
-    before = {part: part.training for part in generators.modules()}
+    modes = {part: part.training for part in generators.modules()}
     norms = [part for part in generators.modules() if isinstance(part, nn.BatchNorm2d)]
-    momenta = [norm.momentum for norm in norms]
-    counts = [norm.num_batches_tracked for norm in norms if norm.num_batches_tracked is not None]
-    counted = [count.clone() for count in counts]
     try:
         generators.eval()
         for norm in norms:
             norm.train()
-            norm.momentum = 0.0  # the running statistics stay
+            norm.track_running_stats = False
         with runtime.autocast():
             asked = generators.neutral_attributes.expand(len(images), -1)
             return generators.animate(images, asked).float()
     finally:
-        for count, number in zip(counts, counted, strict=True):
-            count.copy_(number)
-        for part, training in before.items():
+        for norm in norms:
+            norm.track_running_stats = True
+        for part, training in modes.items():
             part.training = training
-        for norm, momentum in zip(norms, momenta, strict=True):
-            norm.momentum = momentum
-
-
-def _in_float(judgement: Judgement) -> Judgement:
-    """Losses are computed in full precision."""
-    patches, attributes, identities = judgement
-    return Judgement(
-        patches.float(),
-        None if attributes is None else attributes.float(),
-        None if identities is None else identities.float(),
-    )
-
-
-def detached(found: Mapping[str, Tensor], prefix: str = "") -> dict[str, Tensor]:
-    """Losses without their graphs, with something before their names."""
-    return {prefix + name: loss.detach() for name, loss in found.items()}

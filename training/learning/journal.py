@@ -23,11 +23,7 @@ LOG = "log.jsonl"
 
 
 class Journal:
-    """Writes into the run's folder.
-
-    Args:
-        folder: of the run.
-        step: how far it is; what an interrupted run wrote beyond is dropped.
+    """Numbers and pictures of a run, in its folder. Lines of an interrupted run after `step` are dropped.
 
     Raises:
         ConfigError: the folder cannot be written.
@@ -50,16 +46,22 @@ class Journal:
         self._lines.write(json.dumps({"step": step, "group": group, **values}) + "\n")
         self._lines.flush()
         shown = ", ".join(f"{name} {value:.4g}" for name, value in values.items())
-        now = time.monotonic()
-        pace = (now - self._last[0]) / max(1, step - self._last[1])
         if group == "train":
+            now, (before, last) = time.monotonic(), self._last
+            shown += f", {(now - before) / max(1, step - last):.2f} s a step"
             self._last = (now, step)
-            shown += f", {pace:.2f} s a step"
         logger.info("%s %d: %s", group, step, shown)
 
-    def picture(self, step: int, group: str, picture: Tensor) -> None:
-        """An image grid (3, H, W) in [0, 1]."""
-        self._writer.add_image(f"{group}/source, neutral, output, driving", picture, step)
+    @torch.no_grad()
+    def pictures(self, step: int, group: str, model: ICface, batch: Mapping[str, Tensor]) -> None:
+        """Rows of source, neutral image, output and driving frame; puts the model in `eval`."""
+        model.eval()
+        source, driving = batch["source"][:GRID_ROWS], batch["driving"][:GRID_ROWS]
+        neutral = model.neutralise(source)
+        output = model.animate(neutral, batch["driving_attributes"][:GRID_ROWS])
+        columns = torch.cat([source, neutral.float(), output.float(), driving], dim=3)
+        grid = (torch.cat(list(columns), dim=1) / 2 + 0.5).clamp(0, 1).cpu()
+        self._writer.add_image(f"{group}/source, neutral, output, driving", grid, step)
 
     def close(self) -> None:
         self._writer.close()
@@ -68,12 +70,9 @@ class Journal:
 
 def _drop_beyond(path: Path, step: int) -> None:
     """Keep the lines up to a step: those after it are written again, and a killed run's last one may be half."""
-    if not path.exists():
-        return
-    lines = path.read_text(encoding="utf-8", errors="replace").splitlines(keepends=True)
-    kept = [line for line in lines if _is_until(line, step)]
-    if len(kept) < len(lines):
-        write_file(path, "".join(kept))
+    if path.exists():
+        lines = path.read_text(encoding="utf-8", errors="replace").splitlines(keepends=True)
+        write_file(path, "".join(line for line in lines if _is_until(line, step)))
 
 
 def _is_until(line: str, step: int) -> bool:
@@ -81,16 +80,3 @@ def _is_until(line: str, step: int) -> bool:
         return bool(json.loads(line)["step"] <= step)
     except (ValueError, KeyError, TypeError):
         return False
-
-
-@torch.no_grad()
-def grid(model: ICface, batch: Mapping[str, Tensor]) -> Tensor:
-    """Rows of source, neutral image, output, driving frame: (3, rows · S, 4 · S) in [0, 1]."""
-    before = model.training
-    model.eval()
-    source, driving = batch["source"][:GRID_ROWS], batch["driving"][:GRID_ROWS]
-    neutral = model.neutralise(source)
-    output = model.animate(neutral, batch["driving_attributes"][:GRID_ROWS])
-    model.train(before)
-    columns = torch.cat([source, neutral.float(), output.float(), driving], dim=3)
-    return (torch.cat(list(columns), dim=1) / 2 + 0.5).clamp(0, 1).cpu()

@@ -1,33 +1,25 @@
-"""Equations 1–5 of the paper, each a small function. `methods/icface.py` has the weights λ and their sum.
+"""Equations 1–5 of the paper, each a small function. `gan.py` has the weights λ.
 
 Source: ICface (arXiv 1904.01909); LSGAN: arXiv 1611.04076; R1: arXiv 1801.04406.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import TYPE_CHECKING, Final
+from collections.abc import Mapping, Sequence
+from typing import Final
 
 import torch
 from torch import Tensor
 from torch.nn import functional
 
-from training.learning.config import choose
+from training.learning.config import Adversarial, Norm
+from training.networks.lightcnn import IdentityFeatures
 
-if TYPE_CHECKING:
-    from icface.networks.lightcnn import IdentityFeatures
-
-
-MODES: Final = ("log", "saturating", "lsgan")
-"""Forms of equation 1. `log` and `saturating` are the paper's logarithms, the same for D. For a generator `log` is
-non-saturating (−log C1, the default), and `saturating` is minimax as the paper writes it (log(1 − C1)). `lsgan` has
-squares."""
-NORMS: Final = ("l2", "l1")
 NEUTRAL_RMS: Final = 0.05
 """A face counts as neutral where its attributes differ by less than this from FA_N (root of the mean square)."""
 
 
-def adversarial_discriminator(real: Tensor, fakes: Sequence[Tensor], mode: str = "log") -> Tensor:
+def adversarial_discriminator(real: Tensor, fakes: Sequence[Tensor], mode: Adversarial = "log") -> Tensor:
     """Equation 1 for D, to be minimised: real patches up, patches of every generated image down.
 
     It is the sum of L_adv(G, D) over the generators, as in equation 5. Each L_adv has a term for the real images. With
@@ -39,12 +31,7 @@ def adversarial_discriminator(real: Tensor, fakes: Sequence[Tensor], mode: str =
     Args:
         real: (B, 1, h, w) logits of C1.
         fakes: the same for each generator's images.
-        mode: one of `MODES`.
-
-    Raises:
-        ConfigError: no such mode.
     """
-    choose("adversarial mode", mode, MODES)
     if mode == "lsgan":
         of_real = 0.5 * (real - 1).square().mean()
         return len(fakes) * of_real + sum_of([0.5 * fake.square().mean() for fake in fakes])
@@ -53,16 +40,12 @@ def adversarial_discriminator(real: Tensor, fakes: Sequence[Tensor], mode: str =
     return len(fakes) * of_real + sum_of([functional.softplus(fake).mean() for fake in fakes])
 
 
-def adversarial_generator(fake: Tensor, mode: str = "log") -> Tensor:
+def adversarial_generator(fake: Tensor, mode: Adversarial = "log") -> Tensor:
     """Equation 1 for one generator, to be minimised.
 
     `log`: −log C1(fake), non-saturating. `saturating`: log(1 − C1(fake)), the minimax form, which has the same optimum
     but hardly a gradient where D is sure. `lsgan`: ½ (fake − 1)².
-
-    Raises:
-        ConfigError: no such mode.
     """
-    choose("adversarial mode", mode, MODES)
     if mode == "lsgan":
         return 0.5 * (fake - 1).square().mean()
     if mode == "saturating":
@@ -70,7 +53,7 @@ def adversarial_generator(fake: Tensor, mode: str = "log") -> Tensor:
     return functional.softplus(-fake).mean()
 
 
-def attribute_loss(logits: Tensor, attributes: Tensor, norm: str = "l2") -> Tensor:
+def attribute_loss(logits: Tensor, attributes: Tensor, norm: Norm = "l2") -> Tensor:
     """Equation 2: ‖C2(image) − FA‖, summed over the 20 attributes, mean over the batch.
 
     Real frames with their own attributes train D. Generated ones with the attributes asked for train the generators.
@@ -79,11 +62,7 @@ def attribute_loss(logits: Tensor, attributes: Tensor, norm: str = "l2") -> Tens
         logits: (B, 20); their sigmoid is C2.
         attributes: (B, 20) in [0, 1].
         norm: `l2` is the squared distance; `l1` of a later draft.
-
-    Raises:
-        ConfigError: no such norm.
     """
-    choose("attribute norm", norm, NORMS)
     difference = torch.sigmoid(logits) - attributes
     distance = difference.square() if norm == "l2" else difference.abs()
     return distance.sum(dim=1).mean()
@@ -94,9 +73,8 @@ def identity_loss(made: IdentityFeatures, source: IdentityFeatures) -> Tensor:
 
     No gradient flows into the source's features.
     """
-    return functional.l1_loss(made.pool, source.pool.detach()) + functional.l1_loss(
-        made.fc, source.fc.detach()
-    )
+    of_pool = functional.l1_loss(made.pool, source.pool.detach())
+    return of_pool + functional.l1_loss(made.fc, source.fc.detach())
 
 
 def reconstruction_loss(output: Tensor, driving: Tensor) -> Tensor:
@@ -139,7 +117,7 @@ def r1_penalty(logits: Tensor, images: Tensor) -> Tensor:
     return 0.5 * gradient.square().sum(dim=(1, 2, 3)).mean()
 
 
-def total_loss(terms: dict[str, Tensor], weights: dict[str, float]) -> Tensor:
+def total_loss(terms: Mapping[str, Tensor], weights: Mapping[str, float]) -> Tensor:
     """Equation 5: the terms' sum, each with its λ; a term without one counts once."""
     return sum_of([weights.get(name, 1.0) * term for name, term in terms.items()])
 

@@ -7,7 +7,7 @@ milliseconds at these sizes.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from contextlib import AbstractContextManager
 
 import torch
@@ -28,12 +28,7 @@ class DivergedError(ConfigError):
 
 
 class Runtime:
-    """One process's view of a run.
-
-    Args:
-        fabric: launched.
-        channels_last: memory layout of images and convolutions.
-    """
+    """One process's view of a run whose Fabric is launched."""
 
     def __init__(self, fabric: Fabric, *, channels_last: bool = False) -> None:
         self._fabric = fabric
@@ -60,12 +55,7 @@ class Runtime:
         return self._fabric.autocast()
 
     def minimise(self, total: Tensor, optimizer: Optimizer, terms: Mapping[str, Tensor]) -> None:
-        """One step of one optimiser, on the mean gradient of all processes.
-
-        Args:
-            total: what is minimised.
-            optimizer: of the networks that move.
-            terms: the losses in `total`, to be named where it fails.
+        """One step of one optimiser, on the mean gradient of all processes. `terms` are the losses in `total`.
 
         Raises:
             DivergedError: the total or its gradient is not a finite number in some process. All processes raise, and
@@ -81,7 +71,11 @@ class Runtime:
         ]
         mean = total.detach()
         if self.processes > 1:
-            mean = self._average(mean, gradients)
+            # One message instead of one a tensor.
+            flat = self.mean(torch.cat([mean.reshape(1), *(part.flatten() for part in gradients)]))
+            mean, *means = flat.split([1, *(part.numel() for part in gradients)])
+            for gradient, averaged in zip(gradients, means, strict=True):
+                gradient.copy_(averaged.view_as(gradient))
         # A finite loss may have an infinite gradient, and one step with it makes every weight NaN. The loss is looked at
         # too, because the gradient of |NaN| is 0.
         norm = nn.utils.get_total_norm(gradients)
@@ -92,28 +86,14 @@ class Runtime:
         optimizer.step()
 
     def mean(self, value: Tensor) -> Tensor:
-        """A number's mean over all processes."""
-        return self._reduced(value) if self.processes > 1 else value
+        """The mean over all processes."""
+        return torch.as_tensor(self._fabric.all_reduce(value)) if self.processes > 1 else value
 
     def any(self, flag: bool) -> bool:
         """Whether the flag is set in at least one process; all get the same answer."""
         if self.processes == 1:
             return flag
         return float(self.mean(torch.tensor(float(flag), device=self.device))) > 0
-
-    def _average(self, loss: Tensor, gradients: Sequence[Tensor]) -> Tensor:
-        """Put the processes' mean into the gradients; gives that of the loss."""
-        # One message instead of one a tensor.
-        flat = self._reduced(torch.cat([loss.reshape(1), *(part.flatten() for part in gradients)]))
-        start = 1
-        for gradient in gradients:
-            gradient.copy_(flat[start : start + gradient.numel()].view_as(gradient))
-            start += gradient.numel()
-        return flat[0]
-
-    def _reduced(self, value: Tensor) -> Tensor:
-        """The mean of all processes."""
-        return torch.as_tensor(self._fabric.all_reduce(value))
 
 
 def initialise(module: nn.Module) -> None:

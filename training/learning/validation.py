@@ -18,44 +18,38 @@ from training.learning.runtime import Runtime
 logger = logging.getLogger(__name__)
 
 
-class Validation:
-    """Takes pairs of the test split. Where it is empty, it takes those of the training split and says so."""
+def validation_pairs(tracks: FaceTracks) -> PairDataset:
+    """Pairs of the test split. Where it is empty, they are those of the training split, and a warning says so."""
+    split = "test" if tracks.split("test") else "train"
+    if split == "train":
+        logger.warning("the data have no test identities; validating on identities that are trained on")
+    return PairDataset(tracks, split, PairConfig(flip=False, seed=0))
 
-    def __init__(self, tracks: FaceTracks, config: TrainConfig, runtime: Runtime) -> None:
-        split = "test" if tracks.split("test") else "train"
-        if split == "train":
-            logger.warning("the data have no test identities; validating on identities that are trained on")
-        self._pairs = PairDataset(tracks, split, PairConfig(flip=False, seed=0))
-        self._runtime = runtime
-        self._count = config.validation_pairs
-        self._size = config.batch_size
 
-    @torch.no_grad()
-    def measure(self, model: ICface) -> tuple[dict[str, float], dict[str, Tensor]]:
-        """L1 on [0, 1] and PSNR (dB) of outputs against driving frames, and the first batch.
+@torch.no_grad()
+def validate(
+    model: ICface, pairs: PairDataset, config: TrainConfig, runtime: Runtime
+) -> tuple[dict[str, float], dict[str, Tensor]]:
+    """L1 on [0, 1] and PSNR (dB) of outputs against driving frames, and the first batch. It leaves the model in `eval`.
 
-        Also how much attributes matter: the mean change (on [0, 1]) of the output between the driving attributes
-        and those of a neutral face. Near 0 they are ignored.
-        """
-        before = model.training
-        model.eval()
-        absolute = squared = change = 0.0
-        first: dict[str, Tensor] = {}
-        for start in range(0, self._count, self._size):
-            numbers = range(start, min(start + self._size, self._count))
-            batch = self._runtime.put(default_collate([self._pairs[i] for i in numbers]))
-            first = first or batch
-            with self._runtime.autocast():
-                neutral = model.neutralise(batch["source"])
-                output = model.animate(neutral, batch["driving_attributes"]).float()
-                rest = model.animate(neutral, model.neutral_attributes.expand(len(output), -1)).float()
-            share = len(output) / self._count / 2
-            absolute += share * float((output - batch["driving"]).abs().mean())
-            squared += share / 2 * float((output - batch["driving"]).square().mean())
-            change += share * float((output - rest).abs().mean())
-        model.train(before)
-        return {
-            "l1": absolute,
-            "psnr_db": psnr_of_error_db(max(squared, 1e-12), peak=1.0),
-            "response": change,
-        }, first
+    Also how much attributes matter: the mean change (on [0, 1]) of the output between the driving attributes
+    and those of a neutral face. Near 0 they are ignored.
+    """
+    model.eval()
+    count, size = config.validation_pairs, config.batch_size
+    absolute = squared = change = 0.0
+    first: dict[str, Tensor] = {}
+    for start in range(0, count, size):
+        numbers = range(start, min(start + size, count))
+        batch = runtime.put(default_collate([pairs[i] for i in numbers]))
+        first = first or batch
+        with runtime.autocast():
+            neutral = model.neutralise(batch["source"])
+            output = model.animate(neutral, batch["driving_attributes"]).float()
+            rest = model.animate(neutral, model.neutral_attributes.expand(len(output), -1)).float()
+        share = len(output) / count / 2
+        absolute += share * float((output - batch["driving"]).abs().mean())
+        squared += share / 2 * float((output - batch["driving"]).square().mean())
+        change += share * float((output - rest).abs().mean())
+    psnr_db = psnr_of_error_db(max(squared, 1e-12), peak=1.0)
+    return {"l1": absolute, "psnr_db": psnr_db, "response": change}, first

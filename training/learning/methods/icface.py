@@ -8,35 +8,25 @@ Source: ICface (arXiv 1904.01909).
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 from torch import Tensor
 
 from icface.networks import Discriminator
 from training.learning import losses
 from training.learning.config import TrainConfig
-from training.learning.gan import Gan, Pairs, detached
-from training.learning.methods import Batch
+from training.learning.gan import Batch, Gan, Pairs
 from training.learning.runtime import Runtime
-
-if TYPE_CHECKING:
-    from icface.networks.lightcnn import LightCNN29
-
-
-def build(config: TrainConfig, runtime: Runtime, identity: LightCNN29 | None) -> IcfaceMethod:
-    """See `training.learning.methods.build_method`."""
-    return IcfaceMethod(config, runtime, identity)
+from training.networks.lightcnn import LightCNN29
 
 
 class IcfaceMethod(Gan):
-    """Implements `training.learning.methods.Method`."""
+    """See `Gan`."""
 
     def __init__(self, config: TrainConfig, runtime: Runtime, identity: LightCNN29 | None = None) -> None:
         super().__init__(config, runtime, identity)
         self._add("discriminator", Discriminator(config.networks.discriminator, config.networks.size_px))
 
     def step(self, batch: Batch) -> dict[str, Tensor]:
-        """See Method."""
+        """See `Gan`."""
         self._generators.train()
         source, attributes = batch["source"], batch["driving_attributes"]
         nothing = self._generators.neutral_attributes.expand(len(source), -1)
@@ -51,7 +41,8 @@ class IcfaceMethod(Gan):
         judged = self._teach_judge(
             "discriminator", batch["driving"], [image for image, _ in made], attributes, batch["identity"]
         )
-        return detached({**judged, **self._step_generators(batch, made)})
+        found = {**judged, **self._step_generators(batch, made)}
+        return {name: loss.detach() for name, loss in found.items()}
 
     def _step_generators(self, batch: Batch, made: Pairs) -> dict[str, Tensor]:
         source, driving = batch["source"], batch["driving"]
@@ -60,4 +51,4 @@ class IcfaceMethod(Gan):
         if len(made) > 1:
             known = [(driving, batch["driving_attributes"])]
             found |= self._neutral(made[1][0].float(), source, known)
-        return self._teach_generators(found)
+        return {**found, "total": self._minimise("generators", found)}

@@ -1,4 +1,4 @@
-"""Paired and unpaired training: frames of one track, and portraits of which no second picture is known.
+"""Paired and unpaired training: frames of one track, and portraits without a known second picture.
 
 The published method translates between two domains A and B by two mappings. Each mapping has a discriminator of its
 images (D_A, D_B) and one of (output, input) pairs (D_C, D_D). Paired batches show true pairs to the pair
@@ -29,10 +29,10 @@ Source: Tripathy, Kannala, Rahtu, Learning image-to-image translation using pair
 
 from __future__ import annotations
 
-import dataclasses
-from typing import TYPE_CHECKING, Final, NamedTuple
+from typing import Final, NamedTuple
 
 import torch
+from msgspec.structs import replace
 from torch import Tensor, nn
 from torch.nn import functional
 
@@ -40,19 +40,11 @@ from icface.errors import ConfigError
 from icface.networks import Discriminator
 from training.learning import losses
 from training.learning.config import TrainConfig, UnpairedConfig
-from training.learning.gan import Gan, detached
-from training.learning.methods import Batch
+from training.learning.gan import Batch, Gan
 from training.learning.runtime import Runtime
-
-if TYPE_CHECKING:
-    from icface.networks.lightcnn import LightCNN29
+from training.networks.lightcnn import LightCNN29
 
 _GOLDEN: Final = (5**0.5 - 1) / 2
-
-
-def build(config: TrainConfig, runtime: Runtime, identity: LightCNN29 | None) -> UnpairedMethod:
-    """See `training.learning.methods.build_method`."""
-    return UnpairedMethod(config, runtime, identity)
 
 
 def is_paired(step: int, steps: int, config: UnpairedConfig) -> bool:
@@ -81,14 +73,10 @@ class Task(NamedTuple):
 
 def paired_task(batch: Batch) -> Task:
     """Source to driving frame, and driving frame to source."""
-    source, driving = batch["source"], batch["driving"]
-    source_attributes, driving_attributes = batch["source_attributes"], batch["driving_attributes"]
-    return Task(
-        torch.cat([source, driving]),
-        torch.cat([source_attributes, driving_attributes]),
-        torch.cat([driving_attributes, source_attributes]),
-        torch.cat([driving, source]),
-    )
+    images = torch.cat([batch["source"], batch["driving"]])
+    own = torch.cat([batch["source_attributes"], batch["driving_attributes"]])
+    half = len(batch["source"])
+    return Task(images, own, own.roll(half, dims=0), images.roll(half, dims=0))
 
 
 def unpaired_task(batch: Batch) -> Task:
@@ -109,18 +97,8 @@ class _Made(NamedTuple):
     """R(A, FA_A), also A."""
 
 
-class _Schedule(nn.Module):
-    """Counts steps in a buffer. It is saved with the networks, so a resumed run goes on with its count."""
-
-    done: Tensor
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.register_buffer("done", torch.zeros((), dtype=torch.int64))
-
-
 class UnpairedMethod(Gan):
-    """Implements `training.learning.methods.Method`.
+    """See `Gan`.
 
     Losses are named `paired_…` or `unpaired_…`; a step has those of one kind.
 
@@ -137,17 +115,20 @@ class UnpairedMethod(Gan):
             )
         super().__init__(config, runtime, identity)
         self._add("discriminator", Discriminator(judge, size_px))
-        of_pairs = dataclasses.replace(judge, attributes=False)
+        of_pairs = replace(judge, attributes=False)
         self._add("pair_discriminator", Discriminator(of_pairs, size_px, in_channels=6))
-        # Not placed on the device: it is read at each step, and a GPU would have to wait.
-        self._schedule = _Schedule()
-        self.modules["schedule"] = self._schedule
+        # Counts steps. It is saved with the networks, so a resumed run goes on with its count. It is not placed on the
+        # device: it is read at each step, and a GPU would have to wait.
+        schedule = nn.Module()
+        schedule.register_buffer("done", torch.zeros((), dtype=torch.int64))
+        self._done = schedule.get_buffer("done")
+        self.modules["schedule"] = schedule
 
     def step(self, batch: Batch) -> dict[str, Tensor]:
-        """See Method."""
+        """See `Gan`."""
         self._generators.train()
-        paired = is_paired(int(self._schedule.done), self._config.steps, self._config.unpaired)
-        self._schedule.done += 1
+        paired = is_paired(int(self._done), self._config.steps, self._config.unpaired)
+        self._done += 1
         task = paired_task(batch) if paired else unpaired_task(batch)
         made = self._make(task)
         true, drawn, given = (picture.detach() for picture in _pairs(task, made))
@@ -157,7 +138,8 @@ class UnpairedMethod(Gan):
         )
         found |= {name.replace("d_", "d_pair_", 1): loss for name, loss in of_pairs.items()}
         found |= self._step_generators(task, made)
-        return detached(found, "paired_" if paired else "unpaired_")
+        kind = "paired" if paired else "unpaired"
+        return {f"{kind}_{name}": loss.detach() for name, loss in found.items()}
 
     def _make(self, task: Task) -> _Made:
         with self._runtime.autocast():
@@ -171,9 +153,8 @@ class UnpairedMethod(Gan):
         nothing = self._generators.neutral_attributes.expand_as(task.own)
         found = self._judged([(made.output, task.asked), (made.neutral, nothing)], task.images)
         _, drawn, given = _pairs(task, made)
-        with self._runtime.autocast():
-            patches = self.modules["pair_discriminator"](torch.cat([drawn, given], dim=1)).patches.float()
-        found["pair"] = losses.adversarial_generator(patches, self._weights.adversarial)
+        (of_pairs,) = self._judge("pair_discriminator", torch.cat([drawn, given], dim=1))
+        found["pair"] = losses.adversarial_generator(of_pairs.patches, self._weights.adversarial)
         found["cycle"] = functional.l1_loss(made.cycled, task.images)
         found["unchanged"] = functional.l1_loss(made.unchanged, task.images)
         # A neutral picture is its own neutral image; of a pair, it is also that of the other frame.
@@ -183,7 +164,8 @@ class UnpairedMethod(Gan):
             known.append((task.targets, task.asked))
         found |= self._neutral(made.neutral, task.images, known)
         cycle = self._config.unpaired.cycle
-        return self._teach_generators(found, {"cycle": cycle, "unchanged": cycle / 2})
+        total = self._minimise("generators", found, cycle=cycle, unchanged=cycle / 2)
+        return {**found, "total": total}
 
 
 def _pairs(task: Task, made: _Made) -> tuple[Tensor, Tensor, Tensor]:

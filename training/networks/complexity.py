@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import math
-from typing import Any
-
 import torch
 from torch import Tensor, nn
+from torch.utils.flop_counter import FlopCounterMode
 
 
 def count_parameters(module: nn.Module) -> int:
@@ -25,31 +23,13 @@ def count_macs(module: nn.Module, *inputs: Tensor) -> int:
         module: any network; on the device `meta` nothing is computed and no memory needed.
         inputs: what its `forward` takes, on the same device.
     """
-    total = 0
-
-    def count(layer: nn.Module, taken: tuple[Any, ...], made: Tensor) -> None:
-        nonlocal total
-        if isinstance(layer, nn.ConvTranspose2d):
-            # Each input element meets every weight of its channel.
-            places = taken[0].numel() // layer.in_channels
-        elif isinstance(layer, nn.Conv2d):
-            places = made.numel() // layer.out_channels
-        else:
-            places = made.numel() // made.shape[-1]
-        assert isinstance(layer.weight, Tensor)
-        total += places * math.prod(layer.weight.shape)
-
-    layers = [m for m in module.modules() if isinstance(m, nn.Conv2d | nn.ConvTranspose2d | nn.Linear)]
-    hooks = [layer.register_forward_hook(count) for layer in layers]
     modes = {part: part.training for part in module.modules()}
     try:
         # In `eval`, counting does not change the statistics of batch normalisations.
         module.eval()
-        with torch.no_grad():
+        with torch.no_grad(), FlopCounterMode(display=False) as counter:
             module(*inputs)
     finally:
-        for hook in hooks:
-            hook.remove()
         for part, training in modes.items():
             part.training = training
-    return total
+    return int(counter.get_total_flops()) // 2

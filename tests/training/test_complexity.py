@@ -10,8 +10,8 @@ from torch import Tensor, nn
 
 from icface.attributes import COUNT
 from icface.networks import Discriminator, DiscriminatorConfig, Generator, GeneratorConfig
-from icface.networks.complexity import count_macs, count_parameters
-from icface.networks.lightcnn import LightCNN29
+from training.networks.complexity import count_macs, count_parameters
+from training.networks.lightcnn import LightCNN29
 
 
 def on_meta(*shape: int) -> Tensor:

@@ -6,6 +6,7 @@ have the names of the weights that its authors publish (MIT), so that these load
 
 from __future__ import annotations
 
+from collections import OrderedDict
 from pathlib import Path
 from typing import NamedTuple
 
@@ -13,14 +14,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from icface.networks.checkpoint import load_weights
-from icface.networks.foreign import read_published
+from training.networks.foreign import load_frozen, read_published
 
 SIZE_PX = 128
 """Side of the images that it was trained on."""
-
-_CLASSIFIER = "fc2."
-"""The published file also has the layer that names the training set's people."""
 
 
 class IdentityFeatures(NamedTuple):
@@ -41,13 +38,13 @@ class LightCNN29(nn.Module):
         super().__init__()
         self.conv1 = MaxFeatureMap(1, 48, 5)
         self.block1 = _residuals(48, 1)
-        self.group1 = Group(48, 96)
+        self.group1 = _group(48, 96)
         self.block2 = _residuals(96, 2)
-        self.group2 = Group(96, 192)
+        self.group2 = _group(96, 192)
         self.block3 = _residuals(192, 3)
-        self.group3 = Group(192, 128)
+        self.group3 = _group(192, 128)
         self.block4 = _residuals(128, 4)
-        self.group4 = Group(128, 128)
+        self.group4 = _group(128, 128)
         self.fc = nn.Linear(128 * (SIZE_PX // 16) ** 2, 256)
         self.register_buffer("grey", torch.tensor([0.299, 0.587, 0.114]).view(1, 3, 1, 1), persistent=False)
 
@@ -82,19 +79,6 @@ class MaxFeatureMap(nn.Module):
         return torch.maximum(first, second)
 
 
-class Group(nn.Module):
-    """A 1×1 layer, then a 3×3 layer."""
-
-    def __init__(self, channels: int, out_channels: int) -> None:
-        super().__init__()
-        self.conv_a = MaxFeatureMap(channels, channels, 1)
-        self.conv = MaxFeatureMap(channels, out_channels, 3)
-
-    def forward(self, x: Tensor) -> Tensor:
-        result: Tensor = self.conv(self.conv_a(x))
-        return result
-
-
 class Residual(nn.Module):
     """Two 3×3, whose result is added to their input."""
 
@@ -114,12 +98,15 @@ def load_lightcnn(path: Path) -> LightCNN29:
     Raises:
         ConfigError: it cannot be read, could run code, or is not LightCNN-29 v2.
     """
-    weights = {
-        name: tensor for name, tensor in read_published(path).items() if not name.startswith(_CLASSIFIER)
-    }
-    network = LightCNN29()
-    load_weights(network, weights, f"{path} (taken for LightCNN-29 v2)")
-    return network.eval().requires_grad_(False)
+    # The published file also has the layer that names the training set's people.
+    weights = {name: tensor for name, tensor in read_published(path).items() if not name.startswith("fc2.")}
+    return load_frozen(LightCNN29(), weights, path)
+
+
+def _group(channels: int, out_channels: int) -> nn.Sequential:
+    """A 1×1 layer, then a 3×3 layer."""
+    first, second = MaxFeatureMap(channels, channels, 1), MaxFeatureMap(channels, out_channels, 3)
+    return nn.Sequential(OrderedDict([("conv_a", first), ("conv", second)]))
 
 
 def _residuals(channels: int, count: int) -> nn.Sequential:

@@ -13,8 +13,8 @@ from torch import Tensor
 from torch.nn import functional
 
 from icface.errors import ConfigError
-from icface.networks.complexity import count_parameters
-from icface.networks.lightcnn import LightCNN29, load_lightcnn
+from training.networks.complexity import count_parameters
+from training.networks.lightcnn import LightCNN29, load_lightcnn
 
 # By group: channels, residual blocks before it, channels after it.
 GROUPS = ((48, 1, 96), (96, 2, 192), (192, 3, 128), (128, 4, 128))
@@ -186,7 +186,7 @@ def test_another_network_is_refused(
 ) -> None:
     held = {name.removeprefix("module."): tensor for name, tensor in weights.items()}
     change(held)
-    monkeypatch.setattr("icface.networks.lightcnn.read_published", lambda path: held)
+    monkeypatch.setattr("training.networks.lightcnn.read_published", lambda path: held)
     with pytest.raises(ConfigError) as caught:
         load_lightcnn(Path("weights.pth"))
     line = str(caught.value)

@@ -4,25 +4,31 @@ from __future__ import annotations
 
 import pickle
 import re
-import struct
 import warnings
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Final
+from typing import Final, TypeVar
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from icface.errors import ConfigError
-from icface.networks.checkpoint import read_tensors
+from icface.networks.checkpoint import load_weights, read_tensors
+
+_N = TypeVar("_N", bound=nn.Module)
 
 _PREFIX: Final = "module."
 """torch's DataParallel puts it before every name."""
 
-# A damaged file fails in the archive, in its index, or while a tensor is put together.
-_DAMAGE: Final = (
-    *(pickle.UnpicklingError, struct.error, OSError, EOFError, RuntimeError, ValueError, TypeError),
-    *(LookupError, AttributeError, AssertionError),
-)
+
+def load_frozen(network: _N, weights: Mapping[str, Tensor], path: Path) -> _N:
+    """A network with published weights that were read from a path, ready to measure (`eval`, no gradients).
+
+    Raises:
+        ConfigError: they are those of another network, or damaged.
+    """
+    load_weights(network, weights, f"{path} (taken for {type(network).__name__})")
+    return network.eval().requires_grad_(False)
 
 
 def read_published(path: Path) -> dict[str, Tensor]:
@@ -44,10 +50,9 @@ def read_published(path: Path) -> dict[str, Tensor]:
             raise ConfigError(f"{path}: {name!r} is not a weight; only tensors by name are taken")
         if tensor.layout is not torch.strided or tensor.is_quantized or tensor.is_complex():
             raise ConfigError(f"{path}: {name} is a sparse, quantised or complex tensor, not a plain one")
-        if tensor.numel() * tensor.element_size() > tensor.untyped_storage().nbytes():
-            raise ConfigError(
-                f"{path}: {name} claims {tuple(tensor.shape)}, more numbers than the file holds"
-            )
+        if tensor.nbytes > tensor.untyped_storage().nbytes():
+            shape = tuple(tensor.shape)
+            raise ConfigError(f"{path}: {name} claims {shape}, more numbers than the file holds")
         short = name.removeprefix(_PREFIX)
         if short in weights:
             raise ConfigError(f"{path} has the weight {short} twice, with and without {_PREFIX}")
@@ -66,7 +71,7 @@ def _unpickled(path: Path) -> object:
             warnings.simplefilter("ignore")
             # weights_only reads tensors and plain containers, and calls nothing that a file names.
             return torch.load(file, map_location="cpu", weights_only=True)
-    except _DAMAGE as error:
+    except Exception as error:  # a damaged file fails in many ways
         # torch's own message fills paragraphs and advises to switch the safety off.
         named = re.search(r"GLOBAL ([\w.]+)", str(error))
         if named is not None and isinstance(error, pickle.UnpicklingError):

@@ -13,8 +13,8 @@ import torch
 from torch import Tensor, nn
 
 from icface.errors import ConfigError
-from icface.networks.foreign import read_published
-from tests.networks.published import Command, save_with_code
+from tests.training.published import Command, save_with_code
+from training.networks.foreign import read_published
 
 WEIGHTS = {"module.a.weight": torch.arange(6.0).reshape(2, 3), "module.a.bias": torch.ones(2)}
 NAMES = ["a.weight", "a.bias"]

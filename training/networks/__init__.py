@@ -1,0 +1,1 @@
+"""Networks and weights of others, and the size of a network. Only training, measuring and benchmarks need them."""
