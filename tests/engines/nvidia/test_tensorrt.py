@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 import onnx
 import pytest
+from msgspec import structs
 
 from export.pack_edge import golden_inputs, reference_frame
 from export.pack_paper import pack as pack_paper
@@ -679,7 +680,7 @@ def test_an_engine_of_another_model(
     bundle: Bundle, cuda: FakeCuda, change: dict[str, Any], expected: str
 ) -> None:
     spec, *others = bundle.graph.cache
-    other = dataclasses.replace(bundle.graph, cache=(dataclasses.replace(spec, **change), *others))
+    other = structs.replace(bundle.graph, cache=(structs.replace(spec, **change), *others))
     with pytest.raises(EngineError, match=expected):
         opened(fake_trt(cuda, other, frame_of), bundle)
     assert not cuda.live
