@@ -31,6 +31,11 @@ GOLDEN_PSNR_DB: Final = 45.0
 round differently. Positions in half precision, or a shift by a quarter of a pixel, give less than 40."""
 ANY: Final = "any"
 """The device of a target that is built ahead, for GPUs of a kind."""
+SMALLEST_PX: Final = 16
+LARGEST_PX: Final = 2048
+"""Sizes that vary (pictures and maps of the edge family) lie between these in a built engine."""
+Progress = Callable[[float, str], None]
+"""Told the share that is done, 0 to 1, and what is being done."""
 
 
 class Engine(ABC):
@@ -143,8 +148,11 @@ class BuildingBackend(Backend, Protocol):
     def unasked(self, bundle: Bundle) -> str:
         """The precision that is worth building here without being asked; "" for none."""
 
-    def build(self, request: BuildRequest) -> bytes:
-        """Build an engine, and return it serialised."""
+    def build(self, job: Job, graph: bytes, target: Target, progress: Progress) -> bytes:
+        """Build an engine from an ONNX graph, and return it serialised. `job.precision` is set.
+
+        The graph's types say the precision of everything; only bf16 is a setting of OpenVINO.
+        """
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -166,27 +174,32 @@ class Target:
 
 
 @dataclass(frozen=True, kw_only=True)
-class BuildRequest:
-    """One engine for a backend to build."""
+class Job:
+    """An engine that is to be built."""
 
-    graph: bytes
-    """The ONNX graph. Its types say the precision of everything; only bf16 is a setting of OpenVINO."""
-    variant: Variant
-    """The variant of the bundle that the graph is."""
-    precision: str
-    sizes: Mapping[str, tuple[int, int, int]]
-    """Smallest, usual and largest, of each size that varies, by its name in the shapes."""
-    target: Target
+    bundle: Bundle
+    backend: str
+    precision: str = ""
+    """Empty for what suits the machine."""
+    capabilities: tuple[str, ...] = ()
+    """Compute capabilities of GPUs elsewhere, as `8.6`; empty for this machine."""
+    size_px: int = 512
+    """Side of the frames that a model of any size is tuned for."""
     timing_cache: Path | None = None
-    """Where TensorRT keeps the timings of kernels from one build to the next."""
-    progress: Callable[[float, str], None] = lambda done, what: None
-    """Told the share that is done, 0 to 1, and what is being done."""
+    """Where TensorRT keeps the timings of kernels; None keeps them beside the engines."""
+    again: bool = False
+    """Build it although it is there, or was refused."""
+
+    @property
+    def engine(self) -> str:
+        """Its name, as `openvino:int8`."""
+        return f"{self.backend}:{self.precision}".removesuffix(":")
 
 
 def graph_variant(bundle: Bundle, step: Step) -> tuple[Variant, Path]:
     """Find the variant that a graph engine runs, and the file of its graph; EngineError where the bundle has none."""
-    variants = {"animate": bundle.graph, "neutralise": bundle.neutralise, "correct": bundle.corrector}
-    variant = variants[step]
+    steps = {"animate": bundle.graph, "neutralise": bundle.neutralise, "correct": bundle.corrector}
+    variant = steps[step]
     if variant is None or variant.graph is None:
         raise EngineError(f"{bundle.name} has no graph for {step}")
     return variant, bundle.file(variant.graph)

@@ -21,7 +21,16 @@ from numpy.typing import NDArray
 from icface.arrays import Tensors
 from icface.bundle import Bundle, TensorSpec, Variant
 from icface.cpu import cpu_name
-from icface.engines.base import BuildRequest, Engine, Outputs, Step, Target, check_graph, graph_variant
+from icface.engines.base import (
+    Engine,
+    Job,
+    Outputs,
+    Progress,
+    Step,
+    Target,
+    check_graph,
+    graph_variant,
+)
 from icface.engines.cache import find_built
 from icface.errors import EngineError
 
@@ -170,12 +179,10 @@ def unasked(bundle: Bundle) -> str:
     return ""
 
 
-def build(request: BuildRequest) -> bytes:
+def build(job: Job, graph: bytes, target: Target, progress: Progress) -> bytes:
     """Load the graph and return it."""
-    request.progress(0.0, "loading")
-    open_session(request.graph, request.variant.graph or "the graph", PROVIDERS["cpu"], threads=1)
-    request.progress(1.0, "loaded")
-    return request.graph
+    open_session(graph, job.bundle.graph.graph or "the graph", PROVIDERS["cpu"], threads=1)
+    return graph
 
 
 def open_engine(bundle: Bundle, step: Step, *, threads: int, option: str) -> OnnxRuntimeEngine:

@@ -13,7 +13,16 @@ from typing import Any, Final
 from icface.arrays import Tensors
 from icface.bundle import Bundle, TensorSpec, Variant
 from icface.cpu import cpu_name
-from icface.engines.base import BuildRequest, Engine, Outputs, Step, Target, check_graph, graph_variant
+from icface.engines.base import (
+    Engine,
+    Job,
+    Outputs,
+    Progress,
+    Step,
+    Target,
+    check_graph,
+    graph_variant,
+)
 from icface.engines.cache import find_built
 from icface.errors import EngineError
 from icface.openvino_core import the_core
@@ -75,12 +84,10 @@ def unasked(bundle: Bundle) -> str:
         return ""
 
 
-def build(request: BuildRequest) -> bytes:
+def build(job: Job, graph: bytes, target: Target, progress: Progress) -> bytes:
     """Compile the graph and return it: compiling takes a fifth of a second, so nothing more is kept."""
-    request.progress(0.0, "compiling")
-    _compiled(request.graph, request.variant.graph or "the graph", threads=1, option=request.precision)
-    request.progress(1.0, "compiled")
-    return request.graph
+    _compiled(graph, job.bundle.graph.graph or "the graph", threads=1, option=job.precision)
+    return graph
 
 
 def open_engine(bundle: Bundle, step: Step, *, threads: int, option: str) -> OpenVinoEngine:
