@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
-from dataclasses import replace
+from dataclasses import asdict, replace
 from typing import Any
 
 import cv2
@@ -97,7 +97,7 @@ def test_noise_of_one_level_changes_little(faces: list[Frame]) -> None:
     assert report.faces_compared == len(faces) and report.faces_lost == 0
     assert report.psnr_db == pytest.approx(49.9, abs=0.2)
     assert report.pose_error_deg < 0.3 and report.au_error < 0.03
-    assert json.loads(json.dumps(report.to_dict()))["faces_compared"] == len(faces)
+    assert json.loads(json.dumps(asdict(report)))["faces_compared"] == len(faces)
     assert "pose within" in report.describe() and "\n" not in report.describe()
 
 

@@ -86,7 +86,7 @@ def unasked(bundle: Bundle) -> str:
 
 def build(job: Job, graph: bytes, target: Target, progress: Progress) -> bytes:
     """Compile the graph and return it: compiling takes a fifth of a second, so nothing more is kept."""
-    _compiled(graph, job.bundle.graph.graph or "the graph", threads=1, option=job.precision)
+    compiled(graph, job.bundle.graph.graph or "the graph", threads=1, option=job.precision)
     return graph
 
 
@@ -98,7 +98,7 @@ def open_engine(bundle: Bundle, step: Step, *, threads: int, option: str) -> Ope
     if step == "neutralise":
         option = ""
     built = find_built(bundle, "openvino", option, target()) if option in BUILT else None
-    model = _compiled(path if built is None else built.content, path.name, threads=threads, option=option)
+    model = compiled(path if built is None else built.content, path.name, threads=threads, option=option)
     names = [
         [_name(port.names, specs) for port in ports]
         for ports, specs in ((model.inputs, variant.inputs), (model.outputs, variant.outputs))
@@ -118,7 +118,12 @@ def _name(names: set[str], specs: Sequence[TensorSpec]) -> str:
     return min(names & {spec.name for spec in specs} or names)
 
 
-def _compiled(graph: Path | bytes, name: str, *, threads: int, option: str) -> Any:
+def compiled(graph: Path | bytes, name: str, *, threads: int, option: str) -> Any:
+    """Compile a graph, which the user knows as `name`, for the CPU. `option` is what follows the colon in a name.
+
+    Raises:
+        EngineError: OpenVINO is missing or refuses the graph, or this CPU has no bfloat16.
+    """
     core = _core()
     # On a CPU without bfloat16 OpenVINO says nothing and computes in float32.
     if option == "bf16" and not _has_bf16():
