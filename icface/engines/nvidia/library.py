@@ -49,11 +49,8 @@ class Library:
         """
         try:
             return importlib.import_module(self.name)
-        except (
-            ImportError,
-            OSError,
-            RuntimeError,
-        ) as error:  # the wheels open CUDA's libraries by themselves
+        # The wheels open CUDA's libraries by themselves.
+        except (ImportError, OSError, RuntimeError) as error:
             raise EngineError(f"{self.title} is not installed ({error}); {self.install}") from error
 
     @property
@@ -68,13 +65,15 @@ class Library:
             EngineError: the library or the GPU is missing, or it does not build for one of those.
         """
         if not capabilities:
-            description, gpu = self.description, cuda.device()
-            return Target(library=description, device=gpu.name, capability=gpu.capability)
+            description, (name, capability) = self.description, cuda.device()
+            return Target(library=description, device=name, capability=capability)
         if not self.rtx:
             raise EngineError(
                 f"{self.title} builds for this machine's GPU alone; leave out --sm, or use --backend tensorrt-rtx"
             )
-        known = _capabilities(self.load())
+        names = re.findall(r"\bSM\d{2,3}\b", " ".join(vars(self.load().ComputeCapability)))
+        # Those that the library builds for without such a GPU, as `8.6`, lowest first.
+        known = [f"{name[2:-1]}.{name[-1]}" for name in sorted(names, key=lambda name: int(name[2:]))]
         for capability in capabilities:
             if capability not in known:
                 raise EngineError(
@@ -98,17 +97,11 @@ class Library:
         try:
             if find_spec(self.name) is None:  # found, not loaded: loading takes a second
                 return ""
-            gpu = cuda.device()
+            name, capability = cuda.device()
         except (ImportError, EngineError) as error:
             logger.debug("%s: %s", self.name, error)
             return ""
-        return self.usual(bundle, Target(library=self.title, device=gpu.name, capability=gpu.capability))
-
-
-def _capabilities(trt: Any) -> tuple[str, ...]:
-    """Compute capabilities that the library builds for without such a GPU, as `8.6`, lowest first."""
-    names = [name for name in vars(trt.ComputeCapability) if re.fullmatch(r"SM\d{2,3}", name)]
-    return tuple(f"{name[2:-1]}.{name[-1]}" for name in sorted(names, key=lambda name: int(name[2:])))
+        return self.usual(bundle, Target(library=self.title, device=name, capability=capability))
 
 
 @functools.cache
