@@ -22,8 +22,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
-from export.ends import frame_of, planes_of
-from export.writing import written
+from export.writing import frame_of, planes_of, written
 from icface.attributes import COUNT
 from icface.networks.generator import Generator
 from icface.networks.icface import ICface
@@ -110,16 +109,15 @@ class Neutralise(nn.Module):
         side = model.config.size_px
         self.encoder = lowered(model.image_encoder or nn.Identity(), torch.float32)
         generator = model.generator_neutral
-        self.neutral_stem = None if generator is None else SplitStem(generator, side)
-        self.neutral_rest = None if generator is None else Rest(generator, torch.float32)
+        self.neutral = None if generator is None else Animate(generator, side)
         self.register_buffer("neutral_attributes", model.neutral_attributes.float()[None])
         self.stem = SplitStem(model.generator_animate, side) if split else None
 
     def forward(self, crop: Tensor) -> tuple[Tensor, Tensor]:
         image = planes_of(crop) / 127.5 - 1
-        if self.neutral_stem is not None and self.neutral_rest is not None:
-            kept = self.neutral_stem.of_picture(self.encoder(image))
-            image = self.neutral_rest(self.neutral_stem(kept, self.neutral_attributes))
+        if self.neutral is not None:
+            kept = self.neutral.stem.of_picture(self.encoder(image))
+            image = self.neutral.image(kept, self.neutral_attributes)
         picture = self.encoder(image)
         return pixels_of(image), picture if self.stem is None else self.stem.of_picture(picture)
 
@@ -138,8 +136,13 @@ class Animate(nn.Module):
         self.stem = SplitStem(generator, side_px)
         self.rest = Rest(generator, precision)
 
+    def image(self, stem: Tensor, attributes: Tensor) -> Tensor:
+        """(1, 3, S, S) in [−1, 1]."""
+        image: Tensor = self.rest(self.stem(stem, attributes))
+        return image
+
     def forward(self, stem: Tensor, attributes: Tensor) -> Tensor:
-        return pixels_of(self.rest(self.stem(stem, attributes)))
+        return pixels_of(self.image(stem, attributes))
 
 
 class AnimateWhole(nn.Module):

@@ -1,4 +1,5 @@
-"""torch modules as ONNX graphs, written by `torch.onnx.export`."""
+"""torch modules as ONNX graphs, written by `torch.onnx.export`, and both ends of them: from uint8 pixels to float32
+planes, and back."""
 
 from __future__ import annotations
 
@@ -11,6 +12,7 @@ from typing import Final
 import onnx
 import torch
 from torch import Tensor, nn
+from torch.export import Dim
 
 OPSET: Final = 18
 """The oldest that torch's exporter writes. ONNX Runtime, OpenVINO, TensorRT and TensorRT-RTX read it."""
@@ -34,7 +36,10 @@ def written(
         outputs: names of what the module gives.
         shapes: for each input its sizes, with a word for each that varies; None for a graph of fixed sizes.
     """
-    sizes = None if shapes is None else {key: _varying(shape) for key, shape in shapes.items()}
+    sizes = shapes and {
+        key: {i: Dim(size, min=2, max=LARGEST_PX) for i, size in enumerate(shape) if isinstance(size, str)}
+        for key, shape in shapes.items()
+    }
     with _quiet():
         program = torch.onnx.export(
             module.eval().requires_grad_(False),
@@ -60,15 +65,6 @@ def written(
     return bytes(model.SerializeToString(deterministic=True))
 
 
-def _varying(shape: tuple[int | str, ...]) -> dict[int, torch.export.Dim]:
-    """The places of a shape that vary."""
-    return {
-        place: torch.export.Dim(size, min=2, max=LARGEST_PX)
-        for place, size in enumerate(shape)
-        if isinstance(size, str)
-    }
-
-
 @contextlib.contextmanager
 def _quiet() -> Iterator[None]:
     """Hide what the exporter tells about itself: operators that it skips, deprecated calls inside torch."""
@@ -80,3 +76,19 @@ def _quiet() -> Iterator[None]:
             yield
     finally:
         logging.disable(before)
+
+
+def planes_of(picture: Tensor) -> Tensor:
+    """(1, 3, H, W) float32 in 0 … 255 of a picture (H, W, 3) uint8."""
+    # TensorRT knows uint8 at the ends alone, so the cast comes first.
+    return picture.float().permute(2, 0, 1)[None]
+
+
+def rounded(levels: Tensor) -> Tensor:
+    """(1, 3, H, W) levels as whole numbers in 0 … 255, still floats; a half is rounded up."""
+    return (levels + 0.5).floor().clamp(0, 255)
+
+
+def frame_of(levels: Tensor) -> Tensor:
+    """(H, W, 3) uint8 RGB of levels (1, 3, H, W), rounded."""
+    return rounded(levels)[0].permute(1, 2, 0).byte()

@@ -225,7 +225,7 @@ def test_when_it_fails_half_way_the_older_bundle_is_still_there(
 
 
 def test_a_bundle_that_does_not_read_back_is_an_error(tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match=r"does not read back: .* lacks"):
+    with pytest.raises(ConfigError, match=r"does not read back: .* missing"):
         packing.write_bundle(tmp_path / "m.icface", {"family": "paper"}, {})
     assert not list(tmp_path.iterdir())
 
