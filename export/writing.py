@@ -36,16 +36,16 @@ def written(
         outputs: names of what the module gives.
         shapes: for each input its sizes, with a word for each that varies; None for a graph of fixed sizes.
     """
-    sizes = shapes and {
+    sizes = {
         key: {i: Dim(size, min=2, max=LARGEST_PX) for i, size in enumerate(shape) if isinstance(size, str)}
-        for key, shape in shapes.items()
+        for key, shape in (shapes or {}).items()
     }
     with _quiet():
         program = torch.onnx.export(
             module.eval().requires_grad_(False),
             kwargs=inputs,
             output_names=outputs,
-            dynamic_shapes=sizes,
+            dynamic_shapes=sizes or None,
             opset_version=OPSET,
             dynamo=True,
             verbose=False,

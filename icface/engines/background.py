@@ -60,12 +60,7 @@ class Order:
 
 
 class BackgroundBuild:
-    """Builds an engine and opens it, on a thread. `start`, `take` and `close` are called from another one.
-
-    Args:
-        order: what to build.
-        threads: CPU threads that the engine may use.
-    """
+    """Builds an engine and opens it, on a thread. `start`, `take` and `close` are called from another one."""
 
     def __init__(self, order: Order, threads: int = 1) -> None:
         self._order = order
@@ -110,15 +105,10 @@ class BackgroundBuild:
 
 
 def run_builder(order: Order, stop: threading.Event, timeout_s: float = TIMEOUT_S) -> None:
-    """Have another process build an engine, and wait for it.
-
-    Args:
-        order: what to build.
-        stop: ends the build when it is set.
-        timeout_s: ends the build after this long.
+    """Have another process build an engine, and wait for it until `stop` is set.
 
     Raises:
-        EngineError: the build failed, was ended, or the process died.
+        EngineError: the build failed, was ended, took longer than `timeout_s`, or the process died.
     """
     with tempfile.TemporaryFile() as chatter:
         try:
@@ -166,11 +156,7 @@ def builder_command() -> list[str]:
 
 
 def serve(build: Callable[[Order], None] | None = None) -> None:
-    """Build what the parent orders, answer, and end.
-
-    Args:
-        build: replaces the build in tests.
-    """
+    """Build what the parent orders, answer, and end. Tests replace `build`."""
     with os.fdopen(os.dup(1), "w", encoding="utf-8") as answer:
         os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # what libraries print is no part of the answer
         with open(0, "rb", buffering=0, closefd=False) as parent:
@@ -190,11 +176,7 @@ def _end_with_parent() -> None:
 
 
 def build_ordered(order: Order) -> None:
-    """Build an engine in this process, at the lowest priority where a live loop runs beside it.
-
-    Raises:
-        ICFaceError: as `building.build`.
-    """
+    """Build an engine in this process, at the lowest priority where a live loop runs beside it."""
     if order.beside:
         step_back()
     # Imported here, because they load packages that a live loop does not need.

@@ -39,12 +39,7 @@ Progress = Callable[[float, str], None]
 
 
 class Engine(ABC):
-    """Runs one step of a bundle. The thread that runs it first owns it, until `release`.
-
-    Args:
-        variant: how the bundle makes that step.
-        description: what runs, in a few words.
-    """
+    """Runs one step of a bundle. The thread that runs it first owns it, until `release`."""
 
     def __init__(self, variant: Variant, description: str) -> None:
         self.variant = variant
@@ -59,29 +54,18 @@ class Engine(ABC):
         self._has_source = False
 
     def set_source(self, cache: Tensors) -> None:
-        """Keep a source's tensors until the next call.
-
-        Raises:
-            EngineError: they do not fit the bundle, or another thread owns the engine.
-        """
-        if self._owner is not None:
-            self._check_owner()
+        """Keep a source's tensors; EngineError where they do not fit, or another thread owns the engine."""
+        self._check_owner()
         check_tensors(self.variant.cache, cache)
         self._has_source = False  # until all of it is kept
         self._keep_source({spec.name: np.asarray(cache[spec.name], order="C") for spec in self.variant.cache})
         self._has_source = True
 
     def animate(self, motion: Tensors) -> Frame:
-        """Make one frame.
-
-        Args:
-            motion: the tensors that change from frame to frame.
+        """Make one frame from the tensors that change from frame to frame.
 
         Returns:
             (H, W, 3) RGB, the engine's own buffer: valid until the next call.
-
-        Raises:
-            EngineError: as `run`.
         """
         frame: Frame = self.run(motion)[0]
         return frame
@@ -92,9 +76,8 @@ class Engine(ABC):
         Raises:
             EngineError: no source is set, another thread owns the engine, or the library fails.
         """
-        if self._owner is None:
-            self._owner = threading.get_ident()
         self._check_owner()
+        self._owner = threading.get_ident()
         if not self._has_source:
             raise EngineError("no source is set; call set_source first")
         # Some backends read beyond a tensor that is too small. This check costs less than 10 µs.
@@ -112,7 +95,7 @@ class Engine(ABC):
 
     def _check_owner(self) -> None:
         # In other products, buffers shared between threads have shown frames of the wrong face.
-        if self._owner != threading.get_ident():
+        if self._owner not in (None, threading.get_ident()):
             raise EngineError("an engine was used from two threads; open one for each")
 
     @abstractmethod
@@ -198,8 +181,7 @@ class Job:
 
 def graph_variant(bundle: Bundle, step: Step) -> tuple[Variant, Path]:
     """Find the variant that a graph engine runs, and the file of its graph; EngineError where the bundle has none."""
-    steps = {"animate": bundle.graph, "neutralise": bundle.neutralise, "correct": bundle.corrector}
-    variant = steps[step]
+    variant = {"animate": bundle.graph, "neutralise": bundle.neutralise, "correct": bundle.corrector}[step]
     if variant is None or variant.graph is None:
         raise EngineError(f"{bundle.name} has no graph for {step}")
     return variant, bundle.file(variant.graph)
@@ -217,11 +199,7 @@ def check_graph(variant: Variant, bundle: Bundle, inputs: Sequence[str], outputs
 
 
 def check_tensors(specs: Sequence[TensorSpec], tensors: Tensors) -> dict[str, int]:
-    """Compare tensors with their specs, and return the sizes that the names in the shapes stand for.
-
-    Raises:
-        EngineError: one is missing, of another type, or of a shape that does not fit the others.
-    """
+    """The sizes that names in shapes stand for; EngineError where a tensor is missing or does not fit."""
     sizes: dict[str, int] = {}
     for spec in specs:
         tensor = tensors.get(spec.name)
@@ -232,10 +210,8 @@ def check_tensors(specs: Sequence[TensorSpec], tensors: Tensors) -> dict[str, in
             expected = wanted if isinstance(wanted, int) else sizes.setdefault(wanted, found)
             fits = fits and found == expected
         if not fits:
-            shape = ", ".join(
-                f"{size}={sizes[size]}" if isinstance(size, str) and size in sizes else str(size)
-                for size in spec.shape
-            )
+            named = {size: f"{size}={found}" for size, found in sizes.items()}
+            shape = ", ".join(named.get(str(size), str(size)) for size in spec.shape)
             raise EngineError(
                 f"the tensor {spec.name} is {tensor.shape} of {tensor.dtype}, while the model takes "
                 f"({shape}) of {spec.dtype}; prepare the photo again"

@@ -22,7 +22,7 @@ import msgspec
 from filelock import FileLock, Timeout
 
 from icface.bundle import Bundle
-from icface.engines.base import GOLDEN_PSNR_DB, Target
+from icface.engines.base import ANY, GOLDEN_PSNR_DB, Target
 from icface.errors import EngineError, NotBuiltError, RefusedError
 from icface.files import replacing_folder
 from icface.source_cache import cache_folder
@@ -75,20 +75,19 @@ class BuiltEngine:
     """What `store` was given, and the key."""
 
     @property
-    def refused(self) -> str:
-        """Why it may not be used, where its frames were too far off; else empty."""
-        return str(self.facts.get("refused") or "")
+    def refused(self) -> str | None:
+        """Why it may not be used, where its frames were too far off."""
+        return self.facts.get("refused")
 
     @property
     def golden_floor_db(self) -> float:
         """How well it must give the golden outputs: as when it was accepted, less GOLDEN_SLACK_DB."""
-        value = self.facts.get("golden_psnr_db")
-        accepted = float(value) if isinstance(value, int | float) else GOLDEN_PSNR_DB
-        return min(GOLDEN_PSNR_DB, accepted - GOLDEN_SLACK_DB)
+        accepted = self.facts.get("golden_psnr_db")
+        return min(GOLDEN_PSNR_DB, (GOLDEN_PSNR_DB if accepted is None else accepted) - GOLDEN_SLACK_DB)
 
 
 def find_built(bundle: Bundle, backend: str, precision: str, target: Target) -> BuiltEngine:
-    """Find a bundle's engine that was built before.
+    """Find a bundle's engine that was built before for this target, or ahead for GPUs of its kind.
 
     Raises:
         NotBuiltError: there is none; the line says for what else there is one.
@@ -96,8 +95,12 @@ def find_built(bundle: Bundle, backend: str, precision: str, target: Target) -> 
     """
     cache, key = EngineCache(), EngineKey.of(bundle, backend, precision, target)
     built = cache.find(key)
+    others = [] if built else cache.others(key)
+    for other in others:
+        here = (other.library, other.device) == (target.library, ANY)
+        if here and target.capability in other.capability.split("+"):
+            built = built or cache.find(replace(key, target=other))
     if built is None:
-        others = cache.others(key)
         why = f"there is one for {others[0].describe()}" if others else "none yet"
         raise NotBuiltError(
             f"no {precision} engine of {backend} is built for {bundle.name} here ({why}); run icface-build-engine "
@@ -109,12 +112,7 @@ def find_built(bundle: Bundle, backend: str, precision: str, target: Target) -> 
 
 
 class EngineCache:
-    """Built engines by key.
-
-    Args:
-        folder: None takes the user's.
-        limit_bytes: when all engines together are larger, those that were used longest ago are removed.
-    """
+    """Built engines by key. Above `limit_bytes` together, those that were used longest ago are removed."""
 
     def __init__(self, folder: Path | None = None, limit_bytes: int = LIMIT_BYTES) -> None:
         self.folder = (folder or cache_folder()) / "engines"
@@ -150,11 +148,7 @@ class EngineCache:
 
     @contextlib.contextmanager
     def building(self, key: EngineKey, timeout_s: float) -> Iterator[None]:
-        """Keep other processes from building the same engine during the block. A process that dies lets go.
-
-        Raises:
-            EngineError: another process was still building after `timeout_s`, or the folder cannot be written.
-        """
+        """Keep other processes from building the same engine during the block. A process that dies lets go."""
         lock = FileLock(self.folder / f"{key.name}.lock")
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
@@ -174,11 +168,7 @@ class EngineCache:
             lock.release()
 
     def store(self, key: EngineKey, content: bytes, facts: Mapping[str, Any]) -> Path:
-        """Keep an engine in place of an older one under the same key, and return its folder.
-
-        Raises:
-            EngineError: there is no room for it, or the folder cannot be written.
-        """
+        """Keep an engine in place of an older one; EngineError where it cannot be written, or finds no room."""
         digest = hashlib.sha256(content).hexdigest()
         document = {"format": FORMAT, **asdict(key), "bytes": len(content), "sha256": digest, **facts}
         target = self.folder / key.name

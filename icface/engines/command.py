@@ -72,11 +72,7 @@ def parser() -> argparse.ArgumentParser:
 
 
 def capabilities(text: str) -> tuple[str, ...]:
-    """`86,89,120` as `8.6`, `8.9`, `12.0`.
-
-    Raises:
-        ConfigError: it is something else.
-    """
+    """`86,89,120` as `8.6`, `8.9`, `12.0`; ConfigError for something else."""
     found = []
     for part in filter(None, (part.strip() for part in text.split(","))):
         digits = part.replace(".", "")
@@ -89,11 +85,7 @@ def capabilities(text: str) -> tuple[str, ...]:
 
 
 def pictures(photos: Sequence[Path]) -> list[Path]:
-    """Replace every folder by the photos in it.
-
-    Raises:
-        ConfigError: a folder has no photo.
-    """
+    """Replace every folder by the photos in it; ConfigError where a folder has none."""
     found: list[Path] = []
     for path in photos:
         if not path.is_dir():

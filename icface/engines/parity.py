@@ -92,11 +92,7 @@ class ParityReport:
 def gate(bundle: Bundle, graph: bytes, precision: str, samples: Samples) -> ParityReport:
     """Run a graph and the bundle's own, in float32, over all samples and compare their frames.
 
-    Args:
-        bundle: the model.
-        graph: from `graph_for`.
-        precision: what the graph is held to; `bf16` is computed by OpenVINO, everything else by ONNX Runtime.
-        samples: made for the bundle.
+    OpenVINO runs `bf16`, ONNX Runtime everything else.
 
     Raises:
         RefusedError: the frames are too far apart; with the figure.
@@ -155,12 +151,7 @@ def bfloat16_frames_of(graph: bytes) -> Callable[[Tensors], Frame]:
 def gate_frames(
     reference_frames: Iterable[Frame], candidate_frames: Iterable[Frame], precision: str
 ) -> ParityReport:
-    """Compare frames (H, W, 3), one by one. They may come from engines as well as from graphs.
-
-    Raises:
-        RefusedError: they are too far apart; with the figure.
-        EngineError: as `compared`.
-    """
+    """Compare frames (H, W, 3) one by one; RefusedError with the figure where they are too far apart."""
     report = compared(reference_frames, candidate_frames, precision)
     least_db, bound = LEAST_PSNR_DB[precision], AU_BOUND[precision]
     lost_bound = LOST_SHARE * (report.faces_compared + report.faces_lost)
@@ -183,13 +174,10 @@ def gate_frames(
 def compared(
     reference_frames: Iterable[Frame], candidate_frames: Iterable[Frame], precision: str
 ) -> ParityReport:
-    """Compare frames and report whatever comes out.
+    """Compare frames and report whatever comes out; EngineError where there is none, or they differ in number or size.
 
     A face counts where it is also seen under noise of one level. A detector that is undecided about the reference says
     nothing about the other frame.
-
-    Raises:
-        EngineError: there is no frame, or they differ in number or size.
     """
     errors: list[float] = []
     differences: list[FloatArray] = []

@@ -47,12 +47,7 @@ with 99.9 %, 46.3 with the largest value."""
 
 
 def graph_for(bundle: Bundle, precision: str, samples: Callable[[], Samples]) -> bytes:
-    """The graph that makes a bundle's frames in a precision, as an ONNX file.
-
-    Args:
-        bundle: the model.
-        precision: `fp32`, `fp16`, `bf16` or `int8`.
-        samples: gives what the model sees; called for int8 alone.
+    """The graph that makes a bundle's frames in a precision, as an ONNX file. `samples` is called for int8 alone.
 
     Raises:
         ConfigError: there is no such precision, the bundle has no graph in half precision, or as `quantised`.
@@ -87,10 +82,10 @@ def has_convolutions(graph: bytes) -> bool:
 
 
 def quantised(graph: bytes, calibration: Sequence[Tensors]) -> bytes:
-    """A graph whose convolutions are computed in 8 bit; its inputs and outputs keep their types.
+    """A graph in float32 with its convolutions in 8 bit; its inputs and outputs keep their types.
 
     Args:
-        graph: an ONNX file in float32.
+        graph: an ONNX file.
         calibration: its inputs by name, as they are in use.
 
     Raises:

@@ -14,7 +14,7 @@ import numpy as np
 
 from icface.arrays import Tensors
 from icface.attributes import FloatArray, neutral, read_csv, to_openface
-from icface.bundle import Bundle
+from icface.bundle import Bundle, Variant
 from icface.engines.backends.onnxruntime import runner
 from icface.errors import ConfigError, SourceError
 from icface.face.landmarks import open_detector
@@ -43,8 +43,8 @@ class Samples:
     family: Family
     sources: tuple[Tensors, ...]
     """What the family prepared of each photo: the cache tensors, and what its motion reads."""
-    cache_names: tuple[str, ...]
-    motion_names: tuple[str, ...]
+    graph: Variant
+    """What is fed."""
     attributes: FloatArray
     """(n, 20) on the bundle's scale."""
 
@@ -57,17 +57,12 @@ class Samples:
         for number, row in enumerate(self.attributes):
             turn = number % len(self.sources)
             moved = rigs[turn].motion(row)
-            cache = {name: np.asarray(self.sources[turn][name]) for name in self.cache_names}
-            yield cache | {name: moved[name].copy() for name in self.motion_names}
+            cache = {spec.name: np.asarray(self.sources[turn][spec.name]) for spec in self.graph.cache}
+            yield cache | {spec.name: moved[spec.name].copy() for spec in self.graph.motion}
 
 
 def collect(
-    bundle: Bundle,
-    photos: Sequence[Path] = (),
-    track: Path | None = None,
-    *,
-    rows: int = ROWS,
-    size_px: int = SIZE_PX,
+    bundle: Bundle, photos: Sequence[Path] = (), track: Path | None = None, *, rows: int = ROWS
 ) -> Samples:
     """Prepare photos and choose rows of a track.
 
@@ -77,12 +72,10 @@ def collect(
             is left out, with a warning.
         track: a CSV of `icface-live --record-attributes` or of OpenFace; None takes the one that ships.
         rows: how many rows of the track to use, those that differ most.
-        size_px: side of the frames of a model that makes any size.
 
     Raises:
         SourceError: no photo can be used, or none is given and there is no example.
         ConfigError: the track cannot be read, or no row of it has a face.
-        BundleError: this version has not what the bundle wants.
         EngineError: the bundle's graph for photos does not run.
     """
     recorded = read_csv(track or TRACK)
@@ -103,7 +96,7 @@ def collect(
     family = open_family(bundle)
     sources: list[Tensors] = []
     with closing(open_detector(video=False, max_faces=MAX_FACES)) as detector:
-        means = Means(detector, neutralise, bundle.size_px or size_px)
+        means = Means(detector, neutralise, bundle.size_px or SIZE_PX)
         for photo in photos:
             try:
                 frame = load_photo(photo).frame
@@ -114,10 +107,7 @@ def collect(
     if not sources:
         advice = "give others, where one is seen from the front"
         raise SourceError(f"none of {len(photos)} photos has a face that can be used; {advice}")
-    cache_names, motion_names = (
-        tuple(spec.name for spec in specs) for specs in (bundle.graph.cache, bundle.graph.motion)
-    )
-    return Samples(family, tuple(sources), cache_names, motion_names, values)
+    return Samples(family, tuple(sources), bundle.graph, values)
 
 
 def spread(values: FloatArray, count: int) -> FloatArray:

@@ -16,11 +16,7 @@ def available() -> tuple[str, ...]:
 
 
 def load(name: str) -> Backend:
-    """Import a backend. Both `tensorrt-rtx` and `tensorrt_rtx` name that one.
-
-    Raises:
-        ConfigError: there is none of that name.
-    """
+    """Import a backend, as `tensorrt-rtx` or `tensorrt_rtx`; ConfigError where there is none of that name."""
     name = name.replace("-", "_")
     if name not in available():
         raise ConfigError(f"there is no engine {name!r}; choose from auto, {', '.join(available())}")

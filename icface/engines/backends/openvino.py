@@ -11,18 +11,9 @@ from pathlib import Path
 from typing import Any, Final
 
 from icface.arrays import Tensors
-from icface.bundle import Bundle, TensorSpec, Variant
+from icface.bundle import Bundle, Variant
 from icface.cpu import cpu_name
-from icface.engines.base import (
-    Engine,
-    Job,
-    Outputs,
-    Progress,
-    Step,
-    Target,
-    check_graph,
-    graph_variant,
-)
+from icface.engines.base import Engine, Job, Outputs, Progress, Step, Target, check_graph, graph_variant
 from icface.engines.cache import find_built
 from icface.errors import EngineError
 from icface.openvino_core import the_core
@@ -99,11 +90,12 @@ def open_engine(bundle: Bundle, step: Step, *, threads: int, option: str) -> Ope
         option = ""
     built = find_built(bundle, "openvino", option, target()) if option in BUILT else None
     model = compiled(path if built is None else built.content, path.name, threads=threads, option=option)
-    names = [
-        [_name(port.names, specs) for port in ports]
+    inputs, outputs = (
+        # OpenVINO gives a tensor several names where nothing is computed between them.
+        [min(port.names & {spec.name for spec in specs} or port.names) for port in ports]
         for ports, specs in ((model.inputs, variant.inputs), (model.outputs, variant.outputs))
-    ]
-    check_graph(variant, bundle, *names)
+    )
+    check_graph(variant, bundle, inputs, outputs)
     how = f"CPU, {option}" if option in BUILT else "CPU"
     engine = OpenVinoEngine(
         variant, model.create_infer_request(), f"OpenVINO {_version()} ({how}) for {bundle.name}"
@@ -113,18 +105,10 @@ def open_engine(bundle: Bundle, step: Step, *, threads: int, option: str) -> Ope
     return engine
 
 
-def _name(names: set[str], specs: Sequence[TensorSpec]) -> str:
-    """Our name of a tensor. OpenVINO gives it several where nothing is computed between them."""
-    return min(names & {spec.name for spec in specs} or names)
-
-
 def compiled(graph: Path | bytes, name: str, *, threads: int, option: str) -> Any:
-    """Compile a graph, which the user knows as `name`, for the CPU. `option` is what follows the colon in a name.
-
-    Raises:
-        EngineError: OpenVINO is missing or refuses the graph, or this CPU has no bfloat16.
-    """
-    core = _core()
+    """Compile a graph, `name` for the user; EngineError where OpenVINO refuses it, or `option` does not run."""
+    _library()
+    core = the_core()
     # On a CPU without bfloat16 OpenVINO says nothing and computes in float32.
     if option == "bf16" and not _has_bf16():
         raise EngineError("this CPU has no bfloat16; use the engine openvino")
@@ -142,12 +126,8 @@ def compiled(graph: Path | bytes, name: str, *, threads: int, option: str) -> An
 
 
 def _has_bf16() -> bool:
-    return "BF16" in _core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
-
-
-def _core() -> Any:
     _library()
-    return the_core()
+    return "BF16" in the_core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
 
 
 def _library() -> Any:

@@ -139,11 +139,7 @@ def keep_timings(config: Any, path: Path) -> None:
 
 
 class Shares:
-    """Computes the share of a build that is done, from phases that lie within each other. It never goes back.
-
-    Args:
-        report: told the share, 0 to 1, and the phase's name.
-    """
+    """Tells `report` the share of a build that is done, from phases that lie within each other. It never goes back."""
 
     def __init__(self, report: Progress) -> None:
         self._report = report

@@ -52,11 +52,7 @@ def runtime() -> Any:
 
 
 def call(cuda: Any, function: str, *arguments: Any) -> Any:
-    """Call a function of CUDA by its name, and return what it gives besides the status: None, a value, or a tuple.
-
-    Raises:
-        EngineError: the status is no success.
-    """
+    """Call a function of CUDA; EngineError where it fails. Gives None, a value, or a tuple, without the status."""
     try:
         status, *values = getattr(cuda, function)(*arguments)
     except RuntimeError as error:  # the driver lacks the function, or a library cannot be opened
@@ -80,11 +76,7 @@ def _release(cuda: Any, function: str, handle: Any) -> None:
 
 
 def device() -> tuple[str, str]:
-    """Name and compute capability (as `8.6`) of the GPU that engines run on.
-
-    Raises:
-        EngineError: cuda-bindings, the GPU, or a driver that is new enough is missing.
-    """
+    """Name and compute capability (as `8.6`) of the GPU that engines run on; EngineError where there is none to use."""
     cuda = runtime()
     numbers = (int(call(cuda, f"cuda{whose}GetVersion")) for whose in ("Driver", "Runtime"))
     driver, own = (f"{number // 1000}.{number % 1000 // 10}" for number in numbers)
@@ -120,11 +112,7 @@ class DeviceBuffer:
         self.nbytes = 0
 
     def reserve(self, nbytes: int) -> bool:
-        """Make room for `nbytes`; true where that took new memory, so that the address changed and the content is lost.
-
-        Raises:
-            EngineError: the GPU has no room; the buffer is as it was.
-        """
+        """Make room; true where the memory is new, so that the address changed. An EngineError changes nothing."""
         if nbytes <= self.nbytes:
             return False
         address = int(call(self._cuda, "cudaMalloc", nbytes))
@@ -143,9 +131,6 @@ class HostBuffer:
     """Page-locked memory: the GPU copies from it and to it without the CPU.
 
     It is freed after the last array over it, so a frame that is still in use stays readable.
-
-    Raises:
-        EngineError: the system gives no more page-locked memory.
     """
 
     def __init__(self, nbytes: int) -> None:
@@ -189,17 +174,14 @@ class Stream:
 
     def wait(self, timeout_s: float) -> None:
         """Wait until all enqueued work is done; StreamTimeoutError where it is not after `timeout_s`."""
-        deadline_s = None
+        deadline_s = _clock() + timeout_s
         while True:
             (status,) = self._cuda.cudaStreamQuery(self.handle)
             if status == self._cuda.cudaError_t.cudaSuccess:
                 return
             if status != self._cuda.cudaError_t.cudaErrorNotReady:
                 raise _error("cudaStreamQuery", status)
-            now_s = _clock()
-            if deadline_s is None:
-                deadline_s = now_s + timeout_s
-            elif now_s > deadline_s:
+            if _clock() > deadline_s:
                 self.hung = True
                 raise StreamTimeoutError(
                     f"the GPU did not finish within {timeout_s:g} s; is another program keeping it busy, or did its "
@@ -215,24 +197,23 @@ class Stream:
         cuda = self._cuda
         # Only calls of this thread are restricted, so other engines may allocate meanwhile.
         mode = cuda.cudaStreamCaptureMode.cudaStreamCaptureModeThreadLocal
-        call(cuda, "cudaStreamBeginCapture", self.handle, mode)
         try:
-            enqueue()
-        except BaseException:
-            # The capture must end before the stream can be used. Ending it reports the same failure again.
-            status, graph = cuda.cudaStreamEndCapture(self.handle)
-            if status == cuda.cudaError_t.cudaSuccess and graph is not None:
-                _release(cuda, "cudaGraphDestroy", graph)
-            cuda.cudaGetLastError()  # clears the failure, so that no later call reports it
-            raise
-        try:
+            call(cuda, "cudaStreamBeginCapture", self.handle, mode)
+            try:
+                enqueue()
+            except BaseException:
+                # The capture must end before the stream can be used. Ending it reports the same failure again.
+                status, graph = cuda.cudaStreamEndCapture(self.handle)
+                if status == cuda.cudaError_t.cudaSuccess and graph is not None:
+                    _release(cuda, "cudaGraphDestroy", graph)
+                raise
             graph = call(cuda, "cudaStreamEndCapture", self.handle)
             try:
                 return call(cuda, "cudaGraphInstantiate", graph, 0)
             finally:
                 _release(cuda, "cudaGraphDestroy", graph)
-        except EngineError:
-            cuda.cudaGetLastError()
+        except BaseException:
+            cuda.cudaGetLastError()  # clears the failure, so that no later call reports it
             raise
 
     def launch(self, graph: Any) -> None:

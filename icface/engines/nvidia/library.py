@@ -42,11 +42,7 @@ class Library:
     """TensorRT-RTX builds for GPUs elsewhere. It takes no timings of kernels."""
 
     def load(self) -> Any:
-        """Import the library.
-
-        Raises:
-            EngineError: it is not installed.
-        """
+        """Import the library; EngineError where it is not installed."""
         try:
             return importlib.import_module(self.name)
         # The wheels open CUDA's libraries by themselves.
@@ -59,11 +55,7 @@ class Library:
         return f"{self.title} {self.load().__version__}"
 
     def target(self, capabilities: Sequence[str] = ()) -> Target:
-        """This machine's GPU; or GPUs elsewhere by their compute capabilities, as `8.6`.
-
-        Raises:
-            EngineError: the library or the GPU is missing, or it does not build for one of those.
-        """
+        """This machine's GPU; or GPUs elsewhere by their compute capabilities, as `8.6`."""
         if not capabilities:
             description, (name, capability) = self.description, cuda.device()
             return Target(library=description, device=name, capability=capability)

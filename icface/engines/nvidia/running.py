@@ -20,8 +20,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from icface.arrays import Tensors
-from icface.bundle import Bundle, TensorSpec, Variant
-from icface.engines.base import ANY, Engine, Outputs, Step, check_graph, graph_variant
+from icface.bundle import Bundle, TensorSpec
+from icface.engines.base import Engine, Outputs, Step, check_graph, graph_variant
 from icface.engines.cache import EngineCache, EngineKey, find_built
 from icface.engines.nvidia.cuda import DeviceBuffer, HostBuffer, Stream, StreamTimeoutError
 from icface.engines.nvidia.library import BINDING_ERRORS, PRECISIONS, Library, log_of, one_line
@@ -42,38 +42,21 @@ _ABANDONED: Final[list[Engine]] = []
 
 
 def open_built(library: Library, bundle: Bundle, step: Step, *, threads: int, option: str) -> TrtEngine:
-    """Open the engine that was built for this GPU, or ahead for GPUs of its kind.
-
-    Args:
-        step: only `animate` runs on a GPU.
-        threads: has no meaning here.
-        option: one of PRECISIONS; "" takes the one that suits the GPU.
-
-    Raises:
-        NotBuiltError: there is none.
-        EngineError: the library or the GPU is missing, or refuses the engine; or the step or the option is another.
-    """
-    if option and option not in PRECISIONS:
-        raise EngineError(
-            f"the {library.title} engine has no option {option!r}; choose from {', '.join(PRECISIONS)}"
-        )
-    variant, _ = graph_variant(bundle, step)
+    """Open the engine that was built for this GPU, or ahead for GPUs of its kind. `threads` has no meaning here."""
+    if option not in ("", *PRECISIONS):
+        known = ", ".join(PRECISIONS)
+        raise EngineError(f"the {library.title} engine has no option {option!r}; choose from {known}")
+    graph_variant(bundle, step)  # the bundle has it
     if step != "animate":
         raise EngineError(
             f"{library.title} makes frames alone; a photo is neutralised once, on the CPU: use --engine onnxruntime"
         )
     target = library.target()
     precision = option or library.usual(bundle, target)
-    cache, key = EngineCache(), EngineKey.of(bundle, library.name, precision, target)
-    source = target
-    if not (cache.folder / key.name).is_dir():
-        ahead = (
-            other for other in cache.others(key) if (other.library, other.device) == (target.library, ANY)
-        )
-        source = next((each for each in ahead if target.capability in each.capability.split("+")), target)
-    built = find_built(bundle, library.name, precision, source)
+    built = find_built(bundle, library.name, precision, target)
+    kernels = EngineCache().kernels(EngineKey.of(bundle, library.name, precision, target))
     description = f"{library.description} ({precision}, {target.device}) for {bundle.name}"
-    engine = TrtEngine(library, bundle, variant, built.content, description, cache.kernels(key))
+    engine = TrtEngine(library, bundle, built.content, description, kernels)
     engine.golden_psnr_db = built.golden_floor_db
     return engine
 
@@ -82,35 +65,30 @@ class TrtEngine(Engine):
     """Runs a built engine. Frames are in page-locked memory, valid until the next call.
 
     Args:
-        variant: the variant that the engine is.
         content: the engine, serialised.
         description: what runs, in a few words.
         kernels: where the kernels that the library compiles here are kept; None keeps none.
-
-    Raises:
-        EngineError: the library or the GPU refuses it, or its tensors are not those of the variant.
     """
 
     def __init__(
         self,
         library: Library,
         bundle: Bundle,
-        variant: Variant,
         content: bytes,
         description: str,
         kernels: Path | None = None,
     ) -> None:
-        super().__init__(variant, description)
+        super().__init__(bundle.graph, description)
         self._trt = library.load()
         self._log = log_of(self._trt)
+        self._stream: Stream | None = None
         self._runtime: Any = None
         self._engine: Any = None
         self._context: Any = None
-        self._stream: Stream | None = None
         self._graph: Any = None
         self._captures = not library.rtx
         self._kernels_path, self._kernels = kernels, None
-        self._on_device = {spec.name: DeviceBuffer() for spec in variant.tensors}
+        self._on_device = {spec.name: DeviceBuffer() for spec in self.variant.tensors}
         self._host: dict[str, HostBuffer] = {}
         self._staging: dict[str, NDArray[Any]] = {}
         self._outputs: Outputs = ()
@@ -182,10 +160,7 @@ class TrtEngine(Engine):
         return engine.create_execution_context(config)
 
     def _kept_kernels(self, config: Any) -> Any:
-        """The library's store of kernels, with those of earlier starts; None where it has none.
-
-        The library itself leaves out kernels of another GPU or version.
-        """
+        """The library's store with the kernels of earlier starts that fit here; None where it has none."""
         if self._kernels_path is None:
             return None
         try:

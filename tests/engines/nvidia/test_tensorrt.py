@@ -198,7 +198,7 @@ def test_an_engine_without_a_gpu_to_run_it(
         with pytest.raises(
             EngineError, match=r"^TensorRT-RTX cannot load edge geometry's engine: .*; build it again"
         ):
-            TrtEngine(library, bundle, bundle.graph, content, "engine")
+            TrtEngine(library, bundle, content, "engine")
     assert not cuda.live and not cuda.misuse
     assert capfd.readouterr() == ("", "")
 
@@ -329,7 +329,7 @@ def opened(trt: Any, bundle: Bundle, content: bytes = b"engine", kernels: Path |
     library = Given(
         name=trt.__name__, title="TensorRT", install="", rtx=trt.__name__ == "tensorrt_rtx", module=trt
     )
-    return TrtEngine(library, bundle, bundle.graph, content, "TensorRT 10.9.0 (fp16)", kernels)
+    return TrtEngine(library, bundle, content, "TensorRT 10.9.0 (fp16)", kernels)
 
 
 @pytest.fixture
