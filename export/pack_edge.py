@@ -76,11 +76,7 @@ def reference_frame(inputs: Tensors) -> Frame:
 
 
 def pack(out: Path) -> Bundle:
-    """Write the bundle's folder.
-
-    Raises:
-        ConfigError: it cannot be written.
-    """
+    """Write the bundle's folder; ConfigError where it cannot be written."""
     inputs = golden_inputs()
     golden = {**inputs, "frame": reference_frame(inputs)}
     specs = {name: spec(name, str(inputs[name].dtype), *shape) for name, shape in SHAPES.items()}

@@ -75,12 +75,9 @@ def golden_tensors(model: ICface, graphs: PaperGraphs) -> dict[str, NDArray[Any]
 
 
 def pack(model: ICface, info: ModelInfo, out: Path, *, name: str, split: bool = True) -> Bundle:
-    """Write a model's bundle.
+    """Write a trained model's bundle. An older bundle in the folder `out` is replaced.
 
     Args:
-        model: trained.
-        info: what the model is; its terms and provenance go into the manifest as they are.
-        out: the folder. An older bundle there is replaced.
         name: shown to the user.
         split: keep the source's part of the first convolution from frame to frame.
 
@@ -134,12 +131,7 @@ def pack(model: ICface, info: ModelInfo, out: Path, *, name: str, split: bool = 
 
 
 def neutral_look(bundle: Bundle, photo: Path) -> Frame:
-    """A photo's crop at the left and what G_N makes of it at the right, (S, 2·S, 3).
-
-    Raises:
-        SourceError: the photo has no face that can be used.
-        EngineError: the bundle does not run here.
-    """
+    """A photo's crop at the left and what G_N makes of it at the right, (S, 2·S, 3)."""
     source = load_photo(photo)
     with closing(Reenactor(bundle, size_px=None)) as reenactor:
         prepared = reenactor.prepare_source(source)

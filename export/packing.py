@@ -20,15 +20,11 @@ def spec(name: str, dtype: str, *shape: int | str) -> Spec:
 
 
 def write_bundle(out: Path, entries: dict[str, Any], files: dict[str, bytes]) -> Bundle:
-    """Write a bundle's folder. It takes the place of an older bundle.
+    """Write a bundle's folder, and read it back. It takes the place of an older bundle.
 
     Args:
-        out: the folder.
         entries: the manifest without `format_version` and `files`.
         files: contents by name.
-
-    Returns:
-        The bundle, read back and checked.
 
     Raises:
         ConfigError: it cannot be written, or `out` is something else than a bundle.

@@ -48,7 +48,6 @@ def build_paper_graphs(model: ICface, *, split: bool = True) -> PaperGraphs:
     """Write the graphs of a model.
 
     Args:
-        model: trained; run as in `eval`. It is not changed.
         split: keep the source's part of G_A's first convolution; else all of G_A is computed for every frame.
 
     Returns:
@@ -95,11 +94,9 @@ def folded(model: ICface) -> ICface:
 
 
 class Neutralise(nn.Module):
-    """From a crop (S, S, 3) uint8 to G_N's image (S, S, 3) uint8 and the tensor that `Animate` takes.
+    """From a crop (S, S, 3) uint8 to G_N's image (S, S, 3) uint8 and the tensor that `Animate` or `AnimateWhole` takes.
 
-    Args:
-        model: from `folded`.
-        split: whether that tensor is G_A's stem, or the picture itself.
+    The model is from `folded`.
     """
 
     neutral_attributes: Tensor
@@ -123,12 +120,9 @@ class Neutralise(nn.Module):
 
 
 class Animate(nn.Module):
-    """From the stem (1, C, S, S) and attributes (1, 20) to a frame (S, S, 3) uint8.
+    """From the stem (1, C, S, S) and attributes (1, 20) to a frame (S, S, 3) uint8, by a generator from `folded`.
 
-    Args:
-        generator: G_A, from `folded`.
-        side_px: of its images.
-        precision: of the network between the stem and tanh.
+    The precision is that of the network between the stem and tanh.
     """
 
     def __init__(self, generator: Generator, side_px: int, precision: torch.dtype = torch.float32) -> None:

@@ -30,10 +30,7 @@ def written(
     """The graph of a module as the content of an ONNX file. The same module gives the same bytes.
 
     Args:
-        module: takes `inputs` by the names of its arguments.
-        name: of the graph.
-        inputs: examples of the right type and size; their values do not matter.
-        outputs: names of what the module gives.
+        inputs: examples of the right type and size, by the names of the module's arguments; the values do not matter.
         shapes: for each input its sizes, with a word for each that varies; None for a graph of fixed sizes.
     """
     sizes = {

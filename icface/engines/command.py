@@ -50,9 +50,7 @@ def parser() -> argparse.ArgumentParser:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     names = [name.replace("_", "-") for name in backends.building()]
-    photo = (
-        "a photo, or a folder of them, that lower precisions are calibrated and compared on; can be repeated"
-    )
+    photo = "a photo, or a folder of them, to calibrate and compare lower precisions on; can be repeated"
     size = "side of the frames that a model of any size is tuned for (default: %(default)s)"
     precision = f"of {', '.join(PRECISIONS)} (default: what is safe)"
     track = "what moves the photos (default: a track of the example)"
@@ -77,9 +75,8 @@ def capabilities(text: str) -> tuple[str, ...]:
     for part in filter(None, (part.strip() for part in text.split(","))):
         digits = part.replace(".", "")
         if not digits.isdigit() or len(digits) not in (2, 3):
-            raise ConfigError(
-                f"--sm {text}: {part!r} is no compute capability; write 86 for 8.6, 120 for 12.0"
-            )
+            advice = "write 86 for 8.6, 120 for 12.0"
+            raise ConfigError(f"--sm {text}: {part!r} is no compute capability; {advice}")
         found.append(f"{digits[:-1]}.{digits[-1]}")
     return tuple(dict.fromkeys(found))
 
@@ -88,22 +85,19 @@ def pictures(photos: Sequence[Path]) -> list[Path]:
     """Replace every folder by the photos in it; ConfigError where a folder has none."""
     found: list[Path] = []
     for path in photos:
-        if not path.is_dir():
-            found.append(path)
-            continue
-        inside = sorted(file for file in path.iterdir() if file.suffix.lower() in PICTURES)
-        if not inside:
+        files = path.iterdir() if path.is_dir() else ()
+        inside = sorted(file for file in files if file.suffix.lower() in PICTURES)
+        if path.is_dir() and not inside:
             raise ConfigError(f"no photo in {path} ({', '.join(PICTURES)})")
-        found += inside
+        found += inside or [path]
     return found
 
 
 @contextmanager
 def _bar(name: str) -> Iterator[Progress]:
     """A progress bar on a terminal, and the function that moves it."""
-    with tqdm(
-        total=100, desc=name, bar_format="{desc}: {bar} {n:3.0f} % {postfix}", leave=False, disable=None
-    ) as bar:
+    look = "{desc}: {bar} {n:3.0f} % {postfix}"
+    with tqdm(total=100, desc=name, bar_format=look, leave=False, disable=None) as bar:
 
         def progress(done: float, what: str) -> None:
             bar.set_postfix_str(what, refresh=False)
@@ -124,16 +118,8 @@ def table(built: Sequence[Built]) -> str:
         golden = "–" if each.golden_psnr_db is None else f"{min(each.golden_psnr_db, 99.0):.0f} dB"
         size = f"{each.size_bytes / 1e6:.1f} MB"
         time = f"{each.seconds:.1f} s" if each.seconds else "there"
-        rows.append(
-            (
-                each.engine,
-                each.target,
-                size,
-                time,
-                frames,
-                golden if each.ran else f"not tried here, {golden}",
-            )
-        )
+        golden = golden if each.ran else f"not tried here, {golden}"
+        rows.append((each.engine, each.target, size, time, frames, golden))
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     return "\n".join(
         "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows

@@ -92,19 +92,16 @@ def quantised(graph: bytes, calibration: Sequence[Tensors]) -> bytes:
         ConfigError: there is no convolution to quantise, no calibration, or a value that is no number.
         EngineError: ONNX Runtime is missing or refuses the graph.
     """
-    try:
-        from onnxruntime import quantization
-    except ImportError as error:
-        raise EngineError(f"ONNX Runtime is not installed ({error}); pip install onnxruntime") from error
+    from onnxruntime import quantization
+
     model = onnx.load_from_string(graph)
     if not any(node.op_type == "Conv" for node in model.graph.node):
         raise ConfigError(
             f"{model.graph.name} has no convolution, so int8 would change nothing; choose --precision fp16 or fp32"
         )
     if not calibration:
-        raise ConfigError(
-            "int8 needs samples to find its ranges; give photos and a track with at least one row"
-        )
+        advice = "give photos and a track with at least one row"
+        raise ConfigError(f"int8 needs samples to find its ranges; {advice}")
     settings = {
         "ActivationSymmetric": True,
         "QuantizeBias": False,
@@ -135,9 +132,8 @@ def quantised(graph: bytes, calibration: Sequence[Tensors]) -> bytes:
                     extra_options=settings,
                 )
         except (ValueError, RuntimeWarning) as error:
-            raise ConfigError(
-                f"{model.graph.name} has values that are no numbers; its training failed ({error})"
-            ) from error
+            problem = "has values that are no numbers; its training failed"
+            raise ConfigError(f"{model.graph.name} {problem} ({error})") from error
         except library_errors() as error:
             raise EngineError(f"ONNX Runtime cannot quantise {model.graph.name}: {error}") from error
         return made.read_bytes()

@@ -72,8 +72,7 @@ def _parser_errors(parser: Any, log: Any) -> str:
     """What the parser found, each with its node, in one line."""
     lines = []
     for error in (parser.get_error(i) for i in range(parser.num_errors)):
-        operator = getattr(error, "node_operator", lambda: "")()
-        name = getattr(error, "node_name", lambda: "")() or error.node()
+        operator, name = error.node_operator(), error.node_name() or error.node()
         where = f"node {name} ({operator}): " if operator else ""
         lines.append(where + one_line(str(error.desc())))
     log.errors.clear()

@@ -10,7 +10,6 @@ between two frames, and a graph that we captured would keep the slower one. So t
 
 from __future__ import annotations
 
-import contextlib
 import logging
 from collections.abc import Mapping
 from pathlib import Path
@@ -21,7 +20,7 @@ from numpy.typing import NDArray
 
 from icface.arrays import Tensors
 from icface.bundle import Bundle, TensorSpec
-from icface.engines.base import Engine, Outputs, Step, check_graph, graph_variant
+from icface.engines.base import Engine, Outputs, Step, check_graph
 from icface.engines.cache import EngineCache, EngineKey, find_built
 from icface.engines.nvidia.cuda import DeviceBuffer, HostBuffer, Stream, StreamTimeoutError
 from icface.engines.nvidia.library import BINDING_ERRORS, PRECISIONS, Library, log_of, one_line
@@ -46,7 +45,6 @@ def open_built(library: Library, bundle: Bundle, step: Step, *, threads: int, op
     if option not in ("", *PRECISIONS):
         known = ", ".join(PRECISIONS)
         raise EngineError(f"the {library.title} engine has no option {option!r}; choose from {known}")
-    graph_variant(bundle, step)  # the bundle has it
     if step != "animate":
         raise EngineError(
             f"{library.title} makes frames alone; a photo is neutralised once, on the CPU: use --engine onnxruntime"
@@ -87,7 +85,8 @@ class TrtEngine(Engine):
         self._context: Any = None
         self._graph: Any = None
         self._captures = not library.rtx
-        self._kernels_path, self._kernels = kernels, None
+        self._kernels_path = kernels
+        self._kernels: Any = None
         self._on_device = {spec.name: DeviceBuffer() for spec in self.variant.tensors}
         self._host: dict[str, HostBuffer] = {}
         self._staging: dict[str, NDArray[Any]] = {}
@@ -156,21 +155,14 @@ class TrtEngine(Engine):
         # golden frame is made by kernels that are replaced a little later.
         eager = trt.DynamicShapesKernelSpecializationStrategy.EAGER
         config.dynamic_shapes_kernel_specialization_strategy = eager
-        self._kernels = self._kept_kernels(config)
-        return engine.create_execution_context(config)
-
-    def _kept_kernels(self, config: Any) -> Any:
-        """The library's store with the kernels of earlier starts that fit here; None where it has none."""
-        if self._kernels_path is None:
-            return None
         try:
             kernels = config.create_runtime_cache()
-            with contextlib.suppress(OSError):
-                kernels.deserialize(self._kernels_path.read_bytes())
-            return kernels if config.set_runtime_cache(kernels) else None
-        except BINDING_ERRORS as error:
+            if self._kernels_path is not None and self._kernels_path.is_file():
+                kernels.deserialize(self._kernels_path.read_bytes())  # those that fit this GPU and version
+            self._kernels = kernels if config.set_runtime_cache(kernels) else None
+        except (OSError, *BINDING_ERRORS) as error:
             logger.debug("%s compiles its kernels at every start: %s", self.description, error)
-            return None
+        return engine.create_execution_context(config)
 
     def _keep_kernels(self) -> None:
         """Keep the kernels after the first frame of a size, when they are compiled."""
@@ -274,9 +266,8 @@ class TrtEngine(Engine):
             raise EngineError(f"{self.description} is closed")
         if self._stream.hung:
             # A new size would free memory, and that waits for the GPU without a bound.
-            raise EngineError(
-                f"{self.description} is not used any more: the GPU did not finish before; start again"
-            )
+            why = "the GPU did not finish before; start again"
+            raise EngineError(f"{self.description} is not used any more: {why}")
         return self._stream
 
     def close(self) -> None:
