@@ -31,8 +31,7 @@ if not __package__:
 from benchmarks.clips import remux
 from benchmarks.fps import LEGS, LIVE_FPS, REPOSITORY, middle, run_leg, table
 from export.edge_graph import SHAPES, EdgeWarp, example_inputs
-from export.packing import write_bundle
-from export.writing import frame_of, planes_of, rounded, written
+from export.writing import frame_of, planes_of, rounded, write_bundle, written
 from icface.bundle import DEFAULT_BUNDLE, MANIFEST, WARPED, Bundle
 from icface.command import Parser, run_command
 from icface.networks.complexity import count_macs

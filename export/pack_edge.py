@@ -20,7 +20,7 @@ if not __package__:
     sys.path[0] = str(Path(__file__).resolve().parents[1])
 
 from export.edge_graph import SHAPES, build_edge_graph
-from export.packing import spec, write_bundle
+from export.writing import spec, write_bundle
 from icface.arrays import Frame, Tensors
 from icface.bundle import DEFAULT_BUNDLE, Bundle
 from icface.command import Parser, run_command

@@ -24,8 +24,8 @@ from safetensors.numpy import save
 if not __package__:
     sys.path[0] = str(Path(__file__).resolve().parents[1])
 
-from export.packing import spec, write_bundle
 from export.paper_graph import PaperGraphs, build_paper_graphs, pixels_of
+from export.writing import spec, write_bundle
 from icface.arrays import Frame
 from icface.attributes import COUNT
 from icface.bundle import Bundle

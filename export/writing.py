@@ -1,23 +1,30 @@
-"""torch modules as ONNX graphs, written by `torch.onnx.export`, and both ends of them: from uint8 pixels to float32
-planes, and back."""
+"""What the exporters write: torch modules as ONNX graphs, with uint8 pixels at both ends, and bundles."""
 
 from __future__ import annotations
 
 import contextlib
+import hashlib
+import json
 import logging
 import warnings
 from collections.abc import Iterator, Sequence
-from typing import Final
+from pathlib import Path
+from typing import Any, Final
 
 import onnx
 import torch
 from torch import Tensor, nn
 from torch.export import Dim
 
+from icface.bundle import FORMAT_VERSION, MANIFEST, Bundle
+from icface.errors import BundleError, ConfigError
+from icface.files import replacing_folder
+
 OPSET: Final = 18
 """The oldest that torch's exporter writes. ONNX Runtime, OpenVINO, TensorRT and TensorRT-RTX read it."""
 LARGEST_PX: Final = 8192
 """Bound of the sizes that vary. The exporter wants one; the graph does not hold it."""
+Spec = dict[str, object]
 
 
 def written(
@@ -89,3 +96,41 @@ def rounded(levels: Tensor) -> Tensor:
 def frame_of(levels: Tensor) -> Tensor:
     """(H, W, 3) uint8 RGB of levels (1, 3, H, W), rounded."""
     return rounded(levels)[0].permute(1, 2, 0).byte()
+
+
+def spec(name: str, dtype: str, *shape: int | str) -> Spec:
+    """One tensor as the manifest describes it."""
+    return {"name": name, "dtype": dtype, "shape": list(shape)}
+
+
+def write_bundle(out: Path, entries: dict[str, Any], files: dict[str, bytes]) -> Bundle:
+    """Write a bundle's folder, and read it back. It takes the place of an older bundle.
+
+    Args:
+        entries: the manifest without `format_version` and `files`.
+        files: contents by name.
+
+    Raises:
+        ConfigError: it cannot be written, or `out` is something else than a bundle.
+    """
+    out = out.absolute()
+    if out.exists() and not _replaceable(out):
+        raise ConfigError(f"{out} is there and is no model bundle; give another --out")
+    hashes = {name: hashlib.sha256(content).hexdigest() for name, content in files.items()}
+    manifest = {"format_version": FORMAT_VERSION, **entries, "files": hashes}
+    try:
+        with replacing_folder(out) as folder:
+            for name, content in files.items():
+                (folder / name).write_bytes(content)
+            text = json.dumps(manifest, indent=2, ensure_ascii=False) + "\n"
+            (folder / MANIFEST).write_text(text, encoding="utf-8")
+            Bundle.load(folder)
+    except OSError as error:
+        raise ConfigError(f"cannot write {out}: {error.strerror or error}; give another --out") from error
+    except BundleError as error:
+        raise ConfigError(f"what was written does not read back: {error}") from error
+    return Bundle.load(out)
+
+
+def _replaceable(out: Path) -> bool:
+    return out.is_dir() and ((out / MANIFEST).is_file() or not any(out.iterdir()))
