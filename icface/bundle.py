@@ -117,11 +117,7 @@ class Bundle(msgspec.Struct, frozen=True, kw_only=True):
 
     @classmethod
     def load(cls, path: Path) -> Bundle:
-        """Read and check a bundle.
-
-        Raises:
-            BundleError: missing, damaged, tampered with, or made for another version.
-        """
+        """Read and check a bundle; BundleError where it is missing, damaged, changed, or of another version."""
         if not (path / MANIFEST).is_file():
             raise BundleError(f"{path} is not a model bundle: a folder with {MANIFEST} is expected")
         try:
@@ -167,11 +163,7 @@ class Bundle(msgspec.Struct, frozen=True, kw_only=True):
         return self.path / name
 
     def golden_tensors(self) -> Tensors:
-        """The golden inputs and outputs of all variants.
-
-        Raises:
-            BundleError: the file is not one of safetensors, or lacks a tensor.
-        """
+        """The golden inputs and outputs of all variants; BundleError where the file is damaged or lacks one."""
         path = self.file(self.golden)
         try:
             tensors = load(path.read_bytes())
@@ -210,10 +202,11 @@ def _problems(bundle: Bundle) -> Iterator[str]:
                 np.dtype(spec.dtype)
             except TypeError:
                 yield f"{spec.name} has the unknown type {spec.dtype!r}"
-    if bundle.host is not None and bundle.host.graph is not None:
-        if bundle.host.graph_inputs is None:
+    host = bundle.host
+    if host is not None and host.graph is not None:
+        if host.graph_inputs is None:
             yield "the host variant has a graph and lacks 'graph_inputs'"
-        for name in set(bundle.host.graph_inputs or ()) - {spec.name for spec in bundle.host.inputs}:
+        for name in set(host.graph_inputs or ()) - {spec.name for spec in host.inputs}:
             yield f"'graph_inputs' names {name!r}, which is no tensor of the host variant"
     if bundle.neutralise is not None:
         given = bundle.neutralise.outputs

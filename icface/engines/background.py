@@ -74,9 +74,7 @@ class BackgroundBuild:
     def start(self) -> None:
         """Begin to build."""
         engine = self._order.engine
-        logger.info(
-            "the engine %s is being built in the background; another one runs until it is ready", engine
-        )
+        logger.info("the engine %s is built in the background; another one runs until it is ready", engine)
         self._thread.start()
 
     def take(self) -> Engine | None:

@@ -67,9 +67,8 @@ def build(job: Job, samples: Callable[[], Samples], progress: Progress = lambda 
     if backend is None:
         raise ConfigError(f"there is no engine {job.backend!r} that is built; see icface-build-engine --help")
     if job.precision not in ("", *backend.PRECISIONS):
-        raise ConfigError(
-            f"{job.backend} does not build {job.precision}; choose from {', '.join(backend.PRECISIONS)}"
-        )
+        known = ", ".join(backend.PRECISIONS)
+        raise ConfigError(f"{job.backend} does not build {job.precision}; choose from {known}")
     target = backend.target(job.capabilities)
     job = replace(job, precision=job.precision or backend.usual(job.bundle, target))
     cache, key = EngineCache(), EngineKey.of(job.bundle, job.backend, job.precision, target)

@@ -116,10 +116,8 @@ def _open_checked(name: str, bundle: Bundle, threads: int, step: Step) -> Engine
         db = golden_psnr_db(engine, bundle)
         if not db >= engine.golden_psnr_db:
             what = "frame" if step == "animate" else "neutral image"
-            how = f"({db:.1f} dB, at least {engine.golden_psnr_db:.0f} wanted)"
-            raise EngineError(
-                f"{engine.description} gives a wrong golden {what} {how}; choose another engine"
-            )
+            how = f"({db:.1f} dB, at least {engine.golden_psnr_db:.0f} wanted); choose another engine"
+            raise EngineError(f"{engine.description} gives a wrong golden {what} {how}")
     except BaseException:
         engine.close()
         raise

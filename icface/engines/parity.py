@@ -42,12 +42,7 @@ LOST_SHARE: Final = 0.02
 """Share of the faces that may be seen in the reference alone: where a face is hardly seen, chance decides."""
 LARGEST_DB: Final = 99.0
 """What is reported for equal frames."""
-_REMEDY: Final = {
-    "int8": "use --precision bf16, fp16 or fp32",
-    "bf16": "use --precision fp32",
-    "fp16": "use --precision fp32",
-    "fp32": "export the bundle again",
-}
+_REMEDY: Final = {"int8": "use --precision bf16, fp16 or fp32", "fp32": "export the bundle again"}
 _SAME: Final = "run both on the same samples"
 
 
@@ -165,7 +160,8 @@ def gate_frames(
     elif report.au_error - report.au_noise > bound:
         wanted = f"at most {bound:g} more than under noise is allowed"
     if wanted:
-        raise RefusedError(f"{report.describe()}; {wanted}, {_REMEDY[precision]}")
+        remedy = _REMEDY.get(precision, "use --precision fp32")
+        raise RefusedError(f"{report.describe()}; {wanted}, {remedy}")
     if not report.faces_compared:
         logger.warning("%s: the pixels alone were compared", report.describe())
     return report

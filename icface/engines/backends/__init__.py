@@ -25,8 +25,5 @@ def load(name: str) -> Backend:
 
 def building() -> dict[str, BuildingBackend]:
     """The backends whose engines are built before they run, by name."""
-    return {
-        name: cast(BuildingBackend, backend)
-        for name, backend in ((name, load(name)) for name in available())
-        if hasattr(backend, "build")
-    }
+    modules = {name: cast(BuildingBackend, load(name)) for name in available()}
+    return {name: module for name, module in modules.items() if hasattr(module, "build")}

@@ -67,7 +67,6 @@ def open_engine(bundle: Bundle, step: Step, *, threads: int, option: str) -> Hos
         except EngineError as error:
             problems.append(str(error))
         else:
-            return HostEngine(
-                variant, f"host warp on the CPU, corrected by {corrector.description}", corrector
-            )
+            description = f"host warp on the CPU, corrected by {corrector.description}"
+            return HostEngine(variant, description, corrector)
     raise EngineError("; ".join(problems))

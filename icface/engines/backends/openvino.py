@@ -97,9 +97,8 @@ def open_engine(bundle: Bundle, step: Step, *, threads: int, option: str) -> Ope
     )
     check_graph(variant, bundle, inputs, outputs)
     how = f"CPU, {option}" if option in BUILT else "CPU"
-    engine = OpenVinoEngine(
-        variant, model.create_infer_request(), f"OpenVINO {_version()} ({how}) for {bundle.name}"
-    )
+    description = f"OpenVINO {_version()} ({how}) for {bundle.name}"
+    engine = OpenVinoEngine(variant, model.create_infer_request(), description)
     if built is not None:
         engine.golden_psnr_db = built.golden_floor_db
     return engine

@@ -39,9 +39,8 @@ def build(library: Library, job: Job, graph: bytes, target: Target, progress: Pr
         network = builder.create_network(network_flags(trt))
         parser = trt.OnnxParser(network, log)
         if not parser.parse(graph):
-            raise EngineError(
-                f"{failed}: {_parser_errors(parser, log)}; use --backend onnxruntime or another precision"
-            )
+            advice = "use --backend onnxruntime or another precision"
+            raise EngineError(f"{failed}: {_parser_errors(parser, log)}; {advice}")
         config = builder.create_builder_config()
         _set_capabilities(trt, config, target)
         _set_sizes(builder, config, network, job)
@@ -84,18 +83,14 @@ def _set_sizes(builder: Any, config: Any, network: Any, job: Job) -> None:
     inputs = [network.get_input(i).name for i in range(network.num_inputs)]
     outputs = [network.get_output(i).name for i in range(network.num_outputs)]
     check_graph(job.bundle.graph, job.bundle, inputs, outputs)
+    sizes_px = (SMALLEST_PX, job.size_px, LARGEST_PX)
     profile = builder.create_optimization_profile()
     varying = [spec for spec in job.bundle.graph.inputs if any(isinstance(size, str) for size in spec.shape)]
     for spec in varying:
-        profile.set_shape(
-            spec.name,
-            *(
-                [size if isinstance(size, int) else px for size in spec.shape]
-                for px in (SMALLEST_PX, job.size_px, LARGEST_PX)
-            ),
-        )
+        shapes = ([size if isinstance(size, int) else px for size in spec.shape] for px in sizes_px)
+        profile.set_shape(spec.name, *shapes)
     if varying and config.add_optimization_profile(profile) < 0:
-        raise RuntimeError(f"it refuses the sizes {SMALLEST_PX}, {job.size_px} and {LARGEST_PX}")
+        raise RuntimeError(f"it refuses the sizes {sizes_px}")
 
 
 def _set_capabilities(trt: Any, config: Any, target: Target) -> None:
@@ -125,7 +120,7 @@ def open_timings(config: Any, path: Path) -> None:
             logger.debug("timings of kernels: %s", error)
         if timings:
             logger.info(
-                "the timings of kernels in %s are of another GPU or damaged; they are measured again", path
+                "the kernels' timings in %s are of another GPU or damaged; they are measured again", path
             )
 
 

@@ -66,11 +66,9 @@ class Library:
         names = re.findall(r"\bSM\d{2,3}\b", " ".join(vars(self.load().ComputeCapability)))
         # Those that the library builds for without such a GPU, as `8.6`, lowest first.
         known = [f"{name[2:-1]}.{name[-1]}" for name in sorted(names, key=lambda name: int(name[2:]))]
-        for capability in capabilities:
-            if capability not in known:
-                raise EngineError(
-                    f"{self.description} does not build for SM {capability}; choose from {', '.join(known)}"
-                )
+        for capability in set(capabilities) - set(known):
+            choice = ", ".join(known)
+            raise EngineError(f"{self.description} does not build for SM {capability}; choose from {choice}")
         listed = "+".join(capability for capability in known if capability in capabilities)
         return Target(library=self.description, device=ANY, capability=listed)
 
