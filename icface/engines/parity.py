@@ -21,7 +21,6 @@ from icface.attributes import ACTION_UNITS, COUNT, NAMES, POSE, FloatArray, pose
 from icface.bundle import Bundle
 from icface.engines.backends.onnxruntime import runner
 from icface.engines.backends.openvino import compiled
-from icface.engines.base import graph_variant
 from icface.engines.samples import Samples
 from icface.errors import EngineError, RefusedError
 from icface.face.viewer import Viewer
@@ -93,27 +92,36 @@ def gate(bundle: Bundle, graph: bytes, precision: str, samples: Samples) -> Pari
         RefusedError: the frames are too far apart; with the figure.
         EngineError: a library is missing or refuses a graph, or this CPU has no bfloat16.
     """
-    reference = frames_of(graph_variant(bundle, "animate")[1].read_bytes())
-    candidate = bfloat16_frames_of(graph) if precision == "bf16" else frames_of(graph)
-    golden = bundle.golden_tensors()
-    golden_db = psnr_db(candidate(golden), golden["frame"])
+    assert bundle.graph.graph is not None  # `graph` was made of it
+    reference = frames_of(bundle.file(bundle.graph.graph).read_bytes())
+    candidate = frames_of(graph, bf16=precision == "bf16")
     report = gate_frames(map(reference, samples.feeds()), map(candidate, samples.feeds()), precision)
-    return replace(report, golden_psnr_db=min(golden_db, LARGEST_DB))
+    golden = bundle.golden_tensors()
+    return replace(report, golden_psnr_db=min(psnr_db(candidate(golden), golden["frame"]), LARGEST_DB))
 
 
-def frames_of(graph: bytes) -> Callable[[Tensors], Frame]:
-    """Makes frames (H, W, 3) by a graph in ONNX Runtime on the CPU; EngineError where it refuses the graph."""
-    run = runner(rounding(onnx.load_from_string(graph)).SerializeToString())
+def frames_of(graph: bytes, *, bf16: bool = False) -> Callable[[Tensors], Frame]:
+    """Makes frames (H, W, 3) by a graph on the CPU: in ONNX Runtime, or in OpenVINO in bfloat16.
+
+    Raises:
+        EngineError: the library refuses the graph, or this CPU has no bfloat16.
+    """
+    if bf16:
+        network = compiled(graph, "the graph", threads=0, option="bf16")
+        names = [name for port in network.inputs for name in port.names]
+        return lambda feeds: np.asarray(network({name: feeds[name] for name in names})["frame"])
+    run = runner(rounding(graph))
     return lambda feeds: run(feeds)["frame"]
 
 
-def rounding(model: onnx.ModelProto) -> onnx.ModelProto:
+def rounding(graph: bytes) -> bytes:
     """A graph in half precision as one in float32 that rounds every value to half precision.
 
     ONNX Runtime has few operators in half precision for CPUs. It puts float32 ones in their place and leaves out the
     casts between them, so it rounds less often than a GPU and no value overflows. Casts in a float32 graph stay.
     """
     half, single = onnx.TensorProto.FLOAT16, onnx.TensorProto.FLOAT
+    model = onnx.load_from_string(graph)
     inferred = onnx.shape_inference.infer_shapes(model).graph.value_info
     lowered = {value.name for value in inferred if value.type.tensor_type.elem_type == half}
     made = onnx.ModelProto()
@@ -133,14 +141,7 @@ def rounding(model: onnx.ModelProto) -> onnx.ModelProto:
         if tensor.data_type == half:
             values = onnx.numpy_helper.to_array(tensor).astype(np.float32)
             tensor.CopyFrom(onnx.numpy_helper.from_array(values, tensor.name))
-    return made
-
-
-def bfloat16_frames_of(graph: bytes) -> Callable[[Tensors], Frame]:
-    """Makes frames (H, W, 3) by a graph in OpenVINO, in bfloat16; EngineError where that does not work here."""
-    network = compiled(graph, "the graph", threads=0, option="bf16")
-    names = [name for port in network.inputs for name in port.names]
-    return lambda feeds: np.asarray(network({name: feeds[name] for name in names})["frame"])
+    return bytes(made.SerializeToString())
 
 
 def gate_frames(
