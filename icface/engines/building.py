@@ -94,7 +94,7 @@ def build(job: Job, samples: Callable[[], Samples], progress: Progress = lambda 
                 "name": job.bundle.name,
                 "size_px": job.size_px,
                 "bytes": len(content),
-                "seconds": round(time.monotonic() - start_s, 2),
+                "seconds": time.monotonic() - start_s,
                 "parity": parity and asdict(parity),
                 "golden_psnr_db": parity and parity.golden_psnr_db,
             }
@@ -107,14 +107,6 @@ def build(job: Job, samples: Callable[[], Samples], progress: Progress = lambda 
                 cache.drop(key)  # it gives wrong frames
                 raise
         progress(1.0, "done")
-    return Built(
-        engine=job.engine,
-        model=job.bundle.name,
-        target=target.describe(),
-        folder=str(cache.folder / key.name),
-        size_bytes=facts["bytes"],
-        seconds=facts["seconds"],
-        parity=facts.get("parity"),
-        golden_psnr_db=facts.get("golden_psnr_db"),
-        ran=not job.capabilities,
-    )
+    about = {"engine": job.engine, "model": job.bundle.name, "target": target.describe()}
+    where = {"folder": str(cache.folder / key.name), "ran": not job.capabilities}
+    return msgspec.convert({**facts, **about, **where}, Built)

@@ -179,9 +179,6 @@ def _monitor(trt: Any, report: Progress, log: Any) -> Any:
             return log.stopped is None
 
     class Monitor(trt.IProgressMonitor):  # type: ignore[misc]
-        def __init__(self) -> None:
-            trt.IProgressMonitor.__init__(self)
-
         def phase_start(self, phase_name: str, parent_phase: str | None, num_steps: int) -> None:
             tell(shares.start, phase_name, parent_phase, num_steps)
 
