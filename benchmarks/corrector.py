@@ -31,9 +31,7 @@ if not __package__:
 from benchmarks.clips import remux
 from benchmarks.fps import LEGS, LIVE_FPS, REPOSITORY, middle, run_leg, table
 from export.edge_graph import SHAPES, EdgeWarp, example_inputs
-from export.ends import frame_of, planes_of, rounded
-from export.packing import write_bundle
-from export.writing import written
+from export.writing import frame_of, planes_of, rounded, write_bundle, written
 from icface.bundle import DEFAULT_BUNDLE, MANIFEST, WARPED, Bundle
 from icface.command import Parser, run_command
 from realtime.config import SIZES, LiveConfig
@@ -129,7 +127,7 @@ class CorrectedWarp(nn.Module):
 
     def __init__(self, corrector: Corrector) -> None:
         super().__init__()
-        self.warp, self.corrector = EdgeWarp(), corrector
+        self.warp, self.corrector = EdgeWarp(finish=rounded), corrector
 
     def forward(
         self,
@@ -140,8 +138,8 @@ class CorrectedWarp(nn.Module):
         inner_alpha: Tensor,
         inner_shade: Tensor,
     ) -> Tensor:
-        warped = self.warp.levels(skin, inner, skin_map, inner_map, inner_alpha, inner_shade)
-        return frame_of(self.corrector.levels(rounded(warped), inner_alpha))
+        warped = self.warp(skin, inner, skin_map, inner_map, inner_alpha, inner_shade)
+        return frame_of(self.corrector.levels(warped, inner_alpha))
 
 
 def _gmac(network: Network) -> float:

@@ -40,7 +40,8 @@ from icface.arrays import Tensors
 from icface.bundle import DEFAULT_BUNDLE, Bundle
 from icface.command import Parser, run_command
 from icface.engines import open_engine
-from icface.engines.building import Job, build
+from icface.engines.base import Job
+from icface.engines.building import build
 from icface.engines.samples import collect
 from icface.errors import EngineError
 from icface.networks import ModelInfo
@@ -192,7 +193,7 @@ def by_library(name: str, bundle: Bundle, inputs: Tensors, size_px: int, stack: 
         EngineError: the library is not here, or refuses.
     """
     job = Job(bundle=bundle, backend=name, precision="fp16", size_px=size_px)
-    build(job, lambda: collect(bundle, rows=24), lambda *_: None)
+    build(job, lambda: collect(bundle, rows=24))
     engine = open_engine(f"{name}:fp16", bundle)
     stack.callback(engine.close)
     engine.set_source(inputs)

@@ -32,7 +32,7 @@ from export.pack_paper import pack
 from export.writing import written
 from icface.bundle import Bundle
 from icface.command import Parser, run_command
-from icface.engines.quantise import quantised
+from icface.engines.precision import quantised
 from icface.errors import ConfigError, ICFaceError
 from icface.networks.icface import ICface
 from icface.openvino_core import the_core

@@ -8,14 +8,14 @@ pixel, and TensorRT reads a picture only at positions of the picture's own type.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Final
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from export.ends import frame_of, planes_of
-from export.writing import written
+from export.writing import frame_of, planes_of, written
 
 SHAPES: Final[dict[str, tuple[int | str, ...]]] = {
     "skin": ("skin_h", "skin_w", 3),
@@ -30,7 +30,15 @@ _EXAMPLE_PX: Final = {"skin_h": 20, "skin_w": 24, "inner_h": 10, "inner_w": 12, 
 
 
 class EdgeWarp(nn.Module):
-    """Inputs as in SHAPES; gives `frame` (H, W, 3) uint8 RGB."""
+    """Inputs as in SHAPES; gives `frame` (H, W, 3) uint8 RGB.
+
+    Args:
+        finish: makes the output of the frame before it is rounded, (1, 3, H, W) float32 in 0 … 255.
+    """
+
+    def __init__(self, finish: Callable[[Tensor], Tensor] = frame_of) -> None:
+        super().__init__()
+        self.finish = finish
 
     def forward(
         self,
@@ -41,21 +49,9 @@ class EdgeWarp(nn.Module):
         inner_alpha: Tensor,
         inner_shade: Tensor,
     ) -> Tensor:
-        return frame_of(self.levels(skin, inner, skin_map, inner_map, inner_alpha, inner_shade))
-
-    def levels(
-        self,
-        skin: Tensor,
-        inner: Tensor,
-        skin_map: Tensor,
-        inner_map: Tensor,
-        inner_alpha: Tensor,
-        inner_shade: Tensor,
-    ) -> Tensor:
-        """The frame before it is rounded, (1, 3, H, W) float32 in 0 … 255."""
         front, behind = _read(skin, skin_map), _read(inner, inner_map)
         lit = behind * (inner_shade.float() / 255)
-        return front + (lit - front) * (inner_alpha.float() / 255)
+        return self.finish(front + (lit - front) * (inner_alpha.float() / 255))
 
 
 def _read(picture: Tensor, positions: Tensor) -> Tensor:

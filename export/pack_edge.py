@@ -20,7 +20,7 @@ if not __package__:
     sys.path[0] = str(Path(__file__).resolve().parents[1])
 
 from export.edge_graph import SHAPES, build_edge_graph
-from export.packing import spec, write_bundle
+from export.writing import spec, write_bundle
 from icface.arrays import Frame, Tensors
 from icface.bundle import DEFAULT_BUNDLE, Bundle
 from icface.command import Parser, run_command
@@ -76,11 +76,7 @@ def reference_frame(inputs: Tensors) -> Frame:
 
 
 def pack(out: Path) -> Bundle:
-    """Write the bundle's folder.
-
-    Raises:
-        ConfigError: it cannot be written.
-    """
+    """Write the bundle's folder; ConfigError where it cannot be written."""
     inputs = golden_inputs()
     golden = {**inputs, "frame": reference_frame(inputs)}
     specs = {name: spec(name, str(inputs[name].dtype), *shape) for name, shape in SHAPES.items()}

@@ -10,6 +10,7 @@ import argparse
 import logging
 import sys
 from collections.abc import Sequence
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -23,8 +24,8 @@ from safetensors.numpy import save
 if not __package__:
     sys.path[0] = str(Path(__file__).resolve().parents[1])
 
-from export.packing import spec, write_bundle
-from export.paper_graph import PaperGraphs, build_paper_graphs
+from export.paper_graph import PaperGraphs, build_paper_graphs, pixels_of
+from export.writing import spec, write_bundle
 from icface.arrays import Frame
 from icface.attributes import COUNT
 from icface.bundle import Bundle
@@ -67,25 +68,16 @@ def golden_tensors(model: ICface, graphs: PaperGraphs) -> dict[str, NDArray[Any]
     return {
         "crop": crop,
         "attributes": attributes,
-        "neutral": _pixels(neutral),
-        "frame": _pixels(frame),
+        "neutral": pixels_of(neutral).contiguous().numpy(),
+        "frame": pixels_of(frame).contiguous().numpy(),
         graphs.cache: np.ascontiguousarray(kept.float().numpy()),
     }
 
 
-def _pixels(image: torch.Tensor) -> Frame:
-    levels = ((image[0].permute(1, 2, 0) + 1) * 127.5 + 0.5).floor().clamp(0, 255)
-    pixels: Frame = np.ascontiguousarray(levels.to(torch.uint8).numpy())
-    return pixels
-
-
 def pack(model: ICface, info: ModelInfo, out: Path, *, name: str, split: bool = True) -> Bundle:
-    """Write a model's bundle.
+    """Write a trained model's bundle. An older bundle in the folder `out` is replaced.
 
     Args:
-        model: trained.
-        info: what the model is; its terms and provenance go into the manifest as they are.
-        out: the folder. An older bundle there is replaced.
         name: shown to the user.
         split: keep the source's part of the first convolution from frame to frame.
 
@@ -97,11 +89,9 @@ def pack(model: ICface, info: ModelInfo, out: Path, *, name: str, split: bool = 
     golden = golden_tensors(model, graphs)
     if not all(np.isfinite(value).all() for value in golden.values()):
         raise ConfigError(f"{name} gives values that are no numbers; its training failed")
-    if graphs.animate_fp16 is None:
+    half = {} if graphs.animate_fp16 is None else {"animate.fp16.onnx": graphs.animate_fp16}
+    if not half:
         logger.warning("%s has a weight above 65504, so it gets no graph in half precision", name)
-        half: dict[str, bytes] = {}
-    else:
-        half = {"animate.fp16.onnx": graphs.animate_fp16}
     crop, neutral, frame = (spec(key, "uint8", size_px, size_px, 3) for key in ("crop", "neutral", "frame"))
     cache = spec(graphs.cache, "float32", *graphs.cache_shape)
     attributes = spec("attributes", "float32", 1, COUNT)
@@ -141,18 +131,10 @@ def pack(model: ICface, info: ModelInfo, out: Path, *, name: str, split: bool = 
 
 
 def neutral_look(bundle: Bundle, photo: Path) -> Frame:
-    """A photo's crop at the left and what G_N makes of it at the right, (S, 2·S, 3).
-
-    Raises:
-        SourceError: the photo has no face that can be used.
-        EngineError: the bundle does not run here.
-    """
+    """A photo's crop at the left and what G_N makes of it at the right, (S, 2·S, 3)."""
     source = load_photo(photo)
-    reenactor = Reenactor(bundle, size_px=None)
-    try:
+    with closing(Reenactor(bundle, size_px=None)) as reenactor:
         prepared = reenactor.prepare_source(source)
-    finally:
-        reenactor.close()
     crop = cut_crop(source.frame, prepared.crop_to_photo, prepared.size_px[0])
     return np.hstack([crop, prepared.neutral])
 
@@ -160,26 +142,15 @@ def neutral_look(bundle: Bundle, photo: Path) -> Frame:
 def parser() -> argparse.ArgumentParser:
     """All flags."""
     p = Parser(description="Make a trained model ready for icface-live.")
-    p.add_argument(
-        "model", type=Path, metavar="MODEL", help="a checkpoint of training/train.py (.safetensors)"
-    )
-    p.add_argument(
-        "--out", type=Path, metavar="FOLDER", help="the bundle (default: beside MODEL, as .icface)"
-    )
-    p.add_argument("--name", help="shown to the user (default: a few words about MODEL)")
-    p.add_argument(
-        "--split",
-        action=argparse.BooleanOptionalAction,
-        default=True,
-        help="keep the source's part of the first convolution from frame to frame (default: on)",
-    )
-    p.add_argument(
-        "--neutral",
-        type=Path,
-        metavar="PHOTO",
-        help="also write MODEL.neutral.png: this photo and its neutral",
-    )
-    p.add_argument("-v", "--verbose", action="count", default=0, help="-vv: tracebacks")
+    split = "keep the source's part of the first convolution from frame to frame (default: on)"
+    neutral = "also write MODEL.neutral.png: this photo and its neutral"
+    add = p.add_argument
+    add("model", type=Path, metavar="MODEL", help="a checkpoint of training/train.py (.safetensors)")
+    add("--out", type=Path, metavar="FOLDER", help="the bundle (default: beside MODEL, as .icface)")
+    add("--name", help="shown to the user (default: a few words about MODEL)")
+    add("--split", action=argparse.BooleanOptionalAction, default=True, help=split)
+    add("--neutral", type=Path, metavar="PHOTO", help=neutral)
+    add("-v", "--verbose", action="count", default=0, help="-vv: tracebacks")
     return p
 
 

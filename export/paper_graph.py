@@ -22,8 +22,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
-from export.ends import frame_of, planes_of
-from export.writing import written
+from export.writing import frame_of, planes_of, written
 from icface.attributes import COUNT
 from icface.networks.generator import Generator
 from icface.networks.icface import ICface
@@ -49,7 +48,6 @@ def build_paper_graphs(model: ICface, *, split: bool = True) -> PaperGraphs:
     """Write the graphs of a model.
 
     Args:
-        model: trained; run as in `eval`. It is not changed.
         split: keep the source's part of G_A's first convolution; else all of G_A is computed for every frame.
 
     Returns:
@@ -96,11 +94,9 @@ def folded(model: ICface) -> ICface:
 
 
 class Neutralise(nn.Module):
-    """From a crop (S, S, 3) uint8 to G_N's image (S, S, 3) uint8 and the tensor that `Animate` takes.
+    """From a crop (S, S, 3) uint8 to G_N's image (S, S, 3) uint8 and the tensor that `Animate` or `AnimateWhole` takes.
 
-    Args:
-        model: from `folded`.
-        split: whether that tensor is G_A's stem, or the picture itself.
+    The model is from `folded`.
     """
 
     neutral_attributes: Tensor
@@ -110,27 +106,23 @@ class Neutralise(nn.Module):
         side = model.config.size_px
         self.encoder = lowered(model.image_encoder or nn.Identity(), torch.float32)
         generator = model.generator_neutral
-        self.neutral_stem = None if generator is None else SplitStem(generator, side)
-        self.neutral_rest = None if generator is None else Rest(generator, torch.float32)
+        self.neutral = None if generator is None else Animate(generator, side)
         self.register_buffer("neutral_attributes", model.neutral_attributes.float()[None])
         self.stem = SplitStem(model.generator_animate, side) if split else None
 
     def forward(self, crop: Tensor) -> tuple[Tensor, Tensor]:
         image = planes_of(crop) / 127.5 - 1
-        if self.neutral_stem is not None and self.neutral_rest is not None:
-            kept = self.neutral_stem.of_picture(self.encoder(image))
-            image = self.neutral_rest(self.neutral_stem(kept, self.neutral_attributes))
+        if self.neutral is not None:
+            kept = self.neutral.stem.of_picture(self.encoder(image))
+            image = self.neutral.image(kept, self.neutral_attributes)
         picture = self.encoder(image)
         return pixels_of(image), picture if self.stem is None else self.stem.of_picture(picture)
 
 
 class Animate(nn.Module):
-    """From the stem (1, C, S, S) and attributes (1, 20) to a frame (S, S, 3) uint8.
+    """From the stem (1, C, S, S) and attributes (1, 20) to a frame (S, S, 3) uint8, by a generator from `folded`.
 
-    Args:
-        generator: G_A, from `folded`.
-        side_px: of its images.
-        precision: of the network between the stem and tanh.
+    The precision is that of the network between the stem and tanh.
     """
 
     def __init__(self, generator: Generator, side_px: int, precision: torch.dtype = torch.float32) -> None:
@@ -138,8 +130,13 @@ class Animate(nn.Module):
         self.stem = SplitStem(generator, side_px)
         self.rest = Rest(generator, precision)
 
+    def image(self, stem: Tensor, attributes: Tensor) -> Tensor:
+        """(1, 3, S, S) in [−1, 1]."""
+        image: Tensor = self.rest(self.stem(stem, attributes))
+        return image
+
     def forward(self, stem: Tensor, attributes: Tensor) -> Tensor:
-        return pixels_of(self.rest(self.stem(stem, attributes)))
+        return pixels_of(self.image(stem, attributes))
 
 
 class AnimateWhole(nn.Module):

@@ -1,21 +1,30 @@
-"""torch modules as ONNX graphs, written by `torch.onnx.export`."""
+"""What the exporters write: torch modules as ONNX graphs, with uint8 pixels at both ends, and bundles."""
 
 from __future__ import annotations
 
 import contextlib
+import hashlib
+import json
 import logging
 import warnings
 from collections.abc import Iterator, Sequence
-from typing import Final
+from pathlib import Path
+from typing import Any, Final
 
 import onnx
 import torch
 from torch import Tensor, nn
+from torch.export import Dim
+
+from icface.bundle import FORMAT_VERSION, MANIFEST, Bundle
+from icface.errors import BundleError, ConfigError
+from icface.files import replacing_folder
 
 OPSET: Final = 18
 """The oldest that torch's exporter writes. ONNX Runtime, OpenVINO, TensorRT and TensorRT-RTX read it."""
 LARGEST_PX: Final = 8192
 """Bound of the sizes that vary. The exporter wants one; the graph does not hold it."""
+Spec = dict[str, object]
 
 
 def written(
@@ -28,19 +37,19 @@ def written(
     """The graph of a module as the content of an ONNX file. The same module gives the same bytes.
 
     Args:
-        module: takes `inputs` by the names of its arguments.
-        name: of the graph.
-        inputs: examples of the right type and size; their values do not matter.
-        outputs: names of what the module gives.
+        inputs: examples of the right type and size, by the names of the module's arguments; the values do not matter.
         shapes: for each input its sizes, with a word for each that varies; None for a graph of fixed sizes.
     """
-    sizes = None if shapes is None else {key: _varying(shape) for key, shape in shapes.items()}
+    sizes = {
+        key: {i: Dim(size, min=2, max=LARGEST_PX) for i, size in enumerate(shape) if isinstance(size, str)}
+        for key, shape in (shapes or {}).items()
+    }
     with _quiet():
         program = torch.onnx.export(
             module.eval().requires_grad_(False),
             kwargs=inputs,
             output_names=outputs,
-            dynamic_shapes=sizes,
+            dynamic_shapes=sizes or None,
             opset_version=OPSET,
             dynamo=True,
             verbose=False,
@@ -60,15 +69,6 @@ def written(
     return bytes(model.SerializeToString(deterministic=True))
 
 
-def _varying(shape: tuple[int | str, ...]) -> dict[int, torch.export.Dim]:
-    """The places of a shape that vary."""
-    return {
-        place: torch.export.Dim(size, min=2, max=LARGEST_PX)
-        for place, size in enumerate(shape)
-        if isinstance(size, str)
-    }
-
-
 @contextlib.contextmanager
 def _quiet() -> Iterator[None]:
     """Hide what the exporter tells about itself: operators that it skips, deprecated calls inside torch."""
@@ -80,3 +80,57 @@ def _quiet() -> Iterator[None]:
             yield
     finally:
         logging.disable(before)
+
+
+def planes_of(picture: Tensor) -> Tensor:
+    """(1, 3, H, W) float32 in 0 … 255 of a picture (H, W, 3) uint8."""
+    # TensorRT knows uint8 at the ends alone, so the cast comes first.
+    return picture.float().permute(2, 0, 1)[None]
+
+
+def rounded(levels: Tensor) -> Tensor:
+    """(1, 3, H, W) levels as whole numbers in 0 … 255, still floats; a half is rounded up."""
+    return (levels + 0.5).floor().clamp(0, 255)
+
+
+def frame_of(levels: Tensor) -> Tensor:
+    """(H, W, 3) uint8 RGB of levels (1, 3, H, W), rounded."""
+    return rounded(levels)[0].permute(1, 2, 0).byte()
+
+
+def spec(name: str, dtype: str, *shape: int | str) -> Spec:
+    """One tensor as the manifest describes it."""
+    return {"name": name, "dtype": dtype, "shape": list(shape)}
+
+
+def write_bundle(out: Path, entries: dict[str, Any], files: dict[str, bytes]) -> Bundle:
+    """Write a bundle's folder, and read it back. It takes the place of an older bundle.
+
+    Args:
+        entries: the manifest without `format_version` and `files`.
+        files: contents by name.
+
+    Raises:
+        ConfigError: it cannot be written, or `out` is something else than a bundle.
+    """
+    out = out.absolute()
+    if out.exists() and not _replaceable(out):
+        raise ConfigError(f"{out} is there and is no model bundle; give another --out")
+    hashes = {name: hashlib.sha256(content).hexdigest() for name, content in files.items()}
+    manifest = {"format_version": FORMAT_VERSION, **entries, "files": hashes}
+    try:
+        with replacing_folder(out) as folder:
+            for name, content in files.items():
+                (folder / name).write_bytes(content)
+            text = json.dumps(manifest, indent=2, ensure_ascii=False) + "\n"
+            (folder / MANIFEST).write_text(text, encoding="utf-8")
+            Bundle.load(folder)
+    except OSError as error:
+        raise ConfigError(f"cannot write {out}: {error.strerror or error}; give another --out") from error
+    except BundleError as error:
+        raise ConfigError(f"what was written does not read back: {error}") from error
+    return Bundle.load(out)
+
+
+def _replaceable(out: Path) -> bool:
+    return out.is_dir() and ((out / MANIFEST).is_file() or not any(out.iterdir()))

@@ -38,7 +38,7 @@ ROOMS = {
 
 # The same inside icface/engines. `__init__` holds the public names only, so no module of the folder imports it.
 _RUNNING = {"base", "cache", "nvidia", "backends", "opening"}
-_CHECKING = {"precision", "quantise", "parity", "samples"}
+_CHECKING = {"precision", "parity", "samples"}
 ENGINE_ROOMS = {
     "base": set(),
     "cache": {"base"},
@@ -47,7 +47,7 @@ ENGINE_ROOMS = {
     "opening": {"base", "cache", "backends"},
     **dict.fromkeys(_CHECKING, _RUNNING | _CHECKING),
     "building": _RUNNING | _CHECKING,
-    "background": _RUNNING | {"building"},
+    "background": _RUNNING | {"building", "samples"},
     "command": _RUNNING | _CHECKING | {"building"},
 }
 
@@ -68,9 +68,9 @@ KEPT_INSIDE = {
         *("icface/openvino_core.py", "icface/engines/backends/openvino.py"),
         "icface/face/landmarker.py",
     ),
-    "onnxruntime": ("icface/engines/backends/onnxruntime.py", "icface/engines/quantise.py"),
+    "onnxruntime": ("icface/engines/backends/onnxruntime.py", "icface/engines/precision.py"),
     "onnx": (
-        *(f"icface/engines/{name}.py" for name in ("parity", "precision", "quantise")),
+        *(f"icface/engines/{name}.py" for name in ("parity", "precision")),
         "export/",
     ),
     "mediapipe": (),

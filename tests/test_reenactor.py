@@ -9,6 +9,7 @@ from typing import Any, NoReturn
 
 import numpy as np
 import pytest
+from msgspec import structs
 
 from icface import reenactor as module
 from icface.attributes import INDEX, neutral
@@ -207,7 +208,7 @@ def test_whatever_changes_the_result_is_part_of_the_key(
     if what == "tracker":
         monkeypatch.setattr("icface.reenactor.MODEL_SHA256", "another")
     reenactor = Reenactor(
-        replace(bundle, sha256="another") if what == "bundle" else bundle,
+        structs.replace(bundle, sha256="another") if what == "bundle" else bundle,
         size_px=SIDE + 32 if what == "size" else SIDE,
         source_cache=cache,
     )
@@ -281,7 +282,7 @@ def test_sizes_out_of_range_are_refused(size_px: int) -> None:
 )
 def test_a_model_that_needs_what_is_not_here(changes: dict[str, Any], why: str) -> None:
     with pytest.raises(BundleError, match=f"cannot be run by this version: .*{why}.*; upgrade"):
-        Reenactor(replace(Bundle.load(DEFAULT_BUNDLE), **changes))
+        Reenactor(structs.replace(Bundle.load(DEFAULT_BUNDLE), **changes))
 
 
 def test_once_closed_it_shows_nothing(reenactor: Reenactor, source: PreparedSource) -> None:

@@ -1,28 +1,29 @@
 """Builds an engine in another process: beside a live loop, or before a run from file to file.
 
-A crash of a library, Python's lock and the memory that a build takes stay in that process. The order goes to it as one
-line of JSON on its standard input, and its answer comes back as JSON on its standard output. The standard input stays
-open as long as the parent lives; when it closes, the builder ends. The builder imports nothing from the folder in which
-the user started the parent.
+A crash of a library, Python's lock and the memory that a build takes stay in that process. It reads the order from its
+standard input, and writes one line to its standard output: what went wrong, or nothing. The standard input stays open as
+long as the parent lives; when it closes, the builder ends. The builder imports nothing from the folder in which the user
+started the parent.
 """
 
 from __future__ import annotations
 
 import contextlib
-import json
+import functools
 import logging
 import os
+import pickle
 import subprocess
 import sys
 import tempfile
 import threading
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
 from icface.bundle import Bundle
-from icface.engines.base import Engine
+from icface.engines.base import Engine, Job
 from icface.engines.opening import open_engine
 from icface.errors import EngineError, ICFaceError
 
@@ -57,25 +58,9 @@ class Order:
     beside: bool = False
     """Whether a live loop runs meanwhile, so that the build has to use only what is left of the machine."""
 
-    def to_json(self) -> str:
-        """One line of JSON."""
-        return json.dumps(asdict(self), default=os.fspath)
-
-    @classmethod
-    def from_json(cls, line: str | bytes) -> Order:
-        """The inverse of `to_json`."""
-        fields = json.loads(line)
-        photos = tuple(map(Path, fields.pop("photos")))
-        return cls(bundle=Path(fields.pop("bundle")), photos=photos, **fields)
-
 
 class BackgroundBuild:
-    """Builds an engine and opens it, on a thread. `start`, `take` and `close` are called from another one.
-
-    Args:
-        order: what to build.
-        threads: CPU threads that the engine may use.
-    """
+    """Builds an engine and opens it, on a thread. `start`, `take` and `close` are called from another one."""
 
     def __init__(self, order: Order, threads: int = 1) -> None:
         self._order = order
@@ -88,10 +73,8 @@ class BackgroundBuild:
 
     def start(self) -> None:
         """Begin to build."""
-        logger.info(
-            "the engine %s is being built in the background; another one runs until it is ready",
-            self._order.engine,
-        )
+        engine = self._order.engine
+        logger.info("the engine %s is built in the background; another one runs until it is ready", engine)
         self._thread.start()
 
     def take(self) -> Engine | None:
@@ -120,15 +103,10 @@ class BackgroundBuild:
 
 
 def run_builder(order: Order, stop: threading.Event, timeout_s: float = TIMEOUT_S) -> None:
-    """Have another process build an engine, and wait for it.
-
-    Args:
-        order: what to build.
-        stop: ends the build when it is set.
-        timeout_s: ends the build after this long.
+    """Have another process build an engine, and wait for it until `stop` is set.
 
     Raises:
-        EngineError: the build failed, was ended, or the process died.
+        EngineError: the build failed, was ended, took longer than `timeout_s`, or the process died.
     """
     with tempfile.TemporaryFile() as chatter:
         try:
@@ -147,27 +125,22 @@ def run_builder(order: Order, stop: threading.Event, timeout_s: float = TIMEOUT_
         with process:  # closes its pipes
             assert process.stdin is not None and process.stdout is not None
             with contextlib.suppress(OSError):  # it is dead already
-                process.stdin.write(order.to_json().encode() + b"\n")
-                process.stdin.flush()
+                process.stdin.write(pickle.dumps(order))
             waited_s = 0.0
             while process.poll() is None and waited_s < timeout_s and not stop.wait(POLL_S):
                 waited_s += POLL_S
             if process.poll() is None:
                 process.kill()
-                raise EngineError(
-                    "stopped while the engine was being built"
-                    if stop.is_set()
-                    else f"the builder did not end within {timeout_s:.0f} s"
-                )
-            answer = process.stdout.read()
+                late = f"the builder did not end within {timeout_s:.0f} s"
+                raise EngineError("stopped while the engine was being built" if stop.is_set() else late)
+            answer = process.stdout.read().decode()
         if not answer:
             chatter.seek(0)
             said = chatter.read().decode(errors="replace").strip()
             logger.debug("the builder's last words: %s", said)
             last = f": {said.splitlines()[-1]}" if said else ""
             raise EngineError(f"the builder died (code {process.returncode}){last}")
-    problem = json.loads(answer)["error"]
-    if problem:
+    if problem := answer.removesuffix("\n"):
         raise EngineError(problem)
 
 
@@ -181,22 +154,18 @@ def builder_command() -> list[str]:
 
 
 def serve(build: Callable[[Order], None] | None = None) -> None:
-    """Build what the parent orders, answer, and end.
-
-    Args:
-        build: replaces the build in tests.
-    """
+    """Build what the parent orders, answer, and end. Tests replace `build`."""
     with os.fdopen(os.dup(1), "w", encoding="utf-8") as answer:
         os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # what libraries print is no part of the answer
         with open(0, "rb", buffering=0, closefd=False) as parent:
-            order = Order.from_json(parent.readline())
+            order: Order = pickle.load(parent)
         threading.Thread(target=_end_with_parent, daemon=True).start()
         problem = ""
         try:
-            (build or _build)(order)
+            (build or build_ordered)(order)
         except ICFaceError as error:
             problem = str(error)
-        json.dump({"error": problem}, answer)
+        print(problem, file=answer)
 
 
 def _end_with_parent() -> None:
@@ -204,16 +173,18 @@ def _end_with_parent() -> None:
     os._exit(1)
 
 
-def _build(order: Order) -> None:
+def build_ordered(order: Order) -> None:
+    """Build an engine in this process, at the lowest priority where a live loop runs beside it."""
     if order.beside:
         step_back()
-    # Imported here, because it loads packages that a live loop does not need.
-    from icface.engines.building import Job, build, sampler
+    # Imported here, because they load packages that a live loop does not need.
+    from icface.engines.building import build
+    from icface.engines.samples import collect
 
     bundle = Bundle.load(order.bundle)
     backend, _, precision = order.engine.partition(":")
     job = Job(bundle=bundle, backend=backend, precision=precision, size_px=order.size_px or Job.size_px)
-    build(job, sampler(bundle, order.photos), lambda done, what: None)
+    build(job, functools.cache(lambda: collect(bundle, order.photos)))
 
 
 def step_back() -> None:

@@ -31,15 +31,15 @@ GOLDEN_PSNR_DB: Final = 45.0
 round differently. Positions in half precision, or a shift by a quarter of a pixel, give less than 40."""
 ANY: Final = "any"
 """The device of a target that is built ahead, for GPUs of a kind."""
+SMALLEST_PX: Final = 16
+LARGEST_PX: Final = 2048
+"""Sizes that vary (pictures and maps of the edge family) lie between these in a built engine."""
+Progress = Callable[[float, str], None]
+"""Told the share that is done, 0 to 1, and what is being done."""
 
 
 class Engine(ABC):
-    """Runs one step of a bundle. The thread that runs it first owns it, until `release`.
-
-    Args:
-        variant: how the bundle makes that step.
-        description: what runs, in a few words.
-    """
+    """Runs one step of a bundle. The thread that runs it first owns it, until `release`."""
 
     def __init__(self, variant: Variant, description: str) -> None:
         self.variant = variant
@@ -54,29 +54,18 @@ class Engine(ABC):
         self._has_source = False
 
     def set_source(self, cache: Tensors) -> None:
-        """Keep a source's tensors until the next call.
-
-        Raises:
-            EngineError: they do not fit the bundle, or another thread owns the engine.
-        """
-        if self._owner is not None:
-            self._check_owner()
+        """Keep a source's tensors; EngineError where they do not fit, or another thread owns the engine."""
+        self._check_owner()
         check_tensors(self.variant.cache, cache)
         self._has_source = False  # until all of it is kept
         self._keep_source({spec.name: np.asarray(cache[spec.name], order="C") for spec in self.variant.cache})
         self._has_source = True
 
     def animate(self, motion: Tensors) -> Frame:
-        """Make one frame.
-
-        Args:
-            motion: the tensors that change from frame to frame.
+        """Make one frame from the tensors that change from frame to frame.
 
         Returns:
             (H, W, 3) RGB, the engine's own buffer: valid until the next call.
-
-        Raises:
-            EngineError: as `run`.
         """
         frame: Frame = self.run(motion)[0]
         return frame
@@ -87,9 +76,8 @@ class Engine(ABC):
         Raises:
             EngineError: no source is set, another thread owns the engine, or the library fails.
         """
-        if self._owner is None:
-            self._owner = threading.get_ident()
         self._check_owner()
+        self._owner = threading.get_ident()
         if not self._has_source:
             raise EngineError("no source is set; call set_source first")
         # Some backends read beyond a tensor that is too small. This check costs less than 10 µs.
@@ -107,7 +95,7 @@ class Engine(ABC):
 
     def _check_owner(self) -> None:
         # In other products, buffers shared between threads have shown frames of the wrong face.
-        if self._owner != threading.get_ident():
+        if self._owner not in (None, threading.get_ident()):
             raise EngineError("an engine was used from two threads; open one for each")
 
     @abstractmethod
@@ -143,8 +131,11 @@ class BuildingBackend(Backend, Protocol):
     def unasked(self, bundle: Bundle) -> str:
         """The precision that is worth building here without being asked; "" for none."""
 
-    def build(self, request: BuildRequest) -> bytes:
-        """Build an engine, and return it serialised."""
+    def build(self, job: Job, graph: bytes, target: Target, progress: Progress) -> bytes:
+        """Build an engine from an ONNX graph, and return it serialised. `job.precision` is set.
+
+        The graph's types say the precision of everything; only bf16 is a setting of OpenVINO.
+        """
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -166,27 +157,31 @@ class Target:
 
 
 @dataclass(frozen=True, kw_only=True)
-class BuildRequest:
-    """One engine for a backend to build."""
+class Job:
+    """An engine that is to be built."""
 
-    graph: bytes
-    """The ONNX graph. Its types say the precision of everything; only bf16 is a setting of OpenVINO."""
-    variant: Variant
-    """The variant of the bundle that the graph is."""
-    precision: str
-    sizes: Mapping[str, tuple[int, int, int]]
-    """Smallest, usual and largest, of each size that varies, by its name in the shapes."""
-    target: Target
+    bundle: Bundle
+    backend: str
+    precision: str = ""
+    """Empty for what suits the machine."""
+    capabilities: tuple[str, ...] = ()
+    """Compute capabilities of GPUs elsewhere, as `8.6`; empty for this machine."""
+    size_px: int = 512
+    """Side of the frames that a model of any size is tuned for."""
     timing_cache: Path | None = None
-    """Where TensorRT keeps the timings of kernels from one build to the next."""
-    progress: Callable[[float, str], None] = lambda done, what: None
-    """Told the share that is done, 0 to 1, and what is being done."""
+    """Where TensorRT keeps the timings of kernels; None keeps them beside the engines."""
+    again: bool = False
+    """Build it although it is there, or was refused."""
+
+    @property
+    def engine(self) -> str:
+        """Its name, as `openvino:int8`."""
+        return f"{self.backend}:{self.precision}".removesuffix(":")
 
 
 def graph_variant(bundle: Bundle, step: Step) -> tuple[Variant, Path]:
     """Find the variant that a graph engine runs, and the file of its graph; EngineError where the bundle has none."""
-    variants = {"animate": bundle.graph, "neutralise": bundle.neutralise, "correct": bundle.corrector}
-    variant = variants[step]
+    variant = {"animate": bundle.graph, "neutralise": bundle.neutralise, "correct": bundle.corrector}[step]
     if variant is None or variant.graph is None:
         raise EngineError(f"{bundle.name} has no graph for {step}")
     return variant, bundle.file(variant.graph)
@@ -204,11 +199,7 @@ def check_graph(variant: Variant, bundle: Bundle, inputs: Sequence[str], outputs
 
 
 def check_tensors(specs: Sequence[TensorSpec], tensors: Tensors) -> dict[str, int]:
-    """Compare tensors with their specs, and return the sizes that the names in the shapes stand for.
-
-    Raises:
-        EngineError: one is missing, of another type, or of a shape that does not fit the others.
-    """
+    """The sizes that names in shapes stand for; EngineError where a tensor is missing or does not fit."""
     sizes: dict[str, int] = {}
     for spec in specs:
         tensor = tensors.get(spec.name)
@@ -219,10 +210,8 @@ def check_tensors(specs: Sequence[TensorSpec], tensors: Tensors) -> dict[str, in
             expected = wanted if isinstance(wanted, int) else sizes.setdefault(wanted, found)
             fits = fits and found == expected
         if not fits:
-            shape = ", ".join(
-                f"{size}={sizes[size]}" if isinstance(size, str) and size in sizes else str(size)
-                for size in spec.shape
-            )
+            named = {size: f"{size}={found}" for size, found in sizes.items()}
+            shape = ", ".join(named.get(str(size), str(size)) for size in spec.shape)
             raise EngineError(
                 f"the tensor {spec.name} is {tensor.shape} of {tensor.dtype}, while the model takes "
                 f"({shape}) of {spec.dtype}; prepare the photo again"

@@ -9,20 +9,20 @@ from __future__ import annotations
 import contextlib
 import errno
 import hashlib
-import json
 import logging
 import os
 import shutil
 import time
 from collections.abc import Iterator, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, Final
 
+import msgspec
 from filelock import FileLock, Timeout
 
 from icface.bundle import Bundle
-from icface.engines.base import GOLDEN_PSNR_DB, Target
+from icface.engines.base import ANY, GOLDEN_PSNR_DB, Target
 from icface.errors import EngineError, NotBuiltError, RefusedError
 from icface.files import replacing_folder
 from icface.source_cache import cache_folder
@@ -75,20 +75,19 @@ class BuiltEngine:
     """What `store` was given, and the key."""
 
     @property
-    def refused(self) -> str:
-        """Why it may not be used, where its frames were too far off; else empty."""
-        return str(self.facts.get("refused") or "")
+    def refused(self) -> str | None:
+        """Why it may not be used, where its frames were too far off."""
+        return self.facts.get("refused")
 
     @property
     def golden_floor_db(self) -> float:
         """How well it must give the golden outputs: as when it was accepted, less GOLDEN_SLACK_DB."""
-        value = self.facts.get("golden_psnr_db")
-        accepted = float(value) if isinstance(value, int | float) else GOLDEN_PSNR_DB
-        return min(GOLDEN_PSNR_DB, accepted - GOLDEN_SLACK_DB)
+        accepted = self.facts.get("golden_psnr_db")
+        return min(GOLDEN_PSNR_DB, (GOLDEN_PSNR_DB if accepted is None else accepted) - GOLDEN_SLACK_DB)
 
 
 def find_built(bundle: Bundle, backend: str, precision: str, target: Target) -> BuiltEngine:
-    """Find a bundle's engine that was built before.
+    """Find a bundle's engine that was built before for this target, or ahead for GPUs of its kind.
 
     Raises:
         NotBuiltError: there is none; the line says for what else there is one.
@@ -96,8 +95,12 @@ def find_built(bundle: Bundle, backend: str, precision: str, target: Target) -> 
     """
     cache, key = EngineCache(), EngineKey.of(bundle, backend, precision, target)
     built = cache.find(key)
+    others = [] if built else cache.others(key)
+    for other in others:
+        here = (other.library, other.device) == (target.library, ANY)
+        if here and target.capability in other.capability.split("+"):
+            built = built or cache.find(replace(key, target=other))
     if built is None:
-        others = cache.others(key)
         why = f"there is one for {others[0].describe()}" if others else "none yet"
         raise NotBuiltError(
             f"no {precision} engine of {backend} is built for {bundle.name} here ({why}); run icface-build-engine "
@@ -109,12 +112,7 @@ def find_built(bundle: Bundle, backend: str, precision: str, target: Target) -> 
 
 
 class EngineCache:
-    """Built engines by key.
-
-    Args:
-        folder: None takes the user's.
-        limit_bytes: when all engines together are larger, those that were used longest ago are removed.
-    """
+    """Built engines by key. Above `limit_bytes` together, those that were used longest ago are removed."""
 
     def __init__(self, folder: Path | None = None, limit_bytes: int = LIMIT_BYTES) -> None:
         self.folder = (folder or cache_folder()) / "engines"
@@ -124,15 +122,13 @@ class EngineCache:
         """The engine under a key; None where there is none, or it is damaged (then it is removed)."""
         folder = self.folder / key.name
         try:
-            facts = json.loads((folder / FACTS).read_bytes())
+            facts = msgspec.json.decode((folder / FACTS).read_bytes(), type=dict[str, Any])
             content = (folder / CONTENT).read_bytes()
-            if not isinstance(facts, dict) or facts.get("format") != FORMAT:
-                raise ValueError("its description is of another version")
-            if facts.get("sha256") != hashlib.sha256(content).hexdigest():
-                raise ValueError("its checksum does not match")
+            if facts.get("format") != FORMAT or facts.get("sha256") != hashlib.sha256(content).hexdigest():
+                raise ValueError("it is of another version, or its checksum does not match")
         except (FileNotFoundError, NotADirectoryError):
             return None
-        except (OSError, ValueError) as error:
+        except (OSError, ValueError, msgspec.DecodeError) as error:
             logger.warning("the engine in %s is damaged (%s) and has to be built again", folder, error)
             self.drop(key)
             return None
@@ -144,34 +140,26 @@ class EngineCache:
         """Other targets that the same engine was built for, newest first."""
         found = []
         for folder in self._engines():
-            try:
-                facts = json.loads((folder / FACTS).read_bytes())
-                same = all(facts[name] == getattr(key, name) for name in ("model", "backend", "precision"))
-                if same and folder.name != key.name:
-                    found.append((folder.stat().st_mtime_ns, Target(**facts["target"])))
-            except (OSError, ValueError, KeyError, TypeError):
-                continue  # it is being written, or damaged
-        return [target for _, target in sorted(found, key=lambda item: item[0], reverse=True)]
+            with contextlib.suppress(OSError, msgspec.DecodeError):  # it is being written, or damaged
+                other = msgspec.json.decode((folder / FACTS).read_bytes(), type=EngineKey)
+                if other != key and replace(other, target=key.target) == key:
+                    found.append((folder.stat().st_mtime_ns, other.target))
+        return [target for _, target in sorted(found, key=lambda each: each[0], reverse=True)]
 
     @contextlib.contextmanager
     def building(self, key: EngineKey, timeout_s: float) -> Iterator[None]:
-        """Keep other processes from building the same engine during the block. A process that dies lets go.
-
-        Raises:
-            EngineError: another process was still building after `timeout_s`, or the folder cannot be written.
-        """
+        """Keep other processes from building the same engine during the block. A process that dies lets go."""
+        lock = FileLock(self.folder / f"{key.name}.lock")
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
-            lock = FileLock(self.folder / f"{key.name}.lock")
             try:
                 lock.acquire(timeout=0)
             except Timeout:
                 logger.info("another process is building this engine; waiting for it")
                 lock.acquire(timeout=timeout_s)
         except Timeout as error:
-            raise EngineError(
-                f"another process has been building the same engine for {timeout_s:.0f} s; try again later"
-            ) from error
+            late = f"another process has been building the same engine for {timeout_s:.0f} s; try again later"
+            raise EngineError(late) from error
         except OSError as error:
             raise self._cannot_write(error) from error
         try:
@@ -180,19 +168,14 @@ class EngineCache:
             lock.release()
 
     def store(self, key: EngineKey, content: bytes, facts: Mapping[str, Any]) -> Path:
-        """Keep an engine in place of an older one under the same key, and return its folder.
-
-        Raises:
-            EngineError: there is no room for it, or the folder cannot be written.
-        """
+        """Keep an engine in place of an older one; EngineError where it cannot be written, or finds no room."""
         digest = hashlib.sha256(content).hexdigest()
-        description = {"format": FORMAT, **asdict(key), "bytes": len(content), "sha256": digest, **facts}
+        document = {"format": FORMAT, **asdict(key), "bytes": len(content), "sha256": digest, **facts}
         target = self.folder / key.name
         try:
             with replacing_folder(target) as folder:
                 (folder / CONTENT).write_bytes(content)
-                text = json.dumps(description, indent=2, ensure_ascii=False) + "\n"
-                (folder / FACTS).write_text(text, encoding="utf-8")
+                (folder / FACTS).write_bytes(msgspec.json.format(msgspec.json.encode(document)))
         except OSError as error:
             raise self._cannot_write(error, len(content)) from error
         with contextlib.suppress(OSError):  # another process may tidy at the same time
@@ -208,10 +191,7 @@ class EngineCache:
         return self.folder / f"{key.name}{_KERNELS}"
 
     def _engines(self) -> list[Path]:
-        try:
-            return [path for path in self.folder.iterdir() if path.is_dir() and path.name[0] != "."]
-        except OSError:
-            return []
+        return [path for path in self.folder.glob("[!.]*") if path.is_dir()]
 
     def _tidy(self, keep: Path) -> None:
         """Remove remains of builds that died, the engines that were used longest ago, and kernels without an engine."""
@@ -230,11 +210,7 @@ class EngineCache:
 
     def _cannot_write(self, error: OSError, size: int = 0) -> EngineError:
         if error.errno in (errno.ENOSPC, errno.EDQUOT):
-            return EngineError(
-                f"no room for an engine of {size / 1e6:.0f} MB in {self.folder}; free some, or set "
-                "ICFACE_CACHE_DIR to a folder that has it"
-            )
-        return EngineError(
-            f"cannot write {self.folder}: {error.strerror or error}; set ICFACE_CACHE_DIR to a folder that can be "
-            "written"
-        )
+            what = f"no room for an engine of {size / 1e6:.0f} MB in {self.folder}; free some, or"
+        else:
+            what = f"cannot write {self.folder}: {error.strerror or error};"
+        return EngineError(f"{what} set ICFACE_CACHE_DIR to a folder that can be written")

@@ -35,8 +35,7 @@ def open_engine(name: str, bundle: Bundle, *, threads: int = 1, step: Step = "an
 
     Raises:
         ConfigError: no engine has that name, or `threads` is less than 1.
-        EngineError: it did not load, or does not give the golden outputs.
-        NotBuiltError: it has to be built first.
+        EngineError: it did not load, or does not give the golden outputs. NotBuiltError: it has to be built first.
     """
     if threads < 1:
         raise ConfigError(f"an engine needs at least 1 thread, not {threads}")
@@ -60,41 +59,29 @@ def open_engine(name: str, bundle: Bundle, *, threads: int = 1, step: Step = "an
 
 
 def neutralise(name: str, bundle: Bundle, inputs: Tensors, *, threads: int = 1) -> dict[str, NDArray[Any]]:
-    """Run a bundle's `neutralise` graph once, on an engine that is opened for it and closed again.
+    """Run a bundle's `neutralise` graph, and return its outputs by name; the caller's own.
 
     It runs once a photo, so a built engine would gain nothing. Where `name` is a built engine, a portable one runs it
     in float32.
-
-    Returns:
-        Its outputs by name; the caller's own.
-
-    Raises:
-        EngineError: as `open_engine` and `Engine.run`.
     """
     name = "auto" if needs_build(name) else name
     with closing(open_engine(name, bundle, threads=threads, step="neutralise")) as engine:
         engine.set_source({})
         outputs = engine.run(inputs)
-        return {
-            spec.name: output.copy() for spec, output in zip(engine.variant.outputs, outputs, strict=True)
-        }
+        names = (spec.name for spec in engine.variant.outputs)
+        return {name: output.copy() for name, output in zip(names, outputs, strict=True)}
 
 
 def candidates(bundle: Bundle, step: Step = "animate") -> tuple[str, ...]:
     """Engines worth trying on this machine, best first."""
     x86 = platform.machine().lower() in ("x86_64", "amd64")
     graphs = ("openvino", "onnxruntime") if x86 else ("onnxruntime", "openvino")
-    if step == "neutralise":
-        return graphs
-    return (*worth_building(bundle), *(("host",) if bundle.host is not None else ()), *graphs)
+    host = ("host",) if bundle.host is not None else ()
+    return graphs if step == "neutralise" else (*worth_building(bundle), *host, *graphs)
 
 
 def needs_build(name: str) -> bool:
-    """Whether an engine runs only after it was built.
-
-    Raises:
-        ConfigError: no engine has that name.
-    """
+    """Whether an engine runs only after it was built; ConfigError where no engine has that name."""
     backend, _, option = name.partition(":")
     return name != "auto" and option in getattr(backends.load(backend), "BUILT", ())
 
@@ -102,26 +89,20 @@ def needs_build(name: str) -> bool:
 def worth_building(bundle: Bundle) -> tuple[str, ...]:
     """Engines that make this model's frames faster here than the portable ones, once they are built; best first."""
     building = backends.building()
-    unasked = ((name, building[name].unasked(bundle)) for name in _BUILT_FIRST)
-    return tuple(f"{name}:{precision}" for name, precision in unasked if precision)
+    unasked = {name: building[name].unasked(bundle) for name in _BUILT_FIRST}
+    return tuple(f"{name}:{precision}" for name, precision in unasked.items() if precision)
 
 
 def golden_psnr_db(engine: Engine, bundle: Bundle) -> float:
-    """How well an engine gives the bundle's golden outputs: the worst of them; infinite when all are the same.
-
-    Raises:
-        EngineError: it fails, or gives a tensor of another shape or type.
-    """
+    """How well an engine gives the bundle's golden outputs: the worst of them; infinite when all are the same."""
     tensors = bundle.golden_tensors()
     engine.set_source(tensors)
     values = []
     for spec, found in zip(engine.variant.outputs, engine.run(tensors), strict=True):
         expected = tensors[spec.name]
         if found.shape != expected.shape or found.dtype != expected.dtype:
-            raise EngineError(
-                f"{engine.description} gives a {spec.name} {found.shape} of {found.dtype}, "
-                f"not {expected.shape} of {expected.dtype}"
-            )
+            wrong = f"{found.shape} of {found.dtype}, not {expected.shape} of {expected.dtype}"
+            raise EngineError(f"{engine.description} gives a {spec.name} {wrong}")
         peak = 255.0 if expected.dtype == np.uint8 else float(np.ptp(expected)) or 1.0
         values.append(psnr_db(found, expected, peak))
     return min(values)
@@ -135,10 +116,8 @@ def _open_checked(name: str, bundle: Bundle, threads: int, step: Step) -> Engine
         db = golden_psnr_db(engine, bundle)
         if not db >= engine.golden_psnr_db:
             what = "frame" if step == "animate" else "neutral image"
-            raise EngineError(
-                f"{engine.description} gives a wrong golden {what} "
-                f"({db:.1f} dB, at least {engine.golden_psnr_db:.0f} wanted); choose another engine"
-            )
+            how = f"({db:.1f} dB, at least {engine.golden_psnr_db:.0f} wanted); choose another engine"
+            raise EngineError(f"{engine.description} gives a wrong golden {what} {how}")
     except BaseException:
         engine.close()
         raise

@@ -6,11 +6,12 @@ one finds what the first one averages away: frames in which no lid ever closes a
 
 from __future__ import annotations
 
+import itertools
 import logging
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable
 from contextlib import closing
-from dataclasses import asdict, dataclass, replace
-from typing import Any, Final
+from dataclasses import dataclass, replace
+from typing import Final
 
 import numpy as np
 import onnx
@@ -18,8 +19,8 @@ import onnx
 from icface.arrays import Frame, Tensors
 from icface.attributes import ACTION_UNITS, COUNT, NAMES, POSE, FloatArray, pose_from_unit
 from icface.bundle import Bundle
-from icface.engines.backends.onnxruntime import PROVIDERS, open_session
-from icface.engines.base import graph_variant
+from icface.engines.backends.onnxruntime import runner
+from icface.engines.backends.openvino import compiled
 from icface.engines.samples import Samples
 from icface.errors import EngineError, RefusedError
 from icface.face.viewer import Viewer
@@ -40,6 +41,8 @@ LOST_SHARE: Final = 0.02
 """Share of the faces that may be seen in the reference alone: where a face is hardly seen, chance decides."""
 LARGEST_DB: Final = 99.0
 """What is reported for equal frames."""
+_REMEDY: Final = {"int8": "use --precision bf16, fp16 or fp32", "fp32": "export the bundle again"}
+_SAME: Final = "run both on the same samples"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -79,54 +82,46 @@ class ParityReport:
             f"{self.au_error:.3f} ({self.au_noise:.3f})"
         )
 
-    def to_dict(self) -> dict[str, Any]:
-        """For JSON."""
-        return {
-            name: round(value, 4) if isinstance(value, float) else value
-            for name, value in asdict(self).items()
-        }
-
 
 def gate(bundle: Bundle, graph: bytes, precision: str, samples: Samples) -> ParityReport:
     """Run a graph and the bundle's own, in float32, over all samples and compare their frames.
 
-    Args:
-        bundle: the model.
-        graph: from `graph_for`.
-        precision: what the graph is held to; `bf16` is computed by OpenVINO, everything else by ONNX Runtime.
-        samples: made for the bundle.
+    OpenVINO runs `bf16`, ONNX Runtime everything else.
 
     Raises:
         RefusedError: the frames are too far apart; with the figure.
         EngineError: a library is missing or refuses a graph, or this CPU has no bfloat16.
     """
-    reference = frames_of(graph_variant(bundle, "animate")[1].read_bytes())
-    candidate = bfloat16_frames_of(graph) if precision == "bf16" else frames_of(graph)
-    golden = bundle.golden_tensors()
-    golden_db = psnr_db(candidate(golden), golden["frame"])
+    assert bundle.graph.graph is not None  # `graph` was made of it
+    reference = frames_of(bundle.file(bundle.graph.graph).read_bytes())
+    candidate = frames_of(graph, bf16=precision == "bf16")
     report = gate_frames(map(reference, samples.feeds()), map(candidate, samples.feeds()), precision)
-    return replace(report, golden_psnr_db=min(golden_db, LARGEST_DB))
+    golden = bundle.golden_tensors()
+    return replace(report, golden_psnr_db=min(psnr_db(candidate(golden), golden["frame"]), LARGEST_DB))
 
 
-def frames_of(graph: bytes) -> Callable[[Tensors], Frame]:
-    """Makes frames (H, W, 3) by a graph in ONNX Runtime on the CPU. Tensors that it does not take are left out.
+def frames_of(graph: bytes, *, bf16: bool = False) -> Callable[[Tensors], Frame]:
+    """Makes frames (H, W, 3) by a graph on the CPU: in ONNX Runtime, or in OpenVINO in bfloat16.
 
     Raises:
-        EngineError: ONNX Runtime is missing, or refuses the graph.
+        EngineError: the library refuses the graph, or this CPU has no bfloat16.
     """
-    model = rounding(onnx.load_from_string(graph))
-    session = open_session(model.SerializeToString(), "the graph", PROVIDERS["cpu"], threads=0)
-    names = [item.name for item in session.get_inputs()]
-    return lambda feeds: np.asarray(session.run(["frame"], {name: feeds[name] for name in names})[0])
+    if bf16:
+        network = compiled(graph, "the graph", threads=0, option="bf16")
+        names = [name for port in network.inputs for name in port.names]
+        return lambda feeds: np.asarray(network({name: feeds[name] for name in names})["frame"])
+    run = runner(rounding(graph))
+    return lambda feeds: run(feeds)["frame"]
 
 
-def rounding(model: onnx.ModelProto) -> onnx.ModelProto:
+def rounding(graph: bytes) -> bytes:
     """A graph in half precision as one in float32 that rounds every value to half precision.
 
     ONNX Runtime has few operators in half precision for CPUs. It puts float32 ones in their place and leaves out the
     casts between them, so it rounds less often than a GPU and no value overflows. Casts in a float32 graph stay.
     """
     half, single = onnx.TensorProto.FLOAT16, onnx.TensorProto.FLOAT
+    model = onnx.load_from_string(graph)
     inferred = onnx.shape_inference.infer_shapes(model).graph.value_info
     lowered = {value.name for value in inferred if value.type.tensor_type.elem_type == half}
     made = onnx.ModelProto()
@@ -146,78 +141,40 @@ def rounding(model: onnx.ModelProto) -> onnx.ModelProto:
         if tensor.data_type == half:
             values = onnx.numpy_helper.to_array(tensor).astype(np.float32)
             tensor.CopyFrom(onnx.numpy_helper.from_array(values, tensor.name))
-    return made
-
-
-def bfloat16_frames_of(graph: bytes) -> Callable[[Tensors], Frame]:
-    """Makes frames (H, W, 3) by a graph in OpenVINO, in bfloat16.
-
-    Raises:
-        EngineError: OpenVINO is missing or refuses the graph, or this CPU has no bfloat16.
-    """
-    from icface.openvino_core import the_core
-
-    core = the_core()
-    if "BF16" not in core.get_property("CPU", "OPTIMIZATION_CAPABILITIES"):
-        raise EngineError("this CPU has no bfloat16; use the engine openvino")
-    try:
-        network = core.compile_model(core.read_model(graph), "CPU", {"INFERENCE_PRECISION_HINT": "bf16"})
-    except RuntimeError as error:
-        raise EngineError(f"OpenVINO cannot load the graph: {error}") from error
-    names = [name for port in network.inputs for name in port.names]
-    return lambda feeds: np.asarray(network({name: feeds[name] for name in names})["frame"])
+    return bytes(made.SerializeToString())
 
 
 def gate_frames(
     reference_frames: Iterable[Frame], candidate_frames: Iterable[Frame], precision: str
 ) -> ParityReport:
-    """Compare frames (H, W, 3), one by one. They may come from engines as well as from graphs.
-
-    Raises:
-        RefusedError: they are too far apart; with the figure.
-        EngineError: as `compared`.
-    """
+    """Compare frames (H, W, 3) one by one; RefusedError with the figure where they are too far apart."""
     report = compared(reference_frames, candidate_frames, precision)
-    wanted = _missed(report)
+    least_db, bound = LEAST_PSNR_DB[precision], AU_BOUND[precision]
+    lost_bound = LOST_SHARE * (report.faces_compared + report.faces_lost)
+    wanted = ""
+    if not report.psnr_db >= least_db:
+        wanted = f"at least {least_db:.0f} dB is wanted"
+    elif report.faces_lost > lost_bound:
+        wanted = f"the face is lost in {report.faces_lost} frames"
+    elif report.pose_error_deg - report.pose_noise_deg > POSE_BOUND_DEG:
+        wanted = f"at most {POSE_BOUND_DEG:.0f}° more than under noise is allowed"
+    elif report.au_error - report.au_noise > bound:
+        wanted = f"at most {bound:g} more than under noise is allowed"
     if wanted:
-        raise RefusedError(f"{report.describe()}; {wanted}, {_REMEDY[precision]}")
+        remedy = _REMEDY.get(precision, "use --precision fp32")
+        raise RefusedError(f"{report.describe()}; {wanted}, {remedy}")
     if not report.faces_compared:
         logger.warning("%s: the pixels alone were compared", report.describe())
     return report
 
 
-_REMEDY: Final = {
-    "int8": "use --precision bf16, fp16 or fp32",
-    "bf16": "use --precision fp32",
-    "fp16": "use --precision fp32",
-    "fp32": "export the bundle again",
-}
-
-
-def _missed(report: ParityReport) -> str:
-    """The bound that a report misses; empty where it misses none."""
-    least_db, bound = LEAST_PSNR_DB[report.precision], AU_BOUND[report.precision]
-    if not report.psnr_db >= least_db:
-        return f"at least {least_db:.0f} dB is wanted"
-    if report.faces_lost > LOST_SHARE * (report.faces_compared + report.faces_lost):
-        return f"the face is lost in {report.faces_lost} frames"
-    if report.pose_error_deg - report.pose_noise_deg > POSE_BOUND_DEG:
-        return f"at most {POSE_BOUND_DEG:.0f}° more than under noise is allowed"
-    if report.au_error - report.au_noise > bound:
-        return f"at most {bound:g} more than under noise is allowed"
-    return ""
-
-
 def compared(
     reference_frames: Iterable[Frame], candidate_frames: Iterable[Frame], precision: str
 ) -> ParityReport:
-    """Compare frames and report whatever comes out.
+    """Compare frames and report whatever comes out; EngineError where there is none, or they differ in number or size.
 
     A face counts where it is also seen under noise of one level. A detector that is undecided about the reference says
     nothing about the other frame.
-
-    Raises:
-        EngineError: there is no frame, or they differ in number or size.
     """
     errors: list[float] = []
     differences: list[FloatArray] = []
@@ -225,15 +182,20 @@ def compared(
     lost = 0
     rng = np.random.default_rng(20)
     with closing(Viewer()) as viewer:
-        for reference, candidate in _pairs(reference_frames, candidate_frames):
+        for reference, candidate in itertools.zip_longest(reference_frames, candidate_frames):
+            if reference is None:
+                raise EngineError(f"there are more frames than those to compare with; {_SAME}")
+            if candidate is None or candidate.shape != reference.shape:
+                found = "no frame" if candidate is None else f"a frame of {candidate.shape}"
+                raise EngineError(f"{found} is there to compare with one of {reference.shape}; {_SAME}")
             errors.append(float(np.mean((candidate.astype(np.float64) - reference) ** 2)))
-            expected, shaken, found = viewer.measure((reference, noisy(reference, rng), candidate))
+            expected, shaken, seen = viewer.measure((reference, noisy(reference, rng), candidate))
             if np.isnan(expected).any() or np.isnan(shaken).any():
                 continue
-            if np.isnan(found).any():
+            if np.isnan(seen).any():
                 lost += 1
                 continue
-            differences.append(_difference(found, expected))
+            differences.append(_difference(seen, expected))
             noises.append(_difference(shaken, expected))
     if not errors:
         raise EngineError("there is no frame to compare; give a track with at least one row")
@@ -261,20 +223,6 @@ def noisy(frame: Frame, rng: np.random.Generator) -> Frame:
     noise = rng.integers(-1, 2, frame.shape, dtype=np.int16)
     shaken: Frame = np.clip(frame.astype(np.int16) + noise, 0, 255).astype(np.uint8)
     return shaken
-
-
-def _pairs(first: Iterable[Frame], second: Iterable[Frame]) -> Iterator[tuple[Frame, Frame]]:
-    others = iter(second)
-    for reference in first:
-        candidate = next(others, None)
-        if candidate is None or candidate.shape != reference.shape:
-            found = "no frame" if candidate is None else f"a frame of {candidate.shape}"
-            raise EngineError(
-                f"{found} is there to compare with one of {reference.shape}; run both on the same samples"
-            )
-        yield reference, candidate
-    if next(others, None) is not None:
-        raise EngineError("there are more frames than those to compare with; run both on the same samples")
 
 
 def _difference(found: FloatArray, expected: FloatArray) -> FloatArray:

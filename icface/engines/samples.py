@@ -8,15 +8,14 @@ from collections.abc import Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 import numpy as np
-from numpy.typing import NDArray
 
 from icface.arrays import Tensors
-from icface.attributes import AttributeTrack, FloatArray, neutral, read_csv, to_openface
-from icface.bundle import Bundle
-from icface.engines.opening import neutralise
+from icface.attributes import FloatArray, neutral, read_csv, to_openface
+from icface.bundle import Bundle, Variant
+from icface.engines.backends.onnxruntime import runner
 from icface.errors import ConfigError, SourceError
 from icface.face.landmarks import open_detector
 from icface.face.suitability import MAX_FACES, choose_face
@@ -44,8 +43,8 @@ class Samples:
     family: Family
     sources: tuple[Tensors, ...]
     """What the family prepared of each photo: the cache tensors, and what its motion reads."""
-    cache_names: tuple[str, ...]
-    motion_names: tuple[str, ...]
+    graph: Variant
+    """What is fed."""
     attributes: FloatArray
     """(n, 20) on the bundle's scale."""
 
@@ -58,17 +57,12 @@ class Samples:
         for number, row in enumerate(self.attributes):
             turn = number % len(self.sources)
             moved = rigs[turn].motion(row)
-            cache = {name: np.asarray(self.sources[turn][name]) for name in self.cache_names}
-            yield cache | {name: moved[name].copy() for name in self.motion_names}
+            cache = {spec.name: np.asarray(self.sources[turn][spec.name]) for spec in self.graph.cache}
+            yield cache | {spec.name: moved[spec.name].copy() for spec in self.graph.motion}
 
 
 def collect(
-    bundle: Bundle,
-    photos: Sequence[Path] = (),
-    track: Path | None = None,
-    *,
-    rows: int = ROWS,
-    size_px: int = SIZE_PX,
+    bundle: Bundle, photos: Sequence[Path] = (), track: Path | None = None, *, rows: int = ROWS
 ) -> Samples:
     """Prepare photos and choose rows of a track.
 
@@ -78,31 +72,42 @@ def collect(
             is left out, with a warning.
         track: a CSV of `icface-live --record-attributes` or of OpenFace; None takes the one that ships.
         rows: how many rows of the track to use, those that differ most.
-        size_px: side of the frames of a model that makes any size.
 
     Raises:
         SourceError: no photo can be used, or none is given and there is no example.
         ConfigError: the track cannot be read, or no row of it has a face.
-        BundleError: this version has not what the bundle wants.
         EngineError: the bundle's graph for photos does not run.
     """
-    values = spread(_present(read_csv(track or TRACK), track or TRACK), rows)
+    recorded = read_csv(track or TRACK)
+    values = spread(recorded.values[recorded.present], rows)
+    if not len(values):
+        advice = "record another with icface-live --record-attributes"
+        raise ConfigError(f"no row of {track or TRACK} has a face; {advice}")
     if bundle.attribute_scale == "openface":
         values = to_openface(values)
+    if not photos and not EXAMPLE_PHOTO.is_file():
+        raise SourceError("no photo is given, and only a checkout has the example's; give photos of faces")
+    photos = photos or (EXAMPLE_PHOTO,)
+
+    def neutralise(inputs: Tensors) -> Tensors:
+        assert bundle.neutralise is not None  # a family that needs it has checked that
+        return runner(bundle.file(bundle.neutralise.graph))(inputs)
+
     family = open_family(bundle)
-    sources = tuple(_prepared(bundle, family, photos or _example(), size_px))
+    sources: list[Tensors] = []
+    with closing(open_detector(video=False, max_faces=MAX_FACES)) as detector:
+        means = Means(detector, neutralise, bundle.size_px or SIZE_PX)
+        for photo in photos:
+            try:
+                frame = load_photo(photo).frame
+                face = choose_face(detector.detect(frame), photo, None)
+                sources.append(family.prepare(frame, face, means))
+            except SourceError as error:
+                logger.warning("%s is left out: %s", photo.name, error)
     if not sources:
-        raise SourceError(
-            f"none of {len(photos) or 1} photos has a face that can be used; give others, where one is seen from the "
-            "front"
-        )
-    return Samples(
-        family=family,
-        sources=sources,
-        cache_names=tuple(spec.name for spec in bundle.graph.cache),
-        motion_names=tuple(spec.name for spec in bundle.graph.motion),
-        attributes=values,
-    )
+        advice = "give others, where one is seen from the front"
+        raise SourceError(f"none of {len(photos)} photos has a face that can be used; {advice}")
+    return Samples(family, tuple(sources), bundle.graph, values)
 
 
 def spread(values: FloatArray, count: int) -> FloatArray:
@@ -120,33 +125,3 @@ def spread(values: FloatArray, count: int) -> FloatArray:
         distances = np.minimum(distances, np.linalg.norm(values - values[chosen[-1]], axis=1))
         distances[chosen] = -1.0  # also where a row is there twice
     return np.asarray(values[sorted(chosen)])
-
-
-def _present(track: AttributeTrack, path: Path) -> FloatArray:
-    if not track.present.any():
-        raise ConfigError(f"no row of {path} has a face; record another with icface-live --record-attributes")
-    return track.values[track.present]
-
-
-def _example() -> tuple[Path, ...]:
-    if not EXAMPLE_PHOTO.is_file():
-        raise SourceError("no photo is given, and only a checkout has the example's; give photos of faces")
-    return (EXAMPLE_PHOTO,)
-
-
-def _prepared(bundle: Bundle, family: Family, photos: Sequence[Path], size_px: int) -> Iterator[Tensors]:
-    """What the family makes of each photo."""
-
-    def neutralised(inputs: Tensors) -> dict[str, NDArray[Any]]:
-        # By name: `auto` might take an engine of lower precision.
-        return neutralise("onnxruntime", bundle, inputs)
-
-    own_px = size_px if bundle.size_px is None else bundle.size_px
-    with closing(open_detector(video=False, max_faces=MAX_FACES)) as detector:
-        for path in photos:
-            try:
-                frame = load_photo(path).frame
-                face = choose_face(detector.detect(frame), path, None)
-                yield family.prepare(frame, face, Means(detector, neutralised, own_px))
-            except SourceError as error:
-                logger.warning("%s is left out: %s", path.name, error)

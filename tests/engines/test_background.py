@@ -157,11 +157,10 @@ def test_the_order_arrives_and_what_libraries_print_does_not_disturb_the_answer(
         size_px=256,
         beside=True,
     )
-    use(monkeypatch, "background.serve(lambda order: [os.write(1, bytes(200_000)), fail(order.to_json())])")
+    use(monkeypatch, "background.serve(lambda order: [os.write(1, bytes(200_000)), fail(repr(order))])")
     with pytest.raises(EngineError) as caught:
         run_builder(order, threading.Event())
-    assert Order.from_json(str(caught.value)) == order
-    assert Order.from_json(ORDER.to_json()) == ORDER
+    assert str(caught.value) == repr(order)
 
 
 # The end of a build

@@ -7,8 +7,6 @@ import shutil
 import subprocess
 import sys
 import tomllib
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
@@ -22,8 +20,8 @@ from icface.bundle import DEFAULT_BUNDLE, MANIFEST, Bundle
 from icface.engines import Engine, backends, building, needs_build, neutralise, open_engine
 from icface.engines.backends import onnxruntime as onnxruntime_engine
 from icface.engines.backends import openvino as openvino_engine
-from icface.engines.base import PRECISIONS, BuildRequest, Target
-from icface.engines.building import Job, build
+from icface.engines.base import PRECISIONS, Job, Target
+from icface.engines.building import build
 from icface.engines.cache import CONTENT, FACTS, EngineCache
 from icface.engines.command import capabilities, main, pictures
 from icface.engines.opening import worth_building
@@ -62,11 +60,6 @@ def has_bf16() -> bool:
     return "BF16" in the_core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
 
 
-@contextmanager
-def unused() -> Iterator[None]:
-    yield
-
-
 def never() -> Samples:
     raise AssertionError("float32 is compared with nothing")
 
@@ -100,10 +93,10 @@ def test_what_is_built_is_what_runs(
     assert (precision in engine.description) == needs_build(name)
     engine.close()
     exact.close()
-    facts = json.loads((built.folder / FACTS).read_text())
+    facts = json.loads((Path(built.folder) / FACTS).read_text())
     assert facts["model"] == paper.sha256 and facts["precision"] == precision
     assert (facts["parity"] is None) == (precision == "fp32")
-    there = build(job, never, lambda *_: None)
+    there = build(job, never)
     assert there.seconds == 0 and there.folder == built.folder
     assert there.size_bytes == built.size_bytes and there.parity == built.parity
 
@@ -118,7 +111,7 @@ def test_auto_takes_what_is_built_and_tells_what_would_be_worth_it(
     before = open_engine("auto", paper)
     assert (before.name, before.unbuilt[-1]) == ("openvino", "openvino:bf16")
     assert open_engine("auto", paper, step="neutralise").name == "openvino"
-    build(Job(bundle=paper, backend="openvino", precision="bf16"), lambda: samples, lambda *_: None)
+    build(Job(bundle=paper, backend="openvino", precision="bf16"), lambda: samples)
     after = open_engine("auto", paper)
     assert after.name == "openvino:bf16" and "openvino:bf16" not in after.unbuilt
     before.close()
@@ -158,12 +151,12 @@ def test_frames_too_far_off_are_refused_once_and_not_tried_again(
     with monkeypatch.context() as patch:
         patch.setattr(building, "graph_for", spoilt_graph)
         with pytest.raises(RefusedError, match=r"int8 against fp32: \d+\.\d dB .*at least 38 dB is wanted"):
-            build(job, lambda: samples, lambda *_: None)
+            build(job, lambda: samples)
     with pytest.raises(RefusedError, match=r"dB .*\(tried before; --again tries anew\)"):
-        build(job, never, lambda *_: None)
+        build(job, never)
     with pytest.raises(RefusedError, match="openvino:int8 is not used for paper: int8 against fp32"):
         open_engine("openvino:int8", paper)
-    assert build(replace(job, again=True), lambda: samples, lambda *_: None).ran
+    assert build(replace(job, again=True), lambda: samples).ran
 
 
 def test_an_engine_that_gives_other_frames_than_its_graph_goes_again(
@@ -172,12 +165,12 @@ def test_an_engine_that_gives_other_frames_than_its_graph_goes_again(
     """Trying the engine finds a builder that breaks the graph."""
     pytest.importorskip("openvino")
 
-    def broken(request: BuildRequest) -> bytes:
-        return spoilt(request.graph)
+    def broken(job: Job, graph: bytes, *_: object) -> bytes:
+        return spoilt(graph)
 
     monkeypatch.setattr(openvino_engine, "build", broken)
     with pytest.raises(EngineError, match="gives a wrong golden frame"):
-        build(Job(bundle=paper, backend="openvino", precision="fp32"), never, lambda *_: None)
+        build(Job(bundle=paper, backend="openvino", precision="fp32"), never)
     assert not list((cache_dir / "engines").rglob(CONTENT))
 
 
@@ -186,21 +179,21 @@ def test_a_build_that_dies_leaves_nothing(
 ) -> None:
     pytest.importorskip("openvino")
 
-    def dying(request: BuildRequest) -> bytes:
+    def dying(*_: object) -> bytes:
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
         patch.setattr(openvino_engine, "build", dying)
         with pytest.raises(KeyboardInterrupt):
-            build(Job(bundle=paper, backend="openvino", precision="fp32"), never, lambda *_: None)
+            build(Job(bundle=paper, backend="openvino", precision="fp32"), never)
     assert not [path for path in (cache_dir / "engines").iterdir() if path.suffix != ".lock"]
-    assert build(Job(bundle=paper, backend="openvino", precision="fp32"), never, lambda *_: None).ran
+    assert build(Job(bundle=paper, backend="openvino", precision="fp32"), never).ran
 
 
 def test_what_a_backend_does_not_build(paper: Bundle, cache_dir: Path) -> None:
     pytest.importorskip("onnxruntime")
     with pytest.raises(ConfigError, match="onnxruntime does not build bf16; choose from int8, fp32"):
-        build(Job(bundle=paper, backend="onnxruntime", precision="bf16"), never, lambda *_: None)
+        build(Job(bundle=paper, backend="onnxruntime", precision="bf16"), never)
     for backend, module in (("openvino", openvino_engine), ("onnxruntime", onnxruntime_engine)):
         pytest.importorskip(backend)
         with pytest.raises(EngineError, match="for this CPU alone; leave out --sm"):
@@ -236,7 +229,7 @@ def test_a_graph_that_is_not_ours(paper: Bundle, tmp_path: Path) -> None:
     ):
         bundle = broken_bundle(paper, tmp_path / f"{number}.icface", content)
         with pytest.raises(BundleError, match=why):
-            build(Job(bundle=bundle, backend="onnxruntime", precision="fp32"), never, lambda *_: None)
+            build(Job(bundle=bundle, backend="onnxruntime", precision="fp32"), never)
 
 
 # The command

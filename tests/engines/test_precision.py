@@ -93,7 +93,7 @@ def test_what_is_no_graph_of_the_bundle(paper: Bundle, tmp_path: Path) -> None:
 
 
 def test_no_other_precision(paper: Bundle) -> None:
-    with pytest.raises(ConfigError, match="choose fp32, fp16, bf16 or int8"):
+    with pytest.raises(ConfigError, match="choose from fp32, fp16, bf16, int8"):
         graph_for(paper, "fp8", never)
 
 

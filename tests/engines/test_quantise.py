@@ -12,7 +12,7 @@ from onnx import TensorProto, helper, numpy_helper
 
 from icface.arrays import Tensors
 from icface.bundle import DEFAULT_BUNDLE
-from icface.engines.quantise import quantised
+from icface.engines.precision import quantised
 from icface.errors import ConfigError
 from icface.quality import psnr_db
 from tests.export.models import NETWORKS, by_onnxruntime, feeds_of, graphs_of, random_crop

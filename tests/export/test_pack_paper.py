@@ -17,8 +17,8 @@ from safetensors import safe_open
 from safetensors.numpy import load_file, save_file
 from torch import nn
 
-from export import packing
 from export.pack_paper import default_name, main, pack
+from export.writing import write_bundle
 from icface.bundle import MANIFEST, Bundle
 from icface.engines import open_engine
 from icface.errors import ConfigError
@@ -225,8 +225,8 @@ def test_when_it_fails_half_way_the_older_bundle_is_still_there(
 
 
 def test_a_bundle_that_does_not_read_back_is_an_error(tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match=r"does not read back: .* lacks"):
-        packing.write_bundle(tmp_path / "m.icface", {"family": "paper"}, {})
+    with pytest.raises(ConfigError, match=r"does not read back: .* missing"):
+        write_bundle(tmp_path / "m.icface", {"family": "paper"}, {})
     assert not list(tmp_path.iterdir())
 
 

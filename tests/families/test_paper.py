@@ -236,7 +236,7 @@ def test_smaller_than_the_model(photo: Photo, tmp_path: Path) -> None:
 def test_all_sizes_share_what_was_prepared_once(bundle: Bundle, photo: Photo, cache: SourceCache) -> None:
     for size_px in (256, 512, None):
         Reenactor(bundle, size_px=size_px, source_cache=cache).prepare_source(photo)
-    other = Reenactor(replace(bundle, sha256="another"), size_px=SIDE, source_cache=cache)
+    other = Reenactor(structs.replace(bundle, sha256="another"), size_px=SIDE, source_cache=cache)
     with pytest.raises(AssertionError, match="prepared again"):
         other.prepare_source(photo)
 
@@ -296,7 +296,7 @@ def test_a_face_that_is_turned_away(
 
 
 def without(variant: Variant, name: str) -> Variant:
-    return replace(
+    return structs.replace(
         variant,
         motion=tuple(spec for spec in variant.motion if spec.name != name),
         outputs=tuple(spec for spec in variant.outputs if spec.name != name),
@@ -324,18 +324,25 @@ def test_a_bundle_that_is_made_otherwise(bundle: Bundle, what: str, words: str) 
         "size": {"size_px": None},
         "neutralise": {"neutralise": None},
         "crop": {"neutralise": without(bundle.neutralise, "crop")},
-        "attributes": {"graph": without(bundle.graph, "attributes")},
-        "frame": {"size_px": 128, "neutralise": replace(bundle.neutralise, motion=larger(bundle, "crop"))},
+        "attributes": {
+            "variants": structs.replace(bundle.variants, graph=without(bundle.graph, "attributes"))
+        },
+        "frame": {
+            "size_px": 128,
+            "neutralise": structs.replace(bundle.neutralise, motion=larger(bundle, "crop")),
+        },
         "neutral": {"neutralise": without(bundle.neutralise, "neutral")},
     }
     with pytest.raises(BundleError, match=f"cannot be run by this version: .*{words}.*; upgrade") as caught:
-        open_family(replace(bundle, **changed[what]))
+        open_family(structs.replace(bundle, **changed[what]))
     assert "\n" not in str(caught.value)
 
 
 def larger(bundle: Bundle, name: str) -> tuple[TensorSpec, ...]:
     assert bundle.neutralise is not None
-    return tuple(replace(spec, shape=(128, 128, 3)) for spec in bundle.neutralise.motion if spec.name == name)
+    return tuple(
+        structs.replace(spec, shape=(128, 128, 3)) for spec in bundle.neutralise.motion if spec.name == name
+    )
 
 
 def test_the_host_engine_has_nothing_to_run(bundle: Bundle) -> None:

@@ -71,7 +71,7 @@ from icface.engines import background
 def build(order):
     with socket.create_connection(("127.0.0.1", int(sys.argv[2]))) as test:
         test.recv(1)
-    background._build(order)
+    background.build_ordered(order)
 background.serve(build)
 """
 

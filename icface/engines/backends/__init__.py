@@ -16,11 +16,7 @@ def available() -> tuple[str, ...]:
 
 
 def load(name: str) -> Backend:
-    """Import a backend. Both `tensorrt-rtx` and `tensorrt_rtx` name that one.
-
-    Raises:
-        ConfigError: there is none of that name.
-    """
+    """Import a backend, as `tensorrt-rtx` or `tensorrt_rtx`; ConfigError where there is none of that name."""
     name = name.replace("-", "_")
     if name not in available():
         raise ConfigError(f"there is no engine {name!r}; choose from auto, {', '.join(available())}")
@@ -29,8 +25,5 @@ def load(name: str) -> Backend:
 
 def building() -> dict[str, BuildingBackend]:
     """The backends whose engines are built before they run, by name."""
-    return {
-        name: cast(BuildingBackend, backend)
-        for name, backend in ((name, load(name)) for name in available())
-        if hasattr(backend, "build")
-    }
+    modules = {name: cast(BuildingBackend, load(name)) for name in available()}
+    return {name: module for name, module in modules.items() if hasattr(module, "build")}

@@ -19,13 +19,7 @@ GRAPH_ENGINES: Final = ("openvino", "onnxruntime")
 
 
 class HostEngine(Engine):
-    """Runs the family's own warp.
-
-    Args:
-        variant: the host variant.
-        description: what runs, in a few words.
-        corrector: runs the correcting graph; None where the variant has none.
-    """
+    """Runs the family's own warp, and `corrector` after it where the variant has a correcting graph."""
 
     def __init__(self, variant: Variant, description: str, corrector: Engine | None = None) -> None:
         super().__init__(variant, description)
@@ -58,11 +52,7 @@ class HostEngine(Engine):
 
 
 def open_engine(bundle: Bundle, step: Step, *, threads: int, option: str) -> HostEngine:
-    """Open the host variant. Its threads are OpenCV's, which the application sets for the whole process.
-
-    Raises:
-        EngineError: the bundle has none, or no library runs its graph.
-    """
+    """Open the host variant. Its threads are OpenCV's, which the application sets for the whole process."""
     variant = bundle.host if step == "animate" else None
     if variant is None or bundle.host_code != MOTION:
         raise EngineError(f"{bundle.name} has no variant that runs on the host")
@@ -77,7 +67,6 @@ def open_engine(bundle: Bundle, step: Step, *, threads: int, option: str) -> Hos
         except EngineError as error:
             problems.append(str(error))
         else:
-            return HostEngine(
-                variant, f"host warp on the CPU, corrected by {corrector.description}", corrector
-            )
+            description = f"host warp on the CPU, corrected by {corrector.description}"
+            return HostEngine(variant, description, corrector)
     raise EngineError("; ".join(problems))

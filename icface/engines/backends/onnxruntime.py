@@ -11,7 +11,7 @@ import ctypes
 import io
 import re
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
 
@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 from icface.arrays import Tensors
 from icface.bundle import Bundle, TensorSpec, Variant
 from icface.cpu import cpu_name
-from icface.engines.base import BuildRequest, Engine, Outputs, Step, Target, check_graph, graph_variant
+from icface.engines.base import Engine, Job, Outputs, Progress, Step, Target, check_graph, graph_variant
 from icface.engines.cache import find_built
 from icface.errors import EngineError
 
@@ -114,11 +114,16 @@ def library_errors() -> tuple[type[Exception], ...]:
     return (*own, RuntimeError, TypeError, ValueError, KeyError)
 
 
-def _not_loaded(provider: str, missing: str) -> str:
-    """The error line for a provider that misses a library. The driver's library comes with no package."""
+def _not_loaded(provider: str, message: str) -> EngineError | None:
+    """The error for a loader's message that names a missing library; None for another message."""
+    found = _MISSING.search(message)
+    if found is None:
+        return None
+    missing = found.group(1) or found.group(2)
+    # The driver's library comes with no package.
     is_driver = missing.startswith(("libcuda.so", "nvcuda.dll"))
     advice = "install NVIDIA's driver" if is_driver else _install(provider)
-    return f"{provider} did not load: {missing} is missing; {advice}"
+    return EngineError(f"{provider} did not load: {missing} is missing; {advice}")
 
 
 def _install(provider: str) -> str:
@@ -126,31 +131,21 @@ def _install(provider: str) -> str:
     return f"install the package that has it{system}: pip install {package}"
 
 
-def _missing_library(ort: Any, provider: str) -> str:
-    """Name the first library that a provider needs and the loader does not find; empty where it finds all.
-
-    Where a library is missing, ONNX Runtime prints a message and takes the CPU. Only Linux's loader names the library.
-    """
+def _check_libraries(ort: Any, provider: str) -> None:
+    """Name the first library that a provider needs and the loader does not find. Only Linux's loader names it."""
     if provider not in _LIBRARIES:
-        return ""
+        return
     if hasattr(ort, "preload_dlls"):
         # It loads CUDA's libraries that pip installed; the loader would not find them. It prints what it does not find.
         with contextlib.redirect_stdout(io.StringIO()):
             ort.preload_dlls()
     file = Path(ort.__file__).parent / "capi" / _LIBRARIES[provider]
-    if sys.platform != "linux" or not file.is_file():
-        return ""
-    try:
-        ctypes.CDLL(str(file))
-    except OSError as error:
-        return _missing_name(str(error))
-    return ""
-
-
-def _missing_name(message: str) -> str:
-    """Name of the library that a loader's message is about; empty where it is about something else."""
-    found = _MISSING.search(message)
-    return (found.group(1) or found.group(2)) if found else ""
+    if sys.platform == "linux" and file.is_file():
+        try:
+            ctypes.CDLL(str(file))
+        except OSError as error:
+            if missing := _not_loaded(provider, str(error)):
+                raise missing from error
 
 
 def target(capabilities: Sequence[str] = ()) -> Target:
@@ -170,42 +165,30 @@ def unasked(bundle: Bundle) -> str:
     return ""
 
 
-def build(request: BuildRequest) -> bytes:
+def build(job: Job, graph: bytes, target: Target, progress: Progress) -> bytes:
     """Load the graph and return it."""
-    request.progress(0.0, "loading")
-    open_session(request.graph, request.variant.graph or "the graph", PROVIDERS["cpu"], threads=1)
-    request.progress(1.0, "loaded")
-    return request.graph
+    open_session(graph, job.bundle.graph.graph or "the graph", PROVIDERS["cpu"], threads=1)
+    return graph
 
 
 def open_engine(bundle: Bundle, step: Step, *, threads: int, option: str) -> OnnxRuntimeEngine:
-    """Open the graph on a provider, or with a precision, which has to be built first.
-
-    Raises:
-        EngineError: the package or the provider is missing, fell back to another one, or refuses the graph.
-    """
+    """Open the graph on a provider, and on no other; or with a precision, which has to be built first."""
     if option not in PROVIDERS:
-        raise EngineError(
-            f"ONNX Runtime has no provider or precision {option!r}; choose from {', '.join(list(PROVIDERS)[1:])}"
-        )
+        known = ", ".join(list(PROVIDERS)[1:])
+        raise EngineError(f"ONNX Runtime has no provider or precision {option!r}; choose from {known}")
     variant, path = graph_variant(bundle, step)
     ort, wanted = _library(), PROVIDERS[option]
     if wanted not in ort.get_available_providers():
         raise EngineError(f"this build of ONNX Runtime has no {wanted}; {_install(wanted)}")
-    missing = _missing_library(ort, wanted)
-    if missing:
-        raise EngineError(_not_loaded(wanted, missing))
+    _check_libraries(ort, wanted)
     is_built = option in BUILT and step == "animate"
     built = find_built(bundle, "onnxruntime", option, target()) if is_built else None
     session = open_session(path if built is None else built.content, path.name, wanted, threads=threads)
     used = session.get_providers()
     if wanted not in used:
-        raise EngineError(
-            f"ONNX Runtime did not load {wanted} and fell back to {', '.join(used)}: there is no such device, no driver "
-            f"for it, or a library is missing; {_install(wanted)}"
-        )
-    names = ([item.name for item in items] for items in (session.get_inputs(), session.get_outputs()))
-    check_graph(variant, bundle, *names)
+        why = f"there is no such device, no driver for it, or a library is missing; {_install(wanted)}"
+        raise EngineError(f"ONNX Runtime did not load {wanted} and fell back to {', '.join(used)}: {why}")
+    check_graph(variant, bundle, *_names(session))
     how = wanted if built is None else f"{wanted}, {option}"
     engine = OnnxRuntimeEngine(variant, session, f"ONNX Runtime {ort.__version__} ({how}) for {bundle.name}")
     if built is not None:
@@ -221,17 +204,17 @@ def _library() -> Any:
     return ort
 
 
+def _names(session: Any) -> tuple[list[str], list[str]]:
+    return [item.name for item in session.get_inputs()], [item.name for item in session.get_outputs()]
+
+
 def open_session(graph: Path | bytes, name: str, provider: str, *, threads: int) -> Any:
-    """Open an `onnxruntime.InferenceSession`.
+    """Open an `onnxruntime.InferenceSession` on a file or its content; EngineError where the library refuses it.
 
     Args:
-        graph: a file, or its content.
         name: what the user calls the graph.
         provider: one of PROVIDERS' values.
         threads: CPU threads it may use; 0 for all.
-
-    Raises:
-        EngineError: the library is missing, or refuses the graph.
     """
     ort = _library()
     options = ort.SessionOptions()
@@ -242,10 +225,22 @@ def open_session(graph: Path | bytes, name: str, provider: str, *, threads: int)
     options.add_session_config_entry("session.inter_op.allow_spinning", "0")
     options.log_severity_level = 4
     try:
-        model = graph if isinstance(graph, bytes) else str(graph)
-        return ort.InferenceSession(model, options, providers=[provider])
+        return ort.InferenceSession(graph, options, providers=[provider])
     except library_errors() as error:
-        missing = _missing_name(str(error))
-        if missing:
-            raise EngineError(_not_loaded(provider, missing)) from error
-        raise EngineError(f"ONNX Runtime cannot load {name}: {error}") from error
+        refused = EngineError(f"ONNX Runtime cannot load {name}: {error}")
+        raise (_not_loaded(provider, str(error)) or refused) from error
+
+
+def runner(graph: Path | bytes) -> Callable[[Tensors], dict[str, NDArray[Any]]]:
+    """A function that runs a graph on all cores, from inputs to outputs by name; EngineError where it fails."""
+    session = open_session(graph, "the graph", PROVIDERS["cpu"], threads=0)
+    inputs, outputs = _names(session)
+
+    def run(tensors: Tensors) -> dict[str, NDArray[Any]]:
+        try:
+            values = session.run(outputs, {name: tensors[name] for name in inputs})
+        except library_errors() as error:
+            raise EngineError(f"ONNX Runtime cannot run the graph: {error}") from error
+        return dict(zip(outputs, values, strict=True))
+
+    return run

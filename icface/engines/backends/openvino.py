@@ -11,9 +11,9 @@ from pathlib import Path
 from typing import Any, Final
 
 from icface.arrays import Tensors
-from icface.bundle import Bundle, TensorSpec, Variant
+from icface.bundle import Bundle, Variant
 from icface.cpu import cpu_name
-from icface.engines.base import BuildRequest, Engine, Outputs, Step, Target, check_graph, graph_variant
+from icface.engines.base import Engine, Job, Outputs, Progress, Step, Target, check_graph, graph_variant
 from icface.engines.cache import find_built
 from icface.errors import EngineError
 from icface.openvino_core import the_core
@@ -75,12 +75,10 @@ def unasked(bundle: Bundle) -> str:
         return ""
 
 
-def build(request: BuildRequest) -> bytes:
+def build(job: Job, graph: bytes, target: Target, progress: Progress) -> bytes:
     """Compile the graph and return it: compiling takes a fifth of a second, so nothing more is kept."""
-    request.progress(0.0, "compiling")
-    _compiled(request.graph, request.variant.graph or "the graph", threads=1, option=request.precision)
-    request.progress(1.0, "compiled")
-    return request.graph
+    compiled(graph, job.bundle.graph.graph or "the graph", threads=1, option=job.precision)
+    return graph
 
 
 def open_engine(bundle: Bundle, step: Step, *, threads: int, option: str) -> OpenVinoEngine:
@@ -91,28 +89,25 @@ def open_engine(bundle: Bundle, step: Step, *, threads: int, option: str) -> Ope
     if step == "neutralise":
         option = ""
     built = find_built(bundle, "openvino", option, target()) if option in BUILT else None
-    model = _compiled(path if built is None else built.content, path.name, threads=threads, option=option)
-    names = [
-        [_name(port.names, specs) for port in ports]
+    model = compiled(path if built is None else built.content, path.name, threads=threads, option=option)
+    inputs, outputs = (
+        # OpenVINO gives a tensor several names where nothing is computed between them.
+        [min(port.names & {spec.name for spec in specs} or port.names) for port in ports]
         for ports, specs in ((model.inputs, variant.inputs), (model.outputs, variant.outputs))
-    ]
-    check_graph(variant, bundle, *names)
-    how = f"CPU, {option}" if option in BUILT else "CPU"
-    engine = OpenVinoEngine(
-        variant, model.create_infer_request(), f"OpenVINO {_version()} ({how}) for {bundle.name}"
     )
+    check_graph(variant, bundle, inputs, outputs)
+    how = f"CPU, {option}" if option in BUILT else "CPU"
+    description = f"OpenVINO {_version()} ({how}) for {bundle.name}"
+    engine = OpenVinoEngine(variant, model.create_infer_request(), description)
     if built is not None:
         engine.golden_psnr_db = built.golden_floor_db
     return engine
 
 
-def _name(names: set[str], specs: Sequence[TensorSpec]) -> str:
-    """Our name of a tensor. OpenVINO gives it several where nothing is computed between them."""
-    return min(names & {spec.name for spec in specs} or names)
-
-
-def _compiled(graph: Path | bytes, name: str, *, threads: int, option: str) -> Any:
-    core = _core()
+def compiled(graph: Path | bytes, name: str, *, threads: int, option: str) -> Any:
+    """Compile a graph, `name` for the user; EngineError where OpenVINO refuses it, or `option` does not run."""
+    _library()
+    core = the_core()
     # On a CPU without bfloat16 OpenVINO says nothing and computes in float32.
     if option == "bf16" and not _has_bf16():
         raise EngineError("this CPU has no bfloat16; use the engine openvino")
@@ -130,12 +125,8 @@ def _compiled(graph: Path | bytes, name: str, *, threads: int, option: str) -> A
 
 
 def _has_bf16() -> bool:
-    return "BF16" in _core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
-
-
-def _core() -> Any:
     _library()
-    return the_core()
+    return "BF16" in the_core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
 
 
 def _library() -> Any:

@@ -12,10 +12,7 @@ from icface.engines.nvidia import building, running
 from icface.engines.nvidia import library as nvidia
 
 LIBRARY: Final = nvidia.Library(
-    name="tensorrt_rtx",
-    title="TensorRT-RTX",
-    install="pip install tensorrt-rtx-cu13",
-    rtx=True,
+    name="tensorrt_rtx", title="TensorRT-RTX", install="pip install tensorrt-rtx-cu13", rtx=True
 )
 PRECISIONS: Final = nvidia.PRECISIONS
 BUILT: Final = ("", *PRECISIONS)

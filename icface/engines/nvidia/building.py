@@ -12,7 +12,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from icface.engines.base import ANY, BuildRequest, Target
+from icface.engines.base import ANY, LARGEST_PX, SMALLEST_PX, Job, Progress, Target, check_graph
+from icface.engines.cache import EngineCache
 from icface.engines.nvidia.library import BINDING_ERRORS, Library, log_of, one_line
 from icface.errors import EngineError
 from icface.files import write_file
@@ -20,51 +21,43 @@ from icface.files import write_file
 logger = logging.getLogger(__name__)
 
 
-def build(library: Library, request: BuildRequest) -> bytes:
-    """Build an engine.
-
-    Args:
-        library: which of the two.
-        request: what to build. Where the target's device is ANY, it needs no GPU.
-
-    Returns:
-        The engine, serialised.
+def build(library: Library, job: Job, graph: bytes, target: Target, progress: Progress) -> bytes:
+    """Build an engine and return it serialised. Where the target's device is ANY, it needs no GPU.
 
     Raises:
         EngineError: the library is missing, it refuses the graph or the target, or there is no GPU where it needs one.
-        BaseException: what `request.progress` raised, or an interrupt. Either stops the build.
+        BaseException: what `progress` raised, or an interrupt. Either stops the build.
     """
     trt = library.load()
     log = log_of(trt)
     log.errors.clear()
     log.stopped = None
-    request.progress(0.0, "reading the graph")
-    failed = f"{library.title} cannot build {request.variant.graph or 'the graph'}"
+    progress(0.0, "reading the graph")
+    failed = f"{library.title} cannot build {job.bundle.graph.graph}"
     try:
         builder = trt.Builder(log)
         network = builder.create_network(network_flags(trt))
         parser = trt.OnnxParser(network, log)
-        if not parser.parse(request.graph):
-            raise EngineError(
-                f"{failed}: {_parser_errors(parser, log)}; use --backend onnxruntime or another precision"
-            )
+        if not parser.parse(graph):
+            advice = "use --backend onnxruntime or another precision"
+            raise EngineError(f"{failed}: {_parser_errors(parser, log)}; {advice}")
         config = builder.create_builder_config()
-        _set_capabilities(trt, config, request.target)
-        _set_sizes(builder, config, network, request)
-        timings = None if library.rtx else request.timing_cache
-        if timings is not None:
+        _set_capabilities(trt, config, target)
+        _set_sizes(builder, config, network, job)
+        timings = job.timing_cache or EngineCache().folder / f"{library.name}.timing"
+        if not library.rtx:
             open_timings(config, timings)
-        monitor = _monitor(trt, request.progress, log)  # must outlive the build
+        monitor = _monitor(trt, progress, log)  # must outlive the build
         config.progress_monitor = monitor
         serialised = builder.build_serialized_network(network, config)
     except BINDING_ERRORS as error:
         raise EngineError(f"{failed}: {log.reason()} ({one_line(str(error))})") from error
     log.raise_stopped()
     if serialised is None:
-        raise EngineError(f"{failed} in {request.precision} for {request.target.describe()}: {log.reason()}")
-    if timings is not None:
+        raise EngineError(f"{failed} in {job.precision} for {target.describe()}: {log.reason()}")
+    if not library.rtx:
         keep_timings(config, timings)
-    request.progress(1.0, "built")
+    progress(1.0, "built")
     return bytes(serialised)
 
 
@@ -78,35 +71,26 @@ def _parser_errors(parser: Any, log: Any) -> str:
     """What the parser found, each with its node, in one line."""
     lines = []
     for error in (parser.get_error(i) for i in range(parser.num_errors)):
-        operator = getattr(error, "node_operator", lambda: "")()
-        name = getattr(error, "node_name", lambda: "")() or error.node()
+        operator, name = error.node_operator(), error.node_name() or error.node()
         where = f"node {name} ({operator}): " if operator else ""
         lines.append(where + one_line(str(error.desc())))
     log.errors.clear()
     return "; ".join(dict.fromkeys(lines[:3])) or str(log.reason())
 
 
-def _set_sizes(builder: Any, config: Any, network: Any, request: BuildRequest) -> None:
+def _set_sizes(builder: Any, config: Any, network: Any, job: Job) -> None:
     """Give smallest, usual and largest size of every input whose size varies."""
-    specs = {spec.name: spec for spec in request.variant.inputs}
-    found = [network.get_input(i) for i in range(network.num_inputs)]
-    if {tensor.name for tensor in found} != set(specs):
-        raise EngineError(
-            f"{request.variant.graph} asks for {', '.join(sorted(tensor.name for tensor in found))}, while the manifest "
-            f"states {', '.join(sorted(specs))}; export the bundle again"
-        )
-    varying = [tensor.name for tensor in found if any(size < 0 for size in tensor.shape)]
-    if not varying:
-        return
+    inputs = [network.get_input(i).name for i in range(network.num_inputs)]
+    outputs = [network.get_output(i).name for i in range(network.num_outputs)]
+    check_graph(job.bundle.graph, job.bundle, inputs, outputs)
+    sizes_px = (SMALLEST_PX, job.size_px, LARGEST_PX)
     profile = builder.create_optimization_profile()
-    for name in varying:
-        shapes = (
-            [size if isinstance(size, int) else request.sizes[size][i] for size in specs[name].shape]
-            for i in range(3)
-        )
-        profile.set_shape(name, *shapes)
-    if config.add_optimization_profile(profile) < 0:
-        raise RuntimeError(f"it refuses the sizes {dict(request.sizes)}")
+    varying = [spec for spec in job.bundle.graph.inputs if any(isinstance(size, str) for size in spec.shape)]
+    for spec in varying:
+        shapes = ([size if isinstance(size, int) else px for size in spec.shape] for px in sizes_px)
+        profile.set_shape(spec.name, *shapes)
+    if varying and config.add_optimization_profile(profile) < 0:
+        raise RuntimeError(f"it refuses the sizes {sizes_px}")
 
 
 def _set_capabilities(trt: Any, config: Any, target: Target) -> None:
@@ -136,7 +120,7 @@ def open_timings(config: Any, path: Path) -> None:
             logger.debug("timings of kernels: %s", error)
         if timings:
             logger.info(
-                "the timings of kernels in %s are of another GPU or damaged; they are measured again", path
+                "the kernels' timings in %s are of another GPU or damaged; they are measured again", path
             )
 
 
@@ -148,14 +132,10 @@ def keep_timings(config: Any, path: Path) -> None:
         logger.info("the timings of kernels are not kept: %s", error)
 
 
-class Progress:
-    """Computes the share of a build that is done, from phases that lie within each other. It never goes back.
+class Shares:
+    """Tells `report` the share of a build that is done, from phases that lie within each other. It never goes back."""
 
-    Args:
-        report: told the share, 0 to 1, and the phase's name.
-    """
-
-    def __init__(self, report: Callable[[float, str], None]) -> None:
+    def __init__(self, report: Progress) -> None:
         self._report = report
         self._phases: dict[str | None, tuple[float, float, int, int]] = {}
         """By name: begin and size as shares of the whole, number of steps, steps done."""
@@ -185,9 +165,9 @@ class Progress:
             del self._phases[phase]
 
 
-def _monitor(trt: Any, report: Callable[[float, str], None], log: Any) -> Any:
-    """The library's view of a Progress. What `report` raises stops the build, and is kept in `log.stopped`."""
-    progress, lock = Progress(report), threading.Lock()
+def _monitor(trt: Any, report: Progress, log: Any) -> Any:
+    """The library's view of Shares. What `report` raises stops the build, and is kept in `log.stopped`."""
+    shares, lock = Shares(report), threading.Lock()
 
     def tell(what: Callable[..., None], *arguments: Any) -> bool:
         with lock:  # the library builds on several threads
@@ -199,16 +179,13 @@ def _monitor(trt: Any, report: Callable[[float, str], None], log: Any) -> Any:
             return log.stopped is None
 
     class Monitor(trt.IProgressMonitor):  # type: ignore[misc]
-        def __init__(self) -> None:
-            trt.IProgressMonitor.__init__(self)
-
         def phase_start(self, phase_name: str, parent_phase: str | None, num_steps: int) -> None:
-            tell(progress.start, phase_name, parent_phase, num_steps)
+            tell(shares.start, phase_name, parent_phase, num_steps)
 
         def step_complete(self, phase_name: str, step: int) -> bool:
-            return tell(progress.step, phase_name, step)
+            return tell(shares.step, phase_name, step)
 
         def phase_finish(self, phase_name: str) -> None:
-            tell(progress.finish, phase_name)
+            tell(shares.finish, phase_name)
 
     return Monitor()

@@ -12,7 +12,6 @@ import logging
 import time
 import weakref
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Any, Final
 
 import numpy as np
@@ -53,11 +52,7 @@ def runtime() -> Any:
 
 
 def call(cuda: Any, function: str, *arguments: Any) -> Any:
-    """Call a function of CUDA by its name, and return what it gives besides the status: None, a value, or a tuple.
-
-    Raises:
-        EngineError: the status is no success.
-    """
+    """Call a function of CUDA; EngineError where it fails. Gives None, a value, or a tuple, without the status."""
     try:
         status, *values = getattr(cuda, function)(*arguments)
     except RuntimeError as error:  # the driver lacks the function, or a library cannot be opened
@@ -80,48 +75,32 @@ def _release(cuda: Any, function: str, handle: Any) -> None:
         logger.debug("%s", error)
 
 
-@dataclass(frozen=True, kw_only=True)
-class Device:
-    """A GPU."""
-
-    name: str
-    """As `NVIDIA GeForce RTX 3060`."""
-    capability: str
-    """Compute capability, as `8.6`."""
-
-
-def device() -> Device:
-    """The GPU that engines run on; EngineError where cuda-bindings, the GPU or a driver that is new enough is missing."""
+def device() -> tuple[str, str]:
+    """Name and compute capability (as `8.6`) of the GPU that engines run on; EngineError where there is none to use."""
     cuda = runtime()
-    driver, own = (
-        _version(int(call(cuda, function))) for function in ("cudaDriverGetVersion", "cudaRuntimeGetVersion")
-    )
+    numbers = (int(call(cuda, f"cuda{whose}GetVersion")) for whose in ("Driver", "Runtime"))
+    driver, own = (f"{number // 1000}.{number % 1000 // 10}" for number in numbers)
     try:
         status, count = cuda.cudaGetDeviceCount()
     except RuntimeError as error:
         raise EngineError(f"{NO_GPU}, or no driver for it ({error}); install NVIDIA's driver") from error
-    status_name = getattr(status, "name", str(status))
-    if driver == _version(0):
+    codes = cuda.cudaError_t
+    if driver == "0.0":
         raise EngineError(f"{NO_GPU}, or no driver for it; install NVIDIA's driver, or use --engine auto")
-    if status_name == "cudaErrorInsufficientDriver":
+    if status == codes.cudaErrorInsufficientDriver:
         raise EngineError(
             f"NVIDIA's driver is too old: it knows CUDA {driver}, while cuda-bindings is made for {own}; install a "
             f'newer driver, or pip install "cuda-bindings<{int(driver.split(".")[0]) + 1}"'
         )
-    if status_name == "cudaErrorNoDevice" or (status == cuda.cudaError_t.cudaSuccess and not count):
+    if status == codes.cudaErrorNoDevice or (status == codes.cudaSuccess and not count):
         raise EngineError(
             f"{NO_GPU} that its driver (CUDA {driver}) lists; is CUDA_VISIBLE_DEVICES set? Else use --engine auto"
         )
-    if status != cuda.cudaError_t.cudaSuccess:
+    if status != codes.cudaSuccess:
         raise _error("cudaGetDeviceCount", status)
     facts = call(cuda, "cudaGetDeviceProperties", 0)
     name = facts.name.decode(errors="replace") if isinstance(facts.name, bytes) else str(facts.name)
-    return Device(name=name.rstrip("\0"), capability=f"{facts.major}.{facts.minor}")
-
-
-def _version(number: int) -> str:
-    """A version as CUDA counts it: 12060 is 12.6."""
-    return f"{number // 1000}.{number % 1000 // 10}"
+    return name.rstrip("\0"), f"{facts.major}.{facts.minor}"
 
 
 class DeviceBuffer:
@@ -133,11 +112,7 @@ class DeviceBuffer:
         self.nbytes = 0
 
     def reserve(self, nbytes: int) -> bool:
-        """Make room for `nbytes`; true where that took new memory, so that the address changed and the content is lost.
-
-        Raises:
-            EngineError: the GPU has no room; the buffer is as it was.
-        """
+        """Make room; true where the memory is new, so that the address changed. An EngineError changes nothing."""
         if nbytes <= self.nbytes:
             return False
         address = int(call(self._cuda, "cudaMalloc", nbytes))
@@ -156,9 +131,6 @@ class HostBuffer:
     """Page-locked memory: the GPU copies from it and to it without the CPU.
 
     It is freed after the last array over it, so a frame that is still in use stays readable.
-
-    Raises:
-        EngineError: the system gives no more page-locked memory.
     """
 
     def __init__(self, nbytes: int) -> None:
@@ -177,23 +149,6 @@ class HostBuffer:
         return whole.reshape(shape)
 
 
-class Graph:
-    """Work that was captured once, and is launched as a whole. `executable` is what CUDA made of the capture."""
-
-    def __init__(self, cuda: Any, executable: Any) -> None:
-        self._cuda, self._executable = cuda, executable
-
-    def launch(self, stream: Stream) -> None:
-        """Enqueue all of it."""
-        call(self._cuda, "cudaGraphLaunch", self._executable, stream.handle)
-
-    def close(self) -> None:
-        """Free it. Its last launch must have finished."""
-        if self._executable is not None:
-            executable, self._executable = self._executable, None
-            _release(self._cuda, "cudaGraphExecDestroy", executable)
-
-
 class Stream:
     """A queue of work on the GPU, apart from every other one. Its methods raise EngineError where CUDA fails."""
 
@@ -201,6 +156,8 @@ class Stream:
         self._cuda = runtime()
         flags = self._cuda.cudaStreamNonBlocking
         self.handle: Any = call(self._cuda, "cudaStreamCreateWithFlags", flags)
+        self.hung = False
+        """Whether the GPU did not finish in time. Nothing that it may use can be freed then."""
 
     def upload(self, target: DeviceBuffer, tensor: NDArray[Any]) -> None:
         """Enqueue a copy to the GPU. The contiguous tensor must stay until `wait` has returned."""
@@ -217,47 +174,55 @@ class Stream:
 
     def wait(self, timeout_s: float) -> None:
         """Wait until all enqueued work is done; StreamTimeoutError where it is not after `timeout_s`."""
-        deadline_s = None
+        deadline_s = _clock() + timeout_s
         while True:
             (status,) = self._cuda.cudaStreamQuery(self.handle)
             if status == self._cuda.cudaError_t.cudaSuccess:
                 return
             if status != self._cuda.cudaError_t.cudaErrorNotReady:
                 raise _error("cudaStreamQuery", status)
-            now_s = _clock()
-            if deadline_s is None:
-                deadline_s = now_s + timeout_s
-            elif now_s > deadline_s:
+            if _clock() > deadline_s:
+                self.hung = True
                 raise StreamTimeoutError(
                     f"the GPU did not finish within {timeout_s:g} s; is another program keeping it busy, or did its "
                     "driver crash? Start again, or use --engine auto"
                 )
             _pause(POLL_S)
 
-    def capture(self, enqueue: Callable[[], None]) -> Graph:
-        """Record what `enqueue` puts into this stream, instead of doing it. After an error the stream can be used."""
+    def capture(self, enqueue: Callable[[], None]) -> Any:
+        """Record what `enqueue` puts into this stream, instead of doing it, as a graph to `launch` and to `drop`.
+
+        After an error the stream can be used.
+        """
         cuda = self._cuda
         # Only calls of this thread are restricted, so other engines may allocate meanwhile.
         mode = cuda.cudaStreamCaptureMode.cudaStreamCaptureModeThreadLocal
-        call(cuda, "cudaStreamBeginCapture", self.handle, mode)
         try:
-            enqueue()
-        except BaseException:
-            # The capture must end before the stream can be used. Ending it reports the same failure again.
-            status, graph = cuda.cudaStreamEndCapture(self.handle)
-            if status == cuda.cudaError_t.cudaSuccess and graph is not None:
-                _release(cuda, "cudaGraphDestroy", graph)
-            cuda.cudaGetLastError()  # clears the failure, so that no later call reports it
-            raise
-        try:
+            call(cuda, "cudaStreamBeginCapture", self.handle, mode)
+            try:
+                enqueue()
+            except BaseException:
+                # The capture must end before the stream can be used. Ending it reports the same failure again.
+                status, graph = cuda.cudaStreamEndCapture(self.handle)
+                if status == cuda.cudaError_t.cudaSuccess and graph is not None:
+                    _release(cuda, "cudaGraphDestroy", graph)
+                raise
             graph = call(cuda, "cudaStreamEndCapture", self.handle)
             try:
-                return Graph(cuda, call(cuda, "cudaGraphInstantiate", graph, 0))
+                return call(cuda, "cudaGraphInstantiate", graph, 0)
             finally:
                 _release(cuda, "cudaGraphDestroy", graph)
-        except EngineError:
-            cuda.cudaGetLastError()
+        except BaseException:
+            cuda.cudaGetLastError()  # clears the failure, so that no later call reports it
             raise
+
+    def launch(self, graph: Any) -> None:
+        """Enqueue all that was captured."""
+        call(self._cuda, "cudaGraphLaunch", graph, self.handle)
+
+    def drop(self, graph: Any) -> None:
+        """Free a graph. Its last launch must have finished."""
+        _release(self._cuda, "cudaGraphExecDestroy", graph)
 
     def close(self) -> None:
         """Free it. It must be empty."""

@@ -42,18 +42,11 @@ class Library:
     """TensorRT-RTX builds for GPUs elsewhere. It takes no timings of kernels."""
 
     def load(self) -> Any:
-        """Import the library.
-
-        Raises:
-            EngineError: it is not installed.
-        """
+        """Import the library; EngineError where it is not installed."""
         try:
             return importlib.import_module(self.name)
-        except (
-            ImportError,
-            OSError,
-            RuntimeError,
-        ) as error:  # the wheels open CUDA's libraries by themselves
+        # The wheels open CUDA's libraries by themselves.
+        except (ImportError, OSError, RuntimeError) as error:
             raise EngineError(f"{self.title} is not installed ({error}); {self.install}") from error
 
     @property
@@ -62,24 +55,20 @@ class Library:
         return f"{self.title} {self.load().__version__}"
 
     def target(self, capabilities: Sequence[str] = ()) -> Target:
-        """This machine's GPU; or GPUs elsewhere by their compute capabilities, as `8.6`.
-
-        Raises:
-            EngineError: the library or the GPU is missing, or it does not build for one of those.
-        """
+        """This machine's GPU; or GPUs elsewhere by their compute capabilities, as `8.6`."""
         if not capabilities:
-            description, gpu = self.description, cuda.device()
-            return Target(library=description, device=gpu.name, capability=gpu.capability)
+            description, (name, capability) = self.description, cuda.device()
+            return Target(library=description, device=name, capability=capability)
         if not self.rtx:
             raise EngineError(
                 f"{self.title} builds for this machine's GPU alone; leave out --sm, or use --backend tensorrt-rtx"
             )
-        known = _capabilities(self.load())
-        for capability in capabilities:
-            if capability not in known:
-                raise EngineError(
-                    f"{self.description} does not build for SM {capability}; choose from {', '.join(known)}"
-                )
+        names = re.findall(r"\bSM\d{2,3}\b", " ".join(vars(self.load().ComputeCapability)))
+        # Those that the library builds for without such a GPU, as `8.6`, lowest first.
+        known = [f"{name[2:-1]}.{name[-1]}" for name in sorted(names, key=lambda name: int(name[2:]))]
+        for capability in set(capabilities) - set(known):
+            choice = ", ".join(known)
+            raise EngineError(f"{self.description} does not build for SM {capability}; choose from {choice}")
         listed = "+".join(capability for capability in known if capability in capabilities)
         return Target(library=self.description, device=ANY, capability=listed)
 
@@ -98,17 +87,11 @@ class Library:
         try:
             if find_spec(self.name) is None:  # found, not loaded: loading takes a second
                 return ""
-            gpu = cuda.device()
+            name, capability = cuda.device()
         except (ImportError, EngineError) as error:
             logger.debug("%s: %s", self.name, error)
             return ""
-        return self.usual(bundle, Target(library=self.title, device=gpu.name, capability=gpu.capability))
-
-
-def _capabilities(trt: Any) -> tuple[str, ...]:
-    """Compute capabilities that the library builds for without such a GPU, as `8.6`, lowest first."""
-    names = [name for name in vars(trt.ComputeCapability) if re.fullmatch(r"SM\d{2,3}", name)]
-    return tuple(f"{name[2:-1]}.{name[-1]}" for name in sorted(names, key=lambda name: int(name[2:])))
+        return self.usual(bundle, Target(library=self.title, device=name, capability=capability))
 
 
 @functools.cache

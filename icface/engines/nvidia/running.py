@@ -10,7 +10,6 @@ between two frames, and a graph that we captured would keep the slower one. So t
 
 from __future__ import annotations
 
-import contextlib
 import logging
 from collections.abc import Mapping
 from pathlib import Path
@@ -20,10 +19,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from icface.arrays import Tensors
-from icface.bundle import Bundle, TensorSpec, Variant
-from icface.engines.base import ANY, Engine, Outputs, Step, check_graph, graph_variant
+from icface.bundle import Bundle, TensorSpec
+from icface.engines.base import Engine, Outputs, Step, check_graph
 from icface.engines.cache import EngineCache, EngineKey, find_built
-from icface.engines.nvidia.cuda import DeviceBuffer, Graph, HostBuffer, Stream, StreamTimeoutError
+from icface.engines.nvidia.cuda import DeviceBuffer, HostBuffer, Stream, StreamTimeoutError
 from icface.engines.nvidia.library import BINDING_ERRORS, PRECISIONS, Library, log_of, one_line
 from icface.errors import EngineError
 from icface.files import write_file
@@ -42,39 +41,20 @@ _ABANDONED: Final[list[Engine]] = []
 
 
 def open_built(library: Library, bundle: Bundle, step: Step, *, threads: int, option: str) -> TrtEngine:
-    """Open the engine that was built for this GPU, or ahead for GPUs of its kind.
-
-    Args:
-        step: only `animate` runs on a GPU.
-        threads: has no meaning here.
-        option: one of PRECISIONS; "" takes the one that suits the GPU.
-
-    Raises:
-        NotBuiltError: there is none.
-        EngineError: the library or the GPU is missing, or refuses the engine; or the step or the option is another.
-    """
-    if option and option not in PRECISIONS:
-        raise EngineError(
-            f"the {library.title} engine has no option {option!r}; choose from {', '.join(PRECISIONS)}"
-        )
-    variant, _ = graph_variant(bundle, step)
+    """Open the engine that was built for this GPU, or ahead for GPUs of its kind. `threads` has no meaning here."""
+    if option not in ("", *PRECISIONS):
+        known = ", ".join(PRECISIONS)
+        raise EngineError(f"the {library.title} engine has no option {option!r}; choose from {known}")
     if step != "animate":
         raise EngineError(
             f"{library.title} makes frames alone; a photo is neutralised once, on the CPU: use --engine onnxruntime"
         )
     target = library.target()
     precision = option or library.usual(bundle, target)
-    cache, key = EngineCache(), EngineKey.of(bundle, library.name, precision, target)
-    source = target
-    if not (cache.folder / key.name).is_dir():
-        for other in cache.others(key):
-            fits = other.device == ANY and target.capability in other.capability.split("+")
-            if fits and other.library == target.library:
-                source = other
-                break
-    built = find_built(bundle, library.name, precision, source)
+    built = find_built(bundle, library.name, precision, target)
+    kernels = EngineCache().kernels(EngineKey.of(bundle, library.name, precision, target))
     description = f"{library.description} ({precision}, {target.device}) for {bundle.name}"
-    engine = TrtEngine(library, bundle, variant, built.content, description, cache.kernels(key))
+    engine = TrtEngine(library, bundle, built.content, description, kernels)
     engine.golden_psnr_db = built.golden_floor_db
     return engine
 
@@ -83,41 +63,36 @@ class TrtEngine(Engine):
     """Runs a built engine. Frames are in page-locked memory, valid until the next call.
 
     Args:
-        variant: the variant that the engine is.
         content: the engine, serialised.
         description: what runs, in a few words.
         kernels: where the kernels that the library compiles here are kept; None keeps none.
-
-    Raises:
-        EngineError: the library or the GPU refuses it, or its tensors are not those of the variant.
     """
 
     def __init__(
         self,
         library: Library,
         bundle: Bundle,
-        variant: Variant,
         content: bytes,
         description: str,
         kernels: Path | None = None,
     ) -> None:
-        super().__init__(variant, description)
+        super().__init__(bundle.graph, description)
         self._trt = library.load()
         self._log = log_of(self._trt)
+        self._stream: Stream | None = None
         self._runtime: Any = None
         self._engine: Any = None
         self._context: Any = None
-        self._stream: Stream | None = None
-        self._graph: Graph | None = None
+        self._graph: Any = None
         self._captures = not library.rtx
-        self._kernels_path, self._kernels = kernels, None
-        self._on_device = {spec.name: DeviceBuffer() for spec in (*variant.inputs, *variant.outputs)}
+        self._kernels_path = kernels
+        self._kernels: Any = None
+        self._on_device = {spec.name: DeviceBuffer() for spec in self.variant.tensors}
         self._host: dict[str, HostBuffer] = {}
         self._staging: dict[str, NDArray[Any]] = {}
         self._outputs: Outputs = ()
         self._cache_shapes: dict[str, tuple[int, ...]] = {}
         self._motion_shapes: tuple[tuple[int, ...], ...] | None = None
-        self._hung = False
         try:
             self._open(content, bundle, f"{library.title} cannot load {bundle.name}'s engine")
         except BaseException:
@@ -131,9 +106,8 @@ class TrtEngine(Engine):
             self._runtime = self._trt.Runtime(self._log)
             self._engine = self._runtime.deserialize_cuda_engine(content)
             if self._engine is None:  # it is damaged, or for another GPU or version, or there is no driver
-                raise EngineError(
-                    f"{failed}: {self._log.reason()}; build it again with icface-build-engine --again"
-                )
+                advice = "build it again with icface-build-engine --again"
+                raise EngineError(f"{failed}: {self._log.reason()}; {advice}")
             self._check_tensors(bundle)
             self._context = self._new_context()
             if self._context is None:
@@ -141,7 +115,7 @@ class TrtEngine(Engine):
         except BINDING_ERRORS as error:
             raise EngineError(f"{failed}: {self._log.reason()} ({one_line(str(error))})") from error
         self._log.raise_stopped()
-        for spec in (*self.variant.inputs, *self.variant.outputs):
+        for spec in self.variant.tensors:
             fixed = tuple(size for size in spec.shape if isinstance(size, int))
             if len(fixed) == len(spec.shape):
                 self._on_device[spec.name].reserve(_nbytes(spec, fixed))
@@ -152,7 +126,7 @@ class TrtEngine(Engine):
         names = [engine.get_tensor_name(i) for i in range(engine.num_io_tensors)]
         inputs = [name for name in names if engine.get_tensor_mode(name) == trt.TensorIOMode.INPUT]
         check_graph(self.variant, bundle, inputs, [name for name in names if name not in inputs])
-        for spec in (*self.variant.inputs, *self.variant.outputs):
+        for spec in self.variant.tensors:
             kind = engine.get_tensor_dtype(spec.name)
             shape = tuple(int(size) for size in engine.get_tensor_shape(spec.name))
             try:
@@ -181,24 +155,14 @@ class TrtEngine(Engine):
         # golden frame is made by kernels that are replaced a little later.
         eager = trt.DynamicShapesKernelSpecializationStrategy.EAGER
         config.dynamic_shapes_kernel_specialization_strategy = eager
-        self._kernels = self._kept_kernels(config)
-        return engine.create_execution_context(config)
-
-    def _kept_kernels(self, config: Any) -> Any:
-        """The library's store of kernels, with those of earlier starts; None where it has none.
-
-        The library itself leaves out kernels of another GPU or version.
-        """
-        if self._kernels_path is None:
-            return None
         try:
             kernels = config.create_runtime_cache()
-            with contextlib.suppress(OSError):
-                kernels.deserialize(self._kernels_path.read_bytes())
-            return kernels if config.set_runtime_cache(kernels) else None
-        except BINDING_ERRORS as error:
+            if self._kernels_path is not None and self._kernels_path.is_file():
+                kernels.deserialize(self._kernels_path.read_bytes())  # those that fit this GPU and version
+            self._kernels = kernels if config.set_runtime_cache(kernels) else None
+        except (OSError, *BINDING_ERRORS) as error:
             logger.debug("%s compiles its kernels at every start: %s", self.description, error)
-            return None
+        return engine.create_execution_context(config)
 
     def _keep_kernels(self) -> None:
         """Keep the kernels after the first frame of a size, when they are compiled."""
@@ -220,7 +184,7 @@ class TrtEngine(Engine):
             if self._on_device[name].reserve(tensor.nbytes):
                 self._forget_sizes()
             stream.upload(self._on_device[name], tensor)
-        self._wait(stream, UPLOAD_S)
+        stream.wait(UPLOAD_S)
         self._cache_shapes = shapes
 
     def _compute(self, motion: Tensors, sizes: Mapping[str, int]) -> Outputs:
@@ -232,13 +196,18 @@ class TrtEngine(Engine):
         for spec in self.variant.motion:
             np.copyto(self._staging[spec.name], motion[spec.name])
         if self._graph is not None:
-            self._graph.launch(stream)
+            stream.launch(self._graph)
         else:
             self._enqueue()
-        self._wait(stream, FIRST_FRAME_S if first else FRAME_S)
-        if first:
+        stream.wait(FIRST_FRAME_S if first else FRAME_S)
+        if first:  # it has run once, so the library has settled what it does
             self._keep_kernels()
-            self._capture(stream)
+            if self._captures:
+                try:
+                    self._graph = stream.capture(self._enqueue)
+                except EngineError as error:
+                    logger.debug("%s runs without a CUDA graph: %s", self.description, error)
+                    self._captures = False
             self._motion_shapes = shapes
         return self._outputs
 
@@ -285,63 +254,43 @@ class TrtEngine(Engine):
         for spec, output in zip(self.variant.outputs, self._outputs, strict=True):
             stream.download(output, self._on_device[spec.name])
 
-    def _capture(self, stream: Stream) -> None:
-        """Make a graph of the frame's work. It has run once, so the library has settled what it does."""
-        if not self._captures:
-            return
-        try:
-            self._graph = stream.capture(self._enqueue)
-        except EngineError as error:
-            logger.debug("%s runs without a CUDA graph: %s", self.description, error)
-            self._captures = False
-
     def _forget_sizes(self) -> None:
         """Drop what was captured, because sizes or addresses change."""
         self._motion_shapes = None
-        if self._graph is not None:
-            self._graph.close()
-            self._graph = None
-
-    def _wait(self, stream: Stream, timeout_s: float) -> None:
-        try:
-            stream.wait(timeout_s)
-        except StreamTimeoutError:
-            self._hung = True
-            raise
+        if self._graph is not None and self._stream is not None:
+            self._stream.drop(self._graph)
+        self._graph = None
 
     def _opened_stream(self) -> Stream:
         if self._stream is None:
             raise EngineError(f"{self.description} is closed")
-        if self._hung:
+        if self._stream.hung:
             # A new size would free memory, and that waits for the GPU without a bound.
-            raise EngineError(
-                f"{self.description} is not used any more: the GPU did not finish before; start again"
-            )
+            why = "the GPU did not finish before; start again"
+            raise EngineError(f"{self.description} is not used any more: {why}")
         return self._stream
 
     def close(self) -> None:
         super().close()
-        stream, self._stream = self._stream, None
-        if stream is None:
+        if self._stream is None:
             return
         try:
-            stream.wait(CLOSE_S)
+            self._stream.wait(CLOSE_S)
         except StreamTimeoutError as error:
             logger.warning("%s is left as it is: %s", self.description, error)
             _ABANDONED.append(self)
+            self._stream = None
             return
         except EngineError as error:
             logger.debug("%s", error)  # its work failed, so nothing runs any more
         # What uses something goes before it: the graph before the context's memory, the context before the engine.
         self._forget_sizes()
-        self._context = None
-        self._kernels = None
-        self._engine = None
-        self._runtime = None
+        self._context = self._kernels = self._engine = self._runtime = None
         for buffer in self._on_device.values():
             buffer.free()
         self._staging, self._outputs, self._host = {}, (), {}
-        stream.close()
+        self._stream.close()
+        self._stream = None
 
 
 def _nbytes(spec: TensorSpec, shape: tuple[int, ...]) -> int:

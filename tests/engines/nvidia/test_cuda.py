@@ -33,8 +33,7 @@ def cuda(monkeypatch: pytest.MonkeyPatch) -> FakeCuda:
 
 
 def test_the_gpus_facts(cuda: FakeCuda) -> None:
-    found = device()
-    assert (found.name, found.capability) == ("NVIDIA GeForce RTX 3060", "8.6")
+    assert device() == ("NVIDIA GeForce RTX 3060", "8.6")
 
 
 @pytest.mark.parametrize(
@@ -70,11 +69,11 @@ def test_without_the_binding(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_this_machine_has_a_gpu_or_says_why_not() -> None:
     """The real binding is asked, where it is installed."""
     try:
-        found = device()
+        name, capability = device()
     except EngineError as error:
         assert str(error).startswith((NO_GPU, "cuda-bindings is not installed", "NVIDIA's driver is too old"))
     else:
-        assert found.name and "." in found.capability
+        assert name and "." in capability
 
 
 def test_a_failing_call_is_named_with_advice(cuda: FakeCuda) -> None:
@@ -157,11 +156,10 @@ def test_a_graph_repeats_what_was_captured(cuda: FakeCuda) -> None:
     assert not target.any()  # it was captured, and not done
     for value in (3, 9):
         source[:] = value
-        graph.launch(stream)
+        stream.launch(graph)
         stream.wait(1.0)
         assert (target == value).all()
-    graph.close()
-    graph.close()
+    stream.drop(graph)
     memory.free()
     stream.close()
     assert not cuda.live and not cuda.misuse

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import gc
 import logging
 import sys
@@ -15,19 +14,19 @@ from typing import Any
 import numpy as np
 import onnx
 import pytest
+from msgspec import structs
 
 from export.pack_edge import golden_inputs, reference_frame
 from export.pack_paper import pack as pack_paper
 from icface.bundle import DEFAULT_BUNDLE, Bundle
 from icface.engines import needs_build, open_engine
 from icface.engines.backends import tensorrt, tensorrt_rtx
-from icface.engines.base import BuildRequest, Target
-from icface.engines.building import sizes_of
+from icface.engines.base import Job, Progress, Target
 from icface.engines.cache import EngineCache, EngineKey
 from icface.engines.nvidia import cuda as cuda_layer
 from icface.engines.nvidia import library as nvidia_library
 from icface.engines.nvidia import running
-from icface.engines.nvidia.building import Progress, keep_timings, network_flags, open_timings
+from icface.engines.nvidia.building import Shares, keep_timings, network_flags, open_timings
 from icface.engines.nvidia.library import Library
 from icface.engines.nvidia.running import TrtEngine
 from icface.errors import EngineError, NotBuiltError
@@ -73,17 +72,22 @@ def rtx() -> Any:
     return pytest.importorskip("tensorrt_rtx", reason="the extra [tensorrt] is not installed")
 
 
-def request_of(bundle: Bundle, *capabilities: str, **changes: Any) -> BuildRequest:
-    """A request for an engine in float32, ahead of time by TensorRT-RTX unless `changes` say otherwise."""
-    if "target" not in changes:
-        changes["target"] = tensorrt_rtx.target(capabilities or ("8.6",))
-    facts: dict[str, Any] = {
-        "graph": bundle.file("animate.onnx").read_bytes(),
-        "variant": bundle.graph,
-        "precision": "fp32",
-        "sizes": sizes_of(bundle.graph, 512),
-    }
-    return BuildRequest(**(facts | changes))
+def built(
+    bundle: Bundle,
+    *capabilities: str,
+    graph: bytes | None = None,
+    target: Target | None = None,
+    progress: Progress = lambda done, what: None,
+    backend: Any = tensorrt_rtx,
+    **changes: Any,
+) -> bytes:
+    """Build an engine in float32, ahead of time by TensorRT-RTX where nothing else is asked for."""
+    job = Job(bundle=bundle, backend="tensorrt_rtx", precision="fp32", **changes)
+    graph = graph or bundle.file("animate.onnx").read_bytes()
+    engine: bytes = backend.build(
+        job, graph, target or tensorrt_rtx.target(capabilities or ("8.6",)), progress
+    )
+    return engine
 
 
 @pytest.mark.parametrize("capabilities", [("8.6",), ("8.6", "8.9")])
@@ -95,7 +99,7 @@ def test_engines_are_built_without_a_gpu(
     capabilities: tuple[str, ...],
     capfd: pytest.CaptureFixture[str],
 ) -> None:
-    engine = tensorrt_rtx.build(request_of(request.getfixturevalue(model), *capabilities))
+    engine = built(request.getfixturevalue(model), *capabilities)
     assert len(engine) > 10_000
     assert capfd.readouterr() == ("", "")
 
@@ -112,11 +116,10 @@ def test_capabilities_that_the_library_does_not_know_are_named(rtx: Any) -> None
 def test_an_operator_that_the_library_lacks_is_named(
     rtx: Any, bundle: Bundle, caplog: pytest.LogCaptureFixture
 ) -> None:
-    request = request_of(bundle)
-    graph = onnx.load_from_string(request.graph)
+    graph = onnx.load_from_string(bundle.file("animate.onnx").read_bytes())
     graph.graph.node[5].op_type = "Conjure"
     with caplog.at_level(logging.DEBUG, logger="icface"), pytest.raises(EngineError) as caught:
-        tensorrt_rtx.build(dataclasses.replace(request, graph=graph.SerializeToString()))
+        built(bundle, graph=graph.SerializeToString())
     line = str(caught.value)
     assert line.startswith("TensorRT-RTX cannot build animate.onnx: node 5 (Conjure): Plugin not found")
     assert line.endswith("; use --backend onnxruntime or another precision") and "\n" not in line
@@ -127,23 +130,24 @@ def test_what_is_no_graph_is_an_error_of_one_line(rtx: Any, bundle: Bundle) -> N
     with pytest.raises(
         EngineError, match=r"cannot build animate\.onnx: .*Failed to parse the ONNX model; use"
     ):
-        tensorrt_rtx.build(request_of(bundle, graph=b"no graph"))
+        built(bundle, graph=b"no graph")
 
 
 def test_a_graph_of_another_model_is_an_error(rtx: Any, bundle: Bundle, paper: Bundle) -> None:
-    with pytest.raises(EngineError, match=r"asks for attributes, stem, while the manifest states inner, "):
-        tensorrt_rtx.build(request_of(bundle, graph=paper.file("animate.onnx").read_bytes()))
+    with pytest.raises(
+        EngineError, match=r"asks for attributes, stem, while .* of edge geometry states inner, "
+    ):
+        built(bundle, graph=paper.file("animate.onnx").read_bytes())
 
 
 def test_sizes_that_contradict_are_an_error(rtx: Any, bundle: Bundle) -> None:
-    sizes = {name: (64, 32, 16) for name in sizes_of(bundle.graph, 512)}
     with pytest.raises(EngineError, match=r"^TensorRT-RTX (refuses the sizes|cannot build)"):
-        tensorrt_rtx.build(request_of(bundle, sizes=sizes))
+        built(bundle, size_px=4)
 
 
 def test_progress_never_goes_back_and_ends(rtx: Any, bundle: Bundle) -> None:
     told: list[tuple[float, str]] = []
-    tensorrt_rtx.build(request_of(bundle, progress=lambda done, what: told.append((done, what))))
+    built(bundle, progress=lambda done, what: told.append((done, what)))
     shares = [done for done, _ in told]
     assert shares == sorted(shares) and len(shares) > 20
     assert told[0] == (0.0, "reading the graph") and told[-1] == (1.0, "built")
@@ -161,15 +165,15 @@ def test_what_progress_raises_stops_the_build(
             raise error
 
     with caplog.at_level(logging.INFO), pytest.raises(type(error)) as caught:
-        tensorrt_rtx.build(request_of(bundle, progress=progress))
+        built(bundle, progress=progress)
     assert "Build canceled by user" in caplog.text  # it was not built to the end
     assert caught.value is error and max(told) < 0.5
-    assert len(tensorrt_rtx.build(request_of(bundle))) > 10_000  # the next build is not stopped
+    assert len(built(bundle)) > 10_000  # the next build is not stopped
 
 
 def test_tensorrt_rtx_is_not_asked_for_timings(rtx: Any, bundle: Bundle, tmp_path: Path) -> None:
     """It would warn, ask for a GPU, and not use them."""
-    tensorrt_rtx.build(request_of(bundle, timing_cache=tmp_path / "timings"))
+    built(bundle, timing_cache=tmp_path / "timings")
     assert not list(tmp_path.iterdir())
 
 
@@ -181,7 +185,7 @@ def test_building_for_this_machines_gpu_needs_one(rtx: Any, bundle: Bundle) -> N
     with pytest.raises(
         EngineError, match=r"cannot build animate\.onnx in fp32 for .* RTX 3060, SM 8\.6: .*driver"
     ):
-        tensorrt_rtx.build(request_of(bundle, target=target))
+        built(bundle, target=target)
 
 
 @WITHOUT_A_GPU
@@ -190,18 +194,18 @@ def test_an_engine_without_a_gpu_to_run_it(
 ) -> None:
     """The real library cannot load an engine here, and gives None. CUDA is faked, so that it is asked at all."""
     library = tensorrt_rtx.LIBRARY
-    for content in (tensorrt_rtx.build(request_of(bundle)), b"no engine"):
+    for content in (built(bundle), b"no engine"):
         with pytest.raises(
             EngineError, match=r"^TensorRT-RTX cannot load edge geometry's engine: .*; build it again"
         ):
-            TrtEngine(library, bundle, bundle.graph, content, "engine")
+            TrtEngine(library, bundle, content, "engine")
     assert not cuda.live and not cuda.misuse
     assert capfd.readouterr() == ("", "")
 
 
 def test_shares_of_phases_within_phases() -> None:
     told: list[tuple[float, str]] = []
-    progress = Progress(lambda done, what: told.append((round(done, 3), what)))
+    progress = Shares(lambda done, what: told.append((round(done, 3), what)))
     progress.start("all", None, 2)
     progress.start("first", "all", 4)
     progress.step("first", 0)  # an eighth
@@ -325,7 +329,7 @@ def opened(trt: Any, bundle: Bundle, content: bytes = b"engine", kernels: Path |
     library = Given(
         name=trt.__name__, title="TensorRT", install="", rtx=trt.__name__ == "tensorrt_rtx", module=trt
     )
-    return TrtEngine(library, bundle, bundle.graph, content, "TensorRT 10.9.0 (fp16)", kernels)
+    return TrtEngine(library, bundle, content, "TensorRT 10.9.0 (fp16)", kernels)
 
 
 @pytest.fixture
@@ -679,7 +683,7 @@ def test_an_engine_of_another_model(
     bundle: Bundle, cuda: FakeCuda, change: dict[str, Any], expected: str
 ) -> None:
     spec, *others = bundle.graph.cache
-    other = dataclasses.replace(bundle.graph, cache=(dataclasses.replace(spec, **change), *others))
+    other = structs.replace(bundle.graph, cache=(structs.replace(spec, **change), *others))
     with pytest.raises(EngineError, match=expected):
         opened(fake_trt(cuda, other, frame_of), bundle)
     assert not cuda.live
@@ -855,7 +859,7 @@ def built_here(backend: Any, bundle: Bundle, cache: EngineCache) -> None:
         target = backend.target()
     except EngineError as error:
         pytest.skip(str(error))
-    content = backend.build(request_of(bundle, target=target))
+    content = built(bundle, target=target, backend=backend)
     name = backend.__name__.rpartition(".")[2]
     cache.store(EngineKey.of(bundle, name, "fp32", target), content, {})
 
