@@ -1,9 +1,9 @@
 """Builds an engine in another process: beside a live loop, or before a run from file to file.
 
 A crash of a library, Python's lock and the memory that a build takes stay in that process. It reads the order from its
-standard input, and writes one line to its standard output: what went wrong, or nothing. The standard input stays open as
-long as the parent lives; when it closes, the builder ends. The builder imports nothing from the folder in which the user
-started the parent.
+standard input, as a line of JSON, and writes one line to its standard output: what went wrong, or nothing. The standard
+input stays open as long as the parent lives; when it closes, the builder ends. The builder imports nothing from the folder
+in which the user started the parent.
 """
 
 from __future__ import annotations
@@ -12,7 +12,6 @@ import contextlib
 import functools
 import logging
 import os
-import pickle
 import subprocess
 import sys
 import tempfile
@@ -21,6 +20,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
+
+import msgspec
 
 from icface.bundle import Bundle
 from icface.engines.base import Engine, Job
@@ -125,7 +126,7 @@ def run_builder(order: Order, stop: threading.Event, timeout_s: float = TIMEOUT_
         with process:  # closes its pipes
             assert process.stdin is not None and process.stdout is not None
             with contextlib.suppress(OSError):  # it is dead already
-                process.stdin.write(pickle.dumps(order))
+                process.stdin.write(msgspec.json.encode(order, enc_hook=str) + b"\n")
             waited_s = 0.0
             while process.poll() is None and waited_s < timeout_s and not stop.wait(POLL_S):
                 waited_s += POLL_S
@@ -158,7 +159,7 @@ def serve(build: Callable[[Order], None] | None = None) -> None:
     with os.fdopen(os.dup(1), "w", encoding="utf-8") as answer:
         os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # what libraries print is no part of the answer
         with open(0, "rb", buffering=0, closefd=False) as parent:
-            order: Order = pickle.load(parent)
+            order = msgspec.json.decode(parent.readline(), type=Order, dec_hook=lambda kind, text: kind(text))
         threading.Thread(target=_end_with_parent, daemon=True).start()
         problem = ""
         try:
