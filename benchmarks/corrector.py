@@ -132,13 +132,14 @@ class CorrectedWarp(nn.Module):
     def forward(
         self,
         skin: Tensor,
+        plate: Tensor,
         inner: Tensor,
         skin_map: Tensor,
         inner_map: Tensor,
         inner_alpha: Tensor,
         inner_shade: Tensor,
     ) -> Tensor:
-        warped = self.warp(skin, inner, skin_map, inner_map, inner_alpha, inner_shade)
+        warped = self.warp(skin, plate, inner, skin_map, inner_map, inner_alpha, inner_shade)
         return frame_of(self.corrector.levels(warped, inner_alpha))
 
 

@@ -163,10 +163,11 @@ def edge_inputs(size_px: int) -> dict[str, NDArray[Any]]:
     golden = golden_inputs()
     y, x = np.mgrid[:size_px, :size_px].astype(np.float32)
     position = np.stack([x, y], axis=-1)
-    picture = np.resize(golden["skin"], (size_px, size_px, 3))
+    picture = np.resize(golden["skin"], (size_px, size_px, 4))
     weights = np.full((size_px, size_px), 128, dtype=np.uint8)
     return {
         "skin": np.ascontiguousarray(picture, dtype=np.uint8),
+        "plate": np.ascontiguousarray(picture[..., :3], dtype=np.uint8),
         "inner": np.asarray(golden["inner"], dtype=np.uint8),
         "skin_map": position,
         "inner_map": position / 8,

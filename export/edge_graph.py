@@ -1,6 +1,7 @@
 """The edge family's animate graph: the warp as a torch module, for engines that keep the source on a device.
 
-`frame = skin(skin_map) · (1 − a) + inner(inner_map) · shade · a`, rounded to nearest; bilinear, borders repeated.
+First `front = skin(skin_map) + plate · (1 − skin's alpha)`, then `frame = front · (1 − a) + inner(inner_map) · shade ·
+a`, rounded to nearest; bilinear, borders repeated.
 
 The graph is float32 in every precision: in half precision the middle of a picture 1024 pixels wide is known to half a
 pixel, and TensorRT reads a picture only at positions of the picture's own type.
@@ -18,14 +19,16 @@ from torch.nn import functional
 from export.writing import frame_of, planes_of, written
 
 SHAPES: Final[dict[str, tuple[int | str, ...]]] = {
-    "skin": ("skin_h", "skin_w", 3),
+    "skin": ("skin_h", "skin_w", 4),
+    "plate": ("height", "width", 3),
     "inner": ("inner_h", "inner_w", 3),
     "skin_map": ("height", "width", 2),
     "inner_map": ("height", "width", 2),
     "inner_alpha": ("height", "width"),
     "inner_shade": ("height", "width"),
 }
-"""Inputs: both pictures are uint8 RGB, the maps float32 pixel positions (x, y), the weights uint8."""
+"""Inputs: `skin` is uint8 RGBA, its colours multiplied by alpha; the other pictures are uint8 RGB. The maps are float32
+pixel positions (x, y), the weights uint8."""
 _EXAMPLE_PX: Final = {"skin_h": 20, "skin_w": 24, "inner_h": 10, "inner_w": 12, "height": 14, "width": 16}
 
 
@@ -43,19 +46,21 @@ class EdgeWarp(nn.Module):
     def forward(
         self,
         skin: Tensor,
+        plate: Tensor,
         inner: Tensor,
         skin_map: Tensor,
         inner_map: Tensor,
         inner_alpha: Tensor,
         inner_shade: Tensor,
     ) -> Tensor:
-        front, behind = _read(skin, skin_map), _read(inner, inner_map)
+        person, behind = _read(skin, skin_map), _read(inner, inner_map)
+        front = person[:, :3] + planes_of(plate) * (1 - person[:, 3:] / 255)
         lit = behind * (inner_shade.float() / 255)
         return self.finish(front + (lit - front) * (inner_alpha.float() / 255))
 
 
 def _read(picture: Tensor, positions: Tensor) -> Tensor:
-    """(1, 3, H, W) float32: a picture (h, w, 3) read at pixel positions (H, W, 2)."""
+    """(1, C, H, W) float32: a picture (h, w, C) read at pixel positions (H, W, 2)."""
     height, width = picture.shape[:2]
     last = torch.tensor([width - 1, height - 1], device=positions.device)
     return functional.grid_sample(

@@ -34,9 +34,14 @@ def golden_inputs() -> dict[str, NDArray[Any]]:
     width_px, height_px = GOLDEN_SIZE_PX
     rng = np.random.default_rng(20)
 
-    def picture(height: int, width: int) -> Frame:
-        noise = rng.integers(0, 255, (height // 8 + 2, width // 8 + 2, 3), dtype=np.uint8)
+    def picture(height: int, width: int, channels: int = 3) -> Frame:
+        noise = rng.integers(0, 255, (height // 8 + 2, width // 8 + 2, channels), dtype=np.uint8)
         return np.ascontiguousarray(cv2.resize(noise, (width, height), interpolation=cv2.INTER_CUBIC))
+
+    skin = picture(224, 256, 4)
+    # Half of it hides the plate. The other half is multiplied by its alpha.
+    skin[:, 128:, 3] = 255
+    skin[..., :3] = skin[..., :3] * (skin[..., 3:] / 255)
 
     y, x = np.mgrid[:height_px, :width_px].astype(np.float32)
     # Steps of 1/32 pixel, which every engine hits exactly.
@@ -45,7 +50,8 @@ def golden_inputs() -> dict[str, NDArray[Any]]:
     distance = np.hypot(x - 45, y - 45)
     alpha = np.clip((24 - distance) * 40, 0, 255).astype(np.uint8)
     return {
-        "skin": picture(224, 256),
+        "skin": skin,
+        "plate": picture(height_px, width_px),
         "inner": picture(64, 48),
         "skin_map": np.stack([x * 2.90625 + bend_x, y * 3.09375 + bend_y], axis=-1).astype(np.float32),
         "inner_map": np.stack([x * 0.5, y * 0.5], axis=-1).astype(np.float32),
@@ -71,7 +77,8 @@ def reference_frame(inputs: Tensors) -> Frame:
 
     alpha = inputs["inner_alpha"].astype(np.float64)[..., None] / 255
     shade = inputs["inner_shade"].astype(np.float64)[..., None] / 255
-    front, behind = sample(inputs["skin"], inputs["skin_map"]), sample(inputs["inner"], inputs["inner_map"])
+    person, behind = sample(inputs["skin"], inputs["skin_map"]), sample(inputs["inner"], inputs["inner_map"])
+    front = person[..., :3] + inputs["plate"] * (1 - person[..., 3:] / 255)
     return np.floor(front * (1 - alpha) + behind * shade * alpha + 0.5).astype(np.uint8)
 
 
@@ -80,7 +87,7 @@ def pack(out: Path) -> Bundle:
     inputs = golden_inputs()
     golden = {**inputs, "frame": reference_frame(inputs)}
     specs = {name: spec(name, str(inputs[name].dtype), *shape) for name, shape in SHAPES.items()}
-    cache = [specs.pop(name) for name in ("skin", "inner")]
+    cache = [specs.pop(name) for name in ("skin", "plate", "inner")]
     motion = list(specs.values())
     regions = spec("regions", "int32", "count", 4)
     frame = [spec("frame", "uint8", "height", "width", 3)]

@@ -61,6 +61,7 @@ class Reenactor:
         size_px: side of the output; None keeps each photo's own resolution, or the model's where it has only one.
         threads: CPU threads an engine may use.
         source_cache: where prepared sources are kept; None takes the user's folder.
+        still_border: nothing moves at the frame's border, so that the frame fits into its photo.
 
     Raises:
         BundleError: the model needs host code that this version does not have.
@@ -75,6 +76,7 @@ class Reenactor:
         size_px: int | None = 512,
         threads: int = 1,
         source_cache: SourceCache | None = None,
+        still_border: bool = False,
     ) -> None:
         if size_px is not None and not 64 <= size_px <= 2048:
             raise ConfigError(f"an output of {size_px} pixels is out of range; choose 64 to 2048, or native")
@@ -83,6 +85,7 @@ class Reenactor:
         self._engine = open_engine(engine, bundle, threads=threads)
         self._threads = threads
         self._size_px = size_px
+        self._still_border = still_border
         self._cache = source_cache or SourceCache()
         self._source: PreparedSource | None = None
         self._preparing = threading.Lock()
@@ -133,7 +136,7 @@ class Reenactor:
             crop_to_photo=_for_side(cache["crop_to_photo"], neutral.shape[0], side),
             neutral=_scale(neutral, np.empty((side, side, 3), dtype=np.uint8)),
             cache=cache,
-            rig=self._family.rig(cache),
+            rig=self._family.rig(cache, self._still_border),
             rim=self._family.rim,
             notes=notes,
         )

@@ -65,4 +65,7 @@ def _open(config: LiveConfig, engine: str) -> Reenactor:
     from icface.reenactor import Reenactor
 
     bundle = Bundle.load(config.model or DEFAULT_BUNDLE)
-    return Reenactor(bundle, engine=engine, size_px=config.size_px, threads=THREADS)
+    still_border = config.framing == "photo"
+    return Reenactor(
+        bundle, engine=engine, size_px=config.size_px, threads=THREADS, still_border=still_border
+    )

@@ -45,7 +45,7 @@ def test_the_shipped_bundle_says_what_it_is() -> None:
     assert bundle.size_px is None and bundle.host_code == "icface.geometry"
     assert bundle.graph.graph == "animate.onnx"
     assert bundle.host is not None and bundle.host.graph is None
-    assert [spec.name for spec in bundle.graph.cache] == ["skin", "inner"]
+    assert [spec.name for spec in bundle.graph.cache] == ["skin", "plate", "inner"]
     assert [spec.name for spec in bundle.graph.outputs] == ["frame"]
     assert "ICT-FaceKit" in bundle.provenance and bundle.licence == "MIT"
     assert sum(file.stat().st_size for file in DEFAULT_BUNDLE.iterdir()) < 400_000
@@ -179,25 +179,29 @@ def neutralising(*outputs: dict[str, Any], graph: str = "animate.onnx") -> Edit:
 
 
 NEUTRAL = {"name": "neutral", "dtype": "uint8", "shape": [64, 64, 3]}
-SKIN = {"name": "skin", "dtype": "uint8", "shape": ["skin_h", "skin_w", 3]}
+SKIN = {"name": "skin", "dtype": "uint8", "shape": ["skin_h", "skin_w", 4]}
+PLATE = {"name": "plate", "dtype": "uint8", "shape": ["height", "width", 3]}
 INNER = {"name": "inner", "dtype": "uint8", "shape": ["inner_h", "inner_w", 3]}
 
 
 def test_a_graph_that_neutralises_gives_what_the_frames_graph_takes(copy: Path) -> None:
-    edit(copy, neutralising(INNER, NEUTRAL, SKIN))
+    edit(copy, neutralising(INNER, NEUTRAL, PLATE, SKIN))
     step = Bundle.load(copy).neutralise
     assert step is not None and step.graph == "animate.onnx" and step.inputs == ()
-    assert [spec.name for spec in step.outputs] == ["inner", "neutral", "skin"]
+    assert [spec.name for spec in step.outputs] == ["inner", "neutral", "plate", "skin"]
 
 
 @pytest.mark.parametrize(
     ("change", "words"),
     [
-        (neutralising(SKIN, INNER), "'outputs' of 'neutralise' lacks 'neutral'"),
-        (neutralising(NEUTRAL, SKIN), "'neutralise' does not give inner as the graph variant takes it"),
-        (neutralising(NEUTRAL, SKIN | {"dtype": "float32"}, INNER), "does not give skin"),
-        (neutralising(NEUTRAL, SKIN, INNER | {"shape": [4, 4, 3]}), "does not give inner"),
-        (neutralising(NEUTRAL, SKIN, INNER, graph="n.onnx"), r"'files' gives no hash for n\.onnx"),
+        (neutralising(SKIN, PLATE, INNER), "'outputs' of 'neutralise' lacks 'neutral'"),
+        (
+            neutralising(NEUTRAL, PLATE, SKIN),
+            "'neutralise' does not give inner as the graph variant takes it",
+        ),
+        (neutralising(NEUTRAL, SKIN | {"dtype": "float32"}, PLATE, INNER), "does not give skin"),
+        (neutralising(NEUTRAL, PLATE, SKIN, INNER | {"shape": [4, 4, 3]}), "does not give inner"),
+        (neutralising(NEUTRAL, PLATE, SKIN, INNER, graph="n.onnx"), r"'files' gives no hash for n\.onnx"),
     ],
 )
 def test_steps_that_do_not_fit_together_are_refused(copy: Path, change: Edit, words: str) -> None:
@@ -207,7 +211,7 @@ def test_steps_that_do_not_fit_together_are_refused(copy: Path, change: Edit, wo
 
 
 def test_the_golden_file_needs_the_tensors_of_every_step(copy: Path) -> None:
-    edit(copy, neutralising(NEUTRAL, SKIN, INNER))
+    edit(copy, neutralising(NEUTRAL, PLATE, SKIN, INNER))
     with pytest.raises(BundleError, match=r"golden\.safetensors lacks neutral$"):
         Bundle.load(copy).golden_tensors()
 

@@ -29,7 +29,8 @@ BASE = {
 ROOMS = {
     **dict.fromkeys(BASE, BASE),
     "face": BASE,
-    "geometry": BASE | {"face"},
+    "segmentation": BASE,
+    "geometry": BASE | {"face", "segmentation"},
     "networks": BASE | {"face"},
     "families": BASE | {"face", "geometry"},
     "engines": BASE | {"face", "geometry", "families"},
@@ -71,7 +72,7 @@ KEPT_INSIDE = {
     "onnxruntime": ("icface/engines/backends/onnxruntime.py", "icface/engines/precision.py"),
     "onnx": (
         *(f"icface/engines/{name}.py" for name in ("parity", "precision")),
-        "export/",
+        *("export/", "training/assets/derive_segmenters.py"),
     ),
     "mediapipe": (),
     "pyvirtualcam": ("realtime/sinks/virtual_camera.py",),

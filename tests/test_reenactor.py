@@ -87,8 +87,17 @@ def test_a_frame_moves_with_its_attributes_and_repeats_exactly(
     rest = reenactor.animate(neutral()).copy()
     changed = np.abs(reenactor.animate(asked(**{name: 0.8})).astype(int) - rest).max(2) > 16
     assert changed.mean() > 0.002
-    assert not changed[[0, -1]].any() and not changed[:, [0, -1]].any()  # so that it fits into its photo
     np.testing.assert_array_equal(reenactor.animate(neutral()), rest)
+
+
+@pytest.mark.parametrize("name", ["yaw", "roll", "AU26"])
+def test_a_still_border_fits_into_the_photo(photo: Photo, cache: SourceCache, name: str) -> None:
+    reenactor = Reenactor(Bundle.load(DEFAULT_BUNDLE), size_px=SIDE, source_cache=cache, still_border=True)
+    reenactor.set_source(reenactor.prepare_source(photo))
+    rest = reenactor.animate(neutral()).copy()
+    changed = np.abs(reenactor.animate(asked(**{name: 0.8})).astype(int) - rest).max(2) > 16
+    assert changed.mean() > 0.002
+    assert not changed[[0, -1]].any() and not changed[:, [0, -1]].any()
 
 
 def test_the_crop_leads_back_into_the_photo(source: PreparedSource, photo: Photo) -> None:

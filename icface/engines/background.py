@@ -2,8 +2,8 @@
 
 A crash of a library, Python's lock and the memory that a build takes stay in that process. It reads the order from its
 standard input, as a line of JSON, and writes one line to its standard output: what went wrong, or nothing. The standard
-input stays open as long as the parent lives; when it closes, the builder ends. The builder imports nothing from the folder
-in which the user started the parent.
+input stays open as long as the parent lives; when it closes, the builder ends. The builder imports nothing from the
+folder in which the user started the parent.
 """
 
 from __future__ import annotations

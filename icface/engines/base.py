@@ -52,11 +52,12 @@ class Engine(ABC):
         """Better engines for the same model that are not built yet, best first."""
         self._owner: int | None = None
         self._has_source = False
+        self._source_sizes: dict[str, int] = {}
 
     def set_source(self, cache: Tensors) -> None:
         """Keep a source's tensors; EngineError where they do not fit, or another thread owns the engine."""
         self._check_owner()
-        check_tensors(self.variant.cache, cache)
+        self._source_sizes = check_tensors(self.variant.cache, cache, {})
         self._has_source = False  # until all of it is kept
         self._keep_source({spec.name: np.asarray(cache[spec.name], order="C") for spec in self.variant.cache})
         self._has_source = True
@@ -81,7 +82,7 @@ class Engine(ABC):
         if not self._has_source:
             raise EngineError("no source is set; call set_source first")
         # Some backends read beyond a tensor that is too small. This check costs less than 10 µs.
-        sizes = check_tensors(self.variant.motion, motion)
+        sizes = check_tensors(self.variant.motion, motion, self._source_sizes)
         return self._compute(motion, sizes)
 
     def release(self) -> None:
@@ -198,9 +199,12 @@ def check_graph(variant: Variant, bundle: Bundle, inputs: Sequence[str], outputs
             )
 
 
-def check_tensors(specs: Sequence[TensorSpec], tensors: Tensors) -> dict[str, int]:
-    """The sizes that names in shapes stand for; EngineError where a tensor is missing or does not fit."""
-    sizes: dict[str, int] = {}
+def check_tensors(specs: Sequence[TensorSpec], tensors: Tensors, known: Mapping[str, int]) -> dict[str, int]:
+    """The sizes that names in shapes stand for; EngineError where a tensor is missing or does not fit.
+
+    `known` are sizes that other tensors have fixed already.
+    """
+    sizes = dict(known)
     for spec in specs:
         tensor = tensors.get(spec.name)
         if tensor is None:

@@ -53,7 +53,7 @@ class Samples:
 
     def feeds(self) -> Iterator[Tensors]:
         """All inputs of the graph that makes frames, sample by sample. The cache tensors are shared, the others not."""
-        rigs = [self.family.rig(source) for source in self.sources]
+        rigs = [self.family.rig(source, False) for source in self.sources]
         for number, row in enumerate(self.attributes):
             turn = number % len(self.sources)
             moved = rigs[turn].motion(row)

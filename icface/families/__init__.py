@@ -55,8 +55,9 @@ class Family:
     float64, the affine from pixels of the S × S crop to pixels of the photo. SourceError: the face is too small, or
     turned too far away. EngineError: the graph does not run.
     """
-    rig: Callable[[Tensors], Rig]
-    """Makes the rig of a source that `prepare` made."""
+    rig: Callable[[Tensors, bool], Rig]
+    """Makes the rig of a source that `prepare` made. The second argument is whether nothing moves at the frame's border,
+    so that the frame fits into its photo."""
 
 
 def open_family(bundle: Bundle) -> Family:

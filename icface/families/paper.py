@@ -67,4 +67,6 @@ def open_family(bundle: Bundle) -> Family:
         return {name: made[name] for name in names} | {"crop_to_photo": affine}
 
     # The networks paint everything anew, also what does not move. The face's box begins at .19 of the side.
-    return Family(f"{CODE_VERSION}-{ALIGNMENT}", rim=1 / 6, prepare=prepare, rig=lambda cache: PaperRig())
+    return Family(
+        f"{CODE_VERSION}-{ALIGNMENT}", rim=1 / 6, prepare=prepare, rig=lambda cache, still_border: PaperRig()
+    )

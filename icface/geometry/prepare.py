@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import logging
 from typing import Any, Final
 
 import numpy as np
@@ -15,13 +16,16 @@ from icface.face.landmarks import LandmarkDetector, Landmarks
 from icface.face.pose import head_pose
 from icface.face.suitability import check_suitable, face_extent_px
 from icface.geometry import layers
+from icface.geometry.cutout import cut_out
 from icface.geometry.rig import FaceRig
-from icface.geometry.shape import fit_source, rings, rotation_matrix
-from icface.geometry.topology import FACE_VERTICES, TABLES_PATH
+from icface.geometry.shape import fit_source, ring_around, rotation_matrix
+from icface.geometry.topology import FACE_VERTICES, OVAL, TABLES_PATH
 from icface.geometry.warp import HostWarp
 from icface.images import cut_crop
 
-_CODE_VERSION: Final = 2
+logger = logging.getLogger(__name__)
+
+_CODE_VERSION: Final = 3
 """Raise it when this code gives other tensors than before."""
 
 
@@ -94,20 +98,19 @@ def prepare_source(
     # The tracker sees a few degrees of pitch in faces that look straight ahead.
     rotation = rotation_matrix(pose.pitch_rad - population().pitch_rad, pose.yaw_rad, pose.roll_rad)
     shape = fit_source(points, rotation, _certain(measure_attributes(landmarks)))
-    ring_shape, ring_weight = rings(shape.neutral_shape)
 
     right, right_origin, right_white = layers.paint_eye(crop, points, shape.iod_px, left=False)
     left, left_origin, left_white = layers.paint_eye(crop, points, shape.iod_px, left=True)
     mouth, mouth_rows = layers.paint_mouth(crop, shape, points, np.maximum(right_white, left_white))
     inner, (right_patch, left_patch, mouth_patch) = _stack([right, left, mouth])
+    skin = layers.fill_skin(crop, points, shape.iod_px)
     cache: dict[str, NDArray[Any]] = {
-        "skin": layers.fill_skin(crop, points, shape.iod_px),
+        **_layered(frame, affine, size_px, points, shape.iod_px, skin),
         "inner": inner,
         "crop_to_photo": affine,
         **shape._asdict(),
         "iod_px": np.array(shape.iod_px, dtype=np.float32),
-        "ring_shape": ring_shape,
-        "ring_weight": ring_weight,
+        "ring_shape": ring_around(shape.neutral_shape),
         "right_eye_origin": right_origin,
         "left_eye_origin": left_origin,
         "right_eye_patch": right_patch,
@@ -122,10 +125,39 @@ def prepare_source(
     return cache | {"neutral": render(cache, neutral())}
 
 
+def _layered(
+    frame: Frame, affine: Array, size_px: int, points: FloatArray, iod_px: float, skin: Frame
+) -> dict[str, NDArray[Any]]:
+    """The layers of a source; one layer that hides its plate where the person cannot be cut out."""
+    cut = cut_out(frame, affine, size_px, points[list(OVAL), :2], iod_px)
+    if isinstance(cut, str):
+        logger.info("the photo moves as one layer: %s", cut)
+        opaque = np.dstack([skin, np.full(skin.shape[:2], 255, dtype=np.uint8)])
+        edges = np.array([0, 0, size_px - 1, size_px - 1], dtype=np.float32)
+        return {
+            "skin": opaque,
+            "plate": skin,
+            "margin": np.array(0, dtype=np.int32),
+            "edges": edges,
+            "edge_cover": np.zeros((4, size_px), dtype=np.float32),
+        }
+    layer, m = cut.layer.copy(), cut.margin
+    inside = layer[m : m + size_px, m : m + size_px]
+    face = inside[..., 3:] == 255
+    inside[..., :3] = np.where(face, skin, inside[..., :3])
+    return {
+        "skin": layer,
+        "plate": cut.plate,
+        "margin": np.array(m, dtype=np.int32),
+        "edges": cut.edges,
+        "edge_cover": cut.edge_cover,
+    }
+
+
 def _take_out_the_rest(cache: dict[str, NDArray[Any]], detector: LandmarkDetector) -> None:
     """Measure the neutral image and correct the offsets of pose and smile, within bounds."""
     # Framed as by a webcam, because MediaPipe's pose is biased where a face fills the picture.
-    pad = len(cache["skin"]) // 2
+    pad = len(cache["plate"]) // 2
     found = detector.detect(np.pad(render(cache, neutral()), ((pad, pad), (pad, pad), (0, 0)), mode="edge"))
     if not found:
         return
@@ -146,7 +178,7 @@ def _certain(attributes: FloatArray) -> FloatArray:
 
 def render(cache: Tensors, attributes: FloatArray) -> Frame:
     """One frame of a prepared source, (T, T, 3), a new array."""
-    height, width = cache["skin"].shape[:2]
+    height, width = cache["plate"].shape[:2]
     return HostWarp(cache, (width, height)).frame(FaceRig(cache).motion(attributes))
 
 

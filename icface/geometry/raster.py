@@ -25,7 +25,7 @@ _U2 = nb.types.Array(nb.uint8, 2, "C")
 _U3 = nb.types.Array(nb.uint8, 3, "C")
 
 
-def _compiled(*arguments: Any) -> Callable[[_Loop], _Loop]:
+def compiled(*arguments: Any) -> Callable[[_Loop], _Loop]:
     """Compile a function for these argument types. Without the GIL, the tracker runs beside it."""
     compiler: Callable[[_Loop], _Loop] = nb.njit(
         nb.void(*arguments), nogil=True, cache=True, boundscheck=False, error_model="numpy"
@@ -33,7 +33,7 @@ def _compiled(*arguments: Any) -> Callable[[_Loop], _Loop]:
     return compiler
 
 
-@_compiled(_F3, nb.int32, _F3)
+@compiled(_F3, nb.int32, _F3)
 def upsample_grid(grid: FloatArray, step: int, out: FloatArray) -> None:
     """Bilinear upsampling of node values to pixels `out` (H, W, 2), which are overwritten.
 
@@ -56,7 +56,7 @@ def upsample_grid(grid: FloatArray, step: int, out: FloatArray) -> None:
                 out[y, start + k, 1] = left_v + dv * np.float32(k)
 
 
-@_compiled(_F2, _I2, _F2, _F2, _F3)
+@compiled(_F2, _I2, _F2, _F2, _F3)
 def raster_map(
     vertices: FloatArray, triangles: NDArray[np.int32], values: FloatArray, depth: FloatArray, out: FloatArray
 ) -> None:
@@ -121,7 +121,7 @@ def raster_map(
             w1_row += e1y
 
 
-@_compiled(_U3, _U3, _U2, _U2, nb.int64, nb.int64)
+@compiled(_U3, _U3, _U2, _U2, nb.int64, nb.int64)
 def blend(
     frame: Frame, behind: Frame, alpha: NDArray[np.uint8], shade: NDArray[np.uint8], left: int, top: int
 ) -> None:
@@ -140,3 +140,20 @@ def blend(
                     value = np.float32(frame[top + y, left + x, c]) * (np.float32(1.0) - a)
                     value += np.float32(behind[y, x, c]) * s
                     frame[top + y, left + x, c] = np.uint8(value + np.float32(0.5))
+
+
+@compiled(_U3, _U3, _U3)
+def over(layer: Frame, plate: Frame, out: Frame) -> None:
+    """Lay a layer (H, W, 4), colours multiplied by alpha, over a picture (H, W, 3): `layer + plate · (1 − a)`."""
+    for y in range(out.shape[0]):
+        for x in range(out.shape[1]):
+            rest = np.uint32(255) - np.uint32(layer[y, x, 3])
+            if rest == 0:
+                for c in range(3):
+                    out[y, x, c] = layer[y, x, c]
+            else:
+                for c in range(3):
+                    value = np.uint32(layer[y, x, c]) + (
+                        np.uint32(plate[y, x, c]) * rest + np.uint32(127)
+                    ) // np.uint32(255)
+                    out[y, x, c] = np.uint8(min(value, np.uint32(255)))

@@ -1,6 +1,6 @@
 """The face rig: from 20 attributes to the maps of a backward warp. This is the edge family's work per frame.
 
-Attributes → moved vertices → coarse flow of the whole crop → exact map of the face → maps of eyes and mouth behind it.
+Attributes → moved vertices → flow of head and body → exact map of the face → maps of eyes and mouth behind it.
 """
 
 from __future__ import annotations
@@ -15,15 +15,11 @@ from icface.arrays import Tensors
 from icface.attributes import ACTION_UNITS, AU_NAMES, POSE, FloatArray, pose_from_unit
 from icface.geometry import layers, raster
 from icface.geometry import topology as mesh
-from icface.geometry.shape import PIVOT, RING, border_points, keep_inside, ring_triangles, rotation_matrix
+from icface.geometry.flow import HeadFlow
+from icface.geometry.shape import RING, Projection, ring_triangles, rotation_matrix
 from icface.geometry.topology import face_tables
 
 GRID_CELLS: Final = 64
-FLOW_BLUR_CELLS: Final = 1.8
-JAW_FOLLOW: Final = 0.75
-"""Share of the oval's expression that the first ring follows. The jaw's outline lies between oval and ring."""
-BORDER_CELLS: Final = 5.0
-"""The flow fades to exactly zero over this many cells at the crop's border."""
 PARTING_POWER: Final = 0.75
 """Trackers miss narrow gaps between the lips, so a small AU25 already stands for a visible gap."""
 
@@ -36,9 +32,6 @@ AU_GAIN: Final = np.array(
 _AU10, _AU12, _AU25, _AU26, _AU45 = (
     AU_NAMES.index(name) for name in ("AU10", "AU12", "AU25", "AU26", "AU45")
 )
-_EXACT: Final = mesh.FACE_VERTICES + RING
-"""Vertices of the face and of the first ring."""
-_OVAL: Final = np.array(mesh.OVAL, dtype=np.intp)
 _LIDS: Final = tuple(
     tuple(np.array(row, dtype=np.intp) for row in rows) for rows in (mesh.RIGHT_LIDS, mesh.LEFT_LIDS)
 )
@@ -49,52 +42,35 @@ _LOWER_LIP: Final = np.array(mesh.INNER_LOWER_LIP, dtype=np.intp)
 
 
 class FaceRig:
-    """Moves one source that `prepare_source` made. Frames have the size of its crop, `skin`. One thread uses it."""
+    """Moves one source that `prepare_source` made. Frames have the size of its `plate`. One thread uses it."""
 
-    def __init__(self, cache: Tensors) -> None:
+    def __init__(self, cache: Tensors, still_border: bool = False) -> None:
         tables = face_tables()
-        height, width = cache["skin"].shape[:2]
+        height, width = cache["plate"].shape[:2]
+        margin = int(cache["margin"])
         self._neutral = cache["neutral_shape"]
         self._basis = tables.displacements.reshape(len(AU_NAMES), -1)
-        self._project = _Projection(cache["base_px"], np.float32(cache["iod_px"][()]))
+        self._project = Projection(cache["base_px"], np.float32(cache["iod_px"][()]))
         self._pose_offset = cache["pose_offset_rad"]
         self._au_offset = cache["au_offset"]
 
-        # Two rings of vertices surround the face, and a third loop lies on the crop's border.
+        # The exact map of the face, and of a strip around it. Values: a vertex's place in the layer, and its weight.
         self._ring_shape = cache["ring_shape"]
-        self._ring_weight = cache["ring_weight"][:, None]
-        self._ring_rest_px = self._project(self._ring_shape, cache["rotation"])[:, :2]
-        centre = self._ring_rest_px.mean(0)
-        border_px = border_points(centre, self._ring_rest_px[RING:] - centre, width, height)
-        self._ring_px = keep_inside(self._ring_rest_px, border_px)
-
-        # Values: a vertex's place in the photo, and its weight.
-        places_px = np.concatenate([cache["texture_px"], self._ring_px, border_px])
-        self._coarse_values = np.ones((len(places_px), 3), dtype=np.float32)
-        self._coarse_values[:, :2] = places_px
-        self._vertices = np.full_like(self._coarse_values, -3.0)
-        self._vertices[-RING:, :2] = border_px
-
-        # The exact map of the face and the first ring.
-        self._triangles = np.concatenate([tables.skin_triangles, ring_triangles()[: 2 * RING]])
-        self._values = self._coarse_values[:_EXACT].copy()
-        self._values[mesh.FACE_VERTICES :, 2] = 0.0
+        ring_px = self._project(self._ring_shape, cache["rotation"])[:, :2]
+        self._ring_px = np.clip(ring_px, -margin, np.array([width, height], dtype=np.float32) - 1 + margin)
+        self._vertices = np.empty((mesh.FACE_VERTICES + RING, 3), dtype=np.float32)
+        self._triangles = np.concatenate([tables.skin_triangles, ring_triangles()])
+        self._values = np.zeros_like(self._vertices)
+        self._values[:, :2] = np.concatenate([cache["texture_px"], self._ring_px]) + margin
+        self._values[: mesh.FACE_VERTICES, 2] = 1.0
         self._depth = np.empty((height, width), dtype=np.float32)
 
-        # The coarse flow of the whole crop, on a grid.
+        # The flow of everything else, on a coarse grid.
         self._step = int(np.ceil(max(width, height) / GRID_CELLS))
         rows, cols = (int(np.ceil(side / self._step)) + 1 for side in (height, width))
-        self._coarse_triangles = np.concatenate(
-            [tables.skin_triangles, tables.opening_triangles, ring_triangles()]
-        )
-        node_x, node_y = np.meshgrid(np.arange(cols), np.arange(rows))
-        self._identity = np.stack([node_x, node_y], axis=-1).astype(np.float32) * np.float32(self._step)
-        last_x, last_y = (width - 1) / self._step, (height - 1) / self._step
-        fade = np.minimum.reduce([node_x, node_y, last_x - node_x, last_y - node_y]) / BORDER_CELLS
-        fade = np.clip(fade, 0, 1)
-        self._fade = (fade * fade * (3 - 2 * fade)).astype(np.float32)[..., None]
-        self._grid = np.empty_like(self._identity)
-        self._grid_depth = np.empty((rows, cols), dtype=np.float32)
+        self._grid = np.empty((rows, cols, 2), dtype=np.float32)
+        self._margin = np.float32(margin)
+        self._flow = HeadFlow(cache, self._project, self._step, (rows, cols), still_border or not margin)
 
         self._behind: tuple[_Eye | _Mouth, ...] = (
             _Eye(cache, self._project, "right", mesh.RIGHT_EYE_OPENING),
@@ -119,10 +95,15 @@ class FaceRig:
         action_units = np.clip(attributes[ACTION_UNITS] * AU_GAIN + self._au_offset, -0.5, 1.5)
         shape = self._moved(action_units)
         self._vertices[: mesh.FACE_VERTICES] = self._project(shape, rotation)
-        self._coarse_flow(shape, rotation)
+        self._flow.move(shape, rotation)
+        ring = self._vertices[mesh.FACE_VERTICES :]
+        ring[:, :2] = self._ring_px + self._flow.at(self._ring_px)
+        ring[:, 2] = self._project(self._ring_shape, rotation)[:, 2]
+        self._flow.backward(self._grid)
+        self._grid += self._margin
         skin_map = self._motion["skin_map"]
         raster.upsample_grid(self._grid, self._step, skin_map)
-        raster.raster_map(self._vertices[:_EXACT], self._triangles, self._values, self._depth, skin_map)
+        raster.raster_map(self._vertices, self._triangles, self._values, self._depth, skin_map)
         self._behind_the_skin(action_units, rotation)
         return self._motion
 
@@ -141,22 +122,6 @@ class FaceRig:
         _close_lids(shape, closure)
         _part_lips(shape)
         return shape
-
-    def _coarse_flow(self, shape: FloatArray, rotation: FloatArray) -> None:
-        """The backward map of the whole crop on a coarse grid: smooth, and exactly identity at the border."""
-        ring = self._ring_shape.copy()
-        ring[:RING] += JAW_FOLLOW * (shape[_OVAL] - self._neutral[_OVAL])
-        moved = self._project(ring, rotation)
-        moved[:, :2] = self._ring_px + self._ring_weight * (moved[:, :2] - self._ring_rest_px)
-        self._vertices[mesh.FACE_VERTICES : -RING] = moved
-        vertices = self._vertices.copy()
-        vertices[:, :2] /= np.float32(self._step)
-        np.copyto(self._grid, self._identity)
-        raster.raster_map(vertices, self._coarse_triangles, self._coarse_values, self._grid_depth, self._grid)
-        self._grid -= self._identity
-        cv2.GaussianBlur(self._grid, (0, 0), FLOW_BLUR_CELLS, dst=self._grid, borderType=cv2.BORDER_REPLICATE)
-        self._grid *= self._fade
-        self._grid += self._identity
 
     def _behind_the_skin(self, action_units: FloatArray, rotation: FloatArray) -> None:
         """Map eyes and mouth, each inside the box of its opening."""
@@ -205,21 +170,6 @@ def _part_lips(shape: FloatArray) -> None:
     shape[lower, 1] -= overlap / 2
 
 
-class _Projection(NamedTuple):
-    """Where head space lies in the crop."""
-
-    base_px: FloatArray
-    """(2,) of PIVOT."""
-    iod_px: np.float32
-
-    def __call__(self, points: FloatArray, rotation: FloatArray) -> FloatArray:
-        """Head space (..., 3) to crop pixels x, y and depth (IOD, larger = nearer)."""
-        turned = np.asarray((points - PIVOT) @ rotation.T, dtype=np.float32)
-        turned[..., 0] = self.base_px[0] + self.iod_px * turned[..., 0]
-        turned[..., 1] = self.base_px[1] - self.iod_px * turned[..., 1]
-        return turned
-
-
 class _Opening(NamedTuple):
     """The pixels of one opening of the skin in one frame, and what moved."""
 
@@ -242,7 +192,7 @@ class _Eye:
     closed_alpha = 0.75
     """Weight of the line that is left when the opening is closed."""
 
-    def __init__(self, cache: Tensors, project: _Projection, side: str, contour: tuple[int, ...]) -> None:
+    def __init__(self, cache: Tensors, project: Projection, side: str, contour: tuple[int, ...]) -> None:
         self.contour = list(contour)
         self._project = project
         corners = [contour[0], contour[8]]
@@ -274,7 +224,7 @@ class _Mouth:
     feather_px = 0.9
     closed_alpha = 0.0
 
-    def __init__(self, cache: Tensors, project: _Projection) -> None:
+    def __init__(self, cache: Tensors, project: Projection) -> None:
         self.contour = list(mesh.MOUTH_OPENING)
         self._project = project
         self._upper = layers.mouth_anchor(cache["neutral_shape"])

@@ -21,7 +21,8 @@ from icface.geometry.topology import face_tables
 PIVOT: Final = np.array([0.0, -0.55, -0.60], dtype=np.float32)
 """The head turns about this point of the neck (IOD)."""
 RING: Final = len(mesh.OVAL)
-"""Vertices of the face oval, and of each ring around it."""
+"""Vertices of the face oval, and of the ring around it."""
+FACE_CENTRE: Final = np.array([0.0, -0.35], dtype=np.float32)
 OVAL_INSET: Final = 0.45
 """Share of the way to their inner neighbours by which the oval's vertices are drawn inwards."""
 
@@ -36,6 +37,21 @@ _REMOVED: Final = np.array([_REMOVE.get(name, 0.7) for name in AU_NAMES], dtype=
 def rotation_matrix(pitch_rad: float, yaw_rad: float, roll_rad: float) -> FloatArray:
     """Head-space rotation (3, 3) for OpenFace angles, which are stated with y down."""
     return np.asarray(FLIP @ rotation_from_pose(pitch_rad, yaw_rad, roll_rad) @ FLIP, dtype=np.float32)
+
+
+class Projection(NamedTuple):
+    """Where head space lies in the crop."""
+
+    base_px: FloatArray
+    """(2,) of PIVOT."""
+    iod_px: np.float32
+
+    def __call__(self, points: FloatArray, rotation: FloatArray) -> FloatArray:
+        """Head space (..., 3) to crop pixels x, y and depth (IOD, larger = nearer)."""
+        turned = np.asarray((points - PIVOT) @ rotation.T, dtype=np.float32)
+        turned[..., 0] = self.base_px[0] + self.iod_px * turned[..., 0]
+        turned[..., 1] = self.base_px[1] - self.iod_px * turned[..., 1]
+        return turned
 
 
 class SourceShape(NamedTuple):
@@ -130,52 +146,20 @@ def fit_source(points_px: FloatArray, rotation: FloatArray, attributes: FloatArr
     )
 
 
-def rings(shape: FloatArray) -> tuple[FloatArray, FloatArray]:
-    """Two rings of 36 vertices around the face oval. They carry hair, ears, neck and shoulders along.
-
-    Returns:
-        (72, 3) head space, and (72,) how far each follows the head (1 = rigidly).
-    """
+def ring_around(shape: FloatArray) -> FloatArray:
+    """A ring of vertices (36, 3) around the face oval, in head space."""
     oval = shape[list(mesh.OVAL)]
-    centre = np.array([0.0, -0.35], dtype=np.float32)
-    out = oval[:, :2] - centre
-    up = np.clip(out[:, 1] / np.abs(out[:, 1]).max(), -1, 1)
-    top = np.clip(up, 0, 1)[:, None]
-    first = centre + out * (1.15 + 0.30 * top)
-    second = centre + out * (1.50 + 0.45 * top)
-    below = np.clip((-second[:, 1] - 1.0) / 0.9, 0, 1)
-    weight = np.concatenate(
-        [1.0 - 0.45 * np.clip((-first[:, 1] - 1.1) / 0.6, 0, 1), 0.62 * (1 - below) + 0.1 * top[:, 0]]
-    )
+    out = oval[:, :2] - FACE_CENTRE
+    up = np.clip(out[:, 1:] / np.abs(out[:, 1]).max(), -1, 1)
+    points = FACE_CENTRE + out * (1.15 + 0.30 * np.clip(up, 0, 1))
     # The head rounds off behind the oval: hair over the forehead lies further forward than ears and neck.
-    first_z = 0.5 * oval[:, 2:] - 0.35 - 0.10 * np.clip(-up, 0, 1)[:, None]
-    second_z = first_z - 0.25
-    points = np.concatenate([np.hstack([first, first_z]), np.hstack([second, second_z])])
-    return points.astype(np.float32), weight.astype(np.float32)
+    depth = 0.5 * oval[:, 2:] - 0.35 - 0.10 * np.clip(-up, 0, 1)
+    return np.hstack([points, depth]).astype(np.float32)
 
 
 def ring_triangles() -> NDArray[np.int32]:
-    """Triangles of the strips oval–ring 1–ring 2–border, vertex numbers after the 468 of the face."""
-    loops = np.concatenate([mesh.OVAL, mesh.FACE_VERTICES + np.arange(3 * RING)]).reshape(4, RING)
-    following = np.roll(loops, -1, axis=1)
-    first = np.stack([loops[:-1], following[:-1], loops[1:]], axis=-1)
-    second = np.stack([following[:-1], following[1:], loops[1:]], axis=-1)
-    return np.stack([first, second], axis=2).reshape(-1, 3).astype(np.int32)
-
-
-def border_points(start_px: FloatArray, directions: FloatArray, width: int, height: int) -> FloatArray:
-    """Where rays from `start_px` along `directions` (n, 2) leave the crop, (n, 2)."""
-    limits = np.where(directions > 0, [width - 1, height - 1], 0.0) - start_px
-    with np.errstate(divide="ignore", invalid="ignore"):
-        steps = np.where(np.abs(directions) > 1e-6, limits / directions, np.inf)
-    return np.asarray(start_px + directions * steps.min(1, keepdims=True), dtype=np.float32)
-
-
-def keep_inside(points_px: FloatArray, border_px: FloatArray) -> FloatArray:
-    """Both rings (72, 2) pulled inside the crop, so that the strips around them do not fold over its border."""
-    centre = points_px.mean(0)
-    shares = np.repeat([0.80, 0.92], RING)
-    reach = np.tile(np.linalg.norm(border_px - centre, axis=1), 2) * shares
-    distance = np.linalg.norm(points_px - centre, axis=1)
-    scale = np.minimum(1.0, reach / np.maximum(distance, 1e-6))[:, None]
-    return np.asarray(centre + (points_px - centre) * scale, dtype=np.float32)
+    """Triangles of the strip between oval and ring, vertex numbers after the 468 of the face."""
+    inner, outer = np.array(mesh.OVAL), mesh.FACE_VERTICES + np.arange(RING)
+    first = np.stack([inner, np.roll(inner, -1), outer], axis=-1)
+    second = np.stack([np.roll(inner, -1), np.roll(outer, -1), outer], axis=-1)
+    return np.concatenate([first, second]).astype(np.int32)

@@ -24,12 +24,17 @@ class HostWarp:
     def __init__(self, cache: Tensors, size_px: tuple[int, int]) -> None:
         self._skin = np.ascontiguousarray(cache["skin"], dtype=np.uint8)
         self._inner = np.ascontiguousarray(cache["inner"], dtype=np.uint8)
+        self._plate = np.ascontiguousarray(cache["plate"], dtype=np.uint8)
+        self._person = np.empty((size_px[1], size_px[0], 4), dtype=np.uint8)
         self._out = np.empty((size_px[1], size_px[0], 3), dtype=np.uint8)
 
     def frame(self, motion: Tensors) -> Frame:
         """(H, W, 3) RGB; valid until the next call."""
         border = cv2.BORDER_REPLICATE
-        cv2.remap(self._skin, motion["skin_map"], _NO_MAP, cv2.INTER_LINEAR, dst=self._out, borderMode=border)
+        cv2.remap(
+            self._skin, motion["skin_map"], _NO_MAP, cv2.INTER_LINEAR, dst=self._person, borderMode=border
+        )
+        raster.over(self._person, self._plate, self._out)
         for x0, y0, x1, y1 in motion["regions"]:
             if x1 <= x0 or y1 <= y0:  # outside of the frame
                 continue

@@ -74,16 +74,18 @@ def odd_inputs() -> dict[str, np.ndarray]:
     inputs["inner_alpha"] = (((x + y) * 3) % 256).astype(np.uint8)
     inputs["inner_shade"] = (255 - y).astype(np.uint8)
     inputs["regions"] = np.array([[0, 0, 131, 75]], dtype=np.int32)
+    inputs["plate"] = np.stack([x, 2 * y, 200 - x], axis=-1).astype(np.uint8)
     return inputs
 
 
 def hand_made(weight: int, shade: int) -> dict[str, np.ndarray]:
     """Inputs for one row of three pixels. They are read at pixel 1, half way to pixel 0, and left of the border."""
-    skin = np.zeros((2, 2, 3), dtype=np.uint8)
-    skin[:, 0], skin[:, 1] = (10, 100, 200), (30, 110, 100)
+    skin = np.zeros((2, 2, 4), dtype=np.uint8)
+    skin[:, 0], skin[:, 1] = (10, 100, 200, 255), (30, 110, 100, 255)
     skin_map = np.array([[[1, 0], [0.5, 1], [-7, 0]]], dtype=np.float32)
     return {
         "skin": skin,
+        "plate": np.full((1, 3, 3), 99, dtype=np.uint8),
         "inner": np.full((4, 4, 3), 240, dtype=np.uint8),
         "skin_map": skin_map,
         "inner_map": np.ones((1, 3, 2), dtype=np.float32),
@@ -116,6 +118,27 @@ def test_frames_by_hand(
 
 
 @pytest.mark.parametrize("name", available())
+def test_the_plate_is_seen_through_the_layer_by_hand(name: str, bundle: Bundle) -> None:
+    """A fifth of the person, 20 · .2 before, and four fifths of the plate; then the whole plate."""
+    with opened(name, bundle) as engine:
+        inputs = hand_made(0, 255)
+        inputs["skin"] = np.array([[[4, 4, 4, 51], [0, 0, 0, 0]]] * 2, dtype=np.uint8)
+        inputs["skin_map"] = np.array([[[0, 0], [1, 0], [1, 1]]], dtype=np.float32)
+        inputs["plate"] = np.array([[[100, 50, 200], [7, 8, 9], [255, 0, 1]]], dtype=np.uint8)
+        engine.set_source(inputs)
+        np.testing.assert_array_equal(engine.animate(inputs)[0], [[84, 44, 164], [7, 8, 9], [255, 0, 1]])
+
+
+@pytest.mark.parametrize("name", available())
+def test_maps_have_the_size_of_the_plate(name: str, bundle: Bundle) -> None:
+    with opened(name, bundle) as engine:
+        inputs = odd_inputs()
+        engine.set_source(golden_inputs())
+        with pytest.raises(EngineError, match="the tensor skin_map is "):
+            engine.animate(inputs)
+
+
+@pytest.mark.parametrize("name", available())
 def test_parity_with_the_reference(name: str, bundle: Bundle) -> None:
     with opened(name, bundle) as engine:
         inputs = odd_inputs()
@@ -142,7 +165,7 @@ def test_motion_in_the_same_arrays_is_seen(name: str, bundle: Bundle) -> None:
 def test_another_source_is_used_at_once_and_at_its_own_size(name: str, bundle: Bundle) -> None:
     with opened(name, bundle) as engine:
         for inputs in (golden_inputs(), odd_inputs(), golden_inputs()):
-            inputs["skin"] = np.ascontiguousarray(255 - inputs["skin"][:-7])
+            inputs["skin"] = np.ascontiguousarray(inputs["skin"][-8::-1])
             engine.set_source(inputs)
             difference = np.abs(engine.animate(inputs).astype(int) - reference_frame(inputs))
             assert difference.max() <= TOLERANCE.get(name, 1)
@@ -152,7 +175,7 @@ def test_another_source_is_used_at_once_and_at_its_own_size(name: str, bundle: B
 def test_a_source_outlives_what_it_was_given_in(name: str, bundle: Bundle) -> None:
     with opened(name, bundle) as engine:
         inputs = golden_inputs()
-        engine.set_source({key: inputs[key].copy() for key in ("skin", "inner")})
+        engine.set_source({key: inputs[key].copy() for key in ("skin", "plate", "inner")})
         # New arrays would take the memory of tensors that nobody keeps.
         rubbish = [np.full(96 * 96 * 3, 77, dtype=np.uint8) for _ in range(50)]
         difference = np.abs(engine.animate(inputs).astype(int) - reference_frame(inputs))
@@ -170,7 +193,7 @@ def test_without_a_source_it_says_so(name: str, bundle: Bundle) -> None:
 def test_a_source_that_does_not_fit_is_named(name: str, bundle: Bundle) -> None:
     inputs = golden_inputs()
     wrong = {
-        "inner is missing": {"skin": inputs["skin"]},
+        "inner is missing": {key: inputs[key] for key in ("skin", "plate")},
         "skin is .* of float32": inputs | {"skin": inputs["skin"].astype(np.float32)},
         "inner is": inputs | {"inner": inputs["inner"][0]},
     }

@@ -161,7 +161,7 @@ def test_native_size_is_the_photos_within_limits(iod_px: float, side: int) -> No
     landmarks = face(iod_px=iod_px, eyes_px=(600, 500), size_px=(1200, 1300))
     photo = np.full((1300, 1200, 3), 120, dtype=np.uint8)
     cache = prepare_source(photo, landmarks, Scripted(), None)
-    assert cache["skin"].shape == cache["neutral"].shape == (side, side, 3)
+    assert cache["plate"].shape == cache["neutral"].shape == (side, side, 3)
     height_px = np.ptp(landmarks.points_px[:468, 1])
     if 256 < side < 1024:
         assert abs(1.75 * height_px - side) <= 16
@@ -357,12 +357,15 @@ def test_skin_is_the_photos_but_for_mouth_and_eyes(
 ) -> None:
     crop = cut_crop(photo.frame, prepared["crop_to_photo"], 256)
     points = in_crop(landmarks, prepared)
-    kept = ~openings(points, 256, margin_px=6)
-    np.testing.assert_array_equal(prepared["skin"][kept], crop[kept])
+    margin = int(prepared["margin"])
+    skin = prepared["skin"][margin : margin + 256, margin : margin + 256]
+    kept = ~openings(points, 256, margin_px=6) & (skin[..., 3] == 255)
+    assert kept.mean() > 0.3
+    np.testing.assert_array_equal(skin[kept][:, :3], crop[kept])
     # The dark irises are painted over with skin.
     for iris in (468, 473):
         x, y = points[iris].round().astype(int)
-        assert int(crop[y, x].sum()) < 150 < int(prepared["skin"][y, x].sum())
+        assert int(crop[y, x].sum()) < 150 < int(skin[y, x, :3].sum())
 
 
 @pytest.mark.parametrize(("side", "iris"), [("right", 468), ("left", 473)])

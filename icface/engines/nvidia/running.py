@@ -180,9 +180,10 @@ class TrtEngine(Engine):
         shapes = {name: tensor.shape for name, tensor in cache.items()}
         if shapes != self._cache_shapes:
             self._forget_sizes()
+        # All memory first: none may be freed while the stream works.
+        if any([self._on_device[name].reserve(tensor.nbytes) for name, tensor in cache.items()]):
+            self._forget_sizes()
         for name, tensor in cache.items():
-            if self._on_device[name].reserve(tensor.nbytes):
-                self._forget_sizes()
             stream.upload(self._on_device[name], tensor)
         stream.wait(UPLOAD_S)
         self._cache_shapes = shapes

@@ -1,0 +1,157 @@
+"""The source in layers: the person, with soft hair, in front of the background. Made once per source.
+
+The recipe: a matte from two networks; the background filled behind the person; and colours of the person's soft edge such
+that the layers together are the photo again.
+"""
+
+from __future__ import annotations
+
+from typing import Final, NamedTuple
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from icface.arrays import Array, Frame
+from icface.attributes import FloatArray
+from icface.geometry import plate
+from icface.images import cut_crop
+from icface.segmentation.matte import Matte, grown, person_matte
+from icface.segmentation.segmenters import Mask
+
+MARGIN: Final = 0.25
+"""What the layer has more than the crop, on each side: it moves into view."""
+HAIRS_REACH: Final = 0.7
+"""On a plain wall, what stands out within this distance of the person (IOD) belongs to the person."""
+GRID_CELLS: Final = 64
+LEAST_SEEN: Final = 0.9
+"""Share of the face that has to look like a person's."""
+MOST_PERSON: Final = 0.92
+"""Share of the picture. Where more is the person, hardly any background moves."""
+MOST_UNSURE: Final = 0.30
+MOST_HAIR_ELSEWHERE: Final = 0.02
+
+
+class Cutout(NamedTuple):
+    """Person and background of one crop of side T."""
+
+    layer: NDArray[np.uint8]
+    """(S, S, 4) RGBA, colours multiplied by alpha; the crop and a margin of `margin` pixels."""
+    plate: Frame
+    """(T, T, 3) RGB."""
+    margin: int
+    edges: FloatArray
+    """(4,) left, top, right, bottom of the photo, in crop pixels."""
+    edge_cover: Mask
+    """(4, n) how far the person is cut by each of these edges, at each node's row or column of the coarse grid."""
+    matte: Matte
+
+
+def cut_out(photo: Frame, affine: Array, size_px: int, oval_px: FloatArray, iod_px: float) -> Cutout | str:
+    """Cut a person out of a photo.
+
+    Args:
+        photo: (H, W, 3) RGB.
+        affine: (2, 3) from crop pixels to photo pixels; upright.
+        size_px: side T of the crop.
+        oval_px: (n, 2) outline of the face in crop pixels.
+        iod_px: distance of the outer eye corners in crop pixels.
+
+    Returns:
+        The layers; or, where the matte is not to be trusted, the reason.
+    """
+    margin = round(MARGIN * size_px)
+    wide = affine.copy()
+    wide[:, 2] -= affine[0, 0] * margin
+    side = size_px + 2 * margin
+    frame = cut_crop(photo, wide, side)
+    # The part that was photographed. `cut_crop` mirrors it into the rest.
+    low = np.ceil((-0.5 - wide[:, 2]) / wide[0, 0]).astype(int)
+    high = np.floor((np.array(photo.shape[1::-1]) - 0.5 - wide[:, 2]) / wide[0, 0]).astype(int)
+    x0, y0 = (max(0, int(start)) for start in low)
+    x1, y1 = (min(side, int(end)) for end in high)
+    seen = np.s_[y0:y1, x0:x1]
+    matte = person_matte(
+        frame[seen], oval_px + np.array([margin - x0, margin - y0], dtype=np.float32), iod_px
+    )
+    if matte.seen < LEAST_SEEN:
+        return "no person is seen around the face"
+    if matte.unsure > MOST_UNSURE:
+        return f"the outline of hair and head is not clear ({matte.unsure:.0%} of it)"
+    if matte.hair_elsewhere > MOST_HAIR_ELSEWHERE:
+        return "there is hair that no person has"
+
+    alpha = matte.alpha
+    near = grown(alpha > 0.02, 0.02 * iod_px)
+    if near.mean() > MOST_PERSON:
+        return "hardly any background is seen"
+    plain = plate.is_plain(frame[seen], near, iod_px)
+    hole = grown(near, 0.12 * iod_px) if plain else near
+    if plain:
+        hole |= _hairs(frame[seen], near, iod_px)
+    background = plate.fill(frame[seen], hole, iod_px, plain=plain)
+    alpha, colours = _layer(frame[seen], alpha, background, hole, iod_px, plain)
+
+    pads = y0, side - y1, x0, side - x1
+    repeated = np.asarray(cv2.copyMakeBorder(alpha, *pads, cv2.BORDER_REPLICATE), dtype=np.float32)
+    alpha_wide = np.minimum(_padded(alpha, pads), repeated)
+    layer = np.dstack([np.minimum(_padded(colours, pads), 255 * alpha_wide[..., None]), 255 * alpha_wide])
+    cells = int(np.ceil(size_px / GRID_CELLS))
+    places = np.clip(np.arange(int(np.ceil(size_px / cells)) + 1) * cells + margin, 0, side - 1)
+    lines = alpha_wide[:, x0], alpha_wide[y0], alpha_wide[:, x1 - 1], alpha_wide[y1 - 1]
+    cover = np.stack([_softened(line, iod_px)[places] for line in lines])
+    inside = np.s_[margin : margin + size_px, margin : margin + size_px]
+    return Cutout(
+        layer=np.clip(np.round(layer), 0, 255).astype(np.uint8),
+        plate=np.ascontiguousarray(_padded(background.astype(np.float32), pads)[inside], dtype=np.uint8),
+        margin=margin,
+        edges=np.array([x0, y0, x1 - 1, y1 - 1], dtype=np.float32) - margin,
+        edge_cover=cover.astype(np.float32),
+        matte=matte,
+    )
+
+
+def _softened(line: Mask, iod_px: float) -> Mask:
+    """A row of alpha, grown and smoothed."""
+    grown = cv2.dilate(line.reshape(1, -1), np.ones((1, 2 * int(0.15 * iod_px) + 1), np.uint8))
+    return np.asarray(cv2.GaussianBlur(grown, (0, 0), max(1.0, 0.12 * iod_px))[0], dtype=np.float32)
+
+
+def _padded(values: FloatArray, pads: tuple[int, int, int, int]) -> FloatArray:
+    """The part that was photographed, continued by its mirror image."""
+    mirrored = max(pads) < min(values.shape[:2])
+    mode = cv2.BORDER_REFLECT_101 if mirrored else cv2.BORDER_REPLICATE
+    return np.asarray(cv2.copyMakeBorder(values, *pads, mode), dtype=np.float32)
+
+
+def _hairs(frame: Frame, near: NDArray[np.uint8], iod_px: float) -> NDArray[np.uint8]:
+    """What stands out from a plain wall close to the person: hairs that the matte has missed."""
+    zone = grown(near, HAIRS_REACH * iod_px)
+    smooth = cv2.GaussianBlur(frame, (0, 0), 3).astype(np.float32)
+    far = grown(near, 0.5 * iod_px)
+    wall = plate.push_pull(smooth, (1 - far).astype(np.float32))
+    out = (np.abs(frame - wall).max(axis=2) > 18) & (zone > 0)
+    return grown(out, 0.03 * iod_px)
+
+
+def _layer(
+    frame: Frame, alpha: Mask, background: Frame, hole: NDArray[np.uint8], iod_px: float, plain: bool
+) -> tuple[Mask, NDArray[np.float32]]:
+    """Alpha and premultiplied colours (H, W, 3) of the person."""
+    photo, behind = frame.astype(np.float32), background.astype(np.float32)
+    if plain:
+        # The smallest alpha that gives the photo again in front of the plate: it takes up single hairs.
+        darker = (1 - photo / np.maximum(behind, 1)).max(axis=2)
+        lighter = ((photo - behind) / np.maximum(255 - behind, 1)).max(axis=2)
+        least = np.clip((np.maximum(darker, lighter) - 0.05) / 0.95, 0, 1)
+        far = cv2.distanceTransform((alpha < 0.5).astype(np.uint8), cv2.DIST_L2, 3) / iod_px
+        least *= np.clip((HAIRS_REACH - far) / 0.15, 0, 1)
+        alpha = np.where((hole > 0) & (alpha < 1), np.maximum(alpha, least), alpha)
+        colours = photo - (1 - alpha[..., None]) * behind
+    else:
+        person = plate.push_pull(photo, (alpha > 0.97).astype(np.float32))
+        around = plate.push_pull(photo, (alpha < 0.02).astype(np.float32))
+        left = photo - alpha[..., None] * person - (1 - alpha[..., None]) * around
+        person += np.clip(left, -60, 60) * alpha[..., None]
+        colours = np.where((alpha >= 1)[..., None], photo, person * alpha[..., None])
+    return alpha, np.clip(colours, 0, 255 * alpha[..., None]).astype(np.float32)

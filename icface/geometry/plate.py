@@ -1,0 +1,108 @@
+"""The background without the person: what was behind them is made up from what is seen beside them."""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from icface.arrays import Frame
+from icface.segmentation.matte import grown
+from icface.segmentation.segmenters import Mask
+
+Colours = NDArray[np.float32]
+"""(H, W, 3) RGB, 0 to 255."""
+
+PLAIN_LEVELS: Final = 8.0
+"""A wall is plain where its colours near the person can be told from those farther away within so many levels."""
+MIRROR_REACH: Final = 1.0
+"""Of the mirror image, in IOD."""
+_FILL_GAIN: Final = 6.0
+_RADIUS_OF_GRAIN_PX: Final = 0.7
+_MOST_GRAIN: Final = 6.0
+
+
+def push_pull(colours: Colours, known: Mask) -> Colours:
+    """Fill a picture from where it is known, smoothly: averages from coarse to fine.
+
+    Args:
+        colours: anything where it is not known.
+        known: 1 where the colours stay exactly.
+    """
+    levels: list[tuple[Any, Any]] = [(colours * known[..., None], known)]
+    while min(levels[-1][1].shape) > 2:
+        levels.append((cv2.pyrDown(levels[-1][0]), cv2.pyrDown(levels[-1][1])))
+    sums, weights = levels[-1]
+    filled: Any = sums / np.maximum(weights, 1e-4)[..., None]
+    for sums, weights in levels[-2::-1]:
+        filled = cv2.pyrUp(filled, dstsize=weights.shape[::-1])
+        share = np.clip(weights * _FILL_GAIN, 0, 1)[..., None]
+        own = sums / np.maximum(weights, 1e-3)[..., None]
+        filled += np.where(weights[..., None] > 1e-3, own - filled, 0) * share
+    return np.asarray(np.where(known[..., None] > 0.99, colours, filled), dtype=np.float32)
+
+
+def is_plain(frame: Frame, near: NDArray[np.uint8], iod_px: float) -> bool:
+    """Whether the background around the person is told by what lies farther away.
+
+    Args:
+        frame: (H, W, 3) RGB.
+        near: (H, W) 1 where the person is.
+        iod_px: distance of the outer eye corners.
+    """
+    scale = 0.25
+    size = max(8, round(frame.shape[1] * scale)), max(8, round(frame.shape[0] * scale))
+    small = cv2.resize(frame, size, interpolation=cv2.INTER_AREA).astype(np.float32)
+    inner, outer = (
+        cv2.resize(grown(near, reach * iod_px), size, interpolation=cv2.INTER_NEAREST)
+        for reach in (0.10, 0.30)
+    )
+    ring = (outer > 0) & (inner == 0)
+    if ring.sum() < 20 or (outer == 0).sum() < 20:
+        return False
+    told = push_pull(small, (outer == 0).astype(np.float32))
+    error = np.abs(told - small)[ring].max(axis=1)
+    return bool(np.percentile(error, 80) < PLAIN_LEVELS)
+
+
+def fill(frame: Frame, hole: NDArray[np.uint8], iod_px: float, *, plain: bool) -> Frame:
+    """A picture whose hole (1) is filled: a plain wall smoothly, with its grain; anything else with its mirror image.
+
+    What a turning head uncovers lies near the hole's outline. There a mirror image is as sharp as the picture, and it
+    continues what meets the outline. Deep inside, both end in a smooth fill.
+    """
+    smooth = push_pull(frame.astype(np.float32), (1 - hole).astype(np.float32))
+    if plain:
+        filled = smooth + _grain(frame, hole)
+    else:
+        mirror, inside = _mirrored(frame, hole, iod_px)
+        share = np.clip((MIRROR_REACH - inside / iod_px) / 0.3, 0, 1)[..., None]
+        filled = smooth + share * (mirror - smooth)
+    return np.where(hole[..., None] > 0, np.clip(np.round(filled), 0, 255), frame).astype(np.uint8)
+
+
+def _grain(frame: Frame, hole: NDArray[np.uint8], seed: int = 0) -> Colours:
+    """(H, W, 1) noise in a hole, as strong as that of the rest."""
+    fine = frame - cv2.GaussianBlur(frame, (0, 0), 1.5).astype(np.float32)
+    far = cv2.erode(1 - hole, np.ones((7, 7), np.uint8)) > 0
+    deviation = min(float(np.median(np.abs(fine[far]))) * 1.48, _MOST_GRAIN) if far.sum() > 500 else 0.0
+    noise: Any = np.random.default_rng(seed).standard_normal(hole.shape).astype(np.float32)
+    noise = cv2.GaussianBlur(noise, (0, 0), _RADIUS_OF_GRAIN_PX)
+    return np.asarray((deviation / noise.std() * noise * hole)[..., None], dtype=np.float32)
+
+
+def _mirrored(frame: Frame, hole: NDArray[np.uint8], iod_px: float) -> tuple[Colours, Mask]:
+    """The picture mirrored at the hole's outline, and (H, W) how deep each pixel lies inside."""
+    known = push_pull(frame.astype(np.float32), (1 - hole).astype(np.float32))
+    inside: Any = cv2.distanceTransform(hole, cv2.DIST_L2, 5)
+    signed = inside - cv2.distanceTransform(1 - hole, cv2.DIST_L2, 5)
+    # Hair makes a rough outline. A smooth one keeps neighbours together.
+    down, right = np.gradient(cv2.GaussianBlur(signed, (0, 0), 0.12 * iod_px))
+    step = (2 * inside + 1) / np.maximum(np.hypot(down, right), 0.3)
+    y, x = np.mgrid[: hole.shape[0], : hole.shape[1]].astype(np.float32)
+    mirror = cv2.remap(
+        known, x - step * right, y - step * down, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REFLECT_101
+    )
+    return np.asarray(mirror, dtype=np.float32), inside

@@ -1,0 +1,116 @@
+"""The matte of a portrait: how much of each pixel is the person, with soft hair. And whether it is to be trusted."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Final
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from icface.arrays import Frame
+from icface.attributes import FloatArray
+from icface.segmentation.segmenters import Mask, hair_mask, person_mask
+
+# Lengths in IOD.
+HAIR_REACH: Final = 0.22
+"""Hair so near to the person is the person's."""
+SURE_INSIDE: Final = 0.05
+SURE_OUTSIDE: Final = 0.07
+FILTER_RADIUS: Final = 0.07
+FILTER_EPSILON: Final = 1e-4
+"""Of the square of the range. Edges of the picture that are weaker than this do not guide the matte."""
+
+
+@dataclass(frozen=True)
+class Matte:
+    """The person of a picture (H, W, 3)."""
+
+    alpha: Mask
+    hair: Mask
+    unsure: float
+    """Share of the person, above the chin, whose alpha is neither near 0 nor near 1."""
+    seen: float
+    """Share of the face that the networks take for a person."""
+    hair_elsewhere: float
+    """Hair that no person has, as a share of the picture: a hat's fringe, another head, or a wrong mask."""
+
+
+def person_matte(frame: Frame, oval_px: FloatArray, iod_px: float) -> Matte:
+    """The matte of the person whose face is given; other people are background.
+
+    Args:
+        frame: (H, W, 3) RGB.
+        oval_px: (n, 2) outline of the face.
+        iod_px: distance of the outer eye corners.
+    """
+    person, hair = person_mask(frame), hair_mask(frame)
+    near = grown(person > 0.5, HAIR_REACH * iod_px)
+    stray = (hair > 0.6) & (person < 0.3) & (near == 0)
+    hair = hair * near
+    both = np.maximum(person, hair)
+    centre = oval_px.mean(axis=0)
+    face = np.zeros(both.shape, dtype=np.uint8)
+    cv2.fillPoly(face, [np.round(centre + 0.92 * (oval_px - centre)).astype(np.int32)], 1)
+
+    # Only what hangs together with the face.
+    _, parts = cv2.connectedComponents(((both > 0.1) | (face > 0)).astype(np.uint8))
+    x, y = np.clip(np.round(centre).astype(int), 0, np.array(both.shape[::-1]) - 1)
+    own = (parts == parts[y, x]).astype(np.uint8)
+    inside = cv2.erode((both > 0.85).astype(np.uint8), _disc(SURE_INSIDE * iod_px)) * own | face
+    outside = grown(own, SURE_OUTSIDE * iod_px) == 0
+
+    guess = np.where(inside > 0, 1, np.where(outside, 0, both)).astype(np.float32)
+    alpha = guided(frame, guess, max(3, round(FILTER_RADIUS * iod_px)), FILTER_EPSILON)
+    # The filter leaves a veil. This takes it away.
+    alpha = np.clip((alpha - 0.08) / 0.84, 0, 1)
+    alpha = np.where(inside > 0, 1, np.where(outside, 0, alpha)).astype(np.float32)
+    head = np.arange(len(alpha)) < oval_px[:, 1].max()
+    grey = ((alpha > 0.1) & (alpha < 0.9))[head].sum() / max(1, (alpha > 0.5)[head].sum())
+    seen = (both > 0.5)[face > 0].mean() if face.any() else 0.0
+    return Matte(alpha, hair, unsure=float(grey), seen=float(seen), hair_elsewhere=float(stray.mean()))
+
+
+def grown(mask: NDArray[np.bool_ | np.uint8], radius_px: float) -> NDArray[np.uint8]:
+    """A mask (0 or 1) that reaches farther, by a round distance."""
+    return np.asarray(cv2.dilate(mask.astype(np.uint8), _disc(radius_px)), dtype=np.uint8)
+
+
+def _disc(radius_px: float) -> NDArray[np.uint8]:
+    radius = max(1, round(radius_px))
+    return np.asarray(
+        cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (2 * radius + 1, 2 * radius + 1)), dtype=np.uint8
+    )
+
+
+def guided(frame: Frame, mask: Mask, radius_px: int, epsilon: float) -> Mask:
+    """A mask that follows the edges of a picture: in each window the linear function of RGB that is nearest to it.
+
+    Source: He, Sun, Tang, Guided Image Filtering (2010), with a colour guide.
+    """
+    # The function is smooth, so it is found at half the size. Small determinants want float64.
+    half: Any = tuple(max(1, side // 2) for side in mask.shape[::-1])
+    guide: Any = cv2.resize(frame, half, interpolation=cv2.INTER_AREA) / 255.0
+    wanted = cv2.resize(mask, half, interpolation=cv2.INTER_AREA).astype(np.float64)
+    window = (2 * max(1, radius_px // 2) + 1,) * 2
+
+    def mean(values: Any) -> Any:
+        return cv2.blur(values, window, borderType=cv2.BORDER_REFLECT)
+
+    mean_guide, mean_wanted = mean(guide), mean(wanted)
+    (red, green, blue), (m0, m1, m2) = cv2.split(guide), cv2.split(mean_guide)
+    # Covariances of the guide, and of guide and mask.
+    rr, rg, rb = (mean(red * other) for other in (red, green, blue))
+    gg, gb, bb = mean(green * green), mean(green * blue), mean(blue * blue)
+    rr, rg, rb = rr - m0 * m0 + epsilon, rg - m0 * m1, rb - m0 * m2
+    gg, gb, bb = gg - m1 * m1 + epsilon, gb - m1 * m2, bb - m2 * m2 + epsilon
+    c0, c1, c2 = cv2.split(mean(guide * wanted[..., None]) - mean_guide * mean_wanted[..., None])
+    # The inverse of a symmetric matrix, by its cofactors.
+    a, b, c = gg * bb - gb * gb, gb * rb - rg * bb, rg * gb - gg * rb
+    d, e, f = rr * bb - rb * rb, rb * rg - rr * gb, rr * gg - rg * rg
+    slope = np.dstack([a * c0 + b * c1 + c * c2, b * c0 + d * c1 + e * c2, c * c0 + e * c1 + f * c2])
+    slope /= (rr * a + rg * b + rb * c)[..., None]
+    offset = mean_wanted - (slope * mean_guide).sum(axis=-1)
+    function = cv2.resize(np.dstack([mean(slope), mean(offset)]), frame.shape[1::-1])
+    return np.asarray((function[..., :3] * frame).sum(axis=-1) / 255 + function[..., 3], dtype=np.float32)

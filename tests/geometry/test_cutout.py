@@ -1,0 +1,110 @@
+"""A source in layers: together they are the photo, the room stands still, and bad mattes are refused."""
+
+from __future__ import annotations
+
+from contextlib import closing
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from icface.arrays import Frame, Tensors
+from icface.attributes import INDEX, FloatArray, neutral, pose_to_unit
+from icface.face.landmarks import LandmarkDetector, open_detector
+from icface.geometry.cutout import Cutout, cut_out
+from icface.geometry.prepare import crop_affine, prepare_source
+from icface.geometry.rig import FaceRig
+from icface.geometry.topology import OVAL
+from icface.geometry.warp import HostWarp
+from icface.images import cut_crop, load_photo
+from tests.conftest import shared_file
+
+PORTRAIT = Path(__file__).resolve().parents[2] / "examples/portrait.jpg"
+SIDE = 384
+
+
+@pytest.fixture(scope="module")
+def detector() -> LandmarkDetector:
+    return open_detector(video=False)
+
+
+def cut(photo: Frame, detector: LandmarkDetector) -> tuple[Cutout | str, Frame]:
+    """The layers of a photo, and its crop."""
+    points = detector.detect(photo)[0].points_px
+    affine = crop_affine(points, (photo.shape[1], photo.shape[0]), SIDE)
+    inside = (points[:, :2] - affine[:, 2]) / affine[0, 0]
+    iod = float(np.linalg.norm(inside[33] - inside[263]))
+    return cut_out(photo, affine, SIDE, inside[list(OVAL)], iod), cut_crop(photo, affine, SIDE)
+
+
+def composed(layers: Cutout) -> Frame:
+    m = layers.margin
+    inside = layers.layer[m : m + SIDE, m : m + SIDE].astype(np.float64)
+    return np.round(inside[..., :3] + layers.plate * (1 - inside[..., 3:] / 255)).astype(np.uint8)
+
+
+def posed(**angles_deg: float) -> FloatArray:
+    values = neutral()
+    for name, angle in angles_deg.items():
+        values[INDEX[name]] = pose_to_unit([np.radians(angle)])[0]
+    return values
+
+
+@pytest.mark.parametrize("name", ["examples/portrait.jpg", "data/openpeople/full/P009_selfie.jpg"])
+def test_the_layers_together_are_the_photo(name: str, detector: LandmarkDetector) -> None:
+    photo = load_photo(PORTRAIT if name.startswith("examples") else shared_file(name)).frame
+    layers, crop = cut(photo, detector)
+    assert isinstance(layers, Cutout)
+    difference = np.abs(composed(layers).astype(int) - crop)
+    assert difference.mean() < 1.5
+    colours, alpha = layers.layer[..., :3], layers.layer[..., 3:]
+    assert (colours <= alpha).all()
+
+
+def test_a_face_without_background_is_refused_with_the_reason(detector: LandmarkDetector) -> None:
+    photo = load_photo(PORTRAIT).frame
+    points = detector.detect(photo)[0].points_px[:, :2]
+    x0, y0 = np.round(points.min(axis=0)).astype(int)
+    x1, y1 = np.round(points.max(axis=0)).astype(int)
+    found, _ = cut(np.ascontiguousarray(photo[y0 - 20 : y1 + 20, x0 + 15 : x1 - 15]), detector)
+    assert isinstance(found, str) and found
+
+
+@pytest.fixture(scope="module")
+def source() -> Tensors:
+    photo = load_photo(PORTRAIT).frame
+    with closing(open_detector(video=False)) as detector:
+        return prepare_source(photo, detector.detect(photo)[0], detector, SIDE)
+
+
+def played(source: Tensors, attributes: FloatArray) -> Frame:
+    return HostWarp(source, (SIDE, SIDE)).frame(FaceRig(source).motion(attributes)).copy()
+
+
+@pytest.mark.parametrize("angles", [{"yaw": 20.0}, {"roll": -20.0}, {"pitch": 15.0}])
+def test_the_room_stands_still(source: Tensors, angles: dict[str, float]) -> None:
+    frame = played(source, posed(**angles))
+    corners = np.s_[: SIDE // 8, : SIDE // 8], np.s_[: SIDE // 8, -SIDE // 8 :]
+    for corner in corners:
+        assert np.array_equal(frame[corner], source["plate"][corner])
+    assert np.abs(frame.astype(int) - source["neutral"]).mean() > 2
+
+
+def test_the_body_keeps_its_place_at_the_lower_border(source: Tensors) -> None:
+    rows = np.s_[-2:]
+    still = played(source, neutral())[rows].astype(int)
+    assert np.abs(played(source, posed(yaw=20.0, roll=15.0))[rows] - still).mean() < 2
+
+
+def outline(frame: Frame, plate: Frame, row: int) -> tuple[int, int]:
+    """Where a row leaves the plate, from the left and from the right."""
+    differs = np.flatnonzero(np.abs(frame[row].astype(int) - plate[row]).max(axis=1) > 24)
+    return int(differs[0]), int(differs[-1])
+
+
+def test_a_turning_head_keeps_its_width(source: Tensors) -> None:
+    row = round(float(source["base_px"][1] - 1.1 * source["iod_px"]))  # the forehead
+    left, right = outline(played(source, neutral()), source["plate"], row)
+    for yaw in (-20.0, 20.0):
+        turned_left, turned_right = outline(played(source, posed(yaw=yaw)), source["plate"], row)
+        assert (turned_right - turned_left) / (right - left) == pytest.approx(1, abs=0.15)
