@@ -58,7 +58,7 @@ def person_matte(frame: Frame, oval_px: FloatArray, iod_px: float) -> Matte:
     _, parts = cv2.connectedComponents(((both > 0.1) | (face > 0)).astype(np.uint8))
     x, y = np.clip(np.round(centre).astype(int), 0, np.array(both.shape[::-1]) - 1)
     own = (parts == parts[y, x]).astype(np.uint8)
-    inside = cv2.erode((both > 0.85).astype(np.uint8), _disc(SURE_INSIDE * iod_px)) * own | face
+    inside = (1 - grown(both <= 0.85, SURE_INSIDE * iod_px)) * own | face
     outside = grown(own, SURE_OUTSIDE * iod_px) == 0
 
     guess = np.where(inside > 0, 1, np.where(outside, 0, both)).astype(np.float32)
@@ -74,14 +74,8 @@ def person_matte(frame: Frame, oval_px: FloatArray, iod_px: float) -> Matte:
 
 def grown(mask: NDArray[np.bool_ | np.uint8], radius_px: float) -> NDArray[np.uint8]:
     """A mask (0 or 1) that reaches farther, by a round distance."""
-    return np.asarray(cv2.dilate(mask.astype(np.uint8), _disc(radius_px)), dtype=np.uint8)
-
-
-def _disc(radius_px: float) -> NDArray[np.uint8]:
-    radius = max(1, round(radius_px))
-    return np.asarray(
-        cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (2 * radius + 1, 2 * radius + 1)), dtype=np.uint8
-    )
+    away = cv2.distanceTransform((mask == 0).astype(np.uint8), cv2.DIST_L2, 5)
+    return np.asarray(away <= max(1.0, radius_px), dtype=np.uint8)
 
 
 def guided(frame: Frame, mask: Mask, radius_px: int, epsilon: float) -> Mask:

@@ -14,6 +14,7 @@ COMMANDS = (
     "render_clips.py",
     "assets/derive_displacements.py",
     "assets/derive_population.py",
+    "assets/derive_segmenters.py",
     "assets/render_examples.py",
 )
 
