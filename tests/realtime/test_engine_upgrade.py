@@ -76,6 +76,7 @@ background.serve(build)
 """
 
 
+@pytest.mark.long  # its builder runs when nothing else does
 def test_live_another_engine_runs_until_the_one_asked_for_is_built(
     paper: Bundle, cache_dir: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
