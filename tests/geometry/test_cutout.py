@@ -70,6 +70,21 @@ def test_a_face_without_background_is_refused_with_the_reason(detector: Landmark
     assert isinstance(found, str) and found
 
 
+@pytest.mark.parametrize(
+    ("name", "reason"),
+    [
+        ("all_model_images_0029_0660", "hair that no person has"),  # wild hair in back light
+        ("textual_search_1_accessories_top_8_matches_0932_0904", "hair that no person has"),  # a straw hat
+        ("textual_search_1_accessories_top_8_matches_1827_0606", ""),  # headphones
+        ("textual_search_1_accessories_top_8_matches_0634_1500", ""),  # a headscarf
+        ("textual_search_2_Hair_Style_top_9_matches_0220_3010", ""),  # long hair
+    ],
+)
+def test_the_gate_on_real_photos(name: str, reason: str, detector: LandmarkDetector) -> None:
+    found, _ = cut(load_photo(shared_file(f"data/sfhq_t2i/{name}.jpg")).frame, detector)
+    assert reason in found if isinstance(found, str) else not reason
+
+
 @pytest.fixture(scope="module")
 def source() -> Tensors:
     photo = load_photo(PORTRAIT).frame
