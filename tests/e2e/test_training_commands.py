@@ -55,7 +55,7 @@ def command(repository: Path, folder: Path, script: str, *arguments: str | Path)
     assert result.returncode == 0, f"{script}: {result.stdout[-1000:]}\n{result.stderr[-3000:]}"
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_from_clips_to_a_live_face(repository: Path, tmp_path: Path) -> None:
     for name in ("training", "icface", "export"):
         (tmp_path / f"{name}.py").write_text("raise SystemExit('a file of the user was imported')\n")
