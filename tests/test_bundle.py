@@ -33,6 +33,7 @@ def edit(folder: Path, change: Edit) -> None:
     path.write_text(json.dumps(raw), encoding="utf-8")
 
 
+@pytest.mark.slow
 def test_the_shipped_bundle_is_what_the_packer_makes(tmp_path: Path) -> None:
     pack(tmp_path)
     for file in DEFAULT_BUNDLE.iterdir():

@@ -142,6 +142,7 @@ print(json.dumps(counters()))
     assert report["IpOutNoRoutes"] == 1
 
 
+@pytest.mark.slow
 def test_the_product_runs_and_asks_no_one(empty_network: list[str], tmp_path: Path) -> None:
     """The hook watches Python code; for compiled engines and trackers the kernel counts."""
     output = tmp_path / "out.mp4"

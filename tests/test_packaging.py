@@ -158,6 +158,7 @@ def test_licences_travel_with_the_wheel(wheel: Path) -> None:
     assert "NOTICE" in names
 
 
+@pytest.mark.slow
 def test_the_wheel_runs_from_another_folder(wheel: Path, tmp_path: Path) -> None:
     """Both commands start with nothing but the wheel on the path, and find the model that ships."""
     installed = tmp_path / "installed"

@@ -128,6 +128,7 @@ def test_a_missing_or_damaged_model_is_one_line(
 
 
 @pytest.mark.usefixtures("unloaded")
+@pytest.mark.slow
 def test_it_works_without_a_cache_and_heals_a_damaged_one(
     tmp_path: Path, cache_dir: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

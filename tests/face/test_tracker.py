@@ -285,6 +285,7 @@ def read_clip(path: Path, tracker: FaceTracker) -> np.ndarray:
     return np.array(rows)
 
 
+@pytest.mark.slow
 def test_smoothing_leaves_the_blinks_of_a_real_clip_whole(
     shared_clip: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -298,6 +299,7 @@ def test_smoothing_leaves_the_blinks_of_a_real_clip_whole(
     assert min(shown[i : i + 2].max() / raw[i] for i in peaks) > 0.94
 
 
+@pytest.mark.slow
 def test_a_real_clip(shared_clip: Path) -> None:
     with closing(FaceTracker()) as tracker:
         track = read_clip(shared_clip, tracker)

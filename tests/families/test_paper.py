@@ -31,6 +31,8 @@ from icface.reenactor import PreparedSource, Reenactor
 from icface.source_cache import SourceCache
 from tests.export.models import frame_of, image_of, random_model
 
+pytestmark = pytest.mark.slow  # torch exports a graph for most of them
+
 SIDE = 64
 NETWORKS = NetworksConfig(size_px=SIDE, generator=GeneratorConfig(width=8, blocks=1))
 GRAPH_ENGINES = tuple(name for name in available() if name != "host")

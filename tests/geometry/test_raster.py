@@ -97,6 +97,7 @@ print(sum(sum(loop.stats.cache_hits.values()) for loop in loops))
 """
 
 
+@pytest.mark.slow
 def test_only_the_first_start_compiles(repository: Path, tmp_path: Path) -> None:
     """One signature for each loop, compiled when it is imported and never again, and kept on disk from then on."""
     environment = {**os.environ, "NUMBA_CACHE_DIR": str(tmp_path), "PYTHONPATH": str(repository)}
