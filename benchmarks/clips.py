@@ -1,11 +1,16 @@
-"""Clips of any length and rate, made from a short one without encoding anew."""
+"""Reading clips, and clips of any length and rate, made from a short one without encoding anew."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from fractions import Fraction
 from pathlib import Path
 
 import av
+import numpy as np
+
+from icface.arrays import Frame
+from realtime.cameras.video_file import upright
 
 
 def remux(clip: Path, target: Path, *, fps: Fraction | None = None, frames: int | None = None) -> Path:
@@ -41,3 +46,10 @@ def remux(clip: Path, target: Path, *, fps: Fraction | None = None, frames: int 
             total += count
             if frames is None or total >= frames:
                 return target
+
+
+def decode(path: Path) -> Iterator[Frame]:
+    """Every frame of a video, (H, W, 3) RGB, as it is shown."""
+    with av.open(str(path)) as container:
+        for picture in container.decode(video=0):
+            yield upright(np.asarray(picture.to_ndarray(format="rgb24"), dtype=np.uint8), picture)

@@ -17,10 +17,10 @@ import argparse
 from collections.abc import Sequence
 from contextlib import closing
 
-import av
 import cv2
 import numpy as np
 
+from benchmarks.clips import decode
 from icface.arrays import Frame
 from icface.command import Parser, run_command
 from icface.errors import ConfigError
@@ -33,20 +33,16 @@ PAPER = 255
 
 def pick_frames(path: Path, wanted: list[int]) -> dict[int, Frame]:
     """Frames of a video by index, (H, W, 3) RGB. Frames beyond its end are absent."""
-    found = {}
-    with av.open(str(path)) as container:
-        for index, picture in enumerate(container.decode(video=0)):
-            if index in wanted:
-                found[index] = np.asarray(picture.to_ndarray(format="rgb24"), dtype=np.uint8)
-            if index >= max(wanted):
-                break
-    return found
+    return {
+        index: frame
+        for index, frame in zip(range(max(wanted) + 1), decode(path), strict=False)
+        if index in wanted
+    }
 
 
 def count_frames(path: Path) -> int:
     """How many frames a video has. It is decoded for that, because containers do not always tell."""
-    with av.open(str(path)) as container:
-        return sum(1 for _ in container.decode(video=0))
+    return sum(1 for _ in decode(path))
 
 
 def fit_square(frame: Frame, side_px: int, detector: LandmarkDetector) -> Frame:

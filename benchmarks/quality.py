@@ -28,8 +28,9 @@ from typing import Any
 import cv2
 import numpy as np
 
+from benchmarks.clips import decode
 from benchmarks.common import benchmark_parser, write_figures
-from benchmarks.judging.cases import SIZE_PX, Case, decode, drive, photo_of, read_cases
+from benchmarks.judging.cases import SIZE_PX, Case, drive, photo_of, read_cases
 from benchmarks.judging.measures import CROP_PX, Judge
 from benchmarks.judging.report import COLUMNS, Video, means, page, sheet, table
 from benchmarks.judging.still import still_jitter

@@ -4,17 +4,14 @@ from __future__ import annotations
 
 import csv
 import threading
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-import av
 import cv2
-import numpy as np
 
+from benchmarks.clips import decode
 from benchmarks.common import REPOSITORY
-from icface.arrays import Frame
 from icface.attributes import AttributeTrack, read_csv
 from icface.errors import ConfigError
 from realtime.config import LiveConfig
@@ -92,14 +89,6 @@ def _case(path: Path, line: int, row: dict[str, str]) -> Case:
         if isinstance(file, Path) and not file.is_file():
             raise ConfigError(f"{where}: there is no file {file}")
     return case
-
-
-def decode(path: Path) -> Iterator[Frame]:
-    """Every frame of a video, (H, W, 3) RGB, as it is shown."""
-    with av.open(str(path)) as container:
-        for picture in container.decode(video=0):
-            turns = round(-picture.rotation / 90) % 4
-            yield np.ascontiguousarray(np.rot90(picture.to_ndarray(format="rgb24"), -turns), dtype=np.uint8)
 
 
 def drive(case: Case, photo: Path, model: Path, folder: Path) -> AttributeTrack:

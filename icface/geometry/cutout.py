@@ -16,14 +16,13 @@ from icface.arrays import Array, Frame
 from icface.attributes import FloatArray
 from icface.geometry import plate
 from icface.images import cut_crop
-from icface.segmentation.matte import Matte, grown, person_matte
+from icface.segmentation.matte import grown, person_matte
 from icface.segmentation.segmenters import Mask
 
 MARGIN: Final = 0.25
 """What the layer has more than the crop, on each side: it moves into view."""
 HAIRS_REACH: Final = 0.7
 """On a plain wall, what stands out within this distance of the person (IOD) belongs to the person."""
-GRID_CELLS: Final = 64
 LEAST_SEEN: Final = 0.9
 """Share of the face that has to look like a person's."""
 MOST_PERSON: Final = 0.92
@@ -43,8 +42,7 @@ class Cutout(NamedTuple):
     edges: FloatArray
     """(4,) left, top, right, bottom of the photo, in crop pixels."""
     edge_cover: Mask
-    """(4, n) how far the person is cut by each of these edges, at each node's row or column of the coarse grid."""
-    matte: Matte
+    """(4, T) how far the person is cut by each of these edges, at each row or column of the crop."""
 
 
 def cut_out(photo: Frame, affine: Array, size_px: int, oval_px: FloatArray, iod_px: float) -> Cutout | str:
@@ -96,18 +94,15 @@ def cut_out(photo: Frame, affine: Array, size_px: int, oval_px: FloatArray, iod_
     repeated = np.asarray(cv2.copyMakeBorder(alpha, *pads, cv2.BORDER_REPLICATE), dtype=np.float32)
     alpha_wide = np.minimum(_padded(alpha, pads), repeated)
     layer = np.dstack([np.minimum(_padded(colours, pads), 255 * alpha_wide[..., None]), 255 * alpha_wide])
-    cells = int(np.ceil(size_px / GRID_CELLS))
-    places = np.clip(np.arange(int(np.ceil(size_px / cells)) + 1) * cells + margin, 0, side - 1)
     lines = alpha_wide[:, x0], alpha_wide[y0], alpha_wide[:, x1 - 1], alpha_wide[y1 - 1]
-    cover = np.stack([_softened(line, iod_px)[places] for line in lines])
+    cover = np.stack([_softened(line, iod_px)[margin : margin + size_px] for line in lines])
     inside = np.s_[margin : margin + size_px, margin : margin + size_px]
     return Cutout(
         layer=np.clip(np.round(layer), 0, 255).astype(np.uint8),
         plate=np.ascontiguousarray(_padded(background.astype(np.float32), pads)[inside], dtype=np.uint8),
         margin=margin,
         edges=np.array([x0, y0, x1 - 1, y1 - 1], dtype=np.float32) - margin,
-        edge_cover=cover.astype(np.float32),
-        matte=matte,
+        edge_cover=cover,
     )
 
 

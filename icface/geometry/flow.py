@@ -16,7 +16,7 @@ from icface.arrays import Array, Tensors
 from icface.attributes import FloatArray
 from icface.geometry import topology as mesh
 from icface.geometry.raster import compiled
-from icface.geometry.shape import FACE_CENTRE, PIVOT, Projection
+from icface.geometry.shape import FACE_CENTRE, PIVOT, Projection, ring_place
 
 JAW_FOLLOW: Final = 0.75
 """Share of the oval's expression that what lies around it follows. The jaw's outline lies outside of the oval."""
@@ -26,6 +26,8 @@ BORDER_CELLS: Final = 5.0
 """Over so many nodes the flow fades towards a still border."""
 BENDING_CELLS: Final = 16.0
 """The same where the room bends with the head: the farther, the less it folds."""
+LEAST_CUT: Final = 0.02
+"""An edge of the photo that covers less of the person than this does not cut them."""
 _SKULL: Final = np.array([[0.0, -0.20, -0.75]], dtype=np.float32)
 _OVAL: Final = np.array(mesh.OVAL, dtype=np.intp)
 
@@ -37,7 +39,7 @@ def smooth(x: Array) -> Array:
 
 
 class HeadFlow:
-    """The flow of a layer that is cut out of its background.
+    """The flow of one source.
 
     Args:
         cache: what `prepare_source` made.
@@ -80,9 +82,9 @@ class HeadFlow:
             angle = np.arctan2(away[..., 1], away[..., 0])
             ratio = np.linalg.norm(away, axis=-1) / by_angle(radius, angle)
             lift = by_angle(up, angle)
-            first, second = 1.15 + 0.30 * np.clip(lift, 0, 1), 1.5 + 0.45 * np.clip(lift, 0, 1)
             z0 = by_angle(oval[:, 2], angle)
-            z1 = 0.5 * z0 - 0.35 - 0.10 * np.clip(-lift, 0, 1)
+            first, z1 = ring_place(z0, lift)
+            second = 1.5 + 0.45 * np.clip(lift, 0, 1)
             inner = z0 + (z1 - z0) * (ratio - 1) / (first - 1)
             outer = z1 - 0.25 * (ratio - first) / (second - first)
             z = np.where(
@@ -92,8 +94,9 @@ class HeadFlow:
             )
         z = cv2.GaussianBlur(z, (0, 0), 1.0)
         xy = (flat - (z - PIVOT[2])[..., None] * rotation[:2, 2]) @ unturned + PIVOT[:2]
-        self._places = np.dstack([xy, z]).astype(np.float32)
-        self._rest = np.ascontiguousarray(project(self._places, rotation)[..., :2])
+        head = np.dstack([xy, z]).astype(np.float32)
+        self._from_pivot = head - PIVOT
+        self._rest = np.ascontiguousarray(project(head, rotation)[..., :2])
         # 1 above the chin, nothing at the crop's lower border.
         lowest = float(np.clip(-0.55 - (height - base[1]) / iod, -2.0, -1.55))
         self._weight = (1 - smooth((-1.05 - xy[..., 1]) / (-1.05 - lowest))).astype(np.float32)
@@ -116,8 +119,14 @@ class HeadFlow:
         self._followers = np.flatnonzero(fade.reshape(-1) > 0)
         self._follow = follow.reshape(-1, len(_OVAL))[self._followers].astype(np.float32)
         self._motion = np.empty_like(self._rest)
-        self._edges = cache["edges"]
-        self._edge_cover = cache["edge_cover"]
+        # The photo's edges that cut the person: axis, position, which side of it is outside, and how far it cuts.
+        last_px = cache["edge_cover"].shape[1] - 1
+        covers = cache["edge_cover"][:, np.minimum(np.arange(max(rows, cols)) * step, last_px)]
+        self._edges = [
+            (side % 2, float(edge), -1.0 if side < 2 else 1.0, np.ascontiguousarray(cover))
+            for side, (edge, cover) in enumerate(zip(cache["edges"], covers, strict=True))
+            if cover.max() > LEAST_CUT
+        ]
 
     def move(self, shape: FloatArray, rotation: FloatArray) -> None:
         """Compute how far each node of the layer moves, for a face (468, 3) and a rotation."""
@@ -127,8 +136,8 @@ class HeadFlow:
         skull = self._project(_SKULL, rotation)[0, :2]
         project = self._project
         move_nodes(
-            self._places, self._rest, self._weight, self._board, rotation, project.base_px, float(project.iod_px), board,
-            self._skull_rest, skull, self._motion,
+            self._from_pivot, self._rest, self._weight, self._board, rotation, project.base_px, float(project.iod_px),
+            board, self._skull_rest, skull, self._motion,
         )  # fmt: skip
         expression = ((shape[_OVAL] - self._neutral[_OVAL]) @ rotation.T)[:, :2] * project.iod_px
         expression[:, 1] *= -1
@@ -143,12 +152,8 @@ class HeadFlow:
     def backward(self, grid: FloatArray) -> None:
         """Write the backward map of the crop's nodes, in pixels of the crop."""
         invert_flow(self._motion, self._step, self._beyond, grid)
-        for axis, side in ((0, 0), (1, 1), (0, 2), (1, 3)):
-            cover = self._edge_cover[side][: grid.shape[1 - axis] if axis else grid.shape[0]]
-            if cover.max() < 0.02:
-                continue
-            sign = -1.0 if side < 2 else 1.0
-            hold_edge(grid, self._step, axis, float(self._edges[side]), sign, cover)
+        for axis, edge, sign, cover in self._edges:
+            hold_edge(grid, self._step, axis, edge, sign, cover)
 
 
 _F1 = nb.types.Array(nb.float32, 1, "C")
@@ -158,7 +163,7 @@ _F3 = nb.types.Array(nb.float32, 3, "C")
 
 @compiled(_F3, _F3, _F2, _F2, _F2, _F1, nb.float32, _F2, _F1, _F1, _F3)
 def move_nodes(
-    places: FloatArray,
+    from_pivot: FloatArray,
     rest: FloatArray,
     weight: FloatArray,
     outline: FloatArray,
@@ -173,7 +178,7 @@ def move_nodes(
     """How far each node moves: with the head, and at the head's outline as a flat board does.
 
     Args:
-        places: (rows, cols, 3) head space.
+        from_pivot: (rows, cols, 3) head space, less PIVOT.
         rest: (rows, cols, 2) pixels at the photo's rotation.
         weight: (rows, cols) how much each follows the head.
         outline: (rows, cols) how much each moves as a board.
@@ -185,11 +190,9 @@ def move_nodes(
         skull: (2,) now.
         motion: (rows, cols, 2) is overwritten.
     """
-    for row in range(places.shape[0]):
-        for col in range(places.shape[1]):
-            x = places[row, col, 0]
-            y = places[row, col, 1] + np.float32(0.55)
-            z = places[row, col, 2] + np.float32(0.60)
+    for row in range(from_pivot.shape[0]):
+        for col in range(from_pivot.shape[1]):
+            x, y, z = from_pivot[row, col, 0], from_pivot[row, col, 1], from_pivot[row, col, 2]
             px = base[0] + iod * (rotation[0, 0] * x + rotation[0, 1] * y + rotation[0, 2] * z)
             py = base[1] - iod * (rotation[1, 0] * x + rotation[1, 1] * y + rotation[1, 2] * z)
             rx, ry = rest[row, col, 0] - skull_rest[0], rest[row, col, 1] - skull_rest[1]

@@ -25,7 +25,7 @@ from icface.images import cut_crop
 
 logger = logging.getLogger(__name__)
 
-_CODE_VERSION: Final = 3
+_CODE_VERSION: Final = 4
 """Raise it when this code gives other tensors than before."""
 
 

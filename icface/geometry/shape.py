@@ -8,7 +8,7 @@ turned down.
 from __future__ import annotations
 
 from functools import cache
-from typing import Final, NamedTuple
+from typing import Any, Final, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -151,10 +151,16 @@ def ring_around(shape: FloatArray) -> FloatArray:
     oval = shape[list(mesh.OVAL)]
     out = oval[:, :2] - FACE_CENTRE
     up = np.clip(out[:, 1:] / np.abs(out[:, 1]).max(), -1, 1)
-    points = FACE_CENTRE + out * (1.15 + 0.30 * np.clip(up, 0, 1))
-    # The head rounds off behind the oval: hair over the forehead lies further forward than ears and neck.
-    depth = 0.5 * oval[:, 2:] - 0.35 - 0.10 * np.clip(-up, 0, 1)
-    return np.hstack([points, depth]).astype(np.float32)
+    reach, depth = ring_place(oval[:, 2:], up)
+    return np.hstack([FACE_CENTRE + out * reach, depth]).astype(np.float32)
+
+
+def ring_place(oval_depth: Any, up: Any) -> tuple[Any, Any]:
+    """How many times as far out as the oval the ring lies, and its depth, where the oval has a depth and points up (±1).
+
+    The head rounds off behind the oval: hair over the forehead lies further forward than ears and neck.
+    """
+    return 1.15 + 0.30 * np.clip(up, 0, 1), 0.5 * oval_depth - 0.35 - 0.10 * np.clip(-up, 0, 1)
 
 
 def ring_triangles() -> NDArray[np.int32]:

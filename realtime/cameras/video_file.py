@@ -91,7 +91,7 @@ class VideoFileCamera(Camera):
         done = 0
         try:
             for decoded in self._container.decode(self._stream):
-                yield _upright(_to_rgb(decoded), decoded), decoded.time
+                yield upright(_to_rgb(decoded), decoded), decoded.time
                 done += 1
         except av.error.EOFError:
             return
@@ -140,7 +140,7 @@ def open_container(path: Path) -> InputContainer:
     return av.open(str(path.absolute()), options=options, metadata_errors="replace")
 
 
-def _upright(frame: Frame, decoded: av.VideoFrame) -> Frame:
+def upright(frame: Frame, decoded: av.VideoFrame) -> Frame:
     """Turn and mirror a frame as its display matrix says: a pixel (x, y) is shown at (a·x + c·y, b·x + d·y)."""
     matrix = decoded.side_data.get("DISPLAYMATRIX")
     if not isinstance(matrix, SideData):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import struct
 from collections.abc import Iterator
 from contextlib import closing
 from itertools import islice
@@ -25,9 +26,10 @@ from icface.images import load_photo
 pytest.importorskip("torch", reason="comparing persons needs torch")
 
 from benchmarks import quality
-from benchmarks.judging.cases import Case, decode, photo_of, read_cases
+from benchmarks.clips import decode
+from benchmarks.judging.cases import Case, photo_of, read_cases
 from benchmarks.judging.measures import CROP_PX, Judge, amplitudes, background, detail, regions
-from benchmarks.judging.report import means, page, pick, table
+from benchmarks.judging.report import Video, means, page, pick, table
 
 DRIVER = REPOSITORY / "examples/driver.mp4"
 PORTRAIT = REPOSITORY / "examples/portrait.jpg"
@@ -98,6 +100,22 @@ def test_the_photo_of_self_reenactment_is_the_drivers_frame(tmp_path: Path) -> N
 def detector() -> Iterator[LandmarkDetector]:
     with closing(open_detector(video=False)) as found:
         yield found
+
+
+def test_a_turned_clip_is_read_as_it_is_shown(tmp_path: Path) -> None:
+    """The left half is white. A phone's mark turns it by a quarter to the right, so white is above."""
+    picture = np.zeros((48, 64, 3), dtype=np.uint8)
+    picture[:, :32] = 255
+    path = tmp_path / "phone.mp4"
+    with Video(path) as video:
+        video.write(picture)
+    data = bytearray(path.read_bytes())
+    # Version 0 of a track's header: the matrix follows 40 bytes of other fields.
+    struct.pack_into(">5i", data, data.index(b"tkhd") + 44, 0, 1 << 16, 0, -1 << 16, 0)
+    path.write_bytes(data)
+    (shown,) = decode(path)
+    assert shown.shape == (64, 48, 3)
+    assert shown[:24].min() > 200 and shown[40:].max() < 50
 
 
 def test_regions_lie_where_eyes_and_mouth_are(detector: LandmarkDetector) -> None:
