@@ -22,13 +22,13 @@ def test_a_sheet_has_the_driver_above_the_output(repository: Path, tmp_path: Pat
     assert draw(repository, tmp_path / "sheet.png", "0,40") == 0
     with Image.open(tmp_path / "sheet.png") as picture:
         sheet = np.asarray(picture)
-    assert sheet.shape == (2 * 64 + 3 * GAP_PX, 3 * 64 + 4 * GAP_PX, 3)
+    assert sheet.shape == (2 * 64 + 3 * GAP_PX, 3 * 64 + 5 * GAP_PX, 3)
     above, below = (sheet[y : y + 64, 64 + 2 * GAP_PX :] for y in (GAP_PX, 64 + 2 * GAP_PX))
     np.testing.assert_array_equal(above, below, "the clip is given as both")
 
 
 def test_a_film_has_the_frames_at_the_clips_rate(repository: Path, tmp_path: Path) -> None:
-    assert draw(repository, tmp_path / "film.webp", "0:12:3") == 0
+    assert draw(repository, tmp_path / "film.webp", "33:45:3") == 0
     with Image.open(tmp_path / "film.webp") as film:
         film.load()
         assert film.size == (3 * 64 + 2 * GAP_PX, 64)
