@@ -30,10 +30,13 @@ def test_a_sheet_has_the_driver_above_the_output(repository: Path, tmp_path: Pat
 def test_a_film_has_the_frames_at_the_clips_rate(repository: Path, tmp_path: Path) -> None:
     assert draw(repository, tmp_path / "film.webp", "33:45:3") == 0
     with Image.open(tmp_path / "film.webp") as film:
-        film.load()
         assert film.size == (3 * 64 + 2 * GAP_PX, 64)
-        assert film.info["duration"] == 100  # every third of 30 a second
-        assert len(list(ImageSequence.Iterator(film))) == 4
+        shown_ms = []
+        for picture in ImageSequence.Iterator(film):
+            picture.load()
+            shown_ms.append(picture.info["duration"])
+    # Every third of 30 frames a second. The encoder joins frames that look the same.
+    assert sum(shown_ms) == 400 and len(shown_ms) > 1
 
 
 @pytest.mark.parametrize("frames", ["a", "1:2", "0:10:0", "1,,2"])
