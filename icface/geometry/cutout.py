@@ -23,6 +23,8 @@ MARGIN: Final = 0.25
 """What the layer has more than the crop, on each side: it moves into view."""
 HAIRS_REACH: Final = 0.7
 """On a plain wall, what stands out within this distance of the person (IOD) belongs to the person."""
+HAIR_DRAG: Final = 0.6
+"""So far beside hair (IOD) clothes are drawn along."""
 LEAST_SEEN: Final = 0.9
 """Share of the face that has to look like a person's."""
 MOST_PERSON: Final = 0.92
@@ -43,6 +45,8 @@ class Cutout(NamedTuple):
     """(4,) left, top, right, bottom of the photo, in crop pixels."""
     edge_cover: Mask
     """(4, T) how far the person is cut by each of these edges, at each row or column of the crop."""
+    hair: Mask
+    """(h, w) how much of the person is hair there, over the whole layer, smooth, and continued beyond the person."""
 
 
 def cut_out(photo: Frame, affine: Array, size_px: int, oval_px: FloatArray, iod_px: float) -> Cutout | str:
@@ -91,8 +95,7 @@ def cut_out(photo: Frame, affine: Array, size_px: int, oval_px: FloatArray, iod_
     alpha, colours = _layer(frame[seen], alpha, background, hole, iod_px, plain)
 
     pads = y0, side - y1, x0, side - x1
-    repeated = np.asarray(cv2.copyMakeBorder(alpha, *pads, cv2.BORDER_REPLICATE), dtype=np.float32)
-    alpha_wide = np.minimum(_padded(alpha, pads), repeated)
+    alpha_wide = np.minimum(_padded(alpha, pads), _repeated(alpha, pads))
     layer = np.dstack([np.minimum(_padded(colours, pads), 255 * alpha_wide[..., None]), 255 * alpha_wide])
     lines = alpha_wide[:, x0], alpha_wide[y0], alpha_wide[:, x1 - 1], alpha_wide[y1 - 1]
     cover = np.stack([_softened(line, iod_px)[margin : margin + size_px] for line in lines])
@@ -103,13 +106,29 @@ def cut_out(photo: Frame, affine: Array, size_px: int, oval_px: FloatArray, iod_
         margin=margin,
         edges=np.array([x0, y0, x1 - 1, y1 - 1], dtype=np.float32) - margin,
         edge_cover=cover,
+        hair=_hair(_repeated(matte.hair, pads), alpha_wide, iod_px),
     )
+
+
+def _hair(hair: Mask, alpha: Mask, iod_px: float) -> Mask:
+    """1 on the person's hair, falling to 0 beside it, at an eighth of the size."""
+    size = tuple(max(4, round(side / 8)) for side in alpha.shape[::-1])
+    small = cv2.resize(hair * alpha, size, interpolation=cv2.INTER_AREA)
+    away = np.minimum(cv2.distanceTransform((small < 0.5).astype(np.uint8), cv2.DIST_L2, 5), 1e4) * 8 / iod_px
+    share = np.clip(1 - away / HAIR_DRAG, 0, 1)
+    share = share * share * (3 - 2 * share)
+    return np.asarray(cv2.GaussianBlur(share, (0, 0), 0.06 * iod_px / 8), dtype=np.float32)
 
 
 def _softened(line: Mask, iod_px: float) -> Mask:
     """A row of alpha, grown and smoothed."""
     grown = cv2.dilate(line.reshape(1, -1), np.ones((1, 2 * int(0.15 * iod_px) + 1), np.uint8))
     return np.asarray(cv2.GaussianBlur(grown, (0, 0), max(1.0, 0.12 * iod_px))[0], dtype=np.float32)
+
+
+def _repeated(values: Mask, pads: tuple[int, int, int, int]) -> Mask:
+    """The part that was photographed, continued by its edge."""
+    return np.asarray(cv2.copyMakeBorder(values, *pads, cv2.BORDER_REPLICATE), dtype=np.float32)
 
 
 def _padded(values: FloatArray, pads: tuple[int, int, int, int]) -> FloatArray:

@@ -28,6 +28,8 @@ class Matte:
     """The person of a picture (H, W, 3)."""
 
     alpha: Mask
+    hair: Mask
+    """The person's hair, as the network tells it."""
     unsure: float
     """Share of the person, above the chin, whose alpha is neither near 0 nor near 1."""
     seen: float
@@ -68,7 +70,7 @@ def person_matte(frame: Frame, oval_px: FloatArray, iod_px: float) -> Matte:
     head = np.arange(len(alpha)) < oval_px[:, 1].max()
     grey = ((alpha > 0.1) & (alpha < 0.9))[head].sum() / max(1, (alpha > 0.5)[head].sum())
     seen = (both > 0.5)[face > 0].mean() if face.any() else 0.0
-    return Matte(alpha, unsure=float(grey), seen=float(seen), hair_elsewhere=float(stray.mean()))
+    return Matte(alpha, hair * own, unsure=float(grey), seen=float(seen), hair_elsewhere=float(stray.mean()))
 
 
 def grown(mask: NDArray[np.bool_ | np.uint8], radius_px: float) -> NDArray[np.uint8]:

@@ -12,8 +12,10 @@ from icface.arrays import Frame, Tensors
 from icface.attributes import INDEX, FloatArray, neutral, pose_to_unit
 from icface.face.landmarks import LandmarkDetector, open_detector
 from icface.geometry.cutout import Cutout, cut_out
+from icface.geometry.flow import HeadFlow
 from icface.geometry.prepare import crop_affine, prepare_source
 from icface.geometry.rig import FaceRig
+from icface.geometry.shape import Projection, rotation_matrix
 from icface.geometry.topology import OVAL
 from icface.geometry.warp import HostWarp
 from icface.images import cut_crop, load_photo
@@ -105,10 +107,33 @@ def test_the_room_stands_still(source: Tensors, angles: dict[str, float]) -> Non
     assert np.abs(frame.astype(int) - source["neutral"]).mean() > 2
 
 
-def test_the_body_keeps_its_place_at_the_lower_border(source: Tensors) -> None:
-    rows = np.s_[-2:]
-    still = played(source, neutral())[rows].astype(int)
-    assert np.abs(played(source, posed(yaw=20.0, roll=15.0))[rows] - still).mean() < 2
+def moved(source: Tensors, points: FloatArray, **angles_deg: float) -> FloatArray:
+    """How far points (n, 2), in IOD from the head's pivot, move when the head turns (IOD)."""
+    project = Projection(source["base_px"], np.float32(source["iod_px"][()]))
+    flow = HeadFlow(source, project, step=6, nodes=(SIDE // 6 + 1,) * 2, still_border=False)
+    pitch, yaw, roll = (np.radians(angles_deg.get(name, 0.0)) for name in ("pitch", "yaw", "roll"))
+    flow.move(source["neutral_shape"], rotation_matrix(pitch, yaw, roll) @ source["rotation"])
+    return flow.at(project.base_px + project.iod_px * points) / project.iod_px
+
+
+def test_the_body_leans_a_little_with_the_head(source: Tensors) -> None:
+    crown, chest = moved(source, np.array([[0, -1.5], [0, 1.4]], dtype=np.float32), roll=15.0)
+    assert crown[0] > 0.3 and 0.02 < chest[0] < crown[0] / 4
+    nodding = moved(source, np.array([[0, 1.4]], dtype=np.float32), pitch=15.0)
+    assert 0.02 < nodding[0, 1] < 0.2 and abs(nodding[0, 0]) < 0.02
+    assert np.abs(moved(source, np.array([[0, 1.4]], dtype=np.float32), yaw=20.0)).max() < 0.02
+
+
+def test_long_hair_stays_straight_and_short_hair_does_not_pull_at_the_body(source: Tensors) -> None:
+    down = np.linspace(0.2, 1.3, 12, dtype=np.float32)
+    strand = np.stack([np.full_like(down, 1.1), down], axis=-1)
+    hanging = source | {"hair": np.ones_like(source["hair"])}
+    for roll in (-15.0, 15.0):
+        bent = [moved(one, strand, roll=roll) for one in (source, hanging)]
+        # How much the strand is pressed together or torn, at its worst place.
+        body, hair = (np.abs(np.diff(way[:, 1]) / np.diff(down)).max() for way in bent)
+        assert hair < 0.15 and body > 2 * hair
+        assert np.abs(bent[1][-1, 1]) > 0.4 * np.abs(bent[1][0, 1])  # the ends follow the roots
 
 
 def outline(frame: Frame, plate: Frame, row: int) -> tuple[int, int]:
