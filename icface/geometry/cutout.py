@@ -23,14 +23,21 @@ MARGIN: Final = 0.25
 """What the layer has more than the crop, on each side: it moves into view."""
 HAIRS_REACH: Final = 0.7
 """On a plain wall, what stands out within this distance of the person (IOD) belongs to the person."""
+LEAST_WALL: Final = 0.02
+"""Share of the picture. Where less is seen of the wall, its colours tell nothing."""
+CURL_WIDTH: Final = 0.08
+"""Before other backgrounds, curls thinner than this (IOD) do, where the network believes in hair at all."""
+LEAST_CONTRAST: Final = 60.0
+"""Between hair and background, in levels of RGB, so that a curl can be told."""
 HAIR_DRAG: Final = 0.6
 """So far beside hair (IOD) clothes are drawn along."""
 LEAST_SEEN: Final = 0.9
 """Share of the face that has to look like a person's."""
-MOST_PERSON: Final = 0.92
+MOST_PERSON: Final = 0.95
 """Share of the picture. Where more is the person, hardly any background moves."""
-MOST_UNSURE: Final = 0.30
-MOST_HAIR_ELSEWHERE: Final = 0.02
+MOST_UNSURE: Final = 0.35
+MOST_MISSED: Final = 0.15
+MOST_HAIR_LEFT: Final = 0.06
 
 
 class Cutout(NamedTuple):
@@ -80,17 +87,21 @@ def cut_out(photo: Frame, affine: Array, size_px: int, oval_px: FloatArray, iod_
         return "no person is seen around the face"
     if matte.unsure > MOST_UNSURE:
         return f"the outline of hair and head is not clear ({matte.unsure:.0%} of it)"
-    if matte.hair_elsewhere > MOST_HAIR_ELSEWHERE:
-        return "there is hair that no person has"
+    if matte.missed > MOST_MISSED:
+        return f"the top of the head is not clear ({matte.missed:.0%} of it)"
+    if matte.hair_left > MOST_HAIR_LEFT:
+        return f"there is hair that cannot be cut out ({matte.hair_left:.0%} of the head)"
 
     alpha = matte.alpha
     near = grown(alpha > 0.02, 0.02 * iod_px)
     if near.mean() > MOST_PERSON:
         return "hardly any background is seen"
     plain = plate.is_plain(frame[seen], near, iod_px)
-    hole = grown(near, 0.12 * iod_px) if plain else near
     if plain:
-        hole |= _hairs(frame[seen], near, iod_px)
+        hole = grown(near, 0.12 * iod_px) | _hairs(frame[seen], near, iod_px)
+    else:
+        alpha = _with_curls(frame[seen], alpha, matte.hair, iod_px)
+        hole = grown(alpha > 0.02, 0.02 * iod_px)
     background = plate.fill(frame[seen], hole, iod_px, plain=plain)
     alpha, colours = _layer(frame[seen], alpha, background, hole, iod_px, plain)
 
@@ -143,9 +154,26 @@ def _hairs(frame: Frame, near: NDArray[np.uint8], iod_px: float) -> NDArray[np.u
     zone = grown(near, HAIRS_REACH * iod_px)
     smooth = cv2.GaussianBlur(frame, (0, 0), 3).astype(np.float32)
     far = grown(near, 0.5 * iod_px)
+    if (far == 0).mean() < LEAST_WALL:
+        return np.zeros_like(near)
     wall = plate.push_pull(smooth, (1 - far).astype(np.float32))
     out = (np.abs(frame - wall).max(axis=2) > 18) & (zone > 0)
     return grown(out, 0.03 * iod_px)
+
+
+def _with_curls(frame: Frame, alpha: Mask, hair: Mask, iod_px: float) -> Mask:
+    """Alpha with the single curls that stand out from the hair: thin, of its colour, and joined to it."""
+    window = 2 * round(CURL_WIDTH * iod_px) + 1
+    behind = cv2.medianBlur(frame, min(window, 255)).astype(np.float32)
+    colour = plate.push_pull(frame.astype(np.float32), ((alpha > 0.97) & (hair > 0.5)).astype(np.float32))
+    there, apart = frame - behind, colour - behind
+    share = (there * apart).sum(axis=2) / np.maximum((apart * apart).sum(axis=2), LEAST_CONTRAST**2)
+    other = np.abs(there - share[..., None] * apart).max(axis=2)
+    believed = cv2.blur(hair, (window, window))
+    curl = np.clip((share - 0.15) / 0.5, 0, 1) * np.clip(believed / 0.04 - 1, 0, 1) * (other < 30)
+    _, parts = cv2.connectedComponents(grown((curl > 0.1) | (alpha > 0.5), 0.03 * iod_px))
+    joined = np.unique(parts[alpha > 0.97])
+    return np.where(np.isin(parts, joined), np.maximum(alpha, curl), alpha).astype(np.float32)
 
 
 def _layer(
