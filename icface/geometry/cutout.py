@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from icface.arrays import Array, Frame
 from icface.attributes import FloatArray
 from icface.geometry import plate
+from icface.geometry.curls import with_curls
 from icface.images import cut_crop
 from icface.segmentation.matte import grown, person_matte
 from icface.segmentation.segmenters import Mask
@@ -25,10 +26,6 @@ HAIRS_REACH: Final = 0.7
 """On a plain wall, what stands out within this distance of the person (IOD) belongs to the person."""
 LEAST_WALL: Final = 0.02
 """Share of the picture. Where less is seen of the wall, its colours tell nothing."""
-CURL_WIDTH: Final = 0.08
-"""Before other backgrounds, curls thinner than this (IOD) do, where the network believes in hair at all."""
-LEAST_CONTRAST: Final = 60.0
-"""Between hair and background, in levels of RGB, so that a curl can be told."""
 HAIR_DRAG: Final = 0.6
 """So far beside hair (IOD) clothes are drawn along."""
 LEAST_SEEN: Final = 0.9
@@ -100,7 +97,9 @@ def cut_out(photo: Frame, affine: Array, size_px: int, oval_px: FloatArray, iod_
     if plain:
         hole = grown(near, 0.12 * iod_px) | _hairs(frame[seen], near, iod_px)
     else:
-        alpha = _with_curls(frame[seen], alpha, matte.hair, iod_px)
+        chin = max(1, int(oval_px[:, 1].max()) + margin - y0)
+        above = np.s_[:chin]
+        alpha[above] = with_curls(frame[seen][above], alpha[above], matte.hair[above], iod_px)
         hole = grown(alpha > 0.02, 0.02 * iod_px)
     background = plate.fill(frame[seen], hole, iod_px, plain=plain)
     alpha, colours = _layer(frame[seen], alpha, background, hole, iod_px, plain)
@@ -159,21 +158,6 @@ def _hairs(frame: Frame, near: NDArray[np.uint8], iod_px: float) -> NDArray[np.u
     wall = plate.push_pull(smooth, (1 - far).astype(np.float32))
     out = (np.abs(frame - wall).max(axis=2) > 18) & (zone > 0)
     return grown(out, 0.03 * iod_px)
-
-
-def _with_curls(frame: Frame, alpha: Mask, hair: Mask, iod_px: float) -> Mask:
-    """Alpha with the single curls that stand out from the hair: thin, of its colour, and joined to it."""
-    window = 2 * round(CURL_WIDTH * iod_px) + 1
-    behind = cv2.medianBlur(frame, min(window, 255)).astype(np.float32)
-    colour = plate.push_pull(frame.astype(np.float32), ((alpha > 0.97) & (hair > 0.5)).astype(np.float32))
-    there, apart = frame - behind, colour - behind
-    share = (there * apart).sum(axis=2) / np.maximum((apart * apart).sum(axis=2), LEAST_CONTRAST**2)
-    other = np.abs(there - share[..., None] * apart).max(axis=2)
-    believed = cv2.blur(hair, (window, window))
-    curl = np.clip((share - 0.15) / 0.5, 0, 1) * np.clip(believed / 0.04 - 1, 0, 1) * (other < 30)
-    _, parts = cv2.connectedComponents(grown((curl > 0.1) | (alpha > 0.5), 0.03 * iod_px))
-    joined = np.unique(parts[alpha > 0.97])
-    return np.where(np.isin(parts, joined), np.maximum(alpha, curl), alpha).astype(np.float32)
 
 
 def _layer(

@@ -15,6 +15,7 @@ import numpy as np
 from icface.arrays import Array, Tensors
 from icface.attributes import FloatArray
 from icface.geometry import topology as mesh
+from icface.geometry.follow import head_share, hung, sampled, smooth
 from icface.geometry.raster import compiled
 from icface.geometry.shape import FACE_CENTRE, PIVOT, Projection, ring_place
 
@@ -26,13 +27,6 @@ BORDER_CELLS: Final = 5.0
 """Over so many nodes the flow fades towards a still border."""
 BENDING_CELLS: Final = 16.0
 """The same where the room bends with the head: the farther, the less it folds."""
-HANG_HEIGHT: Final = -0.75
-"""Height of the mouth in head space. Hair below it moves as it does there."""
-HANG_BEND: Final = 0.2
-HAIR_ENDS: Final = 0.6
-"""So much less than its roots does long hair follow the head at its ends."""
-HAIR_LENGTH: Final = 2.5
-"""From the mouth to those ends, in IOD."""
 LEAN: Final = 0.12
 """Share of the head's roll by which the body leans about the hips."""
 NOD: Final = 0.15
@@ -43,18 +37,6 @@ LEAST_CUT: Final = 0.02
 """An edge of the photo that covers less of the person than this does not cut them."""
 _SKULL: Final = np.array([[0.0, -0.20, -0.75]], dtype=np.float32)
 _OVAL: Final = np.array(mesh.OVAL, dtype=np.intp)
-
-
-def smooth(x: Array) -> Array:
-    """0 to 1 without a corner."""
-    x = np.clip(x, 0, 1)
-    return x * x * (3 - 2 * x)
-
-
-def _sampled(values: Array, at: Array) -> Array:
-    """Values of a picture at places (..., 2) that count from 0 to 1."""
-    where = (at * values.shape[::-1] - 0.5).astype(np.float32)
-    return cv2.remap(values, where[..., 0], where[..., 1], cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
 
 
 class HeadFlow:
@@ -113,21 +95,14 @@ class HeadFlow:
             )
         z = cv2.GaussianBlur(z, (0, 0), 1.0)
         xy = (flat - (z - PIVOT[2])[..., None] * rotation[:2, 2]) @ unturned + PIVOT[:2]
-        y = xy[..., 1]
-        # Hair hangs: below the mouth it moves as it does there, so that straight strands stay straight.
-        hair = _sampled(cache["hair"], (places + int(cache["margin"])) / (height + 2 * int(cache["margin"])))
+        y = np.minimum(xy[..., 1], PIVOT[1] + flat[..., 1])  # a body stays upright under a tilted head
+        hair = sampled(cache["hair"], (places + int(cache["margin"])) / (height + 2 * int(cache["margin"])))
         hair *= smooth((ratio - 1.05) / 0.3)
-        hanging = HANG_HEIGHT + HANG_BEND * np.logaddexp(0, (y - HANG_HEIGHT) / HANG_BEND)
-        xy[..., 1] += hair * (hanging - y)
-        head = np.dstack([xy, z]).astype(np.float32)
+        border = float(PIVOT[1] - (height - base[1]) / iod)
+        weight = head_share(xy[..., 0], y, hair, border, still_border)
+        head = np.dstack([xy[..., 0], hung(xy[..., 1], hair), z]).astype(np.float32)
         self._from_pivot = head - PIVOT
         self._rest = np.ascontiguousarray(project(head, rotation)[..., :2])
-        # 1 above chin and shoulders, nothing at the crop's lower border.
-        lowest = float(np.clip(-0.55 - (height - base[1]) / iod, -2.0, -1.55))
-        highest = -1.05 + 0.65 * smooth((np.abs(xy[..., 0]) - 0.7) / 0.6)
-        body = 1 - smooth((highest - y) / (highest - lowest))
-        hung = 1 - HAIR_ENDS * smooth((HANG_HEIGHT - y) / HAIR_LENGTH)
-        weight = body + hair * (hung - body)
         layered = int(cache["margin"]) > 0
         self._weight = np.dstack([weight, layered * (1 - weight)]).astype(np.float32)
         if still_border:

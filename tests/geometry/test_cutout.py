@@ -11,7 +11,7 @@ import pytest
 from icface.arrays import Frame, Tensors
 from icface.attributes import INDEX, FloatArray, neutral, pose_to_unit
 from icface.face.landmarks import LandmarkDetector, open_detector
-from icface.geometry.cutout import Cutout, _with_curls, cut_out
+from icface.geometry.cutout import Cutout, cut_out
 from icface.geometry.flow import HeadFlow
 from icface.geometry.prepare import crop_affine, prepare_source
 from icface.geometry.rig import FaceRig
@@ -132,21 +132,6 @@ def test_what_covers_the_head_moves_with_it(detector: LandmarkDetector) -> None:
     assert isinstance(found, Cutout)
     alpha = found.layer[found.margin : found.margin + SIDE, found.margin : found.margin + SIDE, 3]
     assert alpha[SIDE // 12, SIDE // 2 - 20 : SIDE // 2 + 20].min() == 255
-
-
-def test_a_curl_is_cut_out_and_a_line_of_the_room_is_not() -> None:
-    rng = np.random.default_rng(5)
-    frame = np.clip(rng.normal(190, 12, (200, 200, 3)), 0, 255).astype(np.uint8)
-    frame[100:] = 30  # hair
-    frame[60:100, 50:52] = frame[60:100, 150:152] = 30
-    hair = np.zeros((200, 200), dtype=np.float32)
-    hair[100:] = 1
-    hair[60:100, 40:62] = 0.1  # the network believes in one of them, a little
-    alpha = (hair == 1).astype(np.float32)
-    found = _with_curls(frame, alpha, hair, iod_px=80.0)
-    assert found[66:92, 50:52].min() > 0.9
-    assert found[:90, 140:].max() == 0 and found[:50].max() == 0
-    assert (found >= alpha).all()
 
 
 @pytest.fixture(scope="module")
