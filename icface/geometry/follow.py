@@ -33,7 +33,8 @@ def smooth(x: Array) -> Array:
 def sampled(values: Array, at: Array) -> Array:
     """Values of a picture (h, w) at places (..., 2) that count from 0 to 1."""
     where = (at * values.shape[::-1] - 0.5).astype(np.float32)
-    return cv2.remap(values, where[..., 0], where[..., 1], cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
+    x, y = where[..., 0], where[..., 1]
+    return np.asarray(cv2.remap(values, x, y, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE))
 
 
 def hung(y: Array, hair: Array) -> Array:

@@ -94,7 +94,7 @@ def _filled(polygon: FloatArray, like: Mask) -> NDArray[np.uint8]:
 
 def _holes(mask: Mask) -> NDArray[np.bool_]:
     """Where a mask has doubts, with certainty all around and no background inside."""
-    _, parts = cv2.connectedComponents((mask <= 0.85).astype(np.uint8))
+    parts: Any = cv2.connectedComponents((mask <= 0.85).astype(np.uint8))[1]
     lowest = np.ones(parts.max() + 1, dtype=np.float32)
     np.minimum.at(lowest, parts.ravel(), mask.ravel())
     at_border = np.unique(np.concatenate([parts[0], parts[-1], parts[:, 0], parts[:, -1]]))

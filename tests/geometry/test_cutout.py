@@ -84,6 +84,18 @@ def test_a_narrow_photo_has_no_mirror_images_of_the_person_beside_it(detector: L
         assert found.plate[side].std() < 12
 
 
+def test_a_head_that_the_photo_cuts_is_round_above_it(detector: LandmarkDetector) -> None:
+    photo = load_photo(PORTRAIT).frame
+    points = detector.detect(photo)[0].points_px
+    found, _ = cut(np.ascontiguousarray(photo[int(points[10, 1]) - 40 :]), detector)
+    assert isinstance(found, Cutout)
+    top = found.margin + int(found.edges[1])
+    assert top > 85
+    widths = [(found.layer[row, :, 3] > 128).sum() for row in (top, top - 10, top - 30, top - 85)]
+    assert widths[0] > widths[1] > widths[2] >= widths[3] == 0
+    assert widths[1] > 0.5 * widths[0]
+
+
 @pytest.mark.parametrize(
     ("name", "reason"),
     [
@@ -174,7 +186,7 @@ def test_the_body_leans_a_little_with_the_head(source: Tensors) -> None:
 def test_long_hair_stays_straight_and_short_hair_does_not_pull_at_the_body(source: Tensors) -> None:
     down = np.linspace(0.2, 1.3, 12, dtype=np.float32)
     strand = np.stack([np.full_like(down, 1.1), down], axis=-1)
-    hanging = source | {"hair": np.ones_like(source["hair"])}
+    hanging = {**source, "hair": np.ones_like(source["hair"])}
     for roll in (-15.0, 15.0):
         bent = [moved(one, strand, roll=roll) for one in (source, hanging)]
         # How much the strand is pressed together or torn, at its worst place.
