@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from icface.arrays import Array, Frame
 from icface.attributes import FloatArray
 from icface.geometry import plate
+from icface.geometry.curls import with_curls
 from icface.images import cut_crop
 from icface.segmentation.matte import grown, person_matte
 from icface.segmentation.segmenters import Mask
@@ -23,12 +24,19 @@ MARGIN: Final = 0.25
 """What the layer has more than the crop, on each side: it moves into view."""
 HAIRS_REACH: Final = 0.7
 """On a plain wall, what stands out within this distance of the person (IOD) belongs to the person."""
+LEAST_WALL: Final = 0.02
+"""Share of the picture. Where less is seen of the wall, its colours tell nothing."""
+CROWN_RADIUS: Final = 0.9
+"""Of the arc that closes a head above the photo, in IOD."""
+HAIR_DRAG: Final = 0.6
+"""So far beside hair (IOD) clothes are drawn along."""
 LEAST_SEEN: Final = 0.9
 """Share of the face that has to look like a person's."""
-MOST_PERSON: Final = 0.92
+MOST_PERSON: Final = 0.95
 """Share of the picture. Where more is the person, hardly any background moves."""
-MOST_UNSURE: Final = 0.30
-MOST_HAIR_ELSEWHERE: Final = 0.02
+MOST_UNSURE: Final = 0.35
+MOST_MISSED: Final = 0.15
+MOST_HAIR_LEFT: Final = 0.06
 
 
 class Cutout(NamedTuple):
@@ -43,6 +51,8 @@ class Cutout(NamedTuple):
     """(4,) left, top, right, bottom of the photo, in crop pixels."""
     edge_cover: Mask
     """(4, T) how far the person is cut by each of these edges, at each row or column of the crop."""
+    hair: Mask
+    """(h, w) how much of the person is hair there, over the whole layer, smooth, and continued beyond the person."""
 
 
 def cut_out(photo: Frame, affine: Array, size_px: int, oval_px: FloatArray, iod_px: float) -> Cutout | str:
@@ -76,23 +86,29 @@ def cut_out(photo: Frame, affine: Array, size_px: int, oval_px: FloatArray, iod_
         return "no person is seen around the face"
     if matte.unsure > MOST_UNSURE:
         return f"the outline of hair and head is not clear ({matte.unsure:.0%} of it)"
-    if matte.hair_elsewhere > MOST_HAIR_ELSEWHERE:
-        return "there is hair that no person has"
+    if matte.missed > MOST_MISSED:
+        return f"the top of the head is not clear ({matte.missed:.0%} of it)"
+    if matte.hair_left > MOST_HAIR_LEFT:
+        return f"there is hair that cannot be cut out ({matte.hair_left:.0%} of the head)"
 
     alpha = matte.alpha
     near = grown(alpha > 0.02, 0.02 * iod_px)
     if near.mean() > MOST_PERSON:
         return "hardly any background is seen"
     plain = plate.is_plain(frame[seen], near, iod_px)
-    hole = grown(near, 0.12 * iod_px) if plain else near
     if plain:
-        hole |= _hairs(frame[seen], near, iod_px)
+        hole = grown(near, 0.12 * iod_px) | _hairs(frame[seen], near, iod_px)
+    else:
+        chin = max(1, int(oval_px[:, 1].max()) + margin - y0)
+        above = np.s_[:chin]
+        alpha[above] = with_curls(frame[seen][above], alpha[above], matte.hair[above], iod_px)
+        hole = grown(alpha > 0.02, 0.02 * iod_px)
     background = plate.fill(frame[seen], hole, iod_px, plain=plain)
     alpha, colours = _layer(frame[seen], alpha, background, hole, iod_px, plain)
 
     pads = y0, side - y1, x0, side - x1
-    repeated = np.asarray(cv2.copyMakeBorder(alpha, *pads, cv2.BORDER_REPLICATE), dtype=np.float32)
-    alpha_wide = np.minimum(_padded(alpha, pads), repeated)
+    alpha_wide = np.minimum(_padded(alpha, pads), _repeated(alpha, pads))
+    _close_above(alpha_wide, y0, iod_px)
     layer = np.dstack([np.minimum(_padded(colours, pads), 255 * alpha_wide[..., None]), 255 * alpha_wide])
     lines = alpha_wide[:, x0], alpha_wide[y0], alpha_wide[:, x1 - 1], alpha_wide[y1 - 1]
     cover = np.stack([_softened(line, iod_px)[margin : margin + size_px] for line in lines])
@@ -103,13 +119,42 @@ def cut_out(photo: Frame, affine: Array, size_px: int, oval_px: FloatArray, iod_
         margin=margin,
         edges=np.array([x0, y0, x1 - 1, y1 - 1], dtype=np.float32) - margin,
         edge_cover=cover,
+        hair=_hair(_repeated(matte.hair, pads), alpha_wide, iod_px),
     )
+
+
+def _hair(hair: Mask, alpha: Mask, iod_px: float) -> Mask:
+    """1 on the person's hair, falling to 0 beside it, at an eighth of the size."""
+    size = tuple(max(4, round(side / 8)) for side in alpha.shape[::-1])
+    small = cv2.resize(hair * alpha, size, interpolation=cv2.INTER_AREA)
+    away = np.minimum(cv2.distanceTransform((small < 0.5).astype(np.uint8), cv2.DIST_L2, 5), 1e4) * 8 / iod_px
+    share = np.clip(1 - away / HAIR_DRAG, 0, 1)
+    share = share * share * (3 - 2 * share)
+    return np.asarray(cv2.GaussianBlur(share, (0, 0), 0.06 * iod_px / 8), dtype=np.float32)
 
 
 def _softened(line: Mask, iod_px: float) -> Mask:
     """A row of alpha, grown and smoothed."""
     grown = cv2.dilate(line.reshape(1, -1), np.ones((1, 2 * int(0.15 * iod_px) + 1), np.uint8))
     return np.asarray(cv2.GaussianBlur(grown, (0, 0), max(1.0, 0.12 * iod_px))[0], dtype=np.float32)
+
+
+def _close_above(alpha: Mask, top: int, iod_px: float) -> None:
+    """Let a head that the photo's upper edge cuts, at row `top`, end in an arc above it. In place."""
+    beside = np.flatnonzero(alpha[top] < 0.5)
+    if not top or not beside.size:
+        return
+    inside = np.abs(np.arange(alpha.shape[1])[:, None] - beside).min(axis=1)
+    half = inside.max()
+    radius = max(CROWN_RADIUS * iod_px, float(half))
+    height = np.sqrt(radius**2 - half**2) + np.arange(top, 0, -1)
+    narrower = half - np.sqrt(np.maximum(radius**2 - height**2, 0))
+    alpha[:top] *= np.clip(inside - narrower[:, None], 0, 1)
+
+
+def _repeated(values: Mask, pads: tuple[int, int, int, int]) -> Mask:
+    """The part that was photographed, continued by its edge."""
+    return np.asarray(cv2.copyMakeBorder(values, *pads, cv2.BORDER_REPLICATE), dtype=np.float32)
 
 
 def _padded(values: FloatArray, pads: tuple[int, int, int, int]) -> FloatArray:
@@ -124,6 +169,8 @@ def _hairs(frame: Frame, near: NDArray[np.uint8], iod_px: float) -> NDArray[np.u
     zone = grown(near, HAIRS_REACH * iod_px)
     smooth = cv2.GaussianBlur(frame, (0, 0), 3).astype(np.float32)
     far = grown(near, 0.5 * iod_px)
+    if (far == 0).mean() < LEAST_WALL:
+        return np.zeros_like(near)
     wall = plate.push_pull(smooth, (1 - far).astype(np.float32))
     out = (np.abs(frame - wall).max(axis=2) > 18) & (zone > 0)
     return grown(out, 0.03 * iod_px)

@@ -15,6 +15,7 @@ import numpy as np
 from icface.arrays import Array, Tensors
 from icface.attributes import FloatArray
 from icface.geometry import topology as mesh
+from icface.geometry.follow import head_share, hung, sampled, smooth
 from icface.geometry.raster import compiled
 from icface.geometry.shape import FACE_CENTRE, PIVOT, Projection, ring_place
 
@@ -26,16 +27,16 @@ BORDER_CELLS: Final = 5.0
 """Over so many nodes the flow fades towards a still border."""
 BENDING_CELLS: Final = 16.0
 """The same where the room bends with the head: the farther, the less it folds."""
+LEAN: Final = 0.12
+"""Share of the head's roll by which the body leans about the hips."""
+NOD: Final = 0.15
+"""How much the body sinks with a nod, of its height over the hips."""
+HIPS: Final = 3.6
+"""Below the head's pivot, in IOD."""
 LEAST_CUT: Final = 0.02
 """An edge of the photo that covers less of the person than this does not cut them."""
 _SKULL: Final = np.array([[0.0, -0.20, -0.75]], dtype=np.float32)
 _OVAL: Final = np.array(mesh.OVAL, dtype=np.intp)
-
-
-def smooth(x: Array) -> Array:
-    """0 to 1 without a corner."""
-    x = np.clip(x, 0, 1)
-    return x * x * (3 - 2 * x)
 
 
 class HeadFlow:
@@ -94,19 +95,24 @@ class HeadFlow:
             )
         z = cv2.GaussianBlur(z, (0, 0), 1.0)
         xy = (flat - (z - PIVOT[2])[..., None] * rotation[:2, 2]) @ unturned + PIVOT[:2]
-        head = np.dstack([xy, z]).astype(np.float32)
+        y = np.minimum(xy[..., 1], PIVOT[1] + flat[..., 1])  # a body stays upright under a tilted head
+        hair = sampled(cache["hair"], (places + int(cache["margin"])) / (height + 2 * int(cache["margin"])))
+        hair *= smooth((ratio - 1.05) / 0.3)
+        border = float(PIVOT[1] - (height - base[1]) / iod)
+        weight = head_share(xy[..., 0], y, hair, border, still_border)
+        head = np.dstack([xy[..., 0], hung(xy[..., 1], hair), z]).astype(np.float32)
         self._from_pivot = head - PIVOT
         self._rest = np.ascontiguousarray(project(head, rotation)[..., :2])
-        # 1 above the chin, nothing at the crop's lower border.
-        lowest = float(np.clip(-0.55 - (height - base[1]) / iod, -2.0, -1.55))
-        self._weight = (1 - smooth((-1.05 - xy[..., 1]) / (-1.05 - lowest))).astype(np.float32)
+        layered = int(cache["margin"]) > 0
+        self._weight = np.dstack([weight, layered * (1 - weight)]).astype(np.float32)
         if still_border:
             height_px, width_px = cache["plate"].shape[:2]
             x, y = places[..., 0], places[..., 1]
             inwards = np.minimum.reduce([x, y, width_px - 1 - x, height_px - 1 - y]) / step - 1
-            self._weight *= smooth(inwards / (BORDER_CELLS if self._beyond else BENDING_CELLS)).astype(
-                np.float32
-            )
+            moving = smooth(inwards / (BORDER_CELLS if layered else BENDING_CELLS))
+            self._weight *= moving[..., None].astype(np.float32)
+        self._hips = base + np.array([0, HIPS * iod], dtype=np.float32)
+        self._facing_rest = float(rotation[1, 2])
         self._board = (OUTLINE * smooth((ratio - 1.05) / (1.3 * second - 1.05))).astype(np.float32)
         self._skull_rest = project(_SKULL, rotation)[0, :2]
         self._roll_rest = np.arctan2(rotation[0, 1], rotation[1, 1])
@@ -133,11 +139,14 @@ class HeadFlow:
         turn = np.arctan2(rotation[0, 1], rotation[1, 1]) - self._roll_rest
         cos, sin = np.cos(turn), np.sin(turn)
         board = np.array([[cos, -sin], [sin, cos]], dtype=np.float32)
+        cos, sin = np.cos(LEAN * turn), np.sin(LEAN * turn)
+        sunk = NOD * (rotation[1, 2] - self._facing_rest)
+        body = np.array([[cos - 1, -sin], [sin, cos - 1 + sunk]], dtype=np.float32)
         skull = self._project(_SKULL, rotation)[0, :2]
         project = self._project
         move_nodes(
             self._from_pivot, self._rest, self._weight, self._board, rotation, project.base_px, float(project.iod_px),
-            board, self._skull_rest, skull, self._motion,
+            board, self._skull_rest, skull, body, self._hips, self._motion,
         )  # fmt: skip
         expression = ((shape[_OVAL] - self._neutral[_OVAL]) @ rotation.T)[:, :2] * project.iod_px
         expression[:, 1] *= -1
@@ -161,7 +170,7 @@ _F2 = nb.types.Array(nb.float32, 2, "C")
 _F3 = nb.types.Array(nb.float32, 3, "C")
 
 
-@compiled(_F3, _F3, _F2, _F2, _F2, _F1, nb.float32, _F2, _F1, _F1, _F3)
+@compiled(_F3, _F3, _F3, _F2, _F2, _F1, nb.float32, _F2, _F1, _F1, _F2, _F1, _F3)
 def move_nodes(
     from_pivot: FloatArray,
     rest: FloatArray,
@@ -173,6 +182,8 @@ def move_nodes(
     board: FloatArray,
     skull_rest: FloatArray,
     skull: FloatArray,
+    body: FloatArray,
+    hips: FloatArray,
     motion: FloatArray,
 ) -> None:
     """How far each node moves: with the head, and at the head's outline as a flat board does.
@@ -180,7 +191,7 @@ def move_nodes(
     Args:
         from_pivot: (rows, cols, 3) head space, less PIVOT.
         rest: (rows, cols, 2) pixels at the photo's rotation.
-        weight: (rows, cols) how much each follows the head.
+        weight: (rows, cols, 2) how much each follows the head, and the body.
         outline: (rows, cols) how much each moves as a board.
         rotation: (3, 3) of the head.
         base: (2,) pixels of PIVOT.
@@ -188,6 +199,8 @@ def move_nodes(
         board: (2, 2) the turn in the picture.
         skull_rest: (2,) pixels of the skull's centre at the photo's rotation.
         skull: (2,) now.
+        body: (2, 2) times the distance from the hips is how far the body moves.
+        hips: (2,) pixels.
         motion: (rows, cols, 2) is overwritten.
     """
     for row in range(from_pivot.shape[0]):
@@ -198,9 +211,11 @@ def move_nodes(
             rx, ry = rest[row, col, 0] - skull_rest[0], rest[row, col, 1] - skull_rest[1]
             bx = board[0, 0] * rx + board[0, 1] * ry + skull[0]
             by = board[1, 0] * rx + board[1, 1] * ry + skull[1]
-            share, whole = outline[row, col], weight[row, col]
-            motion[row, col, 0] = whole * (px + share * (bx - px) - rest[row, col, 0])
-            motion[row, col, 1] = whole * (py + share * (by - py) - rest[row, col, 1])
+            share, head, trunk = outline[row, col], weight[row, col, 0], weight[row, col, 1]
+            hx, hy = rest[row, col, 0] - hips[0], rest[row, col, 1] - hips[1]
+            lean_x, lean_y = body[0, 0] * hx + body[0, 1] * hy, body[1, 0] * hx + body[1, 1] * hy
+            motion[row, col, 0] = head * (px + share * (bx - px) - rest[row, col, 0]) + trunk * lean_x
+            motion[row, col, 1] = head * (py + share * (by - py) - rest[row, col, 1]) + trunk * lean_y
 
 
 @compiled(_F3, nb.float32, nb.int64, _F3)

@@ -99,7 +99,7 @@ def _mirrored(frame: Frame, hole: NDArray[np.uint8], iod_px: float) -> tuple[Col
     inside: Any = cv2.distanceTransform(hole, cv2.DIST_L2, 5)
     signed = inside - cv2.distanceTransform(1 - hole, cv2.DIST_L2, 5)
     # Hair makes a rough outline. A smooth one keeps neighbours together.
-    down, right = np.gradient(cv2.GaussianBlur(signed, (0, 0), 0.12 * iod_px))
+    down, right = np.gradient(cv2.GaussianBlur(signed, (0, 0), 0.25 * iod_px))
     step = (2 * inside + 1) / np.maximum(np.hypot(down, right), 0.3)
     y, x = np.mgrid[: hole.shape[0], : hole.shape[1]].astype(np.float32)
     mirror = cv2.remap(

@@ -25,7 +25,7 @@ from icface.images import cut_crop
 
 logger = logging.getLogger(__name__)
 
-_CODE_VERSION: Final = 4
+_CODE_VERSION: Final = 5
 """Raise it when this code gives other tensors than before."""
 
 
@@ -140,6 +140,7 @@ def _layered(
             "margin": np.array(0, dtype=np.int32),
             "edges": edges,
             "edge_cover": np.zeros((4, size_px), dtype=np.float32),
+            "hair": np.zeros((4, 4), dtype=np.float32),
         }
     layer, m = cut.layer.copy(), cut.margin
     inside = layer[m : m + size_px, m : m + size_px]
@@ -151,6 +152,7 @@ def _layered(
         "margin": np.array(m, dtype=np.int32),
         "edges": cut.edges,
         "edge_cover": cut.edge_cover,
+        "hair": cut.hair,
     }
 
 

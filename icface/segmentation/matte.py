@@ -18,6 +18,8 @@ HAIR_REACH: Final = 0.22
 """Hair so near to the person is the person's."""
 SURE_INSIDE: Final = 0.05
 SURE_OUTSIDE: Final = 0.07
+CROWN_SCALE: Final = 1.2
+"""Of the face's outline. In its upper half everything is head."""
 FILTER_RADIUS: Final = 0.07
 FILTER_EPSILON: Final = 1e-4
 """Of the square of the range. Edges of the picture that are weaker than this do not guide the matte."""
@@ -28,12 +30,16 @@ class Matte:
     """The person of a picture (H, W, 3)."""
 
     alpha: Mask
+    hair: Mask
+    """Hair in or near the person, as the network tells it."""
     unsure: float
     """Share of the person, above the chin, whose alpha is neither near 0 nor near 1."""
     seen: float
     """Share of the face that the networks take for a person."""
-    hair_elsewhere: float
-    """Hair that no person has, as a share of the picture: a hat's fringe, another head, or a wrong mask."""
+    missed: float
+    """Share of forehead and crown that the matte leaves out, in full or in part: a hat, or a head that is cut off."""
+    hair_left: float
+    """Hair above the chin that the matte leaves out, as a share of the head: loose curls, or a wrong mask."""
 
 
 def person_matte(frame: Frame, oval_px: FloatArray, iod_px: float) -> Matte:
@@ -44,19 +50,17 @@ def person_matte(frame: Frame, oval_px: FloatArray, iod_px: float) -> Matte:
         oval_px: (n, 2) outline of the face.
         iod_px: distance of the outer eye corners.
     """
-    person, hair = person_mask(frame), hair_mask(frame)
-    near = grown(person > 0.5, HAIR_REACH * iod_px)
-    stray = (hair > 0.6) & (person < 0.3) & (near == 0)
-    hair = hair * near
+    person, all_hair = person_mask(frame), hair_mask(frame)
+    hair = all_hair * grown(person > 0.5, HAIR_REACH * iod_px)
     both = np.maximum(person, hair)
     centre = oval_px.mean(axis=0)
-    face = np.zeros(both.shape, dtype=np.uint8)
-    cv2.fillPoly(face, [np.round(centre + 0.92 * (oval_px - centre)).astype(np.int32)], 1)
+    face = _filled(centre + 0.92 * (oval_px - centre), both)
 
     # Only what hangs together with the face.
     _, parts = cv2.connectedComponents(((both > 0.1) | (face > 0)).astype(np.uint8))
     x, y = np.clip(np.round(centre).astype(int), 0, np.array(both.shape[::-1]) - 1)
     own = (parts == parts[y, x]).astype(np.uint8)
+    both = np.where(_holes(both), 1, both)
     inside = (1 - grown(both <= 0.85, SURE_INSIDE * iod_px)) * own | face
     outside = grown(own, SURE_OUTSIDE * iod_px) == 0
 
@@ -65,10 +69,37 @@ def person_matte(frame: Frame, oval_px: FloatArray, iod_px: float) -> Matte:
     # The filter leaves a veil. This takes it away.
     alpha = np.clip((alpha - 0.08) / 0.84, 0, 1)
     alpha = np.where(inside > 0, 1, np.where(outside, 0, alpha)).astype(np.float32)
-    head = np.arange(len(alpha)) < oval_px[:, 1].max()
-    grey = ((alpha > 0.1) & (alpha < 0.9))[head].sum() / max(1, (alpha > 0.5)[head].sum())
-    seen = (both > 0.5)[face > 0].mean() if face.any() else 0.0
-    return Matte(alpha, unsure=float(grey), seen=float(seen), hair_elsewhere=float(stray.mean()))
+
+    above = np.s_[: max(1, int(oval_px[:, 1].max()))]  # the chin
+    head = max(1, (alpha > 0.5)[above].sum())
+    crown = _filled(centre + CROWN_SCALE * (oval_px - centre), both)
+    crown[max(0, y) :] = 0
+    left = (all_hair > 0.3) & (person < 0.3) & (alpha < 0.3)
+    return Matte(
+        alpha,
+        hair,
+        unsure=float(((alpha > 0.1) & (alpha < 0.9))[above].sum() / head),
+        seen=float((both > 0.5)[face > 0].mean()) if face.any() else 0.0,
+        missed=float((alpha < 0.9)[crown > 0].mean()) if crown.any() else 1.0,
+        hair_left=float(left[above].sum() / head),
+    )
+
+
+def _filled(polygon: FloatArray, like: Mask) -> NDArray[np.uint8]:
+    """A mask that is 1 inside a polygon (n, 2)."""
+    mask = np.zeros(like.shape, dtype=np.uint8)
+    cv2.fillPoly(mask, [np.round(polygon).astype(np.int32)], 1)
+    return mask
+
+
+def _holes(mask: Mask) -> NDArray[np.bool_]:
+    """Where a mask has doubts, with certainty all around and no background inside."""
+    parts: Any = cv2.connectedComponents((mask <= 0.85).astype(np.uint8))[1]
+    lowest = np.ones(parts.max() + 1, dtype=np.float32)
+    np.minimum.at(lowest, parts.ravel(), mask.ravel())
+    at_border = np.unique(np.concatenate([parts[0], parts[-1], parts[:, 0], parts[:, -1]]))
+    lowest[at_border] = 0
+    return np.asarray((lowest > 0.1)[parts] & (parts > 0))
 
 
 def grown(mask: NDArray[np.bool_ | np.uint8], radius_px: float) -> NDArray[np.uint8]:

@@ -38,6 +38,7 @@ def cache() -> Cache:
         "margin": np.array(0, dtype=np.int32),
         "edges": np.array([0, 0, SIDE - 1, SIDE - 1], dtype=np.float32),
         "edge_cover": np.zeros((4, SIDE), dtype=np.float32),
+        "hair": np.zeros((4, 4), dtype=np.float32),
         "inner": np.full((140, 80, 3), 250, np.uint8),
         "neutral_shape": shape,
         "rotation": np.eye(3, dtype=np.float32),

@@ -1,0 +1,56 @@
+"""Single curls that stand out from the hair, which the matte has missed."""
+
+from __future__ import annotations
+
+from typing import Final
+
+import cv2
+import numpy as np
+
+from icface.arrays import Frame
+from icface.geometry.plate import push_pull
+from icface.segmentation.matte import grown
+from icface.segmentation.segmenters import Mask
+
+WIDTH: Final = 0.08
+"""Curls are thinner than this (IOD)."""
+REACH: Final = 0.25
+"""So far from the hair (IOD) the background is looked at."""
+LEAST_BELIEF: Final = 0.04
+"""How much the network has to believe in hair around a curl."""
+LEAST_CONTRAST: Final = 60.0
+"""Between hair and background, in levels of RGB, so that a curl can be told."""
+MOST_BUSY: Final = 8.0
+"""Levels by which the background varies. Where it varies more, curls cannot be told from it, and nobody sees them."""
+MOST_OTHER: Final = 30.0
+"""Levels that neither hair nor background explains."""
+
+
+def with_curls(frame: Frame, alpha: Mask, hair: Mask, iod_px: float) -> Mask:
+    """Alpha raised where there are curls: thin, of the hair's colour, and joined to it.
+
+    Args:
+        frame: (H, W, 3) RGB.
+        alpha: (H, W) of the person.
+        hair: (H, W) how sure the network is of hair.
+        iod_px: distance of the outer eye corners.
+    """
+    window = 2 * round(WIDTH * iod_px) + 1
+    behind = cv2.medianBlur(frame, min(window, 255)).astype(np.float32)
+    colour = push_pull(frame.astype(np.float32), ((alpha > 0.97) & (hair > 0.5)).astype(np.float32))
+    # How far each pixel has gone from the background's colour to the hair's.
+    there, apart = frame - behind, colour - behind
+    share = (there * apart).sum(axis=2) / np.maximum((apart * apart).sum(axis=2), LEAST_CONTRAST**2)
+    other = np.abs(there - share[..., None] * apart).max(axis=2)
+    curl = np.clip((share - 0.15) / 0.5, 0, 1) * (other < MOST_OTHER)
+    curl *= np.clip(cv2.blur(hair, (window, window)) / LEAST_BELIEF - 1, 0, 1)
+
+    beyond = 1 - grown((hair > 0.5) | (alpha > 0.1), REACH * iod_px).astype(np.float32)
+    around = (4 * round(REACH * iod_px) + 1,) * 2
+    seen = cv2.blur(beyond, around)
+    busy = cv2.blur(np.abs(there).max(axis=2) * beyond, around) / np.maximum(seen, 1e-3)
+    curl *= np.clip(2 - busy / MOST_BUSY, 0, 1)
+
+    _, parts = cv2.connectedComponents(grown((curl > 0.1) | (alpha > 0.5), 0.03 * iod_px))
+    joined = np.isin(parts, np.unique(parts[alpha > 0.97]))
+    return np.where(joined, np.maximum(alpha, curl), alpha).astype(np.float32)
