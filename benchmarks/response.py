@@ -54,7 +54,7 @@ MIXED: Final[Mapping[str, Mapping[str, float]]] = {
 }
 """Movements together, as drivers make them."""
 TILE_PX: Final = 192
-COLUMNS: Final = 10
+COLUMNS: Final = 11
 LEAST_GAIN, LARGEST_GAIN = 0.5, 1.8
 """Bounds of the gains that are proposed. A face that must be pulled further is not moved well."""
 

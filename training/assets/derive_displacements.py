@@ -43,11 +43,12 @@ MEDIAPIPE_OF_68 = (
 )  # fmt: skip
 CHIN_OF_68, CHIN = 8, 152
 
-# Each AU as a sum of ARKit-style shapes, both sides at once. AU25 and AU26 are parts of jaw and lip motion so
+# Each AU as a sum of ARKit-style shapes, both sides at once. AU01 and AU02 leave the other end of the brow where it
+# is. AU25 and AU26 are parts of jaw and lip motion so
 # that 1 opens the lips by about .10 and .16 IOD; AU45 is only the direction (the lids' travel is personal).
 RECIPES: dict[str, dict[str, float]] = {
-    "AU01": {"browInnerUp": 1.0},
-    "AU02": {"browOuterUp": 1.0},
+    "AU01": {"browInnerUp": 1.0, "browOuterUp": -0.25},
+    "AU02": {"browOuterUp": 1.0, "browInnerUp": -0.5},
     "AU04": {"browDown": 1.5},
     "AU05": {"eyeWide": 1.0},
     "AU06": {"cheekSquint": 1.0, "cheekRaiser": 0.3},
