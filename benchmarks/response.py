@@ -129,7 +129,9 @@ def summary(photos: Sequence[Mapping[str, Answer]]) -> dict[str, Any]:
             name: {
                 unit: {
                     "asked": float(photos[0][name].asked[-1, INDEX[unit]]),
-                    "shown": _spread([float(np.diff(p[name].shown[[0, -1], INDEX[unit]])[0]) for p in photos], 0),
+                    "shown": _spread(
+                        [float(np.diff(p[name].shown[[0, -1], INDEX[unit]])[0]) for p in photos], 0
+                    ),
                 }
                 for unit in ("AU06", "AU15", *STRONG)
             }
@@ -245,9 +247,19 @@ def arguments() -> Parser:
     """All flags."""
     parser = benchmark_parser(__doc__, "json", model=DEFAULT_BUNDLE)
     add = parser.add_argument
-    add("photos", type=Path, nargs="*", default=[REPOSITORY / "examples/portrait.jpg"], help="photos of a face")
+    add(
+        "photos",
+        type=Path,
+        nargs="*",
+        default=[REPOSITORY / "examples/portrait.jpg"],
+        help="photos of a face",
+    )
     add("--sheet", type=Path, metavar="PICTURE", help="draw the frames into this picture (.png or .jpg)")
-    add("--fit", action="store_true", help="print the gains with which the answers would be nearest to what is asked")
+    add(
+        "--fit",
+        action="store_true",
+        help="print the gains with which the answers would be nearest to what is asked",
+    )
     return parser
 
 

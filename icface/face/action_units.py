@@ -46,7 +46,9 @@ LIPS_GAP_NOISE_IOD: Final = 0.015
 SMILE_GAP_IOD: Final = 0.13
 """Lip gap that a smile opens while the jaw stays where it is."""
 # A head that tips up or turns seems to raise its brows, and one that looks down to lower them: blendshape a radian.
-INNER_BROW_BY_PITCH, OUTER_BROW_BY_PITCH, OUTER_BROW_BY_YAW, BROW_DOWN_BY_PITCH = 0.6, 0.5, 0.35, 0.8
+INNER_BROW_BY_PITCH, OUTER_BROW_BY_PITCH, BROW_BY_YAW, BROW_DOWN_BY_PITCH = 0.6, 0.5, 0.35, 0.8
+BROW_BY_YAW_IOD: Final = 0.03
+"""The same of the brows' height, IOD a radian."""
 UNSURE: Final = ("AU14", "AU15", "AU17", "AU20", "AU23")
 """Poorly seen: a dead zone keeps them from twitching."""
 UNSURE_DEAD_ZONE: Final = 0.08
@@ -105,7 +107,12 @@ def attributes_of(values: Array, blendshapes: FloatArray, pose: Pose, baseline: 
 
 
 def measure_action_units(
-    values: Array, blendshapes: FloatArray, baseline: Baseline, *, yaw_rad: float = 0.0, pitch_rad: float = 0.0
+    values: Array,
+    blendshapes: FloatArray,
+    baseline: Baseline,
+    *,
+    yaw_rad: float = 0.0,
+    pitch_rad: float = 0.0,
 ) -> FloatArray:
     """(17,) Action Units in [0, 1] from (22,) features and (52,) blendshapes, relative to the person's `baseline`.
 
@@ -122,8 +129,10 @@ def measure_action_units(
 
     full = 1.0 / BLENDSHAPE_FULL
     tipped_up, tipped_down = max(0.0, -pitch_rad), max(0.0, pitch_rad)
-    inner_up = b["browInnerUp"] - INNER_BROW_BY_PITCH * tipped_up
-    outer_up = both("browOuterUp") - OUTER_BROW_BY_PITCH * tipped_up - OUTER_BROW_BY_YAW * abs(yaw_rad)
+    inner_up = b["browInnerUp"] - INNER_BROW_BY_PITCH * tipped_up - BROW_BY_YAW * abs(yaw_rad)
+    outer_up = both("browOuterUp") - OUTER_BROW_BY_PITCH * tipped_up - BROW_BY_YAW * abs(yaw_rad)
+    for name in ("brow_inner", "brow_outer", "brow_middle"):
+        d[name] -= BROW_BY_YAW_IOD * abs(yaw_rad)
     smiling = both("mouthSmile")
     brow_down = both("browDown") - 0.5 * smiling - BROW_DOWN_BY_PITCH * tipped_down
     lips_smile = max(0.0, smile_in_features(values - baseline.features))
@@ -149,6 +158,7 @@ def measure_action_units(
     # An open or a wide mouth lowers its corners too. That is not sadness.
     corners_low = (d["mouth_height"] - d["corner_height"] - d["lip_gap"]) / 0.05
     corners_low -= max(0.0, d["corner_width"]) / 0.10
+    stretched = (d["corner_width"] - 2 * max(0.0, d["corner_height"])) / 0.12
     units = {
         "AU01": _mean(full * inner_up, d["brow_inner"] / 0.065),
         "AU02": _mean(full * outer_up, (0.6 * d["brow_outer"] + 0.4 * d["brow_middle"]) / 0.07),
@@ -156,16 +166,21 @@ def measure_action_units(
             full * brow_down,
             -(0.6 * d["brow_inner"] + 0.4 * d["brow_middle"] + 0.5 * d["brow_gap"]) / 0.045,
         ),
-        "AU05": max(6 * both("eyeWide"), d["upper_lid"] * (1 - closure) / 0.012),
+        "AU05": max(4 * both("eyeWide"), (d["upper_lid"] - 0.004) * (1 - closure) / 0.012),
         "AU06": 1.5 * squint * smile + 0.5 * max(0.0, cheeks),
-        "AU07": (squint - 0.6 * both("eyeBlink")) / 0.3 * (1 - 0.5 * smile) * (1 - closure),
-        "AU09": max(3 * both("noseSneer"), -(d["nose_wing"] + 0.015 * lips_smile) / 0.06),
-        "AU10": max(full * (both("mouthUpperUp") - 0.6 * smiling), (d["upper_lip"] - 0.035 * lips_smile - 0.008) / 0.055),
+        "AU07": (squint - 0.6 * both("eyeBlink") - 0.03) / 0.4 * (1 - 0.5 * smile) * (1 - closure),
+        "AU09": max(
+            3 * both("noseSneer"), -(d["nose_wing"] + 0.015 * lips_smile + 0.12 * tipped_up + 0.012) / 0.06
+        ),
+        "AU10": max(
+            full * (both("mouthUpperUp") - 0.9 * smiling),
+            (d["upper_lip"] - 0.035 * lips_smile - 0.008) / 0.055,
+        ),
         "AU12": smile,
         "AU14": 2 * both("mouthDimple") * (1 - 0.5 * smile),
         "AU15": 2 * both("mouthFrown") + 0.5 * _unit(corners_low),
         "AU17": full * max(b["mouthShrugLower"], 0.5 * (b["mouthShrugLower"] + b["mouthShrugUpper"])),
-        "AU20": 1.5 * both("mouthStretch") * (1 - smile),
+        "AU20": (1.5 * both("mouthStretch") + 0.5 * _unit(stretched)) * (1 - smile),
         "AU23": 0.5 * both("mouthPress") + 0.25 * (b["mouthRollUpper"] + b["mouthRollLower"]),
         "AU25": (gap - LIPS_GAP_NOISE_IOD) / (LIPS_GAP_IOD - LIPS_GAP_NOISE_IOD),
         "AU26": jaw,

@@ -26,18 +26,18 @@ LAUGH: Final = 0.45
 """How much of a smile is added where the jaw drops, because a dropped jaw alone draws the corners in and down."""
 
 # A tracker reads a rendered movement as smaller or larger than asked. These gains bring the slopes near one.
-POSE_GAIN: Final = np.array([1.26, 1.39, 1.0], dtype=np.float32)
+POSE_GAIN: Final = np.array([1.26, 1.38, 1.0], dtype=np.float32)
 AU_GAIN: Final = np.array(
-    [1.9, 1.5, 1.5, 1.0, 1.2, 1.8, 1.3, 1.2, 1.35, 1.0, 1.8, 1.4, 1.5, 1.6, 1.1, 1.3, 1.4], dtype=np.float32
+    [2.0, 1.5, 1.55, 1.15, 1.2, 1.6, 1.4, 1.2, 1.4, 1.0, 1.8, 1.4, 1.4, 1.6, 1.1, 1.35, 1.4], dtype=np.float32
 )
 
-_AU10, _AU12, _AU25, _AU26, _AU45 = (
-    AU_NAMES.index(name) for name in ("AU10", "AU12", "AU25", "AU26", "AU45")
+_AU01, _AU04, _AU10, _AU12, _AU25, _AU26, _AU45 = (
+    AU_NAMES.index(name) for name in ("AU01", "AU04", "AU10", "AU12", "AU25", "AU26", "AU45")
 )
 _LIDS: Final = tuple(
     tuple(np.array(row, dtype=np.intp) for row in rows) for rows in (mesh.RIGHT_LIDS, mesh.LEFT_LIDS)
 )
-LIPS_FOLLOW: Final = 0.2
+LIPS_FOLLOW: Final = 0.15
 """AU25 that a whole AU26 takes back. Trackers see less of a chin's drop than of the gap between the lips."""
 _LID_SHARES: Final = (0.90, -0.10, 0.55, 0.12, -0.05)
 """How far each of these rows travels of the way from the upper to the lower lid."""
@@ -119,8 +119,10 @@ class FaceRig:
         # Lids travel along their own opening, so AU45 is done apart.
         closure = float(np.clip(amounts[_AU45], 0.0, 1.0))
         amounts[_AU45] = 0.0
+        # Brows that are raised and drawn together at once stay oblique: the frown does not lower their inner ends.
+        amounts[_AU01] += 0.6 * max(0.0, min(amounts[_AU01], amounts[_AU04]))
         # These movements overlap: a smile has raised the lip already, and a raised lip has opened the mouth already.
-        amounts[_AU10] *= 1 - 0.5 * min(1.0, max(0.0, amounts[_AU12]))
+        amounts[_AU10] *= 1 - 0.8 * min(1.0, max(0.0, amounts[_AU12]))
         parted = amounts[_AU25] * (1 - 0.5 * min(1.0, max(0.0, amounts[_AU10])))
         amounts[_AU25] = max(0.0, parted) ** PARTING_POWER - LIPS_FOLLOW * max(0.0, amounts[_AU26])
         amounts[_AU12] *= 1 + LAUGH * min(1.0, max(0.0, amounts[_AU26]))
