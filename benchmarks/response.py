@@ -55,7 +55,7 @@ MIXED: Final[Mapping[str, Mapping[str, float]]] = {
 """Movements together, as drivers make them."""
 TILE_PX: Final = 192
 COLUMNS: Final = 11
-LEAST_GAIN, LARGEST_GAIN = 0.5, 1.8
+LEAST_GAIN, LARGEST_GAIN = 0.5, 2.0
 """Bounds of the gains that are proposed. A face that must be pulled further is not moved well."""
 
 

@@ -242,7 +242,7 @@ class _Mouth:
     feather_px = 0.9
     closed_alpha = 0.0
 
-    def lashes_px(self, height_px: float) -> int:  # noqa: D102
+    def lashes_px(self, height_px: float) -> int:
         return 0
 
     def __init__(self, cache: Tensors, project: Projection) -> None:
