@@ -37,7 +37,7 @@ BLENDSHAPE_NAMES: Final = (
 
 BLENDSHAPE_FULL: Final = 0.65
 """At a whole movement, a blendshape that sees it well reaches about this."""
-JAW_GAP_IOD: Final = 0.20
+JAW_GAP_IOD: Final = 0.18
 """Lip gap that a whole AU26 opens by itself."""
 LIPS_GAP_IOD: Final = 0.10
 """Lip gap that a whole AU25 adds."""
@@ -46,9 +46,7 @@ LIPS_GAP_NOISE_IOD: Final = 0.015
 SMILE_GAP_IOD: Final = 0.13
 """Lip gap that a smile opens while the jaw stays where it is."""
 # A head that tips up or turns seems to raise its brows, and one that looks down to lower them: blendshape a radian.
-INNER_BROW_BY_PITCH, OUTER_BROW_BY_PITCH, BROW_BY_YAW, BROW_DOWN_BY_PITCH = 0.6, 0.5, 0.35, 0.8
-BROW_BY_YAW_IOD: Final = 0.03
-"""The same of the brows' height, IOD a radian."""
+INNER_BROW_BY_PITCH, OUTER_BROW_BY_PITCH, OUTER_BROW_BY_YAW, BROW_DOWN_BY_PITCH = 0.6, 0.5, 0.15, 0.8
 UNSURE: Final = ("AU14", "AU15", "AU17", "AU20", "AU23")
 """Poorly seen: a dead zone keeps them from twitching."""
 UNSURE_DEAD_ZONE: Final = 0.08
@@ -129,12 +127,12 @@ def measure_action_units(
 
     full = 1.0 / BLENDSHAPE_FULL
     tipped_up, tipped_down = max(0.0, -pitch_rad), max(0.0, pitch_rad)
-    inner_up = b["browInnerUp"] - INNER_BROW_BY_PITCH * tipped_up - BROW_BY_YAW * abs(yaw_rad)
-    outer_up = both("browOuterUp") - OUTER_BROW_BY_PITCH * tipped_up - BROW_BY_YAW * abs(yaw_rad)
-    for name in ("brow_inner", "brow_outer", "brow_middle"):
-        d[name] -= BROW_BY_YAW_IOD * abs(yaw_rad)
+    inner_up = b["browInnerUp"] - INNER_BROW_BY_PITCH * tipped_up
+    outer_up = both("browOuterUp") - OUTER_BROW_BY_PITCH * tipped_up - OUTER_BROW_BY_YAW * abs(yaw_rad)
     smiling = both("mouthSmile")
-    brow_down = both("browDown") - 0.5 * smiling - BROW_DOWN_BY_PITCH * tipped_down
+    squint = both("eyeSquint")
+    # A smile, narrowed eyes and a bowed head score as lowered brows too.
+    brow_down = both("browDown") - 0.5 * smiling - 0.4 * squint - BROW_DOWN_BY_PITCH * tipped_down
     lips_smile = max(0.0, smile_in_features(values - baseline.features))
     # The blendshape tells whether it is a smile, and the lips how wide it is. The blendshape alone rises with a nod and
     # is whole at half a smile.
@@ -149,7 +147,6 @@ def measure_action_units(
     # Closed eyes, knitted brows and closed lips are crying, though its mouth is as wide as that of a smile.
     knitted = _unit((-d["brow_gap"] - 0.004) / 0.010)
     smile *= 1 - 0.8 * closure * knitted * _unit(1 - d["lip_gap"] / 0.04)
-    squint = both("eyeSquint")
     jaw = _jaw(full * b["jawOpen"], d, float(values[F["lip_gap"]]), lips_smile)
     # Parting the lips lowers the chin a little too. That is not the jaw.
     gap = d["lip_gap"] - JAW_GAP_IOD * _unit((jaw - 0.1) / 0.9)
