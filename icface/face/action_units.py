@@ -37,12 +37,16 @@ BLENDSHAPE_NAMES: Final = (
 
 BLENDSHAPE_FULL: Final = 0.65
 """At a whole movement, a blendshape that sees it well reaches about this."""
-JAW_GAP_IOD: Final = 0.165
+JAW_GAP_IOD: Final = 0.18
 """Lip gap that a whole AU26 opens by itself."""
 LIPS_GAP_IOD: Final = 0.10
 """Lip gap that a whole AU25 adds."""
 LIPS_GAP_NOISE_IOD: Final = 0.015
 """Closed lips measure up to this when the head nods."""
+SMILE_GAP_IOD: Final = 0.13
+"""Lip gap that a smile opens while the jaw stays where it is."""
+# A head that tips up or turns seems to raise its brows, and one that looks down to lower them: blendshape a radian.
+INNER_BROW_BY_PITCH, OUTER_BROW_BY_PITCH, OUTER_BROW_BY_YAW, BROW_DOWN_BY_PITCH = 0.6, 0.5, 0.15, 0.8
 UNSURE: Final = ("AU14", "AU15", "AU17", "AU20", "AU23")
 """Poorly seen: a dead zone keeps them from twitching."""
 UNSURE_DEAD_ZONE: Final = 0.08
@@ -92,19 +96,29 @@ def measure_attributes(landmarks: Landmarks, baseline: Baseline | None = None) -
 
 def attributes_of(values: Array, blendshapes: FloatArray, pose: Pose, baseline: Baseline) -> FloatArray:
     """(20,) full-shape attributes from (22,) features, (52,) blendshapes and the head's pose."""
-    action_units = measure_action_units(values, blendshapes, baseline, yaw_rad=pose.yaw_rad)
-    pose_unit = pose_to_unit([pose.pitch_rad - baseline.pitch_rad, pose.yaw_rad, pose.roll_rad])
+    pitch_rad = pose.pitch_rad - baseline.pitch_rad
+    action_units = measure_action_units(
+        values, blendshapes, baseline, yaw_rad=pose.yaw_rad, pitch_rad=pitch_rad
+    )
+    pose_unit = pose_to_unit([pitch_rad, pose.yaw_rad, pose.roll_rad])
     return np.concatenate([pose_unit, action_units])
 
 
 def measure_action_units(
-    values: Array, blendshapes: FloatArray, baseline: Baseline, *, yaw_rad: float = 0.0
+    values: Array,
+    blendshapes: FloatArray,
+    baseline: Baseline,
+    *,
+    yaw_rad: float = 0.0,
+    pitch_rad: float = 0.0,
 ) -> FloatArray:
     """(17,) Action Units in [0, 1] from (22,) features and (52,) blendshapes, relative to the person's `baseline`.
 
-    With the yaw of the head, the eye that is nearer to the camera counts more.
+    With the yaw of the head, the eye that is nearer to the camera counts more. Yaw, and pitch relative to the
+    baseline's, correct the brows.
     """
     d = dict(zip(features.NAMES, (values - baseline.features).tolist(), strict=True))
+    seen = dict(zip(BLENDSHAPE_NAMES, blendshapes.tolist(), strict=True))
     risen = np.maximum(blendshapes - baseline.blendshapes, 0.0).tolist()
     b = dict(zip(BLENDSHAPE_NAMES, risen, strict=True))
 
@@ -112,42 +126,58 @@ def measure_action_units(
         return float(b[name + "Left"] + b[name + "Right"]) / 2
 
     full = 1.0 / BLENDSHAPE_FULL
+    tipped_up, tipped_down = max(0.0, -pitch_rad), max(0.0, pitch_rad)
+    inner_up = b["browInnerUp"] - INNER_BROW_BY_PITCH * tipped_up
+    outer_up = both("browOuterUp") - OUTER_BROW_BY_PITCH * tipped_up - OUTER_BROW_BY_YAW * abs(yaw_rad)
     smiling = both("mouthSmile")
-    lips_smile = _unit(smile_in_features(values - baseline.features))
-    # At rest the blendshape rises a little with the head's pitch. Where the lips do not smile as well, it counts less.
-    smile = _unit(full * smiling) * _unit(0.2 + 1.2 * lips_smile)
+    squint = both("eyeSquint")
+    # A smile, narrowed eyes and a bowed head score as lowered brows too.
+    brow_down = both("browDown") - 0.5 * smiling - 0.4 * squint - BROW_DOWN_BY_PITCH * tipped_down
+    lips_smile = max(0.0, smile_in_features(values - baseline.features))
+    # The blendshape tells whether it is a smile, and the lips how wide it is. The blendshape alone rises with a nod and
+    # is whole at half a smile.
+    smile = _unit(1.5 * full * smiling) * _unit(0.05 + 0.73 * lips_smile)
     # +yaw turns the nose to image-left, which hides the subject's right eye.
     left = _unit(0.5 + 0.9 * yaw_rad)
     closure = 0.0
     for weight, side, eye in ((1 - left, "Right", "ear_right"), (left, "Left", "ear_left")):
         opening = values[F[eye]] / max(baseline.features[F[eye]], 1e-3)
-        closure += weight * _mean(full * b["eyeBlink" + side], (0.85 - opening) / 0.65)
-    squint = both("eyeSquint")
-    jaw = _jaw(full * b["jawOpen"], d, float(values[F["lip_gap"]]))
+        lowered = _mean(full * b["eyeBlink" + side], (0.85 - opening) / 0.65)
+        closure += weight * _closed(lowered, seen["eyeLookDown" + side] - seen["eyeBlink" + side])
+    # Closed eyes, knitted brows and closed lips are crying, though its mouth is as wide as that of a smile.
+    knitted = _unit((-d["brow_gap"] - 0.004) / 0.010)
+    smile *= 1 - 0.8 * closure * knitted * _unit(1 - d["lip_gap"] / 0.04)
+    jaw = _jaw(full * b["jawOpen"], d, float(values[F["lip_gap"]]), lips_smile)
     # Parting the lips lowers the chin a little too. That is not the jaw.
-    gap = d["lip_gap"] - JAW_GAP_IOD * _unit((jaw - 0.2) / 0.8)
+    gap = d["lip_gap"] - JAW_GAP_IOD * _unit((jaw - 0.1) / 0.9)
     # A smile lifts the cheeks by itself. Only what is beyond that narrows the eyes.
-    cheeks = (d["cheek"] + 0.25 * max(0.0, d["corner_width"])) / 0.06 - 0.6 * lips_smile
+    cheeks = (d["cheek"] + 0.25 * max(0.0, d["corner_width"])) / 0.06 - 0.6 * _unit(lips_smile)
     # An open or a wide mouth lowers its corners too. That is not sadness.
     corners_low = (d["mouth_height"] - d["corner_height"] - d["lip_gap"]) / 0.05
     corners_low -= max(0.0, d["corner_width"]) / 0.10
+    stretched = (d["corner_width"] - 2 * max(0.0, d["corner_height"])) / 0.12
     units = {
-        "AU01": _mean(full * b["browInnerUp"], d["brow_inner"] / 0.065),
-        "AU02": _mean(full * both("browOuterUp"), (0.6 * d["brow_outer"] + 0.4 * d["brow_middle"]) / 0.07),
+        "AU01": _mean(full * inner_up, d["brow_inner"] / 0.065),
+        "AU02": _mean(full * outer_up, (0.6 * d["brow_outer"] + 0.4 * d["brow_middle"]) / 0.07),
         "AU04": _mean(
-            full * (both("browDown") - 0.5 * smiling),
+            full * brow_down,
             -(0.6 * d["brow_inner"] + 0.4 * d["brow_middle"] + 0.5 * d["brow_gap"]) / 0.045,
         ),
-        "AU05": max(2 * both("eyeWide"), 0.5 * d["upper_lid"] * (1 - closure) / 0.035),
-        "AU06": 0.6 * squint * smile + 0.5 * max(0.0, cheeks),
-        "AU07": squint * (1 - 0.5 * smile) * (1 - closure),
-        "AU09": max(3 * both("noseSneer"), -0.5 * d["nose_wing"] / 0.09),
-        "AU10": full * (both("mouthUpperUp") - 0.6 * smiling),
+        "AU05": max(4 * both("eyeWide"), (d["upper_lid"] - 0.004) * (1 - closure) / 0.012),
+        "AU06": 1.5 * squint * smile + 0.5 * max(0.0, cheeks),
+        "AU07": (squint - 0.6 * both("eyeBlink") - 0.03) / 0.4 * (1 - 0.5 * smile) * (1 - closure),
+        "AU09": max(
+            3 * both("noseSneer"), -(d["nose_wing"] + 0.015 * lips_smile + 0.12 * tipped_up + 0.012) / 0.06
+        ),
+        "AU10": max(
+            full * (both("mouthUpperUp") - 0.9 * smiling),
+            (d["upper_lip"] - 0.035 * lips_smile - 0.008) / 0.055,
+        ),
         "AU12": smile,
         "AU14": 2 * both("mouthDimple") * (1 - 0.5 * smile),
         "AU15": 2 * both("mouthFrown") + 0.5 * _unit(corners_low),
         "AU17": full * max(b["mouthShrugLower"], 0.5 * (b["mouthShrugLower"] + b["mouthShrugUpper"])),
-        "AU20": 1.5 * both("mouthStretch") * (1 - smile),
+        "AU20": (1.5 * both("mouthStretch") + 0.5 * _unit(stretched)) * (1 - smile),
         "AU23": 0.5 * both("mouthPress") + 0.25 * (b["mouthRollUpper"] + b["mouthRollLower"]),
         "AU25": (gap - LIPS_GAP_NOISE_IOD) / (LIPS_GAP_IOD - LIPS_GAP_NOISE_IOD),
         "AU26": jaw,
@@ -164,12 +194,26 @@ def smile_in_features(d: Array) -> float:
     return float((0.6 * d[F["corner_width"]] + rise - 0.3 * d[F["corner_depth"]]) / 0.15)
 
 
-def _jaw(opened: float, d: Mapping[str, float], lip_gap: float) -> float:
+def _closed(lowered: float, gaze: float) -> float:
+    """How far an eye is closed, from how low its lid is and from `eyeLookDown` less `eyeBlink`.
+
+    The lid follows the gaze. An eye that looks down scores higher for that than for a blink, a closing one does not. A
+    closed eye stays closed, wherever it looks.
+    """
+    down = _unit((gaze - 0.12) / 0.2)
+    lowered = _unit(lowered)
+    return lowered * _unit(1 - 1.8 * down * (1 - lowered))
+
+
+def _jaw(opened: float, d: Mapping[str, float], lip_gap: float, lips_smile: float) -> float:
     """How far the jaw is dropped, by its blendshape `opened` and by the chin."""
     # The blendshape is blind to small openings. There the chin decides. But its landmark wanders, and a long chin is not
     # a dropped jaw. So it counts only as far as the lips open. Lips that part by more than .06 lower it by up to .04.
     lowered_by_lips = min(max(0.0, 0.5 * (d["lip_gap"] - 0.06)), 0.04)
     chin = _unit((d["chin_drop"] - lowered_by_lips) / 0.16) * _unit(lip_gap / 0.04)
+    # A smile lowers the chin as well. There the jaw has dropped no further than the lips are open beyond a smile's gap.
+    room = _unit((d["lip_gap"] - SMILE_GAP_IOD) / JAW_GAP_IOD)
+    chin -= _unit(lips_smile) * max(0.0, chin - room)
     return _unit(chin + 0.3 * _unit(opened))
 
 

@@ -157,7 +157,10 @@ class Calibration:
 
     def _is_held(self, features: Array, blendshapes: FloatArray, pose: Pose, time_s: float) -> bool:
         """Whether an expression has been there for more than HELD_S."""
-        action_units = measure_action_units(features, blendshapes, self.baseline, yaw_rad=pose.yaw_rad)
+        pitch_rad = pose.pitch_rad - self.baseline.pitch_rad
+        action_units = measure_action_units(
+            features, blendshapes, self.baseline, yaw_rad=pose.yaw_rad, pitch_rad=pitch_rad
+        )
         expressive = float(action_units.max()) > HELD_LEVEL
         self._held_since_s = min(self._held_since_s, time_s) if expressive else math.inf
         return time_s - self._held_since_s > HELD_S

@@ -26,7 +26,7 @@ _LUMA = np.array([0.299, 0.587, 0.114], dtype=np.float32)
 
 # Visible widths and heights from the midline (IOD): central and lateral incisor, canine, two premolars, molar.
 _UPPER_TEETH = (
-    (0.094, 0.112), (0.073, 0.098), (0.078, 0.108), (0.062, 0.090), (0.052, 0.082), (0.045, 0.078),
+    (0.094, 0.130), (0.073, 0.118), (0.078, 0.126), (0.062, 0.110), (0.052, 0.102), (0.045, 0.098),
 )  # fmt: skip
 _LOWER_TEETH = (
     (0.058, 0.095), (0.062, 0.095), (0.070, 0.104), (0.064, 0.090), (0.054, 0.080), (0.046, 0.076),

@@ -20,23 +20,29 @@ from icface.geometry.shape import RING, Projection, ring_triangles, rotation_mat
 from icface.geometry.topology import face_tables
 
 GRID_CELLS: Final = 64
-PARTING_POWER: Final = 0.75
+PARTING_POWER: Final = 0.9
 """Trackers miss narrow gaps between the lips, so a small AU25 already stands for a visible gap."""
+LAUGH: Final = 0.45
+"""How much of a smile is added where the jaw drops, because a dropped jaw alone draws the corners in and down."""
 
 # A tracker reads a rendered movement as smaller or larger than asked. These gains bring the slopes near one.
-POSE_GAIN: Final = np.array([1.24, 1.34, 1.0], dtype=np.float32)
+POSE_GAIN: Final = np.array([1.26, 1.38, 1.0], dtype=np.float32)
 AU_GAIN: Final = np.array(
-    [1.5, 1.2, 1.25, 1.5, 1.0, 1.5, 1.2, 1.1, 1.0, 1.0, 1.5, 1.0, 1.5, 1.2, 1.25, 1.15, 1.3], dtype=np.float32
+    [2.0, 1.5, 1.55, 1.15, 1.2, 1.6, 1.4, 1.2, 1.4, 1.0, 1.8, 1.4, 1.4, 1.6, 1.1, 1.35, 1.4], dtype=np.float32
 )
 
-_AU10, _AU12, _AU25, _AU26, _AU45 = (
-    AU_NAMES.index(name) for name in ("AU10", "AU12", "AU25", "AU26", "AU45")
+_AU01, _AU04, _AU10, _AU12, _AU25, _AU26, _AU45 = (
+    AU_NAMES.index(name) for name in ("AU01", "AU04", "AU10", "AU12", "AU25", "AU26", "AU45")
 )
 _LIDS: Final = tuple(
     tuple(np.array(row, dtype=np.intp) for row in rows) for rows in (mesh.RIGHT_LIDS, mesh.LEFT_LIDS)
 )
+LIPS_FOLLOW: Final = 0.15
+"""AU25 that a whole AU26 takes back. Trackers see less of a chin's drop than of the gap between the lips."""
 _LID_SHARES: Final = (0.90, -0.10, 0.55, 0.12, -0.05)
 """How far each of these rows travels of the way from the upper to the lower lid."""
+LASHES_IOD: Final = 0.016
+"""Thickness of the line of the lashes of a closed eye."""
 _UPPER_LIP: Final = np.array(mesh.INNER_UPPER_LIP, dtype=np.intp)
 _LOWER_LIP: Final = np.array(mesh.INNER_LOWER_LIP, dtype=np.intp)
 
@@ -92,7 +98,7 @@ class FaceRig:
         """
         pose = pose_from_unit(attributes[POSE]) * POSE_GAIN + self._pose_offset
         rotation = rotation_matrix(*pose.tolist())
-        action_units = np.clip(attributes[ACTION_UNITS] * AU_GAIN + self._au_offset, -0.5, 1.5)
+        action_units = np.clip(attributes[ACTION_UNITS] * AU_GAIN + self._au_offset, -0.5, 2.0)
         shape = self._moved(action_units)
         self._vertices[: mesh.FACE_VERTICES] = self._project(shape, rotation)
         self._flow.move(shape, rotation)
@@ -113,10 +119,13 @@ class FaceRig:
         # Lids travel along their own opening, so AU45 is done apart.
         closure = float(np.clip(amounts[_AU45], 0.0, 1.0))
         amounts[_AU45] = 0.0
+        # Brows that are raised and drawn together at once stay oblique: the frown does not lower their inner ends.
+        amounts[_AU01] += 0.6 * max(0.0, min(amounts[_AU01], amounts[_AU04]))
         # These movements overlap: a smile has raised the lip already, and a raised lip has opened the mouth already.
-        amounts[_AU10] *= 1 - 0.5 * min(1.0, max(0.0, amounts[_AU12]))
+        amounts[_AU10] *= 1 - 0.8 * min(1.0, max(0.0, amounts[_AU12]))
         parted = amounts[_AU25] * (1 - 0.5 * min(1.0, max(0.0, amounts[_AU10])))
-        amounts[_AU25] = max(0.0, parted) ** PARTING_POWER
+        amounts[_AU25] = max(0.0, parted) ** PARTING_POWER - LIPS_FOLLOW * max(0.0, amounts[_AU26])
+        amounts[_AU12] *= 1 + LAUGH * min(1.0, max(0.0, amounts[_AU26]))
         moved = (amounts @ self._basis).reshape(self._neutral.shape)
         shape = np.asarray(self._neutral + moved, dtype=np.float32)
         _close_lids(shape, closure)
@@ -144,6 +153,8 @@ class FaceRig:
             weight = round(255 * min(1.0, max(part.closed_alpha, height_px - 0.25)))
             corners = np.round((polygon - [x0, y0]) * 16).astype(np.int32)
             cv2.fillPoly(view, [corners], (weight,), cv2.LINE_AA, 4)
+            if lashes_px := part.lashes_px(height_px):
+                cv2.polylines(view, [corners[1:8]], False, (weight,), lashes_px, cv2.LINE_AA, 4)
             cv2.GaussianBlur(view, (3, 3), part.feather_px, dst=view)
             x_px = np.arange(x0, x1, dtype=np.float32)[None, :]
             y_px = np.arange(y0, y1, dtype=np.float32)[:, None]
@@ -189,7 +200,7 @@ class _Eye:
 
     feather_px = 0.7
     """Softness of the opening's edge."""
-    closed_alpha = 0.75
+    closed_alpha = 0.9
     """Weight of the line that is left when the opening is closed."""
 
     def __init__(self, cache: Tensors, project: Projection, side: str, contour: tuple[int, ...]) -> None:
@@ -209,8 +220,15 @@ class _Eye:
         x = self._source_px[0] + affine[0, 0] * dx + affine[0, 1] * dy
         y = self._source_px[1] + affine[1, 0] * dx + affine[1, 1] * dy
         # The closing lids shade the eyeball. The last slit is the dark line of the lashes.
-        slit = min(1.0, opening.height_px / (0.035 * float(self._project.iod_px)))
-        return x, y, round(255 * (0.25 + 0.75 * slit))
+        return x, y, round(255 * (0.15 + 0.85 * self._slit(opening.height_px)))
+
+    def lashes_px(self, height_px: float) -> int:
+        """How thick the line of the lashes is: an upper lid that comes down turns them to the camera."""
+        return round((1 - self._slit(height_px)) * LASHES_IOD * float(self._project.iod_px))
+
+    def _slit(self, height_px: float) -> float:
+        """0 for a closed eye, 1 for one that the lashes do not cover."""
+        return min(1.0, height_px / (0.05 * float(self._project.iod_px)))
 
 
 def _axes(rotation: FloatArray) -> FloatArray:
@@ -223,6 +241,9 @@ class _Mouth:
 
     feather_px = 0.9
     closed_alpha = 0.0
+
+    def lashes_px(self, height_px: float) -> int:
+        return 0
 
     def __init__(self, cache: Tensors, project: Projection) -> None:
         self.contour = list(mesh.MOUTH_OPENING)

@@ -169,11 +169,60 @@ def test_a_wide_or_open_mouth_is_not_sad(own: Baseline, corner_width: float, lip
 
 
 def test_a_smile_needs_both_witnesses(own: Baseline) -> None:
-    """A nod raises the blendshape a little while the lips rest: a fifth of it counts."""
+    """A nod raises the blendshape a little while the lips rest: a twentieth of it counts."""
     nodding = measure_action_units(own.features, scores(AU12=0.2), own)
-    assert nodding[AU_NAMES.index("AU12")] == pytest.approx(0.2 * 0.2, abs=1e-6)
+    assert nodding[AU_NAMES.index("AU12")] == pytest.approx(0.3 * 0.05, abs=1e-6)
     smiling = measure_action_units(measure_features(face(AU12=1.0)), scores(AU12=0.2), own)
-    assert smiling[AU_NAMES.index("AU12")] == pytest.approx(0.2, abs=1e-6)
+    assert smiling[AU_NAMES.index("AU12")] == pytest.approx(0.3, abs=1e-6)
+
+
+def test_half_a_smile_is_half_an_au12(own: Baseline) -> None:
+    """The blendshape is nearly whole at half a smile. The lips tell the rest."""
+    seen = face(AU12=0.5)
+    units = measure_action_units(measure_features(seen), scores(AU12=0.9), own)
+    assert units[AU_NAMES.index("AU12")] == pytest.approx(0.5, abs=0.1)
+
+
+def test_who_looks_down_does_not_close_the_eyes(own: Baseline) -> None:
+    """The lids have come down by two fifths. The blendshapes say for the one gaze, for the other a blink."""
+
+    def closure(opening: float, blink: float, down: float) -> float:
+        values = own.features.copy()
+        values[[INDEX["ear_right"], INDEX["ear_left"]]] *= opening
+        seen = np.zeros(52, dtype=np.float32)
+        for side in ("Left", "Right"):
+            seen[BLENDSHAPE_NAMES.index(f"eyeBlink{side}")] = blink
+            seen[BLENDSHAPE_NAMES.index(f"eyeLookDown{side}")] = down
+        return float(measure_action_units(values, seen, own)[AU_NAMES.index("AU45")])
+
+    assert closure(0.6, 0.38, 0.70) < 0.12
+    assert closure(0.6, 0.38, 0.45) == pytest.approx((0.38 / 0.65 + 0.25 / 0.65) / 2, abs=1e-5)
+    assert closure(0.18, 0.70, 0.95) == pytest.approx(1.0, abs=1e-5)  # closed, and looking down
+
+
+def test_crying_is_no_smile(own: Baseline) -> None:
+    """The mouth is as wide as that of a smile, but eyes and lips are closed and the brows are knitted."""
+    smile = measure_features(face(AU12=0.8))
+    smile[INDEX["lip_gap"]] = own.features[INDEX["lip_gap"]]
+    closed = smile.copy()
+    closed[[INDEX["ear_right"], INDEX["ear_left"]]] *= 0.18
+    knitted = smile.copy()
+    knitted[INDEX["brow_gap"]] = own.features[INDEX["brow_gap"]] - 0.02
+    crying = closed.copy()
+    crying[INDEX["brow_gap"]] = knitted[INDEX["brow_gap"]]
+    bare = measure_action_units(smile, scores(AU12=0.8), own)[AU_NAMES.index("AU12")]
+    for values, blink, share in ((closed, 1.0, 1.0), (knitted, 0.0, 1.0), (crying, 1.0, 0.2)):
+        units = measure_action_units(values, scores(AU12=0.8, AU45=blink), own)
+        assert units[AU_NAMES.index("AU12")] == pytest.approx(share * bare, abs=1e-5)
+
+
+def test_a_head_that_tips_up_does_not_raise_its_brows(own: Baseline) -> None:
+    """As on real heads at 20°: brow blendshapes of .1 to .2 that no brow has moved for."""
+    seen = scores(AU01=0.25, AU02=0.2)
+    ahead = measure_action_units(own.features, seen, own)
+    tipped = measure_action_units(own.features, seen, own, pitch_rad=-0.35)
+    for name in ("AU01", "AU02"):
+        assert ahead[AU_NAMES.index(name)] > 0.09 and tipped[AU_NAMES.index(name)] == 0.0
 
 
 def test_closed_eyes_by_hand(own: Baseline) -> None:

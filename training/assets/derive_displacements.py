@@ -43,15 +43,16 @@ MEDIAPIPE_OF_68 = (
 )  # fmt: skip
 CHIN_OF_68, CHIN = 8, 152
 
-# Each AU as a sum of ARKit-style shapes, both sides at once. AU25 and AU26 are parts of jaw and lip motion so
+# Each AU as a sum of ARKit-style shapes, both sides at once. AU01 and AU02 leave the other end of the brow where it
+# is. AU25 and AU26 are parts of jaw and lip motion so
 # that 1 opens the lips by about .10 and .16 IOD; AU45 is only the direction (the lids' travel is personal).
 RECIPES: dict[str, dict[str, float]] = {
-    "AU01": {"browInnerUp": 1.0},
-    "AU02": {"browOuterUp": 1.0},
+    "AU01": {"browInnerUp": 1.0, "browOuterUp": -0.25},
+    "AU02": {"browOuterUp": 1.0, "browInnerUp": -0.65},
     "AU04": {"browDown": 1.5},
     "AU05": {"eyeWide": 1.0},
     "AU06": {"cheekSquint": 1.0, "cheekRaiser": 0.3},
-    "AU07": {"eyeSquint": 1.0},
+    "AU07": {"eyeSquint": 1.4},
     "AU09": {"noseSneer": 1.0},
     "AU10": {"mouthUpperUp": 1.0},
     "AU12": {"mouthSmile": 1.0},
@@ -66,6 +67,9 @@ RECIPES: dict[str, dict[str, float]] = {
 }
 BROW_INWARD = 0.022
 """AU04 draws the brows together by this much a side (IOD); ICT's browDown only lowers them."""
+
+SMILE_THINS = 0.010
+"""AU12 thins each lip by this much (IOD), as measured on nine smiling people; ICT's smile leaves lips their thickness."""
 
 CORNERS_INWARD = 0.035
 """AU26 draws the corners of the mouth in by this much a side (IOD): a dropped jaw makes an oval, not a slot."""
@@ -185,9 +189,12 @@ def derive(ict: Path, ict_indices: Path, canonical_path: Path) -> dict[str, NDAr
     lowering = np.clip(-brows[:, 1:2] / np.abs(brows[:, 1]).max(), 0, 1) * (y > 0.1)
     inner = np.exp(-((np.abs(x) - 0.12) ** 2) / (2 * 0.12**2))
     brows[:, :1] -= np.sign(x) * BROW_INWARD * lowering * inner
-    # A wrinkled nose lifts the upper lip, but does not bare the teeth by itself.
+    # A wrinkled nose lifts the upper lip, but does not bare the teeth by itself. It lowers the brows, but is no frown.
     nose = table[AU_NAMES.index("AU09")]
-    nose *= 1 - 0.6 * np.clip((-0.50 - y) / 0.15, 0, 1)
+    nose *= 1 - 0.6 * np.clip((-0.50 - y) / 0.15, 0, 1) - 0.6 * np.clip((y - 0.05) / 0.10, 0, 1)
+    smile = table[AU_NAMES.index("AU12")]
+    for rows, inwards in ((topology.UPPER_LIP_ROWS, -1), (topology.LOWER_LIP_ROWS, 1)):
+        smile[np.array(rows), 1] += inwards * SMILE_THINS * np.array([[0.0], [0.33], [0.67], [1.0]])
     jaw = table[AU_NAMES.index("AU26")]
     near_corner = np.exp(-(((np.abs(x) - 0.24) / 0.14) ** 2) - ((y + 0.79) / 0.22) ** 2)
     mouth_side = np.clip(np.abs(x) / 0.26, 0, 1) * near_corner

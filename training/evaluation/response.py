@@ -52,10 +52,13 @@ class Sweep:
         return bool((np.diff(self.shown) >= -SLACK).all() and self.shown[-1] - self.shown[0] > SLACK)
 
 
-def swept(name: str, steps: int = STEPS) -> FloatArray:
-    """Attributes (steps, 20): all neutral but the one, which goes from end to end."""
+def swept(name: str, steps: int = STEPS, pose_reach: float = POSE_REACH) -> FloatArray:
+    """Attributes (steps, 20): all neutral but the one, which goes from end to end.
+
+    A pose goes to `pose_reach` of its range to either side.
+    """
     values = np.tile(neutral(COUNT), (steps, 1))
-    ends = (0.5 - POSE_REACH, 0.5 + POSE_REACH) if name in POSE_NAMES else (0.0, 1.0)
+    ends = (0.5 - pose_reach, 0.5 + pose_reach) if name in POSE_NAMES else (0.0, 1.0)
     values[:, INDEX[name]] = np.linspace(*ends, steps, dtype=np.float32)
     return values
 
