@@ -60,7 +60,9 @@ def frontal(prepared: Tensors, yaw_rad: float) -> Frame:
     light = _light(person, mirrored, face * (1 - weight), front, project)
     mirrored[..., :3] *= light
     mirrored[..., :3] = np.minimum(mirrored[..., :3], mirrored[..., 3:])
-    mixed = person + (mirrored - person) * around[..., None]
+    # Where the mirror image has no person, the photo's own stays, unless the photo is turned far.
+    added = mirrored * around[..., None]
+    mixed = added + person * (1 - np.maximum(added[..., 3:] / 255, far * around[..., None]))
     frame = mixed[..., :3] + behind * (1 - mixed[..., 3:] / 255)
     return np.clip(np.round(frame), 0, 255).astype(np.uint8)
 
@@ -210,7 +212,7 @@ def _around(weight: Mask, face: Mask, project: Projection, yaw_rad: float, far: 
     carried = (
         carried
         * _off_midline(x[None, :], far, 0.5 * outside)
-        * smooth((y + 1.55 + 0.6 * far) / 0.35)[:, None]
+        * smooth((y + 1.55 + 0.3 * hair + 0.3 * far) / 0.35)[:, None]
     )
     mixed = cv2.GaussianBlur(np.where(face > 0.5, weight, carried), (0, 0), 0.02 * float(project.iod_px))
     return np.asarray(np.clip(mixed, 0, 1), dtype=np.float32)
