@@ -194,7 +194,10 @@ class Slide:
         below = smooth((SLIDE_BELOW[0] - y) / (SLIDE_BELOW[0] - SLIDE_BELOW[1]))
         inwards = (cache["rotation"][:2, 0] * [1, -1] * project.iod_px).astype(np.float32)
         self._by_side = [
-            (SLIDE * -side * below * smooth((side * x - SLIDE_FROM[0]) / (SLIDE_FROM[1] - SLIDE_FROM[0])))[:, None] * inwards
+            (SLIDE * -side * below * smooth((side * x - SLIDE_FROM[0]) / (SLIDE_FROM[1] - SLIDE_FROM[0])))[
+                :, None
+            ]
+            * inwards
             for side in (1, -1)
         ]
 
