@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from icface.arrays import Array, Frame
 from icface.attributes import FloatArray
 from icface.geometry import plate
-from icface.geometry.skull import continue_skull
+from icface.geometry.skull import continue_side, continue_skull
 from icface.images import cut_crop
 from icface.segmentation.matte import grown, person_matte
 from icface.segmentation.segmenters import Mask
@@ -96,10 +96,12 @@ def cut_out(photo: Frame, affine: Array, size_px: int, oval_px: FloatArray, iod_
     alpha_wide = np.minimum(_padded(alpha, pads), repeated)
     layer = np.dstack([np.minimum(_padded(colours, pads), 255 * alpha_wide[..., None]), 255 * alpha_wide])
     layer = layer.astype(np.float32)
+    sides = continue_side(layer, x0, x1, oval_px + np.float32(margin))
     continue_skull(layer, y0, oval_px + np.float32(margin))
     lines = alpha_wide[:, x0], alpha_wide[y0], alpha_wide[:, x1 - 1], alpha_wide[y1 - 1]
     cover = np.stack([_softened(line, iod_px)[margin : margin + size_px] for line in lines])
-    cover[1] = 0  # above the photo the head goes on
+    cover[[0, 2]] *= 1 - np.array(sides, dtype=np.float32)[:, None]  # beyond these edges the head goes on
+    cover[1] = 0
     inside = np.s_[margin : margin + size_px, margin : margin + size_px]
     return Cutout(
         layer=np.clip(np.round(layer), 0, 255).astype(np.uint8),

@@ -1,4 +1,4 @@
-"""The top of a head that the photo's upper edge has cut off."""
+"""The parts of a head that the photo's edges have cut off: one of its sides, or its top."""
 
 from __future__ import annotations
 
@@ -16,8 +16,43 @@ EYE_LINE: Final = 0.34
 """Where the eyes lie on the way from the top of the face oval to the chin."""
 FARTHEST_RAD: Final = 1.9
 """Hair is taken from no farther down than this from the top of the head: there the neck begins."""
+MEETING: Final = 0.06
+"""Over so much of the face's width the two mirror images meet beyond the photo's edge."""
 SEAM_RAD: Final = 0.25
 """Over so much the hair of both sides meets on top."""
+
+
+def continue_side(layer: NDArray[np.float32], first: int, end: int, oval_px: FloatArray) -> tuple[bool, bool]:
+    """Write what lies left and right of the photo: the mirror image of the head's other side.
+
+    Args:
+        layer: (S, S, 4) person with alpha, the photo mirrored about its edges; changed in place.
+        first: the first column that was photographed.
+        end: the column after the last one.
+        oval_px: (36, 2) outline of the face in the layer.
+
+    Returns:
+        Whether there is a mirror image, left and right.
+    """
+    forehead, chin = oval_px[0], oval_px[len(oval_px) // 2]
+    down = (chin - forehead) / np.linalg.norm(chin - forehead)
+    across = np.array([down[1], -down[0]], dtype=np.float32)
+    face = float(np.ptp(oval_px @ across))
+    # As far out as the head reaches, the other side has to be there.
+    middle = float(((forehead + chin) / 2)[0])
+    has = [0 < first < middle and end >= middle + face, end < layer.shape[1] and first <= middle - face]
+    for there, columns, out in ((has[0], slice(0, first), -1), (has[1], slice(end, None), 1)):
+        if not there:
+            continue
+        y, x = np.mgrid[: layer.shape[0], : layer.shape[1]][:, :, columns].astype(np.float32)
+        away = 2 * ((x - forehead[0]) * across[0] + (y - forehead[1]) * across[1])
+        source_x, source_y = x - away * across[0], y - away * across[1]
+        image = cv2.remap(layer, source_x, source_y, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
+        beyond = x - end if out > 0 else first - x
+        # Near the edge the photo's own mirror image joins without a step.
+        share = np.clip(beyond / (MEETING * face), 0, 1)[..., None]
+        layer[:, columns] += (image - layer[:, columns]) * share
+    return has[0], has[1]
 
 
 def continue_skull(layer: NDArray[np.float32], top: int, oval_px: FloatArray) -> None:
