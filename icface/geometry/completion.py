@@ -29,8 +29,11 @@ MIDLINE: Final = 0.02
 """So far from the midline the mirror image begins (IOD)."""
 SEAM: Final = (0.14, 0.05)
 """Over so much it fades in (IOD): in a photo that is turned little, and in one that is turned far."""
-HAIR_TURNS_RAD: Final = (0.17, 0.26)
-"""Between these turns the mirror image takes over hair and ear of the far side."""
+HAIR_TURNS_RAD: Final = (0.10, 0.22)
+"""Between these turns the mirror image takes over more and more of the far side's hair."""
+EAR: Final = 0.10
+HAIR: Final = 1.20
+"""So far beyond the face the mirror image reaches at the first of these turns, and so much farther at the last (IOD)."""
 FAR_TURNS_RAD: Final = (0.25, 0.55)
 """Between these turns it takes over all of the far side, with the neck."""
 MOST_LIGHT: Final = 0.45
@@ -208,7 +211,7 @@ def _around(weight: Mask, face: Mask, project: Projection, yaw_rad: float, far: 
     y = (project.base_px[1] - np.arange(side)) / project.iod_px + PIVOT[1]
     outside: Any = cv2.distanceTransform(1 - (face > 0.5).astype(np.uint8), cv2.DIST_L2, 5) / project.iod_px
     hair = smooth(_between(abs(yaw_rad), HAIR_TURNS_RAD))
-    carried = 1 - (1 - hair) * smooth((outside - 0.05) / 0.35)
+    carried = 1 - smooth((outside - EAR - HAIR * hair) / 0.25)
     carried = (
         carried
         * _off_midline(x[None, :], far, 0.5 * outside)

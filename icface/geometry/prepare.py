@@ -55,7 +55,7 @@ WIDE_CROP_SCALE: Final = 2.5
 """Of the crop in which a turned photo is made frontal."""
 MAX_YAW_RAD: Final = np.radians(45.5)
 """A photo turned further shows no whole eye or half of a mouth to complete the face from."""
-COMPLETE_FROM_RAD: Final = 0.14
+COMPLETE_FROM_RAD: Final = 0.10
 """A photo that is turned further shows too little of its far side. That side is completed."""
 NATIVE_LIMITS_PX: Final = (256, 1024)
 UNCERTAIN: Final = 0.15
