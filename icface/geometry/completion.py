@@ -36,6 +36,8 @@ HAIR: Final = 1.20
 """So far beyond the face the mirror image reaches at the first of these turns, and so much farther at the last (IOD)."""
 FAR_TURNS_RAD: Final = (0.25, 0.55)
 """Between these turns it takes over all of the far side, with the neck."""
+RIDGE: Final = (0.001, 0.005, 0.01)
+"""Keeps each term of the light small where little was seen on both sides."""
 MOST_LIGHT: Final = 0.45
 """The light of the two sides differs by no more than this, as a natural logarithm."""
 
@@ -60,14 +62,14 @@ def frontal(prepared: Tensors, yaw_rad: float) -> Frame:
     far = float(smooth(_between(abs(yaw_rad), FAR_TURNS_RAD)))
     face, weight = _weight(front, -np.sign(yaw_rad) * shape[:, 0], better, far, len(behind))
     around = _around(weight, face, project, yaw_rad, far)
-    light = _light(person, mirrored, face * (1 - weight), front, project)
+    light = _light(person, mirrored, face * (1 - weight), project)
     mirrored[..., :3] *= light
     mirrored[..., :3] = np.minimum(mirrored[..., :3], mirrored[..., 3:])
     # Where the mirror image has no person, the photo's own stays, unless the photo is turned far.
     added = mirrored * around[..., None]
     mixed = added + person * (1 - np.maximum(added[..., 3:] / 255, far * around[..., None]))
     frame = mixed[..., :3] + behind * (1 - mixed[..., 3:] / 255)
-    return np.clip(np.round(frame), 0, 255).astype(np.uint8)
+    return np.asarray(np.clip(np.round(frame), 0, 255), dtype=np.uint8)
 
 
 def upright(points: FloatArray, rotation: FloatArray) -> FloatArray:
@@ -153,8 +155,8 @@ def _smoothed(values: FloatArray) -> FloatArray:
         for corner in corners.T:
             np.add.at(total, corner, mean)
             np.add.at(count, corner, 1)
-        values = total / np.maximum(count, 1)
-    return values.astype(np.float32)
+        values = (total / np.maximum(count, 1)).astype(np.float32)
+    return values
 
 
 def _symmetric(shape: FloatArray, better: FloatArray) -> FloatArray:
@@ -169,10 +171,10 @@ def _person(prepared: Tensors) -> tuple[NDArray[np.float32], NDArray[np.float32]
     side = len(prepared["plate"])
     motion = FaceRig(prepared).motion(neutral())
     frame = HostWarp(prepared, (side, side)).frame(motion).astype(np.float32)
-    cover = cv2.remap(
-        np.ascontiguousarray(prepared["skin"][..., 3]), motion["skin_map"], None, cv2.INTER_LINEAR,
-        borderMode=cv2.BORDER_REPLICATE,
-    ).astype(np.float32)[..., None]  # fmt: skip
+    map_x, map_y = (np.ascontiguousarray(motion["skin_map"][..., i]) for i in (0, 1))
+    alpha = np.ascontiguousarray(prepared["skin"][..., 3:])
+    read = cv2.remap(alpha, map_x, map_y, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
+    cover = read.astype(np.float32)[..., None]
     behind = prepared["plate"].astype(np.float32)
     person = np.clip(frame - behind * (1 - cover / 255), 0, cover)
     return np.concatenate([person, cover], axis=2), behind
@@ -222,11 +224,7 @@ def _around(weight: Mask, face: Mask, project: Projection, yaw_rad: float, far: 
 
 
 def _light(
-    person: NDArray[np.float32],
-    mirrored: NDArray[np.float32],
-    known: Mask,
-    front: FloatArray,
-    project: Projection,
+    person: NDArray[np.float32], mirrored: NDArray[np.float32], known: Mask, project: Projection
 ) -> NDArray[np.float32]:
     """(T, T, 3) what to multiply the mirror image by, so that the light goes on smoothly from the side that was seen.
 
@@ -247,7 +245,7 @@ def _light(
     if inside.sum() > 100:
         a, w = terms[inside], known[inside][:, None]
         for _ in range(3):
-            ridge = 0.01 * w.sum() * np.eye(3)
+            ridge = w.sum() * np.diag(RIDGE)
             fit = np.linalg.solve((a * w).T @ a + ridge, (a * w).T @ ratio[inside])
             rest = np.abs(ratio[inside] - a @ fit).mean(axis=1, keepdims=True)
             w = known[inside][:, None] / (1 + (rest / 0.1) ** 2)  # spots of light and shadow do not count

@@ -16,7 +16,7 @@ from icface.errors import SourceError
 from icface.face.action_units import POPULATION_PATH, measure_attributes, population
 from icface.face.landmarks import LandmarkDetector, Landmarks
 from icface.face.pose import head_pose
-from icface.face.suitability import check_suitable, face_extent_px
+from icface.face.suitability import MAX_TURN_RAD, check_suitable, face_extent_px
 from icface.geometry import layers
 from icface.geometry.completion import frontal, upright
 from icface.geometry.cutout import cut_out
@@ -110,49 +110,53 @@ def prepare_source(
     if size_px is None:
         own = round(face_extent_px(landmarks) * CROP_SCALE / 32) * 32
         size_px = int(np.clip(own, *NATIVE_LIMITS_PX))
-    turned_rad = head_pose(landmarks).yaw_rad
-    if abs(turned_rad) > COMPLETE_FROM_RAD:
-        frame, landmarks = _turned_to_the_front(frame, landmarks, detector, size_px)
-    affine = crop_affine(landmarks.points_px, (frame.shape[1], frame.shape[0]), size_px)
-    cache = _read(frame, landmarks, affine, size_px)
-    if abs(turned_rad) > COMPLETE_FROM_RAD:
-        _copy_the_near_eye(cache, landmarks, turned_rad)
+    completed = _completed(frame, landmarks, detector, size_px)
+    front, face = completed or (frame, landmarks)
+    affine = crop_affine(face.points_px, (frame.shape[1], frame.shape[0]), size_px)
+    cache = _read(front, face, affine, size_px)
+    if completed:
+        _copy_the_near_eye(cache, face, head_pose(landmarks).yaw_rad)
     for _ in range(LOOPS):
         _take_out_the_rest(cache, detector)
     return cache | {"neutral": render(cache, neutral())}
 
 
-def _turned_to_the_front(
+def _completed(
     frame: Frame, landmarks: Landmarks, detector: LandmarkDetector, size_px: int
-) -> tuple[Frame, Landmarks]:
-    """A turned photo with its face made frontal, and the landmarks of that face.
+) -> tuple[Frame, Landmarks] | None:
+    """A turned photo with its face made frontal, and the landmarks of that face; None where it need not or cannot be.
 
     Raises:
-        SourceError: there is no face in it any more.
+        SourceError: it cannot be, and the photo is turned too far to do without.
     """
+    turned_rad = head_pose(landmarks).yaw_rad
+    if abs(turned_rad) < COMPLETE_FROM_RAD:
+        return None
     wide_px = round(size_px * WIDE_CROP_SCALE / CROP_SCALE)
     affine = crop_affine(landmarks.points_px, (frame.shape[1], frame.shape[0]), wide_px, WIDE_CROP_SCALE)
-    turned_rad = head_pose(landmarks).yaw_rad
-    made = frontal(_read(frame, landmarks, affine, wide_px), turned_rad)
-    completed = _pasted(frame, made, affine)
+    completed = _pasted(frame, frontal(_read(frame, landmarks, affine, wide_px), turned_rad), affine)
     found = detector.detect(completed)
-    if not found:
-        raise SourceError(
-            f"the face in the photo is turned by {abs(np.degrees(turned_rad)):.0f}°, and its hidden side could not "
-            "be completed; use a photo that looks at the camera"
+    if found:
+        middle = landmarks.points_px[:, :2].mean(0)
+        return completed, min(
+            found, key=lambda face: float(np.hypot(*(face.points_px[:, :2].mean(0) - middle)))
         )
-    near = landmarks.points_px[:, :2].mean(0)
-    return completed, min(found, key=lambda face: float(np.linalg.norm(face.points_px[:, :2].mean(0) - near)))
+    if abs(turned_rad) > MAX_TURN_RAD:
+        raise SourceError(
+            f"the face in the photo is turned by {np.degrees(abs(turned_rad)):.0f}°, and its hidden side cannot be "
+            "made up; use a photo that looks at the camera (within 20° is best)"
+        )
+    return None
 
 
 def _pasted(photo: Frame, made: Frame, affine: Array) -> Frame:
     """The photo with a crop laid over it, which fades in over its outermost pixels."""
     side = len(made)
     fade = np.minimum(np.arange(side), np.arange(side)[::-1]) / (0.03 * side)
-    weight = np.clip(np.minimum(fade[:, None], fade[None, :]), 0, 1).astype(np.float32)
+    inside = np.clip(np.minimum(fade[:, None], fade[None, :]), 0, 1).astype(np.float32)
     size = photo.shape[1::-1]
     drawn = cv2.warpAffine(made, affine, size, flags=cv2.INTER_CUBIC, borderMode=cv2.BORDER_REPLICATE)
-    weight = cv2.warpAffine(weight, affine, size, flags=cv2.INTER_LINEAR)[..., None]
+    weight = cv2.warpAffine(inside, affine, size, flags=cv2.INTER_LINEAR)[..., None]
     return np.round(photo + (drawn - photo.astype(np.float32)) * weight).astype(np.uint8)
 
 

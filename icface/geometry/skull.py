@@ -38,21 +38,21 @@ def continue_side(layer: NDArray[np.float32], first: int, end: int, oval_px: Flo
     down = (chin - forehead) / np.linalg.norm(chin - forehead)
     across = np.array([down[1], -down[0]], dtype=np.float32)
     face = float(np.ptp(oval_px @ across))
-    # As far out as the head reaches, the other side has to be there.
     middle = float(((forehead + chin) / 2)[0])
-    has = [0 < first < middle and end >= middle + face, end < layer.shape[1] and first <= middle - face]
+    # The head is cut where the edge is nearer than a face is wide. As far out, the other side has to be there.
+    near = middle - first < face, end - middle < face
+    has = near[0] and not near[1], near[1] and not near[0]
     for there, columns, out in ((has[0], slice(0, first), -1), (has[1], slice(end, None), 1)):
         if not there:
             continue
         y, x = np.mgrid[: layer.shape[0], : layer.shape[1]][:, :, columns].astype(np.float32)
         away = 2 * ((x - forehead[0]) * across[0] + (y - forehead[1]) * across[1])
-        source_x, source_y = x - away * across[0], y - away * across[1]
-        image = cv2.remap(layer, source_x, source_y, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
+        image = _read(layer, x - away * across[0], y - away * across[1])
         beyond = x - end if out > 0 else first - x
         # Near the edge the photo's own mirror image joins without a step.
         share = np.clip(beyond / (MEETING * face), 0, 1)[..., None]
         layer[:, columns] += (image - layer[:, columns]) * share
-    return has[0], has[1]
+    return has
 
 
 def continue_skull(layer: NDArray[np.float32], top: int, oval_px: FloatArray) -> None:
@@ -73,19 +73,21 @@ def continue_skull(layer: NDArray[np.float32], top: int, oval_px: FloatArray) ->
         return
     y, x = np.mgrid[:top, : layer.shape[1]].astype(np.float32)
     dx, dy = x - centre[0], (centre[1] - y) / HEIGHT
-    radius, angle = np.hypot(dx, dy), np.arctan2(dx, dy)
+    radius, angle = np.maximum(np.hypot(dx, dy), 1e-3), np.arctan2(dx, dy)
     edge = np.arccos(np.clip(above / radius, -1, 1))
     beside = np.minimum(2 * edge - np.abs(angle), FARTHEST_RAD)
     other = np.minimum(2 * edge + np.abs(angle), FARTHEST_RAD)
     side = np.where(angle < 0, -1, 1)
     share = np.clip(0.5 + np.abs(angle) / (2 * SEAM_RAD), 0, 1)[..., None]
-    near, far = (_read(layer, centre, radius, turned) for turned in (side * beside, -side * other))
+    near, far = (
+        _read(layer, centre[0] + radius * np.sin(turned), centre[1] - radius * np.cos(turned) * HEIGHT)
+        for turned in (side * beside, -side * other)
+    )
     layer[:top] = far + (near - far) * share
 
 
-def _read(layer: NDArray[np.float32], centre: FloatArray, radius: Any, angle: Any) -> NDArray[np.float32]:
-    x = (centre[0] + radius * np.sin(angle)).astype(np.float32)
-    y = (centre[1] - radius * np.cos(angle) * HEIGHT).astype(np.float32)
+def _read(layer: NDArray[np.float32], x: Any, y: Any) -> NDArray[np.float32]:
+    x, y = x.astype(np.float32), y.astype(np.float32)
     return np.asarray(
         cv2.remap(layer, x, y, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE), dtype=np.float32
     )

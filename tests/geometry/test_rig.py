@@ -144,3 +144,18 @@ def test_the_strip_faces_the_camera() -> None:
     a, b, c = (points[ring_triangles()[:, i]] for i in range(3))
     area = (b[:, 0] - a[:, 0]) * (c[:, 1] - a[:, 1]) - (c[:, 0] - a[:, 0]) * (b[:, 1] - a[:, 1])
     assert (area < 0).all()
+
+
+def test_the_jaw_that_turns_to_the_camera_slides_inwards(rig: FaceRig, cache: Cache) -> None:
+    """The corner of the jaw (397 on the subject's left) by SLIDE, where the head has turned far; the other side stays."""
+    rest = cache["texture_px"]
+    rig.motion(neutral())
+    np.testing.assert_allclose(rig._values[:468, :2], rest, atol=1e-4)
+    rig.motion(attributes(yaw=1.0))  # the nose to image-left: the subject's left turns to the camera
+    moved = rig._values[:468, :2] - rest
+    whole = cache["neutral_shape"][[397, 288], 0]
+    assert (whole > 0.5).all()
+    assert moved[288, 0] == pytest.approx(-module.SLIDE * IOD, rel=0.02) and moved[288, 1] == 0
+    assert (moved[cache["neutral_shape"][:, 0] < 0.4] == 0).all()
+    rig.motion(attributes(yaw=0.0))
+    assert rig._values[58, 0] - rest[58, 0] == pytest.approx(module.SLIDE * IOD, rel=0.02)
