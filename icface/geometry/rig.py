@@ -15,22 +15,14 @@ from icface.arrays import Tensors
 from icface.attributes import ACTION_UNITS, AU_NAMES, POSE, FloatArray, pose_from_unit
 from icface.geometry import layers, raster
 from icface.geometry import topology as mesh
-from icface.geometry.flow import HeadFlow, smooth
+from icface.geometry.flow import HeadFlow
 from icface.geometry.shape import RING, Projection, ring_triangles, rotation_matrix
+from icface.geometry.slide import Slide
 from icface.geometry.topology import face_tables
 
 GRID_CELLS: Final = 64
 PARTING_POWER: Final = 0.75
 """Trackers miss narrow gaps between the lips, so a small AU25 already stands for a visible gap."""
-
-SLIDE: Final = 0.06
-"""How far the rim of a cheek slides inwards (IOD) where it has turned to the camera by SLIDE_WHOLE."""
-SLIDE_FROM: Final = 0.50, 0.75
-"""From the midline outwards, where the slide begins and where it is all (IOD)."""
-SLIDE_BELOW: Final = -0.20, -0.65
-"""The same from the eyes downwards: the temple keeps its shading."""
-SLIDE_WHOLE: Final = 0.65
-"""A sine."""
 
 # A tracker reads a rendered movement as smaller or larger than asked. These gains bring the slopes near one.
 POSE_GAIN: Final = np.array([1.24, 1.34, 1.0], dtype=np.float32)
@@ -72,7 +64,7 @@ class FaceRig:
         self._values = np.zeros_like(self._vertices)
         self._values[:, :2] = np.concatenate([cache["texture_px"], self._ring_px]) + margin
         self._values[: mesh.FACE_VERTICES, 2] = 1.0
-        self._slide = Slide(cache, self._project)
+        self._slide = Slide(cache)
         self._depth = np.empty((height, width), dtype=np.float32)
 
         # The flow of everything else, on a coarse grid.
@@ -179,34 +171,6 @@ def _part_lips(shape: FloatArray) -> None:
     overlap = np.maximum(shape[lower, 1] - shape[upper, 1], 0.0)
     shape[upper, 1] += overlap / 2
     shape[lower, 1] -= overlap / 2
-
-
-class Slide:
-    """Where the cheek comes from that turns to the camera: its rim was photographed at a grazing angle and would smear.
-
-    The farther the head has turned, the farther from inside the cheek the rim's colours come.
-    """
-
-    def __init__(self, cache: Tensors, project: Projection) -> None:
-        self._rest = cache["texture_px"] + np.float32(int(cache["margin"]))
-        self._across = cache["rotation"][:, 0]
-        x, y, _ = cache["neutral_shape"].T
-        below = smooth((SLIDE_BELOW[0] - y) / (SLIDE_BELOW[0] - SLIDE_BELOW[1]))
-        inwards = (cache["rotation"][:2, 0] * [1, -1] * project.iod_px).astype(np.float32)
-        self._by_side = [
-            (SLIDE * -side * below * smooth((side * x - SLIDE_FROM[0]) / (SLIDE_FROM[1] - SLIDE_FROM[0])))[
-                :, None
-            ]
-            * inwards
-            for side in (1, -1)
-        ]
-
-    def __call__(self, rotation: FloatArray, texture_px: FloatArray) -> None:
-        """Write (468, 2) places in the layer for a rotation of the head."""
-        # How far the head's right side has turned to the camera since the photo, as a sine.
-        turned = float(self._across[0] * rotation[2, 0] - self._across[2] * rotation[0, 0])
-        side = self._by_side[0 if turned > 0 else 1]
-        texture_px[:] = self._rest + side * np.float32(min(1.0, abs(turned) / SLIDE_WHOLE))
 
 
 class _Opening(NamedTuple):
