@@ -1,7 +1,7 @@
 """The edge family's animate graph: the warp as a torch module, for engines that keep the source on a device.
 
-First `front = skin(skin_map) + plate · (1 − skin's alpha)`, then `frame = front · (1 − a) + inner(inner_map) · shade ·
-a`, rounded to nearest; bilinear, borders repeated.
+First `front = skin(skin_map) + plate · (1 − skin's alpha)`, smoothed where the map has an edge.
+Then `frame = front · (1 − a) + inner(inner_map) · shade · a`, rounded to nearest; bilinear, borders repeated.
 
 The graph is float32 in every precision: in half precision the middle of a picture 1024 pixels wide is known to half a
 pixel, and TensorRT reads a picture only at positions of the picture's own type.
@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from export.writing import frame_of, planes_of, written
+from icface.geometry.raster import EDGE_FROM_PX, EDGE_PX
 
 SHAPES: Final[dict[str, tuple[int | str, ...]]] = {
     "skin": ("skin_h", "skin_w", 4),
@@ -54,9 +55,24 @@ class EdgeWarp(nn.Module):
         inner_shade: Tensor,
     ) -> Tensor:
         person, behind = _read(skin, skin_map), _read(inner, inner_map)
-        front = person[:, :3] + planes_of(plate) * (1 - person[:, 3:] / 255)
+        front = _smoothed(person[:, :3] + planes_of(plate) * (1 - person[:, 3:] / 255), skin_map)
         lit = behind * (inner_shade.float() / 255)
         return self.finish(front + (lit - front) * (inner_alpha.float() / 255))
+
+
+def _smoothed(front: Tensor, positions: Tensor) -> Tensor:
+    """`icface.geometry.raster.soften_edges` for a picture (1, 3, H, W)."""
+    across = (positions[:, 1:] - positions[:, :-1]).abs().amax(dim=2)
+    down = (positions[1:] - positions[:-1]).abs().amax(dim=2)
+    jump = torch.maximum(
+        torch.maximum(functional.pad(across, (0, 1)), functional.pad(across, (1, 0))),
+        torch.maximum(functional.pad(down, (0, 0, 0, 1)), functional.pad(down, (0, 0, 1, 0))),
+    )
+    share = ((jump - EDGE_FROM_PX) / (EDGE_PX - EDGE_FROM_PX)).clamp(0, 1)
+    around = functional.pad(front, (1, 1, 1, 1), mode="replicate")
+    rows = around[:, :, :-2] + 2 * around[:, :, 1:-1] + around[:, :, 2:]
+    average = (rows[..., :-2] + 2 * rows[..., 1:-1] + rows[..., 2:]) / 16
+    return front + (average - front) * share
 
 
 def _read(picture: Tensor, positions: Tensor) -> Tensor:

@@ -24,13 +24,14 @@ from export.writing import spec, write_bundle
 from icface.arrays import Frame, Tensors
 from icface.bundle import DEFAULT_BUNDLE, Bundle
 from icface.command import Parser, run_command
+from icface.geometry.raster import EDGE_FROM_PX, EDGE_PX
 
 GOLDEN_SIZE_PX = (88, 72)
 """(width, height) of the golden frame. The picture that it reads is larger, so that positions are told finer apart."""
 
 
 def golden_inputs() -> dict[str, NDArray[Any]]:
-    """A smooth picture, bent maps and soft weights. They are small, and the frame is sensitive to each of them."""
+    """A smooth picture, bent maps with an edge, and soft weights. They are small, and the frame is sensitive to each."""
     width_px, height_px = GOLDEN_SIZE_PX
     rng = np.random.default_rng(20)
 
@@ -49,11 +50,12 @@ def golden_inputs() -> dict[str, NDArray[Any]]:
     bend_y = np.round((5 * np.cos(x / 7)) * 32) / 32
     distance = np.hypot(x - 45, y - 45)
     alpha = np.clip((24 - distance) * 40, 0, 255).astype(np.uint8)
+    edge = np.where(np.abs(x - 12) + np.abs(y - 58) < 9, 24, 0)
     return {
         "skin": skin,
         "plate": picture(height_px, width_px),
         "inner": picture(64, 48),
-        "skin_map": np.stack([x * 2.90625 + bend_x, y * 3.09375 + bend_y], axis=-1).astype(np.float32),
+        "skin_map": np.stack([x * 2.90625 + bend_x + edge, y * 3.09375 + bend_y], axis=-1).astype(np.float32),
         "inner_map": np.stack([x * 0.5, y * 0.5], axis=-1).astype(np.float32),
         "inner_alpha": alpha,
         "inner_shade": np.clip(120 + y, 0, 255).astype(np.uint8),
@@ -75,10 +77,29 @@ def reference_frame(inputs: Tensors) -> Frame:
         bottom = pixels[y0 + 1, x0] * (1 - fx) + pixels[y0 + 1, x0 + 1] * fx
         return np.asarray(top * (1 - fy) + bottom * fy)
 
+    def smoothed(front: NDArray[Any], positions: NDArray[Any]) -> NDArray[np.float64]:
+        jump = np.zeros(positions.shape[:2])
+        across, down = (
+            np.abs(np.diff(positions.astype(np.float64), axis=axis)).max(axis=2) for axis in (1, 0)
+        )
+        for part, step in (
+            (jump[:, :-1], across),
+            (jump[:, 1:], across),
+            (jump[:-1], down),
+            (jump[1:], down),
+        ):
+            np.maximum(part, step, out=part)
+        share = np.clip((jump - EDGE_FROM_PX) / (EDGE_PX - EDGE_FROM_PX), 0, 1)[..., None]
+        around = np.pad(front, ((1, 1), (1, 1), (0, 0)), mode="edge")
+        rows = around[:-2] + 2 * around[1:-1] + around[2:]
+        average = (rows[:, :-2] + 2 * rows[:, 1:-1] + rows[:, 2:]) / 16
+        return np.asarray(front + (average - front) * share)
+
     alpha = inputs["inner_alpha"].astype(np.float64)[..., None] / 255
     shade = inputs["inner_shade"].astype(np.float64)[..., None] / 255
     person, behind = sample(inputs["skin"], inputs["skin_map"]), sample(inputs["inner"], inputs["inner_map"])
     front = person[..., :3] + inputs["plate"] * (1 - person[..., 3:] / 255)
+    front = smoothed(front, inputs["skin_map"])
     return np.floor(front * (1 - alpha) + behind * shade * alpha + 0.5).astype(np.uint8)
 
 

@@ -15,7 +15,7 @@ MAX_FACES: Final = 10
 """How many faces of a photo are looked for."""
 MIN_FACE_PX: Final = 48
 MAX_TURN_RAD: Final = 0.45
-"""A photo turned further than this shows too little of one cheek to make a face of."""
+"""A photo turned further than this shows too little of one cheek, or of forehead or chin, to make a face of."""
 
 _FACE_POINTS: Final = 468
 """Without those of the irises."""
@@ -44,7 +44,7 @@ def face_extent_px(landmarks: Landmarks) -> float:
     return float(np.ptp(landmarks.points_px[:_FACE_POINTS, :2], axis=0).max())
 
 
-def check_suitable(landmarks: Landmarks) -> None:
+def check_suitable(landmarks: Landmarks, max_yaw_rad: float = MAX_TURN_RAD) -> None:
     """Refuse a face that is too small, or turned too far away, by a SourceError with the size or the angle."""
     extent_px = face_extent_px(landmarks)
     if extent_px < MIN_FACE_PX:
@@ -52,8 +52,9 @@ def check_suitable(landmarks: Landmarks) -> None:
             f"the face is only {extent_px:.0f} pixels tall; use a photo where it is at least {MIN_FACE_PX}"
         )
     pose = head_pose(landmarks)
-    turned_rad = max(abs(pose.yaw_rad), abs(pose.pitch_rad))
-    if turned_rad > MAX_TURN_RAD:
+    aside_rad, up_or_down_rad = abs(pose.yaw_rad), abs(pose.pitch_rad)
+    if aside_rad > max_yaw_rad or up_or_down_rad > MAX_TURN_RAD:
+        turned_rad = aside_rad if aside_rad > max_yaw_rad else up_or_down_rad
         raise SourceError(
             f"the face in the photo is turned by {np.degrees(turned_rad):.0f}°; "
             "use a photo that looks at the camera (within 20° is best)"

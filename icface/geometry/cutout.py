@@ -16,6 +16,7 @@ from icface.arrays import Array, Frame
 from icface.attributes import FloatArray
 from icface.geometry import plate
 from icface.geometry.curls import with_curls
+from icface.geometry.skull import continue_side, continue_skull
 from icface.images import cut_crop
 from icface.segmentation.matte import grown, person_matte
 from icface.segmentation.segmenters import Mask
@@ -26,8 +27,6 @@ HAIRS_REACH: Final = 0.7
 """On a plain wall, what stands out within this distance of the person (IOD) belongs to the person."""
 LEAST_WALL: Final = 0.02
 """Share of the picture. Where less is seen of the wall, its colours tell nothing."""
-CROWN_RADIUS: Final = 0.9
-"""Of the arc that closes a head above the photo, in IOD."""
 HAIR_DRAG: Final = 0.6
 """So far beside hair (IOD) clothes are drawn along."""
 LEAST_SEEN: Final = 0.9
@@ -108,10 +107,14 @@ def cut_out(photo: Frame, affine: Array, size_px: int, oval_px: FloatArray, iod_
 
     pads = y0, side - y1, x0, side - x1
     alpha_wide = np.minimum(_padded(alpha, pads), _repeated(alpha, pads))
-    _close_above(alpha_wide, y0, iod_px)
     layer = np.dstack([np.minimum(_padded(colours, pads), 255 * alpha_wide[..., None]), 255 * alpha_wide])
+    layer = layer.astype(np.float32)
+    sides = continue_side(layer, x0, x1, oval_px + np.float32(margin))
+    continue_skull(layer, y0, oval_px + np.float32(margin))
     lines = alpha_wide[:, x0], alpha_wide[y0], alpha_wide[:, x1 - 1], alpha_wide[y1 - 1]
     cover = np.stack([_softened(line, iod_px)[margin : margin + size_px] for line in lines])
+    cover[[0, 2]] *= 1 - np.array(sides, dtype=np.float32)[:, None]  # beyond these edges the head goes on
+    cover[1] = 0
     inside = np.s_[margin : margin + size_px, margin : margin + size_px]
     return Cutout(
         layer=np.clip(np.round(layer), 0, 255).astype(np.uint8),
@@ -137,19 +140,6 @@ def _softened(line: Mask, iod_px: float) -> Mask:
     """A row of alpha, grown and smoothed."""
     grown = cv2.dilate(line.reshape(1, -1), np.ones((1, 2 * int(0.15 * iod_px) + 1), np.uint8))
     return np.asarray(cv2.GaussianBlur(grown, (0, 0), max(1.0, 0.12 * iod_px))[0], dtype=np.float32)
-
-
-def _close_above(alpha: Mask, top: int, iod_px: float) -> None:
-    """Let a head that the photo's upper edge cuts, at row `top`, end in an arc above it. In place."""
-    beside = np.flatnonzero(alpha[top] < 0.5)
-    if not top or not beside.size:
-        return
-    inside = np.abs(np.arange(alpha.shape[1])[:, None] - beside).min(axis=1)
-    half = inside.max()
-    radius = max(CROWN_RADIUS * iod_px, float(half))
-    height = np.sqrt(radius**2 - half**2) + np.arange(top, 0, -1)
-    narrower = half - np.sqrt(np.maximum(radius**2 - height**2, 0))
-    alpha[:top] *= np.clip(inside - narrower[:, None], 0, 1)
 
 
 def _repeated(values: Mask, pads: tuple[int, int, int, int]) -> Mask:

@@ -6,20 +6,31 @@ import hashlib
 import logging
 from typing import Any, Final
 
+import cv2
 import numpy as np
 from numpy.typing import NDArray
 
 from icface.arrays import Array, Frame, Tensors
 from icface.attributes import ACTION_UNITS, AU_NAMES, POSE, FloatArray, neutral, pose_from_unit
+from icface.errors import SourceError
 from icface.face.action_units import POPULATION_PATH, measure_attributes, population
 from icface.face.landmarks import LandmarkDetector, Landmarks
 from icface.face.pose import head_pose
-from icface.face.suitability import check_suitable, face_extent_px
+from icface.face.suitability import MAX_TURN_RAD, check_suitable, face_extent_px
 from icface.geometry import layers
+from icface.geometry.completion import frontal, upright
 from icface.geometry.cutout import cut_out
 from icface.geometry.rig import FaceRig
 from icface.geometry.shape import fit_source, ring_around, rotation_matrix
-from icface.geometry.topology import FACE_VERTICES, OVAL, TABLES_PATH
+from icface.geometry.topology import (
+    FACE_VERTICES,
+    LEFT_EYE_OPENING,
+    LEFT_IRIS,
+    OVAL,
+    RIGHT_EYE_OPENING,
+    RIGHT_IRIS,
+    TABLES_PATH,
+)
 from icface.geometry.warp import HostWarp
 from icface.images import cut_crop
 
@@ -40,16 +51,26 @@ GEOMETRY_VERSION: Final = f"{_CODE_VERSION}-{_table_digest()}"
 CROP_SCALE: Final = 1.75
 TIGHT_CROP_SCALE: Final = 1.4
 CROP_RAISE: Final = 0.06
+WIDE_CROP_SCALE: Final = 2.5
+"""Of the crop in which a turned photo is made frontal."""
+MAX_YAW_RAD: Final = np.radians(45.5)
+"""A photo turned further shows no whole eye or half of a mouth to complete the face from."""
+COMPLETE_FROM_RAD: Final = 0.10
+"""A photo that is turned further shows too little of its far side. That side is completed."""
 NATIVE_LIMITS_PX: Final = (256, 1024)
 UNCERTAIN: Final = 0.15
 """The Action Units of a stranger are known no better than this: neutral people differ by as much."""
 LOOPS: Final = 2
+MOST_GAZE: Final = 0.07
+"""So far the irises of a turned photo are moved to look ahead (IOD)."""
 MAX_POSE_OFFSET_RAD: Final = 0.15
 MAX_SMILE_OFFSET: Final = 0.4
 
 
-def crop_affine(points_px: FloatArray, photo_size_px: tuple[int, int], size_px: int) -> Array:
-    """(2, 3) affine from crop to photo pixels: the face box × CROP_SCALE, raised by CROP_RAISE of its side.
+def crop_affine(
+    points_px: FloatArray, photo_size_px: tuple[int, int], size_px: int, of_face: float = CROP_SCALE
+) -> Array:
+    """(2, 3) affine from crop to photo pixels: the face box × `of_face`, raised by CROP_RAISE of its side.
 
     Where that square leaves the photo it is moved inside and shrunk, but not below the face box × TIGHT_CROP_SCALE.
     `cut_crop` mirrors the photo into what still lies outside. `points_px` (478, 3) and `photo_size_px` (width, height)
@@ -57,7 +78,7 @@ def crop_affine(points_px: FloatArray, photo_size_px: tuple[int, int], size_px: 
     """
     low, high = points_px[:FACE_VERTICES, :2].min(0), points_px[:FACE_VERTICES, :2].max(0)
     extent = float((high - low).max())
-    side = float(np.clip(min(photo_size_px), extent * TIGHT_CROP_SCALE, extent * CROP_SCALE))
+    side = float(np.clip(min(photo_size_px), extent * TIGHT_CROP_SCALE, extent * of_face))
     centre = (low + high) / 2 - [0, CROP_RAISE * side]
     corner, room = centre - side / 2, np.subtract(photo_size_px, side)
     corner = np.where(room < 0, corner, np.clip(corner, 0, np.maximum(room, 0)))
@@ -85,11 +106,78 @@ def prepare_source(
     Raises:
         SourceError: the face is too small, or turned too far away.
     """
-    check_suitable(landmarks)
+    check_suitable(landmarks, MAX_YAW_RAD)
     if size_px is None:
         own = round(face_extent_px(landmarks) * CROP_SCALE / 32) * 32
         size_px = int(np.clip(own, *NATIVE_LIMITS_PX))
-    affine = crop_affine(landmarks.points_px, (frame.shape[1], frame.shape[0]), size_px)
+    completed = _completed(frame, landmarks, detector, size_px)
+    front, face = completed or (frame, landmarks)
+    affine = crop_affine(face.points_px, (frame.shape[1], frame.shape[0]), size_px)
+    cache = _read(front, face, affine, size_px)
+    if completed:
+        _copy_the_near_eye(cache, face, head_pose(landmarks).yaw_rad)
+    for _ in range(LOOPS):
+        _take_out_the_rest(cache, detector)
+    return cache | {"neutral": render(cache, neutral())}
+
+
+def _completed(
+    frame: Frame, landmarks: Landmarks, detector: LandmarkDetector, size_px: int
+) -> tuple[Frame, Landmarks] | None:
+    """A turned photo with its face made frontal, and the landmarks of that face; None where it need not or cannot be.
+
+    Raises:
+        SourceError: it cannot be, and the photo is turned too far to do without.
+    """
+    turned_rad = head_pose(landmarks).yaw_rad
+    if abs(turned_rad) < COMPLETE_FROM_RAD:
+        return None
+    wide_px = round(size_px * WIDE_CROP_SCALE / CROP_SCALE)
+    affine = crop_affine(landmarks.points_px, (frame.shape[1], frame.shape[0]), wide_px, WIDE_CROP_SCALE)
+    completed = _pasted(frame, frontal(_read(frame, landmarks, affine, wide_px), turned_rad), affine)
+    found = detector.detect(completed)
+    if found:
+        middle = landmarks.points_px[:, :2].mean(0)
+        return completed, min(
+            found, key=lambda face: float(np.hypot(*(face.points_px[:, :2].mean(0) - middle)))
+        )
+    if abs(turned_rad) > MAX_TURN_RAD:
+        raise SourceError(
+            f"the face in the photo is turned by {np.degrees(abs(turned_rad)):.0f}°, and its hidden side cannot be "
+            "made up; use a photo that looks at the camera (within 20° is best)"
+        )
+    return None
+
+
+def _pasted(photo: Frame, made: Frame, affine: Array) -> Frame:
+    """The photo with a crop laid over it, which fades in over its outermost pixels."""
+    side = len(made)
+    fade = np.minimum(np.arange(side), np.arange(side)[::-1]) / (0.03 * side)
+    inside = np.clip(np.minimum(fade[:, None], fade[None, :]), 0, 1).astype(np.float32)
+    size = photo.shape[1::-1]
+    drawn = cv2.warpAffine(made, affine, size, flags=cv2.INTER_CUBIC, borderMode=cv2.BORDER_REPLICATE)
+    weight = cv2.warpAffine(inside, affine, size, flags=cv2.INTER_LINEAR)[..., None]
+    return np.round(photo + (drawn - photo.astype(np.float32)) * weight).astype(np.uint8)
+
+
+def _copy_the_near_eye(cache: dict[str, NDArray[Any]], landmarks: Landmarks, turned_rad: float) -> None:
+    """Give the far eye the eyeball of the near one, and let both look ahead.
+
+    The mirror image of an eye that looks aside would squint.
+    """
+    near, far = ("left", "right") if turned_rad > 0 else ("right", "left")
+    openings = {"right": RIGHT_EYE_OPENING, "left": LEFT_EYE_OPENING}
+    middle = {side: cache["texture_px"][[c[0], c[8]]].mean(0) for side, c in openings.items()}
+    iris = landmarks.points_px[(LEFT_IRIS if near == "left" else RIGHT_IRIS)[0], 0]
+    aside = middle[near][0] - (iris - cache["crop_to_photo"][0, 2]) / cache["crop_to_photo"][0, 0]
+    most = MOST_GAZE * float(cache["iod_px"])
+    cache[f"{near}_eye_origin"][0] += np.clip(aside, -most, most)
+    cache[f"{far}_eye_origin"] = middle[far] + cache[f"{near}_eye_origin"] - middle[near]
+    cache[f"{far}_eye_patch"] = cache[f"{near}_eye_patch"]
+
+
+def _read(frame: Frame, landmarks: Landmarks, affine: Array, size_px: int) -> dict[str, NDArray[Any]]:
+    """Cache tensors of a photo as it is, without `neutral`."""
     crop = cut_crop(frame, affine, size_px)
     points = landmarks.points_px.copy()
     points[:, :2] = (points[:, :2] - affine[:, 2]) / affine[0, 0]
@@ -97,6 +185,8 @@ def prepare_source(
     pose = head_pose(landmarks)
     # The tracker sees a few degrees of pitch in faces that look straight ahead.
     rotation = rotation_matrix(pose.pitch_rad - population().pitch_rad, pose.yaw_rad, pose.roll_rad)
+    if abs(pose.yaw_rad) > COMPLETE_FROM_RAD:
+        rotation = upright(points, rotation)
     shape = fit_source(points, rotation, _certain(measure_attributes(landmarks)))
 
     right, right_origin, right_white = layers.paint_eye(crop, points, shape.iod_px, left=False)
@@ -120,9 +210,7 @@ def prepare_source(
         "pose_offset_rad": np.zeros(3, dtype=np.float32),
         "au_offset": np.zeros(len(AU_NAMES), dtype=np.float32),
     }
-    for _ in range(LOOPS):
-        _take_out_the_rest(cache, detector)
-    return cache | {"neutral": render(cache, neutral())}
+    return cache
 
 
 def _layered(

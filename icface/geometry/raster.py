@@ -7,7 +7,7 @@ The compiled code is cached on disk, so only the first start pays.
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, TypeVar
+from typing import Any, Final, TypeVar
 
 import numba as nb
 import numpy as np
@@ -23,6 +23,12 @@ _F3 = nb.types.Array(nb.float32, 3, "C")
 _I2 = nb.types.Array(nb.int32, 2, "C", readonly=True)
 _U2 = nb.types.Array(nb.uint8, 2, "C")
 _U3 = nb.types.Array(nb.uint8, 3, "C")
+
+EDGE_FROM_PX: Final = 6.0
+"""Neighbours whose sources lie farther apart, along x or y, are an edge; from EDGE_PX on it is smoothed altogether."""
+EDGE_PX: Final = 10.0
+_FROM_PX: Final = np.float32(EDGE_FROM_PX)
+_SLOPE: Final = np.float32(255 / (EDGE_PX - EDGE_FROM_PX))
 
 
 def compiled(*arguments: Any) -> Callable[[_Loop], _Loop]:
@@ -157,3 +163,64 @@ def over(layer: Frame, plate: Frame, out: Frame) -> None:
                         np.uint32(plate[y, x, c]) * rest + np.uint32(127)
                     ) // np.uint32(255)
                     out[y, x, c] = np.uint8(min(value, np.uint32(255)))
+
+
+@compiled(_F3, _U2, _U3, _U3)
+def soften_edges(positions: FloatArray, weight: NDArray[np.uint8], scratch: Frame, frame: Frame) -> None:
+    """Smooth a picture where it shows an edge that the mesh has made: there neighbours come from far apart.
+
+    Args:
+        positions: (H, W, 2) where each pixel came from.
+        weight: (H, W) scratch; zero, and zero again at the end.
+        scratch: (H, W, 3).
+        frame: (H, W, 3) changed in place: edges become their average with weights 1, 2, 1 along both axes.
+    """
+    height, width = weight.shape
+    flat = positions.reshape(height, 2 * width)
+    top, bottom, first, last = height, -1, width, -1
+    for y in range(height):
+        row, below = flat[y], flat[min(y + 1, height - 1)]
+        for start in range(0, 2 * width - 2, 128):
+            end = min(start + 128, 2 * width - 2)
+            here, right, under = row[start:end], row[start + 2 : end + 2], below[start:end]
+            # Edges are rare, and this count is quick: the compiler makes vectors of it.
+            found = 0
+            for i in range(np.uint64(end - start)):
+                found += (abs(right[i] - here[i]) > _FROM_PX) | (abs(under[i] - here[i]) > _FROM_PX)
+            if found == 0:
+                continue
+            top, bottom = min(top, y), y + 1
+            first, last = min(first, start // 2), max(last, end // 2)
+            for i in range(end - start):
+                x = (start + i) // 2
+                across, down = abs(right[i] - here[i]), abs(under[i] - here[i])
+                if across > _FROM_PX:
+                    share = np.uint8(min((across - _FROM_PX) * _SLOPE, np.float32(255)))
+                    weight[y, x] = max(weight[y, x], share)
+                    weight[y, x + 1] = max(weight[y, x + 1], share)
+                if down > _FROM_PX:
+                    share = np.uint8(min((down - _FROM_PX) * _SLOPE, np.float32(255)))
+                    weight[y, x] = max(weight[y, x], share)
+                    weight[y + 1, x] = max(weight[y + 1, x], share)
+    bottom, last = min(bottom, height - 1), min(last, width - 1)
+    for y in range(top, bottom + 1):
+        above, under_y = max(y - 1, 0), min(y + 1, height - 1)
+        for x in range(first, last + 1):
+            w = np.int32(weight[y, x])
+            if w == 0:
+                continue
+            left, right_x = max(x - 1, 0), min(x + 1, width - 1)
+            for c in range(3):
+                corners = np.int32(frame[above, left, c]) + frame[above, right_x, c]
+                corners += np.int32(frame[under_y, left, c]) + frame[under_y, right_x, c]
+                sides = np.int32(frame[above, x, c]) + frame[under_y, x, c]
+                sides += np.int32(frame[y, left, c]) + frame[y, right_x, c]
+                own = np.int32(frame[y, x, c])
+                total = (corners + 2 * sides + 4 * own) * w + 16 * (255 - w) * own
+                scratch[y, x, c] = np.uint8((total + 2040) // 4080)  # 16 · 255
+    for y in range(top, bottom + 1):
+        for x in range(first, last + 1):
+            if weight[y, x] > 0:
+                weight[y, x] = 0
+                for c in range(3):
+                    frame[y, x, c] = scratch[y, x, c]

@@ -17,6 +17,7 @@ from icface.geometry import layers, raster
 from icface.geometry import topology as mesh
 from icface.geometry.flow import HeadFlow
 from icface.geometry.shape import RING, Projection, ring_triangles, rotation_matrix
+from icface.geometry.slide import Slide
 from icface.geometry.topology import face_tables
 
 GRID_CELLS: Final = 64
@@ -69,6 +70,7 @@ class FaceRig:
         self._values = np.zeros_like(self._vertices)
         self._values[:, :2] = np.concatenate([cache["texture_px"], self._ring_px]) + margin
         self._values[: mesh.FACE_VERTICES, 2] = 1.0
+        self._slide = Slide(cache)
         self._depth = np.empty((height, width), dtype=np.float32)
 
         # The flow of everything else, on a coarse grid.
@@ -102,6 +104,7 @@ class FaceRig:
         shape = self._moved(action_units)
         self._vertices[: mesh.FACE_VERTICES] = self._project(shape, rotation)
         self._flow.move(shape, rotation)
+        self._slide(rotation, self._values[: mesh.FACE_VERTICES, :2])
         ring = self._vertices[mesh.FACE_VERTICES :]
         ring[:, :2] = self._ring_px + self._flow.at(self._ring_px)
         ring[:, 2] = self._project(self._ring_shape, rotation)[:, 2]

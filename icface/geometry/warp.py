@@ -1,6 +1,7 @@
 """The warp on the host. A CPU runs it in place of the bundle's graph.
 
-`out = skin(skin_map) · (1 − a) + inner(inner_map) · shade · a`, bilinear, borders repeated.
+The person is read at `skin_map` and laid over the background, and smoothed where the map has an edge. Then
+`out = front · (1 − a) + inner(inner_map) · shade · a`, bilinear, borders repeated.
 """
 
 from __future__ import annotations
@@ -26,6 +27,8 @@ class HostWarp:
         self._inner = np.ascontiguousarray(cache["inner"], dtype=np.uint8)
         self._plate = np.ascontiguousarray(cache["plate"], dtype=np.uint8)
         self._person = np.empty((size_px[1], size_px[0], 4), dtype=np.uint8)
+        self._softened = np.empty((size_px[1], size_px[0], 3), dtype=np.uint8)
+        self._edges = np.zeros((size_px[1], size_px[0]), dtype=np.uint8)
         self._out = np.empty((size_px[1], size_px[0], 3), dtype=np.uint8)
 
     def frame(self, motion: Tensors) -> Frame:
@@ -35,6 +38,7 @@ class HostWarp:
             self._skin, motion["skin_map"], _NO_MAP, cv2.INTER_LINEAR, dst=self._person, borderMode=border
         )
         raster.over(self._person, self._plate, self._out)
+        raster.soften_edges(motion["skin_map"], self._edges, self._softened, self._out)
         for x0, y0, x1, y1 in motion["regions"]:
             if x1 <= x0 or y1 <= y0:  # outside of the frame
                 continue

@@ -82,7 +82,7 @@ def hand_made(weight: int, shade: int) -> dict[str, np.ndarray]:
     """Inputs for one row of three pixels. They are read at pixel 1, half way to pixel 0, and left of the border."""
     skin = np.zeros((2, 2, 4), dtype=np.uint8)
     skin[:, 0], skin[:, 1] = (10, 100, 200, 255), (30, 110, 100, 255)
-    skin_map = np.array([[[1, 0], [0.5, 1], [-7, 0]]], dtype=np.float32)
+    skin_map = np.array([[[1, 0], [0.5, 1], [-5, 0]]], dtype=np.float32)
     return {
         "skin": skin,
         "plate": np.full((1, 3, 3), 99, dtype=np.uint8),
@@ -115,6 +115,27 @@ def test_frames_by_hand(
         frame = engine.animate(inputs)
         assert frame.shape == (1, 3, 3) and frame.dtype == np.uint8
         np.testing.assert_array_equal(frame[0], expected)
+
+
+@pytest.mark.parametrize("name", available())
+@pytest.mark.parametrize(
+    ("reads_at", "last"),
+    [
+        (-5.5, (10, 100, 200)),  # 6 pixels from its neighbour: no edge
+        # All of the average with its neighbour (20, 105, 150) at weights 1, 3: 12.5, 101.25, 187.5
+        (-9.5, (13, 101, 188)),
+        (-7.5, (11, 101, 194)),  # half of it: 11.25, 100.6, 193.75
+    ],
+)
+def test_an_edge_of_the_mesh_is_smoothed(
+    name: str, bundle: Bundle, reads_at: float, last: tuple[int, int, int]
+) -> None:
+    inputs = hand_made(0, 255)
+    inputs["skin_map"][0, 2, 0] = reads_at
+    with opened(name, bundle) as engine:
+        engine.set_source(inputs)
+        # The middle pixel is the average of its neighbours already. The first is no part of the edge.
+        np.testing.assert_array_equal(engine.animate(inputs)[0], [(30, 110, 100), (20, 105, 150), last])
 
 
 @pytest.mark.parametrize("name", available())

@@ -71,8 +71,8 @@ def test_operators_are_those_that_every_engine_has(model: onnx.ModelProto) -> No
     assert {node.domain for node in model.graph.node} == {""}
     assert 16 <= model.opset_import[0].version <= 20  # GridSample came with 16
     assert {node.op_type for node in model.graph.node} <= {
-        "Add", "Cast", "Clip", "Concat", "Div", "Floor", "Gather", "GridSample", "Mul", "Shape", "Slice",
-        "Squeeze", "Sub", "Transpose", "Unsqueeze",
+        "Abs", "Add", "Cast", "Clip", "Concat", "Div", "Floor", "Gather", "GridSample", "Max", "Mul", "Pad",
+        "ReduceMax", "Shape", "Slice", "Squeeze", "Sub", "Transpose", "Unsqueeze",
     }  # fmt: skip
 
 

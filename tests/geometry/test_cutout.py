@@ -84,18 +84,6 @@ def test_a_narrow_photo_has_no_mirror_images_of_the_person_beside_it(detector: L
         assert found.plate[side].std() < 12
 
 
-def test_a_head_that_the_photo_cuts_is_round_above_it(detector: LandmarkDetector) -> None:
-    photo = load_photo(PORTRAIT).frame
-    points = detector.detect(photo)[0].points_px
-    found, _ = cut(np.ascontiguousarray(photo[int(points[10, 1]) - 40 :]), detector)
-    assert isinstance(found, Cutout)
-    top = found.margin + int(found.edges[1])
-    assert top > 85
-    widths = [(found.layer[row, :, 3] > 128).sum() for row in (top, top - 10, top - 30, top - 85)]
-    assert widths[0] > widths[1] > widths[2] >= widths[3] == 0
-    assert widths[1] > 0.5 * widths[0]
-
-
 @pytest.mark.parametrize(
     ("name", "reason"),
     [

@@ -24,7 +24,14 @@ from icface.geometry import prepare
 from icface.geometry.layers import polygon_mask
 from icface.geometry.prepare import crop_affine, prepare_source, render
 from icface.geometry.shape import close_lips, inset_oval, rotation_matrix
-from icface.geometry.topology import LEFT_EYE_OPENING, MOUTH_OPENING, OPENINGS, RIGHT_EYE_OPENING, face_tables
+from icface.geometry.topology import (
+    LEFT_EYE_OPENING,
+    LEFT_IRIS,
+    MOUTH_OPENING,
+    OPENINGS,
+    RIGHT_EYE_OPENING,
+    face_tables,
+)
 from icface.images import Photo, cut_crop, load_photo
 
 Angles = tuple[float, float, float]
@@ -194,10 +201,46 @@ def test_a_tiny_face_is_refused(noise: Frame) -> None:
         prepare_source(noise, face(iod_px=23), Scripted(), 256)
 
 
-@pytest.mark.parametrize("pose", [(0.0, 0.5, 0.0), (0.0, -0.5, 0.0), (-0.7, 0.0, 0.0)])
-def test_a_turned_face_is_refused(noise: Frame, pose: Angles) -> None:
-    with pytest.raises(SourceError, match="the face in the photo is turned by"):
+@pytest.mark.parametrize(
+    ("pose", "angle"), [((0.0, 0.82, 0.0), 47), ((0.0, -0.82, 0.0), 47), ((0.6, -0.7, 0.0), r"\d+")]
+)
+def test_a_face_that_is_turned_too_far_is_refused(noise: Frame, pose: Angles, angle: object) -> None:
+    with pytest.raises(SourceError, match=rf"turned by {angle}°; use a photo that looks at the camera"):
         prepare_source(noise, face(pose), Scripted(), 256)
+
+
+@pytest.mark.usefixtures("without_expression")
+def test_a_face_that_is_lost_when_it_is_completed(noise: Frame) -> None:
+    """The detector finds nothing in the completed picture: a photo turned little is taken as it is."""
+    detector = Scripted()
+    assert "neutral" in prepare_source(noise, face((0.0, 0.3, 0.0)), detector, 64)
+    assert len(detector.shown) == 1 + prepare.LOOPS
+    with pytest.raises(SourceError, match="turned by 34°, and its hidden side cannot be made up"):
+        prepare_source(noise, face((0.0, -0.6, 0.0)), detector, 64)
+
+
+@pytest.mark.usefixtures("without_expression")
+def test_both_eyes_of_a_completed_photo_look_ahead(noise: Frame) -> None:
+    """The near eye's iris lies .03 IOD aside. Both eyes read its patch there, so that it is seen in their middle."""
+    front = face()
+    near = front.points_px.copy()
+    near[list(LEFT_IRIS), 0] += 3  # of 100 pixels per IOD
+    detector = Scripted(replace(front, points_px=near))
+    cache = prepare_source(noise, face((0.0, 0.4, 0.0)), detector, 200)  # the nose is turned to image-left
+    scale = cache["crop_to_photo"][0, 0]
+    np.testing.assert_array_equal(cache["right_eye_patch"], cache["left_eye_patch"])
+    for contour, side in ((RIGHT_EYE_OPENING, "right"), (LEFT_EYE_OPENING, "left")):
+        middle = cache["texture_px"][[contour[0], contour[8]]].mean(0)
+        offset = (middle - cache[f"{side}_eye_origin"])[0]
+        centred = (cache["left_eye_patch"][2] - 1) / 2  # the patch is cut out around the opening's middle
+        opening = (
+            near[list(LEFT_EYE_OPENING), 0].mean()
+            - near[[LEFT_EYE_OPENING[0], LEFT_EYE_OPENING[8]], 0].mean()
+        )
+        iris = near[LEFT_IRIS[0], 0] - near[[LEFT_EYE_OPENING[0], LEFT_EYE_OPENING[8]], 0].mean()
+        assert offset == pytest.approx(
+            centred + (iris - opening) / scale, abs=0.51
+        )  # the origin is a whole pixel
 
 
 @pytest.mark.usefixtures("without_expression")

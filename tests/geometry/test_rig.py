@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 
 from icface.attributes import AU_NAMES, INDEX, FloatArray, neutral, pose_to_unit
 from icface.geometry import rig as module
+from icface.geometry import slide
 from icface.geometry.rig import FaceRig
 from icface.geometry.shape import PIVOT, close_lips, ring_around, ring_triangles
 from icface.geometry.topology import (
@@ -145,3 +146,31 @@ def test_the_strip_faces_the_camera() -> None:
     a, b, c = (points[ring_triangles()[:, i]] for i in range(3))
     area = (b[:, 0] - a[:, 0]) * (c[:, 1] - a[:, 1]) - (c[:, 0] - a[:, 0]) * (b[:, 1] - a[:, 1])
     assert (area < 0).all()
+
+
+def test_the_jaw_that_turns_to_the_camera_slides_inwards(rig: FaceRig, cache: Cache) -> None:
+    """The corner of the jaw (288 on the subject's left) by JAW, where the head has turned far; the other side stays."""
+    rest = cache["texture_px"]
+    rig.motion(neutral())
+    np.testing.assert_allclose(rig._values[:468, :2], rest, atol=1e-4)
+    rig.motion(attributes(yaw=1.0))  # the nose to image-left: the subject's left turns to the camera
+    moved = rig._values[:468, :2] - rest
+    np.testing.assert_allclose(moved[288], [-slide.JAW * IOD, 0], atol=0.05)
+    assert (moved[cache["neutral_shape"][:, 0] < 0.4] == 0).all()
+    rig.motion(attributes(yaw=0.0))
+    np.testing.assert_allclose((rig._values[:468, :2] - rest)[58], [slide.JAW * IOD, 0], atol=0.05)
+
+
+def test_a_head_that_looks_up_shows_what_is_below_its_chin(rig: FaceRig, cache: Cache) -> None:
+    """The chin (152) is read farther down, in proportion; looking down moves nothing."""
+    rest = cache["texture_px"]
+    values = neutral()
+    values[INDEX["pitch"]] = pose_to_unit([-0.25])[0]
+    rig.motion(values)
+    moved = rig._values[:468, :2] - rest
+    share = np.sin(0.25 * module.POSE_GAIN[0]) / slide.WHOLE
+    np.testing.assert_allclose(moved[152], [0, slide.CHIN * IOD * share], atol=0.05)
+    assert (moved[cache["neutral_shape"][:, 1] > -0.8] == 0).all()
+    values[INDEX["pitch"]] = pose_to_unit([0.25])[0]
+    rig.motion(values)
+    np.testing.assert_array_equal(rig._values[:468, :2], rest)
