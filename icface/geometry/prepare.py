@@ -25,7 +25,7 @@ from icface.images import cut_crop
 
 logger = logging.getLogger(__name__)
 
-_CODE_VERSION: Final = 4
+_CODE_VERSION: Final = 5
 """Raise it when this code gives other tensors than before."""
 
 
@@ -102,7 +102,7 @@ def prepare_source(
     right, right_origin, right_white = layers.paint_eye(crop, points, shape.iod_px, left=False)
     left, left_origin, left_white = layers.paint_eye(crop, points, shape.iod_px, left=True)
     mouth, mouth_rows = layers.paint_mouth(crop, shape, points, np.maximum(right_white, left_white))
-    inner, (right_patch, left_patch, mouth_patch) = _stack([right, left, mouth])
+    inner, patches = _stack([*right, *left, mouth])
     skin = layers.fill_skin(crop, points, shape.iod_px)
     cache: dict[str, NDArray[Any]] = {
         **_layered(frame, affine, size_px, points, shape.iod_px, skin),
@@ -113,9 +113,12 @@ def prepare_source(
         "ring_shape": ring_around(shape.neutral_shape),
         "right_eye_origin": right_origin,
         "left_eye_origin": left_origin,
-        "right_eye_patch": right_patch,
-        "left_eye_patch": left_patch,
-        "mouth_patch": mouth_patch,
+        "right_iris": layers.iris_circle(points, left=False),
+        "left_iris": layers.iris_circle(points, left=True),
+        "gaze_rad": np.zeros(2, dtype=np.float32),
+        "right_eye_patches": np.stack(patches[:3]),
+        "left_eye_patches": np.stack(patches[3:6]),
+        "mouth_patch": patches[6],
         "mouth_rows": mouth_rows,
         "pose_offset_rad": np.zeros(3, dtype=np.float32),
         "au_offset": np.zeros(len(AU_NAMES), dtype=np.float32),
