@@ -5,7 +5,7 @@ Attributes → moved vertices → flow of head and body → exact map of the fac
 
 from __future__ import annotations
 
-from typing import Any, Final, NamedTuple
+from typing import Any, Final
 
 import cv2
 import numpy as np
@@ -45,8 +45,8 @@ _SIDED: Final = np.array([AU_NAMES.index(name) for name in SIDED])
 SHAPE_GAIN: Final = np.concatenate(
     [AU_GAIN[_SIDED], [1.3, 1.0, 1.0, 1.0, 1.5, 1.0, 1.0]]  # AU18, 22, 24, 29, 34, jaw_side, mouth_side
 ).astype(np.float32)
-_AU10_SIDE, _AU12_SIDE, _AU45_SIDE = (
-    SHAPE_NAMES.index(name) for name in ("AU10_side", "AU12_side", "AU45_side")
+_AU10_SIDE, _AU12_SIDE, _AU45_SIDE, _AU22 = (
+    SHAPE_NAMES.index(name) for name in ("AU10_side", "AU12_side", "AU45_side", "AU22")
 )
 _JAW: Final = [SHAPE_NAMES.index(name) for name in ("AU29", "jaw_side")]
 
@@ -144,6 +144,8 @@ class FaceRig:
         )
         amounts[_AU10], sides[_AU10_SIDE] = (right + left) / 2, left - right
         parted = amounts[_AU25] * (1 - 0.5 * min(1.0, max(0.0, amounts[_AU10])))
+        # So has a funnel.
+        parted *= 1 - 0.8 * min(1.0, sides[_AU22])
         amounts[_AU25] = max(0.0, parted) ** PARTING_POWER
         moved = (amounts @ self._basis + sides @ self._shapes).reshape(self._neutral.shape)
         shape = np.asarray(self._neutral + moved, dtype=np.float32)
