@@ -40,7 +40,7 @@ LID_DRAG_RAD: Final = 0.8
 TURN_FADE_RAD: Final = (0.25, 0.50)
 """A head that turns shows one side less and less. The sides fade from the first angle to the second."""
 
-# How far an iris and the upper lid move against the eye's corners for each radian, and what the blendshapes of looking add.
+# How far an iris and the upper lid move for each radian, and what the blendshapes of looking add.
 IRIS_X_IOD: Final = 0.11
 IRIS_Y_IOD: Final = 0.028
 UPPER_LID_IOD: Final = 0.025

@@ -14,7 +14,7 @@ from icface.attributes import ACTION_UNITS, AU_NAMES, INDEX, FloatArray
 from icface.face.action_units import attributes_of
 from icface.face.calibration import Calibration, load_neutral, save_neutral
 from icface.face.extensions import ExtensionReader
-from icface.face.features import face_shape, measure_features
+from icface.face.features import face_shape, features_of
 from icface.face.landmarks import LandmarkDetector, open_detector
 from icface.face.pose import Pose, head_pose
 
@@ -78,7 +78,8 @@ class FaceTracker:
         if self._is_jump(pose):
             return None
         self._last_pose = pose
-        features = measure_features(face)
+        shape = face_shape(face)
+        features = features_of(shape)
         fresh = self._calibration.update(features, face.blendshapes, pose, time_s)
         if fresh is not None and self._neutral_path is not None:
             save_neutral(self._neutral_path, fresh)
@@ -86,7 +87,7 @@ class FaceTracker:
         attributes[ACTION_UNITS] = self._ranged(attributes[ACTION_UNITS], elapsed_s)
         attributes[_BLINK] = self._held_closure(float(attributes[_BLINK]), time_s)
         extensions = self._extensions.read(
-            face_shape(face), features, face.blendshapes, self._calibration.baseline, pose, attributes, time_s
+            shape, features, face.blendshapes, self._calibration.baseline, pose, attributes, time_s
         )
         return DriverState(np.concatenate([attributes, extensions]))
 
