@@ -15,6 +15,9 @@ from icface.geometry.shape import Projection
 IRIS_TRAVEL_IOD: Final = np.array([0.135, 0.105], dtype=np.float32)
 """From the eyeball's centre to the iris, as it shows when the gaze turns aside and up or down. An eyeball measures 24 mm,
 an IOD 90 mm. Lids hide what lies far up or down."""
+PARALLAX: Final = 0.32
+"""An iris lies in front of its eye's corners. A head that turns by an angle moves it against them towards the nose, as a
+gaze by this share of the angle would. Measured on people who look into the camera with their head turned."""
 LIMBUS: Final = np.float32(0.99)
 """How far the iris reaches, in iris radii, with its soft rim."""
 
@@ -127,6 +130,16 @@ class Eye:
         covered = dx * dx + dy * dy < self._iris_radius**2
         dx, dy = _times(self._source_axes, self._iris[0] + dx[covered], self._iris[1] + dy[covered])
         x[covered], y[covered] = self._iris_px[0] + dx, self._iris_px[1] + dy
+
+
+def seen_gaze(gaze_rad: float, turn_rad: float) -> float:
+    """The gaze that shows in the eye's plane while the head is turned by `turn_rad` in the same direction.
+
+    Eyes that turn back to the camera have a part of the way behind them already. Eyes at rest stay as photographed.
+    """
+    if gaze_rad * turn_rad >= 0.0:
+        return gaze_rad
+    return math.copysign(max(0.0, abs(gaze_rad) - PARALLAX * abs(turn_rad)), gaze_rad)
 
 
 def gaze_direction(gaze_rad: tuple[float, float]) -> FloatArray:

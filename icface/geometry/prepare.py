@@ -20,6 +20,7 @@ from icface.face.pose import Pose, head_pose
 from icface.face.suitability import check_suitable, face_extent_px
 from icface.geometry import layers
 from icface.geometry.cutout import cut_out
+from icface.geometry.eyes import seen_gaze
 from icface.geometry.rig import FaceRig
 from icface.geometry.shape import fit_source, ring_around, rotation_matrix
 from icface.geometry.topology import FACE_VERTICES, OVAL, TABLES_PATH
@@ -149,6 +150,7 @@ def _own_gaze(landmarks: Landmarks, pose: Pose) -> FloatArray:
     _, seen = gaze_rad(measure(face_shape(landmarks), landmarks.blendshapes))
     aside = seen + pose.yaw_rad
     gaze = -pose.yaw_rad + math.copysign(max(0.0, abs(aside) - GAZE_UNCERTAIN_RAD), aside)
+    gaze = seen_gaze(gaze, pose.yaw_rad)
     if abs(gaze) >= LEAST_GAZE_RAD:
         result[1] = np.clip(gaze, -MAX_GAZE_RAD, MAX_GAZE_RAD)
     return result

@@ -26,7 +26,7 @@ from icface.attributes import (
 )
 from icface.geometry import layers, raster
 from icface.geometry import topology as mesh
-from icface.geometry.eyes import Eye, Opening, axes, move_lids
+from icface.geometry.eyes import Eye, Opening, axes, move_lids, seen_gaze
 from icface.geometry.flow import HeadFlow
 from icface.geometry.shape import RING, Projection, ring_triangles, rotation_matrix
 from icface.geometry.topology import face_tables
@@ -109,7 +109,8 @@ class FaceRig:
 
         The module `warp` says what the maps mean.
         """
-        pose = pose_from_unit(attributes[POSE]) * POSE_GAIN + self._pose_offset
+        turn_rad = pose_from_unit(attributes[POSE])
+        pose = turn_rad * POSE_GAIN + self._pose_offset
         rotation = rotation_matrix(*pose.tolist())
         action_units = np.clip(attributes[ACTION_UNITS] * AU_GAIN + self._au_offset, -0.5, 1.5)
         pitch_rad, yaw_rad = (attributes[GAZE] * GAZE_LIMIT_RAD).tolist()
@@ -125,8 +126,9 @@ class FaceRig:
         skin_map = self._motion["skin_map"]
         raster.upsample_grid(self._grid, self._step, skin_map)
         raster.raster_map(self._vertices, self._triangles, self._values, self._depth, skin_map)
+        gaze_rad = seen_gaze(pitch_rad, float(turn_rad[0])), seen_gaze(yaw_rad, float(turn_rad[1]))
         jaw = self._jaw[0] * action_units[_AU26] + shapes[_JAW] @ self._jaw[1:]
-        self._behind_the_skin(rotation, (pitch_rad, yaw_rad), jaw)
+        self._behind_the_skin(rotation, gaze_rad, jaw)
         return self._motion
 
     def _moved(self, action_units: FloatArray, shapes: FloatArray, gaze_rad: float) -> FloatArray:

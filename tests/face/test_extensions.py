@@ -33,7 +33,7 @@ def with_irises(seen: Landmarks, x_iod: float = 0.0, y_iod: float = 0.0, **score
     points, blendshapes = seen.points_px.copy(), seen.blendshapes.copy()
     for iris, corners in zip((468, 473), CORNERS, strict=True):
         points[iris : iris + 5] = points[list(corners)].mean(0)
-        points[iris : iris + 5, :2] += np.float32(IOD_PX) * np.float32([x_iod, -y_iod])
+        points[iris : iris + 5, :2] += np.array([x_iod, -y_iod], dtype=np.float32) * IOD_PX
     for name, score in scores.items():
         blendshapes[BLENDSHAPE_NAMES.index(name)] = score
     return replace(seen, points_px=points, blendshapes=blendshapes)

@@ -194,6 +194,14 @@ def test_gaze_moves_the_iris_by_the_projected_angle(rig: FaceRig, cache: Cache, 
     assert extent[0] == pytest.approx(2 * 5.0 * np.cos(angle), abs=1.2)  # seen at an angle
 
 
+def test_eyes_that_stay_on_the_camera_turn_less_than_the_head(rig: FaceRig) -> None:
+    """At .3 rad of yaw, .32 · .3 of the way back is there already."""
+    rest, _ = iris_places(rig, yaw=0.5 + 0.3 / 1.4, gaze_yaw=0.001)
+    back, _ = iris_places(rig, yaw=0.5 + 0.3 / 1.4, gaze_yaw=-0.3 / GAZE_LIMIT_RAD)
+    shown = np.sin(0.3 * (1 - 0.32)) * 0.135 * IOD * np.cos(0.3 * module.POSE_GAIN[1])
+    assert back[0] - rest[0] == pytest.approx(shown, abs=0.6)
+
+
 def test_gaze_is_the_photos_own_where_it_is_asked_for(cache: Cache) -> None:
     aside = FaceRig({**cache, "gaze_rad": np.array([0.0, 0.3], dtype=np.float32)})
     place, _ = iris_places(aside)

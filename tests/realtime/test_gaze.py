@@ -43,7 +43,8 @@ def test_the_drivers_gaze_is_replaced_and_nothing_else() -> None:
 def test_the_eyes_jump_now_and_then_by_little() -> None:
     def run(seed: int) -> FloatArray:
         gaze = CameraGaze(seed)
-        return np.array([gaze(neutral(), True, i / 30)[GAZE] for i in range(3000)]) * GAZE_LIMIT_RAD
+        shown = np.array([gaze(neutral(), True, i / 30)[GAZE] for i in range(3000)], dtype=np.float32)
+        return shown * np.float32(GAZE_LIMIT_RAD)
 
     shown = run(1)
     jumps = np.flatnonzero(np.abs(np.diff(shown, axis=0)).any(axis=1))
