@@ -22,6 +22,7 @@ if not __package__:
 from export.edge_graph import SHAPES, build_edge_graph
 from export.writing import spec, write_bundle
 from icface.arrays import Frame, Tensors
+from icface.attributes import GAZE_NAMES, SHAPE_NAMES
 from icface.bundle import DEFAULT_BUNDLE, Bundle
 from icface.command import Parser, run_command
 from icface.geometry.raster import EDGE_FROM_PX, EDGE_PX
@@ -119,6 +120,7 @@ def pack(out: Path) -> Bundle:
             "name": "edge geometry",
             "size_px": None,
             "attribute_scale": "full-shape",
+            "extensions": (*GAZE_NAMES, *SHAPE_NAMES),
             "alignment": "face box x 1.75, raised by 6 %, kept inside the photo",
             "motion": "icface.geometry",
             "neutralise": None,

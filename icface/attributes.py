@@ -58,6 +58,9 @@ SIZE: Final = len(ALL_NAMES)
 INDEX: Final = {name: i for i, name in enumerate(ALL_NAMES)}
 GAZE: Final = slice(COUNT, COUNT + len(GAZE_NAMES))
 SIDES: Final = slice(GAZE.stop, GAZE.stop + len(SIDED))
+SHAPES: Final = slice(GAZE.stop, SIZE - len(PLACE_NAMES))
+"""The extensions that move skin."""
+SHAPE_NAMES: Final = ALL_NAMES[SHAPES]
 PLACE: Final = slice(SIZE - len(PLACE_NAMES), SIZE)
 LOWEST: Final = np.array([-1.0 if name in _SIGNED else 0.0 for name in ALL_NAMES], dtype=np.float32)
 """(SIZE,) the lowest value of each; the highest is 1."""

@@ -17,6 +17,7 @@ from safetensors import SafetensorError
 from safetensors.numpy import load
 
 from icface.arrays import Tensors
+from icface.attributes import EXTENSIONS
 from icface.errors import BundleError
 
 FORMAT_VERSION: Final = 1
@@ -98,6 +99,8 @@ class Bundle(msgspec.Struct, frozen=True, kw_only=True):
     """Side of the frames it makes; None: any."""
     attribute_scale: str
     """`full-shape` or `openface`."""
+    extensions: tuple[str, ...] = ()
+    """The attributes beyond the paper's that it takes, by name."""
     alignment: str
     """How the source is cropped, in words."""
     host_code: str | None = msgspec.field(name="motion")
@@ -184,6 +187,9 @@ def _problems(bundle: Bundle) -> Iterator[str]:
     for key, known in (("family", FAMILIES), ("attribute_scale", ATTRIBUTE_SCALES)):
         if (value := getattr(bundle, key)) not in known:
             yield f"{key} {value!r} is unknown; known: {', '.join(known)}"
+    for name in bundle.extensions:
+        if name not in EXTENSIONS:
+            yield f"'extensions' names {name!r}, which is none; known: {', '.join(EXTENSIONS)}"
     for name, digest in bundle.hashes.items():
         # This also keeps a manifest from naming a file outside its folder.
         if not _FILE_NAME.fullmatch(name):

@@ -15,7 +15,17 @@ import cv2
 import numpy as np
 
 from icface.arrays import Array, Frame, Tensors
-from icface.attributes import COUNT, SIZE, FloatArray, in_range, to_openface, with_extensions
+from icface.attributes import (
+    ALL_NAMES,
+    COUNT,
+    EXTENSIONS,
+    PLACE_NAMES,
+    SIZE,
+    FloatArray,
+    in_range,
+    to_openface,
+    with_extensions,
+)
 from icface.bundle import Bundle
 from icface.engines import Engine, neutralise, open_engine
 from icface.errors import ConfigError, EngineError, SourceError
@@ -88,6 +98,10 @@ class Reenactor:
         self._still_border = still_border
         self._cache = source_cache or SourceCache()
         self._source: PreparedSource | None = None
+        self._untaken = np.array(
+            [name in EXTENSIONS and name not in bundle.extensions for name in ALL_NAMES], dtype=np.bool_
+        )
+        self._told: set[str] = set()
         self._preparing = threading.Lock()
         self._scaled: Frame = np.empty((0, 0, 3), dtype=np.uint8)
 
@@ -193,9 +207,21 @@ class Reenactor:
         if self._source is None:
             raise EngineError("no source is set; call set_source first")
         asked = in_range(attributes if len(attributes) == SIZE else with_extensions(attributes))
+        if asked[self._untaken].any():
+            self._leave_out(asked)
         if self._bundle.attribute_scale == "openface":
             asked = to_openface(asked)
         return _scale(self._engine.animate(self._source.rig.motion(asked)), self._scaled)
+
+    def _leave_out(self, asked: FloatArray) -> None:
+        """Set the extensions that the model does not take to 0, in place, and say so once for each."""
+        # Whoever frames the picture may show the place of the head.
+        names = {name for i, name in enumerate(ALL_NAMES) if self._untaken[i] and asked[i]} - {*PLACE_NAMES}
+        if names - self._told:
+            new = ", ".join(name for name in ALL_NAMES if name in names - self._told)
+            logger.debug("the model %s does not show %s", self._bundle.name, new)
+            self._told |= names
+        asked[self._untaken] = 0.0
 
     def close(self) -> None:
         """Close the engine and free its memory, also on a device."""

@@ -22,7 +22,7 @@ from typing import Final
 from icface.command import Parser, print_error
 from icface.errors import ConfigError, ICFaceError
 from realtime import version
-from realtime.config import FRAMINGS, SIZES, LiveConfig
+from realtime.config import FRAMINGS, GAZES, SIZES, LiveConfig
 from realtime.hotkeys import HOTKEYS
 
 _PACKAGES: Final = "sudo apt install libgl1 libglib2.0-0"
@@ -100,6 +100,10 @@ def parser() -> Parser:
         help="play a file at its own rate, or every frame as fast as it goes "
         "(default: at its rate with a virtual camera or a window)")
     driver.add_argument("--loop", action="store_true", help="start a file again at its end; live only")
+
+    driver.add_argument("--gaze", choices=GAZES, default=d.gaze,
+        help="let the eyes look as the driver's do, or into the camera (default: %(default)s)")
+    driver.add_argument("--idle", action="store_true", help="blink and breathe while no driver is there")
 
     where = p.add_argument_group("where it goes (several at once; a virtual camera if none is given)")
     where.add_argument("--virtual-camera", nargs="?", const="", metavar="DEVICE",

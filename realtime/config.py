@@ -12,6 +12,7 @@ from icface.errors import ConfigError
 
 SIZES: Final = {"256": 256, "512": 512, "native": None}
 FRAMINGS: Final = ("crop", "photo")
+GAZES: Final = ("driver", "camera")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -42,6 +43,10 @@ class LiveConfig:
     """True: a file at its own rate. False: every frame, as fast as it goes. None: at its own rate where somebody
     watches (virtual camera, window)."""
     loop: bool = False
+    gaze: str = "driver"
+    """Where the eyes look: as the driver's, or into the camera."""
+    idle: bool = False
+    """Blink and breathe while no driver is there."""
 
     virtual_camera: str | None = None
     """A device; empty: the first that works. None: no virtual camera, unless no other sink is given."""
@@ -75,6 +80,7 @@ class LiveConfig:
         # No comparison with NaN is true, so each asks for what is right.
         for flag, value, right, rule in (
             ("--framing", self.framing, self.framing in FRAMINGS, f"choose {' or '.join(FRAMINGS)}"),
+            ("--gaze", self.gaze, self.gaze in GAZES, f"choose {' or '.join(GAZES)}"),
             ("--size", self.size_px, self.size_px in SIZES.values(), f"choose {', '.join(SIZES)}"),
             ("--camera-size", "{}x{}".format(*size), all(16 <= side <= 8192 for side in size),
              "each side must be 16 to 8192"),

@@ -27,7 +27,9 @@ from realtime.drivers import Driver
 from realtime.drivers.face import FaceDriver
 from realtime.drivers.table import TableDriver, load_table
 from realtime.engine import open_reenactor
+from realtime.gaze import CameraGaze
 from realtime.hotkeys import Controls, TerminalKeys
+from realtime.idle import Idle
 from realtime.loop import run_live, run_offline
 from realtime.metrics import Metrics
 from realtime.outputs import Outputs
@@ -36,7 +38,7 @@ from realtime.recorder import Recorder
 from realtime.renderer import Renderer, Scene, make_scene
 from realtime.scheduler import DeadlineScheduler
 from realtime.sinks import Sink, SinkSettings, create_sink
-from realtime.step import Reenactment
+from realtime.step import Habit, Reenactment
 
 logger = logging.getLogger(__name__)
 
@@ -115,7 +117,9 @@ class _Session:
         recorder = stack.enter_context(closing(Recorder(csv))) if csv is not None else None
         photos.start_others()
         stack.callback(photos.close)
-        reenactment = Reenactment(driver.condition, config.mirrored, renderer, outputs, metrics, recorder)
+        reenactment = Reenactment(
+            driver.condition, config.mirrored, renderer, outputs, metrics, recorder, _habits(config)
+        )
         stack.callback(driver.close)
         keyboard = stack.enter_context(TerminalKeys()).poll_key if config.live else None
         controls = Controls(reenactment, photos, stop, keyboard, driver.ask_neutral)
@@ -179,6 +183,16 @@ class _Session:
             "sources": [path.name for path in config.sources],
             "driver": config.attributes.name if config.attributes is not None else config.camera,
         }
+
+
+def _habits(config: LiveConfig) -> list[Habit]:
+    """What the settings want the face to do by itself."""
+    habits: list[Habit] = []
+    if config.idle:
+        habits.append(Idle())
+    if config.gaze == "camera":  # after the head has its place
+        habits.append(CameraGaze())
+    return habits
 
 
 def _create_sinks(config: LiveConfig) -> list[Sink]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from icface.attributes import FloatArray, mirror
@@ -10,6 +11,9 @@ from realtime.metrics import Metrics
 from realtime.outputs import Outputs
 from realtime.recorder import Recorder
 from realtime.renderer import Renderer
+
+Habit = Callable[[FloatArray, bool, float], FloatArray]
+"""From (SIZE,) attributes to those to show, whether there is a driver, and a time that never runs back."""
 
 
 @dataclass
@@ -24,6 +28,8 @@ class Reenactment:
     outputs: Outputs
     metrics: Metrics
     recorder: Recorder | None = None
+    habits: Sequence[Habit] = ()
+    """What the face does by itself, one after the other."""
     frozen: bool = False
     """Show the last picture on and on."""
 
@@ -41,6 +47,8 @@ class Reenactment:
         attributes = self.condition(driver, time_s)
         if self.mirrored:
             attributes = mirror(attributes)
+        for habit in self.habits:
+            attributes = habit(attributes, driver is not None, time_s)
         if repeat or self.frozen:
             self.metrics.count("repeated")
         else:

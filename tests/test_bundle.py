@@ -144,6 +144,7 @@ def test_a_broken_manifest_is_one_line(copy: Path, kind: str) -> None:
 CHANGES: dict[str, tuple[Edit, str]] = {
     "family": (lambda raw: raw.update(family="other"), "family 'other' is unknown; known: edge, paper"),
     "scale": (lambda raw: raw.update(attribute_scale="half"), "attribute_scale 'half' is unknown"),
+    "extensions": (lambda raw: raw.update(extensions=["AU99"]), r"'extensions' names 'AU99', which is none; known: gaze"),
     "size": (lambda raw: raw.update(size_px="big"), r"Expected `int \| null`, got `str` - at `\$\.size_px`"),
     "licence": (lambda raw: raw.pop("licence"), "missing required field `licence`"),
     "provenance": (lambda raw: raw.update(provenance=None), r"Expected `str`, got `null` - at `\$\.provenance`"),
@@ -162,6 +163,12 @@ CHANGES: dict[str, tuple[Edit, str]] = {
     "frames": (lambda raw: raw["variants"]["host"].update(outputs=[]), "should be one tensor, 'frame'"),
     "shape truth": (lambda raw: raw["variants"]["graph"]["cache"][0].update(shape=[True]), r"got `bool` .*shape\[0\]"),
 }  # fmt: skip
+
+
+def test_a_bundle_without_extensions_takes_none(copy: Path) -> None:
+    assert {"gaze_yaw", "AU45_side", "AU18"} <= set(Bundle.load(copy).extensions)
+    edit(copy, lambda raw: raw.pop("extensions"))
+    assert Bundle.load(copy).extensions == ()
 
 
 @pytest.mark.parametrize("what", CHANGES)

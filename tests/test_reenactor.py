@@ -305,3 +305,27 @@ def test_once_closed_it_shows_nothing(reenactor: Reenactor, source: PreparedSour
     reenactor.close()
     with pytest.raises(EngineError, match="no source is set"):
         reenactor.animate(neutral())
+
+
+def test_extensions_move_the_face_where_the_bundle_takes_them(
+    cache: SourceCache, source: PreparedSource, caplog: pytest.LogCaptureFixture
+) -> None:
+    bundle = Bundle.load(DEFAULT_BUNDLE)
+    wink = neutral()
+    wink[[INDEX["AU45"], INDEX["AU45_side"], INDEX["place_x"]]] = 0.5, 1.0, 0.3
+    blink = wink.copy()
+    blink[COUNT:] = 0.0
+    taking, ignoring = (
+        Reenactor(structs.replace(bundle, extensions=names), size_px=SIDE, source_cache=cache)
+        for names in (bundle.extensions, ())
+    )
+    taking.set_source(source)
+    ignoring.set_source(source)
+    with caplog.at_level("DEBUG", "icface"):
+        winking, blinking = taking.animate(wink).copy(), taking.animate(blink).copy()
+        assert "does not show" not in caplog.text
+        for _ in range(3):
+            np.testing.assert_array_equal(ignoring.animate(wink), blinking)
+    assert (winking != blinking).any()
+    assert caplog.text.count("does not show AU45_side") == 1
+    assert wink[INDEX["AU45_side"]] == 1.0  # the caller's array is left alone

@@ -80,7 +80,11 @@ def face_shape(landmarks: Landmarks) -> Array:
 
 def measure_features(landmarks: Landmarks) -> Array:
     """(22,) features in `NAMES` order. The eye aspect ratios are the distance of the lids over the eye's width."""
-    shape = face_shape(landmarks)
+    return features_of(face_shape(landmarks))
+
+
+def features_of(shape: Array) -> Array:
+    """(22,) features of a `face_shape` (478, 3)."""
     result = np.empty(len(NAMES))
     result[_HEIGHT_ROWS] = _HEIGHT_WEIGHTS @ shape[:, 1]
     between = shape[_PAIRS[:, 0]] - shape[_PAIRS[:, 1]]

@@ -10,10 +10,11 @@ from typing import Final
 import numpy as np
 
 from icface.arrays import Frame
-from icface.attributes import ACTION_UNITS, AU_NAMES, INDEX, FloatArray, with_extensions
+from icface.attributes import ACTION_UNITS, AU_NAMES, INDEX, FloatArray
 from icface.face.action_units import attributes_of
 from icface.face.calibration import Calibration, load_neutral, save_neutral
-from icface.face.features import measure_features
+from icface.face.extensions import ExtensionReader
+from icface.face.features import face_shape, features_of
 from icface.face.landmarks import LandmarkDetector, open_detector
 from icface.face.pose import Pose, head_pose
 
@@ -54,6 +55,7 @@ class FaceTracker:
         self._neutral_path = neutral_path
         self._detector = detector or open_detector(video=True)
         self._calibration = Calibration(None if neutral_path is None else load_neutral(neutral_path))
+        self._extensions = ExtensionReader()
         self._peak = np.full(len(AU_NAMES), _RANGE_START, dtype=np.float32)
         self._last_pose: Pose | None = None
         self._last_s = math.inf
@@ -76,18 +78,23 @@ class FaceTracker:
         if self._is_jump(pose):
             return None
         self._last_pose = pose
-        features = measure_features(face)
+        shape = face_shape(face)
+        features = features_of(shape)
         fresh = self._calibration.update(features, face.blendshapes, pose, time_s)
         if fresh is not None and self._neutral_path is not None:
             save_neutral(self._neutral_path, fresh)
         attributes = attributes_of(features, face.blendshapes, pose, self._calibration.baseline)
         attributes[ACTION_UNITS] = self._ranged(attributes[ACTION_UNITS], elapsed_s)
         attributes[_BLINK] = self._held_closure(float(attributes[_BLINK]), time_s)
-        return DriverState(with_extensions(attributes))
+        extensions = self._extensions.read(
+            shape, features, face.blendshapes, self._calibration.baseline, pose, attributes, time_s
+        )
+        return DriverState(np.concatenate([attributes, extensions]))
 
     def set_neutral(self) -> None:
         """Take the driver's face over the next frames as neutral."""
         self._calibration.set_neutral()
+        self._extensions.set_neutral()
 
     def reset(self) -> None:
         """Forget motion, after a gap; what was learned about the person stays."""

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import cv2
 import numpy as np
+from numpy.typing import NDArray
 
 from icface.arrays import Frame
 from icface.attributes import FloatArray
@@ -60,17 +63,34 @@ def fill_skin(crop: Frame, points_px: FloatArray, iod_px: float) -> Frame:
     return result
 
 
+def iris_circle(points_px: FloatArray, *, left: bool) -> FloatArray:
+    """(3,) centre and radius of an iris in the crop."""
+    iris = points_px[list(mesh.LEFT_IRIS if left else mesh.RIGHT_IRIS), :2]
+    radius = float(np.linalg.norm(iris[1:] - iris[0], axis=1).mean())
+    return np.array([*iris[0], radius], dtype=np.float32)
+
+
+class EyePictures(NamedTuple):
+    """One eyeball, (h, w, 3) RGB each."""
+
+    as_photographed: Frame
+    blank: Frame
+    """Without the iris."""
+    iris: Frame
+    """A whole iris, with a soft rim, on the blank eyeball."""
+
+
 def paint_eye(
     crop: Frame, points_px: FloatArray, iod_px: float, *, left: bool
-) -> tuple[Frame, FloatArray, FloatArray]:
+) -> tuple[EyePictures, FloatArray, FloatArray]:
     """Continue the eyeball beyond what the lids show: a round iris, white around it, dark in the socket.
 
     Returns:
-        (h, w, 3) RGB, larger than the eye's opening; (2,) the crop's position of its pixel (0, 0); and (3,) RGB of the
+        The pictures, larger than the eye's opening; (2,) the crop's position of their pixel (0, 0); and (3,) RGB of the
         eye's white, which tells how much light falls on the face, whatever the skin.
     """
     contour = mesh.LEFT_EYE_OPENING if left else mesh.RIGHT_EYE_OPENING
-    iris = points_px[list(mesh.LEFT_IRIS if left else mesh.RIGHT_IRIS), :2]
+    *iris_px, radius = iris_circle(points_px, left=left).tolist()
     polygon = points_px[list(contour), :2]
     centre = polygon.mean(0)
     half_w, half_h = round(iod_px * 0.24), round(iod_px * 0.17)
@@ -86,9 +106,8 @@ def paint_eye(
         known = inside > 127
     pixels = window.astype(np.float32)
     luminance = pixels @ _LUMA
-    radius = float(np.linalg.norm(iris[1:] - iris[0], axis=1).mean())
     y, x = np.mgrid[:height, :width].astype(np.float32)
-    centre_x, centre_y = iris[0] - origin
+    centre_x, centre_y = (iris_px - origin).tolist()
     distance = np.hypot(x - centre_x, y - centre_y)
     white = known & (distance > radius * 1.15)
     sclera = np.array([205.0, 200.0, 196.0], dtype=np.float32)
@@ -119,7 +138,47 @@ def paint_eye(
     far = np.clip(outside / 0.035, 0, 1)[..., None]
     far = np.maximum(far, 0.8 * edge * disc[..., None])
     mixed = np.where(known[..., None], pixels, extended * (1 - far) + painted * far)
-    return np.clip(np.round(mixed), 0, 255).astype(np.uint8), origin, sclera
+    hidden = (distance < 1.2 * radius) | ((np.abs(x - centre_x) < 1.2 * radius) & ~known)
+    bright = white & (luminance >= 0.7 * float(sclera @ _LUMA))
+    blank = _without_iris(mixed, known, bright & (distance > 1.2 * radius), hidden, radius, sclera)
+    # The photo's iris where it shows it, and the round one elsewhere; the rim is soft.
+    whole = np.where(known[..., None], mixed, round_iris)
+    cover = np.clip((1.02 * radius - distance) / max(0.12 * radius, 1.2), 0, 1)[..., None]
+    pictures = (mixed, blank, blank * (1 - cover) + whole * cover)
+    return EyePictures(*(_to_uint8(each) for each in pictures)), origin, sclera
+
+
+def _to_uint8(image: FloatArray) -> Frame:
+    return np.clip(np.round(image), 0, 255).astype(np.uint8)
+
+
+def _without_iris(
+    eye: FloatArray,
+    shown: NDArray[np.bool_],
+    white: NDArray[np.bool_],
+    hidden: NDArray[np.bool_],
+    radius: float,
+    sclera: FloatArray,
+) -> FloatArray:
+    """An eyeball (h, w, 3) whose `hidden` part is painted with the `white` (h, w) next to it.
+
+    `shown` (h, w) is what the photo shows of it between the lids.
+    """
+    # Lashes and lids shade some of the white, so that bright pixels count more.
+    weight = white * (eye @ _LUMA) ** 2 + 1e-9
+    filled = np.broadcast_to(sclera, eye.shape).astype(np.float32)
+    # What lies near counts. Where nothing is near, what lies farther away.
+    for width in (1.2, 0.5):
+        sigma_x, sigma_y = width * radius, 0.4 * width * radius
+        total = cv2.GaussianBlur(weight, (0, 0), sigmaX=sigma_x, sigmaY=sigma_y)[..., None]
+        mean = cv2.GaussianBlur(eye * weight[..., None], (0, 0), sigmaX=sigma_x, sigmaY=sigma_y) / total
+        sure = total / (total + 1e-3 * float(total.max()))
+        filled = filled * (1 - sure) + mean * sure
+    # Near the lids and behind them lies their shadow.
+    depth = cv2.distanceTransform(shown.astype(np.uint8), cv2.DIST_L2, 3) / np.float32(radius)
+    filled *= (1 - 0.30 * np.exp(-depth / 0.35))[..., None]
+    soft = cv2.GaussianBlur(hidden.astype(np.float32), (0, 0), max(0.8, 0.1 * radius))[..., None]
+    return np.asarray(eye * (1 - soft) + filled * soft)
 
 
 def _teeth_row(

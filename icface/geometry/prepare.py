@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import logging
+import math
 from typing import Any, Final
 
 import cv2
@@ -11,15 +12,18 @@ import numpy as np
 from numpy.typing import NDArray
 
 from icface.arrays import Array, Frame, Tensors
-from icface.attributes import ACTION_UNITS, AU_NAMES, POSE, FloatArray, neutral, pose_from_unit
+from icface.attributes import ACTION_UNITS, AU_NAMES, INDEX, POSE, FloatArray, neutral, pose_from_unit
 from icface.errors import SourceError
 from icface.face.action_units import POPULATION_PATH, measure_attributes, population
+from icface.face.extensions import gaze_rad, measure
+from icface.face.features import face_shape
 from icface.face.landmarks import LandmarkDetector, Landmarks
-from icface.face.pose import head_pose
+from icface.face.pose import Pose, head_pose
 from icface.face.suitability import MAX_TURN_RAD, check_suitable, face_extent_px
 from icface.geometry import layers
 from icface.geometry.completion import frontal, upright
 from icface.geometry.cutout import cut_out
+from icface.geometry.eyes import seen_gaze
 from icface.geometry.rig import FaceRig
 from icface.geometry.shape import fit_source, ring_around, rotation_matrix
 from icface.geometry.topology import (
@@ -63,6 +67,12 @@ UNCERTAIN: Final = 0.15
 LOOPS: Final = 2
 MOST_GAZE: Final = 0.07
 """So far the irises of a turned photo are moved to look ahead (IOD)."""
+GAZE_UNCERTAIN_RAD: Final = 0.12
+"""How far the gaze of people who look into the camera seems to be from it."""
+MAX_GAZE_RAD: Final = 0.30
+MAX_GAZE_CLOSURE: Final = 0.35
+LEAST_GAZE_RAD: Final = 0.10
+"""A photo's gaze below this is left as it is, with all its pixels."""
 MAX_POSE_OFFSET_RAD: Final = 0.15
 MAX_SMILE_OFFSET: Final = 0.4
 
@@ -192,7 +202,7 @@ def _read(frame: Frame, landmarks: Landmarks, affine: Array, size_px: int) -> di
     right, right_origin, right_white = layers.paint_eye(crop, points, shape.iod_px, left=False)
     left, left_origin, left_white = layers.paint_eye(crop, points, shape.iod_px, left=True)
     mouth, mouth_rows = layers.paint_mouth(crop, shape, points, np.maximum(right_white, left_white))
-    inner, (right_patch, left_patch, mouth_patch) = _stack([right, left, mouth])
+    inner, patches = _stack([*right, *left, mouth])
     skin = layers.fill_skin(crop, points, shape.iod_px)
     cache: dict[str, NDArray[Any]] = {
         **_layered(frame, affine, size_px, points, shape.iod_px, skin),
@@ -203,14 +213,35 @@ def _read(frame: Frame, landmarks: Landmarks, affine: Array, size_px: int) -> di
         "ring_shape": ring_around(shape.neutral_shape),
         "right_eye_origin": right_origin,
         "left_eye_origin": left_origin,
-        "right_eye_patch": right_patch,
-        "left_eye_patch": left_patch,
-        "mouth_patch": mouth_patch,
+        "right_iris": layers.iris_circle(points, left=False),
+        "left_iris": layers.iris_circle(points, left=True),
+        "gaze_rad": _own_gaze(landmarks, pose),
+        "right_eye_patches": np.stack(patches[:3]),
+        "left_eye_patches": np.stack(patches[3:6]),
+        "mouth_patch": patches[6],
         "mouth_rows": mouth_rows,
         "pose_offset_rad": np.zeros(3, dtype=np.float32),
         "au_offset": np.zeros(len(AU_NAMES), dtype=np.float32),
     }
     return cache
+
+
+def _own_gaze(landmarks: Landmarks, pose: Pose) -> FloatArray:
+    """(2,) where the eyes look in the photo's head, down and to the image's left.
+
+    People look into the camera. So what is close to that is taken for it; the irises alone do not tell so exactly. Up and
+    down they tell too little, and closed eyes nothing.
+    """
+    result = np.zeros(2, dtype=np.float32)
+    if measure_attributes(landmarks)[INDEX["AU45"]] > MAX_GAZE_CLOSURE:
+        return result
+    _, seen = gaze_rad(measure(face_shape(landmarks), landmarks.blendshapes))
+    aside = seen + pose.yaw_rad
+    gaze = -pose.yaw_rad + math.copysign(max(0.0, abs(aside) - GAZE_UNCERTAIN_RAD), aside)
+    gaze = seen_gaze(gaze, pose.yaw_rad)
+    if abs(gaze) >= LEAST_GAZE_RAD:
+        result[1] = np.clip(gaze, -MAX_GAZE_RAD, MAX_GAZE_RAD)
+    return result
 
 
 def _layered(

@@ -5,16 +5,28 @@ Attributes → moved vertices → flow of head and body → exact map of the fac
 
 from __future__ import annotations
 
-from typing import Any, Final, NamedTuple
+from typing import Any, Final
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
 from icface.arrays import Tensors
-from icface.attributes import ACTION_UNITS, AU_NAMES, POSE, FloatArray, pose_from_unit
+from icface.attributes import (
+    ACTION_UNITS,
+    AU_NAMES,
+    GAZE,
+    GAZE_LIMIT_RAD,
+    POSE,
+    SHAPE_NAMES,
+    SHAPES,
+    SIDED,
+    FloatArray,
+    pose_from_unit,
+)
 from icface.geometry import layers, raster
 from icface.geometry import topology as mesh
+from icface.geometry.eyes import Eye, Opening, axes, move_lids, seen_gaze
 from icface.geometry.flow import HeadFlow
 from icface.geometry.shape import RING, Projection, ring_triangles, rotation_matrix
 from icface.geometry.slide import Slide
@@ -31,19 +43,21 @@ POSE_GAIN: Final = np.array([1.26, 1.38, 1.0], dtype=np.float32)
 AU_GAIN: Final = np.array(
     [2.0, 1.5, 1.55, 1.15, 1.2, 1.6, 1.4, 1.2, 1.4, 1.0, 1.8, 1.4, 1.4, 1.6, 1.1, 1.35, 1.4], dtype=np.float32
 )
+_SIDED: Final = np.array([AU_NAMES.index(name) for name in SIDED])
+# Both sides of an Action Unit have its gain.
+SHAPE_GAIN: Final = np.concatenate(
+    [AU_GAIN[_SIDED], [1.3, 1.0, 1.0, 1.0, 1.5, 1.0, 1.0]]  # AU18, 22, 24, 29, 34, jaw_side, mouth_side
+).astype(np.float32)
+_AU10_SIDE, _AU12_SIDE, _AU45_SIDE, _AU22 = (
+    SHAPE_NAMES.index(name) for name in ("AU10_side", "AU12_side", "AU45_side", "AU22")
+)
+_JAW: Final = [SHAPE_NAMES.index(name) for name in ("AU29", "jaw_side")]
 
 _AU01, _AU04, _AU10, _AU12, _AU25, _AU26, _AU45 = (
     AU_NAMES.index(name) for name in ("AU01", "AU04", "AU10", "AU12", "AU25", "AU26", "AU45")
 )
-_LIDS: Final = tuple(
-    tuple(np.array(row, dtype=np.intp) for row in rows) for rows in (mesh.RIGHT_LIDS, mesh.LEFT_LIDS)
-)
 LIPS_FOLLOW: Final = 0.15
 """AU25 that a whole AU26 takes back. Trackers see less of a chin's drop than of the gap between the lips."""
-_LID_SHARES: Final = (0.90, -0.10, 0.55, 0.12, -0.05)
-"""How far each of these rows travels of the way from the upper to the lower lid."""
-LASHES_IOD: Final = 0.016
-"""Thickness of the line of the lashes of a closed eye."""
 _UPPER_LIP: Final = np.array(mesh.INNER_UPPER_LIP, dtype=np.intp)
 _LOWER_LIP: Final = np.array(mesh.INNER_LOWER_LIP, dtype=np.intp)
 
@@ -57,6 +71,9 @@ class FaceRig:
         margin = int(cache["margin"])
         self._neutral = cache["neutral_shape"]
         self._basis = tables.displacements.reshape(len(AU_NAMES), -1)
+        self._shapes = tables.extensions.reshape(len(SHAPE_NAMES), -1)
+        # Lower teeth and tongue follow the chin a little less far.
+        self._jaw = 0.8 * np.stack([tables.displacements[_AU26, 152], *tables.extensions[_JAW, 152]])
         self._project = Projection(cache["base_px"], np.float32(cache["iod_px"][()]))
         self._pose_offset = cache["pose_offset_rad"]
         self._au_offset = cache["au_offset"]
@@ -80,9 +97,9 @@ class FaceRig:
         self._margin = np.float32(margin)
         self._flow = HeadFlow(cache, self._project, self._step, (rows, cols), still_border or not margin)
 
-        self._behind: tuple[_Eye | _Mouth, ...] = (
-            _Eye(cache, self._project, "right", mesh.RIGHT_EYE_OPENING),
-            _Eye(cache, self._project, "left", mesh.LEFT_EYE_OPENING),
+        self._behind: tuple[Eye | _Mouth, ...] = (
+            Eye(cache, self._project, "right", mesh.RIGHT_EYE_OPENING),
+            Eye(cache, self._project, "left", mesh.LEFT_EYE_OPENING),
             _Mouth(cache, self._project),
         )
         self._motion: dict[str, NDArray[Any]] = {
@@ -98,10 +115,13 @@ class FaceRig:
 
         The module `warp` says what the maps mean.
         """
-        pose = pose_from_unit(attributes[POSE]) * POSE_GAIN + self._pose_offset
+        turn_rad = pose_from_unit(attributes[POSE])
+        pose = turn_rad * POSE_GAIN + self._pose_offset
         rotation = rotation_matrix(*pose.tolist())
         action_units = np.clip(attributes[ACTION_UNITS] * AU_GAIN + self._au_offset, -0.5, 2.0)
-        shape = self._moved(action_units)
+        pitch_rad, yaw_rad = (attributes[GAZE] * GAZE_LIMIT_RAD).tolist()
+        shapes = attributes[SHAPES] * SHAPE_GAIN
+        shape = self._moved(action_units, shapes, pitch_rad)
         self._vertices[: mesh.FACE_VERTICES] = self._project(shape, rotation)
         self._flow.move(shape, rotation)
         self._slide(rotation, self._values[: mesh.FACE_VERTICES, :2])
@@ -113,29 +133,41 @@ class FaceRig:
         skin_map = self._motion["skin_map"]
         raster.upsample_grid(self._grid, self._step, skin_map)
         raster.raster_map(self._vertices, self._triangles, self._values, self._depth, skin_map)
-        self._behind_the_skin(action_units, rotation)
+        gaze_rad = seen_gaze(pitch_rad, float(turn_rad[0])), seen_gaze(yaw_rad, float(turn_rad[1]))
+        jaw = self._jaw[0] * action_units[_AU26] + shapes[_JAW] @ self._jaw[1:]
+        self._behind_the_skin(rotation, gaze_rad, jaw)
         return self._motion
 
-    def _moved(self, action_units: FloatArray) -> FloatArray:
-        """(468, 3) head space: the neutral shape moved by Action Units (17,)."""
-        amounts = action_units.copy()
+    def _moved(self, action_units: FloatArray, shapes: FloatArray, gaze_rad: float) -> FloatArray:
+        """(468, 3) head space: the neutral shape moved by Action Units (17,), extensions (20,) and lids that follow."""
+        amounts, sides = action_units.copy(), shapes.copy()
         # Lids travel along their own opening, so AU45 is done apart.
-        closure = float(np.clip(amounts[_AU45], 0.0, 1.0))
-        amounts[_AU45] = 0.0
+        right, left = _both_sides(amounts[_AU45], sides[_AU45_SIDE])
+        closures = min(1.0, max(0.0, right)), min(1.0, max(0.0, left))
+        amounts[_AU45] = sides[_AU45_SIDE] = 0.0
         # Brows that are raised and drawn together at once stay oblique: the frown does not lower their inner ends.
         amounts[_AU01] += 0.6 * max(0.0, min(amounts[_AU01], amounts[_AU04]))
         # These movements overlap: a smile has raised the lip already, and a raised lip has opened the mouth already.
-        amounts[_AU10] *= 1 - 0.8 * min(1.0, max(0.0, amounts[_AU12]))
+        raised = _both_sides(amounts[_AU10], sides[_AU10_SIDE])
+        smiles = _both_sides(amounts[_AU12], sides[_AU12_SIDE])
+        right, left = (
+            lip * (1 - 0.8 * min(1.0, max(0.0, smile))) for lip, smile in zip(raised, smiles, strict=True)
+        )
+        amounts[_AU10], sides[_AU10_SIDE] = (right + left) / 2, left - right
         parted = amounts[_AU25] * (1 - 0.5 * min(1.0, max(0.0, amounts[_AU10])))
+        # So has a funnel.
+        parted *= 1 - 0.8 * min(1.0, sides[_AU22])
+        dropped = min(1.0, max(0.0, amounts[_AU26]))
         amounts[_AU25] = max(0.0, parted) ** PARTING_POWER - LIPS_FOLLOW * max(0.0, amounts[_AU26])
-        amounts[_AU12] *= 1 + LAUGH * min(1.0, max(0.0, amounts[_AU26]))
-        moved = (amounts @ self._basis).reshape(self._neutral.shape)
+        amounts[_AU12] *= 1 + LAUGH * dropped
+        sides[_AU12_SIDE] *= 1 + LAUGH * dropped
+        moved = (amounts @ self._basis + sides @ self._shapes).reshape(self._neutral.shape)
         shape = np.asarray(self._neutral + moved, dtype=np.float32)
-        _close_lids(shape, closure)
+        move_lids(shape, closures, gaze_rad)
         _part_lips(shape)
         return shape
 
-    def _behind_the_skin(self, action_units: FloatArray, rotation: FloatArray) -> None:
+    def _behind_the_skin(self, rotation: FloatArray, gaze_rad: tuple[float, float], jaw: FloatArray) -> None:
         """Map eyes and mouth, each inside the box of its opening."""
         alpha, regions = self._motion["inner_alpha"], self._motion["regions"]
         height, width = alpha.shape
@@ -161,19 +193,14 @@ class FaceRig:
             cv2.GaussianBlur(view, (3, 3), part.feather_px, dst=view)
             x_px = np.arange(x0, x1, dtype=np.float32)[None, :]
             y_px = np.arange(y0, y1, dtype=np.float32)[:, None]
-            opening = _Opening(x_px, y_px, height_px, rotation, action_units, self._vertices)
+            opening = Opening(x_px, y_px, height_px, rotation, gaze_rad, jaw, self._vertices)
             inner_map, shade = self._motion["inner_map"], self._motion["inner_shade"]
             inner_map[y0:y1, x0:x1, 0], inner_map[y0:y1, x0:x1, 1], shade[y0:y1, x0:x1] = part.look(opening)
 
 
-def _close_lids(shape: FloatArray, closure: float) -> None:
-    """Move the upper lid .90 and the lower lid .10 of the opening at full closure; the skin around them follows."""
-    if closure <= 0.0:
-        return
-    for rows in _LIDS:
-        travel = (shape[rows[1]] - shape[rows[0]]) * np.float32(closure)
-        for row, share in zip(rows, _LID_SHARES, strict=True):
-            shape[row] += share * travel
+def _both_sides(mean: np.float32, side: np.float32) -> tuple[float, float]:
+    """How far the right and the left side move."""
+    return float(mean - side / 2), float(mean + side / 2)
 
 
 def _part_lips(shape: FloatArray) -> None:
@@ -182,61 +209,6 @@ def _part_lips(shape: FloatArray) -> None:
     overlap = np.maximum(shape[lower, 1] - shape[upper, 1], 0.0)
     shape[upper, 1] += overlap / 2
     shape[lower, 1] -= overlap / 2
-
-
-class _Opening(NamedTuple):
-    """The pixels of one opening of the skin in one frame, and what moved."""
-
-    x_px: FloatArray
-    """(1, w) positions in the crop."""
-    y_px: FloatArray
-    """(h, 1)."""
-    height_px: float
-    """Mean height of the opening."""
-    rotation: FloatArray
-    action_units: FloatArray
-    vertices: FloatArray
-
-
-class _Eye:
-    """One eyeball. A rigid affine leads from the frame to the eye's patch, so that the iris is never squashed."""
-
-    feather_px = 0.7
-    """Softness of the opening's edge."""
-    closed_alpha = 0.9
-    """Weight of the line that is left when the opening is closed."""
-
-    def __init__(self, cache: Tensors, project: Projection, side: str, contour: tuple[int, ...]) -> None:
-        self.contour = list(contour)
-        self._project = project
-        corners = [contour[0], contour[8]]
-        self._centre = cache["neutral_shape"][corners].mean(0)
-        patch = cache[f"{side}_eye_patch"].astype(np.float32)
-        self._source_px = cache["texture_px"][corners].mean(0) - cache[f"{side}_eye_origin"] + patch[:2]
-        self._source_axes = _axes(cache["rotation"])
-
-    def look(self, opening: _Opening) -> tuple[FloatArray, FloatArray, Any]:
-        """What is seen through the opening: x and y (h, w) in the atlas `inner`, and brightness (255 = as it is)."""
-        centre = self._project(self._centre, opening.rotation)
-        affine = self._source_axes @ np.linalg.inv(_axes(opening.rotation))
-        dx, dy = opening.x_px - centre[0], opening.y_px - centre[1]
-        x = self._source_px[0] + affine[0, 0] * dx + affine[0, 1] * dy
-        y = self._source_px[1] + affine[1, 0] * dx + affine[1, 1] * dy
-        # The closing lids shade the eyeball. The last slit is the dark line of the lashes.
-        return x, y, round(255 * (0.15 + 0.85 * self._slit(opening.height_px)))
-
-    def lashes_px(self, height_px: float) -> int:
-        """How thick the line of the lashes is: an upper lid that comes down turns them to the camera."""
-        return round((1 - self._slit(height_px)) * LASHES_IOD * float(self._project.iod_px))
-
-    def _slit(self, height_px: float) -> float:
-        """0 for a closed eye, 1 for one that the lashes do not cover."""
-        return min(1.0, height_px / (0.05 * float(self._project.iod_px)))
-
-
-def _axes(rotation: FloatArray) -> FloatArray:
-    """Image (y down) of head-space x and y, (2, 2) by columns."""
-    return np.array([[rotation[0, 0], rotation[0, 1]], [-rotation[1, 0], -rotation[1, 1]]], dtype=np.float32)
 
 
 class _Mouth:
@@ -252,15 +224,14 @@ class _Mouth:
         self.contour = list(mesh.MOUTH_OPENING)
         self._project = project
         self._upper = layers.mouth_anchor(cache["neutral_shape"])
-        self._jaw = face_tables().displacements[_AU26, 152] * np.float32(0.8)
         self._patch = cache["mouth_patch"].astype(np.float32)
         self._scale, self._upper_row, self._lower_row, self._upper_edge, own = cache["mouth_rows"]
         # Photographed teeth already carry the lips' shadow.
         self._shadow = np.float32(0.4 if own else 1.0)
 
-    def look(self, opening: _Opening) -> tuple[FloatArray, FloatArray, Any]:
+    def look(self, opening: Opening) -> tuple[FloatArray, FloatArray, Any]:
         iod = self._project.iod_px
-        inverse = np.linalg.inv(_axes(opening.rotation)) / iod
+        inverse = np.linalg.inv(axes(opening.rotation)) / iod
 
         def local(anchor: FloatArray) -> tuple[FloatArray, FloatArray]:
             anchor_px = self._project(anchor, opening.rotation)
@@ -268,7 +239,7 @@ class _Mouth:
             return inverse[0, 0] * dx + inverse[0, 1] * dy, inverse[1, 0] * dx + inverse[1, 1] * dy
 
         x, upper_y = local(self._upper)
-        jaw_x, lower_y = local(self._upper + self._jaw * opening.action_units[_AU26])
+        jaw_x, lower_y = local(self._upper + opening.jaw)
         below = self._upper_edge - upper_y  # > 0 under the upper teeth
         above = lower_y - layers.LOWER_EDGE  # > 0 over the lower teeth
         blend = np.clip(below / np.maximum(below + np.maximum(above, 0.0), 1e-4), 0.0, 1.0)

@@ -87,6 +87,9 @@ class FaceTables:
     """(m, 3) triangles that close mouth and eyes."""
     displacements: NDArray[np.float32]
     """(17, 468, 3) motion of each vertex for a whole movement of each Action Unit, in `AU_NAMES` order."""
+    extensions: NDArray[np.float32]
+    """(n, 468, 3) the same for the extensions that move skin, in `SHAPE_NAMES` order. A `_side` row is half of left
+    minus right."""
 
 
 @cache
@@ -102,4 +105,5 @@ def face_tables() -> FaceTables:
         skin_triangles=np.ascontiguousarray(triangles[~opening]),
         opening_triangles=np.ascontiguousarray(triangles[opening]),
         displacements=raw["displacements"].astype(np.float32),
+        extensions=raw["extensions"].astype(np.float32),
     )

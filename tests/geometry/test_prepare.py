@@ -417,7 +417,7 @@ def test_an_eye_keeps_the_photos_pixels(
 ) -> None:
     """The middle of the iris is where the crop has it. Far from the opening, the eyeball is darker than its white."""
     crop = cut_crop(photo.frame, prepared["crop_to_photo"], 256)
-    x, y, width, height = prepared[f"{side}_eye_patch"]
+    x, y, width, height = prepared[f"{side}_eye_patches"][0]
     patch = prepared["inner"][y : y + height, x : x + width]
     column, row = (in_crop(landmarks, prepared)[iris] - prepared[f"{side}_eye_origin"]).round().astype(int)
     left, top = prepared[f"{side}_eye_origin"].astype(int)

@@ -6,7 +6,19 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from icface.attributes import AU_NAMES, INDEX, FloatArray, neutral, pose_to_unit
+from icface.attributes import (
+    AU_NAMES,
+    GAZE_LIMIT_RAD,
+    INDEX,
+    LOWEST,
+    SHAPES,
+    SIZE,
+    FloatArray,
+    in_range,
+    mirror,
+    neutral,
+    pose_to_unit,
+)
 from icface.geometry import rig as module
 from icface.geometry import slide
 from icface.geometry.rig import FaceRig
@@ -14,6 +26,8 @@ from icface.geometry.shape import PIVOT, close_lips, ring_around, ring_triangles
 from icface.geometry.topology import (
     INNER_LOWER_LIP,
     INNER_UPPER_LIP,
+    LEFT_LOWER_LID,
+    LEFT_UPPER_LID,
     RIGHT_LOWER_LID,
     RIGHT_UPPER_LID,
     face_tables,
@@ -22,6 +36,7 @@ from icface.geometry.warp import HostWarp
 
 SIDE = 200
 IOD = 60.0
+RIGHT_CORNERS, LEFT_CORNERS = [33, 133], [263, 362]
 Cache = dict[str, NDArray[Any]]
 
 
@@ -40,7 +55,7 @@ def cache() -> Cache:
         "edges": np.array([0, 0, SIDE - 1, SIDE - 1], dtype=np.float32),
         "edge_cover": np.zeros((4, SIDE), dtype=np.float32),
         "hair": np.zeros((4, 4), dtype=np.float32),
-        "inner": np.full((140, 80, 3), 250, np.uint8),
+        "inner": np.full((250, 80, 3), 250, np.uint8),
         "neutral_shape": shape,
         "rotation": np.eye(3, dtype=np.float32),
         "base_px": eyes_px + np.float32(IOD) * np.array([PIVOT[0], -PIVOT[1]], dtype=np.float32),
@@ -51,9 +66,14 @@ def cache() -> Cache:
         "au_offset": np.zeros(17, dtype=np.float32),
         "right_eye_origin": np.array([70.0, 74.0], dtype=np.float32),
         "left_eye_origin": np.array([110.0, 74.0], dtype=np.float32),
-        "right_eye_patch": np.array([0, 0, 30, 20], dtype=np.int32),
-        "left_eye_patch": np.array([0, 30, 30, 20], dtype=np.int32),
-        "mouth_patch": np.array([0, 70, 80, 60], dtype=np.int32),
+        "right_eye_patches": np.array([[0, y, 30, 20] for y in (0, 30, 60)], dtype=np.int32),
+        "left_eye_patches": np.array([[0, y, 30, 20] for y in (90, 120, 150)], dtype=np.int32),
+        "right_iris": np.array(
+            [*(shape[RIGHT_CORNERS, :2].mean(0) * [IOD, -IOD] + eyes_px), 5.0], np.float32
+        ),
+        "left_iris": np.array([*(shape[LEFT_CORNERS, :2].mean(0) * [IOD, -IOD] + eyes_px), 5.0], np.float32),
+        "gaze_rad": np.zeros(2, dtype=np.float32),
+        "mouth_patch": np.array([0, 180, 80, 60], dtype=np.int32),
         "mouth_rows": np.array([90, 20, 40, -0.02, 0], dtype=np.float32),
     }
 
@@ -101,17 +121,107 @@ def test_yaw_moves_the_nose_against_the_ears(rig: FaceRig, cache: Cache) -> None
     assert rolled[forehead[1], forehead[0], 0] < forehead[0] - 3  # clockwise: the top moves right
 
 
-def test_a_whole_blink_closes_the_lids_and_half_does_not(rig: FaceRig) -> None:
-    def opening(closure: float) -> float:
-        rig.motion(attributes(AU45=closure))
-        upper = rig._vertices[list(RIGHT_UPPER_LID), 1]
-        lower = rig._vertices[list(RIGHT_LOWER_LID), 1]
-        return float((lower - upper).mean())
+def openings(rig: FaceRig, **values: float) -> tuple[float, float]:
+    """Mean heights of the right and the left eye."""
+    rig.motion(attributes(**values))
+    lids = ((RIGHT_UPPER_LID, RIGHT_LOWER_LID), (LEFT_UPPER_LID, LEFT_LOWER_LID))
+    right, left = (
+        float((rig._vertices[list(low), 1] - rig._vertices[list(up), 1]).mean()) for up, low in lids
+    )
+    return right, left
 
-    full = opening(0.0)
-    assert opening(1.0) == pytest.approx(0.0, abs=0.02 * full)
+
+def test_a_whole_blink_closes_the_lids_and_half_does_not(rig: FaceRig) -> None:
+    full, _ = openings(rig)
+    assert openings(rig, AU45=1.0)[0] == pytest.approx(0.0, abs=0.02 * full)
     half = 1 - 0.5 * module.AU_GAIN[AU_NAMES.index("AU45")]
-    assert opening(0.5) == pytest.approx(half * full, rel=0.05)
+    assert openings(rig, AU45=0.5)[0] == pytest.approx(half * full, rel=0.05)
+
+
+def test_a_wink_closes_one_eye_only(rig: FaceRig) -> None:
+    right, left = openings(rig)
+    assert openings(rig, AU45=0.5, AU45_side=1.0) == pytest.approx((right, 0.0), abs=0.02 * right)
+    assert openings(rig, AU45=0.5, AU45_side=-1.0) == pytest.approx((0.0, left), abs=0.02 * right)
+
+
+def test_one_side_moves_as_the_whole_movement_moves_it_and_the_other_side_rests(rig: FaceRig) -> None:
+    def corners(**values: float) -> FloatArray:
+        rig.motion(attributes(**values))
+        return rig._vertices[[61, 291], :2].copy()
+
+    rest, smile, smirk = corners(), corners(AU12=1.0), corners(AU12=0.5, AU12_side=1.0)
+    np.testing.assert_allclose(smirk[1] - rest[1], smile[1] - rest[1], atol=0.04 * IOD * 0.1)
+    np.testing.assert_allclose(smirk[0], rest[0], atol=0.04 * IOD * 0.1)
+
+
+def test_a_mirrored_vector_makes_the_mirrored_face(rig: FaceRig) -> None:
+    # The canonical face is symmetrical to 1e-3 IOD.
+    twin = np.linalg.norm(
+        face_tables().canonical[:, None] - face_tables().canonical[None] * [-1, 1, 1], axis=2
+    ).argmin(1)
+    rng = np.random.default_rng(5)
+    for _ in range(5):
+        values = rng.uniform(LOWEST / 2, 0.5).astype(np.float32)
+        rig.motion(values)
+        face = rig._vertices[:468, :2].copy()
+        rig.motion(mirror(values))
+        seen = rig._vertices[twin, :2] * [-1, 1] + [200.0, 0]
+        assert np.abs(seen - face).max() < 0.02 * IOD
+
+
+def test_each_shape_moves_the_face(rig: FaceRig) -> None:
+    rest = rig._vertices.copy() if rig.motion(neutral()) else rig._vertices
+    for number in range(SHAPES.start, SHAPES.stop):
+        values = neutral()
+        values[number] = 1.0
+        rig.motion(values)
+        assert np.abs(rig._vertices - rest).max() > 0.01 * IOD
+
+
+def iris_places(rig: FaceRig, **values: float) -> tuple[FloatArray, FloatArray]:
+    """Mean place and extent (x, y) of what shows the right iris, with lids wide open."""
+    values = {"AU05": 1.0, **values}
+    motion = rig.motion(attributes(**values))
+    x0, y0, x1, y1 = motion["regions"][0]
+    rows, cols = np.nonzero(motion["inner_map"][y0:y1, x0:x1, 1] > 55)  # the third picture of the right eye
+    return np.array([cols.mean() + x0, rows.mean() + y0]), np.array([np.ptp(cols) + 1, np.ptp(rows) + 1])
+
+
+@pytest.mark.parametrize("yaw", [-1.0, -0.4, 0.5, 1.0])
+def test_gaze_moves_the_iris_by_the_projected_angle(rig: FaceRig, cache: Cache, yaw: float) -> None:
+    place, extent = iris_places(rig, gaze_yaw=yaw)
+    moved = place[0] - cache["right_iris"][0]
+    angle = yaw * GAZE_LIMIT_RAD
+    assert moved == pytest.approx(-np.sin(angle) * 0.135 * IOD, abs=0.6)
+    assert extent[0] == pytest.approx(2 * 5.0 * np.cos(angle), abs=1.2)  # seen at an angle
+
+
+def test_eyes_that_stay_on_the_camera_turn_less_than_the_head(rig: FaceRig) -> None:
+    """At .3 rad of yaw, .32 · .3 of the way back is there already."""
+    rest, _ = iris_places(rig, yaw=0.5 + 0.3 / 1.4, gaze_yaw=0.001)
+    back, _ = iris_places(rig, yaw=0.5 + 0.3 / 1.4, gaze_yaw=-0.3 / GAZE_LIMIT_RAD)
+    shown = np.sin(0.3 * (1 - 0.32)) * 0.135 * IOD * np.cos(0.3 * module.POSE_GAIN[1])
+    assert back[0] - rest[0] == pytest.approx(shown, abs=0.6)
+
+
+def test_gaze_is_the_photos_own_where_it_is_asked_for(cache: Cache) -> None:
+    aside = FaceRig({**cache, "gaze_rad": np.array([0.0, 0.3], dtype=np.float32)})
+    place, _ = iris_places(aside)
+    assert place[0] - cache["right_iris"][0] == pytest.approx(np.sin(0.3) * 0.135 * IOD, abs=0.6)
+    own = aside.motion(attributes(gaze_yaw=0.3 / GAZE_LIMIT_RAD))
+    x0, y0, x1, y1 = own["regions"][0]
+    assert own["inner_map"][y0:y1, x0:x1, 1].max() < 30  # the picture as photographed
+
+
+def test_lids_follow_the_gaze_and_do_not_close(rig: FaceRig) -> None:
+    def lid(**values: float) -> tuple[float, float]:
+        height, _ = openings(rig, **values)
+        return float(rig._vertices[159, 1]), height
+
+    (rest, height), (down, lowered), (up, raised) = lid(), lid(gaze_pitch=1.0), lid(gaze_pitch=-1.0)
+    assert down - rest > 0.03 * IOD and up - rest < -0.02 * IOD
+    assert lowered > 0.4 * height and raised > height
+    assert openings(rig, gaze_pitch=1.0, AU45=1.0)[0] == pytest.approx(0.0, abs=0.02 * height)
 
 
 def test_lips_never_pass_through_each_other(rig: FaceRig) -> None:
@@ -135,7 +245,7 @@ def test_an_open_mouth_shows_its_inside_and_nothing_stays_behind(rig: FaceRig) -
 
 def test_extreme_input_gives_finite_maps_inside_the_crop(rig: FaceRig) -> None:
     for value in (0.0, 1.0):
-        maps = rig.motion(np.full(20, value, dtype=np.float32))
+        maps = rig.motion(in_range(np.full(SIZE, value, dtype=np.float32)))
         assert np.isfinite(maps["skin_map"]).all() and np.isfinite(maps["inner_map"]).all()
         assert maps["skin_map"].min() > -SIDE and maps["skin_map"].max() < 2 * SIDE
 

@@ -3,11 +3,11 @@
 import numpy as np
 import pytest
 
-from icface.attributes import AU_NAMES, FloatArray
+from icface.attributes import AU_NAMES, SHAPE_NAMES, SIDED, FloatArray
 from icface.geometry.topology import INNER_LOWER_LIP, INNER_UPPER_LIP, face_tables
 
 
-def displacement(au: str, vertex: int) -> FloatArray:
+def displacement(au: str, vertex: int | slice) -> FloatArray:
     return np.asarray(face_tables().displacements[AU_NAMES.index(au), vertex])
 
 
@@ -36,6 +36,50 @@ def test_movements_are_mirror_symmetric() -> None:
             np.testing.assert_allclose(
                 displacement(au, right), displacement(au, left) * [-1, 1, 1], atol=2e-3
             )
+
+
+def shape(name: str, vertex: int | slice) -> FloatArray:
+    return np.asarray(face_tables().extensions[SHAPE_NAMES.index(name), vertex])
+
+
+@pytest.mark.parametrize(
+    ("name", "vertex", "expected"),
+    [
+        ("AU12_side", 291, (0.039, 0.059, -0.051)),  # half of what AU12 does to the left corner
+        ("AU12_side", 61, (0.039, -0.059, 0.051)),
+        ("AU18", 291, (-0.052, 0.024, 0.111)),  # the corners come in and forward
+        ("AU22", 14, (0.0, -0.093, 0.074)),  # the lower lip turns out
+        ("AU24", 17, (0.0, 0.086, None)),  # the lower lip is pressed up
+        ("AU29", 152, (0.0, -0.019, 0.122)),  # the chin comes forward
+        ("AU34", 425, (0.013, 0.047, 0.076)),
+        ("jaw_side", 152, (0.097, 0.0, 0.0)),  # to the person's left, which is the image's right
+        ("mouth_side", 13, (0.154, 0.0, 0.0)),
+    ],
+)
+def test_points_move_with_extensions_as_measured_on_ict(
+    name: str, vertex: int, expected: tuple[float | None, ...]
+) -> None:
+    for moved, value in zip(shape(name, vertex), expected, strict=True):
+        if value is not None:
+            assert moved == pytest.approx(value, abs=0.015)
+
+
+def test_sides_and_middle_are_a_basis() -> None:
+    """Half of the whole plus the side leaves the right side of the face at rest."""
+    for au in SIDED:
+        left_alone = displacement(au, slice(None)) / 2 + shape(f"{au}_side", slice(None))
+        right_alone = displacement(au, slice(None)) / 2 - shape(f"{au}_side", slice(None))
+        x = face_tables().canonical[:, 0]
+        moved = np.linalg.norm(displacement(au, slice(None)), axis=1).max()
+        assert np.abs(left_alone[x < -0.25]).max() < 0.15 * moved
+        assert np.abs(right_alone[x > 0.25]).max() < 0.15 * moved
+
+
+def test_extensions_are_mirror_symmetric() -> None:
+    for name in SHAPE_NAMES:
+        sign = -1 if name.endswith("side") else 1
+        for right, left in ((61, 291), (107, 336), (159, 386), (50, 280)):
+            np.testing.assert_allclose(shape(name, right), sign * shape(name, left) * [-1, 1, 1], atol=2e-3)
 
 
 @pytest.mark.parametrize(("au", "gap"), [("AU25", 0.10), ("AU26", 0.165)])

@@ -45,7 +45,7 @@ def test_every_flag_reaches_its_setting(here: Path) -> None:
     got = config(
         "--source", "you.jpg", "--face", "2", "--size", "native", "--framing", "photo", "--mark", "off",
         "--camera", "talk.mp4", "--camera-size", "1280x720", "--camera-fps", "60", "--camera-retry-s", "3",
-        "--no-mirror", "--neutral-after", "1.5", "--pace", "--loop",
+        "--no-mirror", "--neutral-after", "1.5", "--pace", "--loop", "--gaze", "camera", "--idle",
         "--virtual-camera", "/dev/video9", "--window", "--output", "a.mp4", "--output", "b.mkv", "--null",
         "--record-attributes", "r.csv", "--stats", "s.json", "--duration", "9", "--frames", "7",
         "--model", "m.icface", "--engine", "onnxruntime", "--no-build",
@@ -53,7 +53,7 @@ def test_every_flag_reaches_its_setting(here: Path) -> None:
     assert got == LiveConfig(
         sources=(Path("me.jpg"), Path("you.jpg")), face=2, size_px=None, framing="photo", mark=False,
         camera="talk.mp4", camera_size_px=(1280, 720), camera_fps=60.0, camera_retry_s=3.0,
-        mirror=False, neutral_after_s=1.5, pace=True, loop=True,
+        mirror=False, neutral_after_s=1.5, pace=True, loop=True, gaze="camera", idle=True,
         virtual_camera="/dev/video9", window=True,
         outputs=(Path("a.mp4"), Path("b.mkv")), null=True,
         record_attributes=Path("r.csv"), stats=Path("s.json"), duration_s=9.0, frames=7,
@@ -93,6 +93,7 @@ def test_what_the_flags_mean_together(
         ("--source me.jpg --camera talk.mp4 --attributes drive.csv", "both drive"),
         ("--source me.jpg --size 300", "--size"),
         ("--source me.jpg --framing round", "--framing"),
+        ("--source me.jpg --gaze up", "--gaze"),
         ("--source me.jpg --face 0", "counted from 1"),
         ("--source me.jpg --camera-size 640", "1280x720"),
         ("--source me.jpg --camera-size 3x4", "16 to 8192"),

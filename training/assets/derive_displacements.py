@@ -5,7 +5,8 @@
 
 The canonical face of MediaPipe is registered to ICT-FaceKit's neutral (51 shared landmarks, thin-plate spline,
 then closest points), every vertex looks up ICT's expression motion among vertices of its own class (an upper-lip
-vertex never takes the lower lip's motion), and the ARKit-style shapes are combined into the 17 Action Units.
+vertex never takes the lower lip's motion), and the ARKit-style shapes are combined into the 17 Action Units and the
+extensions that move skin.
 Sources: ICT-FaceKit (MIT); MediaPipe's canonical face model (Apache-2.0).
 """
 
@@ -14,7 +15,7 @@ from __future__ import annotations
 import argparse
 import json
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -27,7 +28,7 @@ if not __package__:  # started as a file: the repository takes the place of this
     sys.path[0] = str(Path(__file__).resolve().parents[2])
 
 from icface.arrays import Array
-from icface.attributes import AU_NAMES
+from icface.attributes import AU_NAMES, SHAPE_NAMES, SIDED
 from icface.command import Parser, run_command
 from icface.geometry import topology
 
@@ -64,6 +65,18 @@ RECIPES: dict[str, dict[str, float]] = {
     "AU25": {"mouthLowerDown": 0.8, "mouthUpperUp": 0.45},
     "AU26": {"jawOpen": 0.45},
     "AU45": {"eyeBlink": 1.0},
+}
+# The extensions' shapes: movements of both sides, and movements to the person's left.
+SYMMETRIC_RECIPES: dict[str, dict[str, float]] = {
+    "AU18": {"mouthPucker": 1.0},
+    "AU22": {"mouthFunnel": 1.0},
+    "AU24": {"mouthPress": 1.0, "mouthRollUpper": 0.5, "mouthRollLower": 0.5},
+    "AU29": {"jawForward": 1.0},
+    "AU34": {"cheekPuff": 1.0},
+}
+LEFTWARD_RECIPES: dict[str, dict[str, float]] = {
+    "jaw_side": {"jawLeft": 1.0},
+    "mouth_side": {"mouthLeft": 1.0},
 }
 BROW_INWARD = 0.022
 """AU04 draws the brows together by this much a side (IOD); ICT's browDown only lowers them."""
@@ -139,10 +152,20 @@ def look_up(fitted: Array, skin: Array, motion: Array, classes: Classes) -> Arra
     return result
 
 
+def mirrored(field: Array, canonical: Array) -> Array:
+    """A displacement field (468, 3) seen in a mirror."""
+    _, twin = cKDTree(canonical).query(canonical * [-1, 1, 1])
+    return np.asarray(field[twin] * [-1, 1, 1])
+
+
 def symmetric(field: Array, canonical: Array) -> Array:
     """Average of a displacement field (468, 3) with its own mirror image."""
-    _, twin = cKDTree(canonical).query(canonical * [-1, 1, 1])
-    return np.asarray((field + field[twin] * [-1, 1, 1]) / 2)
+    return np.asarray((field + mirrored(field, canonical)) / 2)
+
+
+def antisymmetric(field: Array, canonical: Array) -> Array:
+    """Half the difference of a displacement field (468, 3) and its own mirror image."""
+    return np.asarray((field - mirrored(field, canonical)) / 2)
 
 
 def round_opening(field: Array, canonical: Array, power: float) -> None:
@@ -171,9 +194,13 @@ def derive(ict: Path, ict_indices: Path, canonical_path: Path) -> dict[str, NDAr
     skin = neutral[:ICT_SKIN_VERTICES]
     raw = data["expr"][:, :ICT_SKIN_VERTICES].astype(np.float64) / scale
     shapes: dict[str, Array] = {}
+    sides: dict[str, Array] = {}
+    """Left minus right of the shapes that have both."""
     for name, motion in zip(data["expr_names"], raw, strict=True):  # a left and a right shape become one
         base = str(name).removesuffix("_L").removesuffix("_R")
         shapes[base] = shapes.get(base, 0) + motion
+        if base != name:
+            sides[base] = sides.get(base, 0) + (motion if str(name).endswith("_L") else -motion)
 
     vertices, triangles = read_obj(canonical_path)
     canonical = to_iod(vertices, 33, 263)
@@ -185,13 +212,18 @@ def derive(ict: Path, ict_indices: Path, canonical_path: Path) -> dict[str, NDAr
         name: symmetric(look_up(fitted, skin, motion, classes), canonical) for name, motion in shapes.items()
     }
     table = np.stack([sum(w * carried[name] for name, w in RECIPES[au].items()) for au in AU_NAMES])
+    extensions = _extensions(lambda motion: look_up(fitted, skin, motion, classes), shapes, sides, canonical)
     brows = table[AU_NAMES.index("AU04")]
     lowering = np.clip(-brows[:, 1:2] / np.abs(brows[:, 1]).max(), 0, 1) * (y > 0.1)
     inner = np.exp(-((np.abs(x) - 0.12) ** 2) / (2 * 0.12**2))
     brows[:, :1] -= np.sign(x) * BROW_INWARD * lowering * inner
+    # By half to the right: the left brow comes in, and the right one, which is raised, goes out.
+    extensions[SHAPE_NAMES.index("AU04_side"), :, :1] -= BROW_INWARD * lowering * inner / 2
     # A wrinkled nose lifts the upper lip, but does not bare the teeth by itself. It lowers the brows, but is no frown.
     nose = table[AU_NAMES.index("AU09")]
-    nose *= 1 - 0.6 * np.clip((-0.50 - y) / 0.15, 0, 1) - 0.6 * np.clip((y - 0.05) / 0.10, 0, 1)
+    less = 1 - 0.6 * np.clip((-0.50 - y) / 0.15, 0, 1) - 0.6 * np.clip((y - 0.05) / 0.10, 0, 1)
+    nose *= less
+    extensions[SHAPE_NAMES.index("AU09_side")] *= less
     smile = table[AU_NAMES.index("AU12")]
     for rows, inwards in ((topology.UPPER_LIP_ROWS, -1), (topology.LOWER_LIP_ROWS, 1)):
         smile[np.array(rows), 1] += inwards * SMILE_THINS * np.array([[0.0], [0.33], [0.67], [1.0]])
@@ -207,7 +239,26 @@ def derive(ict: Path, ict_indices: Path, canonical_path: Path) -> dict[str, NDAr
         "canonical": canonical.astype(np.float32),
         "triangles": triangles,
         "displacements": table.astype(np.float16),
+        "extensions": extensions.astype(np.float16),
     }
+
+
+def _extensions(
+    carry: Callable[[Array], Array], shapes: dict[str, Array], sides: dict[str, Array], canonical: Array
+) -> Array:
+    """(n, 468, 3) in `SHAPE_NAMES` order, by a function that carries a motion of ICT's skin to the vertices."""
+
+    def combined(recipe: dict[str, float], of: dict[str, Array]) -> Array:
+        return carry(np.asarray(sum(weight * of[name] for name, weight in recipe.items())))
+
+    rows = {f"{name}_side": antisymmetric(combined(RECIPES[name], sides), canonical) / 2 for name in SIDED}
+    rows |= {
+        name: symmetric(combined(recipe, shapes), canonical) for name, recipe in SYMMETRIC_RECIPES.items()
+    }
+    rows |= {
+        name: antisymmetric(combined(recipe, shapes), canonical) for name, recipe in LEFTWARD_RECIPES.items()
+    }
+    return np.stack([rows[name] for name in SHAPE_NAMES])
 
 
 def write_tables(flags: argparse.Namespace) -> None:
@@ -217,8 +268,11 @@ def write_tables(flags: argparse.Namespace) -> None:
     whole = {name: np.ascontiguousarray(table) for name, table in tables.items()}
     save_file(whole, flags.out, metadata={"sources": sources})
     field = tables["displacements"].astype(np.float32)
+    sides = tables["extensions"].astype(np.float32)
     for name, point in (("AU01", 107), ("AU02", 70), ("AU12", 61), ("AU17", 17), ("AU26", 17), ("AU45", 159)):
         print(name, point, field[AU_NAMES.index(name), point].round(3))
+    for name, point in (("AU12_side", 291), ("AU18", 291), ("AU22", 17), ("AU34", 425), ("jaw_side", 152)):
+        print(name, point, sides[SHAPE_NAMES.index(name), point].round(3))
 
 
 def main(argv: Sequence[str] | None = None) -> int:
