@@ -8,11 +8,12 @@ from __future__ import annotations
 import logging
 import threading
 from contextlib import closing
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 
 import cv2
 import numpy as np
+from numpy.typing import NDArray
 
 from icface.arrays import Array, Frame, Tensors
 from icface.attributes import COUNT, FloatArray, to_openface
@@ -21,7 +22,7 @@ from icface.engines import Engine, neutralise, open_engine
 from icface.errors import ConfigError, EngineError, SourceError
 from icface.face.landmarks import MODEL_SHA256, open_detector
 from icface.face.suitability import MAX_FACES, choose_face
-from icface.families import Means, Rig, open_family
+from icface.families import Alpha, Means, Rig, open_family
 from icface.images import Photo
 from icface.source_cache import SourceCache, source_key
 
@@ -51,6 +52,29 @@ class PreparedSource:
         """(width, height) of the frames."""
         return self.neutral.shape[1], self.neutral.shape[0]
 
+    @property
+    def has_layers(self) -> bool:
+        """Whether the person could be told from the background."""
+        return int(self.cache.get("margin", 0)) > 0
+
+    def before(self, plate: Frame, *, free: bool = True) -> PreparedSource:
+        """The same person before another background.
+
+        Args:
+            plate: (T, T, 3) RGB, of the frames' size.
+            free: it may be anything, so the person's own colours are taken. False: it is like the photo's.
+
+        Raises:
+            SourceError: the person could not be told from the background, or the Reenactor was not asked for
+                `free_layer`.
+        """
+        layer = "free" if free else "skin"
+        if not self.has_layers or layer not in self.cache:
+            raise SourceError(
+                "no clear outline of the person was found, so the background cannot be replaced"
+            )
+        return replace(self, cache={**self.cache, "skin": self.cache[layer], "plate": plate})
+
 
 class Reenactor:
     """Animates prepared photos. Any thread may call `prepare_source`; one thread calls everything else.
@@ -61,7 +85,8 @@ class Reenactor:
         size_px: side of the output; None keeps each photo's own resolution, or the model's where it has only one.
         threads: CPU threads an engine may use.
         source_cache: where prepared sources are kept; None takes the user's folder.
-        still_border: nothing moves at the frame's border, so that the frame fits into its photo.
+        still_border: nothing moves at the frame's border, so that the frame fits into its photo. The crop is wider.
+        free_layer: prepare what `PreparedSource.before` needs.
 
     Raises:
         BundleError: the model needs host code that this version does not have.
@@ -77,6 +102,7 @@ class Reenactor:
         threads: int = 1,
         source_cache: SourceCache | None = None,
         still_border: bool = False,
+        free_layer: bool = False,
     ) -> None:
         if size_px is not None and not 64 <= size_px <= 2048:
             raise ConfigError(f"an output of {size_px} pixels is out of range; choose 64 to 2048, or native")
@@ -86,8 +112,11 @@ class Reenactor:
         self._threads = threads
         self._size_px = size_px
         self._still_border = still_border
+        self._free_layer = free_layer
         self._cache = source_cache or SourceCache()
         self._source: PreparedSource | None = None
+        self._motion: Tensors = {}
+        self._alpha: Alpha | None = None
         self._preparing = threading.Lock()
         self._scaled: Frame = np.empty((0, 0, 3), dtype=np.uint8)
 
@@ -115,7 +144,10 @@ class Reenactor:
             EngineError: the model's graph for photos does not run.
         """
         crop_px = self._size_px if self._bundle.size_px is None else self._bundle.size_px
-        key = source_key(photo.sha256, self._bundle.sha256, crop_px, face, self._family.version, MODEL_SHA256)
+        key = source_key(
+            photo.sha256, self._bundle.sha256, crop_px, face, self._still_border, self._free_layer,
+            self._family.version, MODEL_SHA256,
+        )  # fmt: skip
         with self._preparing:
             cache = self._cache.load(key)
             if cache is None:
@@ -130,7 +162,7 @@ class Reenactor:
                 f"{face_count} faces in {photo.path.name}; the largest is taken, choose another with --face 2",
             )
         neutral: Frame = cache["neutral"]
-        side = self._size_px or neutral.shape[0]
+        side = neutral.shape[0] if self._bundle.size_px is None else self._size_px or neutral.shape[0]
         return PreparedSource(
             photo_frame=photo.frame,
             crop_to_photo=_for_side(cache["crop_to_photo"], neutral.shape[0], side),
@@ -147,8 +179,9 @@ class Reenactor:
         with closing(open_detector(video=False, max_faces=MAX_FACES)) as detector:
             found = detector.detect(photo.frame)
             chosen = choose_face(found, photo.path, face)
+            means = Means(detector, run_graph, crop_px, free_layer=self._free_layer, wide=self._still_border)
             try:
-                cache = self._family.prepare(photo.frame, chosen, Means(detector, run_graph, crop_px))
+                cache = self._family.prepare(photo.frame, chosen, means)
             except SourceError as error:
                 raise SourceError(f"{photo.path}: {error}") from error
         return {**cache, "face_count": np.array(len(found), dtype=np.int32)}
@@ -158,7 +191,7 @@ class Reenactor:
         self._engine.set_source(source.cache)
         if self._scaled.shape != source.neutral.shape:
             self._scaled = np.empty_like(source.neutral)
-        self._source = source
+        self._source, self._alpha, self._motion = source, None, {}
 
     def adopt(self, engine: Engine) -> None:
         """Make the next frames with another engine of the same model, and close the one before.
@@ -193,7 +226,20 @@ class Reenactor:
         asked = np.clip(attributes, 0.0, 1.0)
         if self._bundle.attribute_scale == "openface":
             asked = to_openface(asked)
-        return _scale(self._engine.animate(self._source.rig.motion(asked)), self._scaled)
+        self._motion = self._source.rig.motion(asked)
+        return _scale(self._engine.animate(self._motion), self._scaled)
+
+    def alpha(self) -> NDArray[np.uint8]:
+        """How much of each pixel of the last frame is the person, (H, W), valid until the next call.
+
+        Raises:
+            EngineError: no frame was made, or the model has no layers.
+        """
+        if self._source is None or not self._motion or self._family.alpha is None:
+            raise EngineError("there is no alpha: no frame was made, or this model has no layers")
+        if self._alpha is None:
+            self._alpha = self._family.alpha(self._source.cache)
+        return self._alpha.frame(self._motion)
 
     def close(self) -> None:
         """Close the engine and free its memory, also on a device."""

@@ -78,6 +78,9 @@ def parser() -> Parser:
         help="side of the animated crop in pixels; native: as the photo gives it (default: %(default)s)")
     who.add_argument("--framing", choices=FRAMINGS, default=d.framing,
         help="show the animated crop, or the whole photo with the crop in it (default: %(default)s)")
+    who.add_argument("--background", default=d.background, metavar="WHAT",
+        help="behind the person: keep, blur, a colour (green, #rrggbb), a photo, or transparent: .mov, .webm and "
+        "PNG outputs get alpha, windows and virtual cameras a green to key out (default: %(default)s)")
     who.add_argument("--mark", choices=("on", "off"), default="on" if d.mark else "off",
         help="the small mark that discloses a synthetic picture (default: %(default)s)")
 
@@ -106,7 +109,8 @@ def parser() -> Parser:
         help="a virtual camera (default: the first)")
     where.add_argument("--window", action="store_true", help="a window; keys: see below")
     where.add_argument("--output", type=Path, action="append", default=[], metavar="FILE", dest="outputs",
-        help="a video file (.mp4, .mov, .mkv, .webm), with the sound of a --camera file")
+        help="a video file (.mp4, .mov, .mkv, .webm), with the sound of a --camera file; or PNG files: a folder, "
+        "or a name such as out-%%05d.png")
     where.add_argument("--null", action="store_true", help="nowhere: for measuring")
     where.add_argument("--record-attributes", type=Path, metavar="CSV",
         help="write what really drove, frame by frame")

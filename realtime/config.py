@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Final
 
 from icface.errors import ConfigError
+from realtime.backgrounds import Background, read_background
 
 SIZES: Final = {"256": 256, "512": 512, "native": None}
 FRAMINGS: Final = ("crop", "photo")
@@ -25,6 +26,8 @@ class LiveConfig:
     size_px: int | None = 512
     """None: as the photo gives it."""
     framing: str = "crop"
+    background: str = "keep"
+    """`keep`, `blur`, `transparent`, a colour's name or #rrggbb, or a photo."""
     mark: bool = True
 
     camera: str = "0"
@@ -87,6 +90,10 @@ class LiveConfig:
         ):  # fmt: skip
             if not right:
                 yield f"{flag} {value:g}: {rule}" if isinstance(value, float) else f"{flag} {value}: {rule}"
+        try:
+            read_background(self.background)
+        except ConfigError as error:
+            yield str(error)
 
     def _driver_problems(self) -> Iterator[str]:
         if not self.camera:
@@ -105,18 +112,24 @@ class LiveConfig:
             yield "--neutral-after is for a camera's driver; --attributes are used as they are"
 
     def _file_problems(self) -> Iterator[str]:
-        read = (*self.sources, self.attributes, self.model, self.driver_video)
+        behind = self.shown_behind.path
+        read = (*self.sources, self.attributes, self.model, self.driver_video, behind)
         seen = {path.resolve() for path in read if path is not None}
         for path in (*self.outputs, self.record_attributes, self.stats):
             if path is None:
                 continue
             if path.resolve() in seen:
                 yield f"{path} would be overwritten while it is in use; give another name"
-            if path.is_dir():
+            if path.is_dir() and path not in self.outputs:
                 yield f"{path} is a folder; give a file's name in it"
             if not path.absolute().parent.is_dir():
                 yield f"cannot write {path}: the folder {path.parent} does not exist; make it first"
             seen.add(path.resolve())
+
+    @property
+    def shown_behind(self) -> Background:
+        """The background, understood."""
+        return read_background(self.background)
 
     @property
     def driver_video(self) -> Path | None:

@@ -65,7 +65,11 @@ def _open(config: LiveConfig, engine: str) -> Reenactor:
     from icface.reenactor import Reenactor
 
     bundle = Bundle.load(config.model or DEFAULT_BUNDLE)
-    still_border = config.framing == "photo"
     return Reenactor(
-        bundle, engine=engine, size_px=config.size_px, threads=THREADS, still_border=still_border
+        bundle,
+        engine=engine,
+        size_px=config.size_px,
+        threads=THREADS,
+        still_border=config.framing != "crop",
+        free_layer=config.background not in ("keep", "blur"),
     )

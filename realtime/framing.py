@@ -26,12 +26,12 @@ def even(length: float) -> int:
 class CropFraming:
     """The crop alone. A crop that is not `size_px` (width, height) is scaled to fit."""
 
-    def __init__(self, size_px: tuple[int, int]) -> None:
+    def __init__(self, size_px: tuple[int, int], channels: int = 3) -> None:
         self.size_px = size_px
-        self._picture = np.zeros((size_px[1], size_px[0], 3), dtype=np.uint8)
+        self._picture = np.zeros((size_px[1], size_px[0], channels), dtype=np.uint8)
 
     def compose(self, crop: Frame) -> Frame:
-        """Give the picture, (height, width, 3) RGB. It is a buffer of this object: the caller may draw on it until the
+        """Give the picture, (height, width, channels). It is a buffer of this object: the caller may draw on it until the
         next call. `crop` is not changed."""
         if crop.shape[1::-1] == self.size_px:
             np.copyto(self._picture, crop)
@@ -58,7 +58,7 @@ class PhotoFraming:
     crop is not resampled where the photo keeps its size.
 
     Args:
-        photo: (Hp, Wp, 3) RGB, upright.
+        photo: (Hp, Wp, 3) RGB, upright; or RGBA with colours multiplied by alpha, and then the crops are so too.
         crop_to_photo: (2, 3) from crop pixels to photo pixels (centres at integers): one scale and a shift.
         crop_px: side of the square crop that `crop_to_photo` is for; `compose` takes other sides as well.
         size_px: (width, height) of the picture; None: what `photo_size` says. The photo is fitted in whole.

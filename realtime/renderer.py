@@ -7,11 +7,13 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+import cv2
 import numpy as np
 
 from icface.arrays import Frame
 from icface.attributes import FloatArray, neutral
 from icface.errors import EngineError
+from realtime.backdrop import Backdrop
 from realtime.disclosure import Mark
 from realtime.framing import CropFraming, PhotoFraming
 from realtime.metrics import Metrics
@@ -31,15 +33,40 @@ class Scene:
     """Counted from 0, in the order of `--source`."""
     source: PreparedSource
     framing: CropFraming | PhotoFraming
+    transparent: bool = False
+    """Pictures are RGBA, colours multiplied by alpha."""
 
 
-def make_scene(number: int, source: PreparedSource, framing: str, size_px: tuple[int, int] | None) -> Scene:
-    """Frame a photo as `crop` or `photo`. `size_px`: (width, height) of the picture; None: as the photo wants it."""
+def make_scene(
+    number: int,
+    source: PreparedSource,
+    framing: str,
+    size_px: tuple[int, int] | None,
+    backdrop: Backdrop | None = None,
+) -> Scene:
+    """Frame a photo as one of FRAMINGS says.
+
+    Args:
+        number: of the source.
+        source: what is shown.
+        framing: `crop` or another.
+        size_px: (width, height) of the picture; None: as the photo wants it.
+        backdrop: what is behind the person; None: the photo's own room.
+
+    Raises:
+        SourceError: the background cannot be replaced.
+    """
+    transparent = backdrop is not None and backdrop.transparent
     if framing == "crop":
-        return Scene(number, source, CropFraming(size_px or source.size_px))
+        if backdrop is not None:
+            source = backdrop.behind_crop(source)
+        in_crop = CropFraming(size_px or source.size_px, 4 if transparent else 3)
+        return Scene(number, source, in_crop, transparent)
+    if backdrop is not None:
+        source = backdrop.behind_photo(source, size_px)
     crop_px = source.size_px[0]
     in_photo = PhotoFraming(source.photo_frame, source.crop_to_photo, crop_px, size_px, rim=source.rim)
-    return Scene(number, source, in_photo)
+    return Scene(number, source, in_photo, transparent)
 
 
 class Renderer:
@@ -71,8 +98,11 @@ class Renderer:
         self._made_of: tuple[bytes, int] | None = None
         self.attributes = neutral()
         """(20,) that the last picture shows."""
-        self.picture: Frame = np.zeros((self.size_px[1], self.size_px[0], 3), dtype=np.uint8)
-        """The last one, (height, width, 3) RGB; valid until the next `render`."""
+        self.picture: Frame = np.zeros(
+            (self.size_px[1], self.size_px[0], 4 if scene.transparent else 3), dtype=np.uint8
+        )
+        """The last one, (height, width, 3) RGB, or 4 of a transparent scene; valid until the next `render`."""
+        self._crop: Frame = np.empty((0, 0, 4), dtype=np.uint8)
         self.show(scene)
 
     def show(self, scene: Scene) -> None:
@@ -90,6 +120,8 @@ class Renderer:
             return self.picture
         with self._metrics.time("animate"):
             crop = self._reenactor.animate(attributes)
+            if self.scene.transparent:
+                crop = self._with_alpha(crop)
         with self._metrics.time("compose"):
             self.picture = self.scene.framing.compose(crop)
             if self._mark is not None:
@@ -98,6 +130,13 @@ class Renderer:
         self._made_of = made_of
         self.attributes = attributes
         return self.picture
+
+    def _with_alpha(self, crop: Frame) -> Frame:
+        """The crop, made before a black plate, with its alpha: that is RGBA with colours multiplied by alpha."""
+        if self._crop.shape[:2] != crop.shape[:2]:
+            self._crop = np.empty((*crop.shape[:2], 4), dtype=np.uint8)
+        cv2.mixChannels([crop, self._reenactor.alpha()], [self._crop], [0, 0, 1, 1, 2, 2, 3, 3])
+        return self._crop
 
     def _adopt(self, engine: Engine) -> None:
         try:

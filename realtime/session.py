@@ -16,10 +16,12 @@ import cv2
 import platformdirs
 
 from icface.bundle import DEFAULT_BUNDLE
+from icface.errors import SourceError
 from icface.face.landmarks import open_detector
 from icface.face.tracker import FaceTracker
 from icface.images import load_photo
 from realtime import version
+from realtime.backdrop import Backdrop
 from realtime.cameras import Camera, CameraConfig, open_camera
 from realtime.config import LiveConfig
 from realtime.disclosure import Provenance
@@ -35,7 +37,7 @@ from realtime.photos import Photos
 from realtime.recorder import Recorder
 from realtime.renderer import Renderer, Scene, make_scene
 from realtime.scheduler import DeadlineScheduler
-from realtime.sinks import Sink, SinkSettings, create_sink
+from realtime.sinks import Sink, SinkSettings, create_sink, is_picture_series
 from realtime.step import Reenactment
 
 logger = logging.getLogger(__name__)
@@ -83,6 +85,11 @@ class _Session:
         config, metrics, stop, stack = self.config, self.metrics, self.stop, self.stack
         table = load_table(config.attributes) if config.attributes is not None else None
         sinks = _create_sinks(config) if sinks is None else sinks
+        self.backdrop = Backdrop(config.shown_behind)
+        if self.backdrop.transparent and not all(sink.takes_alpha for sink in sinks):
+            logger.info(
+                "green (#00ff00) is shown where windows and cameras have no transparency; key it out there"
+            )
         photos = Photos(config.sources, self._prepare)
         driver: Driver
         if table is not None:
@@ -140,7 +147,10 @@ class _Session:
         source = self.reenactor.prepare_source(photo, face=self.config.face)
         for note in source.notes:
             logger.info("%s", note)
-        return make_scene(number, source, self.config.framing, self.size_px)
+        try:
+            return make_scene(number, source, self.config.framing, self.size_px, self.backdrop)
+        except SourceError as error:
+            raise SourceError(f"{photo.path}: {error}") from error
 
     def _open_camera(self, given: Camera | None) -> Camera:
         camera = given or self._reopen_camera(CameraConfig.open_timeout_s)
@@ -174,6 +184,7 @@ class _Session:
             "size_px": list(first.framing.size_px),
             "crop_px": first.source.size_px[0],
             "framing": config.framing,
+            "background": config.background,
             "mirror": config.mirrored,
             "mark": config.mark,
             "sources": [path.name for path in config.sources],
@@ -189,6 +200,7 @@ def _create_sinks(config: LiveConfig) -> list[Sink]:
         device=config.virtual_camera or None,
         audio_from=None if config.loop else config.driver_video,
         live=config.live,
+        transparent=config.shown_behind.kind == "transparent",
         provenance=Provenance(
             source_sha256=tuple(hashlib.sha256(path.read_bytes()).hexdigest() for path in photos),
             version=version(),
@@ -197,4 +209,7 @@ def _create_sinks(config: LiveConfig) -> list[Sink]:
     )
     wanted = {"virtual_camera": config.to_virtual_camera, "window": config.window, "null": config.null}
     sinks = [create_sink(name, common) for name, is_wanted in wanted.items() if is_wanted]
-    return sinks + [create_sink("video_file", replace(common, path=path)) for path in config.outputs]
+    for path in config.outputs:
+        name = "picture_files" if is_picture_series(path) else "video_file"
+        sinks.append(create_sink(name, replace(common, path=path)))
+    return sinks

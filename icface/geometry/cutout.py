@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from icface.arrays import Array, Frame
 from icface.attributes import FloatArray
 from icface.geometry import plate
+from icface.geometry.free_layer import free_layer
 from icface.images import cut_crop
 from icface.segmentation.matte import grown, person_matte
 from icface.segmentation.segmenters import Mask
@@ -43,9 +44,13 @@ class Cutout(NamedTuple):
     """(4,) left, top, right, bottom of the photo, in crop pixels."""
     edge_cover: Mask
     """(4, T) how far the person is cut by each of these edges, at each row or column of the crop."""
+    free: NDArray[np.uint8] | None
+    """As `layer`, to stand before any background (`free_layer`); None where nobody asked for it."""
 
 
-def cut_out(photo: Frame, affine: Array, size_px: int, oval_px: FloatArray, iod_px: float) -> Cutout | str:
+def cut_out(
+    photo: Frame, affine: Array, size_px: int, oval_px: FloatArray, iod_px: float, *, free: bool = False
+) -> Cutout | str:
     """Cut a person out of a photo.
 
     Args:
@@ -54,6 +59,7 @@ def cut_out(photo: Frame, affine: Array, size_px: int, oval_px: FloatArray, iod_
         size_px: side T of the crop.
         oval_px: (n, 2) outline of the face in crop pixels.
         iod_px: distance of the outer eye corners in crop pixels.
+        free: make the layer for other backgrounds too.
 
     Returns:
         The layers; or, where the matte is not to be trusted, the reason.
@@ -88,22 +94,32 @@ def cut_out(photo: Frame, affine: Array, size_px: int, oval_px: FloatArray, iod_
     if plain:
         hole |= _hairs(frame[seen], near, iod_px)
     background = plate.fill(frame[seen], hole, iod_px, plain=plain)
-    alpha, colours = _layer(frame[seen], alpha, background, hole, iod_px, plain)
-
     pads = y0, side - y1, x0, side - x1
-    repeated = np.asarray(cv2.copyMakeBorder(alpha, *pads, cv2.BORDER_REPLICATE), dtype=np.float32)
-    alpha_wide = np.minimum(_padded(alpha, pads), repeated)
-    layer = np.dstack([np.minimum(_padded(colours, pads), 255 * alpha_wide[..., None]), 255 * alpha_wide])
+    apart = None
+    if free:
+        apart, _ = _wide(*free_layer(frame[seen], alpha, background, iod_px, plain=plain), pads)
+    layer, alpha_wide = _wide(*_layer(frame[seen], alpha, background, hole, iod_px, plain), pads)
     lines = alpha_wide[:, x0], alpha_wide[y0], alpha_wide[:, x1 - 1], alpha_wide[y1 - 1]
     cover = np.stack([_softened(line, iod_px)[margin : margin + size_px] for line in lines])
     inside = np.s_[margin : margin + size_px, margin : margin + size_px]
     return Cutout(
-        layer=np.clip(np.round(layer), 0, 255).astype(np.uint8),
+        layer=layer,
         plate=np.ascontiguousarray(_padded(background.astype(np.float32), pads)[inside], dtype=np.uint8),
         margin=margin,
         edges=np.array([x0, y0, x1 - 1, y1 - 1], dtype=np.float32) - margin,
         edge_cover=cover,
+        free=apart,
     )
+
+
+def _wide(
+    alpha: Mask, colours: NDArray[np.float32], pads: tuple[int, int, int, int]
+) -> tuple[NDArray[np.uint8], Mask]:
+    """A layer (S, S, 4) of alpha and colours of the part that was photographed; and its alpha (S, S), 0 to 1."""
+    repeated = np.asarray(cv2.copyMakeBorder(alpha, *pads, cv2.BORDER_REPLICATE), dtype=np.float32)
+    wide = np.minimum(_padded(alpha, pads), repeated)
+    layer = np.dstack([np.minimum(_padded(colours, pads), 255 * wide[..., None]), 255 * wide])
+    return np.clip(np.round(layer), 0, 255).astype(np.uint8), wide
 
 
 def _softened(line: Mask, iod_px: float) -> Mask:

@@ -39,6 +39,8 @@ GEOMETRY_VERSION: Final = f"{_CODE_VERSION}-{_table_digest()}"
 
 CROP_SCALE: Final = 1.75
 TIGHT_CROP_SCALE: Final = 1.4
+WIDER: Final = 1.25
+"""A crop that has to fit into its photo is so much wider: where it ends, nothing moves, and hair needs room before."""
 CROP_RAISE: Final = 0.06
 NATIVE_LIMITS_PX: Final = (256, 1024)
 UNCERTAIN: Final = 0.15
@@ -48,7 +50,9 @@ MAX_POSE_OFFSET_RAD: Final = 0.15
 MAX_SMILE_OFFSET: Final = 0.4
 
 
-def crop_affine(points_px: FloatArray, photo_size_px: tuple[int, int], size_px: int) -> Array:
+def crop_affine(
+    points_px: FloatArray, photo_size_px: tuple[int, int], size_px: int, *, wide: bool = False
+) -> Array:
     """(2, 3) affine from crop to photo pixels: the face box × CROP_SCALE, raised by CROP_RAISE of its side.
 
     Where that square leaves the photo it is moved inside and shrunk, but not below the face box × TIGHT_CROP_SCALE.
@@ -57,7 +61,9 @@ def crop_affine(points_px: FloatArray, photo_size_px: tuple[int, int], size_px: 
     """
     low, high = points_px[:FACE_VERTICES, :2].min(0), points_px[:FACE_VERTICES, :2].max(0)
     extent = float((high - low).max())
-    side = float(np.clip(min(photo_size_px), extent * TIGHT_CROP_SCALE, extent * CROP_SCALE))
+    side = float(
+        np.clip(min(photo_size_px), extent * TIGHT_CROP_SCALE, extent * CROP_SCALE * (WIDER if wide else 1))
+    )
     centre = (low + high) / 2 - [0, CROP_RAISE * side]
     corner, room = centre - side / 2, np.subtract(photo_size_px, side)
     corner = np.where(room < 0, corner, np.clip(corner, 0, np.maximum(room, 0)))
@@ -68,7 +74,13 @@ def crop_affine(points_px: FloatArray, photo_size_px: tuple[int, int], size_px: 
 
 
 def prepare_source(
-    frame: Frame, landmarks: Landmarks, detector: LandmarkDetector, size_px: int | None
+    frame: Frame,
+    landmarks: Landmarks,
+    detector: LandmarkDetector,
+    size_px: int | None,
+    *,
+    free_layer: bool = False,
+    wide: bool = False,
 ) -> Tensors:
     """Neutralise one face of a photo (H, W, 3).
 
@@ -77,10 +89,13 @@ def prepare_source(
         landmarks: the face in it.
         detector: looks at the neutral image that was made, so that the rest of the expression is taken out too.
         size_px: side T of the crop and of the output; None keeps the photo's own resolution within 256–1024.
+        free_layer: make the layer that stands before other backgrounds too.
+        wide: cut the crop up to WIDER times as wide, where the photo has so much, and make it as much larger.
 
     Returns:
-        Cache tensors: `skin` (T, T, 3), `inner` (h, w, 3), `neutral` (T, T, 3) RGB uint8, `crop_to_photo` (2, 3),
-        and what `FaceRig` reads.
+        Cache tensors: `skin` (S, S, 4), `plate` (T, T, 3), `inner` (h, w, 3), `neutral` (T, T, 3) RGB(A) uint8,
+        `crop_to_photo` (2, 3), and what `FaceRig` reads. `free` (S, S, 4) where it was asked for and the person could
+        be cut out.
 
     Raises:
         SourceError: the face is too small, or turned too far away.
@@ -89,7 +104,11 @@ def prepare_source(
     if size_px is None:
         own = round(face_extent_px(landmarks) * CROP_SCALE / 32) * 32
         size_px = int(np.clip(own, *NATIVE_LIMITS_PX))
-    affine = crop_affine(landmarks.points_px, (frame.shape[1], frame.shape[0]), size_px)
+    affine = crop_affine(landmarks.points_px, (frame.shape[1], frame.shape[0]), size_px, wide=wide)
+    if wide:
+        side = affine[0, 0] * size_px / (face_extent_px(landmarks) * CROP_SCALE)
+        size_px = 2 * round(size_px * max(1.0, side) / 2)
+        affine = crop_affine(landmarks.points_px, (frame.shape[1], frame.shape[0]), size_px, wide=True)
     crop = cut_crop(frame, affine, size_px)
     points = landmarks.points_px.copy()
     points[:, :2] = (points[:, :2] - affine[:, 2]) / affine[0, 0]
@@ -105,7 +124,7 @@ def prepare_source(
     inner, (right_patch, left_patch, mouth_patch) = _stack([right, left, mouth])
     skin = layers.fill_skin(crop, points, shape.iod_px)
     cache: dict[str, NDArray[Any]] = {
-        **_layered(frame, affine, size_px, points, shape.iod_px, skin),
+        **_layered(frame, affine, size_px, points, shape.iod_px, skin, free_layer),
         "inner": inner,
         "crop_to_photo": affine,
         **shape._asdict(),
@@ -126,10 +145,10 @@ def prepare_source(
 
 
 def _layered(
-    frame: Frame, affine: Array, size_px: int, points: FloatArray, iod_px: float, skin: Frame
+    frame: Frame, affine: Array, size_px: int, points: FloatArray, iod_px: float, skin: Frame, free: bool
 ) -> dict[str, NDArray[Any]]:
     """The layers of a source; one layer that hides its plate where the person cannot be cut out."""
-    cut = cut_out(frame, affine, size_px, points[list(OVAL), :2], iod_px)
+    cut = cut_out(frame, affine, size_px, points[list(OVAL), :2], iod_px, free=free)
     if isinstance(cut, str):
         logger.info("the photo moves as one layer: %s", cut)
         opaque = np.dstack([skin, np.full(skin.shape[:2], 255, dtype=np.uint8)])
@@ -141,12 +160,13 @@ def _layered(
             "edges": edges,
             "edge_cover": np.zeros((4, size_px), dtype=np.float32),
         }
-    layer, m = cut.layer.copy(), cut.margin
-    inside = layer[m : m + size_px, m : m + size_px]
-    face = inside[..., 3:] == 255
-    inside[..., :3] = np.where(face, skin, inside[..., :3])
+    m = cut.margin
+    layers_of = {"skin": cut.layer} if cut.free is None else {"skin": cut.layer, "free": cut.free}
+    for layer in layers_of.values():
+        inside = layer[m : m + size_px, m : m + size_px]
+        inside[..., :3] = np.where(inside[..., 3:] == 255, skin, inside[..., :3])
     return {
-        "skin": layer,
+        **layers_of,
         "plate": cut.plate,
         "margin": np.array(m, dtype=np.int32),
         "edges": cut.edges,
