@@ -20,9 +20,10 @@ from icface.attributes import COUNT, FloatArray, to_openface
 from icface.bundle import Bundle
 from icface.engines import Engine, neutralise, open_engine
 from icface.errors import ConfigError, EngineError, SourceError
-from icface.face.landmarks import MODEL_SHA256, open_detector
-from icface.face.suitability import MAX_FACES, choose_face
+from icface.face.landmarks import MODEL_SHA256, LandmarkDetector, Landmarks, open_detector
+from icface.face.suitability import MAX_FACES, check_suitable, choose_face
 from icface.families import Alpha, Means, Rig, open_family
+from icface.geometry.call_view import call_view
 from icface.images import Photo
 from icface.source_cache import SourceCache, source_key
 
@@ -87,6 +88,7 @@ class Reenactor:
         source_cache: where prepared sources are kept; None takes the user's folder.
         still_border: nothing moves at the frame's border, so that the frame fits into its photo. The crop is wider.
         free_layer: prepare what `PreparedSource.before` needs.
+        view_px: (width, height) of a picture as in a video call, that takes the photo's place: `photo_frame` is that.
 
     Raises:
         BundleError: the model needs host code that this version does not have.
@@ -103,6 +105,7 @@ class Reenactor:
         source_cache: SourceCache | None = None,
         still_border: bool = False,
         free_layer: bool = False,
+        view_px: tuple[int, int] | None = None,
     ) -> None:
         if size_px is not None and not 64 <= size_px <= 2048:
             raise ConfigError(f"an output of {size_px} pixels is out of range; choose 64 to 2048, or native")
@@ -113,6 +116,7 @@ class Reenactor:
         self._size_px = size_px
         self._still_border = still_border
         self._free_layer = free_layer
+        self._view_px = view_px
         self._cache = source_cache or SourceCache()
         self._source: PreparedSource | None = None
         self._motion: Tensors = {}
@@ -145,7 +149,7 @@ class Reenactor:
         """
         crop_px = self._size_px if self._bundle.size_px is None else self._bundle.size_px
         key = source_key(
-            photo.sha256, self._bundle.sha256, crop_px, face, self._still_border, self._free_layer,
+            photo.sha256, self._bundle.sha256, crop_px, face, self._still_border, self._free_layer, self._view_px,
             self._family.version, MODEL_SHA256,
         )  # fmt: skip
         with self._preparing:
@@ -164,7 +168,7 @@ class Reenactor:
         neutral: Frame = cache["neutral"]
         side = neutral.shape[0] if self._bundle.size_px is None else self._size_px or neutral.shape[0]
         return PreparedSource(
-            photo_frame=photo.frame,
+            photo_frame=cache.get("view", photo.frame),
             crop_to_photo=_for_side(cache["crop_to_photo"], neutral.shape[0], side),
             neutral=_scale(neutral, np.empty((side, side, 3), dtype=np.uint8)),
             cache=cache,
@@ -180,11 +184,16 @@ class Reenactor:
             found = detector.detect(photo.frame)
             chosen = choose_face(found, photo.path, face)
             means = Means(detector, run_graph, crop_px, free_layer=self._free_layer, wide=self._still_border)
+            frame, view = photo.frame, {}
             try:
-                cache = self._family.prepare(photo.frame, chosen, means)
+                if self._view_px is not None:
+                    check_suitable(chosen)
+                    frame, chosen = _as_in_a_call(frame, chosen, self._view_px, detector)
+                    view = {"view": frame}
+                cache = self._family.prepare(frame, chosen, means)
             except SourceError as error:
                 raise SourceError(f"{photo.path}: {error}") from error
-        return {**cache, "face_count": np.array(len(found), dtype=np.int32)}
+        return {**cache, **view, "face_count": np.array(len(found), dtype=np.int32)}
 
     def set_source(self, source: PreparedSource) -> None:
         """Show this source from the next frame on."""
@@ -245,6 +254,22 @@ class Reenactor:
         """Close the engine and free its memory, also on a device."""
         self._engine.close()
         self._source = None
+
+
+def _as_in_a_call(
+    photo: Frame, face: Landmarks, size_px: tuple[int, int], detector: LandmarkDetector
+) -> tuple[Frame, Landmarks]:
+    """The photo as a camera of a call would show it, and the face in it."""
+    view, view_to_photo = call_view(photo, face, size_px)
+    points = face.points_px / view_to_photo[0, 0]
+    points[:, :2] -= (view_to_photo[:, 2] / view_to_photo[0, 0]).astype(np.float32)
+    moved = replace(face, points_px=points, image_size_px=size_px)
+    # Seen anew, because the pose that a tracker sees depends on the picture around the face.
+    centre, iod = points[:, :2].mean(axis=0), np.ptp(points[:, 0])
+    for found in detector.detect(view):
+        if np.linalg.norm(found.points_px[:, :2].mean(axis=0) - centre) < iod / 4:
+            return view, found
+    return view, moved
 
 
 def _scale(frame: Frame, out: Frame) -> Frame:

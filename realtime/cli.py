@@ -22,7 +22,7 @@ from typing import Final
 from icface.command import Parser, print_error
 from icface.errors import ConfigError, ICFaceError
 from realtime import version
-from realtime.config import FRAMINGS, SIZES, LiveConfig
+from realtime.config import CALL_SIZES, FRAMINGS, SIZES, LiveConfig
 from realtime.hotkeys import HOTKEYS
 
 _PACKAGES: Final = "sudo apt install libgl1 libglib2.0-0"
@@ -77,7 +77,10 @@ def parser() -> Parser:
     who.add_argument("--size", choices=SIZES, default=str(d.size_px), dest="size_px",
         help="side of the animated crop in pixels; native: as the photo gives it (default: %(default)s)")
     who.add_argument("--framing", choices=FRAMINGS, default=d.framing,
-        help="show the animated crop, or the whole photo with the crop in it (default: %(default)s)")
+        help="show the animated crop, the whole photo with the crop in it, or a wide picture as in a call "
+        "(default: %(default)s)")
+    who.add_argument("--call-size", choices=CALL_SIZES, default="{}x{}".format(*d.call_size_px),
+        dest="call_size_px", help="of --framing call (default: %(default)s)")
     who.add_argument("--background", default=d.background, metavar="WHAT",
         help="behind the person: keep, blur, a colour (green, #rrggbb), a photo, or transparent: .mov, .webm and "
         "PNG outputs get alpha, windows and virtual cameras a green to key out (default: %(default)s)")
@@ -140,6 +143,7 @@ def config_from(flags: argparse.Namespace) -> LiveConfig:
         outputs=tuple(flags.outputs),
         camera=flags.camera if flags.camera is not None else LiveConfig.camera,
         size_px=SIZES[flags.size_px],
+        call_size_px=CALL_SIZES[flags.call_size_px],
         mark=flags.mark == "on",
     )
     return LiveConfig(**settings)

@@ -12,7 +12,8 @@ from icface.errors import ConfigError
 from realtime.backgrounds import Background, read_background
 
 SIZES: Final = {"256": 256, "512": 512, "native": None}
-FRAMINGS: Final = ("crop", "photo")
+FRAMINGS: Final = ("crop", "photo", "call")
+CALL_SIZES: Final = {"1280x720": (1280, 720), "1920x1080": (1920, 1080)}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -26,6 +27,8 @@ class LiveConfig:
     size_px: int | None = 512
     """None: as the photo gives it."""
     framing: str = "crop"
+    call_size_px: tuple[int, int] = (1280, 720)
+    """Width and height with the framing `call`."""
     background: str = "keep"
     """`keep`, `blur`, `transparent`, a colour's name or #rrggbb, or a photo."""
     mark: bool = True
@@ -77,8 +80,10 @@ class LiveConfig:
         duration_s, after_s = self.duration_s, self.neutral_after_s
         # No comparison with NaN is true, so each asks for what is right.
         for flag, value, right, rule in (
-            ("--framing", self.framing, self.framing in FRAMINGS, f"choose {' or '.join(FRAMINGS)}"),
+            ("--framing", self.framing, self.framing in FRAMINGS, f"choose {', '.join(FRAMINGS)}"),
             ("--size", self.size_px, self.size_px in SIZES.values(), f"choose {', '.join(SIZES)}"),
+            ("--call-size", "{}x{}".format(*self.call_size_px), self.call_size_px in CALL_SIZES.values(),
+             f"choose {' or '.join(CALL_SIZES)}"),
             ("--camera-size", "{}x{}".format(*size), all(16 <= side <= 8192 for side in size),
              "each side must be 16 to 8192"),
             ("--camera-fps", fps, 1 <= fps <= 240, "must be 1 to 240"),
@@ -90,6 +95,10 @@ class LiveConfig:
         ):  # fmt: skip
             if not right:
                 yield f"{flag} {value:g}: {rule}" if isinstance(value, float) else f"{flag} {value}: {rule}"
+        if self.framing != "call" and self.call_size_px != LiveConfig.call_size_px:
+            yield "--call-size is for --framing call"
+        if self.framing == "call" and self.size_px != LiveConfig.size_px:
+            yield "--size is for the other framings; with --framing call the picture's size is --call-size"
         try:
             read_background(self.background)
         except ConfigError as error:
@@ -125,6 +134,11 @@ class LiveConfig:
             if not path.absolute().parent.is_dir():
                 yield f"cannot write {path}: the folder {path.parent} does not exist; make it first"
             seen.add(path.resolve())
+
+    @property
+    def crop_px(self) -> int | None:
+        """Side of the animated crop; None: as its picture needs it."""
+        return None if self.framing == "call" else self.size_px
 
     @property
     def shown_behind(self) -> Background:

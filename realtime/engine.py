@@ -54,7 +54,7 @@ def _order(config: LiveConfig, engine: str) -> Order:
         bundle=config.model or DEFAULT_BUNDLE,
         engine=engine,
         photos=config.sources[:GATE_PHOTOS],
-        size_px=config.size_px,
+        size_px=config.crop_px,
         beside=config.live,
     )
 
@@ -68,8 +68,9 @@ def _open(config: LiveConfig, engine: str) -> Reenactor:
     return Reenactor(
         bundle,
         engine=engine,
-        size_px=config.size_px,
+        size_px=config.crop_px,
         threads=THREADS,
         still_border=config.framing != "crop",
+        view_px=config.call_size_px if config.framing == "call" else None,
         free_layer=config.background not in ("keep", "blur"),
     )

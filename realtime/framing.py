@@ -18,6 +18,10 @@ PHOTO_MAX_PX: Final = 1280
 """Longest side with `--framing photo`. Video calls show no more, and more costs time in every later step."""
 
 
+_AT_EDGE_PX: Final = 1.5
+"""A crop ends with its photo where their borders are not farther apart, in crop pixels. There its content may move."""
+
+
 def even(length: float) -> int:
     """The nearest even length, at least 2: 4:2:0 video has no odd sides."""
     return max(2, 2 * round(length / 2))
@@ -82,7 +86,8 @@ class PhotoFraming:
         scale = self._side / crop_px / crop_scale
         # The crop's upper left corner in the centred photo, moved to the nearest corner of a pixel.
         corner = crop_to_photo[:, 2] - crop_scale / 2 + 0.5
-        origin = (np.array(self.size_px) - scale * np.array(photo.shape[1::-1])) / 2
+        size = np.array(photo.shape[1::-1])
+        origin = (np.array(self.size_px) - scale * size) / 2
         left, top = (round(float(edge)) for edge in origin + scale * corner)
         self._still = _lay(photo, scale, np.array([left, top]) - scale * corner, self.size_px)
         self._picture = self._still.copy()
@@ -90,7 +95,10 @@ class PhotoFraming:
         x1, y1 = min(width_px, left + self._side), min(height_px, top + self._side)
         self._target = self._picture[y0:y1, x0:x1]
         self._visible = (slice(y0 - top, y1 - top), slice(x0 - left, x1 - left))
-        weight = _feathered(self._side, rim)[self._visible]
+        # Where the crop ends with the photo, there is nothing to fade into.
+        end = corner + crop_scale * crop_px
+        free = (*(corner > _AT_EDGE_PX * crop_scale), *(end < size - _AT_EDGE_PX * crop_scale))
+        weight = _feathered(self._side, rim, free)[self._visible]
         rest = self._still[y0:y1, x0:x1]
         # Blending costs ten times what copying does: only the rim is blended.
         self._rim = [
@@ -135,11 +143,19 @@ def _lay(photo: Frame, scale: float, origin: Array, size_px: tuple[int, int]) ->
     return picture
 
 
-def _feathered(side: int, rim: float) -> NDArray[np.float32]:
-    """How much of the crop is seen, (side, side): 0 at its very edge, 1 from `rim` of the side inwards."""
-    places = np.arange(side)
-    inside = np.minimum(places, side - 1 - places)
-    ramp = np.clip(np.minimum(inside[:, None], inside[None, :]) / (rim * side), 0.0, 1.0)
+def _feathered(side: int, rim: float, fading: tuple[bool, ...]) -> NDArray[np.float32]:
+    """How much of the crop is seen, (side, side): 0 at its very edge, 1 from `rim` of the side inwards.
+
+    `fading`: whether it fades at its left, top, right and lower edge.
+    """
+    near = np.arange(side, dtype=np.float64)
+    far = np.full(side, np.inf)
+    left, top, right, bottom = (
+        places if fades else far
+        for places, fades in zip((near, near, near[::-1], near[::-1]), fading, strict=True)
+    )
+    inside = np.minimum(np.minimum(top, bottom)[:, None], np.minimum(left, right)[None, :])
+    ramp = np.clip(inside / (rim * side), 0.0, 1.0)
     return (ramp * ramp * (3 - 2 * ramp)).astype(np.float32)
 
 

@@ -62,6 +62,8 @@ def make_scene(
             source = backdrop.behind_crop(source)
         in_crop = CropFraming(size_px or source.size_px, 4 if transparent else 3)
         return Scene(number, source, in_crop, transparent)
+    if framing == "call":  # the photo has the picture's size already
+        size_px = source.photo_frame.shape[1], source.photo_frame.shape[0]
     if backdrop is not None:
         source = backdrop.behind_photo(source, size_px)
     crop_px = source.size_px[0]

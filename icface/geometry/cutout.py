@@ -117,7 +117,11 @@ def _wide(
 ) -> tuple[NDArray[np.uint8], Mask]:
     """A layer (S, S, 4) of alpha and colours of the part that was photographed; and its alpha (S, S), 0 to 1."""
     repeated = np.asarray(cv2.copyMakeBorder(alpha, *pads, cv2.BORDER_REPLICATE), dtype=np.float32)
+    # What the edge hardly cuts would come back into view as a speck.
+    repeated = np.clip((repeated - 0.3) / 0.4, 0, 1)
     wide = np.minimum(_padded(alpha, pads), repeated)
+    top, bottom, left, right = pads
+    wide[top : wide.shape[0] - bottom, left : wide.shape[1] - right] = alpha
     layer = np.dstack([np.minimum(_padded(colours, pads), 255 * wide[..., None]), 255 * wide])
     return np.clip(np.round(layer), 0, 255).astype(np.uint8), wide
 

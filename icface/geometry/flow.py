@@ -26,6 +26,8 @@ BORDER_CELLS: Final = 5.0
 """Over so many nodes the flow fades towards a still border."""
 BENDING_CELLS: Final = 16.0
 """The same where the room bends with the head: the farther, the less it folds."""
+AT_EDGE_PX: Final = 1.5
+"""The crop ends with its photo where their borders are not farther apart. Nothing has to fit in there."""
 LEAST_CUT: Final = 0.02
 """An edge of the photo that covers less of the person than this does not cut them."""
 _SKULL: Final = np.array([[0.0, -0.20, -0.75]], dtype=np.float32)
@@ -103,7 +105,12 @@ class HeadFlow:
         if still_border:
             height_px, width_px = cache["plate"].shape[:2]
             x, y = places[..., 0], places[..., 1]
-            inwards = np.minimum.reduce([x, y, width_px - 1 - x, height_px - 1 - y]) / step - 1
+            sides = np.stack([x, y, width_px - 1 - x, height_px - 1 - y])
+            if self._beyond:
+                border = np.array([0, 0, width_px - 1, height_px - 1])
+                beyond = (cache["edges"] - border) * [-1, -1, 1, 1]
+                sides[beyond < AT_EDGE_PX] = np.inf
+            inwards = sides.min(axis=0) / step - 1
             self._weight *= smooth(inwards / (BORDER_CELLS if self._beyond else BENDING_CELLS)).astype(
                 np.float32
             )
