@@ -12,6 +12,7 @@ from icface.errors import ConfigError
 from realtime.backgrounds import Background, read_background
 
 SIZES: Final = {"256": 256, "512": 512, "native": None}
+VIDEO_SUFFIXES: Final = (".mp4", ".mov", ".mkv", ".webm")
 FRAMINGS: Final = ("crop", "photo", "call")
 CALL_SIZES: Final = {"1280x720": (1280, 720), "1920x1080": (1920, 1080)}
 
@@ -129,7 +130,8 @@ class LiveConfig:
                 continue
             if path.resolve() in seen:
                 yield f"{path} would be overwritten while it is in use; give another name"
-            if path.is_dir() and path not in self.outputs:
+            # A folder takes numbered pictures, unless it looks like a mistake.
+            if path.is_dir() and (path not in self.outputs or path.suffix.lower() in VIDEO_SUFFIXES):
                 yield f"{path} is a folder; give a file's name in it"
             if not path.absolute().parent.is_dir():
                 yield f"cannot write {path}: the folder {path.parent} does not exist; make it first"
