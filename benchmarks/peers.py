@@ -41,7 +41,7 @@ REACH = 0.25
 def requests(count: int) -> FloatArray:
     """(count, 20) attributes, another for every frame, around neutral."""
     drawn = np.random.default_rng(1).uniform(-REACH, REACH, (count, COUNT))
-    return np.clip(neutral() + drawn, 0.0, 1.0).astype(np.float32)
+    return np.clip(neutral(COUNT) + drawn, 0.0, 1.0).astype(np.float32)
 
 
 def release() -> ICface:

@@ -1,1 +1,1 @@
-"""ICface Live: a photo driven by twenty readable numbers. The shared core."""
+"""ICface Live: a photo driven by readable numbers. The shared core."""

@@ -1,6 +1,9 @@
-"""The 20 attributes FA: their order, their two scales, and OpenFace CSV in and out.
+"""The attributes: their order, their ranges and scales, and OpenFace CSV in and out.
 
-`attributes` is a (20,) float32 vector: pitch, yaw, roll, then 17 facial Action Units (AUs), each in [0, 1].
+`attributes` is a (SIZE,) float32 vector. First come the 20 numbers FA of ICface: pitch, yaw, roll, then 17 facial Action
+Units (AUs), each in [0, 1]. The *extensions* follow: gaze, left and right, and more, each 0 when nothing happens.
+A model that was trained as in the paper reads the first COUNT of them.
+
 Pose is `(radians + 0.70) / 1.4`, so 0.5 is frontal and the range is about ±40°. Action Units have two scales:
 
 * *full-shape*: 1 is the whole movement. Used everywhere inside, on sliders and in our models.
@@ -30,10 +33,41 @@ AU_NAMES: Final = (
     "AU14", "AU15", "AU17", "AU20", "AU23", "AU25", "AU26", "AU45",
 )  # fmt: skip
 NAMES: Final[tuple[str, ...]] = POSE_NAMES + AU_NAMES
+"""The paper's 20."""
 COUNT: Final = len(NAMES)
-INDEX: Final = {name: i for i, name in enumerate(NAMES)}
 POSE: Final = slice(0, 3)
 ACTION_UNITS: Final = slice(3, COUNT)
+
+SIDED: Final = (
+    "AU01", "AU02", "AU04", "AU05", "AU06", "AU07", "AU09", "AU10", "AU12", "AU14", "AU15", "AU20", "AU45",
+)  # fmt: skip
+"""Action Units that one side of the face can do alone."""
+GAZE_NAMES: Final = ("gaze_pitch", "gaze_yaw")
+SIDE_NAMES: Final = tuple(f"{name}_side" for name in SIDED)
+PLACE_NAMES: Final = ("place_x", "place_y", "place_scale")
+_SIGNED: Final = (*GAZE_NAMES, *SIDE_NAMES, "jaw_side", "mouth_side", *PLACE_NAMES)
+EXTENSIONS: Final[tuple[str, ...]] = (
+    *GAZE_NAMES, *SIDE_NAMES, "AU18", "AU22", "AU24", "AU29", "AU34", "jaw_side", "mouth_side", *PLACE_NAMES,
+)  # fmt: skip
+"""What the paper does not have. docs/attributes.md says what each means. The `_side` names, gaze and place are in
+[-1, 1], the others in [0, 1]. `AUxx_side` is left minus right, by the person's own left: the left side of AUxx moves
+by `AUxx + AUxx_side / 2`, the right side by `AUxx - AUxx_side / 2`."""
+
+ALL_NAMES: Final = NAMES + EXTENSIONS
+SIZE: Final = len(ALL_NAMES)
+INDEX: Final = {name: i for i, name in enumerate(ALL_NAMES)}
+GAZE: Final = slice(COUNT, COUNT + len(GAZE_NAMES))
+SIDES: Final = slice(GAZE.stop, GAZE.stop + len(SIDED))
+PLACE: Final = slice(SIZE - len(PLACE_NAMES), SIZE)
+LOWEST: Final = np.array([-1.0 if name in _SIGNED else 0.0 for name in ALL_NAMES], dtype=np.float32)
+"""(SIZE,) the lowest value of each; the highest is 1."""
+
+GAZE_LIMIT_RAD: Final = 0.60
+"""A gaze of 1: how far the eyes turn in the head, downwards (gaze_pitch) or to the image's left (gaze_yaw)."""
+PLACE_LIMIT_IOD: Final = 1.5
+"""A place of 1: how far the head has moved in the picture, to the right (place_x) or down (place_y)."""
+PLACE_LIMIT_OCTAVES: Final = 0.5
+"""A place_scale of 1: how much nearer the head has come, as the logarithm to base 2 of its size."""
 
 GROUPS: Final[dict[str, tuple[str, ...]]] = {
     "pose": POSE_NAMES,
@@ -60,11 +94,27 @@ FULL_SHAPE_GAIN: Final[FloatArray] = np.array(
 )
 
 
-def neutral() -> FloatArray:
-    """FA_N: frontal pose (.5) and every Action Unit 0; a new (20,) array."""
-    values = np.zeros(COUNT, dtype=np.float32)
+_TURNED = ("yaw", "roll", "gaze_yaw", *SIDE_NAMES, "jaw_side", "mouth_side", "place_x")
+_MIRROR_SIGN: Final = np.array([-1 if name in _TURNED else 1 for name in ALL_NAMES], dtype=np.float32)
+_MIRROR_SHIFT: Final = np.array([name in ("yaw", "roll") for name in ALL_NAMES], dtype=np.float32)
+
+
+def neutral(size: int = SIZE) -> FloatArray:
+    """FA_N: frontal pose (.5) and everything else 0; a new (size,) array. The paper's has COUNT numbers."""
+    values = np.zeros(size, dtype=np.float32)
     values[POSE] = 0.5
     return values
+
+
+def in_range(attributes: FloatArray) -> FloatArray:
+    """Attributes (..., SIZE or COUNT) clamped to their ranges. New array."""
+    return np.asarray(np.clip(attributes, LOWEST[: attributes.shape[-1]], 1.0))
+
+
+def with_extensions(attributes: FloatArray) -> FloatArray:
+    """The paper's (..., 20) with extensions that are 0: (..., SIZE). New array."""
+    nothing = np.zeros((*attributes.shape[:-1], len(EXTENSIONS)), dtype=np.float32)
+    return np.concatenate([attributes, nothing], axis=-1)
 
 
 def pose_to_unit(pose_rad: ArrayLike) -> FloatArray:
@@ -80,21 +130,20 @@ def pose_from_unit(pose: ArrayLike) -> FloatArray:
 
 
 def mirror(attributes: FloatArray) -> FloatArray:
-    """The same face seen in a mirror: yaw and roll change sign; Action Units are symmetric. New array."""
-    mirrored = attributes.copy()
-    mirrored[..., 1:3] = 1.0 - mirrored[..., 1:3]
-    return mirrored
+    """The same face (..., SIZE or COUNT) seen in a mirror: what has a left and a right changes sign. New array."""
+    size = attributes.shape[-1]
+    return attributes * _MIRROR_SIGN[:size] + _MIRROR_SHIFT[:size]
 
 
 def to_openface(attributes: FloatArray) -> FloatArray:
-    """Full-shape (..., 20) to the OpenFace scale; pose is the same in both. New array."""
+    """Full-shape (..., SIZE or COUNT) to the OpenFace scale; only Action Units differ. New array."""
     values = attributes.copy()
     values[..., ACTION_UNITS] /= FULL_SHAPE_GAIN
     return values
 
 
 def from_openface(attributes: FloatArray) -> FloatArray:
-    """OpenFace scale (..., 20) to full-shape, clamped to [0, 1]. New array."""
+    """OpenFace scale (..., SIZE or COUNT) to full-shape, Action Units clamped to [0, 1]. New array."""
     values = attributes.copy()
     values[..., ACTION_UNITS] = np.clip(values[..., ACTION_UNITS] * FULL_SHAPE_GAIN, 0.0, 1.0)
     return values
@@ -107,7 +156,7 @@ class AttributeTrack:
     times_s: NDArray[np.float64]
     """(N,) seconds from the first frame, never decreasing."""
     values: FloatArray
-    """(N, 20) full-shape attributes in [0, 1]."""
+    """(N, SIZE) full-shape attributes."""
     present: NDArray[np.bool_]
     """(N,) whether a face was seen in the driver's frame."""
 
@@ -119,7 +168,8 @@ def read_csv(path: Path, *, fps: float = 25.0) -> AttributeTrack:
     """Read a track from an OpenFace CSV or from one that `write_csv` made.
 
     Columns are found by name (some releases of OpenFace pad them with spaces). OpenFace files have
-    `pose_Rx, pose_Ry, pose_Rz` in radians and `AUxx_r` in 0–5; ours have the 20 names, full-shape.
+    `pose_Rx, pose_Ry, pose_Rz` in radians and `AUxx_r` in 0–5; ours have the 20 names, full-shape, and may have the
+    extensions. An extension that a file lacks is 0.
     `timestamp` gives the time, or `fps` where there is no such column. `success` (0/1) marks frames with a face.
 
     Raises:
@@ -142,7 +192,8 @@ def read_csv(path: Path, *, fps: float = 25.0) -> AttributeTrack:
             f"{path} lacks the columns {', '.join(missing[:5])}{' …' if len(missing) > 5 else ''}; "
             "expected OpenFace's pose_Rx… and AUxx_r, or a file made by --record-attributes"
         )
-    read = [*wanted, *(name for name in ("timestamp", "success") if name in columns)]
+    extensions = [name for name in EXTENSIONS if name in columns]
+    read = [*wanted, *extensions, *(name for name in ("timestamp", "success") if name in columns)]
     table = np.array([[_number(row, columns[name]) for name in read] for _, row in body])
     bad = np.argwhere(~np.isfinite(table))
     if bad.size:
@@ -156,11 +207,14 @@ def read_csv(path: Path, *, fps: float = 25.0) -> AttributeTrack:
     if back.size:
         raise ConfigError(f"{path} line {body[int(back[0]) + 1][0]}: timestamp runs backwards")
     present = others.get("success", np.ones(len(body))) > 0.5
-    raw = table[:, :COUNT].astype(np.float32)
-    values = np.clip(raw, 0.0, 1.0)
+    paper = table[:, :COUNT].astype(np.float32)
     if not ours:
-        scaled = np.concatenate([pose_to_unit(raw[:, :3]), np.clip(raw[:, 3:] / 5.0, 0.0, 1.0)], axis=1)
-        values = from_openface(scaled)
+        scaled = np.concatenate([pose_to_unit(paper[:, :3]), np.clip(paper[:, 3:] / 5.0, 0.0, 1.0)], axis=1)
+        paper = from_openface(scaled)
+    values = with_extensions(paper)
+    for name in extensions:
+        values[:, INDEX[name]] = others[name]
+    values = in_range(values)
     return AttributeTrack(times_s=times_s - times_s[0], values=values, present=present)
 
 
@@ -172,12 +226,12 @@ def _number(row: list[str], column: int) -> float:
 
 
 def write_csv(path: Path, track: AttributeTrack, *, openface: bool = False) -> None:
-    """Write a track: our 20 full-shape columns, which replay exactly, or OpenFace's names and units.
+    """Write a track: our full-shape columns, which replay exactly, or OpenFace's names and units.
 
     Raises:
         ConfigError: the file cannot be written.
     """
-    names, body = NAMES, track.values
+    names, body = ALL_NAMES, track.values
     if openface:
         names, scaled = _OPENFACE_NAMES, to_openface(track.values)
         body = np.concatenate([pose_from_unit(scaled[:, POSE]), scaled[:, ACTION_UNITS] * 5.0], axis=1)

@@ -1,4 +1,4 @@
-"""From a photo and twenty numbers to a frame: `set_source()` once, `animate()` per frame. It is the same for every model.
+"""From a photo and numbers to a frame: `set_source()` once, `animate()` per frame. It is the same for every model.
 
 A family (`icface/families/`) does a model's work on the host. An engine (`icface/engines/`) runs its graphs.
 """
@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from icface.arrays import Array, Frame, Tensors
-from icface.attributes import COUNT, FloatArray, to_openface
+from icface.attributes import COUNT, SIZE, FloatArray, in_range, to_openface, with_extensions
 from icface.bundle import Bundle
 from icface.engines import Engine, neutralise, open_engine
 from icface.errors import ConfigError, EngineError, SourceError
@@ -219,20 +219,22 @@ class Reenactor:
         """One frame.
 
         Args:
-            attributes: (20,) full-shape, clipped to [0, 1] here.
+            attributes: (SIZE,) full-shape, clamped to their ranges here; or the paper's (COUNT,) alone.
 
         Returns:
             (H, W, 3) RGB, valid until the next call.
 
         Raises:
-            ValueError: the attributes are not 20 finite numbers.
+            ValueError: the attributes are not so many finite numbers.
             EngineError: no source is set.
         """
-        if attributes.shape != (COUNT,) or not np.isfinite(attributes).all():
-            raise ValueError(f"attributes must be {COUNT} finite numbers, got shape {attributes.shape}")
+        if attributes.shape not in ((SIZE,), (COUNT,)) or not np.isfinite(attributes).all():
+            raise ValueError(
+                f"attributes must be {SIZE} finite numbers, or {COUNT}, got shape {attributes.shape}"
+            )
         if self._source is None:
             raise EngineError("no source is set; call set_source first")
-        asked = np.clip(attributes, 0.0, 1.0)
+        asked = in_range(attributes if len(attributes) == SIZE else with_extensions(attributes))
         if self._bundle.attribute_scale == "openface":
             asked = to_openface(asked)
         self._motion = self._source.rig.motion(asked)

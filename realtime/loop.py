@@ -103,7 +103,7 @@ class _Newest:
         self._sample, self._came_s = sample, now_s
 
     def attributes(self, now_s: float) -> FloatArray | None:
-        """(20,), or None where there is no face or the sample is too old to count."""
+        """(SIZE,), or None where there is no face or the sample is too old to count."""
         stale_s = max(STALE_PERIODS * self._period_s, min(STALE_GAPS * self._gap_s, STALE_MAX_S))
         if self._sample is None or now_s - self._came_s > stale_s:
             return None

@@ -22,10 +22,10 @@ class Recorder:
         except OSError as error:
             raise ConfigError(f"cannot write attributes to {path}: {error}") from error
         self._writer = csv.writer(self._file)
-        self._writer.writerow(("frame", "timestamp", "success", *attributes.NAMES))
+        self._writer.writerow(("frame", "timestamp", "success", *attributes.ALL_NAMES))
 
     def add(self, values: FloatArray, time_s: float, *, present: bool) -> None:
-        """Append (20,) values shown at `time_s`; `present`: whether the driver's face was seen then.
+        """Append (SIZE,) values shown at `time_s`; `present`: whether the driver's face was seen then.
 
         Raises ICFaceError when the disk is full or gone.
         """

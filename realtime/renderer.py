@@ -99,7 +99,7 @@ class Renderer:
         self._mark = Mark(*self.size_px) if mark else None
         self._made_of: tuple[bytes, int] | None = None
         self.attributes = neutral()
-        """(20,) that the last picture shows."""
+        """(SIZE,) that the last picture shows."""
         self.picture: Frame = np.zeros(
             (self.size_px[1], self.size_px[0], 4 if scene.transparent else 3), dtype=np.uint8
         )
@@ -113,7 +113,7 @@ class Renderer:
         self.scene = scene
 
     def render(self, attributes: FloatArray) -> Frame:
-        """Make the picture for (20,) attributes and give it; an unchanged one is not made again."""
+        """Make the picture for (SIZE,) attributes and give it; an unchanged one is not made again."""
         if self._take_engine is not None and (engine := self._take_engine()) is not None:
             self._adopt(engine)
         made_of = (attributes.tobytes(), self.scene.number)

@@ -31,7 +31,7 @@ class Reenactment:
         """Make and send one picture.
 
         Args:
-            driver: (20,) attributes of the driver; None where there is no face.
+            driver: (SIZE,) attributes of the driver; None where there is no face.
             time_s: when it is shown: on the clock (live), or in the driver's file.
             repeat: send the last picture again.
 

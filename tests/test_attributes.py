@@ -1,4 +1,4 @@
-"""The 20 attributes: order, both scales, mirroring and CSV, by values worked out by hand."""
+"""The attributes: order, both scales, mirroring and CSV, by values worked out by hand."""
 
 from __future__ import annotations
 
@@ -47,7 +47,8 @@ def test_neutral_is_frontal_and_at_rest() -> None:
     values = fa.neutral()
     assert values.dtype == np.float32
     np.testing.assert_array_equal(values[:3], [0.5, 0.5, 0.5])
-    np.testing.assert_array_equal(values[3:], np.zeros(17))
+    np.testing.assert_array_equal(values[3:], np.zeros(fa.SIZE - 3))
+    np.testing.assert_array_equal(fa.neutral(fa.COUNT), values[:20])
     values[0] = 0.9
     assert fa.neutral()[0] == 0.5, "each call gives an array of its own"
 
@@ -62,13 +63,53 @@ def test_pose_is_clamped_beyond_forty_degrees() -> None:
     np.testing.assert_array_equal(fa.pose_to_unit([-2.0, 0.7, 2.0]), [0.0, 1.0, 1.0])
 
 
-def test_mirror_turns_yaw_and_roll_only() -> None:
+def test_mirror_of_the_papers_twenty_turns_yaw_and_roll_only() -> None:
     values = np.linspace(0.0, 0.95, 20, dtype=np.float32)
     mirrored = fa.mirror(values)
     assert mirrored[0] == values[0]
     np.testing.assert_allclose(mirrored[1:3], [0.95, 0.9], rtol=1e-6)
     np.testing.assert_array_equal(mirrored[3:], values[3:])
     np.testing.assert_allclose(fa.mirror(mirrored), values, atol=1e-7)
+
+
+def test_mirror_turns_what_has_a_side() -> None:
+    values = fa.neutral()
+    asked = {
+        "gaze_pitch": 0.3,
+        "gaze_yaw": 0.4,
+        "AU45_side": -1.0,
+        "jaw_side": 0.2,
+        "AU18": 0.7,
+        "place_x": 0.1,
+    }
+    for name, value in asked.items():
+        values[fa.INDEX[name]] = value
+    mirrored = dict(zip(fa.ALL_NAMES, fa.mirror(values).tolist(), strict=True))
+    for name, sign in (
+        ("gaze_yaw", -1),
+        ("AU45_side", -1),
+        ("jaw_side", -1),
+        ("place_x", -1),
+        ("gaze_pitch", 1),
+        ("AU18", 1),
+    ):
+        assert mirrored[name] == pytest.approx(sign * asked[name]), name
+    np.testing.assert_array_equal(fa.mirror(fa.neutral()), fa.neutral())
+
+
+def test_each_attribute_has_its_range() -> None:
+    assert fa.SIZE == len(set(fa.ALL_NAMES)) == fa.COUNT + len(fa.EXTENSIONS)
+    clamped = dict(zip(fa.ALL_NAMES, fa.in_range(np.full(fa.SIZE, -3, np.float32)).tolist(), strict=True))
+    assert {name for name, value in clamped.items() if value == -1} == {
+        *fa.GAZE_NAMES, *fa.SIDE_NAMES, *fa.PLACE_NAMES, "jaw_side", "mouth_side"
+    }  # fmt: skip
+    assert {value for value in clamped.values()} == {0.0, -1.0}
+    assert fa.in_range(np.full(fa.COUNT, 2, np.float32)).tolist() == [1.0] * 20
+
+
+def test_the_slices_are_where_the_names_are() -> None:
+    for part, names in ((fa.GAZE, fa.GAZE_NAMES), (fa.SIDES, fa.SIDE_NAMES), (fa.PLACE, fa.PLACE_NAMES)):
+        assert fa.ALL_NAMES[part] == names
 
 
 def test_a_full_blink_is_one_inside_and_about_a_quarter_in_openface() -> None:
@@ -90,8 +131,8 @@ def test_openface_scale_is_clamped_into_full_shape() -> None:
 
 
 def test_scales_take_whole_tracks() -> None:
-    track = np.stack([fa.neutral(), np.full(20, 0.2, dtype=np.float32)])
-    assert fa.to_openface(track).shape == (2, 20)
+    track = np.stack([fa.neutral(), np.full(fa.SIZE, 0.2, dtype=np.float32)])
+    assert fa.to_openface(track).shape == (2, fa.SIZE)
     np.testing.assert_allclose(fa.from_openface(fa.to_openface(track)), track, rtol=1e-6)
 
 
@@ -135,7 +176,22 @@ def test_byte_order_mark_and_blank_lines_are_harmless(tmp_path: Path) -> None:
     path.write_bytes(b"\xef\xbb\xbf" + text.encode())
     track = fa.read_csv(path)
     assert len(track) == 1
-    np.testing.assert_array_equal(track.values, np.full((1, 20), 0.25))
+    np.testing.assert_array_equal(track.values[:, :20], np.full((1, 20), 0.25))
+    np.testing.assert_array_equal(track.values[:, 20:], 0, "what a file lacks is neutral")
+
+
+def test_extensions_are_read_by_name_and_clamped(tmp_path: Path) -> None:
+    header = ["gaze_yaw", *fa.NAMES, "AU12_side", "AU18"]
+    row = ["-0.5", *["0.5"] * 20, "-7", "-1"]
+    values = fa.read_csv(write_rows(tmp_path / "drive.csv", header, row)).values[0]
+    read = dict(zip(fa.ALL_NAMES, values.tolist(), strict=True))
+    assert {name: read[name] for name in fa.EXTENSIONS if read[name]} == {"gaze_yaw": -0.5, "AU12_side": -1.0}
+
+
+def test_an_extension_that_is_no_number_is_named(tmp_path: Path) -> None:
+    path = write_rows(tmp_path / "drive.csv", [*fa.NAMES, "gaze_yaw"], [*["0.5"] * 20, "left"])
+    with pytest.raises(ConfigError, match="line 2: column gaze_yaw is not a number"):
+        fa.read_csv(path)
 
 
 @pytest.mark.parametrize("number", ["nan", "NaN", "inf", "-inf", "", "abc"])
@@ -194,7 +250,7 @@ def test_a_folder_that_is_missing_is_refused_when_writing(tmp_path: Path) -> Non
 def test_what_was_recorded_replays_bit_for_bit(tmp_path: Path, rng: np.random.Generator) -> None:
     track = fa.AttributeTrack(
         times_s=np.arange(7) / 25,
-        values=rng.random((7, 20), dtype=np.float32),
+        values=fa.LOWEST + (1 - fa.LOWEST) * rng.random((7, fa.SIZE), dtype=np.float32),
         present=np.array([True, True, False, True, True, False, True]),
     )
     fa.write_csv(tmp_path / "record.csv", track)
@@ -207,7 +263,7 @@ def test_what_was_recorded_replays_bit_for_bit(tmp_path: Path, rng: np.random.Ge
 def test_openface_export_reads_back(tmp_path: Path, rng: np.random.Generator) -> None:
     track = fa.AttributeTrack(
         times_s=np.arange(4) / 30,
-        values=rng.random((4, 20), dtype=np.float32),
+        values=fa.with_extensions(rng.random((4, 20), dtype=np.float32)),
         present=np.ones(4, dtype=np.bool_),
     )
     fa.write_csv(tmp_path / "openface.csv", track, openface=True)

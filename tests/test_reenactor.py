@@ -12,7 +12,7 @@ import pytest
 from msgspec import structs
 
 from icface import reenactor as module
-from icface.attributes import INDEX, neutral
+from icface.attributes import COUNT, INDEX, neutral
 from icface.bundle import DEFAULT_BUNDLE, Bundle
 from icface.errors import BundleError, ConfigError, EngineError, SourceError
 from icface.face.landmarks import LandmarkDetector, open_detector
@@ -325,17 +325,23 @@ def test_it_works_without_a_cache(source: PreparedSource, photo: Photo, tmp_path
 @pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
 def test_attributes_that_are_no_numbers(reenactor: Reenactor, source: PreparedSource, value: float) -> None:
     reenactor.set_source(source)
-    with pytest.raises(ValueError, match="20 finite numbers"):
+    with pytest.raises(ValueError, match="45 finite numbers, or 20"):
         reenactor.animate(asked(AU12=value))
 
 
 @pytest.mark.parametrize("shape", [(19,), (1, 20), (21,), ()])
-def test_other_than_twenty_attributes(
+def test_neither_all_attributes_nor_the_papers_twenty(
     reenactor: Reenactor, source: PreparedSource, shape: tuple[int, ...]
 ) -> None:
     reenactor.set_source(source)
-    with pytest.raises(ValueError, match="20 finite numbers"):
+    with pytest.raises(ValueError, match="45 finite numbers, or 20"):
         reenactor.animate(np.zeros(shape, dtype=np.float32))
+
+
+def test_the_papers_twenty_alone_are_enough(reenactor: Reenactor, source: PreparedSource) -> None:
+    reenactor.set_source(source)
+    whole = reenactor.animate(asked(AU12=0.7, yaw=0.6)).copy()
+    np.testing.assert_array_equal(reenactor.animate(asked(AU12=0.7, yaw=0.6)[:COUNT]), whole)
 
 
 def test_attributes_beyond_their_range_are_clipped(reenactor: Reenactor, source: PreparedSource) -> None:

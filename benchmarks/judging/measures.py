@@ -129,12 +129,12 @@ class Judge:
         """Measure a frame.
 
         Args:
-            asked: (20,) what drove it.
+            asked: (SIZE,) what drove it. The paper's 20 are compared.
             output: (S, S, 3).
             truth: (H, W, 3) the driver's frame, in self-reenactment.
         """
         m = self.measured
-        m.asked.append(asked)
+        m.asked.append(asked[:COUNT])
         if self._outside is not None:
             moved = np.abs(output.astype(np.int16) - self._neutral_frame).mean(axis=2)
             m.background.append(float(moved[self._outside].mean()))

@@ -46,7 +46,7 @@ class Samples:
     graph: Variant
     """What is fed."""
     attributes: FloatArray
-    """(n, 20) on the bundle's scale."""
+    """(n, SIZE) on the bundle's scale."""
 
     def __len__(self) -> int:
         return len(self.attributes)
@@ -111,7 +111,7 @@ def collect(
 
 
 def spread(values: FloatArray, count: int) -> FloatArray:
-    """The `count` rows (n, 20) that differ most, in their order; all where there are not more.
+    """The `count` rows (n, SIZE) that differ most, in their order; all where there are not more.
 
     Each is the one farthest from those chosen before it. The first one is the farthest from a neutral face. So extremes
     are chosen however short they last: a blink is three frames of a hundred.

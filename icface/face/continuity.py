@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from typing import Final, Literal
 
-from icface.attributes import ACTION_UNITS, POSE, FloatArray, neutral
+from icface.attributes import PLACE, POSE, FloatArray, neutral
 
 State = Literal["waiting", "tracking", "holding", "easing", "idle", "returning"]
 
@@ -15,11 +15,12 @@ HOLD_S: Final = 0.2
 EXPRESSION_TAU_S: Final = 0.3
 """Then the expression decays to neutral with this time constant."""
 POSE_TAU_S: Final = 0.8
-"""The head turns to frontal with this time constant."""
+"""The head turns to frontal, and goes back to its place, with this time constant."""
 RETURN_S: Final = 0.15
 """Length of the cross-fade when the face is back."""
 IDLE_AFTER_S: Final = 4.0
 """This long after the loss the face is fully at rest."""
+_EXPRESSION: Final = slice(POSE.stop, PLACE.start)
 
 
 class Continuity:
@@ -35,7 +36,7 @@ class Continuity:
         self.state: State = "waiting"
 
     def update(self, attributes: FloatArray | None, time_s: float) -> FloatArray:
-        """The attributes to show, a new (20,) array, from those that were tracked; None where there is no face.
+        """The attributes to show, a new (SIZE,) array, from those that were tracked; None where there is no face.
 
         `time_s` never runs back.
         """
@@ -56,7 +57,7 @@ class Continuity:
             self.state = "holding"
             return
         self.state = "idle" if gone_s > IDLE_AFTER_S else "easing"
-        for part, tau_s in ((POSE, POSE_TAU_S), (ACTION_UNITS, EXPRESSION_TAU_S)):
+        for part, tau_s in ((POSE, POSE_TAU_S), (_EXPRESSION, EXPRESSION_TAU_S), (PLACE, POSE_TAU_S)):
             left = 0.0 if self.state == "idle" else math.exp((HOLD_S - gone_s) / tau_s)
             self._shown[part] = self._rest[part] + left * (self._start[part] - self._rest[part])
 

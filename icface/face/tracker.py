@@ -10,7 +10,7 @@ from typing import Final
 import numpy as np
 
 from icface.arrays import Frame
-from icface.attributes import ACTION_UNITS, AU_NAMES, INDEX, FloatArray
+from icface.attributes import ACTION_UNITS, AU_NAMES, INDEX, FloatArray, with_extensions
 from icface.face.action_units import attributes_of
 from icface.face.calibration import Calibration, load_neutral, save_neutral
 from icface.face.features import measure_features
@@ -39,7 +39,7 @@ class DriverState:
     """A driver's face at one moment."""
 
     attributes: FloatArray
-    """(20,) full-shape and calibrated; not mirrored."""
+    """(SIZE,) full-shape and calibrated; not mirrored."""
 
 
 class FaceTracker:
@@ -83,7 +83,7 @@ class FaceTracker:
         attributes = attributes_of(features, face.blendshapes, pose, self._calibration.baseline)
         attributes[ACTION_UNITS] = self._ranged(attributes[ACTION_UNITS], elapsed_s)
         attributes[_BLINK] = self._held_closure(float(attributes[_BLINK]), time_s)
-        return DriverState(attributes)
+        return DriverState(with_extensions(attributes))
 
     def set_neutral(self) -> None:
         """Take the driver's face over the next frames as neutral."""

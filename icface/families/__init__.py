@@ -50,7 +50,7 @@ class Rig(Protocol):
     def motion(self, attributes: FloatArray, /) -> Tensors:
         """The tensors that the engine needs for one frame, valid until the next call.
 
-        The (20,) attributes are in [0, 1], on the scale that the bundle states.
+        The (SIZE,) attributes are in range, on the scale that the bundle states.
         """
         ...
 

@@ -1,7 +1,7 @@
 """The paper family: G_N makes the photo's crop neutral, once; G_A moves it, frame by frame. Both are graphs.
 
-The host cuts the crop and hands the attributes on as they are. G_N's image is frontal and neutral, so there is
-nothing to subtract from them.
+The host cuts the crop and hands the first 20 attributes on as they are. The paper has no others. G_N's image is frontal
+and neutral, so there is nothing to subtract from them.
 
 Source: ICface (arXiv 1904.01909).
 """
@@ -33,7 +33,7 @@ class PaperRig:
 
     def motion(self, attributes: FloatArray) -> Tensors:
         """See `icface.families.Rig`."""
-        self._attributes[0] = attributes
+        self._attributes[0] = attributes[:COUNT]
         return {"attributes": self._attributes}
 
 

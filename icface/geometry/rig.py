@@ -1,4 +1,4 @@
-"""The face rig: from 20 attributes to the maps of a backward warp. This is the edge family's work per frame.
+"""The face rig: from attributes to the maps of a backward warp. This is the edge family's work per frame.
 
 Attributes → moved vertices → flow of head and body → exact map of the face → maps of eyes and mouth behind it.
 """
@@ -86,7 +86,7 @@ class FaceRig:
         }
 
     def motion(self, attributes: FloatArray) -> Tensors:
-        """The maps of one frame, overwritten by the next call, from (20,) full-shape attributes, finite, in [0, 1].
+        """The maps of one frame, overwritten by the next call, from (SIZE,) full-shape attributes, finite and in range.
 
         The module `warp` says what the maps mean.
         """

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from icface.attributes import neutral
+from icface.attributes import COUNT, neutral
 from icface.networks.config import NetworksConfig
 from icface.networks.generator import Generator, ImageEncoder
 
@@ -23,7 +23,7 @@ class ICface(nn.Module):
         self.generator_neutral = Generator(config.generator, channels) if config.neutraliser else None
         self.generator_animate = Generator(config.generator, channels)
         # FA_N is a constant of the method, so it is not saved with the weights.
-        self.register_buffer("neutral_attributes", torch.from_numpy(neutral()), persistent=False)
+        self.register_buffer("neutral_attributes", torch.from_numpy(neutral(COUNT)), persistent=False)
 
     def neutralise(self, image: Tensor) -> Tensor:
         """G_N(image, FA_N): the neutral image, (B, 3, S, S) in [−1, 1]; the image itself in the ablation."""

@@ -30,11 +30,11 @@ class Sample:
     time_s: float
     """When the frame was captured."""
     attributes: FloatArray | None
-    """(20,) not mirrored; None: no face."""
+    """(SIZE,) not mirrored; None: no face."""
 
 
 Conditioner = Callable[[FloatArray | None, float], FloatArray]
-"""From the driver's (20,) attributes, or None where it gives none, to those to show at a time that never runs back."""
+"""From the driver's (SIZE,) attributes, or None where it gives none, to those to show at a time that never runs back."""
 
 
 class Driver(ABC):

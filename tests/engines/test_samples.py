@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from export.pack_paper import pack
-from icface.attributes import COUNT, INDEX, AttributeTrack, neutral, read_csv, write_csv
+from icface.attributes import COUNT, INDEX, SIZE, AttributeTrack, neutral, read_csv, write_csv
 from icface.bundle import DEFAULT_BUNDLE, Bundle
 from icface.engines.samples import EXAMPLE_PHOTO, TRACK, Samples, collect, spread
 from icface.errors import ConfigError, SourceError
@@ -44,7 +44,7 @@ def test_rows_that_differ_most_are_taken_in_their_order() -> None:
     rows[70, INDEX["AU45"]] = 1.0
     rows[30, INDEX["yaw"]] = 0.9
     taken = spread(rows, 4)
-    assert taken.shape == (4, COUNT) and taken.dtype == np.float32
+    assert taken.shape == (4, SIZE) and taken.dtype == np.float32
     np.testing.assert_array_equal(taken[:, INDEX["AU45"]].max(), 1.0)
     np.testing.assert_allclose(taken[:, INDEX["yaw"]].max(), 0.9)
     assert np.all(np.diff(taken[:, INDEX["AU12"]]) > 0)

@@ -14,7 +14,7 @@ from msgspec import structs
 
 from export.pack_paper import pack
 from icface import reenactor as module
-from icface.attributes import INDEX, neutral, to_openface
+from icface.attributes import COUNT, INDEX, neutral, to_openface
 from icface.bundle import Bundle, TensorSpec, Variant
 from icface.engines import available
 from icface.errors import BundleError, EngineError, SourceError
@@ -101,7 +101,7 @@ SMILING = asked(AU12=0.7, yaw=0.8, AU45=0.3)
 
 def by_torch(model: ICface, crop: np.ndarray, attributes: np.ndarray) -> np.ndarray:
     with torch.no_grad():
-        return frame_of(model(image_of(crop).float(), torch.from_numpy(attributes)[None]))
+        return frame_of(model(image_of(crop).float(), torch.from_numpy(attributes[:COUNT])[None]))
 
 
 def assert_same_picture(found: np.ndarray, expected: np.ndarray) -> None:

@@ -108,7 +108,7 @@ def test_model_is_both_generators_in_turn() -> None:
     image = picture(batch=2)
     assert model.generator_neutral is not None
     with torch.no_grad():
-        fa_n = torch.from_numpy(neutral()).expand(2, -1)
+        fa_n = torch.from_numpy(neutral(COUNT)).expand(2, -1)
         by_hand = model.generator_animate(model.generator_neutral(image, fa_n), attributes)
         assert torch.equal(model(image, attributes), by_hand)
         assert not torch.equal(model.generator_neutral(image, fa_n), model.generator_animate(image, fa_n)), (

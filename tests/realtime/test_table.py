@@ -26,7 +26,7 @@ def track(times_s: list[float] | np.ndarray) -> AttributeTrack:
 
 
 def test_what_is_recorded_comes_back_bit_by_bit(tmp_path: Path, rng: np.random.Generator) -> None:
-    values = rng.random((20, attributes.COUNT), dtype=np.float32)
+    values = rng.random((20, attributes.SIZE), dtype=np.float32)
     recorder = Recorder(tmp_path / "drive.csv")
     for i, row in enumerate(values):
         recorder.add(row, 50.0 + i / 30, present=i % 3 != 0)

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 import torch
 
-from icface.attributes import AU_NAMES, NAMES, neutral
+from icface.attributes import AU_NAMES, COUNT, NAMES, neutral
 from icface.bundle import DEFAULT_BUNDLE
 from icface.images import cut_crop, load_photo
 from icface.networks import (
@@ -307,7 +307,7 @@ def test_a_checkpoint_on_openfaces_scale_gets_it(tmp_path: Path, data: Path) -> 
     ours = CheckpointAnimator(model(tmp_path / "a.safetensors"), "a", 32)
     theirs = CheckpointAnimator(model(tmp_path / "b.safetensors", scale="openface"), "b", 32)
     crop = FaceTracks(data).frame(0)
-    asked = neutral()[None].copy()
+    asked = neutral(COUNT)[None].copy()
     asked[0, NAMES.index("AU12")] = 0.88
     for animator in (ours, theirs):
         animator.neutralise(crop)
@@ -320,7 +320,7 @@ def test_a_checkpoint_of_another_size_is_scaled_and_says_so(tmp_path: Path, data
     animator = CheckpointAnimator(model(tmp_path / "a.safetensors", size_px=64, neutraliser=False), "a", 32)
     crop = FaceTracks(data).frame(0)
     assert np.abs(animator.neutralise(crop).astype(int) - crop).mean() < 3  # without G_N the source itself
-    assert animator.animate(np.tile(neutral(), (2, 1))).shape == (2, 32, 32, 3)
+    assert animator.animate(np.tile(neutral(COUNT), (2, 1))).shape == (2, 32, 32, 3)
     assert "64 pixels" in str(animator.facts["notes"]) and "no neutraliser" in str(animator.facts["notes"])
 
 

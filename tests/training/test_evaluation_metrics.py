@@ -15,7 +15,7 @@ from torch import nn
 from torch.nn import functional
 
 from icface.arrays import Array
-from icface.attributes import ACTION_UNITS, AU_NAMES, FULL_SHAPE_GAIN, INDEX, neutral
+from icface.attributes import ACTION_UNITS, AU_NAMES, COUNT, FULL_SHAPE_GAIN, INDEX, neutral
 from icface.errors import ConfigError
 from icface.quality import psnr_db
 from training.evaluation.picture_networks import (
@@ -317,7 +317,7 @@ def test_an_output_without_a_face_shows_nothing() -> None:
 
 
 def test_the_surrogate_is_an_intensity_of_one_on_openfaces_scale() -> None:
-    rows = np.tile(neutral(), (3, 1))
+    rows = np.tile(neutral(COUNT), (3, 1))
     rows[0, ACTION_UNITS] = FULL_SHAPE_GAIN * 0.21  # 1.05 of 5
     rows[1, ACTION_UNITS] = FULL_SHAPE_GAIN * 0.19  # .95 of 5
     rows[2, INDEX["AU12"]] = np.nan

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from icface.arrays import Frame
-from icface.attributes import AU_NAMES, COUNT, INDEX, FloatArray, neutral, pose_to_unit
+from icface.attributes import AU_NAMES, COUNT, INDEX, NAMES, FloatArray, neutral, pose_to_unit
 from icface.errors import ConfigError, SourceError
 from icface.face.action_units import Baseline, population
 from icface.face.landmarks import Landmarks
@@ -58,12 +58,12 @@ class Told:
     def neutralise(self, crop: Frame) -> Frame:
         if self._refuses:
             raise SourceError("no face found in crop")
-        frame: Frame = self.animate(neutral()[None])[0]
+        frame: Frame = self.animate(neutral(COUNT)[None])[0]
         return frame
 
     def animate(self, attributes: FloatArray) -> Frame:
-        shown = neutral() + self._gain * (attributes - neutral())
-        shown[:, self._ignored] = neutral()[self._ignored]
+        shown = neutral(COUNT) + self._gain * (attributes - neutral(COUNT))
+        shown[:, self._ignored] = neutral(COUNT)[self._ignored]
         frames = np.zeros((len(attributes), self._size_px, self._size_px, 3), dtype=np.uint8)
         frames[:, 0, :COUNT, 0] = np.clip(np.round(shown * 250), 0, 250)
         return frames
@@ -140,10 +140,10 @@ def test_the_source_is_the_most_neutral_frame(data: FaceTracks) -> None:
     row = source_row(data, track, "neutral")
     assert distance_from_neutral(values)[row - track.first] == distance_from_neutral(values).min()
     assert source_row(data, track, "first") == track.first
-    turned, smiling = neutral(), neutral()
+    turned, smiling = neutral(COUNT), neutral(COUNT)
     turned[INDEX["yaw"]] = 0.8
     smiling[INDEX["AU12"]] = 0.5
-    near, a, b = distance_from_neutral(np.stack([neutral(), turned, smiling]))
+    near, a, b = distance_from_neutral(np.stack([neutral(COUNT), turned, smiling]))
     assert near == 0 and a == pytest.approx(0.2) and b == pytest.approx(0.5 / 17)
 
 
@@ -163,7 +163,7 @@ def test_an_empty_split_says_what_to_do(tmp_path: Path) -> None:
 
 
 def test_pose_errors_are_degrees_and_unseen_faces_are_counted() -> None:
-    asked = np.tile(neutral(), (4, 1))
+    asked = np.tile(neutral(COUNT), (4, 1))
     asked[:, INDEX["AU12"]] = [0.0, 0.2, 0.4, 0.6]
     shown = asked.copy()
     shown[:, INDEX["yaw"]] = pose_to_unit([math.radians(6.0)])[0]
@@ -184,7 +184,7 @@ def test_correlation_is_of_movement_inside_clips() -> None:
     """A model that stands still in each clip, in another place, follows nothing."""
     clips = []
     for level in (0.1, 0.5, 0.9):
-        asked, shown = np.tile(neutral(), (2, 3, 1))
+        asked, shown = np.tile(neutral(COUNT), (2, 3, 1))
         asked[:, INDEX["AU12"]] = level + np.array([-0.1, 0.0, 0.1])
         shown[:, INDEX["AU12"]] = level
         clips.append((asked, shown))
@@ -192,7 +192,7 @@ def test_correlation_is_of_movement_inside_clips() -> None:
 
 
 def test_nothing_seen_at_all_gives_no_numbers() -> None:
-    asked = np.tile(neutral(), (3, 1))
+    asked = np.tile(neutral(COUNT), (3, 1))
     found = agreement([(asked, np.full_like(asked, np.nan))])
     assert found["faces_found"] == 0
     assert found["apd_deg"] is found["aed"] is found["au_correlation_mean"] is None
@@ -250,7 +250,7 @@ def test_a_sweep_asks_for_one_attribute() -> None:
     values = swept("yaw", 5)
     np.testing.assert_allclose(values[:, INDEX["yaw"]], [0.3, 0.4, 0.5, 0.6, 0.7], atol=1e-6)
     values[:, INDEX["yaw"]] = 0.5
-    np.testing.assert_array_equal(values, np.tile(neutral(), (5, 1)))
+    np.testing.assert_array_equal(values, np.tile(neutral(COUNT), (5, 1)))
     smile = swept("AU12")[:, INDEX["AU12"]]
     assert smile.min() == 0 and smile.max() == 1
 
@@ -443,7 +443,7 @@ def test_mixing_takes_only_what_is_named() -> None:
     found = figures.mixed(base, donor, figures.MOUTH)
     assert found[INDEX["AU12"]] == 1 and found[INDEX["AU45"]] == found[INDEX["yaw"]] == 0
     assert not base.any()
-    assert set(figures.MOUTH) | set(figures.EYES) | {"pitch", "yaw", "roll"} == set(INDEX)
+    assert set(figures.MOUTH) | set(figures.EYES) | {"pitch", "yaw", "roll"} == set(NAMES)
 
 
 def test_figures_ask_models_for_what_they_show(data: FaceTracks) -> None:
@@ -466,7 +466,7 @@ def test_figures_ask_models_for_what_they_show(data: FaceTracks) -> None:
 
     def said(figure: np.ndarray, index: int) -> np.ndarray:
         assert figure.dtype == np.uint8 and figure.shape[2] == 3
-        wanted = [a for a in asked if not np.array_equal(a, neutral())]
+        wanted = [a for a in asked if not np.array_equal(a, neutral(COUNT))]
         asked.clear()
         return wanted[index]
 

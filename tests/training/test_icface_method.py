@@ -38,7 +38,7 @@ CONFIG = TrainConfig(
 )
 WEIGHTS = LossConfig(attributes=3.0, identity=5.0, reconstruction=7.0, r1=11.0, anchor=13.0)
 ABLATION = replace(CONFIG.networks, neutraliser=False)
-FA_N = torch.from_numpy(neutral())
+FA_N = torch.from_numpy(neutral(COUNT))
 
 
 def runtime() -> Runtime:

@@ -99,14 +99,14 @@ def test_neutral_target_is_frontal_not_zero() -> None:
     read = torch.full((1, COUNT), -40.0)
     read[0, :3] = 0.0
     fa_n = ICface(tiny_networks()).neutral_attributes
-    assert torch.equal(fa_n, torch.from_numpy(neutral()))
+    assert torch.equal(fa_n, torch.from_numpy(neutral(COUNT)))
     assert float(losses.attribute_loss(read, fa_n.expand(1, -1))) == pytest.approx(0.0, abs=1e-12)
     assert float(losses.attribute_loss(read, torch.zeros(1, COUNT))) == pytest.approx(0.75)
 
 
 def test_a_flipped_picture_has_mirrored_yaw_and_roll() -> None:
     """The flip trap: attributes left as they were cost what twice the turn costs."""
-    face = neutral()
+    face = neutral(COUNT)
     face[[NAMES.index("pitch"), NAMES.index("yaw"), NAMES.index("roll")]] = 0.7, 0.8, 0.4
     face[NAMES.index("AU12")] = 0.6
     mirrored = mirror(face)
@@ -149,7 +149,7 @@ def test_pseudo_ground_truth_teaches_the_neutraliser_only() -> None:
 
 
 def test_anchor_looks_at_neutral_pictures_only() -> None:
-    fa_n = torch.from_numpy(neutral())
+    fa_n = torch.from_numpy(neutral(COUNT))
     attributes = fa_n.repeat(3, 1)
     attributes[1, 7] = 0.5  # root of the mean square .5 / √20 = .11
     attributes[2, 7] = 0.2  # .045: still neutral

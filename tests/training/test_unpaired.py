@@ -147,7 +147,9 @@ def test_a_portrait_gets_random_attributes_and_is_cycled_back_to_its_own() -> No
     assert torch.equal(animate.asked[0], batch["random_attributes"])
     assert torch.equal(animate.asked[1], batch["portrait_attributes"]), "the cycle"
     assert torch.equal(animate.asked[2], batch["portrait_attributes"]), "unchanged"
-    assert all(torch.equal(asked, torch.from_numpy(neutral()).expand(2, -1)) for asked in neutralise.asked)
+    assert all(
+        torch.equal(asked, torch.from_numpy(neutral(COUNT)).expand(2, -1)) for asked in neutralise.asked
+    )
     steps = {"neutral": 1, "output": 2, "cycled": 4, "unchanged": 2}
     for name, count in steps.items():
         assert torch.allclose(getattr(made, name), batch["portrait"] - 0.125 * count), name
@@ -255,7 +257,7 @@ def test_r1_anchor_and_identity_join_where_they_are_asked_for() -> None:
     config = replace(PAIRED, losses=LossConfig(adversarial="lsgan", identity=1.0, r1=0.05, anchor=1.0))
     batch = batch_of()
     # The driving frames happen to be neutral, so that G_N has a true picture.
-    batch["driving_attributes"] = torch.from_numpy(neutral()).repeat(2, 1)
+    batch["driving_attributes"] = torch.from_numpy(neutral(COUNT)).repeat(2, 1)
     found = method_of(config, Averages()).step(batch)
     for name in ("d_r1", "d_pair_r1", "anchor", "identity"):
         assert float(found[f"paired_{name}"]) > 0, name

@@ -161,7 +161,7 @@ def mixed_mouth_eyes(animators: Sequence[Animator], scenes: Sequence[Scene]) -> 
     """Mouth and nose of one driving frame, brows and eyes of another, the pose frontal."""
     mouths, eyes = [s.mouth for s in scenes], _next([s.eyes for s in scenes])
     asked = [
-        mixed(mixed(neutral(), m.attributes, MOUTH), e.attributes, EYES)
+        mixed(mixed(neutral(COUNT), m.attributes, MOUTH), e.attributes, EYES)
         for m, e in zip(mouths, eyes, strict=True)
     ]
     return _one_output(animators, scenes, asked, {"mouth from": mouths, "eyes from": eyes})
@@ -189,7 +189,7 @@ def _one_output(
 
 def neutral_row(animators: Sequence[Animator], scenes: Sequence[Scene]) -> Frame:
     """Sources above, each model's neutral pictures below."""
-    nothing = neutral()[None]
+    nothing = neutral(COUNT)[None]
     tiles: list[list[Frame | None]] = [[scene.source.frame for scene in scenes]]
     for animator in animators:
         tiles.append([_made(animator, scene.source.frame, nothing)[0] for scene in scenes])
@@ -200,7 +200,7 @@ def _sweeps(
     animator: Animator, source: Frame, names: Sequence[str], values: Sequence[float] | FloatArray
 ) -> list[list[Frame | None]]:
     """A row of frames for each attribute, which takes the values while the others are neutral."""
-    asked = np.tile(neutral(), (len(names), len(values), 1))
+    asked = np.tile(neutral(COUNT), (len(names), len(values), 1))
     for i, name in enumerate(names):
         asked[i, :, INDEX[name]] = values
     made = _made(animator, source, asked.reshape(-1, COUNT))[1:]

@@ -188,14 +188,14 @@ def still_jitter(
     """
     noise = np.random.default_rng(seed).normal(0, STILL_NOISE, (STILL_FRAMES, COUNT)).astype(np.float32)
     # Action Units begin at 0, so noise can only raise them.
-    shaky = np.clip(neutral() + noise, 0, 1).astype(np.float32)
+    shaky = np.clip(neutral(COUNT) + noise, 0, 1).astype(np.float32)
     found: dict[str, list[float]] = {"exact": [], "noisy": []}
     for crop in crops:
         try:
             animator.neutralise(crop)
         except SourceError:
             continue
-        for kind, asked in (("exact", np.tile(neutral(), (2, 1))), ("noisy", shaky)):
+        for kind, asked in (("exact", np.tile(neutral(COUNT), (2, 1))), ("noisy", shaky)):
             jitter = jitter_iod([viewer.look(frame) for frame in animator.animate(asked)])
             if jitter is not None:
                 found[kind].append(jitter)

@@ -9,7 +9,7 @@ from typing import Any, Final
 import numpy as np
 
 from icface.arrays import Frame
-from icface.attributes import INDEX, POSE_LIMIT_RAD, POSE_NAMES, FloatArray, neutral
+from icface.attributes import COUNT, INDEX, POSE_LIMIT_RAD, POSE_NAMES, FloatArray, neutral
 from icface.errors import SourceError
 from icface.face.viewer import Viewer
 from training.evaluation.agreement import slope, spearman
@@ -54,7 +54,7 @@ class Sweep:
 
 def swept(name: str, steps: int = STEPS) -> FloatArray:
     """Attributes (steps, 20): all neutral but the one, which goes from end to end."""
-    values = np.tile(neutral(), (steps, 1))
+    values = np.tile(neutral(COUNT), (steps, 1))
     ends = (0.5 - POSE_REACH, 0.5 + POSE_REACH) if name in POSE_NAMES else (0.0, 1.0)
     values[:, INDEX[name]] = np.linspace(*ends, steps, dtype=np.float32)
     return values
@@ -71,7 +71,7 @@ def response(animator: Animator, crops: Sequence[Frame], viewer: Viewer) -> dict
             animator.neutralise(crop)
         except SourceError:
             continue
-        baseline = viewer.baseline(animator.animate(neutral()[None])[0])
+        baseline = viewer.baseline(animator.animate(neutral(COUNT)[None])[0])
         sweeps = {}
         for name in SWEPT:
             asked = swept(name)

@@ -12,7 +12,7 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from icface.attributes import AU_NAMES, FloatArray, read_csv
+from icface.attributes import AU_NAMES, COUNT, FloatArray, read_csv
 from icface.errors import ConfigError
 
 MIN_CONFIDENCE: Final = 0.7
@@ -56,7 +56,7 @@ def read_openface(path: Path, fps: float) -> OpenFaceTable:
         )
     return OpenFaceTable(
         times_s=track.times_s,
-        values=track.values,
+        values=track.values[:, :COUNT],
         presence=cells.presence(track.present),
         usable=track.present & (cells.numbers("confidence", 1.0) >= MIN_CONFIDENCE),
     )
