@@ -10,8 +10,6 @@ import numpy as np
 
 from icface.arrays import Array, Frame
 from icface.errors import SourceError
-from icface.geometry.raster import over
-from icface.geometry.surroundings import reduced, surroundings
 from icface.images import cut_crop, load_photo
 from realtime.backgrounds import Background
 
@@ -53,6 +51,32 @@ class Backdrop:
         """
         if self._kind == "keep":
             return source
+        from icface.geometry.raster import over  # see realtime/engine.py: loaded beside the tracker
+
+        layer, behind, crop_to_photo = self._apart(source, size_px)
+        whole = layer
+        if not self.transparent:
+            whole = np.empty_like(behind)
+            over(layer, behind, whole)
+        plate = cut_crop(behind, crop_to_photo, source.size_px)
+        before = source.before(plate, free=self._kind != "blur")
+        return replace(before, photo_frame=whole, crop_to_photo=crop_to_photo)
+
+    def on_nothing(
+        self, source: PreparedSource, size_px: tuple[int, int] | None
+    ) -> tuple[PreparedSource, Frame]:
+        """The source on nothing, as `behind_photo` gives it, and what is to be seen behind it, (H, W, 3).
+
+        Raises SourceError where the source has no layers.
+        """
+        layer, behind, crop_to_photo = self._apart(source, size_px)
+        before = source.before(np.zeros_like(source.cache["plate"]))
+        return replace(before, photo_frame=layer, crop_to_photo=crop_to_photo), behind
+
+    def _apart(self, source: PreparedSource, size_px: tuple[int, int] | None) -> tuple[Frame, Frame, Array]:
+        """The person of the whole photo (RGBA), what is behind them, and the crop's affine to both."""
+        from icface.geometry.surroundings import reduced, surroundings
+
         self._check(source)
         photo, crop_to_photo = reduced(source.photo_frame, source.crop_to_photo)
         layer, room = surroundings(photo, crop_to_photo, source.cache)
@@ -61,14 +85,8 @@ class Backdrop:
             layer = _padded(layer, left, top, cv2.BORDER_CONSTANT)
             room = _padded(room, left, top, cv2.BORDER_REPLICATE)
             crop_to_photo = np.add(crop_to_photo, [[0, 0, left], [0, 0, top]])
-        behind = self._paint(room, float(source.cache["iod_px"]) * float(crop_to_photo[0, 0]))
-        whole = layer
-        if not self.transparent:
-            whole = np.empty_like(behind)
-            over(layer, behind, whole)
-        plate = cut_crop(behind, crop_to_photo, source.size_px)
-        before = source.before(plate, free=self._kind != "blur")
-        return replace(before, photo_frame=whole, crop_to_photo=crop_to_photo)
+        iod_px = float(source.cache["iod_px"]) * float(crop_to_photo[0, 0])
+        return layer, self._paint(room, iod_px), crop_to_photo
 
     def _check(self, source: PreparedSource) -> None:
         if not source.has_layers:
@@ -80,6 +98,8 @@ class Backdrop:
     def _paint(self, room: Frame, iod_px: float) -> Frame:
         """The background of a picture that shows `room`, of the same size."""
         height, width = room.shape[:2]
+        if self._kind == "keep":
+            return room
         if self._kind == "blur":
             return _blurred(room, BLUR * iod_px)
         if self._photo is None:

@@ -84,6 +84,8 @@ def parser() -> Parser:
     who.add_argument("--background", default=d.background, metavar="WHAT",
         help="behind the person: keep, blur, a colour (green, #rrggbb), a photo, or transparent: .mov, .webm and "
         "PNG outputs get alpha, windows and virtual cameras a green to key out (default: %(default)s)")
+    who.add_argument("--follow", action="store_true",
+        help="the person moves in the picture as you do before the camera: aside, up and down, nearer")
     who.add_argument("--mark", choices=("on", "off"), default="on" if d.mark else "off",
         help="the small mark that discloses a synthetic picture (default: %(default)s)")
 

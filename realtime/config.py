@@ -32,6 +32,8 @@ class LiveConfig:
     """Width and height with the framing `call`."""
     background: str = "keep"
     """`keep`, `blur`, `transparent`, a colour's name or #rrggbb, or a photo."""
+    follow: bool = False
+    """The person moves in the picture as the driver does."""
     mark: bool = True
 
     camera: str = "0"

@@ -70,7 +70,7 @@ def _open(config: LiveConfig, engine: str) -> Reenactor:
         engine=engine,
         size_px=config.crop_px,
         threads=THREADS,
-        still_border=config.framing != "crop",
+        still_border=config.framing != "crop" or config.follow,
         view_px=config.call_size_px if config.framing == "call" else None,
-        free_layer=config.background not in ("keep", "blur"),
+        free_layer=config.background not in ("keep", "blur") or config.follow,
     )

@@ -91,6 +91,8 @@ class PhotoFraming:
         left, top = (round(float(edge)) for edge in origin + scale * corner)
         self._still = _lay(photo, scale, np.array([left, top]) - scale * corner, self.size_px)
         self._picture = self._still.copy()
+        self.place = left, top, self._side
+        """Of the crop in the picture: its left and upper edge, and its side, in pixels."""
         x0, y0 = max(0, left), max(0, top)
         x1, y1 = min(width_px, left + self._side), min(height_px, top + self._side)
         self._target = self._picture[y0:y1, x0:x1]
@@ -105,6 +107,11 @@ class PhotoFraming:
             (box, np.ascontiguousarray(rest[box]), weight[box].copy(), 1.0 - weight[box])
             for box in _rim(weight)
         ]
+
+    @property
+    def still(self) -> Frame:
+        """The picture without the crop."""
+        return self._still
 
     def compose(self, crop: Frame) -> Frame:
         """Give the picture, as `CropFraming.compose` does."""

@@ -11,10 +11,12 @@ import cv2
 import numpy as np
 
 from icface.arrays import Frame
-from icface.attributes import FloatArray, neutral
+from icface.attributes import PLACE, FloatArray, neutral
 from icface.errors import EngineError
 from realtime.backdrop import Backdrop
+from realtime.backgrounds import Background
 from realtime.disclosure import Mark
+from realtime.follow import Mover
 from realtime.framing import CropFraming, PhotoFraming
 from realtime.metrics import Metrics
 
@@ -35,6 +37,13 @@ class Scene:
     framing: CropFraming | PhotoFraming
     transparent: bool = False
     """Pictures are RGBA, colours multiplied by alpha."""
+    mover: Mover | None = None
+    """Moves the person in the picture. Then what `framing` composes is the person on nothing."""
+
+    @property
+    def size_px(self) -> tuple[int, int]:
+        """(width, height) of the pictures."""
+        return self.framing.size_px if self.mover is None else self.mover.size_px
 
 
 def make_scene(
@@ -43,6 +52,7 @@ def make_scene(
     framing: str,
     size_px: tuple[int, int] | None,
     backdrop: Backdrop | None = None,
+    follow: bool = False,
 ) -> Scene:
     """Frame a photo as one of FRAMINGS says.
 
@@ -52,23 +62,59 @@ def make_scene(
         framing: `crop` or another.
         size_px: (width, height) of the picture; None: as the photo wants it.
         backdrop: what is behind the person; None: the photo's own room.
+        follow: the person moves over what is behind them. A source of one layer does not.
 
     Raises:
         SourceError: the background cannot be replaced.
     """
-    transparent = backdrop is not None and backdrop.transparent
-    if framing == "crop":
-        if backdrop is not None:
-            source = backdrop.behind_crop(source)
-        in_crop = CropFraming(size_px or source.size_px, 4 if transparent else 3)
-        return Scene(number, source, in_crop, transparent)
+    backdrop = backdrop or Backdrop(Background("keep"))
+    transparent = backdrop.transparent
     if framing == "call":  # the photo has the picture's size already
         size_px = source.photo_frame.shape[1], source.photo_frame.shape[0]
-    if backdrop is not None:
-        source = backdrop.behind_photo(source, size_px)
+    if follow and source.has_layers:
+        return _following(number, source, framing, size_px, backdrop)
+    if follow:
+        logger.info("source %d stays in its place: no clear outline of the person was found", number + 1)
+    if framing == "crop":
+        source = backdrop.behind_crop(source)
+        in_crop = CropFraming(size_px or source.size_px, 4 if transparent else 3)
+        return Scene(number, source, in_crop, transparent)
+    source = backdrop.behind_photo(source, size_px)
     crop_px = source.size_px[0]
     in_photo = PhotoFraming(source.photo_frame, source.crop_to_photo, crop_px, size_px, rim=source.rim)
     return Scene(number, source, in_photo, transparent)
+
+
+def _following(
+    number: int, source: PreparedSource, framing: str, size_px: tuple[int, int] | None, backdrop: Backdrop
+) -> Scene:
+    """A scene whose person moves: the whole person on nothing, and a window of it before the still room."""
+    canvas_px = None if framing == "crop" else size_px
+    source, behind = backdrop.on_nothing(source, canvas_px)
+    crop_px = source.size_px[0]
+    canvas = PhotoFraming(source.photo_frame, source.crop_to_photo, crop_px, canvas_px, rim=source.rim)
+    room = PhotoFraming(behind, source.crop_to_photo, crop_px, canvas.size_px, rim=source.rim)
+    left, top, side = canvas.place
+    scale = side / crop_px
+    points = source.cache["texture_px"] * scale + (scale / 2 - 0.5) + np.array([left, top], dtype=np.float32)
+    window, shown_px = np.eye(2, 3), canvas.size_px
+    if framing == "crop":
+        from icface.geometry.prepare import crop_affine  # see realtime/engine.py: loaded beside the tracker
+
+        shown_px = size_px or source.size_px
+        square = min(shown_px)
+        window = crop_affine(points, canvas.size_px, square)
+        # The crop is square. A picture that is not, because another photo decided it, shows more beside it.
+        window[:, 2] -= window[0, 0] * (np.array(shown_px) - square) / 2
+    mover = Mover(
+        canvas.still,
+        None if backdrop.transparent else room.still,
+        window,
+        shown_px,
+        points.mean(axis=0),
+        float(source.cache["iod_px"]) * scale,
+    )
+    return Scene(number, source, canvas, backdrop.transparent, mover)
 
 
 class Renderer:
@@ -94,7 +140,7 @@ class Renderer:
         self._reenactor = reenactor
         self._metrics = metrics
         self._take_engine = take_engine
-        self.size_px = scene.framing.size_px
+        self.size_px = scene.size_px
         """(width, height) of every picture."""
         self._mark = Mark(*self.size_px) if mark else None
         self._made_of: tuple[bytes, int] | None = None
@@ -122,10 +168,12 @@ class Renderer:
             return self.picture
         with self._metrics.time("animate"):
             crop = self._reenactor.animate(attributes)
-            if self.scene.transparent:
+            if self.scene.transparent or self.scene.mover is not None:
                 crop = self._with_alpha(crop)
         with self._metrics.time("compose"):
             self.picture = self.scene.framing.compose(crop)
+            if self.scene.mover is not None:
+                self.picture = self.scene.mover.lay(self.picture, attributes[PLACE])
             if self._mark is not None:
                 self._mark.apply(self.picture)
         self._metrics.count("animated")

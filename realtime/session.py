@@ -138,17 +138,18 @@ class _Session:
         self.reenactor, self.upgrade = open_reenactor(self.config, self.stop)
         self.stack.callback(self.reenactor.close)
         first = photos.first()
-        self.size_px = first.framing.size_px
+        self.size_px = first.size_px
         return first
 
     def _prepare(self, number: int) -> Scene:
         """Load, neutralise and frame a photo."""
-        photo = load_photo(self.config.sources[number])
-        source = self.reenactor.prepare_source(photo, face=self.config.face)
+        config = self.config
+        photo = load_photo(config.sources[number])
+        source = self.reenactor.prepare_source(photo, face=config.face)
         for note in source.notes:
             logger.info("%s", note)
         try:
-            return make_scene(number, source, self.config.framing, self.size_px, self.backdrop)
+            return make_scene(number, source, config.framing, self.size_px, self.backdrop, config.follow)
         except SourceError as error:
             raise SourceError(f"{photo.path}: {error}") from error
 
@@ -170,7 +171,7 @@ class _Session:
     def _open_tracker(self) -> FaceTracker:
         # A neutral face that was set belongs to whoever sits at this computer, not to the person in a file.
         neutral_path = None if self.config.driven_by_file else neutral_file()
-        tracker = FaceTracker(neutral_path, open_detector(video=True))
+        tracker = FaceTracker(neutral_path, open_detector(video=True), follow=self.config.follow)
         self.stack.callback(tracker.close)
         return tracker
 
@@ -181,10 +182,11 @@ class _Session:
             "engine": self.reenactor.describe(),
             "mode": "live" if config.live else "file to file",
             "fps": float(fps),
-            "size_px": list(first.framing.size_px),
+            "size_px": list(first.size_px),
             "crop_px": first.source.size_px[0],
             "framing": config.framing,
             "background": config.background,
+            "follow": config.follow,
             "mirror": config.mirrored,
             "mark": config.mark,
             "sources": [path.name for path in config.sources],

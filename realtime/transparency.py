@@ -9,7 +9,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from icface.arrays import Frame
-from icface.geometry.raster import over
 from realtime.backgrounds import KEY_COLOUR
 
 _CELL: Final = 8
@@ -21,10 +20,13 @@ class Key:
     def __init__(self, width_px: int, height_px: int) -> None:
         self._colour = np.full((height_px, width_px, 3), KEY_COLOUR, dtype=np.uint8)
         self._out = np.empty_like(self._colour)
+        from icface.geometry.raster import over  # see realtime/engine.py: loaded beside the tracker
+
+        self._over = over
 
     def lay(self, picture: NDArray[np.uint8]) -> Frame:
         """(H, W, 3) RGB; valid until the next call."""
-        over(picture, self._colour, self._out)
+        self._over(picture, self._colour, self._out)
         return self._out
 
 

@@ -10,11 +10,12 @@ from typing import Final
 import numpy as np
 
 from icface.arrays import Frame
-from icface.attributes import ACTION_UNITS, AU_NAMES, INDEX, FloatArray, with_extensions
+from icface.attributes import ACTION_UNITS, AU_NAMES, INDEX, PLACE, FloatArray, with_extensions
 from icface.face.action_units import attributes_of
 from icface.face.calibration import Calibration, load_neutral, save_neutral
 from icface.face.features import measure_features
 from icface.face.landmarks import LandmarkDetector, open_detector
+from icface.face.place import Place
 from icface.face.pose import Pose, head_pose
 
 JUMP_RAD: Final = 0.35
@@ -48,9 +49,17 @@ class FaceTracker:
     Args:
         neutral_path: the file that keeps a "set neutral"; None keeps it for this run only.
         detector: finds the face; None opens the one that ships. The tracker closes it.
+        follow: measure where the head is in the picture too; else its place is 0.
     """
 
-    def __init__(self, neutral_path: Path | None = None, detector: LandmarkDetector | None = None) -> None:
+    def __init__(
+        self,
+        neutral_path: Path | None = None,
+        detector: LandmarkDetector | None = None,
+        *,
+        follow: bool = False,
+    ) -> None:
+        self._place = Place() if follow else None
         self._neutral_path = neutral_path
         self._detector = detector or open_detector(video=True)
         self._calibration = Calibration(None if neutral_path is None else load_neutral(neutral_path))
@@ -83,11 +92,16 @@ class FaceTracker:
         attributes = attributes_of(features, face.blendshapes, pose, self._calibration.baseline)
         attributes[ACTION_UNITS] = self._ranged(attributes[ACTION_UNITS], elapsed_s)
         attributes[_BLINK] = self._held_closure(float(attributes[_BLINK]), time_s)
-        return DriverState(with_extensions(attributes))
+        whole = with_extensions(attributes)
+        if self._place is not None:
+            whole[PLACE] = self._place.update(face, time_s)
+        return DriverState(whole)
 
     def set_neutral(self) -> None:
         """Take the driver's face over the next frames as neutral."""
         self._calibration.set_neutral()
+        if self._place is not None:
+            self._place.set_rest()
 
     def reset(self) -> None:
         """Forget motion, after a gap; what was learned about the person stays."""
