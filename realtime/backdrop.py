@@ -132,5 +132,6 @@ def _bars(photo: Frame, size_px: tuple[int, int] | None) -> tuple[int, int]:
     return 0, round((width / wanted - height) / 2)
 
 
-def _padded(picture: Array, left: int, top: int, how: int) -> Array:
-    return np.asarray(cv2.copyMakeBorder(picture, top, top, left, left, how, value=(0, 0, 0, 0)))
+def _padded(picture: Frame, left: int, top: int, how: int) -> Frame:
+    wide = cv2.copyMakeBorder(picture, top, top, left, left, how, value=(0, 0, 0, 0))
+    return np.asarray(wide, dtype=np.uint8)

@@ -163,7 +163,7 @@ def _feathered(side: int, rim: float, fading: tuple[bool, ...]) -> NDArray[np.fl
     )
     inside = np.minimum(np.minimum(top, bottom)[:, None], np.minimum(left, right)[None, :])
     ramp = np.clip(inside / (rim * side), 0.0, 1.0)
-    return (ramp * ramp * (3 - 2 * ramp)).astype(np.float32)
+    return np.asarray(ramp * ramp * (3 - 2 * ramp), dtype=np.float32)
 
 
 def _rim(weight: NDArray[np.float32]) -> list[tuple[slice, slice]]:

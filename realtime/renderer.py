@@ -17,7 +17,7 @@ from realtime.backdrop import Backdrop
 from realtime.backgrounds import Background
 from realtime.disclosure import Mark
 from realtime.follow import Mover
-from realtime.framing import CropFraming, PhotoFraming
+from realtime.framing import CropFraming, PhotoFraming, even
 from realtime.metrics import Metrics
 
 if TYPE_CHECKING:
@@ -101,7 +101,9 @@ def _following(
     if framing == "crop":
         from icface.geometry.prepare import crop_affine  # see realtime/engine.py: loaded beside the tracker
 
-        shown_px = size_px or source.size_px
+        # As large as a crop that has not to fit into its photo.
+        side_px = even(float(crop_affine(points, canvas.size_px, 1)[0, 0]) / scale)
+        shown_px = size_px or (side_px, side_px)
         square = min(shown_px)
         window = crop_affine(points, canvas.size_px, square)
         # The crop is square. A picture that is not, because another photo decided it, shows more beside it.

@@ -11,7 +11,8 @@ from icface.attributes import PLACE_LIMIT_IOD, PLACE_LIMIT_OCTAVES, FloatArray
 from icface.face.landmarks import Landmarks
 
 REST_TAU_S: Final = 20.0
-"""The place that counts as rest follows the head with this time constant, at first as fast as it is known."""
+"""The place that counts as rest follows the head with this time constant, at first faster."""
+FIRST_TAU_S: Final = 0.5
 CALM_TAU_S: Final = 0.08
 """Of each of two low passes one after the other, which let no jitter through."""
 _EYE_CORNERS: Final = (33, 263)
@@ -37,9 +38,8 @@ class Place:
             self._rest = measured
             self._stages = [measured, measured]
         self._known_s += elapsed_s
-        self._rest = self._rest + (measured - self._rest) * _share(
-            elapsed_s, min(REST_TAU_S, self._known_s + 0.5)
-        )
+        tau_s = min(REST_TAU_S, FIRST_TAU_S + 4 * self._known_s)
+        self._rest = self._rest + (measured - self._rest) * _share(elapsed_s, tau_s)
         for i, stage in enumerate(self._stages):
             self._stages[i] = measured = stage + (measured - stage) * _share(elapsed_s, CALM_TAU_S)
         rest_iod = 2.0 ** self._rest[2]

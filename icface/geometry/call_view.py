@@ -169,17 +169,18 @@ def _before_itself(seen: Frame, pads: tuple[int, int, int, int], iod_px: float) 
     height, width = seen.shape[:2]
     whole = height + top + bottom, width + left + right
     scale = max(whole[0] / height, whole[1] / width)
-    large = cv2.resize(seen, None, fx=scale, fy=scale, interpolation=cv2.INTER_LINEAR)
+    large: Any = cv2.resize(seen, None, fx=scale, fy=scale, interpolation=cv2.INTER_LINEAR)
     y, x = (large.shape[0] - whole[0]) // 2, (large.shape[1] - whole[1]) // 2
-    large = np.asarray(large[y : y + whole[0], x : x + whole[1]], dtype=np.uint8)
-    behind = _blurred(large, np.full(whole, MOST_BLUR * iod_px, dtype=np.float32))
+    large = large[y : y + whole[0], x : x + whole[1]]
+    behind: Any = _blurred(np.ascontiguousarray(large), np.full(whole, MOST_BLUR * iod_px, dtype=np.float32))
     inside = np.zeros(whole, dtype=np.uint8)
     inside[top : top + height, left : left + width] = 1
     framed = cv2.copyMakeBorder(inside, 1, 1, 1, 1, cv2.BORDER_REPLICATE)
     depth = cv2.distanceTransform(framed, cv2.DIST_L2, 5)[1:-1, 1:-1]
     share = np.clip(depth / (BLUR_FROM * iod_px), 0, 1)[..., None]
-    picture = np.asarray(cv2.copyMakeBorder(seen, *pads, cv2.BORDER_REPLICATE), dtype=np.float32)
-    return np.clip(np.round(behind + share * (picture - behind)), 0, 255).astype(np.uint8)
+    picture: Any = cv2.copyMakeBorder(seen, *pads, cv2.BORDER_REPLICATE)
+    mixed = behind + share * (picture - behind)
+    return np.asarray(np.clip(np.round(mixed), 0, 255), dtype=np.uint8)
 
 
 def _mirrored(room: Frame, pads: tuple[int, int, int, int]) -> Frame:
@@ -188,7 +189,10 @@ def _mirrored(room: Frame, pads: tuple[int, int, int, int]) -> Frame:
     while rest.any():
         height, width = room.shape[:2]
         step = np.minimum(rest, [height - 1, height - 1, width - 1, width - 1])
-        room = np.asarray(cv2.copyMakeBorder(room, *step.tolist(), cv2.BORDER_REFLECT_101), dtype=np.uint8)
+        top, bottom, left, right = (int(pad) for pad in step)
+        room = np.asarray(
+            cv2.copyMakeBorder(room, top, bottom, left, right, cv2.BORDER_REFLECT_101), dtype=np.uint8
+        )
         rest = rest - step
     return room
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from icface.attributes import FloatArray
 from icface.face.landmarks import Landmarks
 from icface.face.place import REST_TAU_S, Place
 
@@ -32,9 +33,9 @@ def face(x: float = 320, y: float = 240, scale: float = 1.0, yaw_rad: float = 0.
     return Landmarks(points, (640, 480), np.zeros(52, dtype=np.float32))
 
 
-def settled(place: Place, where: Landmarks, start_s: float, seconds: float = 1.0) -> np.ndarray:
+def settled(place: Place, where: Landmarks, start_s: float, seconds: float = 1.0) -> FloatArray:
     """The place after that long in one pose."""
-    last = np.zeros(3)
+    last = np.zeros(3, dtype=np.float32)
     for i in range(round(seconds * FPS)):
         last = place.update(where, start_s + i / FPS)
     return last

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from icface.arrays import Array, Frame
+from icface.attributes import FloatArray
 from icface.face.landmarks import Landmarks, open_detector
 from icface.geometry.call_view import EYES, call_view
 from icface.images import cut_crop, load_photo
@@ -37,8 +38,8 @@ def roomy(photo: Frame, face: Landmarks, pads: tuple[int, int, int, int]) -> tup
     return wide, Landmarks(points, (wide.shape[1], wide.shape[0]), face.blendshapes)
 
 
-def in_view(points: Array, view_to_photo: Array) -> Array:
-    return (points[:, :2] - view_to_photo[:, 2]) / view_to_photo[0, 0]
+def in_view(points: FloatArray, view_to_photo: Array) -> Array:
+    return np.asarray((points[:, :2] - view_to_photo[:, 2]) / view_to_photo[0, 0])
 
 
 def test_a_photo_with_room_is_only_cut(portrait: tuple[Frame, Landmarks]) -> None:

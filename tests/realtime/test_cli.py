@@ -55,7 +55,7 @@ def test_a_folder_takes_numbered_pictures(here: Path) -> None:
 def test_every_flag_reaches_its_setting(here: Path) -> None:
     got = config(
         "--source", "you.jpg", "--face", "2", "--size", "native", "--framing", "photo", "--mark", "off",
-        "--background", "blur",
+        "--background", "blur", "--follow",
         "--camera", "talk.mp4", "--camera-size", "1280x720", "--camera-fps", "60", "--camera-retry-s", "3",
         "--no-mirror", "--neutral-after", "1.5", "--pace", "--loop",
         "--virtual-camera", "/dev/video9", "--window", "--output", "a.mp4", "--output", "b.mkv", "--null",
@@ -63,7 +63,8 @@ def test_every_flag_reaches_its_setting(here: Path) -> None:
         "--model", "m.icface", "--engine", "onnxruntime", "--no-build",
     )  # fmt: skip
     assert got == LiveConfig(
-        sources=(Path("me.jpg"), Path("you.jpg")), face=2, size_px=None, framing="photo", background="blur", mark=False,
+        sources=(Path("me.jpg"), Path("you.jpg")), face=2, size_px=None, framing="photo",
+        background="blur", follow=True, mark=False,
         camera="talk.mp4", camera_size_px=(1280, 720), camera_fps=60.0, camera_retry_s=3.0,
         mirror=False, neutral_after_s=1.5, pace=True, loop=True,
         virtual_camera="/dev/video9", window=True,

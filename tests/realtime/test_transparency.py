@@ -49,12 +49,15 @@ def decoded(path: Path) -> list[Frame]:
     with av.open(str(path)) as container:
         stream = container.streams.video[0]
         if path.suffix == ".mov":
-            return [frame.to_ndarray(format="rgba") for frame in container.decode(stream)]
+            return [
+                np.asarray(frame.to_ndarray(format="rgba"), dtype=np.uint8)
+                for frame in container.decode(stream)
+            ]
         decoder = av.CodecContext.create("libvpx-vp9", "r")
         frames = [
             frame for packet in container.demux(stream) if packet.size for frame in decoder.decode(packet)
         ]
-        return [frame.to_ndarray(format="rgba") for frame in frames]
+        return [np.asarray(frame.to_ndarray(format="rgba"), dtype=np.uint8) for frame in frames]
 
 
 @pytest.mark.parametrize(("suffix", "exact"), [(".mov", 3), (".webm", 24)])
