@@ -145,6 +145,13 @@ class LiveConfig:
         return None if self.framing == "call" else self.size_px
 
     @property
+    def picture_px(self) -> tuple[int, int] | None:
+        """(width, height) of the pictures, where the settings say it; None: the first photo does."""
+        if self.framing == "call":
+            return self.call_size_px
+        return None if self.framing == "photo" or self.size_px is None else (self.size_px, self.size_px)
+
+    @property
     def shown_behind(self) -> Background:
         """The background, understood."""
         return read_background(self.background)

@@ -149,7 +149,8 @@ class _Session:
         for note in source.notes:
             logger.info("%s", note)
         try:
-            return make_scene(number, source, config.framing, self.size_px, self.backdrop, config.follow)
+            size_px = self.size_px or config.picture_px
+            return make_scene(number, source, config.framing, size_px, self.backdrop, config.follow)
         except SourceError as error:
             raise SourceError(f"{photo.path}: {error}") from error
 

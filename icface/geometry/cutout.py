@@ -118,7 +118,7 @@ def _wide(
     """A layer (S, S, 4) of alpha and colours of the part that was photographed; and its alpha (S, S), 0 to 1."""
     repeated = np.asarray(cv2.copyMakeBorder(alpha, *pads, cv2.BORDER_REPLICATE), dtype=np.float32)
     # What the edge hardly cuts would come back into view as a speck.
-    repeated = np.clip((repeated - 0.3) / 0.4, 0, 1)
+    repeated = np.clip((repeated - 0.6) / 0.35, 0, 1)
     wide = np.minimum(_padded(alpha, pads), repeated)
     top, bottom, left, right = pads
     wide[top : wide.shape[0] - bottom, left : wide.shape[1] - right] = alpha

@@ -107,7 +107,7 @@ def prepare_source(
     affine = crop_affine(landmarks.points_px, (frame.shape[1], frame.shape[0]), size_px, wide=wide)
     if wide:
         side = affine[0, 0] * size_px / (face_extent_px(landmarks) * CROP_SCALE)
-        size_px = 2 * round(size_px * max(1.0, side) / 2)
+        size_px = min(2 * round(size_px * max(1.0, side) / 2), NATIVE_LIMITS_PX[1])
         affine = crop_affine(landmarks.points_px, (frame.shape[1], frame.shape[0]), size_px, wide=True)
     crop = cut_crop(frame, affine, size_px)
     points = landmarks.points_px.copy()
