@@ -23,7 +23,7 @@ from icface.errors import ConfigError, EngineError, SourceError
 from icface.face.landmarks import MODEL_SHA256, LandmarkDetector, Landmarks, open_detector
 from icface.face.suitability import MAX_FACES, check_suitable, choose_face
 from icface.families import Alpha, Means, Rig, open_family
-from icface.geometry.call_view import call_view
+from icface.geometry.call_view import VIEW_VERSION, call_view
 from icface.images import Photo
 from icface.source_cache import SourceCache, source_key
 
@@ -150,7 +150,7 @@ class Reenactor:
         crop_px = self._size_px if self._bundle.size_px is None else self._bundle.size_px
         key = source_key(
             photo.sha256, self._bundle.sha256, crop_px, face, self._still_border, self._free_layer, self._view_px,
-            self._family.version, MODEL_SHA256,
+            VIEW_VERSION, self._family.version, MODEL_SHA256,
         )  # fmt: skip
         with self._preparing:
             cache = self._cache.load(key)

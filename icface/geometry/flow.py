@@ -111,6 +111,9 @@ class HeadFlow:
                 beyond = (cache["edges"] - border) * [-1, -1, 1, 1]
                 sides[beyond < AT_EDGE_PX] = np.inf
             inwards = sides.min(axis=0) / step - 1
+            # Shoulders that reach beyond the crop would bend at its border.
+            shoulder = smooth((-0.7 - xy[..., 1]) / 0.6) * smooth((np.abs(xy[..., 0]) - 0.9) / 0.9)
+            self._weight *= (1 - shoulder).astype(np.float32)
             self._weight *= smooth(inwards / (BORDER_CELLS if self._beyond else BENDING_CELLS)).astype(
                 np.float32
             )

@@ -25,7 +25,7 @@ from icface.images import cut_crop
 
 logger = logging.getLogger(__name__)
 
-_CODE_VERSION: Final = 4
+_CODE_VERSION: Final = 5
 """Raise it when this code gives other tensors than before."""
 
 
