@@ -31,6 +31,11 @@ class Backdrop:
         self._photo = load_photo(background.path).frame if background.path is not None else None
 
     @property
+    def keeps(self) -> bool:
+        """Whether it is the photo's own room, as it is."""
+        return self._kind == "keep"
+
+    @property
     def transparent(self) -> bool:
         """Whether pictures have an alpha channel."""
         return self._kind == "transparent"

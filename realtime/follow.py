@@ -30,6 +30,7 @@ class Mover:
 
     Args:
         person: (H, W, 4) the person at rest, on the canvas. Edges of the canvas that cut them stay out of sight.
+            (H, W, 3) of a source of one layer, which does not move: its room would.
         room: (H, W, 3) behind the person; None: nothing, so that pictures have alpha.
         window: (2, 3) from the picture's pixels to the canvas', one scale and a shift.
         size_px: (width, height) of the picture.
@@ -47,10 +48,12 @@ class Mover:
         iod_px: float,
     ) -> None:
         self.size_px = size_px
+        self.moves = person.shape[2] == 4
+        """Whether what is laid has alpha."""
         self._window = window
         self._head, self._iod = np.asarray(head_px, dtype=np.float64), iod_px
         height, width = person.shape[:2]
-        alpha = person[..., 3]
+        alpha = person[..., -1]
         lines = alpha[:, 0], alpha[0], alpha[:, -1], alpha[-1]
         cut = [float((line > _CUT_ALPHA).mean()) > _CUT_SHARE for line in lines]
         # What is seen of the canvas: left, top, right, bottom, as edges of pixels.
@@ -63,9 +66,9 @@ class Mover:
         head = np.array([HEAD_BESIDE, HEAD_ABOVE]) * iod_px
         self._back = np.maximum(self._head - head - low, LEAST_ROOM * iod_px)
         self._forth = np.maximum(high - self._head - head, LEAST_ROOM * iod_px)
-        self._rest = REST_SCALE if cut[3] and seen[3] > ends[3] - 0.05 * iod_px else 1.0
+        self._rest = REST_SCALE if self.moves and cut[3] and seen[3] > ends[3] - 0.05 * iod_px else 1.0
         self._room = None if room is None else cut_crop(room, window, size_px)
-        self._moved = np.empty((size_px[1], size_px[0], 4), dtype=np.uint8)
+        self._moved = np.empty((size_px[1], size_px[0], person.shape[2]), dtype=np.uint8)
         self._picture = np.empty((size_px[1], size_px[0], 3), dtype=np.uint8)
         from icface.geometry.raster import over  # see realtime/engine.py: loaded beside the tracker
 
@@ -73,6 +76,8 @@ class Mover:
 
     def place(self, place: FloatArray) -> tuple[float, Array]:
         """The scale, and the shift (2,) in pixels of the canvas, for a place (3,) as attributes have it."""
+        if not self.moves:
+            return 1.0, np.zeros(2)
         shift = np.clip(place[:2], -1, 1).astype(np.float64) * PLACE_LIMIT_IOD * self._iod
         most = np.where(shift < 0, self._back, self._forth)
         shift = most * np.tanh(shift / most)

@@ -38,12 +38,17 @@ class Scene:
     transparent: bool = False
     """Pictures are RGBA, colours multiplied by alpha."""
     mover: Mover | None = None
-    """Moves the person in the picture. Then what `framing` composes is the person on nothing."""
+    """Moves the person in the picture. Then `framing` composes what is moved."""
 
     @property
     def size_px(self) -> tuple[int, int]:
         """(width, height) of the pictures."""
         return self.framing.size_px if self.mover is None else self.mover.size_px
+
+    @property
+    def on_nothing(self) -> bool:
+        """Whether the crop is made with alpha."""
+        return self.transparent or (self.mover is not None and self.mover.moves)
 
 
 def make_scene(
@@ -71,10 +76,10 @@ def make_scene(
     transparent = backdrop.transparent
     if framing == "call":  # the photo has the picture's size already
         size_px = source.photo_frame.shape[1], source.photo_frame.shape[0]
-    if follow and source.has_layers:
-        return _following(number, source, framing, size_px, backdrop)
-    if follow:
+    if follow and not source.has_layers:
         logger.info("source %d stays in its place: no clear outline of the person was found", number + 1)
+    if follow and "texture_px" in source.cache:  # not of the paper's models, whose crop is never wider
+        return _following(number, source, framing, size_px, backdrop)
     if framing == "crop":
         source = backdrop.behind_crop(source)
         in_crop = CropFraming(size_px or source.size_px, 4 if transparent else 3)
@@ -90,10 +95,14 @@ def _following(
 ) -> Scene:
     """A scene whose person moves: the whole person on nothing, and a window of it before the still room."""
     canvas_px = None if framing == "crop" else size_px
-    source, behind = backdrop.on_nothing(source, canvas_px)
+    behind: Frame | None = None
+    if source.has_layers or not backdrop.keeps:
+        source, behind = backdrop.on_nothing(source, canvas_px)
     crop_px = source.size_px[0]
     canvas = PhotoFraming(source.photo_frame, source.crop_to_photo, crop_px, canvas_px, rim=source.rim)
-    room = PhotoFraming(behind, source.crop_to_photo, crop_px, canvas.size_px, rim=source.rim)
+    room: Frame | None = None
+    if behind is not None and not backdrop.transparent:
+        room = PhotoFraming(behind, source.crop_to_photo, crop_px, canvas.size_px, rim=source.rim).still
     left, top, side = canvas.place
     scale = side / crop_px
     points = source.cache["texture_px"] * scale + (scale / 2 - 0.5) + np.array([left, top], dtype=np.float32)
@@ -110,7 +119,7 @@ def _following(
         window[:, 2] -= window[0, 0] * (np.array(shown_px) - square) / 2
     mover = Mover(
         canvas.still,
-        None if backdrop.transparent else room.still,
+        room,
         window,
         shown_px,
         points.mean(axis=0),
@@ -170,7 +179,7 @@ class Renderer:
             return self.picture
         with self._metrics.time("animate"):
             crop = self._reenactor.animate(attributes)
-            if self.scene.transparent or self.scene.mover is not None:
+            if self.scene.on_nothing:
                 crop = self._with_alpha(crop)
         with self._metrics.time("compose"):
             self.picture = self.scene.framing.compose(crop)

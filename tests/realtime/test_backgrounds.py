@@ -82,6 +82,41 @@ def whole(repository: Path, in_photo: Reenactor) -> PreparedSource:
     return in_photo.prepare_source(load_photo(repository / "examples/portrait.jpg"))
 
 
+def test_who_follows_is_at_rest_where_they_are_without(
+    in_photo: Reenactor, whole: PreparedSource, reenactor: Reenactor, portrait: PreparedSource
+) -> None:
+    still = shown(in_photo, whole, "keep", "photo").astype(int)
+    scene = make_scene(0, whole, "photo", None, follow=True)
+    moving = Renderer(in_photo, scene, Metrics(), mark=False)
+    rest = moving.render(neutral()).copy().astype(int)
+    # The photo cuts the bust, so at rest it is a little larger: the shoulders are broader, the wall above is the same.
+    assert rest.shape == still.shape
+    assert np.abs(rest[:20, :40] - still[:20, :40]).mean() < 3
+    there = neutral()
+    there[INDEX["place_x"]] = 0.2
+    moved = moving.render(there).astype(int)
+    assert np.abs(moved[:20, :40] - rest[:20, :40]).max() == 0, "the room stands still"
+    dark = [
+        np.average(np.arange(rest.shape[1]), weights=(p.mean(axis=2) < 60).sum(axis=0)) for p in (rest, moved)
+    ]
+    expected = 0.2 * 1.5 * float(whole.cache["iod_px"]) * scene.framing.place[2] / whole.size_px[0]  # type: ignore[union-attr]
+    assert dark[1] - dark[0] == pytest.approx(expected, rel=0.2)
+
+
+def test_a_source_of_one_layer_stays_and_fills_the_same_picture(
+    in_photo: Reenactor, whole: PreparedSource
+) -> None:
+    flat = replace(whole, cache={**whole.cache, "margin": np.array(0, dtype=np.int32)})
+    scene = make_scene(0, flat, "crop", (SIDE, SIDE), follow=True)
+    in_photo.set_source(scene.source)
+    there = neutral()
+    there[INDEX["place_x"]] = 0.5
+    renderer = Renderer(in_photo, scene, Metrics(), mark=False)
+    picture = renderer.render(there).copy()
+    assert picture.shape == (SIDE, SIDE, 3)
+    np.testing.assert_array_equal(renderer.render(neutral()), picture)
+
+
 def shown(
     reenactor: Reenactor,
     source: PreparedSource,
