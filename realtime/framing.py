@@ -67,6 +67,7 @@ class PhotoFraming:
         crop_px: side of the square crop that `crop_to_photo` is for; `compose` takes other sides as well.
         size_px: (width, height) of the picture; None: what `photo_size` says. The photo is fitted in whole.
         rim: part of the crop's side over which it fades into the photo.
+        drawn_on: whether the caller draws on pictures. Else only the crop is laid down anew.
     """
 
     def __init__(
@@ -77,6 +78,7 @@ class PhotoFraming:
         size_px: tuple[int, int] | None = None,
         *,
         rim: float,
+        drawn_on: bool = True,
     ) -> None:
         self.size_px = size_px or photo_size(photo, crop_to_photo)
         width_px, height_px = self.size_px
@@ -91,6 +93,7 @@ class PhotoFraming:
         left, top = (round(float(edge)) for edge in origin + scale * corner)
         self._still = _lay(photo, scale, np.array([left, top]) - scale * corner, self.size_px)
         self._picture = self._still.copy()
+        self._drawn_on = drawn_on
         self.place = left, top, self._side
         """Of the crop in the picture: its left and upper edge, and its side, in pixels."""
         x0, y0 = max(0, left), max(0, top)
@@ -121,7 +124,8 @@ class PhotoFraming:
             scaled = cv2.resize(crop, (self._side, self._side), interpolation=smooth)
             crop = scaled.astype(np.uint8, copy=False)
         # The caller may have drawn anywhere (the mark), so the rest of the photo is laid down anew.
-        np.copyto(self._picture, self._still)
+        if self._drawn_on:
+            np.copyto(self._picture, self._still)
         visible = crop[self._visible]
         np.copyto(self._target, visible)
         for box, rest, weight, rest_weight in self._rim:

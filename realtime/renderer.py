@@ -99,7 +99,9 @@ def _following(
     if source.has_layers or not backdrop.keeps:
         source, behind = backdrop.on_nothing(source, canvas_px)
     crop_px = source.size_px[0]
-    canvas = PhotoFraming(source.photo_frame, source.crop_to_photo, crop_px, canvas_px, rim=source.rim)
+    canvas = PhotoFraming(
+        source.photo_frame, source.crop_to_photo, crop_px, canvas_px, rim=source.rim, drawn_on=False
+    )
     room: Frame | None = None
     if behind is not None and not backdrop.transparent:
         room = PhotoFraming(behind, source.crop_to_photo, crop_px, canvas.size_px, rim=source.rim).still

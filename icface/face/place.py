@@ -13,8 +13,8 @@ from icface.face.landmarks import Landmarks
 REST_TAU_S: Final = 20.0
 """The place that counts as rest follows the head with this time constant, at first faster."""
 FIRST_TAU_S: Final = 0.5
-CALM_TAU_S: Final = 0.08
-"""Of each of two low passes one after the other, which let no jitter through."""
+CALM_TAU_S: Final = np.array([0.08, 0.08, 0.15], dtype=np.float32)
+"""Of each of two low passes one after the other, which let no jitter through: right, down, nearer."""
 _EYE_CORNERS: Final = (33, 263)
 _CHEEKS: Final = (234, 454)
 """Beside the ears. The middle between them stays where it is when the head turns."""
@@ -62,5 +62,5 @@ def _measured(face: Landmarks) -> FloatArray:
     return np.array([*middle, math.log2(iod_px)], dtype=np.float64).astype(np.float32)
 
 
-def _share(elapsed_s: float, tau_s: float) -> float:
-    return 1.0 - math.exp(-elapsed_s / tau_s)
+def _share(elapsed_s: float, tau_s: float | FloatArray) -> FloatArray:
+    return np.asarray(1.0 - np.exp(-elapsed_s / tau_s), dtype=np.float32)

@@ -7,9 +7,8 @@ from typing import Any, Final
 
 import cv2
 import numpy as np
-from numpy.typing import NDArray
 
-from icface.arrays import Frame
+from icface.arrays import Array, Frame
 from icface.attributes import FloatArray
 from icface.geometry import plate
 from icface.geometry.cutout import LEAST_SEEN, MOST_UNSURE
@@ -72,10 +71,10 @@ def continued(photo: Frame, points: FloatArray, pads: Pads) -> Frame:
     # The border of the picture is no edge of the photo.
     framed = cv2.copyMakeBorder(inside, 1, 1, 1, 1, cv2.BORDER_REPLICATE)
     depth = cv2.distanceTransform(framed, cv2.DIST_L2, 5)[1:-1, 1:-1]
-    distance = (away - np.where(inside > 0, depth, 0)) / iod_px
-    blurred = _blurred(whole, MOST_BLUR * iod_px * smooth((distance + BLUR_FROM) / BLUR_OVER))
-    # A plain wall has nothing to blur but its grain.
-    behind = whole.astype(np.float32) if plain else blurred
+    distance: Any = (away - np.where(inside > 0, depth, 0)) / iod_px
+    behind: Any = whole.astype(np.float32)
+    if not plain:  # which has nothing to blur but its grain
+        behind = _blurred(whole, MOST_BLUR * iod_px * smooth((distance + BLUR_FROM) / BLUR_OVER))
 
     person = np.zeros(whole.shape[:2], dtype=np.float32)
     person[top : top + height, left : left + width] = alpha
@@ -107,7 +106,7 @@ def _before_itself(photo: Frame, pads: Pads, iod_px: float) -> Frame:
     large: Any = cv2.resize(photo, None, fx=scale, fy=scale, interpolation=cv2.INTER_LINEAR)
     y, x = (large.shape[0] - whole[0]) // 2, (large.shape[1] - whole[1]) // 2
     large = large[y : y + whole[0], x : x + whole[1]]
-    behind: Any = _blurred(np.ascontiguousarray(large), np.full(whole, MOST_BLUR * iod_px, dtype=np.float32))
+    behind: Any = _blurred(np.ascontiguousarray(large), np.full(whole, MOST_BLUR * iod_px))
     inside = np.zeros(whole, dtype=np.uint8)
     inside[top : top + height, left : left + width] = 1
     framed = cv2.copyMakeBorder(inside, 1, 1, 1, 1, cv2.BORDER_REPLICATE)
@@ -132,7 +131,7 @@ def _mirrored(room: Frame, pads: Pads) -> Frame:
     return room
 
 
-def _blurred(picture: Frame, sigma_px: NDArray[np.float32]) -> plate.Colours:
+def _blurred(picture: Frame, sigma_px: Array) -> plate.Colours:
     """A picture with a blur of its own at each pixel: between five that are blurred evenly."""
     most = float(sigma_px.max())
     out: Any = picture.astype(np.float32)
@@ -169,7 +168,7 @@ def _round_off(
         iod_px: distance of the outer eye corners.
     """
     height, whole = person.shape
-    if side:  # photo in a mirror, so that the edge is always the left one
+    if side:  # turned round, so that the edge is always the left one
         person, picture = person[:, ::-1], picture[:, ::-1]
         span = whole - span[1], whole - span[0]
         face = span[1] - span[0] - face[1], span[1] - span[0] - face[0]
@@ -182,7 +181,7 @@ def _round_off(
     # Rows that hang together, each with an outline of its own.
     starts = np.flatnonzero(np.diff(np.concatenate([[0], cut.astype(np.int8), [0]])))
     outline = np.zeros((height, edge), dtype=np.float32)
-    away = (edge - np.arange(edge)).astype(np.float32)[None, :]
+    away: Any = (edge - np.arange(edge)).astype(np.float32)[None, :]
     rows = np.arange(height, dtype=np.float32)[:, None]
     for first, last in zip(starts[::2], starts[1::2], strict=True):
         if last - first < 0.1 * iod_px:
@@ -195,8 +194,7 @@ def _round_off(
             middle = (first + last) / 2
             round_ = np.hypot(np.abs(rows - middle) / (tall / 2), away / max(reach, 1.0))
             inside = (1 - round_) * min(reach, tall / 2)
-        soft = np.clip(inside / max(1.5, 0.02 * iod_px) + 0.5, 0, 1)
-        outline = np.maximum(outline, soft)
+        outline = np.maximum(outline, np.clip(inside / max(1.5, 0.02 * iod_px) + 0.5, 0, 1))
     # The person's colours alone, also where the outline beyond the edge is higher than the one that is mirrored.
     near = np.s_[:, edge : edge + width + 2]
     colours = plate.push_pull(np.ascontiguousarray(picture[near]), np.ascontiguousarray(person[near]))
