@@ -94,6 +94,8 @@ class Backdrop:
         return layer, self._paint(room, iod_px), crop_to_photo
 
     def _check(self, source: PreparedSource) -> None:
+        if "margin" not in source.cache:
+            raise SourceError("this model paints the background itself; only --background keep is possible")
         if not source.has_layers:
             raise SourceError(
                 "no clear outline of the person was found, so the background cannot be replaced; take --background "

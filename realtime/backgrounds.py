@@ -5,6 +5,8 @@ This is the setting alone; `backdrop` does it.
 
 from __future__ import annotations
 
+import os
+import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -36,17 +38,13 @@ def read_background(text: str) -> Background:
         return Background("colour", KEY_COLOUR)
     from PIL import ImageColor  # the command line imports this module, and must answer at once
 
-    if text.startswith("#") or text.lower() in ImageColor.colormap:
-        try:
-            return Background("colour", ImageColor.getrgb(text)[:3])
-        except ValueError:
-            raise ConfigError(
-                f"--background {text}: a colour is written as #rrggbb, such as #00ff00"
-            ) from None
-    path = Path(text)
-    if not path.is_file():
+    if text.lower() in ImageColor.colormap or re.fullmatch("#([0-9a-f]{3}|[0-9a-f]{6})", text.lower()):
+        return Background("colour", ImageColor.getrgb(text)[:3])
+    if text.startswith("#"):
+        raise ConfigError(f"--background {text}: a colour is written as #rrggbb, such as #00ff00")
+    if not os.path.isfile(text):  # Path.is_file fails where a name is too long
         raise ConfigError(
             f"--background {text}: neither a colour nor a file; give keep, blur, transparent, a colour such as "
             "green or #00ff00, or a photo"
         )
-    return Background("photo", path=path)
+    return Background("photo", path=Path(text))

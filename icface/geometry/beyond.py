@@ -94,7 +94,7 @@ def continued(photo: Frame, points: FloatArray, pads: Pads) -> Frame:
         sharp = np.clip(2 * sharp - 0.8, 0, 1)
         part = composed[top : top + height, left : left + width]
         part += sharp * (photo - part)
-    return np.clip(np.round(composed), 0, 255).astype(np.uint8)
+    return np.asarray(np.clip(np.round(composed), 0, 255), dtype=np.uint8)
 
 
 def _before_itself(photo: Frame, pads: Pads, iod_px: float) -> Frame:

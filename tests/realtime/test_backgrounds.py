@@ -47,7 +47,7 @@ def test_a_background_is_a_photo_where_the_file_is_there(tmp_path: Path) -> None
     assert read_background(str(path)) == Background("photo", path=path)
 
 
-@pytest.mark.parametrize("text", ["", "blurr", "#12345g", "#12", "nowhere.jpg", "/"])
+@pytest.mark.parametrize("text", ["", "blurr", "#12345g", "#12", "#12345678", "nowhere.jpg", "/", "x" * 5000])
 def test_anything_else_is_refused_in_one_line(text: str) -> None:
     with pytest.raises(ConfigError, match="--background") as refused:
         read_background(text)
@@ -201,6 +201,12 @@ def test_a_photo_of_other_proportions_gets_the_background_beside_it(
     assert (picture[:100, :90] == (16, 32, 48)).all() and (picture[:100, -90:] == (16, 32, 48)).all()
     clear = shown(in_photo, whole, "transparent", "photo", (400, 200))
     assert not clear[:, :90].any() and clear[100:, 150:250, 3].max() == 255
+
+
+def test_a_model_without_layers_is_refused_by_name(portrait: PreparedSource) -> None:
+    cache = {name: value for name, value in portrait.cache.items() if name != "margin"}
+    with pytest.raises(SourceError, match="paints the background itself"):
+        make_scene(0, replace(portrait, cache=cache), "crop", None, Backdrop(read_background("blur")))
 
 
 @pytest.mark.parametrize("framing", ["crop", "photo"])
