@@ -11,8 +11,10 @@ import pytest
 from icface.arrays import Array, Frame
 from icface.attributes import FloatArray
 from icface.face.landmarks import Landmarks, open_detector
+from icface.geometry import beyond
 from icface.geometry.call_view import EYES, call_view
 from icface.images import cut_crop, load_photo
+from icface.segmentation.matte import Matte
 from tests.conftest import shared_file
 
 SIZE = 640, 360
@@ -99,6 +101,24 @@ def test_a_shoulder_that_the_edge_cuts_goes_on_and_ends_round(portrait: tuple[Fr
     assert np.diff(outline).min() > -8 and np.abs(np.diff(outline)).max() < 12, (
         "it falls evenly, without a cut"
     )
+
+
+def test_where_the_outline_is_not_clear_the_photo_stands_before_itself(
+    portrait: tuple[Frame, Landmarks], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def unsure(frame: Frame, oval_px: FloatArray, iod_px: float) -> Matte:
+        return Matte(np.ones(frame.shape[:2], dtype=np.float32), unsure=1.0, seen=1.0, hair_elsewhere=0.0)
+
+    monkeypatch.setattr(beyond, "person_matte", unsure)
+    photo, face = portrait
+    view, view_to_photo = call_view(photo, face, SIZE)
+    middle = np.s_[:, 280:360]
+    shown = cut_crop(photo, view_to_photo, SIZE)[middle]
+    assert np.abs(view[middle].astype(int) - shown).max() <= 1
+    # Beside it everything is soft: neighbours hardly differ, and there is no line at the photo's edge.
+    left = round((-0.5 - view_to_photo[0, 2]) / view_to_photo[0, 0])
+    assert left > 80
+    assert np.abs(np.diff(view[:, : left + 10].astype(int), axis=1)).max() <= 12
 
 
 @pytest.mark.slow
