@@ -50,7 +50,7 @@ def test_the_room_has_no_person(portrait: tuple[Frame, Tensors]) -> None:
 
 
 def test_a_photo_is_reduced_to_its_crop_s_fineness(portrait: tuple[Frame, Tensors]) -> None:
-    photo, cache = portrait
+    photo, _ = portrait
     doubled = photo.repeat(2, axis=0).repeat(2, axis=1)
     affine = np.array([[3.0, 0, 40], [0, 3.0, 60]])
     small, to_small = reduced(doubled, affine)
