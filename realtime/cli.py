@@ -37,6 +37,7 @@ examples:
   icface-live --source me.jpg --camera talk.mp4 --output out.mp4
                                                    file to file, every frame, with its sound
   icface-live --source a.jpg --source b.jpg --window --framing photo
+  icface-live --source me.jpg --framing call --background beach.jpg --follow
   icface-live --source me.jpg --attributes drive.csv --output out.mp4
 
 keys, in the window or the terminal:
