@@ -91,10 +91,11 @@ def load_photo(path: Path, max_pixels: int = MAX_PIXELS) -> Photo:
     return Photo(frame=frame, sha256=hashlib.sha256(content).hexdigest(), path=path)
 
 
-def cut_crop(frame: Frame, affine: NDArray[np.float64], size_px: int) -> Frame:
-    """A crop (size_px, size_px, 3) of a picture (H, W, 3), which is mirrored where the crop leaves it.
+def cut_crop(frame: Frame, affine: NDArray[np.float64], size_px: int | tuple[int, int]) -> Frame:
+    """A crop of a picture (H, W, 3), which is mirrored where the crop leaves it.
 
-    `affine` (2, 3) leads from crop pixels to picture pixels, with centres at integers, by one scale and a shift.
+    `size_px` is the side of a square, or (width, height). `affine` (2, 3) leads from crop pixels to picture pixels, with
+    centres at integers, by one scale and a shift.
     """
     scale = affine[0, 0]
     if scale > 1.5:  # shrink with an area filter first, so that nothing aliases
@@ -104,7 +105,7 @@ def cut_crop(frame: Frame, affine: NDArray[np.float64], size_px: int) -> Frame:
         affine = affine * factor
         affine[:, 2] += factor / 2 - 0.5
     how = cv2.INTER_CUBIC | cv2.WARP_INVERSE_MAP
-    size = (size_px, size_px)
+    size = (size_px, size_px) if isinstance(size_px, int) else size_px
     crop = cv2.warpAffine(frame, affine, size, flags=how, borderMode=cv2.BORDER_REFLECT_101)
     return np.asarray(crop, dtype=np.uint8)
 

@@ -8,11 +8,12 @@ from __future__ import annotations
 import logging
 import threading
 from contextlib import closing
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 
 import cv2
 import numpy as np
+from numpy.typing import NDArray
 
 from icface.arrays import Array, Frame, Tensors
 from icface.attributes import (
@@ -29,9 +30,10 @@ from icface.attributes import (
 from icface.bundle import Bundle
 from icface.engines import Engine, neutralise, open_engine
 from icface.errors import ConfigError, EngineError, SourceError
-from icface.face.landmarks import MODEL_SHA256, open_detector
-from icface.face.suitability import MAX_FACES, choose_face
-from icface.families import Means, Rig, open_family
+from icface.face.landmarks import MODEL_SHA256, LandmarkDetector, Landmarks, open_detector
+from icface.face.suitability import MAX_FACES, check_suitable, choose_face
+from icface.families import Alpha, Means, Rig, open_family
+from icface.geometry.call_view import VIEW_VERSION, call_view
 from icface.images import Photo
 from icface.source_cache import SourceCache, source_key
 
@@ -61,6 +63,29 @@ class PreparedSource:
         """(width, height) of the frames."""
         return self.neutral.shape[1], self.neutral.shape[0]
 
+    @property
+    def has_layers(self) -> bool:
+        """Whether the person could be told from the background."""
+        return int(self.cache.get("margin", 0)) > 0
+
+    def before(self, plate: Frame, *, free: bool = True) -> PreparedSource:
+        """The same person before another background.
+
+        Args:
+            plate: (T, T, 3) RGB, of the frames' size.
+            free: it may be anything, so the person's own colours are taken. False: it is like the photo's.
+
+        Raises:
+            SourceError: the person could not be told from the background, or the Reenactor was not asked for
+                `free_layer`.
+        """
+        layer = "free" if free else "skin"
+        if not self.has_layers or layer not in self.cache:
+            raise SourceError(
+                "no clear outline of the person was found, so the background cannot be replaced"
+            )
+        return replace(self, cache={**self.cache, "skin": self.cache[layer], "plate": plate})
+
 
 class Reenactor:
     """Animates prepared photos. Any thread may call `prepare_source`; one thread calls everything else.
@@ -71,7 +96,9 @@ class Reenactor:
         size_px: side of the output; None keeps each photo's own resolution, or the model's where it has only one.
         threads: CPU threads an engine may use.
         source_cache: where prepared sources are kept; None takes the user's folder.
-        still_border: nothing moves at the frame's border, so that the frame fits into its photo.
+        still_border: nothing moves at the frame's border, so that the frame fits into its photo. The crop is wider.
+        free_layer: prepare what `PreparedSource.before` needs.
+        view_px: (width, height) of a picture as in a video call, that takes the photo's place: `photo_frame` is that.
 
     Raises:
         BundleError: the model needs host code that this version does not have.
@@ -87,6 +114,8 @@ class Reenactor:
         threads: int = 1,
         source_cache: SourceCache | None = None,
         still_border: bool = False,
+        free_layer: bool = False,
+        view_px: tuple[int, int] | None = None,
     ) -> None:
         if size_px is not None and not 64 <= size_px <= 2048:
             raise ConfigError(f"an output of {size_px} pixels is out of range; choose 64 to 2048, or native")
@@ -96,12 +125,16 @@ class Reenactor:
         self._threads = threads
         self._size_px = size_px
         self._still_border = still_border
+        self._free_layer = free_layer
+        self._view_px = view_px
         self._cache = source_cache or SourceCache()
         self._source: PreparedSource | None = None
         self._untaken = np.array(
             [name in EXTENSIONS and name not in bundle.extensions for name in ALL_NAMES], dtype=np.bool_
         )
         self._told: set[str] = set()
+        self._motion: Tensors = {}
+        self._alpha: Alpha | None = None
         self._preparing = threading.Lock()
         self._scaled: Frame = np.empty((0, 0, 3), dtype=np.uint8)
 
@@ -129,7 +162,10 @@ class Reenactor:
             EngineError: the model's graph for photos does not run.
         """
         crop_px = self._size_px if self._bundle.size_px is None else self._bundle.size_px
-        key = source_key(photo.sha256, self._bundle.sha256, crop_px, face, self._family.version, MODEL_SHA256)
+        key = source_key(
+            photo.sha256, self._bundle.sha256, crop_px, face, self._still_border, self._free_layer, self._view_px,
+            VIEW_VERSION, self._family.version, MODEL_SHA256,
+        )  # fmt: skip
         with self._preparing:
             cache = self._cache.load(key)
             if cache is None:
@@ -144,9 +180,9 @@ class Reenactor:
                 f"{face_count} faces in {photo.path.name}; the largest is taken, choose another with --face 2",
             )
         neutral: Frame = cache["neutral"]
-        side = self._size_px or neutral.shape[0]
+        side = neutral.shape[0] if self._bundle.size_px is None else self._size_px or neutral.shape[0]
         return PreparedSource(
-            photo_frame=photo.frame,
+            photo_frame=cache.get("view", photo.frame),
             crop_to_photo=_for_side(cache["crop_to_photo"], neutral.shape[0], side),
             neutral=_scale(neutral, np.empty((side, side, 3), dtype=np.uint8)),
             cache=cache,
@@ -161,18 +197,24 @@ class Reenactor:
         with closing(open_detector(video=False, max_faces=MAX_FACES)) as detector:
             found = detector.detect(photo.frame)
             chosen = choose_face(found, photo.path, face)
+            means = Means(detector, run_graph, crop_px, free_layer=self._free_layer, wide=self._still_border)
+            frame, view = photo.frame, {}
             try:
-                cache = self._family.prepare(photo.frame, chosen, Means(detector, run_graph, crop_px))
+                if self._view_px is not None:
+                    check_suitable(chosen)
+                    frame, chosen = _as_in_a_call(frame, chosen, self._view_px, detector)
+                    view = {"view": frame}
+                cache = self._family.prepare(frame, chosen, means)
             except SourceError as error:
                 raise SourceError(f"{photo.path}: {error}") from error
-        return {**cache, "face_count": np.array(len(found), dtype=np.int32)}
+        return {**cache, **view, "face_count": np.array(len(found), dtype=np.int32)}
 
     def set_source(self, source: PreparedSource) -> None:
         """Show this source from the next frame on."""
         self._engine.set_source(source.cache)
         if self._scaled.shape != source.neutral.shape:
             self._scaled = np.empty_like(source.neutral)
-        self._source = source
+        self._source, self._alpha, self._motion = source, None, {}
 
     def adopt(self, engine: Engine) -> None:
         """Make the next frames with another engine of the same model, and close the one before.
@@ -211,7 +253,20 @@ class Reenactor:
             self._leave_out(asked)
         if self._bundle.attribute_scale == "openface":
             asked = to_openface(asked)
-        return _scale(self._engine.animate(self._source.rig.motion(asked)), self._scaled)
+        self._motion = self._source.rig.motion(asked)
+        return _scale(self._engine.animate(self._motion), self._scaled)
+
+    def alpha(self) -> NDArray[np.uint8]:
+        """How much of each pixel of the last frame is the person, (H, W), valid until the next call.
+
+        Raises:
+            EngineError: no frame was made, or the model has no layers.
+        """
+        if self._source is None or not self._motion or self._family.alpha is None:
+            raise EngineError("there is no alpha: no frame was made, or this model has no layers")
+        if self._alpha is None:
+            self._alpha = self._family.alpha(self._source.cache)
+        return self._alpha.frame(self._motion)
 
     def _leave_out(self, asked: FloatArray) -> None:
         """Set the extensions that the model does not take to 0, in place, and say so once for each."""
@@ -227,6 +282,22 @@ class Reenactor:
         """Close the engine and free its memory, also on a device."""
         self._engine.close()
         self._source = None
+
+
+def _as_in_a_call(
+    photo: Frame, face: Landmarks, size_px: tuple[int, int], detector: LandmarkDetector
+) -> tuple[Frame, Landmarks]:
+    """The photo as a camera of a call would show it, and the face in it."""
+    view, view_to_photo = call_view(photo, face, size_px)
+    points = face.points_px / view_to_photo[0, 0]
+    points[:, :2] -= (view_to_photo[:, 2] / view_to_photo[0, 0]).astype(np.float32)
+    moved = replace(face, points_px=points, image_size_px=size_px)
+    # Seen anew, because the pose that a tracker sees depends on the picture around the face.
+    centre, iod = points[:, :2].mean(axis=0), np.ptp(points[:, 0])
+    for found in detector.detect(view):
+        if np.linalg.norm(found.points_px[:, :2].mean(axis=0) - centre) < iod / 4:
+            return view, found
+    return view, moved
 
 
 def _scale(frame: Frame, out: Frame) -> Frame:

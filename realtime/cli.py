@@ -22,7 +22,7 @@ from typing import Final
 from icface.command import Parser, print_error
 from icface.errors import ConfigError, ICFaceError
 from realtime import version
-from realtime.config import FRAMINGS, GAZES, SIZES, LiveConfig
+from realtime.config import CALL_SIZES, FRAMINGS, GAZES, SIZES, LiveConfig
 from realtime.hotkeys import HOTKEYS
 
 _PACKAGES: Final = "sudo apt install libgl1 libglib2.0-0"
@@ -37,6 +37,7 @@ examples:
   icface-live --source me.jpg --camera talk.mp4 --output out.mp4
                                                    file to file, every frame, with its sound
   icface-live --source a.jpg --source b.jpg --window --framing photo
+  icface-live --source me.jpg --framing call --background beach.jpg --follow
   icface-live --source me.jpg --attributes drive.csv --output out.mp4
 
 keys, in the window or the terminal:
@@ -77,7 +78,15 @@ def parser() -> Parser:
     who.add_argument("--size", choices=SIZES, default=str(d.size_px), dest="size_px",
         help="side of the animated crop in pixels; native: as the photo gives it (default: %(default)s)")
     who.add_argument("--framing", choices=FRAMINGS, default=d.framing,
-        help="show the animated crop, or the whole photo with the crop in it (default: %(default)s)")
+        help="show the animated crop, the whole photo with the crop in it, or a wide picture as in a call "
+        "(default: %(default)s)")
+    who.add_argument("--call-size", choices=CALL_SIZES, default="{}x{}".format(*d.call_size_px),
+        dest="call_size_px", help="of --framing call (default: %(default)s)")
+    who.add_argument("--background", default=d.background, metavar="WHAT",
+        help="behind the person: keep, blur, a colour (green, #rrggbb), a photo, or transparent: .mov, .webm and "
+        "PNG outputs get alpha, windows and virtual cameras a green to key out (default: %(default)s)")
+    who.add_argument("--follow", action="store_true",
+        help="the person moves in the picture as you do before the camera: aside, up and down, nearer")
     who.add_argument("--mark", choices=("on", "off"), default="on" if d.mark else "off",
         help="the small mark that discloses a synthetic picture (default: %(default)s)")
 
@@ -110,7 +119,8 @@ def parser() -> Parser:
         help="a virtual camera (default: the first)")
     where.add_argument("--window", action="store_true", help="a window; keys: see below")
     where.add_argument("--output", type=Path, action="append", default=[], metavar="FILE", dest="outputs",
-        help="a video file (.mp4, .mov, .mkv, .webm), with the sound of a --camera file")
+        help="a video file (.mp4, .mov, .mkv, .webm), with the sound of a --camera file; or PNG files: a folder, "
+        "or a name such as out-%%05d.png")
     where.add_argument("--null", action="store_true", help="nowhere: for measuring")
     where.add_argument("--record-attributes", type=Path, metavar="CSV",
         help="write what really drove, frame by frame")
@@ -140,6 +150,7 @@ def config_from(flags: argparse.Namespace) -> LiveConfig:
         outputs=tuple(flags.outputs),
         camera=flags.camera if flags.camera is not None else LiveConfig.camera,
         size_px=SIZES[flags.size_px],
+        call_size_px=CALL_SIZES[flags.call_size_px],
         mark=flags.mark == "on",
     )
     return LiveConfig(**settings)

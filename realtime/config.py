@@ -9,9 +9,12 @@ from pathlib import Path
 from typing import Final
 
 from icface.errors import ConfigError
+from realtime.backgrounds import Background, read_background
 
 SIZES: Final = {"256": 256, "512": 512, "native": None}
-FRAMINGS: Final = ("crop", "photo")
+VIDEO_SUFFIXES: Final = (".mp4", ".mov", ".mkv", ".webm")
+FRAMINGS: Final = ("crop", "photo", "call")
+CALL_SIZES: Final = {"1280x720": (1280, 720), "1920x1080": (1920, 1080)}
 GAZES: Final = ("driver", "camera")
 
 
@@ -26,6 +29,12 @@ class LiveConfig:
     size_px: int | None = 512
     """None: as the photo gives it."""
     framing: str = "crop"
+    call_size_px: tuple[int, int] = (1280, 720)
+    """Width and height with the framing `call`."""
+    background: str = "keep"
+    """`keep`, `blur`, `transparent`, a colour's name or #rrggbb, or a photo."""
+    follow: bool = False
+    """The person moves in the picture as the driver does."""
     mark: bool = True
 
     camera: str = "0"
@@ -79,9 +88,11 @@ class LiveConfig:
         duration_s, after_s = self.duration_s, self.neutral_after_s
         # No comparison with NaN is true, so each asks for what is right.
         for flag, value, right, rule in (
-            ("--framing", self.framing, self.framing in FRAMINGS, f"choose {' or '.join(FRAMINGS)}"),
+            ("--framing", self.framing, self.framing in FRAMINGS, f"choose {', '.join(FRAMINGS)}"),
             ("--gaze", self.gaze, self.gaze in GAZES, f"choose {' or '.join(GAZES)}"),
             ("--size", self.size_px, self.size_px in SIZES.values(), f"choose {', '.join(SIZES)}"),
+            ("--call-size", "{}x{}".format(*self.call_size_px), self.call_size_px in CALL_SIZES.values(),
+             f"choose {' or '.join(CALL_SIZES)}"),
             ("--camera-size", "{}x{}".format(*size), all(16 <= side <= 8192 for side in size),
              "each side must be 16 to 8192"),
             ("--camera-fps", fps, 1 <= fps <= 240, "must be 1 to 240"),
@@ -93,6 +104,14 @@ class LiveConfig:
         ):  # fmt: skip
             if not right:
                 yield f"{flag} {value:g}: {rule}" if isinstance(value, float) else f"{flag} {value}: {rule}"
+        if self.framing != "call" and self.call_size_px != LiveConfig.call_size_px:
+            yield "--call-size is for --framing call"
+        if self.framing == "call" and self.size_px != LiveConfig.size_px:
+            yield "--size is for the other framings; with --framing call the picture's size is --call-size"
+        try:
+            read_background(self.background)
+        except ConfigError as error:
+            yield str(error)
 
     def _driver_problems(self) -> Iterator[str]:
         if not self.camera:
@@ -111,18 +130,37 @@ class LiveConfig:
             yield "--neutral-after is for a camera's driver; --attributes are used as they are"
 
     def _file_problems(self) -> Iterator[str]:
-        read = (*self.sources, self.attributes, self.model, self.driver_video)
+        behind = self.shown_behind.path
+        read = (*self.sources, self.attributes, self.model, self.driver_video, behind)
         seen = {path.resolve() for path in read if path is not None}
         for path in (*self.outputs, self.record_attributes, self.stats):
             if path is None:
                 continue
             if path.resolve() in seen:
                 yield f"{path} would be overwritten while it is in use; give another name"
-            if path.is_dir():
+            # A folder takes numbered pictures, unless it looks like a mistake.
+            if path.is_dir() and (path not in self.outputs or path.suffix.lower() in VIDEO_SUFFIXES):
                 yield f"{path} is a folder; give a file's name in it"
             if not path.absolute().parent.is_dir():
                 yield f"cannot write {path}: the folder {path.parent} does not exist; make it first"
             seen.add(path.resolve())
+
+    @property
+    def crop_px(self) -> int | None:
+        """Side of the animated crop; None: as its picture needs it."""
+        return None if self.framing == "call" else self.size_px
+
+    @property
+    def picture_px(self) -> tuple[int, int] | None:
+        """(width, height) of the pictures, where the settings say it; None: the first photo does."""
+        if self.framing == "call":
+            return self.call_size_px
+        return None if self.framing == "photo" or self.size_px is None else (self.size_px, self.size_px)
+
+    @property
+    def shown_behind(self) -> Background:
+        """The background, understood."""
+        return read_background(self.background)
 
     @property
     def driver_video(self) -> Path | None:

@@ -40,17 +40,25 @@ class Mark:
         colour, opacity = colour[kept], opacity[kept]
         self.box_px = (left, top, left + colour.shape[1], top + colour.shape[0])
         self._size_px = (width_px, height_px)
-        self._keep = np.rint((1 - opacity) * 255).repeat(3, axis=2).astype(np.uint8)
-        self._add = np.rint(colour * opacity).astype(np.uint8)
+        keep = np.rint((1 - opacity) * 255).repeat(4, axis=2).astype(np.uint8)
+        add = np.rint(np.dstack([colour, np.full_like(opacity, 255)]) * opacity).astype(np.uint8)
+        # For RGB, and for RGBA with colours multiplied by alpha.
+        self._blends = {
+            n: (np.ascontiguousarray(keep[..., :n]), np.ascontiguousarray(add[..., :n])) for n in (3, 4)
+        }
 
     def apply(self, frame: NDArray[np.uint8]) -> None:
-        """Blend the badge into `frame`, in place; (H, W, 3) RGB of the size given at construction."""
+        """Blend the badge into `frame`, in place; (H, W, 3) RGB of the size given at construction.
+
+        With a fourth channel the colours are multiplied by alpha.
+        """
         if frame.shape[1::-1] != self._size_px:
             raise ValueError(f"the mark is for {self._size_px} px, the frame has {frame.shape[1::-1]}")
         left, top, right, bottom = self.box_px
         corner = frame[top:bottom, left:right]
-        cv2.multiply(corner, self._keep, dst=corner, scale=1 / 255)
-        cv2.add(corner, self._add, dst=corner)
+        keep, add = self._blends[frame.shape[2]]
+        cv2.multiply(corner, keep, dst=corner, scale=1 / 255)
+        cv2.add(corner, add, dst=corner)
 
 
 def _draw_badge(height_px: int) -> tuple[NDArray[np.float64], NDArray[np.float64]]:

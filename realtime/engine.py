@@ -54,7 +54,7 @@ def _order(config: LiveConfig, engine: str) -> Order:
         bundle=config.model or DEFAULT_BUNDLE,
         engine=engine,
         photos=config.sources[:GATE_PHOTOS],
-        size_px=config.size_px,
+        size_px=config.crop_px,
         beside=config.live,
     )
 
@@ -65,7 +65,12 @@ def _open(config: LiveConfig, engine: str) -> Reenactor:
     from icface.reenactor import Reenactor
 
     bundle = Bundle.load(config.model or DEFAULT_BUNDLE)
-    still_border = config.framing == "photo"
     return Reenactor(
-        bundle, engine=engine, size_px=config.size_px, threads=THREADS, still_border=still_border
+        bundle,
+        engine=engine,
+        size_px=config.crop_px,
+        threads=THREADS,
+        still_border=config.framing != "crop" or config.follow,
+        view_px=config.call_size_px if config.framing == "call" else None,
+        free_layer=config.background not in ("keep", "blur") or config.follow,
     )

@@ -18,6 +18,10 @@ PHOTO_MAX_PX: Final = 1280
 """Longest side with `--framing photo`. Video calls show no more, and more costs time in every later step."""
 
 
+_AT_EDGE_PX: Final = 1.5
+"""A crop ends with its photo where their borders are not farther apart, in crop pixels. There its content may move."""
+
+
 def even(length: float) -> int:
     """The nearest even length, at least 2: 4:2:0 video has no odd sides."""
     return max(2, 2 * round(length / 2))
@@ -26,12 +30,12 @@ def even(length: float) -> int:
 class CropFraming:
     """The crop alone. A crop that is not `size_px` (width, height) is scaled to fit."""
 
-    def __init__(self, size_px: tuple[int, int]) -> None:
+    def __init__(self, size_px: tuple[int, int], channels: int = 3) -> None:
         self.size_px = size_px
-        self._picture = np.zeros((size_px[1], size_px[0], 3), dtype=np.uint8)
+        self._picture = np.zeros((size_px[1], size_px[0], channels), dtype=np.uint8)
 
     def compose(self, crop: Frame) -> Frame:
-        """Give the picture, (height, width, 3) RGB. It is a buffer of this object: the caller may draw on it until the
+        """Give the picture, (height, width, channels). It is a buffer of this object: the caller may draw on it until the
         next call. `crop` is not changed."""
         if crop.shape[1::-1] == self.size_px:
             np.copyto(self._picture, crop)
@@ -58,11 +62,12 @@ class PhotoFraming:
     crop is not resampled where the photo keeps its size.
 
     Args:
-        photo: (Hp, Wp, 3) RGB, upright.
+        photo: (Hp, Wp, 3) RGB, upright; or RGBA with colours multiplied by alpha, and then the crops are so too.
         crop_to_photo: (2, 3) from crop pixels to photo pixels (centres at integers): one scale and a shift.
         crop_px: side of the square crop that `crop_to_photo` is for; `compose` takes other sides as well.
         size_px: (width, height) of the picture; None: what `photo_size` says. The photo is fitted in whole.
         rim: part of the crop's side over which it fades into the photo.
+        drawn_on: whether the caller draws on pictures. Else only the crop is laid down anew.
     """
 
     def __init__(
@@ -73,6 +78,7 @@ class PhotoFraming:
         size_px: tuple[int, int] | None = None,
         *,
         rim: float,
+        drawn_on: bool = True,
     ) -> None:
         self.size_px = size_px or photo_size(photo, crop_to_photo)
         width_px, height_px = self.size_px
@@ -82,21 +88,33 @@ class PhotoFraming:
         scale = self._side / crop_px / crop_scale
         # The crop's upper left corner in the centred photo, moved to the nearest corner of a pixel.
         corner = crop_to_photo[:, 2] - crop_scale / 2 + 0.5
-        origin = (np.array(self.size_px) - scale * np.array(photo.shape[1::-1])) / 2
+        size = np.array(photo.shape[1::-1])
+        origin = (np.array(self.size_px) - scale * size) / 2
         left, top = (round(float(edge)) for edge in origin + scale * corner)
         self._still = _lay(photo, scale, np.array([left, top]) - scale * corner, self.size_px)
         self._picture = self._still.copy()
+        self._drawn_on = drawn_on
+        self.place = left, top, self._side
+        """Of the crop in the picture: its left and upper edge, and its side, in pixels."""
         x0, y0 = max(0, left), max(0, top)
         x1, y1 = min(width_px, left + self._side), min(height_px, top + self._side)
         self._target = self._picture[y0:y1, x0:x1]
         self._visible = (slice(y0 - top, y1 - top), slice(x0 - left, x1 - left))
-        weight = _feathered(self._side, rim)[self._visible]
+        # Where the crop ends with the photo, there is nothing to fade into.
+        end = corner + crop_scale * crop_px
+        free = (*(corner > _AT_EDGE_PX * crop_scale), *(end < size - _AT_EDGE_PX * crop_scale))
+        weight = _feathered(self._side, rim, free)[self._visible]
         rest = self._still[y0:y1, x0:x1]
         # Blending costs ten times what copying does: only the rim is blended.
         self._rim = [
             (box, np.ascontiguousarray(rest[box]), weight[box].copy(), 1.0 - weight[box])
             for box in _rim(weight)
         ]
+
+    @property
+    def still(self) -> Frame:
+        """The picture without the crop."""
+        return self._still
 
     def compose(self, crop: Frame) -> Frame:
         """Give the picture, as `CropFraming.compose` does."""
@@ -106,7 +124,8 @@ class PhotoFraming:
             scaled = cv2.resize(crop, (self._side, self._side), interpolation=smooth)
             crop = scaled.astype(np.uint8, copy=False)
         # The caller may have drawn anywhere (the mark), so the rest of the photo is laid down anew.
-        np.copyto(self._picture, self._still)
+        if self._drawn_on:
+            np.copyto(self._picture, self._still)
         visible = crop[self._visible]
         np.copyto(self._target, visible)
         for box, rest, weight, rest_weight in self._rim:
@@ -135,12 +154,20 @@ def _lay(photo: Frame, scale: float, origin: Array, size_px: tuple[int, int]) ->
     return picture
 
 
-def _feathered(side: int, rim: float) -> NDArray[np.float32]:
-    """How much of the crop is seen, (side, side): 0 at its very edge, 1 from `rim` of the side inwards."""
-    places = np.arange(side)
-    inside = np.minimum(places, side - 1 - places)
-    ramp = np.clip(np.minimum(inside[:, None], inside[None, :]) / (rim * side), 0.0, 1.0)
-    return (ramp * ramp * (3 - 2 * ramp)).astype(np.float32)
+def _feathered(side: int, rim: float, fading: tuple[bool, ...]) -> NDArray[np.float32]:
+    """How much of the crop is seen, (side, side): 0 at its very edge, 1 from `rim` of the side inwards.
+
+    `fading`: whether it fades at its left, top, right and lower edge.
+    """
+    near = np.arange(side, dtype=np.float64)
+    far = np.full(side, np.inf)
+    left, top, right, bottom = (
+        places if fades else far
+        for places, fades in zip((near, near, near[::-1], near[::-1]), fading, strict=True)
+    )
+    inside = np.minimum(np.minimum(top, bottom)[:, None], np.minimum(left, right)[None, :])
+    ramp = np.clip(inside / (rim * side), 0.0, 1.0)
+    return np.asarray(ramp * ramp * (3 - 2 * ramp), dtype=np.float32)
 
 
 def _rim(weight: NDArray[np.float32]) -> list[tuple[slice, slice]]:

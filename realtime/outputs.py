@@ -11,6 +11,7 @@ from icface.arrays import Frame
 from icface.errors import ICFaceError
 from realtime.metrics import Metrics
 from realtime.sinks import Sink
+from realtime.transparency import Key
 
 logger = logging.getLogger(__name__)
 
@@ -22,6 +23,7 @@ class Outputs:
         self._sinks = list(sinks)
         self._metrics = metrics
         self._closing = ExitStack()
+        self._key: Key | None = None
         self.lost: list[str] = []
         """What became of each sink that failed."""
 
@@ -35,10 +37,17 @@ class Outputs:
             self._closing = stack.pop_all()
 
     def send(self, frame: Frame, time_s: float) -> None:
-        """Give every sink the frame; raises DeviceError when the last sink is lost."""
+        """Give every sink the frame; raises DeviceError when the last sink is lost.
+
+        A transparent frame is (H, W, 4), colours multiplied by alpha. Other sinks get it over a key colour.
+        """
+        opaque = frame
+        if frame.shape[2] == 4 and not all(sink.takes_alpha for sink in self._sinks):
+            self._key = self._key or Key(frame.shape[1], frame.shape[0])
+            opaque = self._key.lay(frame)
         for sink in tuple(self._sinks):
             try:
-                sink.send(frame, time_s)
+                sink.send(frame if sink.takes_alpha else opaque, time_s)
             except ICFaceError as error:
                 self._lose(sink, error)
                 if not self._sinks:

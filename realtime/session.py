@@ -16,10 +16,12 @@ import cv2
 import platformdirs
 
 from icface.bundle import DEFAULT_BUNDLE
+from icface.errors import SourceError
 from icface.face.landmarks import open_detector
 from icface.face.tracker import FaceTracker
 from icface.images import load_photo
 from realtime import version
+from realtime.backdrop import Backdrop
 from realtime.cameras import Camera, CameraConfig, open_camera
 from realtime.config import LiveConfig
 from realtime.disclosure import Provenance
@@ -37,7 +39,7 @@ from realtime.photos import Photos
 from realtime.recorder import Recorder
 from realtime.renderer import Renderer, Scene, make_scene
 from realtime.scheduler import DeadlineScheduler
-from realtime.sinks import Sink, SinkSettings, create_sink
+from realtime.sinks import Sink, SinkSettings, create_sink, is_picture_series
 from realtime.step import Habit, Reenactment
 
 logger = logging.getLogger(__name__)
@@ -85,6 +87,11 @@ class _Session:
         config, metrics, stop, stack = self.config, self.metrics, self.stop, self.stack
         table = load_table(config.attributes) if config.attributes is not None else None
         sinks = _create_sinks(config) if sinks is None else sinks
+        self.backdrop = Backdrop(config.shown_behind)
+        if self.backdrop.transparent and not all(sink.takes_alpha for sink in sinks):
+            logger.info(
+                "green (#00ff00) is shown where windows and cameras have no transparency; key it out there"
+            )
         photos = Photos(config.sources, self._prepare)
         driver: Driver
         if table is not None:
@@ -135,16 +142,21 @@ class _Session:
         self.reenactor, self.upgrade = open_reenactor(self.config, self.stop)
         self.stack.callback(self.reenactor.close)
         first = photos.first()
-        self.size_px = first.framing.size_px
+        self.size_px = first.size_px
         return first
 
     def _prepare(self, number: int) -> Scene:
         """Load, neutralise and frame a photo."""
-        photo = load_photo(self.config.sources[number])
-        source = self.reenactor.prepare_source(photo, face=self.config.face)
+        config = self.config
+        photo = load_photo(config.sources[number])
+        source = self.reenactor.prepare_source(photo, face=config.face)
         for note in source.notes:
             logger.info("%s", note)
-        return make_scene(number, source, self.config.framing, self.size_px)
+        try:
+            size_px = self.size_px or config.picture_px
+            return make_scene(number, source, config.framing, size_px, self.backdrop, config.follow)
+        except SourceError as error:
+            raise SourceError(f"{photo.path}: {error}") from error
 
     def _open_camera(self, given: Camera | None) -> Camera:
         camera = given or self._reopen_camera(CameraConfig.open_timeout_s)
@@ -164,7 +176,7 @@ class _Session:
     def _open_tracker(self) -> FaceTracker:
         # A neutral face that was set belongs to whoever sits at this computer, not to the person in a file.
         neutral_path = None if self.config.driven_by_file else neutral_file()
-        tracker = FaceTracker(neutral_path, open_detector(video=True))
+        tracker = FaceTracker(neutral_path, open_detector(video=True), follow=self.config.follow)
         self.stack.callback(tracker.close)
         return tracker
 
@@ -175,9 +187,11 @@ class _Session:
             "engine": self.reenactor.describe(),
             "mode": "live" if config.live else "file to file",
             "fps": float(fps),
-            "size_px": list(first.framing.size_px),
+            "size_px": list(first.size_px),
             "crop_px": first.source.size_px[0],
             "framing": config.framing,
+            "background": config.background,
+            "follow": config.follow,
             "mirror": config.mirrored,
             "mark": config.mark,
             "sources": [path.name for path in config.sources],
@@ -203,6 +217,7 @@ def _create_sinks(config: LiveConfig) -> list[Sink]:
         device=config.virtual_camera or None,
         audio_from=None if config.loop else config.driver_video,
         live=config.live,
+        transparent=config.shown_behind.kind == "transparent",
         provenance=Provenance(
             source_sha256=tuple(hashlib.sha256(path.read_bytes()).hexdigest() for path in photos),
             version=version(),
@@ -211,4 +226,7 @@ def _create_sinks(config: LiveConfig) -> list[Sink]:
     )
     wanted = {"virtual_camera": config.to_virtual_camera, "window": config.window, "null": config.null}
     sinks = [create_sink(name, common) for name, is_wanted in wanted.items() if is_wanted]
-    return sinks + [create_sink("video_file", replace(common, path=path)) for path in config.outputs]
+    for path in config.outputs:
+        name = "picture_files" if is_picture_series(path) else "video_file"
+        sinks.append(create_sink(name, replace(common, path=path)))
+    return sinks

@@ -34,7 +34,7 @@ ROOMS = {
     "networks": BASE | {"face"},
     "families": BASE | {"face", "geometry"},
     "engines": BASE | {"face", "geometry", "families"},
-    "reenactor": BASE | {"face", "families", "engines"},
+    "reenactor": BASE | {"face", "geometry", "families", "engines"},
 }
 
 # The same inside icface/engines. `__init__` holds the public names only, so no module of the folder imports it.

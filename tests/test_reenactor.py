@@ -93,11 +93,88 @@ def test_a_frame_moves_with_its_attributes_and_repeats_exactly(
 @pytest.mark.parametrize("name", ["yaw", "roll", "AU26"])
 def test_a_still_border_fits_into_the_photo(photo: Photo, cache: SourceCache, name: str) -> None:
     reenactor = Reenactor(Bundle.load(DEFAULT_BUNDLE), size_px=SIDE, source_cache=cache, still_border=True)
-    reenactor.set_source(reenactor.prepare_source(photo))
+    roomy = np.pad(photo.frame, ((200, 200), (200, 200), (0, 0)), mode="edge")
+    reenactor.set_source(
+        reenactor.prepare_source(replace(photo, frame=roomy, sha256=f"roomy {photo.sha256}"))
+    )
     rest = reenactor.animate(neutral()).copy()
     changed = np.abs(reenactor.animate(asked(**{name: 0.8})).astype(int) - rest).max(2) > 16
     assert changed.mean() > 0.002
     assert not changed[[0, -1]].any() and not changed[:, [0, -1]].any()
+
+
+def test_where_the_crop_ends_with_its_photo_hair_may_move(photo: Photo, cache: SourceCache) -> None:
+    reenactor = Reenactor(Bundle.load(DEFAULT_BUNDLE), size_px=SIDE, source_cache=cache, still_border=True)
+    source = reenactor.prepare_source(photo)
+    assert source.crop_to_photo[0, 0] * source.size_px[0] == pytest.approx(photo.frame.shape[1], abs=1)
+    reenactor.set_source(source)
+    rest = reenactor.animate(neutral()).copy()
+    changed = np.abs(reenactor.animate(asked(roll=0.8)).astype(int) - rest).max(2) > 16
+    assert changed[:, [0, -1]].any()
+
+
+def test_another_background_changes_nothing_of_the_person(photo: Photo, cache: SourceCache) -> None:
+    reenactor = Reenactor(Bundle.load(DEFAULT_BUNDLE), size_px=SIDE, source_cache=cache, free_layer=True)
+    source = reenactor.prepare_source(photo)
+    asked_for = asked(yaw=0.7, AU26=0.8)
+    reenactor.set_source(source)
+    own = reenactor.animate(asked_for).copy()
+    pictures = {}
+    for level in (0, 255):
+        reenactor.set_source(source.before(np.full((SIDE, SIDE, 3), level, dtype=np.uint8)))
+        pictures[level] = reenactor.animate(asked_for).astype(int)
+    alpha = reenactor.alpha().astype(int)
+    # The two pictures differ by what is seen of the background.
+    assert np.abs(pictures[255] - pictures[0] - (255 - alpha[..., None])).max() <= 2
+    person, wall = alpha == 255, alpha == 0
+    assert person.mean() > 0.3 and wall.mean() > 0.15
+    assert np.abs(pictures[0] - own)[person].max() <= 1
+    assert not pictures[0][wall].any()
+
+
+def test_hair_before_another_background_has_no_halo(repository: Path, cache: SourceCache) -> None:
+    reenactor = Reenactor(Bundle.load(DEFAULT_BUNDLE), size_px=SIDE, source_cache=cache, free_layer=True)
+    source = reenactor.prepare_source(load_photo(repository / "examples/portrait.jpg"))
+    reenactor.set_source(source.before(np.zeros((SIDE, SIDE, 3), dtype=np.uint8)))
+    over_black = reenactor.animate(neutral()).astype(float)
+    alpha = reenactor.alpha() / 255.0
+    # Black hair before a grey wall: in its soft edge, above the forehead, the colour stays near the hair's.
+    above = np.s_[: int(source.cache["texture_px"][10, 1])]
+    edge = (alpha[above] > 0.1) & (alpha[above] < 0.9)
+    colour = over_black[above][edge] / alpha[above][edge][:, None]
+    hair = over_black[above][alpha[above] == 1]
+    assert edge.sum() > 100
+    assert np.median(colour) < np.median(hair) + 25
+    wall = float(np.median(source.cache["plate"]))
+    assert wall > np.median(hair) + 60, "the photo is one that would show it"
+
+
+def test_one_layer_refuses_another_background(photo: Photo, cache: SourceCache) -> None:
+    reenactor = Reenactor(Bundle.load(DEFAULT_BUNDLE), size_px=SIDE, source_cache=cache)
+    plate = np.zeros((SIDE, SIDE, 3), dtype=np.uint8)
+    source = reenactor.prepare_source(photo)
+    with pytest.raises(SourceError, match="background"):
+        replace(source, cache={**source.cache, "margin": np.array(0)}).before(plate, free=False)
+    with pytest.raises(SourceError, match="background"):
+        source.before(plate)  # nobody asked for the layer that is needed
+    assert np.array_equal(source.before(plate, free=False).cache["plate"], plate)
+
+
+def test_alpha_before_a_frame_is_an_error(photo: Photo, cache: SourceCache) -> None:
+    reenactor = Reenactor(Bundle.load(DEFAULT_BUNDLE), size_px=SIDE, source_cache=cache)
+    with pytest.raises(EngineError, match="alpha"):
+        reenactor.alpha()
+
+
+def test_a_picture_as_in_a_call_takes_the_photos_place(photo: Photo, cache: SourceCache) -> None:
+    reenactor = Reenactor(
+        Bundle.load(DEFAULT_BUNDLE), size_px=None, source_cache=cache, still_border=True, view_px=(640, 360)
+    )
+    for _ in range(2):  # made, and from the cache
+        source = reenactor.prepare_source(photo)
+        assert source.photo_frame.shape == (360, 640, 3)
+        first, last = np.array([[0, 0, 1], [source.size_px[0] - 1] * 2 + [1]]) @ source.crop_to_photo.T
+        assert (first >= -1).all() and (last <= (640, 360)).all()
 
 
 def test_the_crop_leads_back_into_the_photo(source: PreparedSource, photo: Photo) -> None:

@@ -10,12 +10,13 @@ from typing import Final
 import numpy as np
 
 from icface.arrays import Frame
-from icface.attributes import ACTION_UNITS, AU_NAMES, INDEX, FloatArray
+from icface.attributes import ACTION_UNITS, AU_NAMES, INDEX, PLACE, FloatArray
 from icface.face.action_units import attributes_of
 from icface.face.calibration import Calibration, load_neutral, save_neutral
 from icface.face.extensions import ExtensionReader
 from icface.face.features import face_shape, features_of
 from icface.face.landmarks import LandmarkDetector, open_detector
+from icface.face.place import Place
 from icface.face.pose import Pose, head_pose
 
 JUMP_RAD: Final = 0.35
@@ -49,9 +50,17 @@ class FaceTracker:
     Args:
         neutral_path: the file that keeps a "set neutral"; None keeps it for this run only.
         detector: finds the face; None opens the one that ships. The tracker closes it.
+        follow: measure where the head is in the picture too; else its place is 0.
     """
 
-    def __init__(self, neutral_path: Path | None = None, detector: LandmarkDetector | None = None) -> None:
+    def __init__(
+        self,
+        neutral_path: Path | None = None,
+        detector: LandmarkDetector | None = None,
+        *,
+        follow: bool = False,
+    ) -> None:
+        self._place = Place() if follow else None
         self._neutral_path = neutral_path
         self._detector = detector or open_detector(video=True)
         self._calibration = Calibration(None if neutral_path is None else load_neutral(neutral_path))
@@ -89,12 +98,17 @@ class FaceTracker:
         extensions = self._extensions.read(
             shape, features, face.blendshapes, self._calibration.baseline, pose, attributes, time_s
         )
-        return DriverState(np.concatenate([attributes, extensions]))
+        whole = np.concatenate([attributes, extensions])
+        if self._place is not None:
+            whole[PLACE] = self._place.update(face, time_s)
+        return DriverState(whole)
 
     def set_neutral(self) -> None:
         """Take the driver's face over the next frames as neutral."""
         self._calibration.set_neutral()
         self._extensions.set_neutral()
+        if self._place is not None:
+            self._place.set_rest()
 
     def reset(self) -> None:
         """Forget motion, after a gap; what was learned about the person stays."""

@@ -10,6 +10,9 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Protocol
 
+import numpy as np
+from numpy.typing import NDArray
+
 from icface.arrays import Frame, Tensors
 from icface.attributes import FloatArray
 from icface.bundle import Bundle
@@ -27,6 +30,18 @@ class Means:
     """Runs the bundle's variant `neutralise`, from its inputs to its outputs by name, where the bundle has it."""
     size_px: int | None
     """Side of the crop. None keeps the photo's own resolution, where the model makes any size."""
+    free_layer: bool = False
+    """The background will be another one. A family with layers gives the cache tensor `free` then."""
+    wide: bool = False
+    """The frame has to fit into its photo. A family may cut a larger crop, so that hair has room before its border."""
+
+
+class Alpha(Protocol):
+    """How much of each pixel is the person, for one source; one thread uses it."""
+
+    def frame(self, motion: Tensors, /) -> NDArray[np.uint8]:
+        """(T, T) of the frame that the rig's `motion` makes, valid until the next call."""
+        ...
 
 
 class Rig(Protocol):
@@ -58,6 +73,12 @@ class Family:
     rig: Callable[[Tensors, bool], Rig]
     """Makes the rig of a source that `prepare` made. The second argument is whether nothing moves at the frame's border,
     so that the frame fits into its photo."""
+    alpha: Callable[[Tensors], Alpha] | None = None
+    """Makes the alpha of a source that `prepare` made; None for a family without layers.
+
+    A source with layers has a `margin` above 0, the person as `skin` (S, S, 4) RGBA (colours multiplied by alpha), and
+    the background as `plate` (T, T, 3). `free`, where it was asked for, is the `skin` for any other plate.
+    """
 
 
 def open_family(bundle: Bundle) -> Family:

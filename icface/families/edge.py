@@ -13,6 +13,7 @@ from icface.face.landmarks import Landmarks
 from icface.families import Family, Means, cannot_run
 from icface.geometry.prepare import GEOMETRY_VERSION, prepare_source
 from icface.geometry.rig import FaceRig
+from icface.geometry.warp import PersonAlpha
 
 HOST_CODE: Final = "icface.geometry"
 """The manifest's name of this host code."""
@@ -29,8 +30,10 @@ def open_family(bundle: Bundle) -> Family:
     if bundle.neutralise is not None:
         raise cannot_run(bundle, "its photos are neutralised by host code, not by a graph")
     # The flow is zero at the border and close to zero over the rim, so only the photo itself fades there.
-    return Family(version=GEOMETRY_VERSION, rim=1 / 24, prepare=_prepare, rig=FaceRig)
+    return Family(version=GEOMETRY_VERSION, rim=1 / 24, prepare=_prepare, rig=FaceRig, alpha=PersonAlpha)
 
 
 def _prepare(frame: Frame, face: Landmarks, means: Means) -> Tensors:
-    return prepare_source(frame, face, means.detector, means.size_px)
+    return prepare_source(
+        frame, face, means.detector, means.size_px, free_layer=means.free_layer, wide=means.wide
+    )

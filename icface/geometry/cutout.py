@@ -16,6 +16,7 @@ from icface.arrays import Array, Frame
 from icface.attributes import FloatArray
 from icface.geometry import plate
 from icface.geometry.curls import with_curls
+from icface.geometry.free_layer import free_layer
 from icface.geometry.skull import continue_side, continue_skull
 from icface.images import cut_crop
 from icface.segmentation.matte import grown, person_matte
@@ -52,9 +53,13 @@ class Cutout(NamedTuple):
     """(4, T) how far the person is cut by each of these edges, at each row or column of the crop."""
     hair: Mask
     """(h, w) how much of the person is hair there, over the whole layer, smooth, and continued beyond the person."""
+    free: NDArray[np.uint8] | None
+    """As `layer`, to stand before any background (`free_layer`); None where nobody asked for it."""
 
 
-def cut_out(photo: Frame, affine: Array, size_px: int, oval_px: FloatArray, iod_px: float) -> Cutout | str:
+def cut_out(
+    photo: Frame, affine: Array, size_px: int, oval_px: FloatArray, iod_px: float, *, free: bool = False
+) -> Cutout | str:
     """Cut a person out of a photo.
 
     Args:
@@ -63,6 +68,7 @@ def cut_out(photo: Frame, affine: Array, size_px: int, oval_px: FloatArray, iod_
         size_px: side T of the crop.
         oval_px: (n, 2) outline of the face in crop pixels.
         iod_px: distance of the outer eye corners in crop pixels.
+        free: make the layer for other backgrounds too.
 
     Returns:
         The layers; or, where the matte is not to be trusted, the reason.
@@ -103,27 +109,45 @@ def cut_out(photo: Frame, affine: Array, size_px: int, oval_px: FloatArray, iod_
         alpha[above] = with_curls(frame[seen][above], alpha[above], matte.hair[above], iod_px)
         hole = grown(alpha > 0.02, 0.02 * iod_px)
     background = plate.fill(frame[seen], hole, iod_px, plain=plain)
-    alpha, colours = _layer(frame[seen], alpha, background, hole, iod_px, plain)
-
     pads = y0, side - y1, x0, side - x1
-    alpha_wide = np.minimum(_padded(alpha, pads), _repeated(alpha, pads))
-    layer = np.dstack([np.minimum(_padded(colours, pads), 255 * alpha_wide[..., None]), 255 * alpha_wide])
-    layer = layer.astype(np.float32)
-    sides = continue_side(layer, x0, x1, oval_px + np.float32(margin))
-    continue_skull(layer, y0, oval_px + np.float32(margin))
+    oval = oval_px + np.float32(margin)
+    free_rgba = None
+    if free:
+        free_rgba = _wide(*free_layer(frame[seen], alpha, background, iod_px, plain=plain), pads, oval)[0]
+    layer, alpha_wide, sides = _wide(*_layer(frame[seen], alpha, background, hole, iod_px, plain), pads, oval)
     lines = alpha_wide[:, x0], alpha_wide[y0], alpha_wide[:, x1 - 1], alpha_wide[y1 - 1]
     cover = np.stack([_softened(line, iod_px)[margin : margin + size_px] for line in lines])
     cover[[0, 2]] *= 1 - np.array(sides, dtype=np.float32)[:, None]  # beyond these edges the head goes on
     cover[1] = 0
     inside = np.s_[margin : margin + size_px, margin : margin + size_px]
     return Cutout(
-        layer=np.clip(np.round(layer), 0, 255).astype(np.uint8),
+        layer=layer,
         plate=np.ascontiguousarray(_padded(background.astype(np.float32), pads)[inside], dtype=np.uint8),
         margin=margin,
         edges=np.array([x0, y0, x1 - 1, y1 - 1], dtype=np.float32) - margin,
         edge_cover=cover,
         hair=_hair(_repeated(matte.hair, pads), alpha_wide, iod_px),
+        free=free_rgba,
     )
+
+
+def _wide(
+    alpha: Mask, colours: NDArray[np.float32], pads: tuple[int, int, int, int], oval_px: FloatArray
+) -> tuple[NDArray[np.uint8], Mask, tuple[bool, bool]]:
+    """A layer (S, S, 4) of alpha and colours of the part that was photographed, continued beyond it.
+
+    Also its alpha (S, S), 0 to 1, before head and hair were continued; and whether the head goes on left and right.
+    """
+    # What the edge hardly cuts would come back into view as a speck.
+    repeated = np.clip((_repeated(alpha, pads) - 0.6) / 0.35, 0, 1)
+    wide = np.minimum(_padded(alpha, pads), repeated)
+    top, bottom, left, right = pads
+    wide[top : wide.shape[0] - bottom, left : wide.shape[1] - right] = alpha
+    layer = np.dstack([np.minimum(_padded(colours, pads), 255 * wide[..., None]), 255 * wide])
+    layer = layer.astype(np.float32)
+    sides = continue_side(layer, left, wide.shape[1] - right, oval_px)
+    continue_skull(layer, top, oval_px)
+    return np.clip(np.round(layer), 0, 255).astype(np.uint8), wide, sides
 
 
 def _hair(hair: Mask, alpha: Mask, iod_px: float) -> Mask:

@@ -33,6 +33,8 @@ NOD: Final = 0.15
 """How much the body sinks with a nod, of its height over the hips."""
 HIPS: Final = 3.6
 """Below the head's pivot, in IOD."""
+AT_EDGE_PX: Final = 1.5
+"""The crop ends with its photo where their borders are not farther apart. Nothing has to fit in there."""
 LEAST_CUT: Final = 0.02
 """An edge of the photo that covers less of the person than this does not cut them."""
 _SKULL: Final = np.array([[0.0, -0.20, -0.75]], dtype=np.float32)
@@ -108,8 +110,15 @@ class HeadFlow:
         if still_border:
             height_px, width_px = cache["plate"].shape[:2]
             x, y = places[..., 0], places[..., 1]
-            inwards = np.minimum.reduce([x, y, width_px - 1 - x, height_px - 1 - y]) / step - 1
-            moving = smooth(inwards / (BORDER_CELLS if layered else BENDING_CELLS))
+            sides = np.stack([x, y, width_px - 1 - x, height_px - 1 - y])
+            if layered:
+                border = np.array([0, 0, width_px - 1, height_px - 1])
+                beyond = (cache["edges"] - border) * [-1, -1, 1, 1]
+                sides[beyond < AT_EDGE_PX] = np.inf
+            inwards = sides.min(axis=0) / step - 1
+            # Shoulders that reach beyond the crop would bend at its border.
+            shoulder = smooth((-0.7 - xy[..., 1]) / 0.6) * smooth((np.abs(xy[..., 0]) - 0.9) / 0.9)
+            moving = (1 - shoulder) * smooth(inwards / (BORDER_CELLS if layered else BENDING_CELLS))
             self._weight *= moving[..., None].astype(np.float32)
         self._hips = base + np.array([0, HIPS * iod], dtype=np.float32)
         self._facing_rest = float(rotation[1, 2])

@@ -23,16 +23,14 @@ from icface.face.suitability import MAX_TURN_RAD, check_suitable, face_extent_px
 from icface.geometry import layers
 from icface.geometry.completion import frontal, upright
 from icface.geometry.cutout import cut_out
-from icface.geometry.eyes import seen_gaze
+from icface.geometry.eyes import IRIS_TRAVEL_IOD, seen_gaze
 from icface.geometry.rig import FaceRig
 from icface.geometry.shape import fit_source, ring_around, rotation_matrix
 from icface.geometry.topology import (
     FACE_VERTICES,
     LEFT_EYE_OPENING,
-    LEFT_IRIS,
     OVAL,
     RIGHT_EYE_OPENING,
-    RIGHT_IRIS,
     TABLES_PATH,
 )
 from icface.geometry.warp import HostWarp
@@ -54,6 +52,8 @@ GEOMETRY_VERSION: Final = f"{_CODE_VERSION}-{_table_digest()}"
 
 CROP_SCALE: Final = 1.75
 TIGHT_CROP_SCALE: Final = 1.4
+WIDER: Final = 1.25
+"""A crop that has to fit into its photo is so much wider: where it ends, nothing moves, and hair needs room before."""
 CROP_RAISE: Final = 0.06
 WIDE_CROP_SCALE: Final = 2.5
 """Of the crop in which a turned photo is made frontal."""
@@ -65,8 +65,8 @@ NATIVE_LIMITS_PX: Final = (256, 1024)
 UNCERTAIN: Final = 0.15
 """The Action Units of a stranger are known no better than this: neutral people differ by as much."""
 LOOPS: Final = 2
-MOST_GAZE: Final = 0.07
-"""So far the irises of a turned photo are moved to look ahead (IOD)."""
+MOST_SINE: Final = 0.52
+"""Sine of the largest gaze that is taken out of a turned photo. Its eyes looked into the camera."""
 GAZE_UNCERTAIN_RAD: Final = 0.12
 """How far the gaze of people who look into the camera seems to be from it."""
 MAX_GAZE_RAD: Final = 0.30
@@ -99,7 +99,13 @@ def crop_affine(
 
 
 def prepare_source(
-    frame: Frame, landmarks: Landmarks, detector: LandmarkDetector, size_px: int | None
+    frame: Frame,
+    landmarks: Landmarks,
+    detector: LandmarkDetector,
+    size_px: int | None,
+    *,
+    free_layer: bool = False,
+    wide: bool = False,
 ) -> Tensors:
     """Neutralise one face of a photo (H, W, 3).
 
@@ -108,10 +114,13 @@ def prepare_source(
         landmarks: the face in it.
         detector: looks at the neutral image that was made, so that the rest of the expression is taken out too.
         size_px: side T of the crop and of the output; None keeps the photo's own resolution within 256–1024.
+        free_layer: make the layer that stands before other backgrounds too.
+        wide: cut the crop up to WIDER times as wide, where the photo has so much, and make it as much larger.
 
     Returns:
-        Cache tensors: `skin` (T, T, 3), `inner` (h, w, 3), `neutral` (T, T, 3) RGB uint8, `crop_to_photo` (2, 3),
-        and what `FaceRig` reads.
+        Cache tensors: `skin` (S, S, 4), `plate` (T, T, 3), `inner` (h, w, 3), `neutral` (T, T, 3) RGB(A) uint8,
+        `crop_to_photo` (2, 3), and what `FaceRig` reads. `free` (S, S, 4) where it was asked for and the person could
+        be cut out.
 
     Raises:
         SourceError: the face is too small, or turned too far away.
@@ -122,10 +131,16 @@ def prepare_source(
         size_px = int(np.clip(own, *NATIVE_LIMITS_PX))
     completed = _completed(frame, landmarks, detector, size_px)
     front, face = completed or (frame, landmarks)
-    affine = crop_affine(face.points_px, (frame.shape[1], frame.shape[0]), size_px)
-    cache = _read(front, face, affine, size_px)
+    photo_px = frame.shape[1], frame.shape[0]
+    of_face = CROP_SCALE * (WIDER if wide else 1)
+    affine = crop_affine(face.points_px, photo_px, size_px, of_face)
+    if wide:
+        side = affine[0, 0] * size_px / (face_extent_px(face) * CROP_SCALE)
+        size_px = min(2 * round(size_px * max(1.0, side) / 2), NATIVE_LIMITS_PX[1])
+        affine = crop_affine(face.points_px, photo_px, size_px, of_face)
+    cache = _read(front, face, affine, size_px, free_layer)
     if completed:
-        _copy_the_near_eye(cache, face, head_pose(landmarks).yaw_rad)
+        _copy_the_near_eye(cache, head_pose(landmarks).yaw_rad)
     for _ in range(LOOPS):
         _take_out_the_rest(cache, detector)
     return cache | {"neutral": render(cache, neutral())}
@@ -170,7 +185,7 @@ def _pasted(photo: Frame, made: Frame, affine: Array) -> Frame:
     return np.round(photo + (drawn - photo.astype(np.float32)) * weight).astype(np.uint8)
 
 
-def _copy_the_near_eye(cache: dict[str, NDArray[Any]], landmarks: Landmarks, turned_rad: float) -> None:
+def _copy_the_near_eye(cache: dict[str, NDArray[Any]], turned_rad: float) -> None:
     """Give the far eye the eyeball of the near one, and let both look ahead.
 
     The mirror image of an eye that looks aside would squint.
@@ -178,15 +193,18 @@ def _copy_the_near_eye(cache: dict[str, NDArray[Any]], landmarks: Landmarks, tur
     near, far = ("left", "right") if turned_rad > 0 else ("right", "left")
     openings = {"right": RIGHT_EYE_OPENING, "left": LEFT_EYE_OPENING}
     middle = {side: cache["texture_px"][[c[0], c[8]]].mean(0) for side, c in openings.items()}
-    iris = landmarks.points_px[(LEFT_IRIS if near == "left" else RIGHT_IRIS)[0], 0]
-    aside = middle[near][0] - (iris - cache["crop_to_photo"][0, 2]) / cache["crop_to_photo"][0, 0]
-    most = MOST_GAZE * float(cache["iod_px"])
-    cache[f"{near}_eye_origin"][0] += np.clip(aside, -most, most)
-    cache[f"{far}_eye_origin"] = middle[far] + cache[f"{near}_eye_origin"] - middle[near]
-    cache[f"{far}_eye_patch"] = cache[f"{near}_eye_patch"]
+    away = middle[far] - middle[near]
+    cache[f"{far}_eye_origin"] = cache[f"{near}_eye_origin"] + away
+    cache[f"{far}_eye_patches"] = cache[f"{near}_eye_patches"]
+    cache[f"{far}_iris"] = cache[f"{near}_iris"] + np.append(away, 0).astype(np.float32)
+    aside = float(cache[f"{near}_iris"][0] - middle[near][0]) / float(cache["iod_px"])
+    gaze = -math.asin(np.clip(aside / IRIS_TRAVEL_IOD[0], -MOST_SINE, MOST_SINE))
+    cache["gaze_rad"] = np.array([0, gaze if abs(gaze) >= LEAST_GAZE_RAD else 0], dtype=np.float32)
 
 
-def _read(frame: Frame, landmarks: Landmarks, affine: Array, size_px: int) -> dict[str, NDArray[Any]]:
+def _read(
+    frame: Frame, landmarks: Landmarks, affine: Array, size_px: int, free_layer: bool = False
+) -> dict[str, NDArray[Any]]:
     """Cache tensors of a photo as it is, without `neutral`."""
     crop = cut_crop(frame, affine, size_px)
     points = landmarks.points_px.copy()
@@ -205,7 +223,7 @@ def _read(frame: Frame, landmarks: Landmarks, affine: Array, size_px: int) -> di
     inner, patches = _stack([*right, *left, mouth])
     skin = layers.fill_skin(crop, points, shape.iod_px)
     cache: dict[str, NDArray[Any]] = {
-        **_layered(frame, affine, size_px, points, shape.iod_px, skin),
+        **_layered(frame, affine, size_px, points, shape.iod_px, skin, free_layer),
         "inner": inner,
         "crop_to_photo": affine,
         **shape._asdict(),
@@ -245,10 +263,10 @@ def _own_gaze(landmarks: Landmarks, pose: Pose) -> FloatArray:
 
 
 def _layered(
-    frame: Frame, affine: Array, size_px: int, points: FloatArray, iod_px: float, skin: Frame
+    frame: Frame, affine: Array, size_px: int, points: FloatArray, iod_px: float, skin: Frame, free: bool
 ) -> dict[str, NDArray[Any]]:
     """The layers of a source; one layer that hides its plate where the person cannot be cut out."""
-    cut = cut_out(frame, affine, size_px, points[list(OVAL), :2], iod_px)
+    cut = cut_out(frame, affine, size_px, points[list(OVAL), :2], iod_px, free=free)
     if isinstance(cut, str):
         logger.info("the photo moves as one layer: %s", cut)
         opaque = np.dstack([skin, np.full(skin.shape[:2], 255, dtype=np.uint8)])
@@ -261,12 +279,13 @@ def _layered(
             "edge_cover": np.zeros((4, size_px), dtype=np.float32),
             "hair": np.zeros((4, 4), dtype=np.float32),
         }
-    layer, m = cut.layer.copy(), cut.margin
-    inside = layer[m : m + size_px, m : m + size_px]
-    face = inside[..., 3:] == 255
-    inside[..., :3] = np.where(face, skin, inside[..., :3])
+    m = cut.margin
+    layers_of = {"skin": cut.layer} if cut.free is None else {"skin": cut.layer, "free": cut.free}
+    for layer in layers_of.values():
+        inside = layer[m : m + size_px, m : m + size_px]
+        inside[..., :3] = np.where(inside[..., 3:] == 255, skin, inside[..., :3])
     return {
-        "skin": layer,
+        **layers_of,
         "plate": cut.plate,
         "margin": np.array(m, dtype=np.int32),
         "edges": cut.edges,

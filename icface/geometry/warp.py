@@ -10,6 +10,7 @@ from typing import cast
 
 import cv2
 import numpy as np
+from numpy.typing import NDArray
 
 from icface.arrays import Frame, Tensors
 from icface.attributes import FloatArray
@@ -47,4 +48,26 @@ class HostWarp:
             raster.blend(
                 self._out, np.asarray(behind, np.uint8), motion["inner_alpha"], motion["inner_shade"], x0, y0
             )
+        return self._out
+
+
+class PersonAlpha:
+    """How much of each pixel of a frame is the person, for one source. It owns its output buffer."""
+
+    def __init__(self, cache: Tensors) -> None:
+        self._alpha = np.ascontiguousarray(cache["skin"][..., 3])
+        self._out = np.empty(cache["plate"].shape[:2], dtype=np.uint8)
+
+    def frame(self, motion: Tensors) -> NDArray[np.uint8]:
+        """(H, W), 255 where nothing of the background is seen; valid until the next call."""
+        border = cv2.BORDER_REPLICATE
+        cv2.remap(
+            self._alpha, motion["skin_map"], _NO_MAP, cv2.INTER_LINEAR, dst=self._out, borderMode=border
+        )
+        for x0, y0, x1, y1 in motion["regions"]:  # eyes and mouth hide what is behind them
+            if x1 > x0 and y1 > y0:
+                box = np.s_[y0:y1, x0:x1]
+                # a over b: 255 − (255 − a)(255 − b) / 255
+                rest = cv2.multiply(255 - self._out[box], 255 - motion["inner_alpha"][box], scale=1 / 255)
+                self._out[box] = 255 - rest
         return self._out

@@ -29,6 +29,8 @@ class SinkSettings:
     path: Path | None = None
     audio_from: Path | None = None
     """The driver's file, whose sound goes along."""
+    transparent: bool = False
+    """Frames are RGBA, for sinks that take alpha."""
     live: bool = False
     """True: each frame is at its `time_s`, so that a recording with dropped frames plays at the right speed. False: frame
     i is at i / fps."""
@@ -39,6 +41,8 @@ class Sink(ABC):
     """Takes finished frames; a context manager. One thread makes all calls."""
 
     name: str
+    takes_alpha = False
+    """Whether it takes transparent frames: (H, W, 4), colours multiplied by alpha. Other sinks get a key colour there."""
 
     def __init__(self, settings: SinkSettings) -> None:
         self._settings = settings
@@ -52,7 +56,8 @@ class Sink(ABC):
         """Take one frame; when this returns, the caller may overwrite it.
 
         Args:
-            frame: (H, W, 3) uint8 RGB, C-contiguous, of the size given to `open`.
+            frame: (H, W, 3) uint8 RGB, C-contiguous, of the size given to `open`. (H, W, 4) where the sink takes
+                alpha and the pictures have it.
             time_s: when it is shown: on the clock (live), or in the driver's file.
 
         Raises:
@@ -85,6 +90,11 @@ def even_sides(frame: Frame) -> Frame:
         return frame
     doubled = cv2.copyMakeBorder(frame, 0, bottom, 0, right, cv2.BORDER_REPLICATE)
     return doubled.astype(np.uint8, copy=False)
+
+
+def is_picture_series(path: Path) -> bool:
+    """Whether an `--output` means numbered pictures: a folder, or a name such as out-%05d.png."""
+    return path.is_dir() or path.suffix.lower() == ".png"
 
 
 def sink_names() -> list[str]:

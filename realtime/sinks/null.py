@@ -12,6 +12,7 @@ class NullSink(Sink):
     """Drops frames."""
 
     name = "null"
+    takes_alpha = True
 
     def open(self, width_px: int, height_px: int, fps: Fraction) -> None:
         """Nothing to open."""

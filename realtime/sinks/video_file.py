@@ -21,6 +21,7 @@ import cv2
 import numpy as np
 from av.audio.resampler import AudioResampler
 from av.container import InputContainer, OutputContainer
+from av.video.reformatter import ColorRange, Colorspace
 
 from icface.arrays import Frame
 from icface.errors import ConfigError, DeviceError
@@ -28,12 +29,14 @@ from icface.files import replacing_file
 from realtime.cameras.video_file import UNREADABLE, open_container
 from realtime.sinks import Sink, SinkSettings, even_sides
 from realtime.slot import Closed, Lane
+from realtime.transparency import straight
 
 logger = logging.getLogger(__name__)
 
 # At 512x512 on one core superfast takes 2.5 ms a frame and half the bytes of ultrafast (1.4 ms).
 _X264: Final = {"preset": "superfast", "crf": "20"}
 _VP9: Final = {"deadline": "realtime", "cpu-used": "8", "row-mt": "1", "crf": "32", "b": "0"}
+_PRORES: Final = {"profile": "4444", "alpha_bits": "16", "vendor": "apl0"}
 # Without it, tags that MP4 has no field for are dropped.
 _KEEP_TAGS: Final = {"movflags": "use_metadata_tags"}
 _MP4_AUDIO: Final = frozenset({"aac", "mp3", "ac3", "eac3", "alac"})
@@ -52,13 +55,26 @@ class Container:
     copied_audio: frozenset[str] | None = None
     """Sound that ordinary players of this container can play; None: all that its muxer takes."""
     options: dict[str, str] = field(default_factory=dict)
+    alpha: tuple[str, str, dict[str, str]] | None = None
+    """Codec, pixel format and options of transparent pictures, where ordinary players and editors know such files."""
 
 
 CONTAINERS: Final = {
     ".mp4": Container(format="mp4", copied_audio=_MP4_AUDIO | {"opus"}, options=_KEEP_TAGS),
-    ".mov": Container(format="mov", copied_audio=_MP4_AUDIO | {"pcm_s16le", "pcm_s24le"}, options=_KEEP_TAGS),
+    ".mov": Container(
+        format="mov",
+        copied_audio=_MP4_AUDIO | {"pcm_s16le", "pcm_s24le"},
+        options=_KEEP_TAGS,
+        alpha=("prores_ks", "yuva444p10le", _PRORES),
+    ),
     ".mkv": Container(format="matroska"),
-    ".webm": Container(format="webm", video_codec="libvpx-vp9", video_options=_VP9, audio_codec="libopus"),
+    ".webm": Container(
+        format="webm",
+        video_codec="libvpx-vp9",
+        video_options=_VP9,
+        audio_codec="libopus",
+        alpha=("libvpx-vp9", "yuva420p", _VP9 | {"auto-alt-ref": "0"}),
+    ),
 }
 
 _TICKS_PER_S = 90_000
@@ -76,6 +92,7 @@ class VideoFileSink(Sink):
     """
 
     name = "video_file"
+    takes_alpha = False
 
     def __init__(self, settings: SinkSettings) -> None:
         if settings.path is None:
@@ -84,6 +101,14 @@ class VideoFileSink(Sink):
             raise ConfigError(
                 f"--output {settings.path}: the name must end in one of {', '.join(CONTAINERS)}"
             )
+        self._kind = CONTAINERS[settings.path.suffix.lower()]
+        if settings.transparent:
+            if self._kind.alpha is None:
+                raise ConfigError(
+                    f"--output {settings.path}: such a file has no transparency; take .mov, .webm or PNG files "
+                    "(a folder, or out-%05d.png)"
+                )
+            self.takes_alpha = True
         super().__init__(settings)
         self._path = settings.path
         self._is_open = False
@@ -98,12 +123,13 @@ class VideoFileSink(Sink):
         self._first_s = 0.0
         self._last_pts = -1
         self._failure: BaseException | None = None
+        # PyAV's frames of transparent pictures, and planes of others.
         self._lane: Lane[tuple[Frame, int]] = Lane(1)
         try:
             with contextlib.ExitStack() as stack:
                 unfinished = stack.enter_context(replacing_file(self._path))
                 unfinished.touch()  # FFmpeg would open the file only when there is something to write
-                kind = CONTAINERS[self._path.suffix.lower()]
+                kind = self._kind
                 self._container = av.open(
                     str(unfinished.absolute()), "w", format=kind.format, container_options=kind.options
                 )
@@ -120,17 +146,20 @@ class VideoFileSink(Sink):
 
     def _add_streams(self, kind: Container, fps: Fraction) -> None:
         self._container.metadata.update(self._settings.provenance.metadata())
-        self._stream = cast("av.VideoStream", self._container.add_stream(kind.video_codec, rate=fps))
+        codec, self._pixels, options = kind.video_codec, "yuv420p", kind.video_options
+        if self._settings.transparent and kind.alpha is not None:
+            codec, self._pixels, options = kind.alpha
+        self._stream = cast("av.VideoStream", self._container.add_stream(codec, rate=fps))
         context = self._stream.codec_context
         context.width, context.height = self._even_px
-        context.pix_fmt = "yuv420p"
+        context.pix_fmt = self._pixels
         context.time_base = self._time_base
         # This is OpenCV's conversion. Without it players guess BT.709 for large pictures.
         context.colorspace, context.color_range = 6, 1
         context.color_primaries, context.color_trc = 1, 1
         # One thread makes 400 FPS at 512x512 with a third less CPU than two. Large pictures need all.
         context.thread_count = 1 if context.width * context.height <= 1_000_000 else 0
-        context.options = dict(kind.video_options)
+        context.options = dict(options)
         sound = self._settings.audio_from
         self._audio = _open_audio(sound, self._container, kind) if sound is not None else None
 
@@ -142,12 +171,18 @@ class VideoFileSink(Sink):
     def describe(self) -> str:
         width_px, height_px = self._even_px
         sound = f", sound {self._audio.how}" if self._audio else ", no sound"
-        return f"{self._path}: {width_px}x{height_px} {self._stream.codec_context.name}{sound}"
+        alpha = " with transparency" if self.takes_alpha else ""
+        return f"{self._path}: {width_px}x{height_px} {self._stream.codec_context.name}{alpha}{sound}"
 
     def send(self, frame: Frame, time_s: float) -> None:
-        if frame.shape != (self._size_px[1], self._size_px[0], 3) or frame.dtype != np.uint8:
+        channels = 4 if self.takes_alpha else 3
+        if frame.shape != (self._size_px[1], self._size_px[0], channels) or frame.dtype != np.uint8:
             raise ValueError(f"frame {frame.shape} {frame.dtype} sent to a file of {self._size_px} px")
-        planes = cv2.cvtColor(even_sides(frame), cv2.COLOR_RGB2YUV_I420).astype(np.uint8, copy=False)
+        frame = even_sides(frame)
+        if self.takes_alpha:
+            planes = straight(frame)
+        else:
+            planes = cv2.cvtColor(frame, cv2.COLOR_RGB2YUV_I420).astype(np.uint8, copy=False)
         if self._count == 0:
             self._first_s = time_s
         ticks = round((time_s - self._first_s) * _TICKS_PER_S)
@@ -193,11 +228,18 @@ class VideoFileSink(Sink):
             self._failure = error
             self._lane.close()
 
+    def _picture(self, planes: Frame) -> av.VideoFrame:
+        if not self.takes_alpha:
+            return av.VideoFrame.from_ndarray(planes, format="yuv420p")
+        return av.VideoFrame.from_ndarray(planes, format="rgba").reformat(
+            format=self._pixels, dst_colorspace=Colorspace.ITU601, dst_color_range=ColorRange.MPEG
+        )
+
     def _write(self) -> None:
         with contextlib.suppress(Closed):
             while (item := self._lane.get()) is not None:
                 planes, pts = item
-                picture = av.VideoFrame.from_ndarray(planes, format="yuv420p")
+                picture = self._picture(planes)
                 picture.pts = pts
                 picture.time_base = self._time_base
                 self._container.mux(self._stream.encode(picture))

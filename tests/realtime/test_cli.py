@@ -41,9 +41,21 @@ def test_the_defaults_are_those_of_the_settings(here: Path) -> None:
     assert config() == LiveConfig(sources=(Path("me.jpg"),))
 
 
+def test_a_call_is_animated_at_the_picture_s_own_size(here: Path) -> None:
+    got = config("--framing", "call", "--call-size", "1920x1080")
+    assert got.call_size_px == (1920, 1080) and got.crop_px is None
+    assert config().call_size_px == (1280, 720) and config().crop_px == 512
+
+
+def test_a_folder_takes_numbered_pictures(here: Path) -> None:
+    Path("pictures").mkdir()
+    assert config("--camera", "talk.mp4", "--output", "pictures").outputs == (Path("pictures"),)
+
+
 def test_every_flag_reaches_its_setting(here: Path) -> None:
     got = config(
         "--source", "you.jpg", "--face", "2", "--size", "native", "--framing", "photo", "--mark", "off",
+        "--background", "blur", "--follow",
         "--camera", "talk.mp4", "--camera-size", "1280x720", "--camera-fps", "60", "--camera-retry-s", "3",
         "--no-mirror", "--neutral-after", "1.5", "--pace", "--loop", "--gaze", "camera", "--idle",
         "--virtual-camera", "/dev/video9", "--window", "--output", "a.mp4", "--output", "b.mkv", "--null",
@@ -51,7 +63,8 @@ def test_every_flag_reaches_its_setting(here: Path) -> None:
         "--model", "m.icface", "--engine", "onnxruntime", "--no-build",
     )  # fmt: skip
     assert got == LiveConfig(
-        sources=(Path("me.jpg"), Path("you.jpg")), face=2, size_px=None, framing="photo", mark=False,
+        sources=(Path("me.jpg"), Path("you.jpg")), face=2, size_px=None, framing="photo",
+        background="blur", follow=True, mark=False,
         camera="talk.mp4", camera_size_px=(1280, 720), camera_fps=60.0, camera_retry_s=3.0,
         mirror=False, neutral_after_s=1.5, pace=True, loop=True, gaze="camera", idle=True,
         virtual_camera="/dev/video9", window=True,
@@ -94,6 +107,14 @@ def test_what_the_flags_mean_together(
         ("--source me.jpg --size 300", "--size"),
         ("--source me.jpg --framing round", "--framing"),
         ("--source me.jpg --gaze up", "--gaze"),
+        ("--source me.jpg --background nowhere.jpg", "neither a colour nor a file"),
+        ("--source me.jpg --background #12", "#rrggbb"),
+        ("--source me.jpg --background talk.mp4 --output talk.mp4 --camera me.jpg", "overwritten"),
+        ("--source me.jpg --framing call --call-size 640x480", "--call-size"),
+        ("--source me.jpg --call-size 1920x1080", "for --framing call"),
+        ("--source me.jpg --framing call --size 256", "for the other framings"),
+        ("--source me.jpg --camera talk.mp4 --background transparent --output o.mp4", "no transparency"),
+        ("--source me.jpg --camera talk.mp4 --output o.png", "numbered"),
         ("--source me.jpg --face 0", "counted from 1"),
         ("--source me.jpg --camera-size 640", "1280x720"),
         ("--source me.jpg --camera-size 3x4", "16 to 8192"),

@@ -114,19 +114,21 @@ def pitch_hz(wave: np.ndarray, rate: int, at_s: float) -> float:
 
 
 def test_the_folder_s_files_are_the_sinks() -> None:
-    assert sink_names() == ["null", "video_file", "virtual_camera", "window"]
+    assert sink_names() == ["null", "picture_files", "video_file", "virtual_camera", "window"]
 
 
 def test_an_unknown_sink_is_told_which_there_are() -> None:
     with pytest.raises(
-        ConfigError, match="no sink 'rtmp'; there are: null, video_file, virtual_camera, window"
+        ConfigError,
+        match="no sink 'rtmp'; there are: null, picture_files, video_file, virtual_camera, window",
     ):
         create_sink("rtmp")
 
 
 @pytest.mark.parametrize("name", sink_names())
 def test_every_sink_keeps_the_contract(name: str, tmp_path: Path) -> None:
-    sink = create_sink(name, SinkSettings(path=tmp_path / "out.mp4"))
+    path = tmp_path / ("out-%d.png" if name == "picture_files" else "out.mp4")
+    sink = create_sink(name, SinkSettings(path=path))
     assert isinstance(sink, Sink)
     assert sink.name == name
     sink.close()  # without open
