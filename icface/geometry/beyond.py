@@ -12,7 +12,7 @@ from icface.arrays import Array, Frame
 from icface.attributes import FloatArray
 from icface.geometry import plate
 from icface.geometry.cutout import LEAST_SEEN, MOST_UNSURE
-from icface.geometry.flow import smooth
+from icface.geometry.follow import smooth
 from icface.geometry.topology import OVAL
 from icface.segmentation.matte import grown, person_matte
 from icface.segmentation.segmenters import Mask

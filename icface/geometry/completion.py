@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from icface.arrays import Frame, Tensors
 from icface.attributes import FloatArray, neutral
 from icface.geometry import raster
-from icface.geometry.flow import smooth
+from icface.geometry.follow import smooth
 from icface.geometry.rig import FaceRig
 from icface.geometry.shape import PIVOT, Projection, head_space, ring_around
 from icface.geometry.topology import FACE_VERTICES, face_tables

@@ -112,8 +112,7 @@ class HeadFlow:
             x, y = places[..., 0], places[..., 1]
             sides = np.stack([x, y, width_px - 1 - x, height_px - 1 - y])
             if layered:
-                border = np.array([0, 0, width_px - 1, height_px - 1])
-                beyond = (cache["edges"] - border) * [-1, -1, 1, 1]
+                beyond = (cache["edges"] - [0, 0, width_px - 1, height_px - 1]) * [-1, -1, 1, 1]
                 sides[beyond < AT_EDGE_PX] = np.inf
             inwards = sides.min(axis=0) / step - 1
             # Shoulders that reach beyond the crop would bend at its border.

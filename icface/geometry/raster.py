@@ -172,10 +172,10 @@ def soften_edges(positions: FloatArray, weight: NDArray[np.uint8], scratch: Fram
     Args:
         positions: (H, W, 2) where each pixel came from.
         weight: (H, W) scratch; zero, and zero again at the end.
-        scratch: (H, W, 3).
-        frame: (H, W, 3) changed in place: edges become their average with weights 1, 2, 1 along both axes.
+        scratch: (H, W, C).
+        frame: (H, W, C) changed in place: edges become their average with weights 1, 2, 1 along both axes.
     """
-    height, width = weight.shape
+    height, width, channels = frame.shape
     flat = positions.reshape(height, 2 * width)
     top, bottom, first, last = height, -1, width, -1
     for y in range(height):
@@ -210,7 +210,7 @@ def soften_edges(positions: FloatArray, weight: NDArray[np.uint8], scratch: Fram
             if w == 0:
                 continue
             left, right_x = max(x - 1, 0), min(x + 1, width - 1)
-            for c in range(3):
+            for c in range(channels):
                 corners = np.int32(frame[above, left, c]) + frame[above, right_x, c]
                 corners += np.int32(frame[under_y, left, c]) + frame[under_y, right_x, c]
                 sides = np.int32(frame[above, x, c]) + frame[under_y, x, c]
@@ -222,5 +222,5 @@ def soften_edges(positions: FloatArray, weight: NDArray[np.uint8], scratch: Fram
         for x in range(first, last + 1):
             if weight[y, x] > 0:
                 weight[y, x] = 0
-                for c in range(3):
+                for c in range(channels):
                     frame[y, x, c] = scratch[y, x, c]

@@ -13,7 +13,7 @@ import numpy as np
 
 from icface.arrays import Tensors
 from icface.attributes import FloatArray
-from icface.geometry.flow import smooth
+from icface.geometry.follow import smooth
 
 JAW: Final = 0.06
 """How far the rim of the jaw slides inwards (IOD) where it has turned to the camera by WHOLE."""

@@ -56,7 +56,10 @@ class PersonAlpha:
 
     def __init__(self, cache: Tensors) -> None:
         self._alpha = np.ascontiguousarray(cache["skin"][..., 3])
-        self._out = np.empty(cache["plate"].shape[:2], dtype=np.uint8)
+        size = cache["plate"].shape[:2]
+        self._softened = np.empty((*size, 1), dtype=np.uint8)
+        self._edges = np.zeros(size, dtype=np.uint8)
+        self._out = np.empty(size, dtype=np.uint8)
 
     def frame(self, motion: Tensors) -> NDArray[np.uint8]:
         """(H, W), 255 where nothing of the background is seen; valid until the next call."""
@@ -64,6 +67,7 @@ class PersonAlpha:
         cv2.remap(
             self._alpha, motion["skin_map"], _NO_MAP, cv2.INTER_LINEAR, dst=self._out, borderMode=border
         )
+        raster.soften_edges(motion["skin_map"], self._edges, self._softened, self._out[..., None])
         for x0, y0, x1, y1 in motion["regions"]:  # eyes and mouth hide what is behind them
             if x1 > x0 and y1 > y0:
                 box = np.s_[y0:y1, x0:x1]

@@ -107,7 +107,8 @@ def test_where_the_outline_is_not_clear_the_photo_stands_before_itself(
     portrait: tuple[Frame, Landmarks], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def unsure(frame: Frame, oval_px: FloatArray, iod_px: float) -> Matte:
-        return Matte(np.ones(frame.shape[:2], dtype=np.float32), unsure=1.0, seen=1.0, hair_elsewhere=0.0)
+        ones = np.ones(frame.shape[:2], dtype=np.float32)
+        return Matte(ones, ones, unsure=1.0, seen=1.0, missed=0.0, hair_left=0.0)
 
     monkeypatch.setattr(beyond, "person_matte", unsure)
     photo, face = portrait

@@ -5,6 +5,7 @@ Most tests use the canonical face, posed and placed by hand, and a detector that
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -221,26 +222,23 @@ def test_a_face_that_is_lost_when_it_is_completed(noise: Frame) -> None:
 
 @pytest.mark.usefixtures("without_expression")
 def test_both_eyes_of_a_completed_photo_look_ahead(noise: Frame) -> None:
-    """The near eye's iris lies .03 IOD aside. Both eyes read its patch there, so that it is seen in their middle."""
+    """The near eye's iris lies .03 IOD aside. Both eyes show its pictures, and its gaze is taken out."""
     front = face()
     near = front.points_px.copy()
     near[list(LEFT_IRIS), 0] += 3  # of 100 pixels per IOD
     detector = Scripted(replace(front, points_px=near))
     cache = prepare_source(noise, face((0.0, 0.4, 0.0)), detector, 200)  # the nose is turned to image-left
-    scale = cache["crop_to_photo"][0, 0]
-    np.testing.assert_array_equal(cache["right_eye_patch"], cache["left_eye_patch"])
+    np.testing.assert_array_equal(cache["right_eye_patches"], cache["left_eye_patches"])
+    places = {}
     for contour, side in ((RIGHT_EYE_OPENING, "right"), (LEFT_EYE_OPENING, "left")):
         middle = cache["texture_px"][[contour[0], contour[8]]].mean(0)
-        offset = (middle - cache[f"{side}_eye_origin"])[0]
-        centred = (cache["left_eye_patch"][2] - 1) / 2  # the patch is cut out around the opening's middle
-        opening = (
-            near[list(LEFT_EYE_OPENING), 0].mean()
-            - near[[LEFT_EYE_OPENING[0], LEFT_EYE_OPENING[8]], 0].mean()
-        )
-        iris = near[LEFT_IRIS[0], 0] - near[[LEFT_EYE_OPENING[0], LEFT_EYE_OPENING[8]], 0].mean()
-        assert offset == pytest.approx(
-            centred + (iris - opening) / scale, abs=0.51
-        )  # the origin is a whole pixel
+        places[side] = cache[f"{side}_iris"][:2] - middle, cache[f"{side}_eye_origin"] - middle
+    for right, left in zip(places["right"], places["left"], strict=True):
+        np.testing.assert_allclose(right, left, atol=1e-3)
+    aside = places["left"][0][0] / cache["iod_px"]
+    assert aside == pytest.approx(0.03, abs=0.01)
+    # Where the iris was seen, IRIS_TRAVEL_IOD times the sine of the gaze, to the image's right: a negative yaw.
+    assert cache["gaze_rad"][1] == pytest.approx(-math.asin(aside / 0.135), abs=1e-3)
 
 
 @pytest.mark.usefixtures("without_expression")
