@@ -103,17 +103,16 @@ def test_a_still_border_fits_into_the_photo(photo: Photo, cache: SourceCache, na
     assert not changed[[0, -1]].any() and not changed[:, [0, -1]].any()
 
 
-def test_where_the_crop_ends_with_its_photo_hair_may_move(photo: Photo, cache: SourceCache) -> None:
+def test_where_the_crop_ends_with_its_photo_hair_may_move(repository: Path, cache: SourceCache) -> None:
     reenactor = Reenactor(Bundle.load(DEFAULT_BUNDLE), size_px=SIDE, source_cache=cache, still_border=True)
-    cut = np.ascontiguousarray(photo.frame[110:])  # through the hair
-    source = reenactor.prepare_source(replace(photo, frame=cut, sha256=f"cut {photo.sha256}"))
-    affine = source.crop_to_photo
-    assert affine[1, 2] == pytest.approx(affine[1, 1] / 2 - 0.5, abs=0.5), "the crop begins with the photo"
+    portrait = load_photo(repository / "examples/portrait.jpg")
+    cut = np.ascontiguousarray(portrait.frame[30:])  # above, the photo ends in the hair
+    source = reenactor.prepare_source(replace(portrait, frame=cut, sha256=f"cut {portrait.sha256}"))
+    assert source.has_layers and source.cache["edges"][1] == 0
     reenactor.set_source(source)
     rest = reenactor.animate(neutral()).copy()
     changed = np.abs(reenactor.animate(asked(roll=0.8)).astype(int) - rest).max(2) > 16
     assert changed[0].any()
-    assert not changed[:, [0, -1]].any()
 
 
 def test_another_background_changes_nothing_of_the_person(photo: Photo, cache: SourceCache) -> None:
