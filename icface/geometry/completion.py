@@ -217,7 +217,7 @@ def _around(weight: Mask, face: Mask, project: Projection, yaw_rad: float, far: 
     carried = (
         carried
         * _off_midline(x[None, :], far, 0.5 * outside)
-        * smooth((y + 1.55 + 0.3 * hair + 0.3 * far) / 0.35)[:, None]
+        * smooth((y + 1.55 + 0.3 * hair + 1.5 * far) / 0.35)[:, None]
     )
     mixed = cv2.GaussianBlur(np.where(face > 0.5, weight, carried), (0, 0), 0.02 * float(project.iod_px))
     return np.asarray(np.clip(mixed, 0, 1), dtype=np.float32)
