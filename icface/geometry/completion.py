@@ -241,7 +241,7 @@ def _light(
     own, other = (cv2.GaussianBlur(picture[..., :3], (0, 0), blur) + 8 for picture in (person, mirrored))
     ratio = np.log(own / other)
     inside = known > 0.2
-    result = np.zeros((side, side, 3), dtype=np.float32)
+    result: Any = np.zeros((side, side, 3), dtype=np.float32)
     if inside.sum() > 100:
         a, w = terms[inside], known[inside][:, None]
         for _ in range(3):
