@@ -217,7 +217,7 @@ def _around(weight: Mask, face: Mask, project: Projection, yaw_rad: float, far: 
     carried = (
         carried
         * _off_midline(x[None, :], far, 0.5 * outside)
-        * smooth((y + 1.55 + 0.3 * hair + 0.3 * far) / 0.35)[:, None]
+        * smooth((y + 1.5 + 0.35 * hair + 1.5 * far) / 0.35)[:, None]
     )
     mixed = cv2.GaussianBlur(np.where(face > 0.5, weight, carried), (0, 0), 0.02 * float(project.iod_px))
     return np.asarray(np.clip(mixed, 0, 1), dtype=np.float32)
@@ -241,7 +241,7 @@ def _light(
     own, other = (cv2.GaussianBlur(picture[..., :3], (0, 0), blur) + 8 for picture in (person, mirrored))
     ratio = np.log(own / other)
     inside = known > 0.2
-    result = np.zeros((side, side, 3), dtype=np.float32)
+    result: Any = np.zeros((side, side, 3), dtype=np.float32)
     if inside.sum() > 100:
         a, w = terms[inside], known[inside][:, None]
         for _ in range(3):
@@ -249,5 +249,6 @@ def _light(
             fit = np.linalg.solve((a * w).T @ a + ridge, (a * w).T @ ratio[inside])
             rest = np.abs(ratio[inside] - a @ fit).mean(axis=1, keepdims=True)
             w = known[inside][:, None] / (1 + (rest / 0.1) ** 2)  # spots of light and shadow do not count
-        result = terms @ fit
+        # The body has its own light.
+        result = terms @ fit * smooth((y + 1.85) / 0.35)[:, None, None]
     return np.asarray(np.exp(np.clip(result, -MOST_LIGHT, MOST_LIGHT)), dtype=np.float32)

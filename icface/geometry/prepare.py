@@ -59,6 +59,8 @@ WIDE_CROP_SCALE: Final = 2.5
 """Of the crop in which a turned photo is made frontal."""
 MAX_YAW_RAD: Final = np.radians(45.5)
 """A photo turned further shows no whole eye or half of a mouth to complete the face from."""
+FINEST: Final = 0.75
+"""Pixels of the photo to a pixel of that crop, at least: a little finer than the photo, so that it stays sharp."""
 COMPLETE_FROM_RAD: Final = 0.10
 """A photo that is turned further shows too little of its far side. That side is completed."""
 NATIVE_LIMITS_PX: Final = (256, 1024)
@@ -157,8 +159,12 @@ def _completed(
     turned_rad = head_pose(landmarks).yaw_rad
     if abs(turned_rad) < COMPLETE_FROM_RAD:
         return None
+    photo_size_px = frame.shape[1], frame.shape[0]
     wide_px = round(size_px * WIDE_CROP_SCALE / CROP_SCALE)
-    affine = crop_affine(landmarks.points_px, (frame.shape[1], frame.shape[0]), wide_px, WIDE_CROP_SCALE)
+    affine = crop_affine(landmarks.points_px, photo_size_px, wide_px, WIDE_CROP_SCALE)
+    if affine[0, 0] < FINEST:  # finer than the photo is a waste
+        wide_px = max(NATIVE_LIMITS_PX[0], round(wide_px * affine[0, 0] / FINEST))
+        affine = crop_affine(landmarks.points_px, photo_size_px, wide_px, WIDE_CROP_SCALE)
     completed = _pasted(frame, frontal(_read(frame, landmarks, affine, wide_px), turned_rad), affine)
     found = detector.detect(completed)
     if found:
