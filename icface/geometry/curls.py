@@ -20,7 +20,7 @@ LEAST_BELIEF: Final = 0.04
 """How much the network has to believe in hair around a curl."""
 LEAST_CONTRAST: Final = 60.0
 """Between hair and background, in levels of RGB, so that a curl can be told."""
-MOST_BUSY: Final = 8.0
+MOST_BUSY: Final = 5.0
 """Levels by which the background varies. Where it varies more, curls cannot be told from it, and nobody sees them."""
 MOST_OTHER: Final = 30.0
 """Levels that neither hair nor background explains."""

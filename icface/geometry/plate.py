@@ -77,7 +77,7 @@ def fill(frame: Frame, hole: NDArray[np.uint8], iod_px: float, *, plain: bool) -
     if plain:
         filled = smooth + _grain(frame, hole)
     else:
-        mirror, inside = _mirrored(frame, hole, iod_px)
+        mirror, inside = _mirrored(smooth, hole, iod_px)
         share = np.clip((MIRROR_REACH - inside / iod_px) / 0.3, 0, 1)[..., None]
         filled = smooth + share * (mirror - smooth)
     return np.where(hole[..., None] > 0, np.clip(np.round(filled), 0, 255), frame).astype(np.uint8)
@@ -93,16 +93,19 @@ def _grain(frame: Frame, hole: NDArray[np.uint8], seed: int = 0) -> Colours:
     return np.asarray((deviation / noise.std() * noise * hole)[..., None], dtype=np.float32)
 
 
-def _mirrored(frame: Frame, hole: NDArray[np.uint8], iod_px: float) -> tuple[Colours, Mask]:
-    """The picture mirrored at the hole's outline, and (H, W) how deep each pixel lies inside."""
-    known = push_pull(frame.astype(np.float32), (1 - hole).astype(np.float32))
+def _mirrored(filled: Colours, hole: NDArray[np.uint8], iod_px: float) -> tuple[Colours, Mask]:
+    """A smoothly filled picture mirrored at the hole's outline, and (H, W) how deep each pixel lies inside."""
     inside: Any = cv2.distanceTransform(hole, cv2.DIST_L2, 5)
     signed = inside - cv2.distanceTransform(1 - hole, cv2.DIST_L2, 5)
     # Hair makes a rough outline. A smooth one keeps neighbours together.
-    down, right = np.gradient(cv2.GaussianBlur(signed, (0, 0), 0.25 * iod_px))
+    size: Any = hole.shape[::-1]
+    small: Any = tuple(max(2, side // 4) for side in size)
+    outline = cv2.resize(signed, small, interpolation=cv2.INTER_AREA)
+    slopes = np.gradient(cv2.GaussianBlur(outline, (0, 0), max(1.0, 0.25 * iod_px / 4)))
+    down, right = (cv2.resize(slope / 4, size, interpolation=cv2.INTER_LINEAR) for slope in slopes)
     step = (2 * inside + 1) / np.maximum(np.hypot(down, right), 0.3)
     y, x = np.mgrid[: hole.shape[0], : hole.shape[1]].astype(np.float32)
     mirror = cv2.remap(
-        known, x - step * right, y - step * down, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REFLECT_101
+        filled, x - step * right, y - step * down, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REFLECT_101
     )
     return np.asarray(mirror, dtype=np.float32), inside

@@ -24,7 +24,7 @@ def scene(variation: float) -> tuple[Frame, Mask, Mask]:
 
 
 def test_a_curl_is_cut_out_and_a_line_of_the_room_is_not() -> None:
-    frame, alpha, hair = scene(variation=4)
+    frame, alpha, hair = scene(variation=2)
     found = with_curls(frame, alpha, hair, IOD)
     assert found[CURL].min() > 0.9
     assert found[LINE].max() == 0 and found[:50].max() == 0
@@ -32,7 +32,7 @@ def test_a_curl_is_cut_out_and_a_line_of_the_room_is_not() -> None:
 
 
 def test_a_curl_that_does_not_reach_the_hair_stays() -> None:
-    frame, alpha, hair = scene(variation=4)
+    frame, alpha, hair = scene(variation=2)
     frame[85:100, 50:52] = frame[85:100, 45:47]
     assert with_curls(frame, alpha, hair, IOD)[:80].max() == 0
 
