@@ -26,9 +26,9 @@ LAUGH: Final = 0.45
 """How much of a smile is added where the jaw drops, because a dropped jaw alone draws the corners in and down."""
 
 # A tracker reads a rendered movement as smaller or larger than asked. These gains bring the slopes near one.
-POSE_GAIN: Final = np.array([1.26, 1.38, 1.0], dtype=np.float32)
+POSE_GAIN: Final = np.array([1.28, 1.4, 1.0], dtype=np.float32)
 AU_GAIN: Final = np.array(
-    [2.0, 1.5, 1.55, 1.15, 1.2, 1.6, 1.4, 1.2, 1.4, 1.0, 1.8, 1.4, 1.4, 1.6, 1.1, 1.35, 1.4], dtype=np.float32
+    [2.0, 1.5, 1.65, 1.15, 1.2, 1.6, 1.65, 1.2, 1.4, 1.0, 1.8, 1.4, 1.4, 1.6, 1.1, 1.4, 1.4], dtype=np.float32
 )
 
 _AU01, _AU04, _AU10, _AU12, _AU25, _AU26, _AU45 = (
@@ -37,7 +37,7 @@ _AU01, _AU04, _AU10, _AU12, _AU25, _AU26, _AU45 = (
 _LIDS: Final = tuple(
     tuple(np.array(row, dtype=np.intp) for row in rows) for rows in (mesh.RIGHT_LIDS, mesh.LEFT_LIDS)
 )
-LIPS_FOLLOW: Final = 0.15
+LIPS_FOLLOW: Final = 0.35
 """AU25 that a whole AU26 takes back. Trackers see less of a chin's drop than of the gap between the lips."""
 _LID_SHARES: Final = (0.90, -0.10, 0.55, 0.12, -0.05)
 """How far each of these rows travels of the way from the upper to the lower lid."""

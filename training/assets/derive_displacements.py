@@ -191,7 +191,7 @@ def derive(ict: Path, ict_indices: Path, canonical_path: Path) -> dict[str, NDAr
     brows[:, :1] -= np.sign(x) * BROW_INWARD * lowering * inner
     # A wrinkled nose lifts the upper lip, but does not bare the teeth by itself. It lowers the brows, but is no frown.
     nose = table[AU_NAMES.index("AU09")]
-    nose *= 1 - 0.6 * np.clip((-0.50 - y) / 0.15, 0, 1) - 0.6 * np.clip((y - 0.05) / 0.10, 0, 1)
+    nose *= 1 - 0.6 * np.clip((-0.50 - y) / 0.15, 0, 1) - 0.7 * np.clip((y - 0.10) / 0.08, 0, 1)
     smile = table[AU_NAMES.index("AU12")]
     for rows, inwards in ((topology.UPPER_LIP_ROWS, -1), (topology.LOWER_LIP_ROWS, 1)):
         smile[np.array(rows), 1] += inwards * SMILE_THINS * np.array([[0.0], [0.33], [0.67], [1.0]])
