@@ -167,7 +167,7 @@ def measure_action_units(
         "AU06": 1.5 * squint * smile + 0.5 * max(0.0, cheeks),
         "AU07": (squint - 0.6 * both("eyeBlink") - 0.03) / 0.4 * (1 - 0.5 * smile) * (1 - closure),
         "AU09": max(
-            3 * both("noseSneer"), -(d["nose_wing"] + 0.015 * lips_smile + 0.12 * tipped_up + 0.012) / 0.06
+            3 * both("noseSneer"), -(d["nose_wing"] + 0.015 * lips_smile + 0.12 * tipped_up + 0.012) / 0.05
         ),
         "AU10": max(
             full * (both("mouthUpperUp") - 0.9 * smiling),
