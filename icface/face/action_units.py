@@ -45,8 +45,8 @@ LIPS_GAP_NOISE_IOD: Final = 0.015
 """Closed lips measure up to this when the head nods."""
 SMILE_GAP_IOD: Final = 0.13
 """Lip gap that a smile opens while the jaw stays where it is."""
-# A head that tips up or turns seems to raise its brows, and one that looks down to lower them: blendshape a radian.
-INNER_BROW_BY_PITCH, OUTER_BROW_BY_PITCH, OUTER_BROW_BY_YAW, BROW_DOWN_BY_PITCH = 0.6, 0.5, 0.15, 0.8
+# A head that tips up seems to raise its brows, and one that looks down to lower them: blendshape a radian.
+INNER_BROW_BY_PITCH, OUTER_BROW_BY_PITCH, BROW_DOWN_BY_PITCH = 0.6, 0.5, 0.8
 UNSURE: Final = ("AU14", "AU15", "AU17", "AU20", "AU23")
 """Poorly seen: a dead zone keeps them from twitching."""
 UNSURE_DEAD_ZONE: Final = 0.08
@@ -114,8 +114,8 @@ def measure_action_units(
 ) -> FloatArray:
     """(17,) Action Units in [0, 1] from (22,) features and (52,) blendshapes, relative to the person's `baseline`.
 
-    With the yaw of the head, the eye that is nearer to the camera counts more. Yaw, and pitch relative to the
-    baseline's, correct the brows.
+    With the yaw of the head, the eye that is nearer to the camera counts more. Its pitch, relative to the baseline's,
+    corrects the brows.
     """
     d = dict(zip(features.NAMES, (values - baseline.features).tolist(), strict=True))
     seen = dict(zip(BLENDSHAPE_NAMES, blendshapes.tolist(), strict=True))
@@ -128,7 +128,7 @@ def measure_action_units(
     full = 1.0 / BLENDSHAPE_FULL
     tipped_up, tipped_down = max(0.0, -pitch_rad), max(0.0, pitch_rad)
     inner_up = b["browInnerUp"] - INNER_BROW_BY_PITCH * tipped_up
-    outer_up = both("browOuterUp") - OUTER_BROW_BY_PITCH * tipped_up - OUTER_BROW_BY_YAW * abs(yaw_rad)
+    outer_up = both("browOuterUp") - OUTER_BROW_BY_PITCH * tipped_up
     smiling = both("mouthSmile")
     squint = both("eyeSquint")
     # A smile, narrowed eyes and a bowed head score as lowered brows too.
@@ -167,7 +167,7 @@ def measure_action_units(
         "AU06": 1.5 * squint * smile + 0.5 * max(0.0, cheeks),
         "AU07": (squint - 0.6 * both("eyeBlink") - 0.03) / 0.4 * (1 - 0.5 * smile) * (1 - closure),
         "AU09": max(
-            3 * both("noseSneer"), -(d["nose_wing"] + 0.015 * lips_smile + 0.12 * tipped_up + 0.012) / 0.06
+            3 * both("noseSneer"), -(d["nose_wing"] + 0.015 * lips_smile + 0.12 * tipped_up + 0.012) / 0.05
         ),
         "AU10": max(
             full * (both("mouthUpperUp") - 0.9 * smiling),

@@ -39,9 +39,9 @@ LAUGH: Final = 0.45
 """How much of a smile is added where the jaw drops, because a dropped jaw alone draws the corners in and down."""
 
 # A tracker reads a rendered movement as smaller or larger than asked. These gains bring the slopes near one.
-POSE_GAIN: Final = np.array([1.26, 1.38, 1.0], dtype=np.float32)
+POSE_GAIN: Final = np.array([1.28, 1.4, 1.0], dtype=np.float32)
 AU_GAIN: Final = np.array(
-    [2.0, 1.5, 1.55, 1.15, 1.2, 1.6, 1.4, 1.2, 1.4, 1.0, 1.8, 1.4, 1.4, 1.6, 1.1, 1.35, 1.4], dtype=np.float32
+    [2.0, 1.5, 1.65, 1.15, 1.2, 1.6, 1.65, 1.2, 1.4, 1.0, 1.8, 1.4, 1.4, 1.6, 1.1, 1.4, 1.4], dtype=np.float32
 )
 _SIDED: Final = np.array([AU_NAMES.index(name) for name in SIDED])
 # Both sides of an Action Unit have its gain.
@@ -56,7 +56,7 @@ _JAW: Final = [SHAPE_NAMES.index(name) for name in ("AU29", "jaw_side")]
 _AU01, _AU04, _AU10, _AU12, _AU25, _AU26, _AU45 = (
     AU_NAMES.index(name) for name in ("AU01", "AU04", "AU10", "AU12", "AU25", "AU26", "AU45")
 )
-LIPS_FOLLOW: Final = 0.15
+LIPS_FOLLOW: Final = 0.35
 """AU25 that a whole AU26 takes back. Trackers see less of a chin's drop than of the gap between the lips."""
 _UPPER_LIP: Final = np.array(mesh.INNER_UPPER_LIP, dtype=np.intp)
 _LOWER_LIP: Final = np.array(mesh.INNER_LOWER_LIP, dtype=np.intp)

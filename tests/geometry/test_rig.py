@@ -224,6 +224,49 @@ def test_lids_follow_the_gaze_and_do_not_close(rig: FaceRig) -> None:
     assert openings(rig, gaze_pitch=1.0, AU45=1.0)[0] == pytest.approx(0.0, abs=0.02 * height)
 
 
+def test_a_closed_eye_has_lashes_and_a_narrow_one_has_less(rig: FaceRig) -> None:
+    def thickness_px(closure: float) -> float:
+        alpha = rig.motion(attributes(AU45=closure))["inner_alpha"]
+        middle = round(float(rig._vertices[159, 0]))
+        return float(alpha[:100, middle].sum()) / 255
+
+    lid_px = float(rig._project.iod_px) * module.LASHES_IOD
+    assert 0.8 * lid_px < thickness_px(1.0) < 0.05 * IOD
+    assert thickness_px(0.0) > 0.05 * IOD  # the open eye itself
+
+
+def test_a_laugh_keeps_the_corners_of_its_smile(rig: FaceRig) -> None:
+    """A dropped jaw alone draws the corners in and down. In a laugh the smile holds them."""
+
+    def corners(**values: float) -> tuple[float, float]:
+        rig.motion(attributes(**values))
+        right, left = rig._vertices[61], rig._vertices[291]
+        return float(left[0] - right[0]), -float(left[1] + right[1]) / 2
+
+    rest, smile, jaw = corners(), corners(AU12=1.0), corners(AU26=0.5)
+    laugh = corners(AU12=1.0, AU25=1.0, AU26=0.5)
+    assert jaw[0] < rest[0] - 0.02 * IOD and jaw[1] < rest[1] - 0.01 * IOD
+    for axis in (0, 1):
+        assert laugh[axis] - rest[axis] > 0.9 * (smile[axis] - rest[axis])
+
+
+def test_sorrow_raises_the_inner_ends_of_the_brows(rig: FaceRig) -> None:
+    def heights(**values: float) -> tuple[float, float]:
+        rig.motion(attributes(**values))
+        return -float(rig._vertices[[107, 336], 1].mean()), -float(rig._vertices[[70, 300], 1].mean())
+
+    rest, sorrow = heights(), heights(AU01=0.6, AU04=0.5)
+    assert sorrow[0] - rest[0] > 0.03 * IOD and sorrow[1] - rest[1] < 0.0
+
+
+def test_each_end_of_the_brow_has_its_own_unit() -> None:
+    moved = face_tables().displacements[:, :, 1]
+    inner, outer = moved[:, [107, 55]].mean(1), moved[:, [70, 63, 46]].mean(1)
+    one, two = AU_NAMES.index("AU01"), AU_NAMES.index("AU02")
+    assert inner[one] > 0.05 and abs(outer[one]) < 0.15 * inner[one]
+    assert outer[two] > 0.05 and abs(inner[two]) < 0.25 * outer[two]
+
+
 def test_lips_never_pass_through_each_other(rig: FaceRig) -> None:
     for values in ({"AU17": 1.0}, {"AU23": 1.0}, {"AU15": 1.0, "AU17": 1.0, "AU23": 1.0}):
         rig.motion(attributes(**values))

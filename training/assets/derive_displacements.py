@@ -221,7 +221,7 @@ def derive(ict: Path, ict_indices: Path, canonical_path: Path) -> dict[str, NDAr
     extensions[SHAPE_NAMES.index("AU04_side"), :, :1] -= BROW_INWARD * lowering * inner / 2
     # A wrinkled nose lifts the upper lip, but does not bare the teeth by itself. It lowers the brows, but is no frown.
     nose = table[AU_NAMES.index("AU09")]
-    less = 1 - 0.6 * np.clip((-0.50 - y) / 0.15, 0, 1) - 0.6 * np.clip((y - 0.05) / 0.10, 0, 1)
+    less = 1 - 0.6 * np.clip((-0.50 - y) / 0.15, 0, 1) - 0.7 * np.clip((y - 0.10) / 0.08, 0, 1)
     nose *= less
     extensions[SHAPE_NAMES.index("AU09_side")] *= less
     smile = table[AU_NAMES.index("AU12")]
