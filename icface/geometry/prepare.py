@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from icface.arrays import Array, Frame, Tensors
 from icface.attributes import ACTION_UNITS, AU_NAMES, INDEX, POSE, FloatArray, neutral, pose_from_unit
 from icface.face.action_units import POPULATION_PATH, measure_attributes, population
-from icface.face.extensions import gaze_rad, measure
+from icface.face.extensions import gaze_rad, measure, measure_sides
 from icface.face.features import face_shape
 from icface.face.landmarks import LandmarkDetector, Landmarks
 from icface.face.pose import Pose, head_pose
@@ -107,7 +107,8 @@ def prepare_source(
     pose = head_pose(landmarks)
     # The tracker sees a few degrees of pitch in faces that look straight ahead.
     rotation = rotation_matrix(pose.pitch_rad - population().pitch_rad, pose.yaw_rad, pose.roll_rad)
-    shape = fit_source(points, rotation, _certain(measure_attributes(landmarks)))
+    certain = _certain(measure_attributes(landmarks))
+    shape = fit_source(points, rotation, certain, measure_sides(landmarks, certain))
 
     right, right_origin, right_white = layers.paint_eye(crop, points, shape.iod_px, left=False)
     left, left_origin, left_white = layers.paint_eye(crop, points, shape.iod_px, left=True)
