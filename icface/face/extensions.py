@@ -21,16 +21,18 @@ from icface.attributes import (
     SIDED,
     FloatArray,
 )
-from icface.face.action_units import BLENDSHAPE_NAMES, Baseline
+from icface.face.action_units import BLENDSHAPE_NAMES, Baseline, population
 from icface.face.features import INDEX as F
-from icface.face.pose import Pose
+from icface.face.features import face_shape, features_of
+from icface.face.landmarks import Landmarks
+from icface.face.pose import Pose, head_pose
 
 REST_FRAMES: Final = 15
 FOLLOW_S: Final = 40.0
 GATE_TURN_RAD: Final = 0.25
 GATE_LEVEL: Final = 0.35
 SIDE_DEAD_ZONE: Final = 0.15
-GAZE_DEAD_ZONE: Final = (0.10, 0.05)
+GAZE_DEAD_ZONE: Final = (0.12, 0.05)
 """Pitch is seen less well than yaw."""
 GAZE_CLOSURE: Final = 0.25
 GAZE_LID_STEP: Final = 0.04
@@ -154,14 +156,10 @@ class ExtensionReader:
         self._closure = closure
         for name, angle, dead_zone in zip(GAZE_NAMES, self._gaze, GAZE_DEAD_ZONE, strict=True):
             values[name] = _quiet(angle / GAZE_LIMIT_RAD, dead_zone)
-        seen = _unit((TURN_FADE_RAD[1] - abs(pose.yaw_rad)) / (TURN_FADE_RAD[1] - TURN_FADE_RAD[0]))
+        seen = _seen(pose)
         moved = dict(zip(MEASURES, (measures - self._rest).tolist(), strict=True))
         risen = np.maximum(blendshapes - baseline.blendshapes, 0.0)
-        for name, side in _sides(moved, features, risen, baseline).items():
-            # Each side moves between nothing and the whole movement. An eye that is open stays open.
-            mean = float(attributes[INDEX[name]])
-            most = 2 * min(mean, 1 - mean) if name != "AU45" else 1.0
-            values[f"{name}_side"] = float(np.clip(seen * _quiet(side, SIDE_DEAD_ZONE), -most, most))
+        values.update(_bounded(_sides(moved, features, risen, baseline), attributes, seen))
         values.update(_shapes(features - baseline.features, risen))
         lips = _mean_if_alike(
             (risen[_B["mouthLeft"]] - risen[_B["mouthRight"]]) / 0.4, moved["lips_aside"] / 0.04
@@ -190,6 +188,31 @@ class ExtensionReader:
             self._rest = self._rest + step * np.sign(measures - self._rest)
 
 
+def measure_sides(landmarks: Landmarks, attributes: FloatArray) -> FloatArray:
+    """(13,) left minus right in `SIDED` order of one still picture, of which (20,) attributes are known."""
+    shape, baseline = face_shape(landmarks), population()
+    moved = dict(zip(MEASURES, (measure(shape, landmarks.blendshapes) - _REST).tolist(), strict=True))
+    risen = np.maximum(landmarks.blendshapes - baseline.blendshapes, 0.0)
+    sides = _sides(moved, features_of(shape), risen, baseline)
+    return np.array(list(_bounded(sides, attributes, _seen(head_pose(landmarks))).values()), dtype=np.float32)
+
+
+def _seen(pose: Pose) -> float:
+    """How much of both sides is seen, in [0, 1]."""
+    return _unit((TURN_FADE_RAD[1] - abs(pose.yaw_rad)) / (TURN_FADE_RAD[1] - TURN_FADE_RAD[0]))
+
+
+def _bounded(sides: dict[str, float], attributes: FloatArray, seen: float) -> dict[str, float]:
+    """The `_side` extensions: quiet, and with each side between nothing and the whole movement."""
+    result = {}
+    for name, side in sides.items():
+        mean = float(attributes[INDEX[name]])
+        # An eye that is open stays open, so AU45 needs no bound.
+        most = 2 * min(mean, 1 - mean) if name != "AU45" else 1.0
+        result[f"{name}_side"] = float(np.clip(seen * _quiet(side, SIDE_DEAD_ZONE), -most, most))
+    return result
+
+
 def _believed_pitch(pitch_rad: float, closure: float, features: Array, baseline: Baseline) -> float:
     """What to believe of a gaze up or down, because the landmarks of the iris give way to the lids."""
     # A lid that lowers drags the iris along.
@@ -202,7 +225,7 @@ def _believed_pitch(pitch_rad: float, closure: float, features: Array, baseline:
     # Of narrow eyes, as in a laugh, too little is seen.
     eyes = ("ear_left", "ear_right")
     opening = sum(features[F[eye]] / max(baseline.features[F[eye]], 1e-3) for eye in eyes) / 2
-    return pitch_rad * _unit((opening - 0.35) / 0.3)
+    return pitch_rad * _unit((opening - 0.45) / 0.35)
 
 
 def _sides(

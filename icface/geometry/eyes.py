@@ -29,9 +29,9 @@ _LIDS: Final = tuple(
 # How far each row of lids travels of the way from the upper to the lower lid at full closure. Then how far it travels
 # with the iris that moves down, and with one that moves up.
 _CLOSE: Final = np.array([0.90, -0.10, 0.55, 0.12, -0.05], dtype=np.float32)
-_DOWN: Final = np.array([0.80, 0.30, 0.45, 0.12, 0.20], dtype=np.float32)
+_DOWN: Final = np.array([0.95, 0.38, 0.52, 0.14, 0.25], dtype=np.float32)
 _UP: Final = np.array([0.65, 0.25, 0.55, 0.25, 0.12], dtype=np.float32)
-_FOLLOW_MAX: Final = 0.7
+_FOLLOW_MAX: Final = 0.75
 """Of the opening: an upper lid that follows the gaze does not close the eye."""
 
 

@@ -15,7 +15,7 @@ from icface.arrays import Array, Frame, Tensors
 from icface.attributes import ACTION_UNITS, AU_NAMES, INDEX, POSE, FloatArray, neutral, pose_from_unit
 from icface.errors import SourceError
 from icface.face.action_units import POPULATION_PATH, measure_attributes, population
-from icface.face.extensions import gaze_rad, measure
+from icface.face.extensions import gaze_rad, measure, measure_sides
 from icface.face.features import face_shape
 from icface.face.landmarks import LandmarkDetector, Landmarks
 from icface.face.pose import Pose, head_pose
@@ -38,7 +38,7 @@ from icface.images import cut_crop
 
 logger = logging.getLogger(__name__)
 
-_CODE_VERSION: Final = 5
+_CODE_VERSION: Final = 6
 """Raise it when this code gives other tensors than before."""
 
 
@@ -221,7 +221,8 @@ def _read(
     rotation = rotation_matrix(pose.pitch_rad - population().pitch_rad, pose.yaw_rad, pose.roll_rad)
     if abs(pose.yaw_rad) > COMPLETE_FROM_RAD:
         rotation = upright(points, rotation)
-    shape = fit_source(points, rotation, _certain(measure_attributes(landmarks)))
+    certain = _certain(measure_attributes(landmarks))
+    shape = fit_source(points, rotation, certain, measure_sides(landmarks, certain))
 
     right, right_origin, right_white = layers.paint_eye(crop, points, shape.iod_px, left=False)
     left, left_origin, left_white = layers.paint_eye(crop, points, shape.iod_px, left=True)

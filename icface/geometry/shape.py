@@ -13,7 +13,7 @@ from typing import Any, Final, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from icface.attributes import ACTION_UNITS, AU_NAMES, FloatArray
+from icface.attributes import ACTION_UNITS, AU_NAMES, SIDED, FloatArray
 from icface.face.pose import FLIP, rotation_from_pose
 from icface.geometry import topology as mesh
 from icface.geometry.topology import face_tables
@@ -32,6 +32,7 @@ _REMOVE: Final = {"AU01": 0.6, "AU02": 0.6, "AU04": 0.6, "AU12": 0.9} | dict.fro
     ("AU05", "AU07", "AU25", "AU26", "AU45"), 0.0
 )
 _REMOVED: Final = np.array([_REMOVE.get(name, 0.7) for name in AU_NAMES], dtype=np.float32)
+_REMOVED_SIDES: Final = np.array([_REMOVE.get(name, 0.7) for name in SIDED], dtype=np.float32)
 
 
 def rotation_matrix(pitch_rad: float, yaw_rad: float, roll_rad: float) -> FloatArray:
@@ -100,9 +101,11 @@ def _oval_neighbours() -> FloatArray:
     return weights
 
 
-def neutral_shape(shape: FloatArray, action_units: FloatArray) -> FloatArray:
-    """Take measured Action Units (17,) out of a head-space shape (468, 3) and close the lips."""
-    expression = np.tensordot(action_units * _REMOVED, face_tables().displacements, axes=1)
+def neutral_shape(shape: FloatArray, action_units: FloatArray, sides: FloatArray) -> FloatArray:
+    """Take measured Action Units (17,) and sides (13,) out of a head-space shape (468, 3), and close the lips."""
+    tables = face_tables()
+    expression = np.tensordot(action_units * _REMOVED, tables.displacements, axes=1)
+    expression += np.tensordot(sides * _REMOVED_SIDES, tables.extensions[: len(SIDED)], axes=1)
     return close_lips((shape - expression).astype(np.float32))
 
 
@@ -131,14 +134,19 @@ def close_lips(shape: FloatArray) -> FloatArray:
     return result.astype(np.float32)
 
 
-def fit_source(points_px: FloatArray, rotation: FloatArray, attributes: FloatArray) -> SourceShape:
-    """Shape of a face in a crop: (478, 3) landmarks, (3, 3) head rotation, and (20,) attributes that were measured."""
+def fit_source(
+    points_px: FloatArray, rotation: FloatArray, attributes: FloatArray, sides: FloatArray
+) -> SourceShape:
+    """Shape of a face in a crop: (478, 3) landmarks, (3, 3) head rotation, and what was measured.
+
+    That is (20,) attributes, and left minus right (13,) in `SIDED` order.
+    """
     points_px = inset_oval(points_px[: mesh.FACE_VERTICES])
     shape, eyes_px, iod_px = head_space(points_px, rotation)
     pivot = rotation @ PIVOT
     base_px = eyes_px + np.float32(iod_px) * np.array([pivot[0], -pivot[1]], dtype=np.float32)
     return SourceShape(
-        neutral_shape=neutral_shape(shape, attributes[ACTION_UNITS]),
+        neutral_shape=neutral_shape(shape, attributes[ACTION_UNITS], sides),
         rotation=rotation,
         base_px=base_px,
         iod_px=iod_px,

@@ -18,7 +18,7 @@ from icface.arrays import Frame, Tensors
 from icface.attributes import ACTION_UNITS, AU_NAMES, INDEX, FloatArray, neutral, pose_to_unit
 from icface.errors import SourceError
 from icface.face import suitability
-from icface.face.action_units import measure_attributes, population
+from icface.face.action_units import BLENDSHAPE_NAMES, measure_attributes, population
 from icface.face.landmarks import LandmarkDetector, Landmarks, open_detector
 from icface.face.pose import Pose, head_pose
 from icface.geometry import prepare
@@ -494,3 +494,22 @@ def test_other_tables_are_another_version(tmp_path: Path, monkeypatch: pytest.Mo
     tables = prepare._table_digest()
     monkeypatch.setattr(prepare, "POPULATION_PATH", changed)
     assert len({before, tables, prepare._table_digest()}) == 3
+
+
+def test_eyes_that_look_into_the_camera_look_ahead_once_the_head_is_turned_back(landmarks: Landmarks) -> None:
+    """A head that is turned by .3 rad, and irises that lie .092 IOD a radian against it."""
+    shape = face_tables().canonical @ rotation_matrix(0.0, 0.3, 0.0).T
+    points = np.zeros((478, 3), dtype=np.float32)
+    points[:468] = shape * [200, -200, -200] + [320, 240, 0]
+    for iris, corners in ((468, [33, 133]), (473, [263, 362])):
+        points[iris : iris + 5] = points[corners].mean(0) + np.array([0.092 * 0.3 * 200, -5.0, 0.0])
+    scores = np.zeros(52, dtype=np.float32)
+    pose = Pose(population().pitch_rad, 0.3, 0.0)
+    for name in ("eyeLookInRight", "eyeLookOutLeft"):
+        scores[BLENDSHAPE_NAMES.index(name)] = 0.09 + 0.3 * 1.6
+    turned = Landmarks(points, (640, 480), scores)
+    assert prepare._own_gaze(turned, pose)[1] == pytest.approx(-0.3 * (1 - 0.32), abs=0.03)
+    assert prepare._own_gaze(landmarks, head_pose(landmarks)).tolist() == [
+        0.0,
+        0.0,
+    ]  # the portrait looks straight
