@@ -57,8 +57,24 @@ class Cutout(NamedTuple):
     """As `layer`, to stand before any background (`free_layer`); None where nobody asked for it."""
 
 
+class Room(NamedTuple):
+    """The photo as it was taken, where a person is cut out of a completed one: its background is the true one."""
+
+    photo: Frame
+    """(H, W, 3) RGB."""
+    oval_px: FloatArray
+    """(n, 2) outline of its face in pixels of the photo."""
+
+
 def cut_out(
-    photo: Frame, affine: Array, size_px: int, oval_px: FloatArray, iod_px: float, *, free: bool = False
+    photo: Frame,
+    affine: Array,
+    size_px: int,
+    oval_px: FloatArray,
+    iod_px: float,
+    *,
+    free: bool = False,
+    room: Room | None = None,
 ) -> Cutout | str:
     """Cut a person out of a photo.
 
@@ -69,6 +85,7 @@ def cut_out(
         oval_px: (n, 2) outline of the face in crop pixels.
         iod_px: distance of the outer eye corners in crop pixels.
         free: make the layer for other backgrounds too.
+        room: where the background is taken from, if not from `photo`.
 
     Returns:
         The layers; or, where the matte is not to be trusted, the reason.
@@ -100,7 +117,7 @@ def cut_out(
     near = grown(alpha > 0.02, 0.02 * iod_px)
     if near.mean() > MOST_PERSON:
         return "hardly any background is seen"
-    plain = plate.is_plain(frame[seen], near, iod_px)
+    plain = room is None and plate.is_plain(frame[seen], near, iod_px)
     if plain:
         hole = grown(near, 0.12 * iod_px) | _hairs(frame[seen], near, iod_px)
     else:
@@ -108,7 +125,10 @@ def cut_out(
         above = np.s_[:chin]
         alpha[above] = with_curls(frame[seen][above], alpha[above], matte.hair[above], iod_px)
         hole = grown(alpha > 0.02, 0.02 * iod_px)
-    background = plate.fill(frame[seen], hole, iod_px, plain=plain)
+    if room is None:
+        background = plate.fill(frame[seen], hole, iod_px, plain=plain)
+    else:
+        background = _emptied(room, wide, side, seen, iod_px)
     pads = y0, side - y1, x0, side - x1
     oval = oval_px + np.float32(margin)
     free_rgba = None
@@ -129,6 +149,16 @@ def cut_out(
         hair=_hair(_repeated(matte.hair, pads), alpha_wide, iod_px),
         free=free_rgba,
     )
+
+
+def _emptied(room: Room, affine: Array, side: int, seen: tuple[slice, slice], iod_px: float) -> Frame:
+    """A room without its person: the part `seen` of the crop that `affine` and `side` tell."""
+    frame = cut_crop(room.photo, affine, side)[seen]
+    oval = (room.oval_px - affine[:, 2]) / affine[0, 0] - [seen[1].start, seen[0].start]
+    near = grown(person_matte(frame, oval.astype(np.float32), iod_px).alpha > 0.02, 0.02 * iod_px)
+    plain = plate.is_plain(frame, near, iod_px)
+    hole = grown(near, 0.12 * iod_px) | _hairs(frame, near, iod_px) if plain else near
+    return plate.fill(frame, hole, iod_px, plain=plain)
 
 
 def _wide(

@@ -22,7 +22,7 @@ from icface.face.pose import Pose, head_pose
 from icface.face.suitability import MAX_TURN_RAD, check_suitable, face_extent_px
 from icface.geometry import layers
 from icface.geometry.completion import frontal, upright
-from icface.geometry.cutout import cut_out
+from icface.geometry.cutout import Room, cut_out
 from icface.geometry.eyes import IRIS_TRAVEL_IOD, seen_gaze
 from icface.geometry.rig import FaceRig
 from icface.geometry.shape import fit_source, ring_around, rotation_matrix
@@ -61,7 +61,7 @@ MAX_YAW_RAD: Final = np.radians(45.5)
 """A photo turned further shows no whole eye or half of a mouth to complete the face from."""
 FINEST: Final = 0.75
 """Pixels of the photo to a pixel of that crop, at least: a little finer than the photo, so that it stays sharp."""
-COMPLETE_FROM_RAD: Final = 0.10
+COMPLETE_FROM_RAD: Final = 0.175
 """A photo that is turned further shows too little of its far side. That side is completed."""
 NATIVE_LIMITS_PX: Final = (256, 1024)
 UNCERTAIN: Final = 0.15
@@ -140,7 +140,8 @@ def prepare_source(
         side = affine[0, 0] * size_px / (face_extent_px(face) * CROP_SCALE)
         size_px = min(2 * round(size_px * max(1.0, side) / 2), NATIVE_LIMITS_PX[1])
         affine = crop_affine(face.points_px, photo_px, size_px, of_face)
-    cache = _read(front, face, affine, size_px, free_layer)
+    room = Room(frame, landmarks.points_px[list(OVAL), :2]) if completed else None
+    cache = _read(front, face, affine, size_px, free_layer, room)
     if completed:
         _copy_the_near_eye(cache, head_pose(landmarks).yaw_rad)
     for _ in range(LOOPS):
@@ -209,7 +210,12 @@ def _copy_the_near_eye(cache: dict[str, NDArray[Any]], turned_rad: float) -> Non
 
 
 def _read(
-    frame: Frame, landmarks: Landmarks, affine: Array, size_px: int, free_layer: bool = False
+    frame: Frame,
+    landmarks: Landmarks,
+    affine: Array,
+    size_px: int,
+    free_layer: bool = False,
+    room: Room | None = None,
 ) -> dict[str, NDArray[Any]]:
     """Cache tensors of a photo as it is, without `neutral`."""
     crop = cut_crop(frame, affine, size_px)
@@ -230,7 +236,7 @@ def _read(
     inner, patches = _stack([*right, *left, mouth])
     skin = layers.fill_skin(crop, points, shape.iod_px)
     cache: dict[str, NDArray[Any]] = {
-        **_layered(frame, affine, size_px, points, shape.iod_px, skin, free_layer),
+        **_layered(frame, affine, size_px, points, shape.iod_px, skin, free_layer, room),
         "inner": inner,
         "crop_to_photo": affine,
         **shape._asdict(),
@@ -270,10 +276,17 @@ def _own_gaze(landmarks: Landmarks, pose: Pose) -> FloatArray:
 
 
 def _layered(
-    frame: Frame, affine: Array, size_px: int, points: FloatArray, iod_px: float, skin: Frame, free: bool
+    frame: Frame,
+    affine: Array,
+    size_px: int,
+    points: FloatArray,
+    iod_px: float,
+    skin: Frame,
+    free: bool,
+    room: Room | None,
 ) -> dict[str, NDArray[Any]]:
     """The layers of a source; one layer that hides its plate where the person cannot be cut out."""
-    cut = cut_out(frame, affine, size_px, points[list(OVAL), :2], iod_px, free=free)
+    cut = cut_out(frame, affine, size_px, points[list(OVAL), :2], iod_px, free=free, room=room)
     if isinstance(cut, str):
         logger.info("the photo moves as one layer: %s", cut)
         opaque = np.dstack([skin, np.full(skin.shape[:2], 255, dtype=np.uint8)])

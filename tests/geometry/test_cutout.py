@@ -11,7 +11,7 @@ import pytest
 from icface.arrays import Frame, Tensors
 from icface.attributes import INDEX, FloatArray, neutral, pose_to_unit
 from icface.face.landmarks import LandmarkDetector, open_detector
-from icface.geometry.cutout import Cutout, cut_out
+from icface.geometry.cutout import Cutout, Room, cut_out
 from icface.geometry.flow import HeadFlow
 from icface.geometry.prepare import crop_affine, prepare_source
 from icface.geometry.rig import FaceRig
@@ -61,6 +61,22 @@ def test_the_layers_together_are_the_photo(name: str, detector: LandmarkDetector
     assert difference.mean() < 1.5
     colours, alpha = layers.layer[..., :3], layers.layer[..., 3:]
     assert (colours <= alpha).all()
+
+
+def test_the_background_of_a_completed_photo_is_that_of_the_photo(detector: LandmarkDetector) -> None:
+    photo = load_photo(PORTRAIT).frame
+    points = detector.detect(photo)[0].points_px
+    own, _ = cut(photo, detector)
+    assert isinstance(own, Cutout)
+    affine = crop_affine(points, (photo.shape[1], photo.shape[0]), SIDE)
+    inside = (points[:, :2] - affine[:, 2]) / affine[0, 0]
+    completed = photo.copy()
+    completed[:300, :200] = 255, 0, 0  # what the completion has left beside the person
+    room = Room(photo, points[list(OVAL), :2])
+    iod = float(np.linalg.norm(inside[33] - inside[263]))
+    found = cut_out(completed, affine, SIDE, inside[list(OVAL)], iod, room=room)
+    assert isinstance(found, Cutout)
+    np.testing.assert_array_equal(found.plate, own.plate)
 
 
 def test_a_face_without_background_is_refused_with_the_reason(detector: LandmarkDetector) -> None:
