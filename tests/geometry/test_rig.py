@@ -21,6 +21,7 @@ from icface.attributes import (
 )
 from icface.geometry import rig as module
 from icface.geometry import slide
+from icface.geometry.eyes import LASHES_IOD
 from icface.geometry.rig import FaceRig
 from icface.geometry.shape import PIVOT, close_lips, ring_around, ring_triangles
 from icface.geometry.topology import (
@@ -230,7 +231,7 @@ def test_a_closed_eye_has_lashes_and_a_narrow_one_has_less(rig: FaceRig) -> None
         middle = round(float(rig._vertices[159, 0]))
         return float(alpha[:100, middle].sum()) / 255
 
-    lid_px = float(rig._project.iod_px) * module.LASHES_IOD
+    lid_px = float(rig._project.iod_px) * LASHES_IOD
     assert 0.8 * lid_px < thickness_px(1.0) < 0.05 * IOD
     assert thickness_px(0.0) > 0.05 * IOD  # the open eye itself
 
