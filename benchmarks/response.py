@@ -1,6 +1,6 @@
 """What is asked is what is seen? Photos are moved by one attribute after the other, and the tracker measures the frames.
 
-    python benchmarks/response.py                                     # examples/portrait.jpg
+    python benchmarks/response.py                                     # examples/source.jpg
     python benchmarks/response.py a.jpg b.jpg --sheet sheet.png       # these photos, and their frames to look at
     python benchmarks/response.py a.jpg b.jpg --fit                   # gains for icface/geometry/rig.py
 
@@ -251,7 +251,7 @@ def arguments() -> Parser:
         "photos",
         type=Path,
         nargs="*",
-        default=[REPOSITORY / "examples/portrait.jpg"],
+        default=[REPOSITORY / "examples/source.jpg"],
         help="photos of a face",
     )
     add("--sheet", type=Path, metavar="PICTURE", help="draw the frames into this picture (.png or .jpg)")

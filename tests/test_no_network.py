@@ -68,7 +68,7 @@ RUN_PRODUCT = """
 from realtime.cli import main
 
 code = main([
-    "--source", "examples/source.jpg", "--camera", "examples/driver.mp4", "--output", sys.argv[1],
+    "--source", "examples/rendered.jpg", "--camera", "examples/driver.mp4", "--output", sys.argv[1],
 ])
 """
 

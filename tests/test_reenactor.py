@@ -25,7 +25,7 @@ SIDE = 256
 
 @pytest.fixture(scope="module")
 def photo(repository: Path) -> Photo:
-    return load_photo(repository / "examples/source.jpg")
+    return load_photo(repository / "examples/rendered.jpg")
 
 
 @pytest.fixture(scope="module")
@@ -105,7 +105,7 @@ def test_a_still_border_fits_into_the_photo(photo: Photo, cache: SourceCache, na
 
 def test_where_the_crop_ends_with_its_photo_hair_may_move(repository: Path, cache: SourceCache) -> None:
     reenactor = Reenactor(Bundle.load(DEFAULT_BUNDLE), size_px=SIDE, source_cache=cache, still_border=True)
-    portrait = load_photo(repository / "examples/portrait.jpg")
+    portrait = load_photo(repository / "examples/source.jpg")
     cut = np.ascontiguousarray(portrait.frame[30:])  # above, the photo ends in the hair
     source = reenactor.prepare_source(replace(portrait, frame=cut, sha256=f"cut {portrait.sha256}"))
     assert source.has_layers and source.cache["edges"][1] == 0
@@ -136,7 +136,7 @@ def test_another_background_changes_nothing_of_the_person(photo: Photo, cache: S
 
 def test_hair_before_another_background_has_no_halo(repository: Path, cache: SourceCache) -> None:
     reenactor = Reenactor(Bundle.load(DEFAULT_BUNDLE), size_px=SIDE, source_cache=cache, free_layer=True)
-    source = reenactor.prepare_source(load_photo(repository / "examples/portrait.jpg"))
+    source = reenactor.prepare_source(load_photo(repository / "examples/source.jpg"))
     reenactor.set_source(source.before(np.zeros((SIDE, SIDE, 3), dtype=np.uint8)))
     over_black = reenactor.animate(neutral()).astype(float)
     alpha = reenactor.alpha() / 255.0

@@ -41,7 +41,7 @@ class Case:
 EXAMPLES: Final = (
     Case(
         name="portrait by driver",
-        source=REPOSITORY / "examples/portrait.jpg",
+        source=REPOSITORY / "examples/source.jpg",
         driver=REPOSITORY / "examples/driver.mp4",
     ),
     Case(name="driver by itself", source=0, driver=REPOSITORY / "examples/driver.mp4"),

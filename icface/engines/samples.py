@@ -26,7 +26,7 @@ logger = logging.getLogger(__name__)
 
 TRACK: Final = Path(__file__).parent / "data" / "track.csv"
 """examples/driver.mp4 as the product recorded it, 120 of its 240 rows: blinks, talking, 17° of yaw each way."""
-EXAMPLE_PHOTO: Final = Path(__file__).resolve().parents[2] / "examples" / "source.jpg"
+EXAMPLE_PHOTO: Final = Path(__file__).resolve().parents[2] / "examples" / "rendered.jpg"
 """A checkout has it, the installed package has not."""
 ROWS: Final = 120
 SIZE_PX: Final = 256

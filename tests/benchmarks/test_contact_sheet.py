@@ -13,7 +13,7 @@ from icface.errors import ConfigError
 
 
 def draw(repository: Path, out: Path, frames: str) -> int:
-    photo, clip = (str(repository / "examples" / name) for name in ("portrait.jpg", "driver.mp4"))
+    photo, clip = (str(repository / "examples" / name) for name in ("source.jpg", "driver.mp4"))
     files = ["--source", photo, "--driver", clip, "--output-video", clip, "--out", str(out)]
     return main([*files, "--frames", frames, "--tile", "64"])
 

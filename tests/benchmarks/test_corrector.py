@@ -33,7 +33,7 @@ def test_it_takes_about_what_is_asked_for() -> None:
 
 def test_both_variants_give_the_same_frame_on_a_portrait(corrected: Bundle, tmp_path: Path) -> None:
     """The warp on the host and the network after it, and all of it in one graph; another picture than the warp alone."""
-    photo = load_photo(REPOSITORY / "examples/source.jpg")
+    photo = load_photo(REPOSITORY / "examples/rendered.jpg")
     attributes = neutral()
     attributes[INDEX["AU26"]] = 0.8
     frames = {}

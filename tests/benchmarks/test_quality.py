@@ -32,7 +32,7 @@ from benchmarks.judging.measures import CROP_PX, Judge, amplitudes, background, 
 from benchmarks.judging.report import Video, means, page, pick, table
 
 DRIVER = REPOSITORY / "examples/driver.mp4"
-PORTRAIT = REPOSITORY / "examples/portrait.jpg"
+PORTRAIT = REPOSITORY / "examples/source.jpg"
 
 
 def rows(**columns: list[float]) -> FloatArray:

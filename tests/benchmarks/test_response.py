@@ -71,7 +71,7 @@ def test_the_example_answers(
     picture, figures = tmp_path / "sheet.png", tmp_path / "figures.json"
     assert response.main(["--sheet", str(picture), "--json", str(figures), "--fit"]) == 0
     found = json.loads(figures.read_text())
-    assert found["photos"] == ["portrait.jpg"] and STEPS == 9
+    assert found["photos"] == ["source.jpg"] and STEPS == 9
     for name in POSE_NAMES:
         assert 0.85 < found["pose"][name]["slope"][0] < 1.15
     for name in ("AU02", "AU04", "AU12", "AU25", "AU26"):

@@ -33,7 +33,7 @@ def test_a_wide_transparent_picture_reaches_every_kind_of_file(
 ) -> None:
     pictures, film = tmp_path / "pictures", tmp_path / "out.mov"
     pictures.mkdir()
-    photo = str(repository / "examples/portrait.jpg")
+    photo = str(repository / "examples/source.jpg")
     assert main(["--source", photo, "--attributes", str(track), "--framing", "call",
                  "--background", "transparent", "--output", str(film), "--output", str(pictures)]) == 0  # fmt: skip
     with av.open(str(film)) as container:
@@ -57,7 +57,7 @@ def test_a_wide_transparent_picture_reaches_every_kind_of_file(
 def test_a_source_whose_background_cannot_be_replaced_ends_in_one_line(
     repository: Path, tmp_path: Path, track: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    photo = load_photo(repository / "examples/portrait.jpg").frame
+    photo = load_photo(repository / "examples/source.jpg").frame
     with closing(open_detector(video=False)) as detector:
         points = detector.detect(photo)[0].points_px[:, :2]
     x0, y0 = np.round(points.min(axis=0)).astype(int)

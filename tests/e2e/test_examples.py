@@ -14,17 +14,17 @@ from tests.e2e.reenactment import check_driven_file, check_sweep
 
 
 def test_the_example_photo_is_driven_by_the_example_clip(repository: Path, tmp_path: Path) -> None:
-    check_driven_file(repository / "examples/source.jpg", repository / "examples/driver.mp4", tmp_path)
+    check_driven_file(repository / "examples/rendered.jpg", repository / "examples/driver.mp4", tmp_path)
 
 
 def test_more_asked_for_is_more_shown(repository: Path) -> None:
     reenactor = Reenactor(Bundle.load(DEFAULT_BUNDLE), size_px=512)
-    reenactor.set_source(reenactor.prepare_source(load_photo(repository / "examples/source.jpg")))
+    reenactor.set_source(reenactor.prepare_source(load_photo(repository / "examples/rendered.jpg")))
     check_sweep(reenactor)
 
 
 def test_recorded_attributes_replay_to_the_same_pictures(repository: Path, tmp_path: Path) -> None:
-    source, driver = repository / "examples/source.jpg", repository / "examples/driver.mp4"
+    source, driver = repository / "examples/rendered.jpg", repository / "examples/driver.mp4"
     drove, first, second = tmp_path / "drove.csv", tmp_path / "first.mp4", tmp_path / "second.mp4"
     driven = ("--camera", driver, "--record-attributes", drove, "--output", first)
     for arguments in (driven, ("--attributes", drove, "--output", second)):

@@ -39,7 +39,7 @@ def wandering(path: Path, clip: Path, frames: int = 45) -> None:
 def test_the_place_is_recorded_and_replayed_bit_for_bit(repository: Path, tmp_path: Path) -> None:
     clip = tmp_path / "clip.mp4"
     wandering(clip, repository / "examples/driver.mp4")
-    common = ["--source", str(repository / "examples/portrait.jpg"), "--size", "256"]
+    common = ["--source", str(repository / "examples/source.jpg"), "--size", "256"]
     for name in ("first", "second"):
         (tmp_path / name).mkdir()
     drove = tmp_path / "drove.csv"
@@ -58,7 +58,7 @@ def test_the_place_is_recorded_and_replayed_bit_for_bit(repository: Path, tmp_pa
 def test_without_follow_there_is_no_place(repository: Path, tmp_path: Path) -> None:
     clip, drove = tmp_path / "clip.mp4", tmp_path / "drove.csv"
     wandering(clip, repository / "examples/driver.mp4", 40)
-    photo = str(repository / "examples/portrait.jpg")
+    photo = str(repository / "examples/source.jpg")
     assert main(["--source", photo, "--camera", str(clip), "--null", "--size", "256",
                  "--record-attributes", str(drove)]) == 0  # fmt: skip
     assert not any(columns(drove)[name].any() for name in ("place_x", "place_y", "place_scale"))

@@ -29,7 +29,7 @@ from tests.e2e.measuring import REPOSITORY, frames
 from tests.export.models import random_model
 
 FRAMES = 20
-SOURCE, DRIVER = REPOSITORY / "examples/source.jpg", REPOSITORY / "examples/driver.mp4"
+SOURCE, DRIVER = REPOSITORY / "examples/rendered.jpg", REPOSITORY / "examples/driver.mp4"
 
 WITHOUT_TORCH = """
 import sys

@@ -219,7 +219,7 @@ def test_trained_model_is_driven(made: Run, repository: Path, tmp_path: Path) ->
     assert Bundle.load(made.bundle).family == "paper"
     out = tmp_path / "out.mp4"
     result = icface_live(
-        "--source", repository / "examples/source.jpg", "--model", made.bundle,
+        "--source", repository / "examples/rendered.jpg", "--model", made.bundle,
         "--camera", repository / "examples/driver.mp4", "--output", out, "--frames", "30",
     )  # fmt: skip
     assert result.returncode == 0, result.stderr

@@ -78,7 +78,7 @@ def test_from_clips_to_a_live_face(repository: Path, tmp_path: Path) -> None:
     assert Bundle.load(bundle).family == "paper"
     out = tmp_path / "out.mp4"
     result = icface_live(
-        "--source", repository / "examples/source.jpg", "--model", bundle,
+        "--source", repository / "examples/rendered.jpg", "--model", bundle,
         "--camera", repository / "examples/driver.mp4", "--output", out, "--frames", "5",
     )  # fmt: skip
     assert result.returncode == 0, result.stderr

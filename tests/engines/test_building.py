@@ -249,7 +249,7 @@ def test_the_command_builds_and_tells_what(
     paper: Bundle, cache_dir: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     pytest.importorskip("openvino")
-    photo = REPOSITORY / "examples/source.jpg"
+    photo = REPOSITORY / "examples/rendered.jpg"
     flags = ["--backend", "openvino", "--precision", "int8,fp32", "--json", str(tmp_path / "built.json")]
     assert main([str(paper.path), *flags, "--photo", str(photo)]) == 0
     out = capsys.readouterr().out

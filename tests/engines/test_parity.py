@@ -35,7 +35,7 @@ def source(
 ) -> PreparedSource:
     cache = SourceCache(tmp_path_factory.mktemp("cache"))
     reenactor = Reenactor(bundle, size_px=request.param, source_cache=cache)
-    return reenactor.prepare_source(load_photo(repository / "examples/source.jpg"))
+    return reenactor.prepare_source(load_photo(repository / "examples/rendered.jpg"))
 
 
 @pytest.mark.parametrize("name", engines.available())

@@ -102,7 +102,7 @@ def test_names_say_what_was_left_out() -> None:
 def test_a_look_at_the_neutral_face(repository: Path, tmp_path: Path) -> None:
     path = tmp_path / "m.safetensors"
     save_model(path, random_model(NETWORKS), INFO)
-    assert main([str(path), "--neutral", str(repository / "examples/source.jpg")]) == 0
+    assert main([str(path), "--neutral", str(repository / "examples/rendered.jpg")]) == 0
     with Image.open(tmp_path / "m.neutral.png") as picture:
         assert picture.size == (64, 32)
         crop = np.asarray(picture)[:, :32].astype(int)

@@ -42,7 +42,7 @@ def main() -> None:
             result = landmarker.detect_for_video(image, round(1000 * float(picture.time)) + 1)
             if index % EVERY == 0:
                 results.append((result, frame))
-    photo = load_photo(examples / "source.jpg").frame
+    photo = load_photo(examples / "rendered.jpg").frame
     still = open_landmarker(vision.RunningMode.IMAGE)
     results.append((still.detect(mp.Image(image_format=mp.ImageFormat.SRGB, data=photo)), photo))
     points, scores, matrices = [], [], []

@@ -181,7 +181,7 @@ def test_a_mirrored_photo_gives_the_mirrored_numbers(
 @pytest.mark.slow
 def test_a_driver_who_sits_still_gives_quiet_zeros(repository: Path) -> None:
     """A neutral photo with a camera's noise, for two seconds."""
-    picture = load_photo(repository / "examples/portrait.jpg").frame
+    picture = load_photo(repository / "examples/source.jpg").frame
     rng = np.random.default_rng(4)
     with closing(FaceTracker(None, open_detector(video=True))) as tracker:
         shown = []

@@ -46,7 +46,7 @@ def ours() -> list[Landmarks]:
             if index % EVERY == 0:
                 seen.append(face)
     with closing(open_detector(video=False)) as detector:
-        seen += detector.detect(load_photo(REPOSITORY / "examples/source.jpg").frame)
+        seen += detector.detect(load_photo(REPOSITORY / "examples/rendered.jpg").frame)
     return seen
 
 
@@ -132,7 +132,7 @@ def test_a_missing_or_damaged_model_is_one_line(
 def test_it_works_without_a_cache_and_heals_a_damaged_one(
     tmp_path: Path, cache_dir: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    frame = load_photo(REPOSITORY / "examples/source.jpg").frame
+    frame = load_photo(REPOSITORY / "examples/rendered.jpg").frame
     networks = Networks()
     (region,) = networks.find(frame)
     expected = networks.landmarks(frame, region)
@@ -156,7 +156,7 @@ def test_nothing_is_printed(ending: str) -> None:
     """No native line at the start or at the first face, and none at the end of a program that closes nothing."""
     program = (
         "import cv2; from icface.face.landmarks import open_detector\n"
-        "frame = cv2.imread('examples/source.jpg')[..., ::-1].copy()\n"
+        "frame = cv2.imread('examples/rendered.jpg')[..., ::-1].copy()\n"
         "detector = open_detector(video=True)\n"
         "print(sum(len(detector.detect(frame, i / 25)) for i in range(3)))\n" + ending
     )

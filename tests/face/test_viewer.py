@@ -17,7 +17,7 @@ from icface.images import cut_crop, load_photo
 
 @pytest.fixture(scope="module")
 def face(repository: Path) -> Frame:
-    photo = load_photo(repository / "examples/source.jpg").frame
+    photo = load_photo(repository / "examples/rendered.jpg").frame
     detector = open_detector(video=False)
     found = detector.detect(photo)[0]
     detector.close()

@@ -59,7 +59,7 @@ def bundle(model: ICface, folder: Path) -> Bundle:
 
 @pytest.fixture(scope="module")
 def photo(repository: Path) -> Photo:
-    return load_photo(repository / "examples/source.jpg")
+    return load_photo(repository / "examples/rendered.jpg")
 
 
 @pytest.fixture(scope="module")

@@ -18,7 +18,7 @@ from icface.segmentation.matte import Matte
 from tests.conftest import shared_file
 
 SIZE = 640, 360
-PORTRAIT = Path(__file__).resolve().parents[2] / "examples/portrait.jpg"
+PORTRAIT = Path(__file__).resolve().parents[2] / "examples/source.jpg"
 
 
 def found(photo: Frame) -> Landmarks:

@@ -19,7 +19,7 @@ from icface.geometry.shape import Projection, rotation_matrix
 from icface.geometry.topology import face_tables
 from icface.images import load_photo
 
-PORTRAIT = Path(__file__).resolve().parents[2] / "examples/portrait.jpg"
+PORTRAIT = Path(__file__).resolve().parents[2] / "examples/source.jpg"
 FAR_CHEEK = [50, 117, 118, 123, 147, 187, 205, 207, 213]
 """Of the subject's right side, which a head with its nose to image-left hides."""
 

@@ -21,7 +21,7 @@ from icface.geometry.warp import HostWarp
 from icface.images import cut_crop, load_photo
 from tests.conftest import shared_file
 
-PORTRAIT = Path(__file__).resolve().parents[2] / "examples/portrait.jpg"
+PORTRAIT = Path(__file__).resolve().parents[2] / "examples/source.jpg"
 SIDE = 384
 
 
@@ -52,7 +52,7 @@ def posed(**angles_deg: float) -> FloatArray:
     return values
 
 
-@pytest.mark.parametrize("name", ["examples/portrait.jpg", "data/openpeople/full/P009_selfie.jpg"])
+@pytest.mark.parametrize("name", ["examples/source.jpg", "data/openpeople/full/P009_selfie.jpg"])
 def test_the_layers_together_are_the_photo(name: str, detector: LandmarkDetector) -> None:
     photo = load_photo(PORTRAIT if name.startswith("examples") else shared_file(name)).frame
     layers, crop = cut(photo, detector)

@@ -354,7 +354,7 @@ def test_a_neutral_image_without_a_face_is_left_as_it_is(noise: Frame) -> None:
 
 @pytest.fixture(scope="module")
 def photo(repository: Path) -> Photo:
-    return load_photo(repository / "examples/source.jpg")
+    return load_photo(repository / "examples/rendered.jpg")
 
 
 @pytest.fixture(scope="module")

@@ -14,7 +14,7 @@ from icface.geometry.prepare import prepare_source
 from icface.geometry.surroundings import reduced, surroundings
 from icface.images import cut_crop, load_photo
 
-PORTRAIT = Path(__file__).resolve().parents[2] / "examples/portrait.jpg"
+PORTRAIT = Path(__file__).resolve().parents[2] / "examples/source.jpg"
 
 
 @pytest.fixture(scope="module")

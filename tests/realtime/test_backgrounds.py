@@ -74,12 +74,12 @@ def in_photo() -> Reenactor:
 
 @pytest.fixture(scope="module")
 def portrait(repository: Path, reenactor: Reenactor) -> PreparedSource:
-    return reenactor.prepare_source(load_photo(repository / "examples/portrait.jpg"))
+    return reenactor.prepare_source(load_photo(repository / "examples/source.jpg"))
 
 
 @pytest.fixture(scope="module")
 def whole(repository: Path, in_photo: Reenactor) -> PreparedSource:
-    return in_photo.prepare_source(load_photo(repository / "examples/portrait.jpg"))
+    return in_photo.prepare_source(load_photo(repository / "examples/source.jpg"))
 
 
 def test_who_follows_is_at_rest_where_they_are_without(

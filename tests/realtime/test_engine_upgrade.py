@@ -23,7 +23,7 @@ from realtime.session import run
 from tests.conftest import REPOSITORY
 from tests.export.models import random_model
 
-PHOTO = REPOSITORY / "examples/source.jpg"
+PHOTO = REPOSITORY / "examples/rendered.jpg"
 CLIP = REPOSITORY / "examples/driver.mp4"
 ENGINE = "onnxruntime:int8"
 

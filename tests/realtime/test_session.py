@@ -32,7 +32,7 @@ FRAMES = 24
 
 @pytest.fixture(scope="module")
 def photo(repository: Path) -> Path:
-    return repository / "examples/source.jpg"
+    return repository / "examples/rendered.jpg"
 
 
 @pytest.fixture(scope="module")

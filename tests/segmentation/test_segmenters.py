@@ -15,7 +15,7 @@ from icface.images import load_photo
 from icface.segmentation import segmenters
 from icface.segmentation.segmenters import hair_mask, person_mask
 
-PORTRAIT = Path(__file__).resolve().parents[2] / "examples/portrait.jpg"
+PORTRAIT = Path(__file__).resolve().parents[2] / "examples/source.jpg"
 REFERENCE = Path(__file__).with_name("mediapipe_reference.npz")
 """Written by record_reference.py: the portrait's masks, every EVERY_PX-th row and column."""
 EVERY_PX = 4

@@ -18,7 +18,7 @@ from tests.conftest import REPOSITORY
 
 DRIVER = REPOSITORY / "examples" / "driver.mp4"
 """640×480, 30 FPS, 8 s; what is acted is in training/assets/render_examples.py."""
-PORTRAIT = REPOSITORY / "examples" / "source.jpg"
+PORTRAIT = REPOSITORY / "examples" / "rendered.jpg"
 
 
 @lru_cache(maxsize=1)

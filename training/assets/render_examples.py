@@ -103,7 +103,7 @@ def render_source(avatars: Path, out: Path) -> None:
     frame = Studio(load_avatar(avatars / f"{SOURCE}.glb"), view).frame(Performance())
     exif = Image.Exif()
     exif[0x010E] = CREDIT
-    Image.fromarray(frame).save(out / "source.jpg", quality=92, exif=exif)
+    Image.fromarray(frame).save(out / "rendered.jpg", quality=92, exif=exif)
 
 
 def render_driver(avatars: Path, out: Path) -> None:

@@ -39,7 +39,7 @@ WEBCAM_PX = (320, 240)  # 4:3, as the driver
 RETRY_S = 15
 """How long the camera is tried again: enough for an emulated machine to be slow in."""
 TIMEOUT_S = 600
-SOURCE = REPOSITORY / "examples/source.jpg"
+SOURCE = REPOSITORY / "examples/rendered.jpg"
 DRIVER = REPOSITORY / "examples/driver.mp4"
 
 
