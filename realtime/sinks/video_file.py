@@ -99,7 +99,8 @@ class VideoFileSink(Sink):
             raise ConfigError("the file sink needs a file: --output out.mp4")
         if settings.path.suffix.lower() not in CONTAINERS:
             raise ConfigError(
-                f"--output {settings.path}: the name must end in one of {', '.join(CONTAINERS)}"
+                f"--output {settings.path}: the name must end in one of {', '.join(CONTAINERS)}; "
+                "for PNG files give a folder that is there, or out-%05d.png"
             )
         self._kind = CONTAINERS[settings.path.suffix.lower()]
         if settings.transparent:
