@@ -39,7 +39,7 @@ LAUGH: Final = 0.45
 """How much of a smile is added where the jaw drops, because a dropped jaw alone draws the corners in and down."""
 
 # A tracker reads a rendered movement as smaller or larger than asked. These gains bring the slopes near one.
-POSE_GAIN: Final = np.array([1.28, 1.4, 1.0], dtype=np.float32)
+POSE_GAIN: Final = np.array([1.3, 1.33, 1.0], dtype=np.float32)
 AU_GAIN: Final = np.array(
     [2.0, 1.5, 1.65, 1.15, 1.2, 1.6, 1.65, 1.2, 1.4, 1.0, 1.8, 1.4, 1.4, 1.6, 1.1, 1.4, 1.4], dtype=np.float32
 )
