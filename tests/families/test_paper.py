@@ -289,7 +289,7 @@ def test_a_face_that_is_turned_away(
 ) -> None:
     monkeypatch.setattr(suitability, "head_pose", lambda landmarks: pose)
     reenactor = Reenactor(bundle, size_px=SIDE, source_cache=SourceCache(tmp_path))
-    with pytest.raises(SourceError, match=r"source\.jpg: the face in the photo is turned by 29°"):
+    with pytest.raises(SourceError, match=r"rendered\.jpg: the face in the photo is turned by 29°"):
         reenactor.prepare_source(photo)
 
 
