@@ -20,6 +20,8 @@ from icface.geometry.warp import HostWarp
 
 Mask = NDArray[np.float32]
 
+COMPLETE_FROM_RAD: Final = 0.175
+"""A photo that is turned further shows too little of its far side. That side is completed."""
 BETTER_SEEN: Final = (0.2, 0.5)
 """A vertex comes from the mirror image where the other side was seen so much better: from nothing to all of it.
 

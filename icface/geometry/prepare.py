@@ -12,20 +12,17 @@ import numpy as np
 from numpy.typing import NDArray
 
 from icface.arrays import Array, Frame, Tensors
-from icface.attributes import ACTION_UNITS, AU_NAMES, INDEX, POSE, FloatArray, neutral, pose_from_unit
+from icface.attributes import ACTION_UNITS, AU_NAMES, POSE, FloatArray, neutral, pose_from_unit
 from icface.errors import SourceError
-from icface.face.action_units import POPULATION_PATH, measure_attributes, population
-from icface.face.extensions import gaze_rad, measure, measure_sides
-from icface.face.features import face_shape
+from icface.face.action_units import POPULATION_PATH, measure_attributes
 from icface.face.landmarks import LandmarkDetector, Landmarks
-from icface.face.pose import Pose, head_pose
+from icface.face.pose import head_pose
 from icface.face.suitability import MAX_TURN_RAD, check_suitable, face_extent_px
-from icface.geometry import layers
-from icface.geometry.completion import frontal, upright
-from icface.geometry.cutout import Room, cut_out
-from icface.geometry.eyes import IRIS_TRAVEL_IOD, seen_gaze
+from icface.geometry.completion import COMPLETE_FROM_RAD, frontal
+from icface.geometry.cutout import Room
+from icface.geometry.eyes import IRIS_TRAVEL_IOD
+from icface.geometry.reading import LEAST_GAZE_RAD, certain, read_photo
 from icface.geometry.rig import FaceRig
-from icface.geometry.shape import fit_source, ring_around, rotation_matrix
 from icface.geometry.topology import (
     FACE_VERTICES,
     LEFT_EYE_OPENING,
@@ -34,7 +31,6 @@ from icface.geometry.topology import (
     TABLES_PATH,
 )
 from icface.geometry.warp import HostWarp
-from icface.images import cut_crop
 
 logger = logging.getLogger(__name__)
 
@@ -61,20 +57,10 @@ MAX_YAW_RAD: Final = np.radians(45.5)
 """A photo turned further shows no whole eye or half of a mouth to complete the face from."""
 FINEST: Final = 0.75
 """Pixels of the photo to a pixel of that crop, at least: a little finer than the photo, so that it stays sharp."""
-COMPLETE_FROM_RAD: Final = 0.175
-"""A photo that is turned further shows too little of its far side. That side is completed."""
 NATIVE_LIMITS_PX: Final = (256, 1024)
-UNCERTAIN: Final = 0.15
-"""The Action Units of a stranger are known no better than this: neutral people differ by as much."""
 LOOPS: Final = 2
 MOST_SINE: Final = 0.52
 """Sine of the largest gaze that is taken out of a turned photo. Its eyes looked into the camera."""
-GAZE_UNCERTAIN_RAD: Final = 0.12
-"""How far the gaze of people who look into the camera seems to be from it."""
-MAX_GAZE_RAD: Final = 0.30
-MAX_GAZE_CLOSURE: Final = 0.35
-LEAST_GAZE_RAD: Final = 0.10
-"""A photo's gaze below this is left as it is, with all its pixels."""
 MAX_POSE_OFFSET_RAD: Final = 0.15
 MAX_SMILE_OFFSET: Final = 0.4
 
@@ -141,7 +127,7 @@ def prepare_source(
         size_px = min(2 * round(size_px * max(1.0, side) / 2), NATIVE_LIMITS_PX[1])
         affine = crop_affine(face.points_px, photo_px, size_px, of_face)
     room = Room(frame, landmarks.points_px[list(OVAL), :2]) if completed else None
-    cache = _read(front, face, affine, size_px, free_layer, room)
+    cache = read_photo(front, face, affine, size_px, free_layer, room)
     if completed:
         _copy_the_near_eye(cache, head_pose(landmarks).yaw_rad)
     for _ in range(LOOPS):
@@ -166,7 +152,7 @@ def _completed(
     if affine[0, 0] < FINEST:  # finer than the photo is a waste
         wide_px = max(NATIVE_LIMITS_PX[0], round(wide_px * affine[0, 0] / FINEST))
         affine = crop_affine(landmarks.points_px, photo_size_px, wide_px, WIDE_CROP_SCALE)
-    completed = _pasted(frame, frontal(_read(frame, landmarks, affine, wide_px), turned_rad), affine)
+    completed = _pasted(frame, frontal(read_photo(frame, landmarks, affine, wide_px), turned_rad), affine)
     found = detector.detect(completed)
     if found:
         middle = landmarks.points_px[:, :2].mean(0)
@@ -209,111 +195,6 @@ def _copy_the_near_eye(cache: dict[str, NDArray[Any]], turned_rad: float) -> Non
     cache["gaze_rad"] = np.array([0, gaze if abs(gaze) >= LEAST_GAZE_RAD else 0], dtype=np.float32)
 
 
-def _read(
-    frame: Frame,
-    landmarks: Landmarks,
-    affine: Array,
-    size_px: int,
-    free_layer: bool = False,
-    room: Room | None = None,
-) -> dict[str, NDArray[Any]]:
-    """Cache tensors of a photo as it is, without `neutral`."""
-    crop = cut_crop(frame, affine, size_px)
-    points = landmarks.points_px.copy()
-    points[:, :2] = (points[:, :2] - affine[:, 2]) / affine[0, 0]
-    points[:, 2] /= affine[0, 0]
-    pose = head_pose(landmarks)
-    # The tracker sees a few degrees of pitch in faces that look straight ahead.
-    rotation = rotation_matrix(pose.pitch_rad - population().pitch_rad, pose.yaw_rad, pose.roll_rad)
-    if abs(pose.yaw_rad) > COMPLETE_FROM_RAD:
-        rotation = upright(points, rotation)
-    certain = _certain(measure_attributes(landmarks))
-    shape = fit_source(points, rotation, certain, measure_sides(landmarks, certain))
-
-    right, right_origin, right_white = layers.paint_eye(crop, points, shape.iod_px, left=False)
-    left, left_origin, left_white = layers.paint_eye(crop, points, shape.iod_px, left=True)
-    mouth, mouth_rows = layers.paint_mouth(crop, shape, points, np.maximum(right_white, left_white))
-    inner, patches = _stack([*right, *left, mouth])
-    skin = layers.fill_skin(crop, points, shape.iod_px)
-    cache: dict[str, NDArray[Any]] = {
-        **_layered(frame, affine, size_px, points, shape.iod_px, skin, free_layer, room),
-        "inner": inner,
-        "crop_to_photo": affine,
-        **shape._asdict(),
-        "iod_px": np.array(shape.iod_px, dtype=np.float32),
-        "ring_shape": ring_around(shape.neutral_shape),
-        "right_eye_origin": right_origin,
-        "left_eye_origin": left_origin,
-        "right_iris": layers.iris_circle(points, left=False),
-        "left_iris": layers.iris_circle(points, left=True),
-        "gaze_rad": _own_gaze(landmarks, pose),
-        "right_eye_patches": np.stack(patches[:3]),
-        "left_eye_patches": np.stack(patches[3:6]),
-        "mouth_patch": patches[6],
-        "mouth_rows": mouth_rows,
-        "pose_offset_rad": np.zeros(3, dtype=np.float32),
-        "au_offset": np.zeros(len(AU_NAMES), dtype=np.float32),
-    }
-    return cache
-
-
-def _own_gaze(landmarks: Landmarks, pose: Pose) -> FloatArray:
-    """(2,) where the eyes look in the photo's head, down and to the image's left.
-
-    People look into the camera. So what is close to that is taken for it; the irises alone do not tell so exactly. Up and
-    down they tell too little, and closed eyes nothing.
-    """
-    result = np.zeros(2, dtype=np.float32)
-    if measure_attributes(landmarks)[INDEX["AU45"]] > MAX_GAZE_CLOSURE:
-        return result
-    _, seen = gaze_rad(measure(face_shape(landmarks), landmarks.blendshapes))
-    aside = seen + pose.yaw_rad
-    gaze = -pose.yaw_rad + math.copysign(max(0.0, abs(aside) - GAZE_UNCERTAIN_RAD), aside)
-    gaze = seen_gaze(gaze, pose.yaw_rad)
-    if abs(gaze) >= LEAST_GAZE_RAD:
-        result[1] = np.clip(gaze, -MAX_GAZE_RAD, MAX_GAZE_RAD)
-    return result
-
-
-def _layered(
-    frame: Frame,
-    affine: Array,
-    size_px: int,
-    points: FloatArray,
-    iod_px: float,
-    skin: Frame,
-    free: bool,
-    room: Room | None,
-) -> dict[str, NDArray[Any]]:
-    """The layers of a source; one layer that hides its plate where the person cannot be cut out."""
-    cut = cut_out(frame, affine, size_px, points[list(OVAL), :2], iod_px, free=free, room=room)
-    if isinstance(cut, str):
-        logger.info("the photo moves as one layer: %s", cut)
-        opaque = np.dstack([skin, np.full(skin.shape[:2], 255, dtype=np.uint8)])
-        edges = np.array([0, 0, size_px - 1, size_px - 1], dtype=np.float32)
-        return {
-            "skin": opaque,
-            "plate": skin,
-            "margin": np.array(0, dtype=np.int32),
-            "edges": edges,
-            "edge_cover": np.zeros((4, size_px), dtype=np.float32),
-            "hair": np.zeros((4, 4), dtype=np.float32),
-        }
-    m = cut.margin
-    layers_of = {"skin": cut.layer} if cut.free is None else {"skin": cut.layer, "free": cut.free}
-    for layer in layers_of.values():
-        inside = layer[m : m + size_px, m : m + size_px]
-        inside[..., :3] = np.where(inside[..., 3:] == 255, skin, inside[..., :3])
-    return {
-        **layers_of,
-        "plate": cut.plate,
-        "margin": np.array(m, dtype=np.int32),
-        "edges": cut.edges,
-        "edge_cover": cut.edge_cover,
-        "hair": cut.hair,
-    }
-
-
 def _take_out_the_rest(cache: dict[str, NDArray[Any]], detector: LandmarkDetector) -> None:
     """Measure the neutral image and correct the offsets of pose and smile, within bounds."""
     # Framed as by a webcam, because MediaPipe's pose is biased where a face fills the picture.
@@ -325,30 +206,11 @@ def _take_out_the_rest(cache: dict[str, NDArray[Any]], detector: LandmarkDetecto
     pose_rad = cache["pose_offset_rad"] - pose_from_unit(measured[POSE])
     cache["pose_offset_rad"] = np.clip(pose_rad, -MAX_POSE_OFFSET_RAD, MAX_POSE_OFFSET_RAD)
     smile = AU_NAMES.index("AU12")
-    left = _certain(measured)[ACTION_UNITS][smile]
+    left = certain(measured)[ACTION_UNITS][smile]
     cache["au_offset"][smile] = np.clip(cache["au_offset"][smile] - 0.5 * left, -MAX_SMILE_OFFSET, 0.0)
-
-
-def _certain(attributes: FloatArray) -> FloatArray:
-    """Attributes of a stranger (20,): an Action Unit up to UNCERTAIN counts as nothing."""
-    result = attributes.copy()
-    result[ACTION_UNITS] = np.maximum(result[ACTION_UNITS] - UNCERTAIN, 0.0) / (1 - UNCERTAIN)
-    return result
 
 
 def render(cache: Tensors, attributes: FloatArray) -> Frame:
     """One frame of a prepared source, (T, T, 3), a new array."""
     height, width = cache["plate"].shape[:2]
     return HostWarp(cache, (width, height)).frame(FaceRig(cache).motion(attributes))
-
-
-def _stack(images: list[Frame]) -> tuple[Frame, list[NDArray[np.int32]]]:
-    """Images one below another, and each one's (x, y, width, height)."""
-    tops = np.cumsum([0, *(image.shape[0] + 2 for image in images)])
-    atlas = np.zeros((tops[-1], max(image.shape[1] for image in images), 3), dtype=np.uint8)
-    places = []
-    for top, image in zip(tops[:-1], images, strict=True):
-        height, width = image.shape[:2]
-        atlas[top : top + height, :width] = image
-        places.append(np.array([0, top, width, height], dtype=np.int32))
-    return atlas, places

@@ -6,7 +6,7 @@ Most tests use the canonical face, posed and placed by hand, and a detector that
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -21,7 +21,7 @@ from icface.face import suitability
 from icface.face.action_units import BLENDSHAPE_NAMES, measure_attributes, population
 from icface.face.landmarks import LandmarkDetector, Landmarks, open_detector
 from icface.face.pose import Pose, head_pose
-from icface.geometry import prepare
+from icface.geometry import prepare, reading
 from icface.geometry.layers import polygon_mask
 from icface.geometry.prepare import crop_affine, prepare_source, render
 from icface.geometry.shape import close_lips, inset_oval, rotation_matrix
@@ -54,8 +54,8 @@ def known_poses(monkeypatch: pytest.MonkeyPatch) -> None:
     def pose_of(landmarks: Landmarks) -> Pose:
         return landmarks.pose if isinstance(landmarks, PosedFace) else head_pose(landmarks)
 
-    monkeypatch.setattr(prepare, "head_pose", pose_of)
-    monkeypatch.setattr(suitability, "head_pose", pose_of)
+    for module in (prepare, reading, suitability):
+        monkeypatch.setattr(module, "head_pose", pose_of)
 
 
 class Scripted:
@@ -109,10 +109,16 @@ def noise() -> Frame:
     return np.random.default_rng(3).integers(0, 255, (400, 400, 3), dtype=np.uint8)
 
 
+def measuring(monkeypatch: pytest.MonkeyPatch, measure: Callable[[Landmarks], FloatArray]) -> None:
+    """Let this measure attributes, of the photo and of its neutral image."""
+    for module in (prepare, reading):
+        monkeypatch.setattr(module, "measure_attributes", measure)
+
+
 @pytest.fixture
 def without_expression(monkeypatch: pytest.MonkeyPatch) -> None:
     """The measurement of Action Units finds none, and no turn of the neutral image."""
-    monkeypatch.setattr(prepare, "measure_attributes", lambda landmarks: neutral())
+    measuring(monkeypatch, lambda landmarks: neutral())
 
 
 # The crop
@@ -276,7 +282,7 @@ def test_a_smile_is_subtracted(noise: Frame, monkeypatch: pytest.MonkeyPatch) ->
     tables = face_tables()
     measured = neutral()
     measured[INDEX["AU12"]] = 0.8
-    monkeypatch.setattr(prepare, "measure_attributes", lambda landmarks: measured)
+    measuring(monkeypatch, lambda landmarks: measured)
     smiling = (tables.canonical + 0.8 * tables.displacements[SMILE]).astype(np.float32)
     cache = prepare_source(noise, face(shape=smiling), Scripted(), 256)
     taken_out = 0.9 * 0.65 / 0.85
@@ -293,7 +299,7 @@ def test_a_smile_is_subtracted(noise: Frame, monkeypatch: pytest.MonkeyPatch) ->
 def test_what_is_uncertain_is_left(noise: Frame, monkeypatch: pytest.MonkeyPatch) -> None:
     measured = neutral()
     measured[ACTION_UNITS] = 0.15
-    monkeypatch.setattr(prepare, "measure_attributes", lambda landmarks: measured)
+    measuring(monkeypatch, lambda landmarks: measured)
     cache = prepare_source(noise, face(), Scripted(), 64)
     expected = close_lips(inset_oval(face_tables().canonical))
     np.testing.assert_allclose(cache["neutral_shape"], expected, atol=2e-3)
@@ -309,9 +315,7 @@ def looked_again(noise: Frame, monkeypatch: pytest.MonkeyPatch, **values: float)
     for name, value in values.items():
         measured[INDEX[name]] = value
     photo, detector = face(), Scripted(face())
-    monkeypatch.setattr(
-        prepare, "measure_attributes", lambda landmarks: neutral() if landmarks is photo else measured
-    )
+    measuring(monkeypatch, lambda landmarks: neutral() if landmarks is photo else measured)
     return prepare_source(noise, photo, detector, 64), detector
 
 
@@ -508,8 +512,5 @@ def test_eyes_that_look_into_the_camera_look_ahead_once_the_head_is_turned_back(
     for name in ("eyeLookInRight", "eyeLookOutLeft"):
         scores[BLENDSHAPE_NAMES.index(name)] = 0.09 + 0.3 * 1.6
     turned = Landmarks(points, (640, 480), scores)
-    assert prepare._own_gaze(turned, pose)[1] == pytest.approx(-0.3 * (1 - 0.32), abs=0.03)
-    assert prepare._own_gaze(landmarks, head_pose(landmarks)).tolist() == [
-        0.0,
-        0.0,
-    ]  # the portrait looks straight
+    assert reading.own_gaze(turned, pose)[1] == pytest.approx(-0.3 * (1 - 0.32), abs=0.03)
+    assert reading.own_gaze(landmarks, head_pose(landmarks)).tolist() == [0, 0]  # the portrait looks straight
