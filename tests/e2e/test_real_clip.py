@@ -30,6 +30,7 @@ def reenactor() -> Reenactor:
     return Reenactor(Bundle.load(DEFAULT_BUNDLE), size_px=512)
 
 
+@pytest.mark.long
 def test_a_photo_is_driven_by_a_real_person(shared: Path, shared_clip: Path, tmp_path: Path) -> None:
     check_driven_file(shared / PHOTOS[0], shared_clip, tmp_path)
 

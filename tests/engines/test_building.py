@@ -245,6 +245,7 @@ def only_error(capsys: pytest.CaptureFixture[str]) -> str:
     return line
 
 
+@pytest.mark.long
 def test_the_command_builds_and_tells_what(
     paper: Bundle, cache_dir: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -360,6 +361,7 @@ def test_every_backend_that_is_built_says_what_it_builds() -> None:
     assert [name for name, backend in found.items() if "bf16" in backend.PRECISIONS] == ["openvino"]
 
 
+@pytest.mark.long
 def test_the_command_needs_no_torch(paper: Bundle, cache_dir: Path) -> None:
     """Machines of users may not have torch."""
     pytest.importorskip("onnxruntime")

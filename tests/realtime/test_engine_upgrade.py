@@ -107,7 +107,7 @@ def test_live_another_engine_runs_until_the_one_asked_for_is_built(
     assert list((cache_dir / "engines").glob("onnxruntime-int8-*/engine.bin"))
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_from_file_to_file_it_is_built_first(paper: Bundle, cache_dir: Path, tmp_path: Path) -> None:
     report = tmp_path / "stats.json"
     flags = [

@@ -743,7 +743,7 @@ def test_the_extremes_show_the_largest_value_of_each_person(tracks: FaceTracks) 
     assert len({tracks.tracks[tracks.track_of(row)].identity for row in rows}) == 3
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_on_ray_the_same_comes_out_and_the_terminal_stays_quiet(
     videos: Path, data: Path, tmp_path: Path
 ) -> None:
