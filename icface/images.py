@@ -26,6 +26,8 @@ MAX_FILE_SIDE_PX: Final = 20_000
 MAX_FILE_BYTES: Final = 200_000_000
 MAX_SIDE_PX: Final = 4096
 """Larger photos are reduced after loading, because no output is larger."""
+AT_EDGE_PX: Final = 1.5
+"""A crop ends with its photo where their borders are not farther apart, in crop pixels. There nothing has to fit in."""
 BEHIND_ALPHA: Final = (128, 128, 128)
 
 # Pillow reads more formats, but some of them start other programs (EPS runs Ghostscript) or are hardly ever photos.

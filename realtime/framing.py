@@ -13,13 +13,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from icface.arrays import Array, Frame
+from icface.images import AT_EDGE_PX
 
 PHOTO_MAX_PX: Final = 1280
 """Longest side with `--framing photo`. Video calls show no more, and more costs time in every later step."""
-
-
-_AT_EDGE_PX: Final = 1.5
-"""A crop ends with its photo where their borders are not farther apart, in crop pixels. There its content may move."""
 
 
 def even(length: float) -> int:
@@ -102,7 +99,7 @@ class PhotoFraming:
         self._visible = (slice(y0 - top, y1 - top), slice(x0 - left, x1 - left))
         # Where the crop ends with the photo, there is nothing to fade into.
         end = corner + crop_scale * crop_px
-        free = (*(corner > _AT_EDGE_PX * crop_scale), *(end < size - _AT_EDGE_PX * crop_scale))
+        free = (*(corner > AT_EDGE_PX * crop_scale), *(end < size - AT_EDGE_PX * crop_scale))
         weight = _feathered(self._side, rim, free)[self._visible]
         rest = self._still[y0:y1, x0:x1]
         # Blending costs ten times what copying does: only the rim is blended.

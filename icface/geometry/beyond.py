@@ -60,8 +60,7 @@ def continued(photo: Frame, points: FloatArray, pads: Pads) -> Frame:
         return _before_itself(photo, pads, iod_px)
     alpha = matte.alpha
     near = grown(alpha > 0.02, 0.02 * iod_px)
-    plain = plate.is_plain(photo, near, iod_px)
-    room = plate.fill(photo, grown(near, 0.12 * iod_px) if plain else near, iod_px, plain=plain)
+    room, plain = plate.emptied(photo, near, iod_px)
     height, width = photo.shape[:2]
     top, _, left, right = pads
     whole = _mirrored(room, pads)

@@ -24,10 +24,6 @@ from icface.segmentation.segmenters import Mask
 
 MARGIN: Final = 0.25
 """What the layer has more than the crop, on each side: it moves into view."""
-HAIRS_REACH: Final = 0.7
-"""On a plain wall, what stands out within this distance of the person (IOD) belongs to the person."""
-LEAST_WALL: Final = 0.02
-"""Share of the picture. Where less is seen of the wall, its colours tell nothing."""
 HAIR_DRAG: Final = 0.6
 """So far beside hair (IOD) clothes are drawn along."""
 LEAST_SEEN: Final = 0.9
@@ -119,7 +115,7 @@ def cut_out(
         return "hardly any background is seen"
     plain = room is None and plate.is_plain(frame[seen], near, iod_px)
     if plain:
-        hole = grown(near, 0.12 * iod_px) | _hairs(frame[seen], near, iod_px)
+        hole = plate.hole_in_wall(frame[seen], near, iod_px)
     else:
         chin = max(1, int(oval_px[:, 1].max()) + margin - y0)
         above = np.s_[:chin]
@@ -156,9 +152,7 @@ def _emptied(room: Room, affine: Array, side: int, seen: tuple[slice, slice], io
     frame = cut_crop(room.photo, affine, side)[seen]
     oval = (room.oval_px - affine[:, 2]) / affine[0, 0] - [seen[1].start, seen[0].start]
     near = grown(person_matte(frame, oval.astype(np.float32), iod_px).alpha > 0.02, 0.02 * iod_px)
-    plain = plate.is_plain(frame, near, iod_px)
-    hole = grown(near, 0.12 * iod_px) | _hairs(frame, near, iod_px) if plain else near
-    return plate.fill(frame, hole, iod_px, plain=plain)
+    return plate.emptied(frame, near, iod_px)[0]
 
 
 def _wide(
@@ -208,18 +202,6 @@ def _padded(values: FloatArray, pads: tuple[int, int, int, int]) -> FloatArray:
     return np.asarray(cv2.copyMakeBorder(values, *pads, mode), dtype=np.float32)
 
 
-def _hairs(frame: Frame, near: NDArray[np.uint8], iod_px: float) -> NDArray[np.uint8]:
-    """What stands out from a plain wall close to the person: hairs that the matte has missed."""
-    zone = grown(near, HAIRS_REACH * iod_px)
-    smooth = cv2.GaussianBlur(frame, (0, 0), 3).astype(np.float32)
-    far = grown(near, 0.5 * iod_px)
-    if (far == 0).mean() < LEAST_WALL:
-        return np.zeros_like(near)
-    wall = plate.push_pull(smooth, (1 - far).astype(np.float32))
-    out = (np.abs(frame - wall).max(axis=2) > 18) & (zone > 0)
-    return grown(out, 0.03 * iod_px)
-
-
 def _layer(
     frame: Frame, alpha: Mask, background: Frame, hole: NDArray[np.uint8], iod_px: float, plain: bool
 ) -> tuple[Mask, NDArray[np.float32]]:
@@ -231,7 +213,7 @@ def _layer(
         lighter = ((photo - behind) / np.maximum(255 - behind, 1)).max(axis=2)
         least = np.clip((np.maximum(darker, lighter) - 0.05) / 0.95, 0, 1)
         far = cv2.distanceTransform((alpha < 0.5).astype(np.uint8), cv2.DIST_L2, 3) / iod_px
-        least *= np.clip((HAIRS_REACH - far) / 0.15, 0, 1)
+        least *= np.clip((plate.HAIRS_REACH - far) / 0.15, 0, 1)
         alpha = np.where((hole > 0) & (alpha < 1), np.maximum(alpha, least), alpha)
         colours = photo - (1 - alpha[..., None]) * behind
     else:

@@ -18,6 +18,7 @@ from icface.geometry import topology as mesh
 from icface.geometry.follow import head_share, hung, sampled, smooth
 from icface.geometry.raster import compiled
 from icface.geometry.shape import FACE_CENTRE, PIVOT, Projection, ring_place
+from icface.images import AT_EDGE_PX
 
 JAW_FOLLOW: Final = 0.75
 """Share of the oval's expression that what lies around it follows. The jaw's outline lies outside of the oval."""
@@ -33,8 +34,6 @@ NOD: Final = 0.15
 """How much the body sinks with a nod, of its height over the hips."""
 HIPS: Final = 3.6
 """Below the head's pivot, in IOD."""
-AT_EDGE_PX: Final = 1.5
-"""The crop ends with its photo where their borders are not farther apart. Nothing has to fit in there."""
 LEAST_CUT: Final = 0.02
 """An edge of the photo that covers less of the person than this does not cut them."""
 _SKULL: Final = np.array([[0.0, -0.20, -0.75]], dtype=np.float32)

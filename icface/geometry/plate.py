@@ -17,6 +17,10 @@ Colours = NDArray[np.float32]
 
 PLAIN_LEVELS: Final = 8.0
 """A wall is plain where its colours near the person can be told from those farther away within so many levels."""
+HAIRS_REACH: Final = 0.7
+"""On a plain wall, what stands out within this distance of the person (IOD) belongs to the person."""
+LEAST_WALL: Final = 0.02
+"""Share of the picture. Where less is seen of the wall, its colours tell nothing."""
 MIRROR_REACH: Final = 1.0
 """Of the mirror image, in IOD."""
 _FILL_GAIN: Final = 6.0
@@ -81,6 +85,30 @@ def fill(frame: Frame, hole: NDArray[np.uint8], iod_px: float, *, plain: bool) -
         share = np.clip((MIRROR_REACH - inside / iod_px) / 0.3, 0, 1)[..., None]
         filled = smooth + share * (mirror - smooth)
     return np.where(hole[..., None] > 0, np.clip(np.round(filled), 0, 255), frame).astype(np.uint8)
+
+
+def emptied(photo: Frame, near: NDArray[np.uint8], iod_px: float) -> tuple[Frame, bool]:
+    """A photo (H, W, 3) without its person, who is where `near` (H, W) is 1; and whether the background is plain."""
+    plain = is_plain(photo, near, iod_px)
+    hole = hole_in_wall(photo, near, iod_px) if plain else near
+    return fill(photo, hole, iod_px, plain=plain), plain
+
+
+def hole_in_wall(photo: Frame, near: NDArray[np.uint8], iod_px: float) -> NDArray[np.uint8]:
+    """What has to be filled of a plain wall: the person, a little around them, and single hairs."""
+    return grown(near, 0.12 * iod_px) | _hairs(photo, near, iod_px)
+
+
+def _hairs(frame: Frame, near: NDArray[np.uint8], iod_px: float) -> NDArray[np.uint8]:
+    """What stands out from a plain wall close to the person: hairs that the matte has missed."""
+    zone = grown(near, HAIRS_REACH * iod_px)
+    smooth = cv2.GaussianBlur(frame, (0, 0), 3).astype(np.float32)
+    far = grown(near, 0.5 * iod_px)
+    if (far == 0).mean() < LEAST_WALL:
+        return np.zeros_like(near)
+    wall = push_pull(smooth, (1 - far).astype(np.float32))
+    out = (np.abs(frame - wall).max(axis=2) > 18) & (zone > 0)
+    return grown(out, 0.03 * iod_px)
 
 
 def _grain(frame: Frame, hole: NDArray[np.uint8], seed: int = 0) -> Colours:
