@@ -58,6 +58,8 @@ def written(
     model = program.model_proto
     # The exporter notes where in the source each value comes from, with paths of this machine. Without a name, libraries
     # call a node by its number.
+    # It also notes torch's version, by which equal graphs would differ from machine to machine.
+    model.ClearField("producer_version")
     graph = model.graph
     graph.name = name
     for item in (*graph.node, *graph.input, *graph.output, *graph.initializer):
