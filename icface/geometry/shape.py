@@ -67,6 +67,8 @@ class SourceShape(NamedTuple):
     iod_px: float
     texture_px: FloatArray
     """(468, 2) where each vertex lies in the photo's crop, with the photo's expression."""
+    photo_shape: FloatArray
+    """(468, 3) head space with the photo's expression."""
 
 
 def head_space(points_px: FloatArray, rotation: FloatArray) -> tuple[FloatArray, FloatArray, float]:
@@ -151,6 +153,7 @@ def fit_source(
         base_px=base_px,
         iod_px=iod_px,
         texture_px=np.ascontiguousarray(points_px[:, :2], dtype=np.float32),
+        photo_shape=shape,
     )
 
 
