@@ -31,6 +31,8 @@ MEASURE_NAMES: Final = (
 )  # fmt: skip
 """Distances in head space, in IOD; right and left are the person's own sides."""
 MEASURES: Final = len(MEASURE_NAMES)
+CONDITIONS: Final = 2 * MEASURES + 2
+"""Measures of the frame and of the photo, pitch and yaw."""
 _EYE_CORNERS: Final = ((33, 133), (263, 362))
 _LIPS: Final = [13, 14]
 # Upper and lower lid, brow, inner end of the brow, cheek.
@@ -89,3 +91,14 @@ def measures(shape: FloatArray) -> FloatArray:
         level = y[list(corners)].mean()
         values += [y[upper] - y[lower], y[brow] - level, y[inner] - level, y[cheek] - level]
     return np.array(values, dtype=np.float32)
+
+
+def conditions(target: FloatArray, photo: FloatArray, rotation: FloatArray) -> FloatArray:
+    """What a network is told beside the picture, (CONDITIONS,).
+
+    Args:
+        target: (MEASURES,) of the face in the frame.
+        photo: (MEASURES,) of the face as it was photographed.
+        rotation: (3, 3) of the head in the frame; the sines of pitch and yaw are what is taken of it.
+    """
+    return np.concatenate([target, photo, [rotation[1, 2], rotation[0, 2]]]).astype(np.float32)

@@ -6,7 +6,17 @@ import numpy as np
 import pytest
 
 from icface.attributes import AU_NAMES
-from icface.geometry.patch import MEASURE_NAMES, PATCH_IOD, PATCH_PX, cut_patch, finer, measures, patch_affine
+from icface.geometry.patch import (
+    CONDITIONS,
+    MEASURE_NAMES,
+    PATCH_IOD,
+    PATCH_PX,
+    conditions,
+    cut_patch,
+    finer,
+    measures,
+    patch_affine,
+)
 from icface.geometry.shape import Projection, rotation_matrix
 from icface.geometry.topology import face_tables
 
@@ -70,3 +80,10 @@ def test_measures_follow_action_units(unit: str, name: str, sign: int) -> None:
     moved = FACE + face_tables().displacements[AU_NAMES.index(unit)]
     change = (measures(moved) - measures(FACE))[MEASURE_NAMES.index(name)]
     assert sign * change > 0.02
+
+
+def test_conditions_hold_measures_and_sines_of_the_pose() -> None:
+    values = conditions(measures(FACE), -measures(FACE), rotation_matrix(0.0, 0.3, 0.0))
+    assert values.shape == (CONDITIONS,) and values.dtype == np.float32
+    np.testing.assert_allclose(abs(values[-1]), np.sin(0.3), atol=1e-6)
+    np.testing.assert_allclose(values[-2], 0, atol=1e-6)
