@@ -27,8 +27,10 @@ FAMILIES: Final = tuple(
 """The families that this version has host code for: the modules of `icface/families/`."""
 ATTRIBUTE_SCALES: Final = ("full-shape", "openface")
 MANIFEST: Final = "manifest.json"
-WARPED: Final = "warped"
-"""The name by which a host variant's graph takes the frame that it corrects."""
+CORRECTION: Final = {"inputs": ("patch", "conditions", "gates"), "outputs": ("correction",)}
+"""The tensors of the graph that corrects frames, by name."""
+GEOMETRY: Final = "geometry"
+"""The golden frame without the network's correction."""
 DEFAULT_BUNDLE: Final = Path(__file__).parent / "models" / "edge.icface"
 """The generator that ships."""
 
@@ -59,8 +61,6 @@ class Variant(msgspec.Struct, frozen=True, kw_only=True):
     outputs: tuple[TensorSpec, ...]
     graph_fp16: str | None = None
     """ONNX file of the same variant in half precision, with the same inputs and outputs; None where there is none."""
-    graph_inputs: tuple[str, ...] | None = None
-    """For a host variant with a graph: the names in `cache` and `motion` that it takes, besides `warped`."""
 
     @property
     def inputs(self) -> tuple[TensorSpec, ...]:
@@ -72,8 +72,8 @@ class Variant(msgspec.Struct, frozen=True, kw_only=True):
         return self.inputs + self.outputs
 
 
-class _Neutralise(Variant, frozen=True, kw_only=True):
-    """The manifest lists the inputs of this variant as `inputs`."""
+class _Apart(Variant, frozen=True, kw_only=True):
+    """A step beside the frame's own variants. The manifest lists its inputs as `inputs`."""
 
     graph: str
     cache: tuple[TensorSpec, ...] = ()
@@ -105,8 +105,10 @@ class Bundle(msgspec.Struct, frozen=True, kw_only=True):
     """How the source is cropped, in words."""
     host_code: str | None = msgspec.field(name="motion")
     """The code that turns attributes into motion tensors. None: the graph takes attributes."""
-    neutralise: _Neutralise | None
+    neutralise: _Apart | None
     """From the crop of a photo to the cache tensors, by a graph. None: the family's host code makes them."""
+    correct: _Apart | None = None
+    """From a patch of the host variant's frame to what a network changes in it, by a graph. None: geometry alone."""
     variants: _Variants
     golden: str
     """A safetensors file with the inputs of every variant and the outputs that they must give."""
@@ -145,21 +147,8 @@ class Bundle(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def host(self) -> Variant | None:
-        """The warp on the CPU, without a graph. Its graph, if there is one, corrects the warped frame."""
+        """The frame by host code on the CPU, corrected by the graph `correct` where there is one."""
         return self.variants.host
-
-    @property
-    def corrector(self) -> Variant | None:
-        """The graph after the host's warp: from the warped frame to the frame. None where there is no such graph."""
-        host = self.host
-        if host is None or host.graph is None:
-            return None
-        cache, motion = (
-            tuple(spec for spec in specs if spec.name in (host.graph_inputs or ()))
-            for specs in (host.cache, host.motion)
-        )
-        warped = msgspec.structs.replace(host.outputs[0], name=WARPED)
-        return Variant(graph=host.graph, cache=cache, motion=(warped, *motion), outputs=host.outputs)
 
     def file(self, name: str) -> Path:
         """Path of a listed file."""
@@ -173,13 +162,26 @@ class Bundle(msgspec.Struct, frozen=True, kw_only=True):
         except (OSError, SafetensorError, KeyError) as error:
             raise BundleError(f"cannot read {path}: {error}") from error
         wanted = dict.fromkeys(spec.name for variant in _all(self) for spec in variant.tensors)
+        if self.correct is not None:
+            wanted |= {GEOMETRY: None}
+            del wanted["patch"], wanted["correction"]  # parts of the frame
         if missing := [name for name in wanted if name not in tensors]:
             raise BundleError(f"{path} lacks {', '.join(missing)}")
         return tensors
 
 
 def _all(bundle: Bundle) -> list[Variant]:
-    return [each for each in (bundle.neutralise, bundle.graph, bundle.host) if each is not None]
+    return [each for each in (bundle.neutralise, bundle.correct, bundle.graph, bundle.host) if each is not None]
+
+
+def _correction_problems(bundle: Bundle, correct: Variant) -> Iterator[str]:
+    for key, specs in (("inputs", correct.inputs), ("outputs", correct.outputs)):
+        if sorted(spec.name for spec in specs) != sorted(CORRECTION[key]):
+            yield f"'{key}' of 'correct' should be {', '.join(CORRECTION[key])}"
+    for variant in (bundle.graph, bundle.host):
+        told = {spec.name for spec in variant.motion} if variant is not None else set()
+        if missing := [name for name in ("patch_to_frame", "conditions", "gates") if name not in told]:
+            yield f"a bundle with 'correct' should have {', '.join(missing)} among the motion of both variants"
 
 
 def _problems(bundle: Bundle) -> Iterator[str]:
@@ -201,19 +203,17 @@ def _problems(bundle: Bundle) -> Iterator[str]:
         if file is not None and file not in bundle.hashes:
             yield f"'files' gives no hash for {file}"
     for variant in _all(bundle):
-        if variant is not bundle.neutralise and [spec.name for spec in variant.outputs] != ["frame"]:
+        if not isinstance(variant, _Apart) and [spec.name for spec in variant.outputs] != ["frame"]:
             yield "'outputs' of a variant should be one tensor, 'frame'"
         for spec in variant.tensors:
             try:
                 np.dtype(spec.dtype)
             except TypeError:
                 yield f"{spec.name} has the unknown type {spec.dtype!r}"
-    host = bundle.host
-    if host is not None and host.graph is not None:
-        if host.graph_inputs is None:
-            yield "the host variant has a graph and lacks 'graph_inputs'"
-        for name in set(host.graph_inputs or ()) - {spec.name for spec in host.inputs}:
-            yield f"'graph_inputs' names {name!r}, which is no tensor of the host variant"
+    if bundle.host is not None and bundle.host.graph is not None:
+        yield "the host variant has a graph, as in older bundles; get a newer bundle"
+    if bundle.correct is not None:
+        yield from _correction_problems(bundle, bundle.correct)
     if bundle.neutralise is not None:
         given = bundle.neutralise.outputs
         if "neutral" not in [spec.name for spec in given]:

@@ -99,6 +99,7 @@ class Reenactor:
         still_border: nothing moves at the frame's border, so that the frame fits into its photo. The crop is wider.
         free_layer: prepare what `PreparedSource.before` needs.
         view_px: (width, height) of a picture as in a video call, that takes the photo's place: `photo_frame` is that.
+        corrected: let the bundle's network correct the frames; False: geometry alone.
 
     Raises:
         BundleError: the model needs host code that this version does not have.
@@ -116,6 +117,7 @@ class Reenactor:
         still_border: bool = False,
         free_layer: bool = False,
         view_px: tuple[int, int] | None = None,
+        corrected: bool = True,
     ) -> None:
         if size_px is not None and not 64 <= size_px <= 2048:
             raise ConfigError(f"an output of {size_px} pixels is out of range; choose 64 to 2048, or native")
@@ -127,6 +129,8 @@ class Reenactor:
         self._still_border = still_border
         self._free_layer = free_layer
         self._view_px = view_px
+        self.corrected = corrected
+        """Whether the network corrects the frames, where the bundle has one. It may change from frame to frame."""
         self._cache = source_cache or SourceCache()
         self._source: PreparedSource | None = None
         self._untaken = np.array(
@@ -142,7 +146,13 @@ class Reenactor:
         """One line about the engine that was picked and how well it passed its check."""
         own, asked = self._bundle.size_px, self._size_px
         scaled = "" if own is None or asked in (None, own) else f"; its {own} px frames are scaled to {asked}"
-        return f"engine: {self._engine.description}{scaled}"
+        plain = ", geometry alone" if self.has_network and not self.corrected else ""
+        return f"engine: {self._engine.description}{plain}{scaled}"
+
+    @property
+    def has_network(self) -> bool:
+        """Whether a network can correct the frames."""
+        return self._bundle.correct is not None and not self._engine.geometry_alone
 
     @property
     def unbuilt_engines(self) -> tuple[str, ...]:
@@ -254,6 +264,8 @@ class Reenactor:
         if self._bundle.attribute_scale == "openface":
             asked = to_openface(asked)
         self._motion = self._source.rig.motion(asked)
+        if not self.corrected and self._bundle.correct is not None:
+            self._motion["gates"][:] = 0
         return _scale(self._engine.animate(self._motion), self._scaled)
 
     def alpha(self) -> NDArray[np.uint8]:

@@ -15,6 +15,7 @@ SIZES: Final = {"256": 256, "512": 512, "native": None}
 VIDEO_SUFFIXES: Final = (".mp4", ".mov", ".mkv", ".webm")
 FRAMINGS: Final = ("crop", "photo", "call")
 CALL_SIZES: Final = {"1280x720": (1280, 720), "1920x1080": (1920, 1080)}
+QUALITIES: Final = ("best", "fast")
 GAZES: Final = ("driver", "camera")
 
 
@@ -71,6 +72,8 @@ class LiveConfig:
 
     model: Path | None = None
     """None: the bundle that comes along."""
+    quality: str = "best"
+    """`best`: a network corrects what geometry made, where the bundle has one; `fast`: geometry alone."""
     engine: str = "auto"
     """`auto`: the fastest that is there."""
     build: bool = True
@@ -89,6 +92,7 @@ class LiveConfig:
         # No comparison with NaN is true, so each asks for what is right.
         for flag, value, right, rule in (
             ("--framing", self.framing, self.framing in FRAMINGS, f"choose {', '.join(FRAMINGS)}"),
+            ("--quality", self.quality, self.quality in QUALITIES, f"choose {' or '.join(QUALITIES)}"),
             ("--gaze", self.gaze, self.gaze in GAZES, f"choose {' or '.join(GAZES)}"),
             ("--size", self.size_px, self.size_px in SIZES.values(), f"choose {', '.join(SIZES)}"),
             ("--call-size", "{}x{}".format(*self.call_size_px), self.call_size_px in CALL_SIZES.values(),

@@ -72,5 +72,6 @@ def _open(config: LiveConfig, engine: str) -> Reenactor:
         threads=THREADS,
         still_border=config.framing != "crop" or config.follow,
         view_px=config.call_size_px if config.framing == "call" else None,
+        corrected=config.quality == "best",
         free_layer=config.background not in ("keep", "blur") or config.follow,
     )

@@ -194,6 +194,18 @@ class Renderer:
         self.attributes = attributes
         return self.picture
 
+    @property
+    def drop_network(self) -> Callable[[bool], None] | None:
+        """Makes frames by geometry alone, or not; None where no network corrects them."""
+        reenactor = self._reenactor
+        if not (reenactor.has_network and reenactor.corrected):
+            return None
+
+        def drop(dropped: bool) -> None:
+            reenactor.corrected = not dropped
+
+        return drop
+
     def _with_alpha(self, crop: Frame) -> Frame:
         """The crop, made before a black plate, with its alpha: that is RGBA with colours multiplied by alpha."""
         if self._crop.shape[:2] != crop.shape[:2]:

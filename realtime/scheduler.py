@@ -1,4 +1,4 @@
-"""Watches the deadline and says what to give up: first tracker rate, then every second frame."""
+"""Watches the deadline and says what to give up: first tracker rate, then the network, then every second frame."""
 
 from __future__ import annotations
 
@@ -8,8 +8,9 @@ from typing import Final
 
 FULL: Final = "full"
 HALF_TRACKING: Final = "half tracker rate"
+NO_NETWORK: Final = "geometry alone"
 REPEAT: Final = "repeated frames"
-LEVELS: Final = (FULL, HALF_TRACKING, REPEAT)
+LEVELS: Final = (FULL, HALF_TRACKING, NO_NETWORK, REPEAT)
 """Each level also gives up what the levels before it do."""
 
 OVER: Final = 0.95
@@ -29,14 +30,21 @@ RECOVER_MAX_S: Final = 60.0
 class DeadlineScheduler:
     """Turns the load of each frame into a level, with `period_s` between two output frames.
 
-    `halve_tracking` is called with True to track every second frame, and with False to track all. Where it is None there
-    is no tracker to slow down, and that level is left out.
+    `halve_tracking` is called with True to track every second frame, and with False to track all. `drop_network` is
+    called with True to make frames by geometry alone. Where one of them is None, there is nothing to give up, and its
+    level is left out.
     """
 
-    def __init__(self, period_s: float, halve_tracking: Callable[[bool], None] | None = None) -> None:
+    def __init__(
+        self,
+        period_s: float,
+        halve_tracking: Callable[[bool], None] | None = None,
+        drop_network: Callable[[bool], None] | None = None,
+    ) -> None:
         self.period_s = period_s
-        self._halve_tracking = halve_tracking
-        self._levels = LEVELS if halve_tracking is not None else (FULL, REPEAT)
+        asked = {HALF_TRACKING: halve_tracking, NO_NETWORK: drop_network}
+        self._gives_up = {level: give_up for level, give_up in asked.items() if give_up is not None}
+        self._levels = tuple(level for level in LEVELS if level not in asked or level in self._gives_up)
         self._at = 0
         self._load = 0.0
         self._since_s = self._room_since_s = math.inf
@@ -87,6 +95,6 @@ class DeadlineScheduler:
         self._since_s = now_s
         self._room_since_s = math.inf
         self._load = 0.0
-        if self._halve_tracking is not None:
-            self._halve_tracking(at >= LEVELS.index(HALF_TRACKING))
+        for level, give_up in self._gives_up.items():
+            give_up(at >= self._levels.index(level))
         return True

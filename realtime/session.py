@@ -132,7 +132,7 @@ class _Session:
         controls = Controls(reenactment, photos, stop, keyboard, driver.ask_neutral)
         if config.live:
             stack.callback(stop.set)
-            scheduler = DeadlineScheduler(1 / float(driver.fps), driver.halve_tracking)
+            scheduler = DeadlineScheduler(1 / float(driver.fps), driver.halve_tracking, renderer.drop_network)
             run_live(reenactment, driver.play(stop), controls, scheduler, config)
         else:
             run_offline(reenactment, driver.read_in_order(), controls, config, driver.frame_count)
@@ -185,6 +185,7 @@ class _Session:
         self.metrics.about = {
             "version": version(),
             "engine": self.reenactor.describe(),
+            "quality": "best" if self.reenactor.has_network and self.reenactor.corrected else "fast",
             "mode": "live" if config.live else "file to file",
             "fps": float(fps),
             "size_px": list(first.size_px),

@@ -22,7 +22,7 @@ from icface.errors import EngineError
 
 Outputs = tuple[NDArray[Any], ...]
 Step = Literal["animate", "neutralise", "correct"]
-"""What a bundle does: it makes a photo neutral, makes a frame, or corrects a frame that the host engine has warped."""
+"""What a bundle does: it makes a photo neutral, makes a frame, or says how to correct one that the host has made."""
 
 PRECISIONS: Final = ("fp32", "fp16", "bf16", "int8")
 """The arithmetic that an engine may be built for."""
@@ -50,6 +50,8 @@ class Engine(ABC):
         """How well it must give the golden outputs."""
         self.unbuilt: tuple[str, ...] = ()
         """Better engines for the same model that are not built yet, best first."""
+        self.geometry_alone = False
+        """It makes frames without the network that the bundle has."""
         self._owner: int | None = None
         self._has_source = False
         self._source_sizes: dict[str, int] = {}
@@ -182,7 +184,7 @@ class Job:
 
 def graph_variant(bundle: Bundle, step: Step) -> tuple[Variant, Path]:
     """Find the variant that a graph engine runs, and the file of its graph; EngineError where the bundle has none."""
-    variant = {"animate": bundle.graph, "neutralise": bundle.neutralise, "correct": bundle.corrector}[step]
+    variant = {"animate": bundle.graph, "neutralise": bundle.neutralise, "correct": bundle.correct}[step]
     if variant is None or variant.graph is None:
         raise EngineError(f"{bundle.name} has no graph for {step}")
     return variant, bundle.file(variant.graph)

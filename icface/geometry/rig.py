@@ -1,6 +1,7 @@
 """The face rig: from attributes to the maps of a backward warp. This is the edge family's work per frame.
 
-Attributes → moved vertices → flow of head and body → exact map of the face → maps of eyes and mouth behind it.
+Attributes → moved vertices → flow of head and body → exact map of the face → maps of eyes and mouth behind it → what a
+learned correction is told.
 """
 
 from __future__ import annotations
@@ -26,6 +27,7 @@ from icface.attributes import (
 )
 from icface.geometry import layers, raster
 from icface.geometry import topology as mesh
+from icface.geometry.correction import CorrectionInputs
 from icface.geometry.eyes import Eye, Opening, axes, move_lids, seen_gaze
 from icface.geometry.flow import HeadFlow
 from icface.geometry.shape import RING, Projection, ring_triangles, rotation_matrix
@@ -109,6 +111,8 @@ class FaceRig:
             "inner_shade": np.full((height, width), 255, dtype=np.uint8),
             "regions": np.zeros((len(self._behind), 4), dtype=np.int32),
         }
+        self._correction = CorrectionInputs(cache, self._project)
+        self._motion |= self._correction.motion
 
     def motion(self, attributes: FloatArray) -> Tensors:
         """The maps of one frame, overwritten by the next call, from (SIZE,) full-shape attributes, finite and in range.
@@ -136,6 +140,7 @@ class FaceRig:
         gaze_rad = seen_gaze(pitch_rad, float(turn_rad[0])), seen_gaze(yaw_rad, float(turn_rad[1]))
         jaw = self._jaw[0] * action_units[_AU26] + shapes[_JAW] @ self._jaw[1:]
         self._behind_the_skin(rotation, gaze_rad, jaw)
+        self._correction.tell(shape, rotation)
         return self._motion
 
     def _moved(self, action_units: FloatArray, shapes: FloatArray, gaze_rad: float) -> FloatArray:

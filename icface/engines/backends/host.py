@@ -1,72 +1,130 @@
-"""The bundle's host variant: the warp compiled for the CPU, and then the graph that corrects it, if there is one."""
+"""The bundle's host variant: the warp compiled for the CPU, and then the network that corrects it, if there is one."""
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping
 from typing import Final
 
-from icface.arrays import Tensors
-from icface.bundle import WARPED, Bundle, Variant
+import numpy as np
+
+from icface.arrays import Frame, Tensors
+from icface.bundle import Bundle, Variant
 from icface.engines import backends
 from icface.engines.base import Engine, Outputs, Step
 from icface.errors import EngineError
+from icface.geometry.correction import Patch, usable
 from icface.geometry.warp import HostWarp
+
+logger = logging.getLogger(__name__)
 
 MOTION: Final = "icface.geometry"
 """The manifest's name of the host code that makes HostWarp's maps."""
-GRAPH_ENGINES: Final = ("openvino", "onnxruntime")
-"""What may run the correcting graph; the first that works is taken."""
+NETWORK_ENGINES: Final = ("openvino:bf16", "openvino", "onnxruntime")
+"""What may run the network, the fastest first. The first one that gives the golden frame is taken."""
 
 
 class HostEngine(Engine):
-    """Runs the family's own warp, and `corrector` after it where the variant has a correcting graph."""
+    """Runs the family's own warp, and `network` after it, where there is one and the frame's gates are open."""
 
-    def __init__(self, variant: Variant, description: str, corrector: Engine | None = None) -> None:
+    def __init__(self, variant: Variant, description: str, network: Engine | None = None) -> None:
         super().__init__(variant, description)
-        self._corrector = corrector
+        self._network = network
+        self.forgiving = False
+        """A network that fails is dropped with a warning, and the frame is what geometry made. Else it is an error."""
         self._cache: Tensors = {}
         self._warp: HostWarp | None = None
+        self._patch: Patch | None = None
 
     def _keep_source(self, cache: Tensors) -> None:
         self._cache = cache
-        self._warp = None  # made with the first frame, which tells the size
-        if self._corrector is not None:
-            self._corrector.set_source(cache)
+        self._warp = self._patch = None  # made with the first frame, which tells the size
+        if self._network is not None:
+            self._network.set_source(cache)
 
     def _compute(self, motion: Tensors, sizes: Mapping[str, int]) -> Outputs:
+        size_px = sizes["width"], sizes["height"]
         if self._warp is None:
-            self._warp = HostWarp(self._cache, (sizes["width"], sizes["height"]))
-        warped = self._warp.frame(motion)
-        return (warped,) if self._corrector is None else self._corrector.run({**motion, WARPED: warped})
+            self._warp = HostWarp(self._cache, size_px)
+        frame = self._warp.frame(motion)
+        if self._network is not None and motion["gates"].any():
+            if self._patch is None:
+                self._patch = Patch(size_px)
+            self._correct(self._network, self._patch, frame, motion)
+        return (frame,)
+
+    def _correct(self, network: Engine, patch: Patch, frame: Frame, motion: Tensors) -> None:
+        where = motion["patch_to_frame"]
+        try:
+            seen = patch.cut(frame, motion["inner_alpha"], where)
+            (correction,) = network.run({**motion, "patch": seen})
+            if not usable(correction):
+                raise EngineError("the network gives values that are no numbers")
+        except EngineError as error:
+            if not self.forgiving:
+                raise
+            self._drop_network(error)
+        else:
+            patch.lay_back(np.ascontiguousarray(correction), where, frame)
+
+    def _drop_network(self, error: EngineError) -> None:
+        logger.warning("geometry alone makes the frames from now on: %s", error)
+        assert self._network is not None
+        self._network.close()
+        self._network, self.geometry_alone = None, True
 
     def release(self) -> None:
         super().release()
-        if self._corrector is not None:
-            self._corrector.release()
+        if self._network is not None:
+            self._network.release()
 
     def close(self) -> None:
         super().close()
-        self._cache, self._warp = {}, None
-        if self._corrector is not None:
-            self._corrector.close()
+        self._cache, self._warp, self._patch = {}, None, None
+        if self._network is not None:
+            self._network.close()
 
 
 def open_engine(bundle: Bundle, step: Step, *, threads: int, option: str) -> HostEngine:
-    """Open the host variant. Its threads are OpenCV's, which the application sets for the whole process."""
+    """Open the host variant. Its threads are OpenCV's, which the application sets for the whole process.
+
+    Where no engine runs the bundle's network, a warning says why, and the engine makes frames by geometry alone.
+    """
     variant = bundle.host if step == "animate" else None
     if variant is None or bundle.host_code != MOTION:
         raise EngineError(f"{bundle.name} has no variant that runs on the host")
     if option:
         raise EngineError(f"the host engine has no option {option!r}")
-    if variant.graph is None:
-        return HostEngine(variant, f"host warp on the CPU for {bundle.name}")
+    engine = HostEngine(variant, f"host warp on the CPU for {bundle.name}")
+    if bundle.correct is None:
+        return engine
     problems = []
-    for name in GRAPH_ENGINES:
+    for name in NETWORK_ENGINES:
         try:
-            corrector = backends.load(name).open_engine(bundle, "correct", threads=threads, option="")
+            return _corrected(bundle, variant, name, threads)
         except EngineError as error:
-            problems.append(str(error))
-        else:
-            description = f"host warp on the CPU, corrected by {corrector.description}"
-            return HostEngine(variant, description, corrector)
-    raise EngineError("; ".join(problems))
+            logger.debug("the network does not run by %s: %s", name, error)
+            problems.append(f"{name}: {error}")
+    logger.warning("geometry alone makes the frames, because no engine runs the network: %s", "; ".join(problems))
+    engine.geometry_alone = True
+    return engine
+
+
+def _corrected(bundle: Bundle, variant: Variant, name: str, threads: int) -> HostEngine:
+    """The host variant with its network run by a backend; EngineError where that gives a wrong golden frame."""
+    # Imported here, because `opening` imports the backends.
+    from icface.engines.opening import golden_psnr_db
+
+    backend, _, option = name.partition(":")
+    network = backends.load(backend).open_engine(bundle, "correct", threads=threads, option=option)
+    engine = HostEngine(variant, f"host warp on the CPU, corrected by {network.description}", network)
+    try:
+        db = golden_psnr_db(engine, bundle)
+        if not db >= engine.golden_psnr_db:
+            raise EngineError(f"it gives a wrong golden frame ({db:.1f} dB)")
+    except EngineError:
+        engine.close()
+        raise
+    engine.forgiving = True
+    engine.release()
+    return engine

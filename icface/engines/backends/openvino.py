@@ -88,7 +88,9 @@ def open_engine(bundle: Bundle, step: Step, *, threads: int, option: str) -> Ope
     variant, path = graph_variant(bundle, step)
     if step == "neutralise":
         option = ""
-    built = find_built(bundle, "openvino", option, target()) if option in BUILT else None
+    # A correction is no position, so bfloat16 does it no harm; the host engine looks at the frame that comes out.
+    is_built = option in BUILT and step != "correct"
+    built = find_built(bundle, "openvino", option, target()) if is_built else None
     model = compiled(path if built is None else built.content, path.name, threads=threads, option=option)
     inputs, outputs = (
         # OpenVINO gives a tensor several names where nothing is computed between them.
