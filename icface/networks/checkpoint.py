@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 import msgspec
 import torch
@@ -23,9 +23,13 @@ from icface.face.alignment import ALIGNMENT
 from icface.files import replacing_file
 from icface.networks.config import NetworksConfig, read_settings
 from icface.networks.icface import ICface
+from icface.networks.patch import PatchConfig, PatchCorrector
 
 FORMAT: Final = 1
 _HEADER: Final = "icface"
+_CORRECTOR: Final = "icface-corrector"
+
+_Info = TypeVar("_Info", bound=Struct)
 
 
 class ModelInfo(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -49,6 +53,18 @@ class ModelInfo(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
             raise ConfigError(f"attribute_scale is {self.attribute_scale!r}; choose {choices}")
 
 
+class CorrectorInfo(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """What a patch corrector is and where it comes from."""
+
+    network: PatchConfig
+    provenance: str
+    """What it was trained on."""
+    licence: str
+    """The licence under which it may be used."""
+    step: int
+    """How many training steps made it."""
+
+
 def save_model(path: Path, model: ICface, info: ModelInfo) -> None:
     """Write a model. The file appears whole or not at all.
 
@@ -56,8 +72,7 @@ def save_model(path: Path, model: ICface, info: ModelInfo) -> None:
         ConfigError: it cannot be written.
     """
     # The numbers of the discriminator are part of the header, its weights are not part of the model.
-    header = {"format": FORMAT, **msgspec.to_builtins(info)}
-    write_tensors(path, model.state_dict(), {_HEADER: json.dumps(header)})
+    _save(path, model, _HEADER, info)
 
 
 def load_model(path: Path) -> tuple[ICface, ModelInfo]:
@@ -66,21 +81,52 @@ def load_model(path: Path) -> tuple[ICface, ModelInfo]:
     Raises:
         ConfigError: it is missing, damaged or not one of ours, or a weight is not a finite number.
     """
-    tensors, metadata = read_tensors(path)
-    if _HEADER not in metadata:
-        raise ConfigError(
-            f"{path} is not an ICface model; one is written by training/train.py or training/import_checkpoint.py"
-        )
-    try:
-        header = msgspec.json.decode(metadata[_HEADER], type=dict[str, Any])
-        if header.pop("format", None) != FORMAT:
-            raise ConfigError(f"its format is not {FORMAT}, which this version reads")
-        info = read_settings(ModelInfo, header)
-    except (msgspec.DecodeError, ConfigError) as error:
-        raise ConfigError(f"{path}: its header does not fit: {error}") from error
+    writers = "training/train.py or training/import_checkpoint.py"
+    info, tensors = _read(path, _HEADER, ModelInfo, f"an ICface model; one is written by {writers}")
     model = ICface(info.networks)
     load_weights(model, tensors, str(path))
     return model.eval().requires_grad_(False), info
+
+
+def save_corrector(path: Path, model: PatchCorrector, info: CorrectorInfo) -> None:
+    """Write a patch corrector. The file appears whole or not at all.
+
+    Raises:
+        ConfigError: it cannot be written.
+    """
+    _save(path, model, _CORRECTOR, info)
+
+
+def load_corrector(path: Path) -> tuple[PatchCorrector, CorrectorInfo]:
+    """Read a patch corrector, ready to be run (`eval`, no gradients).
+
+    Raises:
+        ConfigError: it is missing, damaged or not one, or a weight is not a finite number.
+    """
+    what = "a patch corrector; one is written by training/train.py with a config whose method is patch"
+    info, tensors = _read(path, _CORRECTOR, CorrectorInfo, what)
+    model = PatchCorrector(info.network)
+    load_weights(model, tensors, str(path))
+    return model.eval().requires_grad_(False), info
+
+
+def _save(path: Path, model: nn.Module, header: str, info: Struct) -> None:
+    text = json.dumps({"format": FORMAT, **msgspec.to_builtins(info)})
+    write_tensors(path, model.state_dict(), {header: text})
+
+
+def _read(path: Path, header: str, kind: type[_Info], what: str) -> tuple[_Info, dict[str, Tensor]]:
+    """The header of a file, checked, and its weights."""
+    tensors, metadata = read_tensors(path)
+    if header not in metadata:
+        raise ConfigError(f"{path} is not {what}")
+    try:
+        raw = msgspec.json.decode(metadata[header], type=dict[str, Any])
+        if raw.pop("format", None) != FORMAT:
+            raise ConfigError(f"its format is not {FORMAT}, which this version reads")
+        return read_settings(kind, raw), tensors
+    except (msgspec.DecodeError, ConfigError) as error:
+        raise ConfigError(f"{path}: its header does not fit: {error}") from error
 
 
 def load_weights(module: nn.Module, tensors: Mapping[str, Tensor], where: str) -> None:

@@ -1,0 +1,221 @@
+"""The patch corrector: a small U-Net that sees the patch of a warped frame, and says how to make it look real.
+
+Geometry moves a photo's pixels, so it has no folds that the photo lacks, and draws teeth and closed lids as well as it
+can. The corrector adds what is missing: a residual anywhere, and inside mouth and eyes a colour of its own. Both are
+linear in the frame, so that the frame itself keeps its detail. icface/geometry/patch.py says where the patch lies.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Final
+
+import torch
+from msgspec import Meta, Struct
+from torch import Tensor, nn
+from torch.nn import functional
+
+from icface.geometry.patch import CONDITIONS, PATCH_PX
+
+OPENING_ROW: Final = 106
+"""Openings above this row of the patch are eyes, below it the mouth: half-way between eyes and lips."""
+RIM_PX: Final = 12
+"""The correction fades out over so many pixels, so that the patch has no edge in the frame."""
+CLIP_SIGMA: Final = 2.5
+"""Conditions count up to so many standard deviations of the training's."""
+SLOPE: Final = 0.1
+MOST_RESIDUAL: Final = 0.5
+"""The residual cannot exceed this, of 1."""
+_HALF: Final = 2
+"""The openings are widened at half the size, where it takes a quarter of the work."""
+
+Channels = Annotated[int, Meta(ge=1)]
+
+
+class PatchConfig(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """The numbers of a corrector; the defaults are the one that ships."""
+
+    channels: tuple[Channels, Channels, Channels, Channels] = (24, 40, 64, 96)
+    """Channels at 1/2, 1/4, 1/8 and 1/16 of the patch."""
+    hidden: Channels = 64
+    """Width of the layer between the conditions and what they do to the features."""
+
+
+class PatchCorrector(nn.Module):
+    """What to keep of the patch, and what to add: `corrected = keep · patch + add`.
+
+    The weights' file holds mean and standard deviation of the conditions, too.
+    """
+
+    mean: Tensor
+    deviation: Tensor
+    rim: Tensor
+    is_eye: Tensor
+
+    def __init__(self, config: PatchConfig) -> None:
+        super().__init__()
+        self.config = config
+        a, b, c, d = config.channels
+        self.stem = nn.Conv2d(4 * 4, a, 3, padding=1)
+        self.down = nn.ModuleList(
+            nn.Conv2d(n, m, 3, stride=2, padding=1) for n, m in ((a, b), (b, c), (c, d))
+        )
+        self.up = nn.ModuleList(nn.Conv2d(n, m, 1) for n, m in ((d, c), (c, b), (b, a)))
+        self.first = nn.Conv2d(a, a, 3, padding=1)
+        self.blocks_down = nn.ModuleList(Block(n) for n in (b, c, d))
+        self.blocks_up = nn.ModuleList(Block(n) for n in (c, b))
+        self.last = nn.Conv2d(a, a, 3, padding=1)
+        # Residual, colour and alpha, each pixel's four quarters beside each other.
+        self.head = nn.Conv2d(a, 7 * 4, 3, padding=1)
+        # The face lies in the same place of every patch, so the features may differ from place to place.
+        self.place = nn.Parameter(torch.zeros(1, c, PATCH_PX // 8, PATCH_PX // 8))
+        self._styled = (b, c, d, c, b)
+        self.style = nn.Sequential(
+            nn.Linear(CONDITIONS, config.hidden),
+            nn.LeakyReLU(SLOPE),
+            nn.Linear(config.hidden, 2 * sum(self._styled)),
+        )
+        self.register_buffer("mean", torch.zeros(CONDITIONS))
+        self.register_buffer("deviation", torch.ones(CONDITIONS))
+        self.register_buffer("rim", rim(PATCH_PX, RIM_PX), persistent=False)
+        above = (torch.arange(PATCH_PX) < OPENING_ROW).float().reshape(1, 1, PATCH_PX, 1)
+        self.register_buffer("is_eye", above, persistent=False)
+        self._start()
+
+    def _start(self) -> None:
+        """Fresh weights: torch's, and small ones where they would move the picture or the features."""
+        with torch.no_grad():
+            self.head.weight.mul_(0.1)
+            nn.init.zeros_(self.head.bias)
+            style = self.style[2]
+            style.weight.mul_(0.1)
+            nn.init.zeros_(style.bias)
+
+    def forward(self, patch: Tensor, conditions: Tensor, gates: Tensor) -> tuple[Tensor, Tensor]:
+        """Correct a patch.
+
+        Args:
+            patch: (B, 4, 192, 192) in [0, 1]: RGB of the warped frame, and its inner alpha, the openings of eyes and
+                mouth.
+            conditions: (B, 28) as icface/geometry/patch.py makes them.
+            gates: (B, 3) in [0, 1]: strength at the eyes' openings, at the mouth's opening, and everywhere else.
+
+        Returns:
+            keep (B, 1, 192, 192) in [0, 1] and add (B, 3, 192, 192), which may be negative. At the rim, and where the
+            gates are 0, they are 1 and 0.
+        """
+        residual, colour, alpha = self.propose(patch, conditions)
+        strength, opening, unlocked = self._where(patch[:, 3:], gates)
+        image = patch[:, :3]
+        alpha = alpha * opening * strength * unlocked
+        keep = 1 - alpha
+        add = residual * (strength * unlocked) * keep + (image + colour) * alpha
+        return keep, add
+
+    def propose(self, patch: Tensor, conditions: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """What the network itself says, before it is known where it counts.
+
+        Returns:
+            Residual (B, 3, 192, 192), bounded; colour (B, 3, 192, 192), relative to the patch; alpha (B, 1, 192, 192)
+            in [0, 1], with which that colour replaces the patch's.
+        """
+        spread = ((conditions - self.mean) / self.deviation).clamp(-CLIP_SIGMA, CLIP_SIGMA)
+        styles = self.style(spread)[:, :, None, None].split([2 * n for n in self._styled], dim=1)
+        x = _active(self.first(_active(self.stem(functional.pixel_unshuffle(patch * 2 - 1, 2)))))
+        kept = [x]
+        for level, (down, block) in enumerate(zip(self.down, self.blocks_down, strict=True)):
+            x = _styled(_active(down(x)), styles[level])
+            if level == 1:
+                x = x + self.place
+            x = block(x)
+            kept.append(x)
+        for level, (up, block) in enumerate(zip(self.up, (*self.blocks_up, None), strict=True)):
+            x = _active(_doubled(up(x)) + kept[2 - level])
+            if block is not None:
+                x = block(_styled(x, styles[3 + level]))
+        made = functional.pixel_shuffle(self.head(_active(self.last(x))), 2)
+        return MOST_RESIDUAL * torch.tanh(made[:, :3]), made[:, 3:6], torch.sigmoid(made[:, 6:])
+
+    def _where(self, inner: Tensor, gates: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Strength of the correction, the widened openings, and where it is not locked; each (B, 1, 192, 192)."""
+        opening = widened(inner)
+        gate = gates[:, :, None, None]
+        eyes, mouth, rest = gate[:, :1], gate[:, 1:2], gate[:, 2:]
+        strength = rest + opening * (self.is_eye * (eyes - mouth) + mouth - rest)
+        return strength * self.rim, opening, self.unlocked(inner)
+
+    def unlocked(self, inner: Tensor) -> Tensor:
+        """1 where the picture may change, 0 inside open eyes: their gaze is the photo's. (B, 1, 192, 192)."""
+        return 1 - core(inner) * self.is_eye
+
+
+class Block(nn.Module):
+    """A residual block of two convolutions."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.one = nn.Conv2d(channels, channels, 3, padding=1)
+        self.two = nn.Conv2d(channels, channels, 3, padding=1)
+        with torch.no_grad():
+            self.two.weight.mul_(0.2)
+            nn.init.zeros_(self.two.bias)
+
+    def forward(self, x: Tensor) -> Tensor:
+        result: Tensor = x + self.two(_active(self.one(x)))
+        return result
+
+
+def widened(inner: Tensor) -> Tensor:
+    """An inner alpha (B, 1, S, S), widened by about 4 pixels with a soft edge."""
+    small = functional.avg_pool2d(inner, _HALF)
+    grown = functional.max_pool2d(small, (5, 1), 1, (2, 0))
+    grown = functional.max_pool2d(grown, (1, 5), 1, (0, 2))
+    return _enlarged(functional.avg_pool2d(grown, 3, 1, 1))
+
+
+def core(inner: Tensor) -> Tensor:
+    """An inner alpha (B, 1, S, S) without its outermost 3 pixels or so; nothing is left of a narrow slit."""
+    small = functional.avg_pool2d(inner, _HALF)
+    shrunk = 1 - functional.max_pool2d(1 - small, 3, 1, 1)
+    return _enlarged(functional.avg_pool2d(shrunk, 3, 1, 1))
+
+
+def rim(px: int, width: int) -> Tensor:
+    """(1, 1, px, px): 1 inside, fading to 0 at the edges over so many pixels."""
+    distance = torch.arange(px).float()
+    edge = (torch.minimum(distance, px - 1 - distance) / width).clamp(max=1)
+    edge = edge * edge * (3 - 2 * edge)
+    return (edge[:, None] * edge[None])[None, None]
+
+
+def macs(config: PatchConfig) -> int:
+    """Multiplications of the convolutions for one patch."""
+    counted = [0]
+
+    def count(layer: nn.Module, _: object, made: Tensor) -> None:
+        assert isinstance(layer, nn.Conv2d)
+        counted[0] += layer.weight.numel() * made.shape[2] * made.shape[3]
+
+    model = PatchCorrector(config)
+    for part in model.modules():
+        if isinstance(part, nn.Conv2d):
+            part.register_forward_hook(count)
+    with torch.no_grad():
+        model.propose(torch.zeros(1, 4, PATCH_PX, PATCH_PX), torch.zeros(1, CONDITIONS))
+    return counted[0]
+
+
+def _active(x: Tensor) -> Tensor:
+    return functional.leaky_relu(x, SLOPE)
+
+
+def _styled(x: Tensor, style: Tensor) -> Tensor:
+    factor, offset = style.chunk(2, dim=1)
+    return x * (1 + factor) + offset
+
+
+def _doubled(x: Tensor) -> Tensor:
+    return functional.interpolate(x, scale_factor=2, mode="nearest")
+
+
+def _enlarged(x: Tensor) -> Tensor:
+    return functional.interpolate(x, scale_factor=2, mode="bilinear", align_corners=False)
