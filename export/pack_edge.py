@@ -1,32 +1,50 @@
-"""Pack the shipped generator: `python export/pack_edge.py [--out icface/models/edge.icface]`.
+"""Pack the shipped generator: `python export/pack_edge.py [--weights RUN/best.safetensors] [--out FOLDER]`.
 
-It writes the animate graph, golden tensors made from noise, and the manifest with all hashes.
+It writes the animate graph, golden tensors made from noise, and the manifest with all hashes. With the weights of a
+trained corrector its network is packed too, and the animate graph has it at its end. Without, geometry alone makes the
+frames.
 """
 
 from __future__ import annotations
 
 import argparse
+import copy
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import cv2
 import numpy as np
+import torch
 from numpy.typing import NDArray
 from safetensors.numpy import save
 
 if not __package__:
     sys.path[0] = str(Path(__file__).resolve().parents[1])
 
+from export.correction_graph import (
+    CORRECTION_SHAPES,
+    PATCH_SHAPE,
+    HalfCorrector,
+    build_corrected_graph,
+    build_correction_graph,
+)
 from export.edge_graph import SHAPES, build_edge_graph
 from export.writing import spec, write_bundle
 from icface.arrays import Frame, Tensors
 from icface.attributes import GAZE_NAMES, SHAPE_NAMES
-from icface.bundle import DEFAULT_BUNDLE, Bundle
+from icface.bundle import DEFAULT_BUNDLE, GEOMETRY, Bundle
 from icface.command import Parser, run_command
+from icface.errors import ConfigError
+from icface.geometry.patch import PATCH_PX, SUPERSAMPLING, finer
 from icface.geometry.raster import EDGE_FROM_PX, EDGE_PX
+from icface.networks.checkpoint import load_corrector
+from icface.networks.patch import PatchCorrector
+from icface.quality import psnr_db
 
+LEAST_CHANGE_DB: Final = 38.0
+"""A golden frame that is closer to geometry alone would not tell an engine that leaves the network out."""
 GOLDEN_SIZE_PX = (88, 72)
 """(width, height) of the golden frame. The picture that it reads is larger, so that positions are told finer apart."""
 
@@ -64,19 +82,61 @@ def golden_inputs() -> dict[str, NDArray[Any]]:
     }
 
 
+def golden_correction_inputs(network: PatchCorrector) -> dict[str, NDArray[Any]]:
+    """A patch that covers most of the golden frame, turned a little, and conditions as the network was trained with."""
+    turn, scale = 0.2, 64 / PATCH_PX
+    linear = scale * np.array([[np.cos(turn), -np.sin(turn)], [np.sin(turn), np.cos(turn)]])
+    offset = [44.0, 37.0] - linear @ np.full(2, (PATCH_PX - 1) / 2)
+    spread = np.random.default_rng(21).uniform(-1.5, 1.5, CORRECTION_SHAPES["conditions"])
+    mean, deviation = (value.numpy() for value in (network.mean, network.deviation))
+    return {
+        "patch_to_frame": np.column_stack([linear, offset]).astype(np.float32),
+        "conditions": (mean + spread * deviation).astype(np.float32),
+        "gates": np.array([[1.0, 0.75, 0.875]], dtype=np.float32),
+    }
+
+
+def reference_correction(geometry: Frame, inputs: Tensors, network: PatchCorrector) -> Frame:
+    """The contract of the correction in float64, from the frame that geometry made."""
+    seen = np.dstack([geometry, inputs["inner_alpha"]])
+    where = inputs["patch_to_frame"].astype(np.float64)
+    side = SUPERSAMPLING * PATCH_PX
+    fine = np.floor(_sample(seen, _positions(finer(where), (side, side))) + 0.5)
+    patch = fine.reshape(PATCH_PX, SUPERSAMPLING, PATCH_PX, SUPERSAMPLING, 4).mean(axis=(1, 3))
+    planes = torch.from_numpy(np.floor(patch + 0.5) / 255).permute(2, 0, 1)[None]
+    told = (torch.from_numpy(inputs[name]).double() for name in ("conditions", "gates"))
+    with torch.no_grad():
+        keep, add = copy.deepcopy(network).double()(planes, *told)
+    changes = torch.cat([keep - 1, 255 * add], dim=1)[0].permute(1, 2, 0).numpy()
+    back = cv2.invertAffineTransform(where)
+    # A rim of nothing around the patch, so that it fades within a pixel.
+    positions = _positions(back, geometry.shape[:2]) + 1
+    changed = _sample(np.pad(changes, ((1, 1), (1, 1), (0, 0))), positions)
+    frame = geometry * (1 + changed[..., :1]) + changed[..., 1:]
+    return np.clip(np.floor(frame + 0.5), 0, 255).astype(np.uint8)
+
+
+def _positions(affine: NDArray[Any], shape: tuple[int, ...]) -> NDArray[np.float64]:
+    """(H, W, 2) where an affine (2, 3) takes the pixels of a picture."""
+    y, x = np.mgrid[: shape[0], : shape[1]].astype(np.float64)
+    return np.stack([x, y], axis=-1) @ affine[:, :2].T + affine[:, 2]
+
+
+def _sample(image: NDArray[Any], positions: NDArray[Any]) -> NDArray[np.float64]:
+    """A picture (h, w, C) read bilinearly at (H, W, 2), borders repeated."""
+    height, width = image.shape[:2]
+    x = np.clip(positions[..., 0].astype(np.float64), 0, width - 1)
+    y = np.clip(positions[..., 1].astype(np.float64), 0, height - 1)
+    x0, y0 = np.minimum(x.astype(int), width - 2), np.minimum(y.astype(int), height - 2)
+    fx, fy = (x - x0)[..., None], (y - y0)[..., None]
+    pixels = image.astype(np.float64)
+    top = pixels[y0, x0] * (1 - fx) + pixels[y0, x0 + 1] * fx
+    bottom = pixels[y0 + 1, x0] * (1 - fx) + pixels[y0 + 1, x0 + 1] * fx
+    return np.asarray(top * (1 - fy) + bottom * fy)
+
+
 def reference_frame(inputs: Tensors) -> Frame:
     """The contract in float64 NumPy, which every engine is held to."""
-
-    def sample(image: NDArray[Any], positions: NDArray[Any]) -> NDArray[np.float64]:
-        height, width = image.shape[:2]
-        x = np.clip(positions[..., 0].astype(np.float64), 0, width - 1)
-        y = np.clip(positions[..., 1].astype(np.float64), 0, height - 1)
-        x0, y0 = np.minimum(x.astype(int), width - 2), np.minimum(y.astype(int), height - 2)
-        fx, fy = (x - x0)[..., None], (y - y0)[..., None]
-        pixels = image.astype(np.float64)
-        top = pixels[y0, x0] * (1 - fx) + pixels[y0, x0 + 1] * fx
-        bottom = pixels[y0 + 1, x0] * (1 - fx) + pixels[y0 + 1, x0 + 1] * fx
-        return np.asarray(top * (1 - fy) + bottom * fy)
 
     def smoothed(front: NDArray[Any], positions: NDArray[Any]) -> NDArray[np.float64]:
         jump = np.zeros(positions.shape[:2])
@@ -98,55 +158,111 @@ def reference_frame(inputs: Tensors) -> Frame:
 
     alpha = inputs["inner_alpha"].astype(np.float64)[..., None] / 255
     shade = inputs["inner_shade"].astype(np.float64)[..., None] / 255
-    person, behind = sample(inputs["skin"], inputs["skin_map"]), sample(inputs["inner"], inputs["inner_map"])
+    person, behind = (
+        _sample(inputs["skin"], inputs["skin_map"]),
+        _sample(inputs["inner"], inputs["inner_map"]),
+    )
     front = person[..., :3] + inputs["plate"] * (1 - person[..., 3:] / 255)
     front = smoothed(front, inputs["skin_map"])
     return np.floor(front * (1 - alpha) + behind * shade * alpha + 0.5).astype(np.uint8)
 
 
-def pack(out: Path) -> Bundle:
-    """Write the bundle's folder; ConfigError where it cannot be written."""
+def pack(
+    out: Path, network: PatchCorrector | None = None, *, licence: str = "", provenance: str = ""
+) -> Bundle:
+    """Write the bundle's folder.
+
+    Args:
+        network: corrects the frames; None: geometry alone makes them.
+        licence: of the network.
+        provenance: what the network was trained on.
+
+    Raises:
+        ConfigError: the folder cannot be written, or the network hardly changes the golden frame.
+    """
     inputs = golden_inputs()
-    golden = {**inputs, "frame": reference_frame(inputs)}
+    golden: dict[str, NDArray[Any]] = {**inputs, "frame": reference_frame(inputs)}
     specs = {name: spec(name, str(inputs[name].dtype), *shape) for name, shape in SHAPES.items()}
     cache = [specs.pop(name) for name in ("skin", "plate", "inner")]
     motion = list(specs.values())
     regions = spec("regions", "int32", "count", 4)
     frame = [spec("frame", "uint8", "height", "width", 3)]
+    files: dict[str, bytes] = {}
+    correct = half = None
+    if network is None:
+        files["animate.onnx"] = build_edge_graph()
+    else:
+        told = {name: spec(name, "float32", *shape) for name, shape in CORRECTION_SHAPES.items()}
+        motion += told.values()
+        patch, correction = spec("patch", "uint8", *PATCH_SHAPE), spec("correction", "float32", *PATCH_SHAPE)
+        correct = {
+            "graph": "correct.onnx",
+            "inputs": [patch, told["conditions"], told["gates"]],
+            "outputs": [correction],
+        }
+        half = "animate.fp16.onnx"
+        files |= {
+            "animate.onnx": build_corrected_graph(network),
+            half: build_corrected_graph(HalfCorrector(network)),
+            "correct.onnx": build_correction_graph(network),
+        }
+        golden |= golden_correction_inputs(network)
+        golden[GEOMETRY] = golden["frame"]
+        golden["frame"] = reference_correction(golden[GEOMETRY], golden, network)
+        if (db := psnr_db(golden["frame"], golden[GEOMETRY])) > LEAST_CHANGE_DB:
+            raise ConfigError(
+                f"the network hardly changes the golden frame ({db:.0f} dB); train it for longer"
+            )
+    geometry = "geometry from ICT-FaceKit (MIT) and MediaPipe's canonical face (Apache-2.0)"
     return write_bundle(
         out,
         {
             "family": "edge",
-            "name": "edge geometry",
+            "name": "edge geometry" if network is None else "edge",
             "size_px": None,
             "attribute_scale": "full-shape",
             "extensions": (*GAZE_NAMES, *SHAPE_NAMES),
             "alignment": "face box x 1.75, raised by 6 %, kept inside the photo",
             "motion": "icface.geometry",
             "neutralise": None,
+            "correct": correct,
             "variants": {
-                "graph": {"graph": "animate.onnx", "cache": cache, "motion": motion, "outputs": frame},
+                "graph": {
+                    "graph": "animate.onnx",
+                    "graph_fp16": half,
+                    "cache": cache,
+                    "motion": motion,
+                    "outputs": frame,
+                },
                 "host": {"graph": None, "cache": cache, "motion": [*motion, regions], "outputs": frame},
             },
             "golden": "golden.safetensors",
-            "licence": "MIT",
-            "provenance": "No training data: geometry from ICT-FaceKit (MIT) and MediaPipe's canonical face "
-            "(Apache-2.0)",
+            "licence": "MIT" if network is None else f"geometry: MIT; network: {licence}",
+            "provenance": f"No training data: {geometry}"
+            if network is None
+            else f"Geometry: {geometry.removeprefix('geometry ')}. Network: {provenance}",
         },
         {
-            "animate.onnx": build_edge_graph(),
+            **files,
             "golden.safetensors": save({key: np.ascontiguousarray(value) for key, value in golden.items()}),
         },
     )
 
 
 def _run(flags: argparse.Namespace) -> None:
-    pack(flags.out)
+    if flags.weights is None:
+        pack(flags.out)
+    else:
+        network, info = load_corrector(flags.weights)
+        pack(flags.out, network, licence=info.licence, provenance=info.provenance)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command."""
     parser = Parser(description="Pack the shipped generator.")
+    parser.add_argument(
+        "--weights", type=Path, metavar="FILE", help="of a trained corrector (default: geometry alone)"
+    )
     parser.add_argument(
         "--out", type=Path, default=DEFAULT_BUNDLE, metavar="FOLDER", help="the bundle (default: what ships)"
     )

@@ -171,7 +171,9 @@ class Bundle(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def _all(bundle: Bundle) -> list[Variant]:
-    return [each for each in (bundle.neutralise, bundle.correct, bundle.graph, bundle.host) if each is not None]
+    return [
+        each for each in (bundle.neutralise, bundle.correct, bundle.graph, bundle.host) if each is not None
+    ]
 
 
 def _correction_problems(bundle: Bundle, correct: Variant) -> Iterator[str]:

@@ -22,7 +22,7 @@ from typing import Final
 from icface.command import Parser, print_error
 from icface.errors import ConfigError, ICFaceError
 from realtime import version
-from realtime.config import CALL_SIZES, FRAMINGS, GAZES, SIZES, LiveConfig
+from realtime.config import CALL_SIZES, FRAMINGS, GAZES, QUALITIES, SIZES, LiveConfig
 from realtime.hotkeys import HOTKEYS
 
 _PACKAGES: Final = "sudo apt install libgl1 libglib2.0-0"
@@ -132,6 +132,9 @@ def parser() -> Parser:
     how = p.add_argument_group("how it is made")
     how.add_argument("--model", type=Path, metavar="BUNDLE",
         help="a model (default: the one that comes along)")
+    how.add_argument("--quality", choices=QUALITIES, default=d.quality,
+        help="best: a network corrects folds, teeth and lids, where the model has one; fast: geometry alone "
+        "(default: %(default)s)")
     how.add_argument("--engine", default=d.engine, metavar="NAME", help="what runs it (default: %(default)s)")
     how.add_argument("--build", action=argparse.BooleanOptionalAction, default=d.build,
         help="build a faster engine in the background where this machine has one, and change over to it "

@@ -77,9 +77,7 @@ class Patch:
         # OpenCV reads pictures of four channels in a third of the time.
         seen = self._seen[: 4 * box.width * box.height].reshape(box.height, box.width, 4)
         rows, columns = slice(box.top, box.bottom), slice(box.left, box.right)
-        cv2.mixChannels(
-            [frame[rows, columns], inner_alpha[rows, columns]], [seen], [0, 0, 1, 1, 2, 2, 3, 3]
-        )
+        cv2.mixChannels([frame[rows, columns], inner_alpha[rows, columns]], [seen], [0, 0, 1, 1, 2, 2, 3, 3])
         flags, border = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP, cv2.BORDER_REPLICATE
         size = self._fine.shape[1], self._fine.shape[0]
         cv2.warpAffine(seen, finer(affine), size, dst=self._fine, flags=flags, borderMode=border)

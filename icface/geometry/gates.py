@@ -1,7 +1,7 @@
 """How far the learned correction is trusted: a table. Each row fades it where a picture showed that it does harm.
 
-The strength is three numbers in [0, 1]: at the openings of the eyes, at the opening of the mouth, and elsewhere. Where all
-are 0, the frame is what geometry made.
+The strength is three numbers in [0, 1]: at the openings of the eyes, at the opening of the mouth, and elsewhere. Where
+all are 0, the frame is what geometry made.
 """
 
 from __future__ import annotations

@@ -105,7 +105,9 @@ def open_engine(bundle: Bundle, step: Step, *, threads: int, option: str) -> Hos
         except EngineError as error:
             logger.debug("the network does not run by %s: %s", name, error)
             problems.append(f"{name}: {error}")
-    logger.warning("geometry alone makes the frames, because no engine runs the network: %s", "; ".join(problems))
+    logger.warning(
+        "geometry alone makes the frames, because no engine runs the network: %s", "; ".join(problems)
+    )
     engine.geometry_alone = True
     return engine
 

@@ -1,0 +1,28 @@
+"""A patch corrector with random weights that change a picture plainly, and its bundle."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import torch
+
+from export.pack_edge import pack
+from icface.bundle import Bundle
+from icface.networks.patch import PatchConfig, PatchCorrector
+
+
+def random_corrector(config: PatchConfig | None = None) -> PatchCorrector:
+    """Always the same; its conditions are spread as those of faces are."""
+    torch.manual_seed(7)
+    model = PatchCorrector(config or PatchConfig(channels=(8, 8, 12, 16), hidden=16))
+    with torch.no_grad():
+        model.head.weight.mul_(20)
+        model.head.bias.normal_(0, 0.4)
+        model.mean.uniform_(-0.2, 0.2)
+        model.deviation.uniform_(0.05, 0.2)
+    return model.eval().requires_grad_(False)
+
+
+def pack_random(out: Path) -> Bundle:
+    """The edge bundle with a small random corrector."""
+    return pack(out, random_corrector(), licence="MIT", provenance="random numbers")
