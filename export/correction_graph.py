@@ -1,8 +1,8 @@
 """The graphs with the learned correction: alone, for the host, and after the warp, for a GPU.
 
-Alone it takes the patch that the host has cut out. After the warp it cuts the patch itself, and lays the correction back:
-`frame = keep · frame + add`, both read bilinearly, and 1 and 0 outside of the patch. A value that is no number counts as no
-correction, so that a network that fails leaves what geometry made.
+Alone it takes the patch that the host has cut out. After the warp it cuts the patch itself, and lays the correction
+back: `frame = keep · frame + add`, both read bilinearly, and 1 and 0 outside of the patch. A value that is no number
+counts as no correction, so that a network that fails leaves what geometry made.
 
 In half precision the convolutions are float16. Positions, the conditions and the way to pixels stay float32.
 """

@@ -13,6 +13,8 @@ import cv2  # noqa: F401 - windows hang where PyAV, and its libxcb, was loaded f
 import numpy as np
 import pytest
 
+from icface.bundle import Bundle
+
 REPOSITORY = Path(__file__).resolve().parents[1]
 SHARED = REPOSITORY.parent / "shared"
 CLIP = "data/clips/WolfgangLanger_Pexels.mp4"
@@ -79,6 +81,15 @@ def shared() -> Path:
 def shared_clip() -> Path:
     """A real person talking to a camera: 472 frames, 21° of yaw, good blinks."""
     return shared_file(CLIP)
+
+
+@pytest.fixture(scope="session")
+def corrected_bundle(tmp_path_factory: pytest.TempPathFactory) -> Bundle:
+    """The edge bundle with a small corrector of random weights. Its graphs take seconds to write."""
+    pytest.importorskip("torch")
+    from tests.export.correctors import pack_random
+
+    return pack_random(tmp_path_factory.mktemp("corrected") / "c.icface")
 
 
 @pytest.fixture

@@ -267,34 +267,56 @@ def test_a_graph_in_half_precision_is_a_file_like_the_others(copy: Path) -> None
         Bundle.load(copy)
 
 
-# What the host leaves to a graph
+# The network that corrects frames
 
 
-def with_corrector(raw: dict[str, Any], *names: str) -> None:
-    raw["variants"]["host"] |= {"graph": "animate.onnx", "graph_inputs": list(names)}
+def with_network(raw: dict[str, Any]) -> None:
+    """Turn a manifest into one of a bundle with a network, whose graph is any file."""
+
+    def spec(name: str, *shape: int) -> dict[str, Any]:
+        return {"name": name, "dtype": "float32", "shape": list(shape)}
+
+    told = [spec("patch_to_frame", 2, 3), spec("conditions", 1, 28), spec("gates", 1, 3)]
+    raw["correct"] = {
+        "graph": "animate.onnx",
+        "inputs": [spec("patch", 1, 192, 192, 4), *told[1:]],
+        "outputs": [spec("correction", 1, 192, 192, 4)],
+    }
+    for variant in raw["variants"].values():
+        variant["motion"] += told
 
 
-def test_a_corrector_takes_the_warped_frame_and_what_is_named(copy: Path) -> None:
-    assert Bundle.load(copy).corrector is None
-    edit(copy, lambda raw: with_corrector(raw, "inner_alpha", "skin"))
-    corrector = Bundle.load(copy).corrector
-    assert corrector is not None and corrector.graph == "animate.onnx"
-    assert [spec.name for spec in corrector.cache] == ["skin"]
-    assert [spec.name for spec in corrector.motion] == ["warped", "inner_alpha"]
-    assert corrector.motion[0].shape == corrector.outputs[0].shape == ("height", "width", 3)
+def test_a_bundle_with_a_network_and_one_without(copy: Path) -> None:
+    assert Bundle.load(copy).correct is None
+    edit(copy, lambda raw: raw.pop("correct", None))  # as in older manifests
+    assert Bundle.load(copy).correct is None
+    edit(copy, with_network)
+    correct = Bundle.load(copy).correct
+    assert correct is not None and correct.graph == "animate.onnx" and correct.cache == ()
+    assert [spec.name for spec in correct.motion] == ["patch", "conditions", "gates"]
 
 
-def test_a_corrector_that_wants_what_there_is_not(copy: Path) -> None:
-    edit(copy, lambda raw: with_corrector(raw, "depth"))
-    with pytest.raises(
-        BundleError, match="'graph_inputs' names 'depth', which is no tensor of the host variant"
-    ):
+@pytest.mark.parametrize(
+    ("change", "expected"),
+    [
+        (lambda raw: raw["correct"].update(graph="other.onnx"), r"'files' gives no hash for other\.onnx"),
+        (lambda raw: raw["correct"]["inputs"].pop(0), "'inputs' of 'correct' should be patch, conditions, gates"),
+        (lambda raw: raw["correct"].update(outputs=[]), "'outputs' of 'correct' should be correction"),
+        (lambda raw: raw["variants"]["host"]["motion"].pop(), "should have gates among the motion of both"),
+        (lambda raw: raw["variants"].update(host=None), "should have patch_to_frame, conditions, gates among"),
+        (lambda raw: raw["variants"]["host"].update(graph="animate.onnx"), "get a newer bundle"),
+    ],
+)
+def test_a_network_that_the_manifest_describes_wrongly(
+    copy: Path, change: Callable[[dict[str, Any]], object], expected: str
+) -> None:
+    edit(copy, with_network)
+    edit(copy, change)
+    with pytest.raises(BundleError, match=expected):
         Bundle.load(copy)
-    edit(copy, lambda raw: raw["variants"]["host"].update(graph_inputs=[["skin"]]))
-    with pytest.raises(
-        BundleError, match=r"Expected `str`, got `array` - at `\$\.variants\.host\.graph_inputs"
-    ):
-        Bundle.load(copy)
-    edit(copy, lambda raw: raw["variants"]["host"].pop("graph_inputs"))
-    with pytest.raises(BundleError, match="lacks 'graph_inputs'"):
-        Bundle.load(copy)
+
+
+def test_golden_tensors_of_a_network_have_the_frame_of_geometry(copy: Path) -> None:
+    edit(copy, with_network)
+    with pytest.raises(BundleError, match="lacks conditions, gates, patch_to_frame, geometry"):
+        Bundle.load(copy).golden_tensors()

@@ -9,6 +9,7 @@ import torch
 from export.pack_edge import pack
 from icface.bundle import Bundle
 from icface.networks.patch import PatchConfig, PatchCorrector
+from tests.export import models  # noqa: F401 - it lets torch write several graphs in less time
 
 
 def random_corrector(config: PatchConfig | None = None) -> PatchCorrector:

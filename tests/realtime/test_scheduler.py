@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from realtime.scheduler import FULL, HALF_TRACKING, LEVELS, REPEAT, DeadlineScheduler
+from realtime.scheduler import FULL, HALF_TRACKING, LEVELS, NO_NETWORK, REPEAT, DeadlineScheduler
 
 PERIOD_S = 0.04
 
@@ -10,9 +10,12 @@ PERIOD_S = 0.04
 class Run:
     """Feeds a scheduler one frame a period."""
 
-    def __init__(self, *, tracker: bool = True) -> None:
+    def __init__(self, *, tracker: bool = True, network: bool = False) -> None:
         self.rates: list[bool] = []
-        self.scheduler = DeadlineScheduler(PERIOD_S, self.rates.append if tracker else None)
+        self.dropped: list[bool] = []
+        self.scheduler = DeadlineScheduler(
+            PERIOD_S, self.rates.append if tracker else None, self.dropped.append if network else None
+        )
         self.now_s = 0.0
 
     def frames(self, seconds: float, load: float) -> list[tuple[float, str]]:
@@ -81,6 +84,22 @@ def test_without_a_tracker_its_level_is_left_out() -> None:
     assert run.rates == []
 
 
+def test_the_network_is_given_up_before_frames_are_repeated_and_comes_back() -> None:
+    run = Run(network=True)
+    changes = run.frames(30, load=3.0)
+    assert [level for _, level in changes] == [HALF_TRACKING, NO_NETWORK, REPEAT]
+    assert run.dropped == [False, True, True] and run.rates == [True, True, True]
+    changes = run.frames(60, load=0.3)
+    assert [level for _, level in changes] == [NO_NETWORK, HALF_TRACKING, FULL]
+    assert run.dropped[3:] == [True, False, False]
+
+
+def test_a_network_without_a_tracker() -> None:
+    run = Run(tracker=False, network=True)
+    assert [level for _, level in run.frames(10, load=3.0)] == [NO_NETWORK, REPEAT]
+    assert run.dropped == [True, True]
+
+
 def test_with_repeats_a_frame_has_two_periods() -> None:
     run = Run(tracker=False)
     run.frames(10, load=3.0)
@@ -89,4 +108,4 @@ def test_with_repeats_a_frame_has_two_periods() -> None:
 
 
 def test_the_order_is_the_documented_one() -> None:
-    assert LEVELS == ("full", "half tracker rate", "repeated frames")
+    assert LEVELS == ("full", "half tracker rate", "geometry alone", "repeated frames")

@@ -82,7 +82,7 @@ class Library:
 
     def unasked(self, bundle: Bundle) -> str:
         """The usual precision; "" without a GPU, or where host code alone makes the frames."""
-        if bundle.host is not None and bundle.host.graph is None:
+        if bundle.host is not None and bundle.correct is None:
             return ""
         try:
             if find_spec(self.name) is None:  # found, not loaded: loading takes a second

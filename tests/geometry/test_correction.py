@@ -1,0 +1,86 @@
+"""The patch is cut and laid back where it belongs, and nowhere else."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from icface.geometry.correction import Patch, usable
+from icface.geometry.patch import PATCH_PX, cut_patch
+
+SIZE_PX = (160, 120)
+AFFINES = {
+    "inside": [[0.5, 0.05, 20.0], [-0.05, 0.5, 25.0]],
+    "larger than the frame": [[1.4, 0.1, -40.0], [-0.1, 1.4, -50.0]],
+    "half outside": [[0.6, 0.0, 100.0], [0.0, 0.6, 70.0]],
+    "outside": [[0.5, 0.0, 900.0], [0.0, 0.5, -700.0]],
+}
+
+
+def corrections(keep: float, add: float) -> np.ndarray:
+    made = np.full((1, PATCH_PX, PATCH_PX, 4), add, dtype=np.float32)
+    made[..., 0] = keep
+    return made
+
+
+@pytest.fixture
+def frame(rng: np.random.Generator) -> np.ndarray:
+    return rng.integers(0, 256, (*SIZE_PX[::-1], 3), dtype=np.uint8)
+
+
+@pytest.mark.parametrize("where", AFFINES)
+def test_it_cuts_what_the_training_cuts(frame: np.ndarray, rng: np.random.Generator, where: str) -> None:
+    inner_alpha = rng.integers(0, 256, frame.shape[:2], dtype=np.uint8)
+    affine = np.array(AFFINES[where], dtype=np.float32)
+    found = Patch(SIZE_PX).cut(frame, inner_alpha, affine)
+    assert found.shape == (1, PATCH_PX, PATCH_PX, 4)
+    expected = cut_patch(np.dstack([frame, inner_alpha]), affine)
+    assert np.abs(found[0].astype(int) - expected).max() <= 1
+
+
+@pytest.mark.parametrize("where", AFFINES)
+def test_a_correction_of_nothing_leaves_every_pixel(frame: np.ndarray, where: str) -> None:
+    made = frame.copy()
+    Patch(SIZE_PX).lay_back(corrections(1.0, 0.0), np.array(AFFINES[where], dtype=np.float32), made)
+    np.testing.assert_array_equal(made, frame)
+
+
+def test_by_hand() -> None:
+    """Half of 100 and 20.7 are 70.7, rounded to 71; what leaves 0 … 255 ends there."""
+    affine = np.array([[0.25, 0.0, 40.0], [0.0, 0.25, 30.0]], dtype=np.float32)  # to (87.75, 77.75)
+    for keep, add, expected in ((0.5, 20.7, 71), (0.5, 20.4, 70), (1.0, 300.0, 255), (1.0, -300.0, 0)):
+        made = np.full((*SIZE_PX[::-1], 3), 100, dtype=np.uint8)
+        Patch(SIZE_PX).lay_back(corrections(keep, add), affine, made)
+        assert (made[30:78, 40:88] == expected).all()
+        outside = np.ones(made.shape[:2], dtype=bool)
+        outside[29:79, 39:89] = False
+        assert (made[outside] == 100).all()
+
+
+def test_each_channel_goes_to_its_own_place() -> None:
+    """A single corrected pixel of the patch, at one pixel of the frame."""
+    made = np.full((*SIZE_PX[::-1], 3), 100, dtype=np.uint8)
+    correction = corrections(1.0, 0.0)
+    correction[0, 30, 20] = (1.0, 10.0, 20.0, 30.0)
+    affine = np.array([[0.5, 0.0, 40.0], [0.0, 0.5, 30.0]], dtype=np.float32)
+    Patch(SIZE_PX).lay_back(correction, affine, made)
+    np.testing.assert_array_equal(made[45, 50], [110, 120, 130])
+    assert (made != 100).any(axis=2).sum() == 1
+
+
+def test_boxes_of_all_sizes_share_the_buffers(frame: np.ndarray) -> None:
+    patch = Patch(SIZE_PX)
+    for where in (*AFFINES, *AFFINES):
+        affine = np.array(AFFINES[where], dtype=np.float32)
+        np.testing.assert_array_equal(
+            patch.cut(frame, frame[..., 0].copy(), affine),
+            Patch(SIZE_PX).cut(frame, frame[..., 0].copy(), affine),
+        )
+
+
+@pytest.mark.parametrize("wrong", [np.nan, np.inf, -np.inf, 1e30])
+def test_values_that_are_no_numbers_are_seen(wrong: float) -> None:
+    correction = corrections(1.0, -255.0)
+    assert usable(correction)
+    correction[0, 100, 7, 2] = wrong
+    assert not usable(correction)
