@@ -4,7 +4,8 @@ Alone it takes the patch that the host has cut out. After the warp it cuts the p
 back: `frame = keep · frame + add`, both read bilinearly, and 1 and 0 outside of the patch. A value that is no number
 counts as no correction, so that a network that fails leaves what geometry made.
 
-In half precision the convolutions are float16. Positions, the conditions and the way to pixels stay float32.
+In half precision the network's layers are float16. Positions, the conditions until they are normalised, and the way to
+pixels stay float32. TensorRT-RTX has no products of float32 matrices for RTX 20 cards.
 """
 
 from __future__ import annotations
@@ -99,16 +100,16 @@ class CorrectedWarp(nn.Module):
 
 
 class HalfCorrector(PatchCorrector):
-    """A corrector whose convolutions are float16. What it takes and gives stays float32."""
+    """A corrector whose layers are float16. What it takes and gives stays float32."""
 
     def __init__(self, network: PatchCorrector) -> None:
         super().__init__(network.config)
         self.load_state_dict(network.state_dict())
         for part in self.modules():
-            if isinstance(part, nn.Conv2d):
+            if isinstance(part, (nn.Conv2d, nn.Linear)):
                 part.half()
         self.place.data = self.place.data.half()
-        self.style = nn.Sequential(self.style, _Half())
+        self.style = nn.Sequential(_Half(), *self.style)
 
     def propose(self, patch: Tensor, conditions: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         residual, colour, alpha = super().propose(patch.half(), conditions)

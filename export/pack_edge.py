@@ -188,22 +188,23 @@ def pack(
     regions = spec("regions", "int32", "count", 4)
     frame = [spec("frame", "uint8", "height", "width", 3)]
     files: dict[str, bytes] = {}
-    correct = half = None
+    beside: dict[str, Any] = {}
+    half: dict[str, str] = {}
     if network is None:
         files["animate.onnx"] = build_edge_graph()
     else:
         told = {name: spec(name, "float32", *shape) for name, shape in CORRECTION_SHAPES.items()}
         motion += told.values()
         patch, correction = spec("patch", "uint8", *PATCH_SHAPE), spec("correction", "float32", *PATCH_SHAPE)
-        correct = {
+        half = {"graph_fp16": "animate.fp16.onnx"}
+        beside["correct"] = {
             "graph": "correct.onnx",
             "inputs": [patch, told["conditions"], told["gates"]],
             "outputs": [correction],
         }
-        half = "animate.fp16.onnx"
         files |= {
             "animate.onnx": build_corrected_graph(network),
-            half: build_corrected_graph(HalfCorrector(network)),
+            "animate.fp16.onnx": build_corrected_graph(HalfCorrector(network)),
             "correct.onnx": build_correction_graph(network),
         }
         golden |= golden_correction_inputs(network)
@@ -225,11 +226,11 @@ def pack(
             "alignment": "face box x 1.75, raised by 6 %, kept inside the photo",
             "motion": "icface.geometry",
             "neutralise": None,
-            "correct": correct,
+            **beside,
             "variants": {
                 "graph": {
                     "graph": "animate.onnx",
-                    "graph_fp16": half,
+                    **half,
                     "cache": cache,
                     "motion": motion,
                     "outputs": frame,

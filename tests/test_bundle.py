@@ -300,10 +300,16 @@ def test_a_bundle_with_a_network_and_one_without(copy: Path) -> None:
     ("change", "expected"),
     [
         (lambda raw: raw["correct"].update(graph="other.onnx"), r"'files' gives no hash for other\.onnx"),
-        (lambda raw: raw["correct"]["inputs"].pop(0), "'inputs' of 'correct' should be patch, conditions, gates"),
+        (
+            lambda raw: raw["correct"]["inputs"].pop(0),
+            "'inputs' of 'correct' should be patch, conditions, gates",
+        ),
         (lambda raw: raw["correct"].update(outputs=[]), "'outputs' of 'correct' should be correction"),
         (lambda raw: raw["variants"]["host"]["motion"].pop(), "should have gates among the motion of both"),
-        (lambda raw: raw["variants"].update(host=None), "should have patch_to_frame, conditions, gates among"),
+        (
+            lambda raw: raw["variants"].update(host=None),
+            "should have patch_to_frame, conditions, gates among",
+        ),
         (lambda raw: raw["variants"]["host"].update(graph="animate.onnx"), "get a newer bundle"),
     ],
 )

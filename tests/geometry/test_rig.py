@@ -58,6 +58,8 @@ def cache() -> Cache:
         "hair": np.zeros((4, 4), dtype=np.float32),
         "inner": np.full((250, 80, 3), 250, np.uint8),
         "neutral_shape": shape,
+        "photo_shape": shape,
+        "crop_to_photo": np.eye(2, 3),
         "rotation": np.eye(3, dtype=np.float32),
         "base_px": eyes_px + np.float32(IOD) * np.array([PIVOT[0], -PIVOT[1]], dtype=np.float32),
         "iod_px": np.array(IOD, dtype=np.float32),
