@@ -1,6 +1,6 @@
 """What the network costs: a bundle with it (`--quality best`) and without it (`fast`), in turn, in the same rounds.
 
-    python benchmarks/corrector.py [--model BUNDLE] [--size 512] [--frames 400] [--rounds 3] [--json FILE]
+python benchmarks/corrector.py [--model BUNDLE] [--size 512] [--frames 400] [--rounds 3] [--json FILE]
 """
 
 from __future__ import annotations

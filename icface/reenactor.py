@@ -28,7 +28,7 @@ from icface.attributes import (
     with_extensions,
 )
 from icface.bundle import Bundle
-from icface.engines import Engine, neutralise, open_engine
+from icface.engines import Engine, neutralise, one_frame, open_engine
 from icface.errors import ConfigError, EngineError, SourceError
 from icface.face.landmarks import MODEL_SHA256, LandmarkDetector, Landmarks, open_detector
 from icface.face.suitability import MAX_FACES, check_suitable, choose_face
@@ -207,7 +207,11 @@ class Reenactor:
         with closing(open_detector(video=False, max_faces=MAX_FACES)) as detector:
             found = detector.detect(photo.frame)
             chosen = choose_face(found, photo.path, face)
-            means = Means(detector, run_graph, crop_px, free_layer=self._free_layer, wide=self._still_border)
+            corrected = partial(one_frame, self._bundle, threads=self._threads)
+            means = Means(
+                detector, run_graph, crop_px, free_layer=self._free_layer, wide=self._still_border,
+                corrected=corrected if self._bundle.correct is not None else None,
+            )  # fmt: skip
             frame, view = photo.frame, {}
             try:
                 if self._view_px is not None:

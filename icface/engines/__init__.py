@@ -2,7 +2,7 @@
 
 from icface.engines.backends import available
 from icface.engines.base import Engine, Outputs, Step
-from icface.engines.opening import candidates, golden_psnr_db, needs_build, neutralise, open_engine
+from icface.engines.opening import candidates, golden_psnr_db, needs_build, neutralise, one_frame, open_engine
 
 __all__ = [
     "Engine",
@@ -13,5 +13,6 @@ __all__ = [
     "golden_psnr_db",
     "needs_build",
     "neutralise",
+    "one_frame",
     "open_engine",
 ]

@@ -10,7 +10,7 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from icface.arrays import Tensors
+from icface.arrays import Frame, Tensors
 from icface.bundle import GEOMETRY, Bundle
 from icface.engines import backends
 from icface.engines.base import Engine, Step
@@ -70,6 +70,13 @@ def neutralise(name: str, bundle: Bundle, inputs: Tensors, *, threads: int = 1) 
         outputs = engine.run(inputs)
         names = (spec.name for spec in engine.variant.outputs)
         return {name: output.copy() for name, output in zip(names, outputs, strict=True)}
+
+
+def one_frame(bundle: Bundle, cache: Tensors, motion: Tensors, *, threads: int = 1) -> Frame:
+    """A frame (H, W, 3) by the bundle's host variant, the caller's own."""
+    with closing(open_engine("host", bundle, threads=threads)) as engine:
+        engine.set_source(cache)
+        return engine.animate(motion).copy()
 
 
 def candidates(bundle: Bundle, step: Step = "animate") -> tuple[str, ...]:

@@ -32,6 +32,8 @@ class Means:
     """Side of the crop. None keeps the photo's own resolution, where the model makes any size."""
     free_layer: bool = False
     """The background will be another one. A family with layers gives the cache tensor `free` then."""
+    corrected: Callable[[Tensors, Tensors], Frame] | None = None
+    """Makes a frame from cache and motion tensors with the bundle's network; None where it has none."""
     wide: bool = False
     """The frame has to fit into its photo. A family may cut a larger crop, so that hair has room before its border."""
 

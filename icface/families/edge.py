@@ -12,6 +12,7 @@ from icface.bundle import Bundle
 from icface.face.landmarks import Landmarks
 from icface.families import Family, Means, cannot_run
 from icface.geometry.prepare import GEOMETRY_VERSION, prepare_source
+from icface.geometry.renewal import RENEWS, is_worth_renewing, renewed
 from icface.geometry.rig import FaceRig
 from icface.geometry.warp import PersonAlpha
 
@@ -30,10 +31,14 @@ def open_family(bundle: Bundle) -> Family:
     if bundle.neutralise is not None:
         raise cannot_run(bundle, "its photos are neutralised by host code, not by a graph")
     # The flow is zero at the border and close to zero over the rim, so only the photo itself fades there.
-    return Family(version=GEOMETRY_VERSION, rim=1 / 24, prepare=_prepare, rig=FaceRig, alpha=PersonAlpha)
+    version = f"{GEOMETRY_VERSION}-renewed" if RENEWS and bundle.correct is not None else GEOMETRY_VERSION
+    return Family(version=version, rim=1 / 24, prepare=_prepare, rig=FaceRig, alpha=PersonAlpha)
 
 
 def _prepare(frame: Frame, face: Landmarks, means: Means) -> Tensors:
-    return prepare_source(
+    cache = prepare_source(
         frame, face, means.detector, means.size_px, free_layer=means.free_layer, wide=means.wide
     )
+    if RENEWS and means.corrected is not None and is_worth_renewing(cache, face):
+        cache = renewed(cache, frame, face, means.detector, means.corrected, free_layer=means.free_layer)
+    return cache

@@ -131,7 +131,7 @@ def prepare_source(
     if completed:
         _copy_the_near_eye(cache, head_pose(landmarks).yaw_rad)
     for _ in range(LOOPS):
-        _take_out_the_rest(cache, detector)
+        take_out_the_rest(cache, detector)
     return cache | {"neutral": render(cache, neutral())}
 
 
@@ -152,7 +152,7 @@ def _completed(
     if affine[0, 0] < FINEST:  # finer than the photo is a waste
         wide_px = max(NATIVE_LIMITS_PX[0], round(wide_px * affine[0, 0] / FINEST))
         affine = crop_affine(landmarks.points_px, photo_size_px, wide_px, WIDE_CROP_SCALE)
-    completed = _pasted(frame, frontal(read_photo(frame, landmarks, affine, wide_px), turned_rad), affine)
+    completed = pasted(frame, frontal(read_photo(frame, landmarks, affine, wide_px), turned_rad), affine)
     found = detector.detect(completed)
     if found:
         middle = landmarks.points_px[:, :2].mean(0)
@@ -167,7 +167,7 @@ def _completed(
     return None
 
 
-def _pasted(photo: Frame, made: Frame, affine: Array) -> Frame:
+def pasted(photo: Frame, made: Frame, affine: Array) -> Frame:
     """The photo with a crop laid over it, which fades in over its outermost pixels."""
     side = len(made)
     fade = np.minimum(np.arange(side), np.arange(side)[::-1]) / (0.03 * side)
@@ -195,7 +195,7 @@ def _copy_the_near_eye(cache: dict[str, NDArray[Any]], turned_rad: float) -> Non
     cache["gaze_rad"] = np.array([0, gaze if abs(gaze) >= LEAST_GAZE_RAD else 0], dtype=np.float32)
 
 
-def _take_out_the_rest(cache: dict[str, NDArray[Any]], detector: LandmarkDetector) -> None:
+def take_out_the_rest(cache: dict[str, NDArray[Any]], detector: LandmarkDetector) -> None:
     """Measure the neutral image and correct the offsets of pose and smile, within bounds."""
     # Framed as by a webcam, because MediaPipe's pose is biased where a face fills the picture.
     pad = len(cache["plate"]) // 2

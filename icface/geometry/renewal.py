@@ -1,0 +1,91 @@
+"""A smiling photo made neutral by the network too: it corrects the neutral frame once, and that picture is prepared again.
+
+Geometry takes a grin back, and leaves its folds and bags. The network takes these out of every frame. Where it has done so
+before the photo is read, every frame starts without them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from icface.arrays import Frame, Tensors
+from icface.attributes import INDEX, neutral
+from icface.face.action_units import measure_attributes
+from icface.face.landmarks import LandmarkDetector, Landmarks
+from icface.face.pose import head_pose
+from icface.geometry.completion import COMPLETE_FROM_RAD
+from icface.geometry.cutout import Room
+from icface.geometry.prepare import LOOPS, pasted, render, take_out_the_rest
+from icface.geometry.reading import certain, read_photo
+from icface.geometry.rig import FaceRig
+from icface.geometry.topology import OVAL
+
+RENEWS: Final = False
+"""Whether it is done. Weights that were trained for minutes left a hairline at the old fold."""
+LEAST_SMILE: Final = 0.35
+"""From this AU12 on a photo has folds to take out."""
+
+Corrected = Callable[[Tensors, Tensors], Frame]
+"""Makes a frame from cache and motion tensors, with the network's correction."""
+
+
+def is_worth_renewing(cache: Tensors, landmarks: Landmarks) -> bool:
+    """Whether a photo smiles or shows its teeth, and was not made frontal before."""
+    if abs(head_pose(landmarks).yaw_rad) >= COMPLETE_FROM_RAD:
+        return False
+    smile = float(certain(measure_attributes(landmarks))[INDEX["AU12"]])
+    return smile >= LEAST_SMILE or bool(cache["mouth_rows"][4])
+
+
+def renewed(
+    cache: Tensors,
+    frame: Frame,
+    landmarks: Landmarks,
+    detector: LandmarkDetector,
+    corrected: Corrected,
+    *,
+    free_layer: bool = False,
+) -> Tensors:
+    """The cache tensors of the same photo, read from its corrected neutral frame.
+
+    Args:
+        cache: what `prepare_source` made of it.
+        frame: the photo, (H, W, 3) RGB.
+        landmarks: the face in it.
+        detector: finds the face in the picture that was made. Where it finds none, `cache` is given back.
+        corrected: makes frames with the network.
+        free_layer: as for `prepare_source`.
+    """
+    affine, size_px = cache["crop_to_photo"], len(cache["plate"])
+    motion = FaceRig(cache).motion(neutral())
+    motion["gates"][0, 0] = motion["gates"][0, 2]  # at the eyes too, which no driver closes here
+    whole = pasted(frame, corrected(cache, motion), affine)
+    middle = landmarks.points_px[:, :2].mean(axis=0)
+    found = sorted(
+        detector.detect(whole),
+        key=lambda face: float(np.linalg.norm(face.points_px[:, :2].mean(axis=0) - middle)),
+    )
+    if not found:
+        return cache
+    room = Room(frame, landmarks.points_px[list(OVAL), :2])
+    made = read_photo(whole, found[0], affine, size_px, free_layer, room)
+    if cache["mouth_rows"][4]:
+        _keep_the_teeth(made, cache)
+    for _ in range(LOOPS):
+        take_out_the_rest(made, detector)
+    return made | {"neutral": render(made, neutral())}
+
+
+def _keep_the_teeth(made: dict[str, NDArray[Any]], cache: Tensors) -> None:
+    """Give a source the inside of the mouth that the photo showed, below its own eyes and mouth."""
+    below, top = cache["inner"], len(made["inner"])
+    width = max(below.shape[1], made["inner"].shape[1])
+    made["inner"] = np.concatenate(
+        [np.pad(each, ((0, 0), (0, width - each.shape[1]), (0, 0))) for each in (made["inner"], below)]
+    )
+    made["mouth_patch"] = cache["mouth_patch"] + np.array([0, top, 0, 0], dtype=np.int32)
+    made["mouth_rows"] = cache["mouth_rows"]
