@@ -119,7 +119,7 @@ def reference_correction(geometry: Frame, inputs: Tensors, network: PatchCorrect
 def _positions(affine: NDArray[Any], shape: tuple[int, ...]) -> NDArray[np.float64]:
     """(H, W, 2) where an affine (2, 3) takes the pixels of a picture."""
     y, x = np.mgrid[: shape[0], : shape[1]].astype(np.float64)
-    return np.stack([x, y], axis=-1) @ affine[:, :2].T + affine[:, 2]
+    return np.asarray(np.stack([x, y], axis=-1) @ affine[:, :2].T + affine[:, 2])
 
 
 def _sample(image: NDArray[Any], positions: NDArray[Any]) -> NDArray[np.float64]:

@@ -1,7 +1,7 @@
-"""A smiling photo made neutral by the network too: it corrects the neutral frame once, and that picture is prepared again.
+"""A smiling photo made neutral by the network too: it corrects the neutral frame once, and that is prepared again.
 
-Geometry takes a grin back, and leaves its folds and bags. The network takes these out of every frame. Where it has done so
-before the photo is read, every frame starts without them.
+Geometry takes a grin back, and leaves its folds and bags. The network takes these out of every frame. Where it has done
+so before the photo is read, every frame starts without them.
 """
 
 from __future__ import annotations

@@ -16,9 +16,11 @@ def random_corrector(config: PatchConfig | None = None) -> PatchCorrector:
     """Always the same; its conditions are spread as those of faces are."""
     torch.manual_seed(7)
     model = PatchCorrector(config or PatchConfig(channels=(8, 8, 12, 16), hidden=16))
+    bias = model.head.bias
+    assert bias is not None
     with torch.no_grad():
         model.head.weight.mul_(20)
-        model.head.bias.normal_(0, 0.4)
+        bias.normal_(0, 0.4)
         model.mean.uniform_(-0.2, 0.2)
         model.deviation.uniform_(0.05, 0.2)
     return model.eval().requires_grad_(False)

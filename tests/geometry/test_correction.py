@@ -31,7 +31,7 @@ def frame(rng: np.random.Generator) -> np.ndarray:
 @pytest.mark.parametrize("where", AFFINES)
 def test_it_cuts_what_the_training_cuts(frame: np.ndarray, rng: np.random.Generator, where: str) -> None:
     inner_alpha = rng.integers(0, 256, frame.shape[:2], dtype=np.uint8)
-    affine = np.array(AFFINES[where], dtype=np.float32)
+    affine = np.array(AFFINES[where], dtype=np.float64)
     found = Patch(SIZE_PX).cut(frame, inner_alpha, affine)
     assert found.shape == (1, PATCH_PX, PATCH_PX, 4)
     expected = cut_patch(np.dstack([frame, inner_alpha]), affine)
@@ -41,13 +41,13 @@ def test_it_cuts_what_the_training_cuts(frame: np.ndarray, rng: np.random.Genera
 @pytest.mark.parametrize("where", AFFINES)
 def test_a_correction_of_nothing_leaves_every_pixel(frame: np.ndarray, where: str) -> None:
     made = frame.copy()
-    Patch(SIZE_PX).lay_back(corrections(1.0, 0.0), np.array(AFFINES[where], dtype=np.float32), made)
+    Patch(SIZE_PX).lay_back(corrections(1.0, 0.0), np.array(AFFINES[where]), made)
     np.testing.assert_array_equal(made, frame)
 
 
 def test_by_hand() -> None:
     """Half of 100 and 20.7 are 70.7, rounded to 71; what leaves 0 … 255 ends there."""
-    affine = np.array([[0.25, 0.0, 40.0], [0.0, 0.25, 30.0]], dtype=np.float32)  # to (87.75, 77.75)
+    affine = np.array([[0.25, 0.0, 40.0], [0.0, 0.25, 30.0]])  # to (87.75, 77.75)
     for keep, add, expected in ((0.5, 20.7, 71), (0.5, 20.4, 70), (1.0, 300.0, 255), (1.0, -300.0, 0)):
         made = np.full((*SIZE_PX[::-1], 3), 100, dtype=np.uint8)
         Patch(SIZE_PX).lay_back(corrections(keep, add), affine, made)
@@ -62,7 +62,7 @@ def test_each_channel_goes_to_its_own_place() -> None:
     made = np.full((*SIZE_PX[::-1], 3), 100, dtype=np.uint8)
     correction = corrections(1.0, 0.0)
     correction[0, 30, 20] = (1.0, 10.0, 20.0, 30.0)
-    affine = np.array([[0.5, 0.0, 40.0], [0.0, 0.5, 30.0]], dtype=np.float32)
+    affine = np.array([[0.5, 0.0, 40.0], [0.0, 0.5, 30.0]])
     Patch(SIZE_PX).lay_back(correction, affine, made)
     np.testing.assert_array_equal(made[45, 50], [110, 120, 130])
     assert (made != 100).any(axis=2).sum() == 1
@@ -71,7 +71,7 @@ def test_each_channel_goes_to_its_own_place() -> None:
 def test_boxes_of_all_sizes_share_the_buffers(frame: np.ndarray) -> None:
     patch = Patch(SIZE_PX)
     for where in (*AFFINES, *AFFINES):
-        affine = np.array(AFFINES[where], dtype=np.float32)
+        affine = np.array(AFFINES[where])
         np.testing.assert_array_equal(
             patch.cut(frame, frame[..., 0].copy(), affine),
             Patch(SIZE_PX).cut(frame, frame[..., 0].copy(), affine),

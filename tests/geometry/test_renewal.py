@@ -25,7 +25,7 @@ SIZE_PX = 256
 
 
 def test_what_the_network_changes_is_in_every_frame_and_teeth_are_kept() -> None:
-    photo = load_photo(shared_file("data/london/s_103.jpg")).frame
+    photo = load_photo(shared_file("data/london/s_103_08.jpg")).frame
     with closing(open_detector(video=False)) as detector:
         (face,) = detector.detect(photo)
         cache = prepare_source(photo, face, detector, SIZE_PX)
@@ -68,7 +68,7 @@ def test_a_photo_that_does_not_smile_is_left_as_it_is(repository: Path) -> None:
 def test_the_family_renews_by_the_bundles_network(
     corrected_bundle: Bundle, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    photo = load_photo(shared_file("data/london/s_103.jpg")).frame
+    photo = load_photo(shared_file("data/london/s_103_08.jpg")).frame
     versions = set()
     with closing(open_detector(video=False)) as detector:
         (face,) = detector.detect(photo)
