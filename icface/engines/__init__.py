@@ -1,8 +1,8 @@
 """Engines run the steps of a bundle. docs/engines.md describes how they are chosen, checked and built."""
 
 from icface.engines.backends import available
-from icface.engines.base import Engine, Outputs, Step
-from icface.engines.opening import candidates, golden_psnr_db, needs_build, neutralise, one_frame, open_engine
+from icface.engines.base import Engine, Outputs, Step, golden_psnr_db
+from icface.engines.opening import candidates, needs_build, neutralise, one_frame, open_engine
 
 __all__ = [
     "Engine",

@@ -17,8 +17,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from icface.arrays import Frame, Tensors
-from icface.bundle import Bundle, TensorSpec, Variant
+from icface.bundle import GEOMETRY, Bundle, TensorSpec, Variant
 from icface.errors import EngineError
+from icface.quality import psnr_db
 
 Outputs = tuple[NDArray[Any], ...]
 Step = Literal["animate", "neutralise", "correct"]
@@ -188,6 +189,23 @@ def graph_variant(bundle: Bundle, step: Step) -> tuple[Variant, Path]:
     if variant is None or variant.graph is None:
         raise EngineError(f"{bundle.name} has no graph for {step}")
     return variant, bundle.file(variant.graph)
+
+
+def golden_psnr_db(engine: Engine, bundle: Bundle) -> float:
+    """How well an engine gives the bundle's golden outputs: the worst of them; infinite when all are the same."""
+    tensors = bundle.golden_tensors()
+    engine.set_source(tensors)
+    values = []
+    if engine.geometry_alone:
+        tensors = {**tensors, "gates": np.zeros_like(tensors["gates"]), "frame": tensors[GEOMETRY]}
+    for spec, found in zip(engine.variant.outputs, engine.run(tensors), strict=True):
+        expected = tensors[spec.name]
+        if found.shape != expected.shape or found.dtype != expected.dtype:
+            wrong = f"{found.shape} of {found.dtype}, not {expected.shape} of {expected.dtype}"
+            raise EngineError(f"{engine.description} gives a {spec.name} {wrong}")
+        peak = 255.0 if expected.dtype == np.uint8 else float(np.ptp(expected)) or 1.0
+        values.append(psnr_db(found, expected, peak))
+    return min(values)
 
 
 def check_graph(variant: Variant, bundle: Bundle, inputs: Sequence[str], outputs: Sequence[str]) -> None:

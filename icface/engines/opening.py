@@ -11,11 +11,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from icface.arrays import Frame, Tensors
-from icface.bundle import GEOMETRY, Bundle
+from icface.bundle import Bundle
 from icface.engines import backends
-from icface.engines.base import Engine, Step
+from icface.engines.base import Engine, Step, golden_psnr_db
 from icface.errors import ConfigError, EngineError, NotBuiltError, RefusedError
-from icface.quality import psnr_db
 
 logger = logging.getLogger(__name__)
 
@@ -98,23 +97,6 @@ def worth_building(bundle: Bundle) -> tuple[str, ...]:
     building = backends.building()
     unasked = {name: building[name].unasked(bundle) for name in _BUILT_FIRST}
     return tuple(f"{name}:{precision}" for name, precision in unasked.items() if precision)
-
-
-def golden_psnr_db(engine: Engine, bundle: Bundle) -> float:
-    """How well an engine gives the bundle's golden outputs: the worst of them; infinite when all are the same."""
-    tensors = bundle.golden_tensors()
-    engine.set_source(tensors)
-    values = []
-    if engine.geometry_alone:
-        tensors = {**tensors, "gates": np.zeros_like(tensors["gates"]), "frame": tensors[GEOMETRY]}
-    for spec, found in zip(engine.variant.outputs, engine.run(tensors), strict=True):
-        expected = tensors[spec.name]
-        if found.shape != expected.shape or found.dtype != expected.dtype:
-            wrong = f"{found.shape} of {found.dtype}, not {expected.shape} of {expected.dtype}"
-            raise EngineError(f"{engine.description} gives a {spec.name} {wrong}")
-        peak = 255.0 if expected.dtype == np.uint8 else float(np.ptp(expected)) or 1.0
-        values.append(psnr_db(found, expected, peak))
-    return min(values)
 
 
 def _open_checked(name: str, bundle: Bundle, threads: int, step: Step) -> Engine:

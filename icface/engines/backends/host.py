@@ -11,7 +11,7 @@ import numpy as np
 from icface.arrays import Frame, Tensors
 from icface.bundle import Bundle, Variant
 from icface.engines import backends
-from icface.engines.base import Engine, Outputs, Step
+from icface.engines.base import Engine, Outputs, Step, golden_psnr_db
 from icface.errors import EngineError
 from icface.geometry.correction import Patch, usable
 from icface.geometry.warp import HostWarp
@@ -114,9 +114,6 @@ def open_engine(bundle: Bundle, step: Step, *, threads: int, option: str) -> Hos
 
 def _corrected(bundle: Bundle, variant: Variant, name: str, threads: int) -> HostEngine:
     """The host variant with its network run by a backend; EngineError where that gives a wrong golden frame."""
-    # Imported here, because `opening` imports the backends.
-    from icface.engines.opening import golden_psnr_db
-
     backend, _, option = name.partition(":")
     network = backends.load(backend).open_engine(bundle, "correct", threads=threads, option=option)
     engine = HostEngine(variant, f"host warp on the CPU, corrected by {network.description}", network)
