@@ -1,4 +1,4 @@
-"""Train the generators: `python training/train.py --config training/configs/paper.toml --data DATA --out runs/paper`.
+"""Train networks: `python training/train.py --config training/configs/paper.toml --data DATA --out runs/paper`.
 
 The same command goes on where it was interrupted. Several GPUs of one machine: `--devices 8`; several machines: under
 `torchrun` or `fabric run`, which decide how many processes there are. docs/training.md walks through it.
@@ -29,6 +29,8 @@ from icface.cpu import has_bf16
 from icface.errors import ConfigError
 from icface.files import write_file
 from training.learning.config import load_config
+from training.learning.kinds import build_task
+from training.learning.runtime import Runtime
 from training.learning.trainer import STATE, Trainer
 
 logger = logging.getLogger("training")
@@ -38,15 +40,23 @@ LOCK = "run.lock"
 
 def parser() -> argparse.ArgumentParser:
     """The command's flags."""
-    result = Parser(description="Train G_N and G_A as ICface does.")
+    result = Parser(
+        description="Train G_N and G_A as ICface does, or the patch corrector; the config says what."
+    )
     add = result.add_argument
     add("--config", type=Path, required=True, help="settings, a TOML file; see training/configs")
-    add("--data", type=Path, required=True, help="folder that training/prepare.py made")
+    add("--data", type=Path, required=True, help="folder of the data set, or of pairs of patches")
     add("--out", type=Path, required=True, help="folder of the run; a run in it goes on")
     change = "change a setting, as optimizer.rate=1e-4"
     add("--set", action="append", default=[], metavar="KEY=VALUE", help=change)
     add("--portraits", type=Path, help="data set of portraits, for the method `unpaired` (default: --data)")
     add("--identity", type=Path, metavar="WEIGHTS", help="LightCNN-29 v2 weights for the identity loss")
+    perceptual = "SqueezeNet with taps, an ONNX file, for the perceptual loss of patches"
+    add("--perceptual", type=Path, metavar="ONNX", help=perceptual)
+    add("--validation", type=Path, help="pairs of patches to validate on (default: those of --data)")
+    add("--start", type=Path, metavar="MODEL", help="a trained model whose weights a new run takes up")
+    tail = "end the run after so many more steps, in which the rate falls along half a cosine"
+    add("--finish", type=int, metavar="STEPS", help=tail)
     add("--minutes", type=float, help="stop after about so long, to go on later")
     add("--accelerator", default="auto", help="auto, cpu, cuda, mps (default: auto)")
     count = "how many; auto: all GPUs, or one CPU, or a launcher's (default: auto)"
@@ -99,7 +109,7 @@ def _alone(out: Path, fabric: Fabric) -> Iterator[None]:
 
 
 def _check_flags(flags: argparse.Namespace) -> None:
-    for name in ("threads", "nodes"):
+    for name in ("threads", "nodes", "finish"):
         value = getattr(flags, name)
         if value is not None and value < 1:
             raise ConfigError(f"--{name} is {value}; it has to be at least 1")
@@ -145,7 +155,12 @@ def train(flags: argparse.Namespace) -> None:
             "this processor has no bfloat16 of its own: --set precision=32-true is several times faster here"
         )
     with _alone(flags.out, fabric):
-        trainer = Trainer(config, flags.data, flags.out, fabric, flags.portraits, flags.identity)
+        runtime = Runtime(fabric, channels_last=config.channels_last)
+        # Every process starts from the same weights.
+        torch.manual_seed(config.seed)
+        trainer = Trainer(build_task(config, flags, runtime), flags.out, runtime, flags.start)
+        if flags.finish is not None:
+            trainer.finish(flags.finish)
         if fabric.global_rank == 0:
             settings = msgspec.json.format(msgspec.json.encode(config, order="sorted"), indent=2)
             write_file(flags.out / "config.json", settings + b"\n")

@@ -7,7 +7,7 @@ linear in the frame, so that the frame itself keeps its detail. icface/geometry/
 
 from __future__ import annotations
 
-from typing import Annotated, Final
+from typing import Annotated, Final, TypeVar
 
 import torch
 from msgspec import Meta, Struct
@@ -65,30 +65,21 @@ class PatchCorrector(nn.Module):
         self.blocks_up = nn.ModuleList(Block(n) for n in (c, b))
         self.last = nn.Conv2d(a, a, 3, padding=1)
         # Residual, colour and alpha, each pixel's four quarters beside each other.
-        self.head = nn.Conv2d(a, 7 * 4, 3, padding=1)
+        # It starts small, so that a fresh corrector hardly changes the picture.
+        self.head = _faint(nn.Conv2d(a, 7 * 4, 3, padding=1), 0.1)
         # The face lies in the same place of every patch, so the features may differ from place to place.
         self.place = nn.Parameter(torch.zeros(1, c, PATCH_PX // 8, PATCH_PX // 8))
         self._styled = (b, c, d, c, b)
         self.style = nn.Sequential(
             nn.Linear(CONDITIONS, config.hidden),
             nn.LeakyReLU(SLOPE),
-            nn.Linear(config.hidden, 2 * sum(self._styled)),
+            _faint(nn.Linear(config.hidden, 2 * sum(self._styled)), 0.1),
         )
         self.register_buffer("mean", torch.zeros(CONDITIONS))
         self.register_buffer("deviation", torch.ones(CONDITIONS))
         self.register_buffer("rim", rim(PATCH_PX, RIM_PX), persistent=False)
         above = (torch.arange(PATCH_PX) < OPENING_ROW).float().reshape(1, 1, PATCH_PX, 1)
         self.register_buffer("is_eye", above, persistent=False)
-        self._start()
-
-    def _start(self) -> None:
-        """Fresh weights: torch's, and small ones where they would move the picture or the features."""
-        with torch.no_grad():
-            self.head.weight.mul_(0.1)
-            nn.init.zeros_(self.head.bias)
-            style = self.style[2]
-            style.weight.mul_(0.1)
-            nn.init.zeros_(style.bias)
 
     def forward(self, patch: Tensor, conditions: Tensor, gates: Tensor) -> tuple[Tensor, Tensor]:
         """Correct a patch.
@@ -154,10 +145,7 @@ class Block(nn.Module):
     def __init__(self, channels: int) -> None:
         super().__init__()
         self.one = nn.Conv2d(channels, channels, 3, padding=1)
-        self.two = nn.Conv2d(channels, channels, 3, padding=1)
-        with torch.no_grad():
-            self.two.weight.mul_(0.2)
-            nn.init.zeros_(self.two.bias)
+        self.two = _faint(nn.Conv2d(channels, channels, 3, padding=1), 0.2)
 
     def forward(self, x: Tensor) -> Tensor:
         result: Tensor = x + self.two(_active(self.one(x)))
@@ -202,6 +190,18 @@ def macs(config: PatchConfig) -> int:
     with torch.no_grad():
         model.propose(torch.zeros(1, 4, PATCH_PX, PATCH_PX), torch.zeros(1, CONDITIONS))
     return counted[0]
+
+
+_Layer = TypeVar("_Layer", nn.Conv2d, nn.Linear)
+
+
+def _faint(layer: _Layer, factor: float) -> _Layer:
+    """A layer that starts with smaller weights, and without a bias."""
+    with torch.no_grad():
+        layer.weight.mul_(factor)
+        if layer.bias is not None:
+            layer.bias.zero_()
+    return layer
 
 
 def _active(x: Tensor) -> Tensor:

@@ -17,12 +17,13 @@ from torch.optim import Optimizer
 from icface.attributes import COUNT, neutral
 from icface.errors import ConfigError
 from icface.networks import DiscriminatorConfig, GeneratorConfig, Judgement, NetworksConfig
-from training.learning import losses
-from training.learning.config import LossConfig, OptimizerConfig, TrainConfig
-from training.learning.gan import pseudo_neutral
-from training.learning.methods import build_method
-from training.learning.methods.icface import IcfaceMethod
+from training.learning.paper import losses
+from training.learning.paper.config import LossConfig, TrainConfig
+from training.learning.paper.gan import pseudo_neutral
+from training.learning.paper.icface import IcfaceMethod
+from training.learning.paper.methods import build_method
 from training.learning.runtime import Runtime
+from training.learning.settings import OptimizerConfig
 from training.networks.lightcnn import IdentityFeatures
 
 SIZE = 32

@@ -12,8 +12,8 @@ from torch import Tensor, nn
 
 from icface.attributes import COUNT, NAMES, mirror, neutral
 from icface.networks import Discriminator, DiscriminatorConfig, GeneratorConfig, ICface, NetworksConfig
-from training.learning import losses
-from training.learning.config import Adversarial
+from training.learning.paper import losses
+from training.learning.paper.config import Adversarial
 from training.networks.lightcnn import IdentityFeatures
 
 

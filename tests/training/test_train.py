@@ -27,7 +27,11 @@ from tests.training.tiny_data import make_tiny_dataset
 from training import train
 from training.learning import trainer
 from training.learning.checkpoints import State, load_state
-from training.learning.methods.icface import IcfaceMethod
+from training.learning.config import load_config
+from training.learning.ema import Average
+from training.learning.paper.config import TrainConfig
+from training.learning.paper.icface import IcfaceMethod
+from training.learning.paper.task import PaperTask
 from training.learning.runtime import Runtime
 from training.learning.trainer import BEST, MODEL, STATE
 from training.train import LOCK, main
@@ -336,6 +340,33 @@ def test_two_trainings_do_not_share_a_folder(
     assert run(config, data, out) == 0
 
 
+def test_a_run_is_ended_by_a_falling_rate(
+    config: Path, data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """4 of 6 steps, then 3 to end it, with a stop in between: the same bits as with none, and the rate falls."""
+    rates: list[float] = []
+    whole = IcfaceMethod.step
+
+    def step(self: IcfaceMethod, batch: dict[str, Tensor]) -> dict[str, Tensor]:
+        rates.append(self.optimizers["generators"].param_groups[0]["lr"])
+        return whole(self, batch)
+
+    monkeypatch.setattr(IcfaceMethod, "step", step)
+    flags = ["--set", "optimizer.schedule=constant"]
+    for stops, out in (((4,), "one"), ((4, 6), "two")):
+        for number, stop in enumerate(stops):
+            with monkeypatch.context() as patched:
+                interrupt_after(stop, patched)
+                assert run(config, data, tmp_path / out, *flags, *(["--finish", "3"] if number else [])) == 0
+        rates.clear()
+        assert run(config, data, tmp_path / out, *flags, "--finish", "3") == 0
+        assert header_of(tmp_path / out)["step"] == 7
+    one, two = tensors(tmp_path / "one" / STATE), tensors(tmp_path / "two" / STATE)
+    assert all(torch.equal(one[name], two[name]) for name in one)
+    # Of 3 steps the last one has cos² 60° = 1/4 of the way from the least rate, .02, to the whole one.
+    assert rates == pytest.approx([2e-4 * (0.02 + 0.98 * 0.25)])
+
+
 def header_of(out: Path) -> dict[str, Any]:
     with safe_open(out / STATE, framework="pt") as file:
         return json.loads(file.metadata()["icface-training"])  # type: ignore[no-any-return]
@@ -557,13 +588,9 @@ def test_full_disk_loses_nothing(
 def test_state_of_another_network_is_refused(config: Path, data: Path, tmp_path: Path) -> None:
     """A state is never loaded in part."""
     assert run(config, data, tmp_path / "run") == 0
-    from training.learning.config import load_config
-    from training.learning.ema import Average
-    from training.learning.methods import build_method
-
     settings = load_config(config)
-    runtime = Runtime(Fabric(accelerator="cpu", devices=1))
-    method = build_method(settings, runtime)
+    assert isinstance(settings, TrainConfig)
+    task = PaperTask(settings, data, Runtime(Fabric(accelerator="cpu", devices=1)))
     path = tmp_path / "other.safetensors"
     content = tensors(tmp_path / "run" / STATE)
     content.pop("module/generators/generator_neutral.stem.weight")
@@ -574,8 +601,8 @@ def test_state_of_another_network_is_refused(config: Path, data: Path, tmp_path:
         load_state(
             path,
             msgspec.json.decode(metadata["icface-training"], type=State),
-            method,
-            Average(method.model(), 0.9),
+            task,
+            Average(task.model(), 0.9),
         )
 
 

@@ -14,10 +14,11 @@ from torch import Tensor, nn
 from icface.attributes import COUNT, neutral
 from icface.errors import ConfigError
 from icface.networks import DiscriminatorConfig, GeneratorConfig, NetworksConfig
-from training.learning.config import LossConfig, OptimizerConfig, TrainConfig, UnpairedConfig
-from training.learning.methods import build_method
-from training.learning.methods.unpaired import UnpairedMethod, is_paired, paired_task, unpaired_task
+from training.learning.paper.config import LossConfig, TrainConfig, UnpairedConfig
+from training.learning.paper.methods import build_method
+from training.learning.paper.unpaired import UnpairedMethod, is_paired, paired_task, unpaired_task
 from training.learning.runtime import DivergedError, Runtime
+from training.learning.settings import OptimizerConfig
 from training.networks.lightcnn import IdentityFeatures
 
 SIZE = 32

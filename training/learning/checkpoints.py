@@ -14,9 +14,8 @@ from torch import Tensor
 
 from icface.errors import ConfigError
 from icface.networks.checkpoint import load_weights, read_tensors, write_tensors
-from training.learning.config import TrainConfig
 from training.learning.ema import Average
-from training.learning.gan import Gan
+from training.learning.task import Task
 
 _HEADER: Final = "icface-training"
 
@@ -37,26 +36,28 @@ class State(Struct, kw_only=True):
     step: int
     """Steps done."""
     best: float | None
-    """Lowest validation L1 so far."""
+    """Lowest validation so far, by what the task is judged by."""
+    tail: tuple[int, int] | None = None
+    """Of a run that is being ended: the step at which the rate began to fall, and in how many steps it ends."""
 
 
-def save_state(path: Path, state: State, method: Gan, average: Average) -> None:
+def save_state(path: Path, state: State, task: Task, average: Average) -> None:
     """Write the state, networks, optimisers and averages. The file appears whole or not at all.
 
     Raises:
         ConfigError: it cannot be written, or a value is not a finite number; an older state stays.
     """
     tensors = {f"average/{name}": tensor for name, tensor in average.module.state_dict().items()}
-    for name, module in method.modules.items():
+    for name, module in task.modules.items():
         tensors |= {f"module/{name}/{key}": tensor for key, tensor in module.state_dict().items()}
-    for name, optimizer in method.optimizers.items():
+    for name, optimizer in task.optimizers.items():
         for index, values in optimizer.state_dict()["state"].items():
             tensors |= {f"optimizer/{name}/{index}/{key}": value for key, value in values.items()}
     write_tensors(path, tensors, {_HEADER: msgspec.json.encode(state).decode()})
 
 
-def load_state(path: Path, state: State, method: Gan, average: Average) -> None:
-    """Put a saved state into a fresh one, its method and its average.
+def load_state(path: Path, state: State, task: Task, average: Average) -> None:
+    """Put a saved state into a fresh one, its task and its average.
 
     Raises:
         ConfigError: the file is damaged, or of a run with other settings, other data or another number of processes.
@@ -65,7 +66,7 @@ def load_state(path: Path, state: State, method: Gan, average: Average) -> None:
     try:
         saved = msgspec.json.decode(metadata[_HEADER], type=State)
         old, new = (
-            _flat(msgspec.to_builtins(msgspec.json.decode(text, type=TrainConfig)))
+            _flat(msgspec.to_builtins(msgspec.json.decode(text, type=type(task.config))))
             for text in (saved.config, state.config)
         )
     except (KeyError, msgspec.DecodeError, ConfigError) as error:
@@ -88,13 +89,13 @@ def load_state(path: Path, state: State, method: Gan, average: Average) -> None:
         part, _, key = name.rpartition("/")
         parts.setdefault(part, {})[key] = tensor
     load_weights(average.module, parts.get("average", {}), str(path))
-    for name, module in method.modules.items():
+    for name, module in task.modules.items():
         load_weights(module, parts.get(f"module/{name}", {}), str(path))
-    for name, optimizer in method.optimizers.items():
+    for name, optimizer in task.optimizers.items():
         prefix = f"optimizer/{name}/"
         states = {int(p.removeprefix(prefix)): held for p, held in parts.items() if p.startswith(prefix)}
         optimizer.load_state_dict({**optimizer.state_dict(), "state": states})
-    state.step, state.best = saved.step, saved.best
+    state.step, state.best, state.tail = saved.step, saved.best, saved.tail
 
 
 def _flat(table: dict[str, Any], prefix: str = "") -> dict[str, Any]:

@@ -1,21 +1,20 @@
-"""A slow copy of the generators. It is steadier than the trained ones, so it is validated and exported."""
+"""A slow copy of the networks that are kept. It is steadier than the trained ones, so it is validated and exported."""
 
 from __future__ import annotations
 
 import copy
 
 import torch
-
-from icface.networks import ICface
+from torch import nn
 
 
 class Average:
-    """Exponential moving average of the generators' weights; statistics of batch norm are taken as they are.
+    """Exponential moving average of a network's weights; statistics of batch norm are taken as they are.
 
     `decay` is the share that stays at each update; 0 follows at once.
     """
 
-    def __init__(self, trained: ICface, decay: float) -> None:
+    def __init__(self, trained: nn.Module, decay: float) -> None:
         self.module = copy.deepcopy(trained).eval().requires_grad_(False)
         self._trained = trained
         self._decay = decay

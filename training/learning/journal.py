@@ -1,4 +1,4 @@
-"""Writes down how a run goes: TensorBoard scalars and image grids, and the numbers as JSON lines."""
+"""Writes down how a run goes: TensorBoard scalars and pictures, and the numbers as JSON lines."""
 
 from __future__ import annotations
 
@@ -8,17 +8,14 @@ import time
 from collections.abc import Mapping
 from pathlib import Path
 
-import torch
 from torch import Tensor
 from torch.utils.tensorboard import SummaryWriter
 
 from icface.errors import ConfigError
 from icface.files import write_file
-from icface.networks import ICface
 
 logger = logging.getLogger(__name__)
 
-GRID_ROWS = 8
 LOG = "log.jsonl"
 
 
@@ -52,16 +49,9 @@ class Journal:
             self._last = (now, step)
         logger.info("%s %d: %s", group, step, shown)
 
-    @torch.no_grad()
-    def pictures(self, step: int, group: str, model: ICface, batch: Mapping[str, Tensor]) -> None:
-        """Rows of source, neutral image, output and driving frame; puts the model in `eval`."""
-        model.eval()
-        source, driving = batch["source"][:GRID_ROWS], batch["driving"][:GRID_ROWS]
-        neutral = model.neutralise(source)
-        output = model.animate(neutral, batch["driving_attributes"][:GRID_ROWS])
-        columns = torch.cat([source, neutral.float(), output.float(), driving], dim=3)
-        grid = (torch.cat(list(columns), dim=1) / 2 + 0.5).clamp(0, 1).cpu()
-        self._writer.add_image(f"{group}/source, neutral, output, driving", grid, step)
+    def picture(self, step: int, group: str, caption: str, picture: Tensor) -> None:
+        """A picture (3, H, W) RGB in [0, 1]."""
+        self._writer.add_image(f"{group}/{caption}", picture.clamp(0, 1).cpu(), step)
 
     def close(self) -> None:
         self._writer.close()

@@ -17,7 +17,7 @@ from torch.optim import Adam, Optimizer, RMSprop
 
 from icface.errors import ConfigError
 from icface.networks import Discriminator
-from training.learning.config import OptimizerConfig
+from training.learning.settings import OptimizerConfig
 
 WIDE_D = 64
 """From this width on D starts as in the release; see `initialise`."""
@@ -54,8 +54,16 @@ class Runtime:
         """Forward passes in the run's precision."""
         return self._fabric.autocast()
 
-    def minimise(self, total: Tensor, optimizer: Optimizer, terms: Mapping[str, Tensor]) -> None:
-        """One step of one optimiser, on the mean gradient of all processes. `terms` are the losses in `total`.
+    def minimise(
+        self,
+        total: Tensor,
+        optimizer: Optimizer,
+        terms: Mapping[str, Tensor],
+        most_norm: float | None = None,
+    ) -> None:
+        """One step of one optimiser, on the mean gradient of all processes, no longer than `most_norm`.
+
+        `terms` are the losses in `total`.
 
         Raises:
             DivergedError: the total or its gradient is not a finite number in some process. All processes raise, and
@@ -83,11 +91,18 @@ class Runtime:
             bad = [name for name, loss in terms.items() if not bool(torch.isfinite(loss))]
             what = f"the loss {', '.join(bad)}" if bad else f"the gradient of the losses {', '.join(terms)}"
             raise DivergedError(f"{what} is not a finite number any more")
+        if most_norm is not None:
+            for gradient in gradients:
+                gradient.mul_((most_norm / (norm + 1e-6)).clamp(max=1))
         optimizer.step()
 
     def mean(self, value: Tensor) -> Tensor:
         """The mean over all processes."""
         return torch.as_tensor(self._fabric.all_reduce(value)) if self.processes > 1 else value
+
+    def of_first(self, value: int) -> int:
+        """The first process's value."""
+        return int(self._fabric.broadcast(value))
 
     def any(self, flag: bool) -> bool:
         """Whether the flag is set in at least one process; all get the same answer."""
@@ -135,4 +150,4 @@ def build_optimizer(config: OptimizerConfig, parameters: Iterable[nn.Parameter])
     """The optimiser that the settings name."""
     if config.name == "rmsprop":
         return RMSprop(parameters, lr=config.rate, alpha=0.99)
-    return Adam(parameters, lr=config.rate, betas=(0.5, 0.999))
+    return Adam(parameters, lr=config.rate, betas=config.betas)

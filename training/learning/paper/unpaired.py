@@ -38,9 +38,9 @@ from torch.nn import functional
 
 from icface.errors import ConfigError
 from icface.networks import Discriminator
-from training.learning import losses
-from training.learning.config import TrainConfig, UnpairedConfig
-from training.learning.gan import Batch, Gan
+from training.learning.paper import losses
+from training.learning.paper.config import TrainConfig, UnpairedConfig
+from training.learning.paper.gan import Batch, Gan
 from training.learning.runtime import Runtime
 from training.networks.lightcnn import LightCNN29
 

@@ -12,7 +12,7 @@ from icface.networks import ICface
 from icface.quality import psnr_of_error_db
 from training.dataset.pairs import PairConfig, PairDataset
 from training.dataset.reading import FaceTracks
-from training.learning.config import TrainConfig
+from training.learning.paper.config import TrainConfig
 from training.learning.runtime import Runtime
 
 logger = logging.getLogger(__name__)

@@ -11,8 +11,8 @@ from torch.optim import Optimizer
 
 from icface.errors import ConfigError
 from icface.networks import ICface, Judgement
-from training.learning import losses
-from training.learning.config import TrainConfig
+from training.learning.paper import losses
+from training.learning.paper.config import TrainConfig
 from training.learning.runtime import Runtime, build_optimizer, initialise
 from training.networks.lightcnn import LightCNN29
 

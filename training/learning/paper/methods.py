@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import Final
 
-from training.learning.config import TrainConfig
-from training.learning.gan import Gan
-from training.learning.methods.icface import IcfaceMethod
-from training.learning.methods.unpaired import UnpairedMethod
+from training.learning.paper.config import TrainConfig
+from training.learning.paper.gan import Gan
+from training.learning.paper.icface import IcfaceMethod
+from training.learning.paper.unpaired import UnpairedMethod
 from training.learning.runtime import Runtime
 from training.networks.lightcnn import LightCNN29
 

@@ -11,9 +11,9 @@ from __future__ import annotations
 from torch import Tensor
 
 from icface.networks import Discriminator
-from training.learning import losses
-from training.learning.config import TrainConfig
-from training.learning.gan import Batch, Gan, Pairs
+from training.learning.paper import losses
+from training.learning.paper.config import TrainConfig
+from training.learning.paper.gan import Batch, Gan, Pairs
 from training.learning.runtime import Runtime
 from training.networks.lightcnn import LightCNN29
 

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from training.learning.config import Adversarial, Norm
+from training.learning.paper.config import Adversarial, Norm
 from training.networks.lightcnn import IdentityFeatures
 
 NEUTRAL_RMS: Final = 0.05
