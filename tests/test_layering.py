@@ -31,7 +31,7 @@ ROOMS = {
     "face": BASE,
     "segmentation": BASE,
     "geometry": BASE | {"face", "segmentation"},
-    "networks": BASE | {"face"},
+    "networks": BASE | {"face", "geometry"},
     "families": BASE | {"face", "geometry"},
     "engines": BASE | {"face", "geometry", "families"},
     "reenactor": BASE | {"face", "geometry", "families", "engines"},

@@ -7,7 +7,6 @@ import platform
 from contextlib import closing
 from typing import Any, Final
 
-import numpy as np
 from numpy.typing import NDArray
 
 from icface.arrays import Frame, Tensors

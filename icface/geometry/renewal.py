@@ -19,13 +19,14 @@ from icface.face.landmarks import LandmarkDetector, Landmarks
 from icface.face.pose import head_pose
 from icface.geometry.completion import COMPLETE_FROM_RAD
 from icface.geometry.cutout import Room
-from icface.geometry.prepare import LOOPS, pasted, render, take_out_the_rest
+from icface.geometry.layers import mouth_anchor
+from icface.geometry.prepare import pasted, render, take_out_the_rest
 from icface.geometry.reading import certain, read_photo
 from icface.geometry.rig import FaceRig
 from icface.geometry.topology import OVAL
 
-RENEWS: Final = False
-"""Whether it is done. Weights that were trained for minutes left a hairline at the old fold."""
+RENEWS: Final = True
+"""Whether it is done, with bundles that have a network."""
 LEAST_SMILE: Final = 0.35
 """From this AU12 on a photo has folds to take out."""
 
@@ -75,8 +76,7 @@ def renewed(
     made = read_photo(whole, found[0], affine, size_px, free_layer, room)
     if cache["mouth_rows"][4]:
         _keep_the_teeth(made, cache)
-    for _ in range(LOOPS):
-        take_out_the_rest(made, detector)
+    take_out_the_rest(made, detector)  # once: what is left of the expression is small
     return made | {"neutral": render(made, neutral())}
 
 
@@ -88,4 +88,7 @@ def _keep_the_teeth(made: dict[str, NDArray[Any]], cache: Tensors) -> None:
         [np.pad(each, ((0, 0), (0, width - each.shape[1]), (0, 0))) for each in (made["inner"], below)]
     )
     made["mouth_patch"] = cache["mouth_patch"] + np.array([0, top, 0, 0], dtype=np.int32)
-    made["mouth_rows"] = cache["mouth_rows"]
+    # Teeth belong to the skull. The line of the lips, from which their lower end counts, is not where it was.
+    was, now = (mouth_anchor(each["neutral_shape"])[1] for each in (cache, made))
+    scale, upper_row, lower_row, upper_edge, own = cache["mouth_rows"].tolist()
+    made["mouth_rows"] = np.array([scale, upper_row, lower_row, upper_edge + was - now, own], np.float32)
