@@ -7,14 +7,15 @@ so before the photo is read, every frame starts without them.
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
 
 from icface.arrays import Frame, Tensors
-from icface.attributes import INDEX, neutral
-from icface.face.action_units import measure_attributes
+from icface.attributes import INDEX, POSE, neutral, pose_to_unit
+from icface.face.action_units import measure_attributes, population
 from icface.face.landmarks import LandmarkDetector, Landmarks
 from icface.face.pose import head_pose
 from icface.geometry.completion import COMPLETE_FROM_RAD
@@ -22,8 +23,8 @@ from icface.geometry.cutout import Room
 from icface.geometry.layers import mouth_anchor
 from icface.geometry.prepare import pasted, render, take_out_the_rest
 from icface.geometry.reading import certain, read_photo
-from icface.geometry.rig import FaceRig
-from icface.geometry.topology import OVAL
+from icface.geometry.rig import POSE_GAIN, FaceRig
+from icface.geometry.topology import FACE_VERTICES, OVAL
 
 RENEWS: Final = True
 """Whether it is done, with bundles that have a network."""
@@ -62,7 +63,13 @@ def renewed(
         free_layer: as for `prepare_source`.
     """
     affine, size_px = cache["crop_to_photo"], len(cache["plate"])
-    motion = FaceRig(cache).motion(neutral())
+    at_rest = neutral()
+    # Turned as in the photo, so that hair and ears stay where they were photographed.
+    pose = head_pose(landmarks)
+    turned_rad = np.array([pose.pitch_rad - population().pitch_rad, pose.yaw_rad, pose.roll_rad])
+    at_rest[POSE] = pose_to_unit((turned_rad - cache["pose_offset_rad"]) / POSE_GAIN)
+    rig = FaceRig(cache)
+    motion = rig.motion(at_rest)
     motion["gates"][0, 0] = motion["gates"][0, 2]  # at the eyes too, which no driver closes here
     whole = pasted(frame, corrected(cache, motion), affine)
     middle = landmarks.points_px[:, :2].mean(axis=0)
@@ -73,7 +80,12 @@ def renewed(
     if not found:
         return cache
     room = Room(frame, landmarks.points_px[list(OVAL), :2])
-    made = read_photo(whole, found[0], affine, size_px, free_layer, room)
+    # The mesh is where the rig has drawn it. A tracker would take hair at its edge for the cheek.
+    points, drawn = found[0].points_px.copy(), rig.vertices
+    points[:FACE_VERTICES, :2] = drawn[:, :2] * affine[0, 0] + affine[:, 2]
+    points[:FACE_VERTICES, 2] = -drawn[:, 2] * cache["iod_px"] * affine[0, 0]
+    face = replace(found[0], points_px=points)
+    made = read_photo(whole, face, affine, size_px, free_layer, room)
     if cache["mouth_rows"][4]:
         _keep_the_teeth(made, cache)
     take_out_the_rest(made, detector)  # once: what is left of the expression is small

@@ -114,6 +114,11 @@ class FaceRig:
         self._correction = CorrectionInputs(cache, self._project)
         self._motion |= self._correction.motion
 
+    @property
+    def vertices(self) -> FloatArray:
+        """(468, 3) of the last frame: x and y in its pixels, depth in IOD, larger = nearer."""
+        return self._vertices[: mesh.FACE_VERTICES]
+
     def motion(self, attributes: FloatArray) -> Tensors:
         """The maps of one frame, overwritten by the next call, from (SIZE,) full-shape attributes, finite and in range.
 
