@@ -104,7 +104,7 @@ def open_engine(bundle: Bundle, step: Step, *, threads: int, option: str) -> Hos
             return _corrected(bundle, variant, name, threads)
         except EngineError as error:
             logger.debug("the network does not run by %s: %s", name, error)
-            problems.append(f"{name}: {error}")
+            problems.append(f"{name}: {str(error).splitlines()[0]}")  # libraries tell long stories
     logger.warning(
         "geometry alone makes the frames, because no engine runs the network: %s", "; ".join(problems)
     )
