@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 
 import pytest
 
 from benchmarks.corrector import main
-from export.pack_edge import pack
-from icface.bundle import Bundle
+from icface.bundle import MANIFEST, Bundle
 
 
 @pytest.mark.slow
@@ -27,7 +27,12 @@ def test_both_qualities_in_turn(
 
 
 @pytest.mark.slow
-def test_a_bundle_without_a_network(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    bundle = pack(tmp_path / "edge.icface")
-    assert main(["--model", str(bundle.path)]) != 0
+def test_a_bundle_without_a_network(
+    corrected_bundle: Bundle, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = shutil.copytree(corrected_bundle.path, tmp_path / "plain.icface")
+    manifest = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
+    del manifest["correct"]
+    (folder / MANIFEST).write_text(json.dumps(manifest), encoding="utf-8")
+    assert main(["--model", str(folder)]) != 0
     assert "has no network to leave out" in capsys.readouterr().err
