@@ -34,8 +34,8 @@ def test_frontal_patch_is_upright_and_has_its_size() -> None:
     np.testing.assert_allclose(affine[:, :2], [[scale, 0], [0, scale]], atol=1e-6)
     middle = at(affine, (PATCH_PX - 1) / 2, (PATCH_PX - 1) / 2)
     eyes, lips = (
-        PROJECT(FACE[[33, 133, 263, 362]].mean(0), np.eye(3)),
-        PROJECT(FACE[[13, 14]].mean(0), np.eye(3)),
+        PROJECT(FACE[[33, 133, 263, 362]].mean(0), np.eye(3, dtype=np.float32)),
+        PROJECT(FACE[[13, 14]].mean(0), np.eye(3, dtype=np.float32)),
     )
     np.testing.assert_allclose(middle, eyes[:2] + 0.43 * (lips[:2] - eyes[:2]), atol=1e-3)
 
