@@ -31,7 +31,7 @@ ROOMS = {
     "face": BASE,
     "segmentation": BASE,
     "geometry": BASE | {"face", "segmentation"},
-    "networks": BASE | {"face"},
+    "networks": BASE | {"face", "geometry"},
     "families": BASE | {"face", "geometry"},
     "engines": BASE | {"face", "geometry", "families"},
     "reenactor": BASE | {"face", "geometry", "families", "engines"},
@@ -72,7 +72,7 @@ KEPT_INSIDE = {
     "onnxruntime": ("icface/engines/backends/onnxruntime.py", "icface/engines/precision.py"),
     "onnx": (
         *(f"icface/engines/{name}.py" for name in ("parity", "precision")),
-        *("export/", "training/assets/derive_segmenters.py"),
+        *("export/", "training/assets/derive_segmenters.py", "training/networks/squeezenet.py"),
     ),
     "mediapipe": (),
     "pyvirtualcam": ("realtime/sinks/virtual_camera.py",),
