@@ -72,7 +72,7 @@ KEPT_INSIDE = {
     "onnxruntime": ("icface/engines/backends/onnxruntime.py", "icface/engines/precision.py"),
     "onnx": (
         *(f"icface/engines/{name}.py" for name in ("parity", "precision")),
-        *("export/", "training/assets/derive_segmenters.py"),
+        *("export/", "training/assets/derive_segmenters.py", "training/networks/squeezenet.py"),
     ),
     "mediapipe": (),
     "pyvirtualcam": ("realtime/sinks/virtual_camera.py",),

@@ -17,9 +17,9 @@ from training.learning.patch.pairs import (
     INDEX_FILE,
     STORED_PX,
     PatchPairs,
-    colour_gain,
     interest,
     mirrored_conditions,
+    relit,
     varied,
 )
 
@@ -120,15 +120,31 @@ def test_the_target_itself_may_be_shown() -> None:
 
 
 def test_target_gets_the_frames_light() -> None:
-    """Where the light differs by 10 %, it is taken out; a mouth that differs does not count."""
+    """Light that rises from side to side is taken over; a mouth that differs, and a fold, stay."""
     target = np.full((PATCH_PX, PATCH_PX, 3), 100, np.uint8)
-    warped = np.full_like(target, 110)
+    warped = np.empty_like(target)
+    warped[...] = np.linspace(95, 115, PATCH_PX)[None, :, None]
     inner = np.zeros((PATCH_PX, PATCH_PX), np.uint8)
-    assert colour_gain(target, warped, inner) == pytest.approx([1.1, 1.1, 1.1], abs=1e-3)
-    target[130:150, 70:120] = 0
+    found = relit(target, warped, inner).astype(float)
+    middle = np.s_[60:140, 50:142]
+    assert np.abs(found - warped)[middle].max() < 4
+    target[130:150, 70:120] = 20
     inner[130:150, 70:120] = 255
-    assert colour_gain(target, warped, inner) == pytest.approx([1.1, 1.1, 1.1], abs=1e-3)
-    assert colour_gain(target // 4, warped, inner) == pytest.approx([4 / 3] * 3)
+    with_mouth = relit(target, warped, inner).astype(float)
+    assert np.abs(with_mouth - found)[60:120, 50:142].max() < 3
+    assert np.abs(with_mouth[132:148, 72:118] - 20).max() < 3
+    target[90:93, 60:90] = 60
+    assert float(relit(target, warped, inner)[91, 75, 0]) == pytest.approx(0.6 * float(warped[91, 75, 0]), abs=4)
+
+
+def test_light_does_not_differ_by_more_than_a_third() -> None:
+    dark, bright = (
+        np.full((PATCH_PX, PATCH_PX, 3), 30, np.uint8),
+        np.full((PATCH_PX, PATCH_PX, 3), 200, np.uint8),
+    )
+    inner = np.zeros((PATCH_PX, PATCH_PX), np.uint8)
+    assert np.array_equal(relit(dark, bright, inner), np.full_like(dark, 40))
+    assert np.array_equal(relit(bright, dark, inner), np.full_like(dark, 150))
 
 
 def test_one_line_for_what_does_not_fit(folder: Path) -> None:

@@ -18,7 +18,7 @@ from icface.geometry.patch import MEASURE_NAMES, MEASURES, PATCH_PX
 from icface.networks.patch import PatchCorrector, widened
 from icface.quality import psnr_of_error_db
 from training.learning.patch.losses import EYES, MOUTH, Window, perceptual_distance
-from training.learning.patch.pairs import STORED_PX, PairSet, as_planes, colour_gain, read_index, read_set
+from training.learning.patch.pairs import STORED_PX, PairSet, as_planes, read_index, read_set, relit
 from training.networks.squeezenet import SqueezeNet
 
 OPEN_GAP: Final = 0.04
@@ -64,7 +64,7 @@ class Scores(NamedTuple):
 
 
 class Pairs(NamedTuple):
-    """N pairs as they are, without jitter; targets with the warped frame's skin colour."""
+    """N pairs as they are, without jitter; targets in the warped frame's light."""
 
     target: Tensor
     """(N, 3, 192, 192) uint8."""
@@ -96,8 +96,7 @@ def load_pairs(folder: Path, names: Sequence[str] = (), most: int | None = None)
 def _pair(part: PairSet, record: int) -> tuple[Tensor, Tensor, Tensor]:
     room = (STORED_PX - PATCH_PX) // 2
     cut = np.ascontiguousarray(part.pixels[record, room:-room, room:-room])
-    gain = colour_gain(cut[..., :3], cut[..., 3:6], np.ascontiguousarray(cut[..., 6]))
-    target = np.minimum(cut[..., :3] * gain, 255).astype(np.uint8)
+    target = relit(cut[..., :3], cut[..., 3:6], np.ascontiguousarray(cut[..., 6]))
     return as_planes(target), as_planes(cut[..., 3:]), torch.from_numpy(part.conditions[record])
 
 

@@ -33,6 +33,9 @@ SHARP_IOD_PX: Final = 70.0
 UNREAL_KINDS: Final = ("opened", "render")
 """Kinds of records whose target is no photo of a mouth."""
 _MOST_GAIN: Final = 4 / 3
+_LIGHT_PX: Final = 28.0
+"""Sigma of what counts as light, in pixels of the patch."""
+_LIGHT_CELL_PX: Final = 8
 
 _SIDES: Final = [MEASURE_NAMES.index(f"{side}_gap") for side in ("right", "left")]
 _GAP: Final = MEASURE_NAMES.index("mouth_gap")
@@ -213,16 +216,15 @@ def varied(
     cut = np.ascontiguousarray(pixels[down : down + PATCH_PX, right : right + PATCH_PX])
     target, warped = cut[..., :3], cut[..., 3:6]
     inner = np.ascontiguousarray(cut[..., 6])
-    gain = colour_gain(target, warped, inner)
     if shown_target:
-        warped, gain = target, np.ones(3)
+        warped = target
+    else:
+        target = relit(target, warped, inner)
     sigma = float(rng.uniform(0.4, 1.6)) if rng.random() < config.blurred else 0.0
     gamma = float(np.exp(rng.normal(0, 0.15)))
     colour = np.exp(rng.normal(0, 0.12) + 0.5 * rng.normal(0, 0.12, 3))
-    target, warped = (
-        _changed(picture, sigma, _table(of, gamma, colour))
-        for picture, of in ((target, gain), (warped, np.ones(3)))
-    )
+    table = _table(gamma, colour)
+    target, warped = (_changed(picture, sigma, table) for picture in (target, warped))
     return target, np.dstack([warped, inner])
 
 
@@ -232,21 +234,32 @@ def _changed(picture: NDArray[np.uint8], sigma: float, table: NDArray[np.uint8])
     return np.asarray(cv2.LUT(softer, table), dtype=np.uint8)
 
 
-def colour_gain(target: NDArray[np.uint8], warped: NDArray[np.uint8], inner: NDArray[np.uint8]) -> Array:
-    """What the target is to be multiplied with, (3,), so that its skin has the warped frame's mean colour.
+def relit(
+    target: NDArray[np.uint8], warped: NDArray[np.uint8], inner: NDArray[np.uint8]
+) -> NDArray[np.uint8]:
+    """The target (192, 192, 3) in the light of the warped frame: broad parts of its skin get that one's colour.
 
-    Two photos of a face differ in their light. Without this the network learns to change it.
+    Two photos of a face differ in their light, also from cheek to cheek. Without this the network learns to change it,
+    and the face dims at each blink. Folds and lips are much smaller than what is matched here, and stay.
     """
     skin = _SKIN * (1 - cv2.dilate(inner, np.ones((9, 9), np.uint8)).astype(np.float32) / 255)
-    # Every fourth pixel says as much.
-    skin, target, warped = skin[::2, ::2, None], target[::2, ::2], warped[::2, ::2]
-    gain: Array = (warped * skin).sum(axis=(0, 1)) / ((target * skin).sum(axis=(0, 1)) + 1e-3)
-    return gain.clip(1 / _MOST_GAIN, _MOST_GAIN)
+    small = (PATCH_PX // _LIGHT_CELL_PX,) * 2
+
+    def broad(picture: NDArray[np.uint8]) -> NDArray[np.float32]:
+        cells = cv2.resize(picture * skin[..., None], small, interpolation=cv2.INTER_AREA)
+        blurred = cv2.GaussianBlur(cells, (0, 0), _LIGHT_PX / _LIGHT_CELL_PX)
+        # Where no skin is near, all of it counts.
+        result: NDArray[np.float32] = (blurred + 0.05 * cells.mean(axis=(0, 1)) + 1e-3).astype(np.float32)
+        return result
+
+    gain = (broad(warped) / broad(target)).clip(1 / _MOST_GAIN, _MOST_GAIN)
+    every = cv2.resize(gain, (PATCH_PX, PATCH_PX), interpolation=cv2.INTER_LINEAR)
+    return np.asarray(cv2.convertScaleAbs(target * every), dtype=np.uint8)
 
 
-def _table(gain: Array, gamma: float, colour: Array) -> NDArray[np.uint8]:
+def _table(gamma: float, colour: Array) -> NDArray[np.uint8]:
     levels = np.arange(256, dtype=np.float32)[:, None] / 255
-    changed = (levels * gain).clip(0, 1) ** gamma * colour
+    changed = levels**gamma * colour
     return np.round(changed.clip(0, 1) * 255).astype(np.uint8)[None]
 
 
