@@ -22,6 +22,7 @@ from icface.images import AT_EDGE_PX
 
 JAW_FOLLOW: Final = 0.75
 """Share of the oval's expression that what lies around it follows. The jaw's outline lies outside of the oval."""
+HIGH: Final = (0.15, 0.85)
 OUTLINE: Final = 0.85
 """How much the head's outline moves as a flat board does: a round volume keeps its outline when it turns."""
 BORDER_CELLS: Final = 5.0
@@ -120,7 +121,10 @@ class HeadFlow:
             self._weight *= moving[..., None].astype(np.float32)
         self._hips = base + np.array([0, HIPS * iod], dtype=np.float32)
         self._facing_rest = float(rotation[1, 2])
-        self._board = (OUTLINE * smooth((ratio - 1.05) / (1.3 * second - 1.05))).astype(np.float32)
+        ends = 1.3 * second
+        if layered:
+            ends += (np.minimum(ends, self._outline(cache, by_angle, radius, up, oval)(angle)) - ends) * smooth((lift - HIGH[0]) / (HIGH[1] - HIGH[0]))
+        self._board = (OUTLINE * smooth((ratio - 1.0) / (ends - 1.0))).astype(np.float32)
         self._skull_rest = project(_SKULL, rotation)[0, :2]
         self._roll_rest = np.arctan2(rotation[0, 1], rotation[1, 1])
 
@@ -140,6 +144,21 @@ class HeadFlow:
             for side, (edge, cover) in enumerate(zip(cache["edges"], covers, strict=True))
             if cover.max() > LEAST_CUT
         ]
+
+    def _outline(self, cache, by_angle, radius, up, oval):
+        angles = np.linspace(-np.pi, np.pi, 144, endpoint=False)
+        ratios = np.arange(1.05, 2.6, 0.02)
+        z0, lift = by_angle(oval[:, 2], angles), by_angle(up, angles)
+        _, z1 = ring_place(z0, lift)
+        reach = by_angle(radius, angles)[:, None] * ratios
+        points = np.stack([FACE_CENTRE[0] + reach * np.cos(angles)[:, None], FACE_CENTRE[1] + reach * np.sin(angles)[:, None], np.broadcast_to(z1[:, None], reach.shape)], axis=-1).astype(np.float32)
+        px = self._project(points, cache["rotation"])[..., :2] + np.float32(int(cache["margin"]))
+        alpha = cv2.remap(np.ascontiguousarray(cache["skin"][..., 3]), px[..., 0], px[..., 1], cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
+        inside = alpha > 127
+        outline = 1.05 + 0.02 * np.where(inside.all(axis=1), len(ratios), np.argmin(inside, axis=1))
+        tiled = np.tile(outline, 3).astype(np.float32)
+        outline = cv2.GaussianBlur(tiled[None], (0, 0), 3.0)[0, 144:288]
+        return lambda at: np.interp(at, angles, outline, period=2 * np.pi)
 
     def move(self, shape: FloatArray, rotation: FloatArray) -> None:
         """Compute how far each node of the layer moves, for a face (468, 3) and a rotation."""

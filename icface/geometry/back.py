@@ -1,0 +1,287 @@
+"""The back of head and neck: what a frontal photo does not show, and a turn brings into view behind ear and jaw.
+
+Two round solids lie inside the person's outline. They are drawn only where the moved photo leaves the background bare. The
+head has the colours of the hair, or of the scalp, along the outline above the ears; the neck has its own.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Final, NamedTuple
+
+import cv2
+import numba as nb
+import numpy as np
+from numpy.typing import NDArray
+
+from icface.arrays import Array, Tensors
+from icface.attributes import FloatArray
+from icface.geometry import topology as mesh
+from icface.geometry.follow import CHIN, smooth
+from icface.geometry.raster import compiled
+from icface.geometry.shape import Projection
+
+# Heights and lengths in head space (IOD).
+CENTRE: Final = np.array([0.0, 0.2, -0.75], dtype=np.float32)
+"""Of the head. The neck has the same axis."""
+DEPTH: Final = 1.1
+"""How deep the back of the head is, of its half width."""
+EAR_TOP: Final = 0.30
+"""Above this the outline is the head's. Below it is the ear's, and the solid rounds off."""
+BELOW: Final = (
+    (0.15, 1.0), (-0.05, 0.97), (-0.25, 0.9), (-0.42, 0.79), (-0.58, 0.63), (-0.7, 0.45), (-0.78, 0.2)
+)  # fmt: skip
+"""Heights below the ears' tops, and how wide the head is there, of its width at EAR_TOP."""
+ROWS_ABOVE: Final = 10
+WIDEST: Final = 1.05
+HIGHEST: Final = 1.5
+INSET: Final = 0.06
+"""The solids lie so far inside the outline. They are not seen at rest, and their colours come from no nearer to it."""
+LEAST_STRIP: Final = 0.03
+WIDEST_STRIP: Final = 0.25
+"""The colours come from a strip inside the outline, so wide, and not from the face."""
+OTHER_COLOUR: Final = 28
+"""Levels by which the strip's colours differ at most, so that it is of hair or of skin alone."""
+STRETCH: Final = 2.0
+"""How much the strip is stretched around the head, at most. Where it ends, its mirror image goes on."""
+REPEAT: Final = 0.35
+"""What lies below the ears' tops looks like what lies above them, this many times as far."""
+TURNS: Final = np.radians(np.linspace(-60, 240, 61))
+"""Around the head, from before its left side (0) over the back (90°) to before its right side (180°)."""
+NECK: Final = -0.45, -1.4
+"""From where to where the neck is drawn."""
+NECK_SEEN: Final = -1.15, -1.5
+"""Where a photo shows it. It is as wide as where it is narrowest there."""
+WIDEST_NECK: Final = 0.75
+NARROWER: Final = 0.82
+"""Its back is so many times as wide."""
+NOT_SKIN: Final = 0.05
+"""By so much the shares of red, green and blue differ from the cheeks' at most. What differs more is a collar or hair."""
+DARKEST: Final = 0.3
+BRIGHTEST: Final = 1.3
+"""How bright it is, of the cheeks, at least and at most."""
+CHEEKS: Final = (50, 280)
+STILL: Final = 0.75
+"""Over so much below the chin the neck comes to rest."""
+
+
+class _Row(NamedTuple):
+    """One height of a solid. Pairs are of the head's left side, at positive x, and of its right side."""
+
+    y: float
+    widths: Any
+    colours_y: Any
+    """The heights from which the colours come."""
+    outlines: Any
+    """How far out the strips begin from which they come."""
+    strips: Any
+
+
+class BackOfHead:
+    """The solids of one source that has layers.
+
+    Args:
+        cache: what `prepare_source` made.
+        project: from head space to pixels of the crop.
+    """
+
+    def __init__(self, cache: Tensors, project: Projection) -> None:
+        self._project = project
+        seen = _Seen(cache, project)
+        meshes = [_solid(rows, seen) for rows in (_head(seen), _neck(seen)) if rows]
+        starts = np.cumsum([0, *(len(shape) for shape, _, _ in meshes)])
+        self._shape = np.concatenate([shape for shape, _, _ in meshes])
+        self._values = np.concatenate([values for _, values, _ in meshes])
+        self._triangles = np.concatenate([m[2] + np.int32(start) for m, start in zip(meshes, starts, strict=False)])
+        self._rest = project(self._shape, cache["rotation"])
+        self._share = np.ones((len(self._shape), 1), dtype=np.float32)
+        neck = np.s_[len(meshes[0][0]) :]
+        self._share[neck, 0] = 1 - smooth((CHIN - self._shape[neck, 1]) / STILL)
+        # Where the solids lie at rest, they never cover the photo. Elsewhere single holes are no holes.
+        person = cv2.morphologyEx((seen.alpha > 240).astype(np.uint8), cv2.MORPH_CLOSE, np.ones((7, 7), np.uint8))
+        person = cv2.erode(person, np.ones((5, 5), np.uint8))
+        at_rest = np.round(self._rest[:, :2] + seen.margin).astype(np.int32)
+        for triangle in at_rest[self._triangles]:
+            cv2.fillConvexPoly(person, triangle, (1,))
+        self._cover = 255 * person
+
+    def __call__(self, rotation: FloatArray, skin_map: FloatArray) -> None:
+        """Write them into a map (H, W, 2) of the layer, for a rotation (3, 3) of the head."""
+        moved = self._rest + self._share * (self._project(self._shape, rotation) - self._rest)
+        fill_behind(moved, self._triangles, self._values, self._cover, skin_map)
+
+
+class _Seen:
+    """What the photo shows of the outline, along lines across the head."""
+
+    def __init__(self, cache: Tensors, project: Projection) -> None:
+        self.alpha = np.ascontiguousarray(cache["skin"][..., 3])
+        self.margin = np.float32(int(cache["margin"]))
+        self._iod = float(project.iod_px)
+        self._colours: Any = cv2.GaussianBlur(cache["skin"][..., :3], (0, 0), 0.02 * self._iod)
+        rotation = cache["rotation"]
+        up = rotation[:2, 1] * [1, -1]
+        self._up = up / np.linalg.norm(up)
+        self._across = np.array([-self._up[1], self._up[0]])
+        self._middle = project(CENTRE, rotation)[:2] + self.margin
+        face = (project(cache["neutral_shape"], rotation)[:, :2] + self.margin - self._middle) / self._iod
+        face = np.stack([face @ self._across, face @ self._up + CENTRE[1]], axis=1)
+        self._oval = face[list(mesh.OVAL)]
+        self.cheeks = [self.colour(*face[vertex]) for vertex in CHEEKS[::-1]]
+
+    def place(self, x: Any, y: Any) -> Array:
+        """Pixels (..., 2) of the layer at distances (IOD) across and heights, in the picture."""
+        out, up = np.asarray(x)[..., None], np.asarray(y)[..., None]
+        return self._middle + (out * self._across + (up - CENTRE[1]) * self._up) * self._iod
+
+    def _read(self, picture: Any, x: Any, y: Any) -> Array:
+        at = np.atleast_2d(self.place(x, y)).astype(np.float32)
+        return np.asarray(cv2.remap(picture, at[None, :, 0], at[None, :, 1], cv2.INTER_LINEAR)[0], dtype=np.float32)
+
+    def colour(self, x: float, y: float) -> Array:
+        """(3,) levels."""
+        return self._read(self._colours, x, y)[0] + 1
+
+    def _goes_on(self, inside: Array, away: Array) -> float:
+        return float(away[np.argmin(inside)] if not inside.all() else away[-1])
+
+    def height(self) -> float:
+        """Where the person ends above the head's middle."""
+        y = np.arange(CENTRE[1], HIGHEST, 0.02)
+        return self._goes_on(self._read(self.alpha, 0 * y, y) > 200, y)
+
+    def width(self, y: float, side: int, most: float = WIDEST) -> float:
+        """How far the person reaches out at a height, less INSET."""
+        x = np.arange(0, most + INSET, 0.02)
+        return max(0.02, self._goes_on(self._read(self.alpha, side * x, y + 0 * x) > 200, x) - INSET)
+
+    def strip(self, y: float, side: int, width: float) -> float:
+        """How far inside the outline the same colour goes on, outside of the face."""
+        near = np.abs(self._oval[:, 1] - y) < 0.15
+        face = float(np.max(side * self._oval[near, 0])) if near.any() else 0.0
+        inwards = np.arange(0, WIDEST_STRIP, 0.02)
+        colours = self._read(self._colours, side * (width - inwards), y + 0 * inwards)
+        same = np.abs(colours - np.median(colours[:3], axis=0)).max(axis=1) < OTHER_COLOUR
+        deep = min(self._goes_on(same, inwards), width - face) - 0.02
+        return float(np.clip(deep, LEAST_STRIP, WIDEST_STRIP))
+
+
+def _head(seen: _Seen) -> list[_Row]:
+    above = EAR_TOP + max(seen.height() - INSET - EAR_TOP, 0.1) * np.sin(np.linspace(0, np.pi / 2, ROWS_ABOVE))
+    widths = [[seen.width(y, side) for side in (1, -1)] for y in above]
+    strips = [
+        [seen.strip(y, side, w) for side, w in zip((1, -1), pair, strict=True)]
+        for y, pair in zip(above, widths, strict=True)
+    ]
+    widths, strips = _smoothed(np.array(widths)), _smoothed(np.array(strips))
+
+    def at(values: FloatArray, y: float) -> Array:
+        return np.array([np.interp(y, above, values[:, i]) for i in (0, 1)])
+
+    rows = [_Row(y, w, (y, y), w, s) for y, w, s in zip(above, widths, strips, strict=True)][::-1]
+    for y, narrower in BELOW:
+        like = min(EAR_TOP + REPEAT * (EAR_TOP - y), above[-2])
+        rows.append(_Row(y, narrower * widths[0], (like, like), at(widths, like), at(strips, like)))
+    return rows
+
+
+def _neck(seen: _Seen) -> list[_Row]:
+    heights = np.arange(NECK_SEEN[0], NECK_SEEN[1], -0.05)
+    widths, strips, places = [], [], []
+    for side, cheek in zip((1, -1), seen.cheeks, strict=True):
+        reach = [seen.width(y, side) for y in heights]
+        narrowest = int(np.argmin(reach))
+        y, width = heights[narrowest], reach[narrowest]
+        neck = seen.colour(side * width, y)
+        hue = np.abs(neck / neck.sum() - cheek / cheek.sum()).max()
+        if width > WIDEST_NECK or hue > NOT_SKIN or not DARKEST < neck.sum() / cheek.sum() < BRIGHTEST:
+            return []
+        widths.append(width)
+        strips.append(seen.strip(y, side, width))
+        places.append(y)
+    behind = NARROWER * np.array(widths)
+    return [
+        _Row(y, behind, np.array(places) + 0.1 * (y - np.mean(places)), widths, strips)
+        for y in np.linspace(*NECK, 6)
+    ]
+
+
+def _smoothed(rows: FloatArray) -> FloatArray:
+    """Values (n, 2) averaged with their neighbours."""
+    for _ in range(2):
+        padded = np.concatenate([rows[:1], rows, rows[-1:]])
+        rows = (padded[:-2] + 2 * padded[1:-1] + padded[2:]) / 4
+    return rows
+
+
+def _solid(rows: list[_Row], seen: _Seen) -> tuple[FloatArray, FloatArray, NDArray[np.int32]]:
+    """Vertices (n, 3) in head space, their places (n, 2) in the layer, and triangles (m, 3), of rows from above."""
+    left = np.clip(0.5 + np.cos(TURNS), 0, 1)
+    side = np.where(np.cos(TURNS) >= 0, 1, -1)
+    of_side = np.where(side > 0, 0, 1)
+    vertices, values = [], []
+    for row in rows:
+        width = left * row.widths[0] + (1 - left) * row.widths[1]
+        behind = CENTRE[2] - DEPTH * width * np.sin(TURNS)
+        vertices.append(np.stack([width * np.cos(TURNS), np.full_like(width, row.y), behind], axis=1))
+        strip = np.asarray(row.strips)[of_side]
+        arc = np.abs(np.arcsin(np.sin(TURNS))) * width / STRETCH
+        inwards = strip - np.abs(arc % (2 * strip) - strip)
+        values.append(seen.place(side * (np.asarray(row.outlines)[of_side] - inwards), np.asarray(row.colours_y)[of_side]))
+    cols = len(TURNS)
+    corner = (np.arange(len(rows) - 1)[:, None] * cols + np.arange(cols - 1)).reshape(-1)
+    first = np.stack([corner, corner + cols, corner + 1], axis=1)
+    second = np.stack([corner + 1, corner + cols, corner + cols + 1], axis=1)
+    shape, places = (np.concatenate(parts).astype(np.float32) for parts in (vertices, values))
+    return shape, places, np.concatenate([first, second]).astype(np.int32)
+
+
+_F2 = nb.types.Array(nb.float32, 2, "C")
+_F3 = nb.types.Array(nb.float32, 3, "C")
+_I2 = nb.types.Array(nb.int32, 2, "C")
+_U2 = nb.types.Array(nb.uint8, 2, "C")
+
+
+@compiled(_F2, _I2, _F2, _U2, _F3)
+def fill_behind(
+    vertices: FloatArray,
+    triangles: NDArray[np.int32],
+    values: FloatArray,
+    cover: NDArray[np.uint8],
+    out: FloatArray,
+) -> None:
+    """Draw convex meshes into a backward map, where the map so far shows nothing. Those that come first hide the others.
+
+    Args:
+        vertices: (n, 3) x, y in pixels of `out`, and depth.
+        triangles: (m, 3) as in `raster_map`; those seen from behind are skipped.
+        values: (n, 2) their places in the layer.
+        cover: (S, S) of the layer: 0 where it shows nothing.
+        out: (H, W, 2) changed in place.
+    """
+    height, width = out.shape[0], out.shape[1]
+    last_x, last_y = cover.shape[1] - 1, cover.shape[0] - 1
+    half, slack = np.float32(0.5), np.float32(-1e-4)
+    for t in range(triangles.shape[0]):
+        a, b, c = triangles[t, 0], triangles[t, 1], triangles[t, 2]
+        ax, ay = vertices[a, 0], vertices[a, 1]
+        bx, by = vertices[b, 0], vertices[b, 1]
+        cx, cy = vertices[c, 0], vertices[c, 1]
+        area = (bx - ax) * (cy - ay) - (cx - ax) * (by - ay)
+        if area >= np.float32(-1e-6):
+            continue
+        x0, x1 = max(0, int(np.ceil(min(ax, bx, cx)))), min(width - 1, int(np.floor(max(ax, bx, cx))))
+        y0, y1 = max(0, int(np.ceil(min(ay, by, cy)))), min(height - 1, int(np.floor(max(ay, by, cy))))
+        inverse = np.float32(1.0) / area
+        for y in range(y0, y1 + 1):
+            for x in range(x0, x1 + 1):
+                px, py = np.float32(x), np.float32(y)
+                w0 = ((cx - bx) * (py - by) - (cy - by) * (px - bx)) * inverse
+                w1 = ((ax - cx) * (py - cy) - (ay - cy) * (px - cx)) * inverse
+                w2 = np.float32(1.0) - w0 - w1
+                if w0 < slack or w1 < slack or w2 < slack:
+                    continue
+                u = min(max(int(out[y, x, 0] + half), 0), last_x)
+                v = min(max(int(out[y, x, 1] + half), 0), last_y)
+                if cover[v, u] == 0:
+                    out[y, x, 0] = w0 * values[a, 0] + w1 * values[b, 0] + w2 * values[c, 0]
+                    out[y, x, 1] = w0 * values[a, 1] + w1 * values[b, 1] + w2 * values[c, 1]
