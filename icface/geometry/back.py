@@ -6,6 +6,7 @@ head has the colours of the hair, or of the scalp, along the outline above the e
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any, Final, NamedTuple
 
 import cv2
@@ -33,20 +34,30 @@ BELOW: Final = (
 """Heights below the ears' tops, and how wide the head is there, of its width at EAR_TOP."""
 ROWS_ABOVE: Final = 10
 WIDEST: Final = 1.05
+WIDEST_BELOW: Final = 0.92
 HIGHEST: Final = 1.5
 INSET: Final = 0.06
 """The solids lie so far inside the outline. They are not seen at rest, and their colours come from no nearer to it."""
+SOFT: Final = 0.02
+"""The outline before the solids is smoothed over so much."""
+COVERED: Final = 180
+"""How much of a pixel (255 = all) is the person's, smoothed so, where the solids are hidden."""
 LEAST_STRIP: Final = 0.03
 WIDEST_STRIP: Final = 0.25
 """The colours come from a strip inside the outline, so wide, and not from the face."""
 OTHER_COLOUR: Final = 28
 """Levels by which the strip's colours differ at most, so that it is of hair or of skin alone."""
-STRETCH: Final = 2.0
-"""How much the strip is stretched around the head, at most. Where it ends, its mirror image goes on."""
-REPEAT: Final = 0.35
-"""What lies below the ears' tops looks like what lies above them, this many times as far."""
-TURNS: Final = np.radians(np.linspace(-60, 240, 61))
+FAR: Final = 1.0
+"""Around the head, the colours of a strip are spread so far."""
+SWEEP: Final = 0.8
+REPEAT: Final = 0.45
+"""The hair sweeps around the ear's top. What lies behind it looks like what lies above it, SWEEP times as far; and what lies
+below it, REPEAT times as far."""
+HIGHEST_LOOK: Final = 0.8
+"""Nothing looks like what is higher than this, on the way from the ears to the top of the head: there light shines."""
+TURNS: Final = np.radians(np.linspace(-60, 240, 31))
 """Around the head, from before its left side (0) over the back (90°) to before its right side (180°)."""
+SIDES: Final = 1, -1
 NECK: Final = -0.45, -1.4
 """From where to where the neck is drawn."""
 NECK_SEEN: Final = -1.15, -1.5
@@ -64,16 +75,15 @@ STILL: Final = 0.75
 """Over so much below the chin the neck comes to rest."""
 
 
-class _Row(NamedTuple):
-    """One height of a solid. Pairs are of the head's left side, at positive x, and of its right side."""
+class _Solid(NamedTuple):
+    """What is round about the head's axis. Pairs are of the head's left side, at positive x, and of its right side."""
 
-    y: float
-    widths: Any
-    colours_y: Any
-    """The heights from which the colours come."""
-    outlines: Any
-    """How far out the strips begin from which they come."""
-    strips: Any
+    heights: FloatArray
+    """(n,) from above."""
+    widths: FloatArray
+    """(n, 2)."""
+    looks: Callable[[FloatArray, FloatArray, int], Array]
+    """Pixels of the layer from which the colours come, at heights, distances around the head, and on a side (0 or 1)."""
 
 
 class BackOfHead:
@@ -87,7 +97,7 @@ class BackOfHead:
     def __init__(self, cache: Tensors, project: Projection) -> None:
         self._project = project
         seen = _Seen(cache, project)
-        meshes = [_solid(rows, seen) for rows in (_head(seen), _neck(seen)) if rows]
+        meshes = [_mesh(solid) for solid in (_head(seen), _neck(seen)) if solid]
         starts = np.cumsum([0, *(len(shape) for shape, _, _ in meshes)])
         self._shape = np.concatenate([shape for shape, _, _ in meshes])
         self._values = np.concatenate([values for _, values, _ in meshes])
@@ -96,13 +106,13 @@ class BackOfHead:
         self._share = np.ones((len(self._shape), 1), dtype=np.float32)
         neck = np.s_[len(meshes[0][0]) :]
         self._share[neck, 0] = 1 - smooth((CHIN - self._shape[neck, 1]) / STILL)
-        # Where the solids lie at rest, they never cover the photo. Elsewhere single holes are no holes.
-        person = cv2.morphologyEx((seen.alpha > 240).astype(np.uint8), cv2.MORPH_CLOSE, np.ones((7, 7), np.uint8))
-        person = cv2.erode(person, np.ones((5, 5), np.uint8))
+        # Where the solids lie at rest, they never cover the photo. The outline is smooth and lies inside the soft edge.
+        person: Any = cv2.morphologyEx(seen.alpha, cv2.MORPH_CLOSE, np.ones((7, 7), np.uint8))
+        soft_px = SOFT * float(project.iod_px)
+        self._cover = cv2.GaussianBlur((person > 200).astype(np.uint8) * np.uint8(255), (0, 0), soft_px)
         at_rest = np.round(self._rest[:, :2] + seen.margin).astype(np.int32)
         for triangle in at_rest[self._triangles]:
-            cv2.fillConvexPoly(person, triangle, (1,))
-        self._cover = 255 * person
+            cv2.fillConvexPoly(self._cover, triangle, (255,))
 
     def __call__(self, rotation: FloatArray, skin_map: FloatArray) -> None:
         """Write them into a map (H, W, 2) of the layer, for a rotation (3, 3) of the head."""
@@ -165,44 +175,53 @@ class _Seen:
         return float(np.clip(deep, LEAST_STRIP, WIDEST_STRIP))
 
 
-def _head(seen: _Seen) -> list[_Row]:
+def _head(seen: _Seen) -> _Solid:
     above = EAR_TOP + max(seen.height() - INSET - EAR_TOP, 0.1) * np.sin(np.linspace(0, np.pi / 2, ROWS_ABOVE))
-    widths = [[seen.width(y, side) for side in (1, -1)] for y in above]
+    widths = [[seen.width(y, side) for side in SIDES] for y in above]
     strips = [
-        [seen.strip(y, side, w) for side, w in zip((1, -1), pair, strict=True)]
+        [seen.strip(y, side, width) for side, width in zip(SIDES, pair, strict=True)]
         for y, pair in zip(above, widths, strict=True)
     ]
     widths, strips = _smoothed(np.array(widths)), _smoothed(np.array(strips))
 
-    def at(values: FloatArray, y: float) -> Array:
-        return np.array([np.interp(y, above, values[:, i]) for i in (0, 1)])
+    def looks(y: FloatArray, arc: FloatArray, which: int) -> Array:
+        up = y - EAR_TOP
+        away = np.hypot(up, SWEEP * arc) + 1e-6
+        like = EAR_TOP + away * (REPEAT + (1 - REPEAT) * np.clip(up / away, 0, 1))
+        like = np.minimum(like, EAR_TOP + HIGHEST_LOOK * (above[-1] - EAR_TOP))
+        strip = np.interp(like, above, strips[:, which]) * np.minimum(arc / FAR, 1)
+        return seen.place(SIDES[which] * (np.interp(like, above, widths[:, which]) - strip), like)
 
-    rows = [_Row(y, w, (y, y), w, s) for y, w, s in zip(above, widths, strips, strict=True)][::-1]
-    for y, narrower in BELOW:
-        like = min(EAR_TOP + REPEAT * (EAR_TOP - y), above[-2])
-        rows.append(_Row(y, narrower * widths[0], (like, like), at(widths, like), at(strips, like)))
-    return rows
+    below = np.array(BELOW)
+    at_ears = np.minimum(widths[0], WIDEST_BELOW)
+    return _Solid(
+        np.concatenate([above[::-1], below[:, 0]]),
+        np.concatenate([widths[::-1], below[:, 1:] * at_ears]),
+        looks,
+    )
 
 
-def _neck(seen: _Seen) -> list[_Row]:
+def _neck(seen: _Seen) -> _Solid | None:
     heights = np.arange(NECK_SEEN[0], NECK_SEEN[1], -0.05)
     widths, strips, places = [], [], []
-    for side, cheek in zip((1, -1), seen.cheeks, strict=True):
+    for side, cheek in zip(SIDES, seen.cheeks, strict=True):
         reach = [seen.width(y, side) for y in heights]
         narrowest = int(np.argmin(reach))
         y, width = heights[narrowest], reach[narrowest]
         neck = seen.colour(side * width, y)
         hue = np.abs(neck / neck.sum() - cheek / cheek.sum()).max()
         if width > WIDEST_NECK or hue > NOT_SKIN or not DARKEST < neck.sum() / cheek.sum() < BRIGHTEST:
-            return []
+            return None
         widths.append(width)
         strips.append(seen.strip(y, side, width))
         places.append(y)
-    behind = NARROWER * np.array(widths)
-    return [
-        _Row(y, behind, np.array(places) + 0.1 * (y - np.mean(places)), widths, strips)
-        for y in np.linspace(*NECK, 6)
-    ]
+
+    def looks(y: FloatArray, arc: FloatArray, which: int) -> Array:
+        like = places[which] + 0.1 * (y - places[which])
+        return seen.place(SIDES[which] * (widths[which] - strips[which] * np.minimum(arc / FAR, 1)), like)
+
+    heights = np.linspace(*NECK, 6)
+    return _Solid(heights, NARROWER * np.array(widths) + 0 * heights[:, None], looks)
 
 
 def _smoothed(rows: FloatArray) -> FloatArray:
@@ -213,26 +232,20 @@ def _smoothed(rows: FloatArray) -> FloatArray:
     return rows
 
 
-def _solid(rows: list[_Row], seen: _Seen) -> tuple[FloatArray, FloatArray, NDArray[np.int32]]:
-    """Vertices (n, 3) in head space, their places (n, 2) in the layer, and triangles (m, 3), of rows from above."""
-    left = np.clip(0.5 + np.cos(TURNS), 0, 1)
-    side = np.where(np.cos(TURNS) >= 0, 1, -1)
-    of_side = np.where(side > 0, 0, 1)
-    vertices, values = [], []
-    for row in rows:
-        width = left * row.widths[0] + (1 - left) * row.widths[1]
-        behind = CENTRE[2] - DEPTH * width * np.sin(TURNS)
-        vertices.append(np.stack([width * np.cos(TURNS), np.full_like(width, row.y), behind], axis=1))
-        strip = np.asarray(row.strips)[of_side]
-        arc = np.abs(np.arcsin(np.sin(TURNS))) * width / STRETCH
-        inwards = strip - np.abs(arc % (2 * strip) - strip)
-        values.append(seen.place(side * (np.asarray(row.outlines)[of_side] - inwards), np.asarray(row.colours_y)[of_side]))
-    cols = len(TURNS)
-    corner = (np.arange(len(rows) - 1)[:, None] * cols + np.arange(cols - 1)).reshape(-1)
+def _mesh(solid: _Solid) -> tuple[FloatArray, FloatArray, NDArray[np.int32]]:
+    """Vertices (n, 3) in head space, their places (n, 2) in the layer, and triangles (m, 3)."""
+    y, turn = np.meshgrid(solid.heights, TURNS, indexing="ij")
+    left = np.clip(0.5 + np.cos(turn), 0, 1)
+    width = left * solid.widths[:, :1] + (1 - left) * solid.widths[:, 1:]
+    vertices = np.stack([width * np.cos(turn), y, CENTRE[2] - DEPTH * width * np.sin(turn)], axis=-1)
+    arc = np.abs(np.arcsin(np.sin(turn))) * width
+    places = np.where(np.cos(turn)[..., None] >= 0, solid.looks(y, arc, 0), solid.looks(y, arc, 1))
+    rows, cols = y.shape
+    corner = (np.arange(rows - 1)[:, None] * cols + np.arange(cols - 1)).reshape(-1)
     first = np.stack([corner, corner + cols, corner + 1], axis=1)
     second = np.stack([corner + 1, corner + cols, corner + cols + 1], axis=1)
-    shape, places = (np.concatenate(parts).astype(np.float32) for parts in (vertices, values))
-    return shape, places, np.concatenate([first, second]).astype(np.int32)
+    shape, values = (part.reshape(rows * cols, -1).astype(np.float32) for part in (vertices, places))
+    return shape, values, np.concatenate([first, second]).astype(np.int32)
 
 
 _F2 = nb.types.Array(nb.float32, 2, "C")
@@ -255,7 +268,7 @@ def fill_behind(
         vertices: (n, 3) x, y in pixels of `out`, and depth.
         triangles: (m, 3) as in `raster_map`; those seen from behind are skipped.
         values: (n, 2) their places in the layer.
-        cover: (S, S) of the layer: 0 where it shows nothing.
+        cover: (S, S) of the layer: COVERED and more where it shows the person.
         out: (H, W, 2) changed in place.
     """
     height, width = out.shape[0], out.shape[1]
@@ -282,6 +295,6 @@ def fill_behind(
                     continue
                 u = min(max(int(out[y, x, 0] + half), 0), last_x)
                 v = min(max(int(out[y, x, 1] + half), 0), last_y)
-                if cover[v, u] == 0:
+                if cover[v, u] < COVERED:
                     out[y, x, 0] = w0 * values[a, 0] + w1 * values[b, 0] + w2 * values[c, 0]
                     out[y, x, 1] = w0 * values[a, 1] + w1 * values[b, 1] + w2 * values[c, 1]
