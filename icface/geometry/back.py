@@ -29,15 +29,19 @@ DEPTH: Final = 1.1
 EAR_TOP: Final = 0.30
 """Above this the outline is the head's. Below it is the ear's, and the solid rounds off."""
 BELOW: Final = (
-    (0.15, 1.0), (-0.05, 0.97), (-0.25, 0.9), (-0.42, 0.79), (-0.58, 0.63), (-0.7, 0.45), (-0.78, 0.2)
+    (0.15, 1.0), (0.0, 0.98), (-0.15, 0.92), (-0.28, 0.83), (-0.4, 0.7), (-0.5, 0.52), (-0.57, 0.25)
 )  # fmt: skip
 """Heights below the ears' tops, and how wide the head is there, of its width at EAR_TOP."""
 ROWS_ABOVE: Final = 10
 WIDEST: Final = 1.05
 WIDEST_BELOW: Final = 0.92
 HIGHEST: Final = 1.5
+LEAST_HEIGHT: Final = 0.9
+"""A head that ends lower above the eyes was not seen as a whole. It gets no back."""
 INSET: Final = 0.06
 """The solids lie so far inside the outline. They are not seen at rest, and their colours come from no nearer to it."""
+SURE: Final = 240
+"""Alpha of what is the person altogether."""
 SOFT: Final = 0.02
 """The outline before the solids is smoothed over so much."""
 COVERED: Final = 180
@@ -58,6 +62,8 @@ HIGHEST_LOOK: Final = 0.8
 TURNS: Final = np.radians(np.linspace(-60, 240, 31))
 """Around the head, from before its left side (0) over the back (90°) to before its right side (180°)."""
 SIDES: Final = 1, -1
+SEEN_ALIKE: Final = 0.07
+"""A photo that is turned by more (a sine) shows one side of the head too edge-on."""
 NECK: Final = -0.45, -1.4
 """From where to where the neck is drawn."""
 NECK_SEEN: Final = -1.15, -1.5
@@ -97,19 +103,19 @@ class BackOfHead:
     def __init__(self, cache: Tensors, project: Projection) -> None:
         self._project = project
         seen = _Seen(cache, project)
-        meshes = [_mesh(solid) for solid in (_head(seen), _neck(seen)) if solid]
-        starts = np.cumsum([0, *(len(shape) for shape, _, _ in meshes)])
-        self._shape = np.concatenate([shape for shape, _, _ in meshes])
-        self._values = np.concatenate([values for _, values, _ in meshes])
-        self._triangles = np.concatenate([m[2] + np.int32(start) for m, start in zip(meshes, starts, strict=False)])
+        head, neck = _head(seen), _neck(seen)
+        meshes = [_mesh(solid) for solid in (head, neck) if head and solid]
+        starts = np.cumsum([0, *(len(shape) for shape, _, _ in meshes)], dtype=np.int32)
+        self._shape = np.concatenate([np.empty((0, 3), np.float32), *(shape for shape, _, _ in meshes)])
+        self._values = np.concatenate([np.empty((0, 2), np.float32), *(values for _, values, _ in meshes)])
+        of = [m[2] + start for m, start in zip(meshes, starts[:-1], strict=True)]
+        self._triangles = np.concatenate([np.empty((0, 3), np.int32), *of])
         self._rest = project(self._shape, cache["rotation"])
         self._share = np.ones((len(self._shape), 1), dtype=np.float32)
-        neck = np.s_[len(meshes[0][0]) :]
-        self._share[neck, 0] = 1 - smooth((CHIN - self._shape[neck, 1]) / STILL)
+        self._share[:, 0] = 1 - smooth((CHIN - self._shape[:, 1]) / STILL)
         # Where the solids lie at rest, they never cover the photo. The outline is smooth and lies inside the soft edge.
-        person: Any = cv2.morphologyEx(seen.alpha, cv2.MORPH_CLOSE, np.ones((7, 7), np.uint8))
         soft_px = SOFT * float(project.iod_px)
-        self._cover = cv2.GaussianBlur((person > 200).astype(np.uint8) * np.uint8(255), (0, 0), soft_px)
+        self._cover = cv2.GaussianBlur((seen.alpha > SURE).astype(np.uint8) * np.uint8(255), (0, 0), soft_px)
         at_rest = np.round(self._rest[:, :2] + seen.margin).astype(np.int32)
         for triangle in at_rest[self._triangles]:
             cv2.fillConvexPoly(self._cover, triangle, (255,))
@@ -124,7 +130,9 @@ class _Seen:
     """What the photo shows of the outline, along lines across the head."""
 
     def __init__(self, cache: Tensors, project: Projection) -> None:
-        self.alpha = np.ascontiguousarray(cache["skin"][..., 3])
+        # Single holes are no holes.
+        alpha: Any = cv2.morphologyEx(cache["skin"][..., 3], cv2.MORPH_CLOSE, np.ones((7, 7), np.uint8))
+        self.alpha: NDArray[np.uint8] = np.ascontiguousarray(alpha)
         self.margin = np.float32(int(cache["margin"]))
         self._iod = float(project.iod_px)
         self._colours: Any = cv2.GaussianBlur(cache["skin"][..., :3], (0, 0), 0.02 * self._iod)
@@ -132,6 +140,9 @@ class _Seen:
         up = rotation[:2, 1] * [1, -1]
         self._up = up / np.linalg.norm(up)
         self._across = np.array([-self._up[1], self._up[0]])
+        turned = float(rotation[2, 0])
+        self.shown = (0, 1) if abs(turned) < SEEN_ALIKE else ((0, 0) if turned > 0 else (1, 1))
+        """For each side, the one from which its colours come: a turned photo shows only one well."""
         self._middle = project(CENTRE, rotation)[:2] + self.margin
         face = (project(cache["neutral_shape"], rotation)[:, :2] + self.margin - self._middle) / self._iod
         face = np.stack([face @ self._across, face @ self._up + CENTRE[1]], axis=1)
@@ -157,12 +168,12 @@ class _Seen:
     def height(self) -> float:
         """Where the person ends above the head's middle."""
         y = np.arange(CENTRE[1], HIGHEST, 0.02)
-        return self._goes_on(self._read(self.alpha, 0 * y, y) > 200, y)
+        return self._goes_on(self._read(self.alpha, 0 * y, y) > SURE, y)
 
     def width(self, y: float, side: int, most: float = WIDEST) -> float:
         """How far the person reaches out at a height, less INSET."""
         x = np.arange(0, most + INSET, 0.02)
-        return max(0.02, self._goes_on(self._read(self.alpha, side * x, y + 0 * x) > 200, x) - INSET)
+        return max(0.02, self._goes_on(self._read(self.alpha, side * x, y + 0 * x) > SURE, x) - INSET)
 
     def strip(self, y: float, side: int, width: float) -> float:
         """How far inside the outline the same colour goes on, outside of the face."""
@@ -175,8 +186,11 @@ class _Seen:
         return float(np.clip(deep, LEAST_STRIP, WIDEST_STRIP))
 
 
-def _head(seen: _Seen) -> _Solid:
-    above = EAR_TOP + max(seen.height() - INSET - EAR_TOP, 0.1) * np.sin(np.linspace(0, np.pi / 2, ROWS_ABOVE))
+def _head(seen: _Seen) -> _Solid | None:
+    top = seen.height() - INSET
+    if top < LEAST_HEIGHT:
+        return None
+    above = EAR_TOP + (top - EAR_TOP) * np.sin(np.linspace(0, np.pi / 2, ROWS_ABOVE))
     widths = [[seen.width(y, side) for side in SIDES] for y in above]
     strips = [
         [seen.strip(y, side, width) for side, width in zip(SIDES, pair, strict=True)]
@@ -185,6 +199,7 @@ def _head(seen: _Seen) -> _Solid:
     widths, strips = _smoothed(np.array(widths)), _smoothed(np.array(strips))
 
     def looks(y: FloatArray, arc: FloatArray, which: int) -> Array:
+        which = seen.shown[which]
         up = y - EAR_TOP
         away = np.hypot(up, SWEEP * arc) + 1e-6
         like = EAR_TOP + away * (REPEAT + (1 - REPEAT) * np.clip(up / away, 0, 1))
@@ -193,7 +208,8 @@ def _head(seen: _Seen) -> _Solid:
         return seen.place(SIDES[which] * (np.interp(like, above, widths[:, which]) - strip), like)
 
     below = np.array(BELOW)
-    at_ears = np.minimum(widths[0], WIDEST_BELOW)
+    narrowed = smooth((EAR_TOP - below[:, :1]) / 0.4)
+    at_ears = widths[0] + narrowed * (np.minimum(widths[0], WIDEST_BELOW) - widths[0])
     return _Solid(
         np.concatenate([above[::-1], below[:, 0]]),
         np.concatenate([widths[::-1], below[:, 1:] * at_ears]),
@@ -217,6 +233,7 @@ def _neck(seen: _Seen) -> _Solid | None:
         places.append(y)
 
     def looks(y: FloatArray, arc: FloatArray, which: int) -> Array:
+        which = seen.shown[which]
         like = places[which] + 0.1 * (y - places[which])
         return seen.place(SIDES[which] * (widths[which] - strips[which] * np.minimum(arc / FAR, 1)), like)
 

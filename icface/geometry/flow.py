@@ -23,6 +23,7 @@ from icface.images import AT_EDGE_PX
 JAW_FOLLOW: Final = 0.75
 """Share of the oval's expression that what lies around it follows. The jaw's outline lies outside of the oval."""
 HIGH: Final = (0.15, 0.85)
+ROUND: Final = 3.0
 OUTLINE: Final = 0.85
 """How much the head's outline moves as a flat board does: a round volume keeps its outline when it turns."""
 BORDER_CELLS: Final = 5.0
@@ -88,7 +89,8 @@ class HeadFlow:
             z0 = by_angle(oval[:, 2], angle)
             first, z1 = ring_place(z0, lift)
             second = 1.5 + 0.45 * np.clip(lift, 0, 1)
-            inner = z0 + (z1 - z0) * (ratio - 1) / (first - 1)
+            near = np.clip((ratio - 1) / (first - 1), 0, 1)
+            inner = z0 + (z1 - z0) * near ** (1 + np.clip(lift, 0, 1))
             outer = z1 - 0.25 * (ratio - first) / (second - first)
             z = np.where(
                 ratio < 1,
@@ -121,10 +123,14 @@ class HeadFlow:
             self._weight *= moving[..., None].astype(np.float32)
         self._hips = base + np.array([0, HIPS * iod], dtype=np.float32)
         self._facing_rest = float(rotation[1, 2])
-        ends = 1.3 * second
+        board = smooth((ratio - 1.05) / (1.3 * second - 1.05))
         if layered:
-            ends += (np.minimum(ends, self._outline(cache, by_angle, radius, up, oval)(angle)) - ends) * smooth((lift - HIGH[0]) / (HIGH[1] - HIGH[0]))
-        self._board = (OUTLINE * smooth((ratio - 1.0) / (ends - 1.0))).astype(np.float32)
+            outline = self._outline(cache, by_angle, radius, up, oval)(angle)
+            out = np.clip((ratio - 1) / (outline - 1), 0, 1)
+            high = smooth((lift - HIGH[0]) / (HIGH[1] - HIGH[0]))
+            high = np.maximum(high, smooth((outline - 1.3) / 0.25) * smooth((lift + 0.6) / 0.4))
+            board += high * (np.maximum(board, out**ROUND) - board)
+        self._board = (OUTLINE * board).astype(np.float32)
         self._skull_rest = project(_SKULL, rotation)[0, :2]
         self._roll_rest = np.arctan2(rotation[0, 1], rotation[1, 1])
 
