@@ -98,7 +98,7 @@ class FaceRig:
         self._margin = np.float32(margin)
         self._flow = HeadFlow(cache, self._project, self._step, (rows, cols), still_border or not margin)
 
-        self._back = BackOfHead(cache, self._project) if margin else None
+        self._back = BackOfHead(cache, self._project, self._flow.freedom) if margin else None
         self._behind: tuple[Eye | _Mouth, ...] = (
             Eye(cache, self._project, "right", mesh.RIGHT_EYE_OPENING),
             Eye(cache, self._project, "left", mesh.LEFT_EYE_OPENING),
