@@ -25,7 +25,7 @@ CENTRE: Final = np.array([0.0, 0.2, -0.75], dtype=np.float32)
 """Of the head. The neck has the same axis."""
 DEPTH: Final = 1.1
 """How deep the back is, of its half width."""
-TURNS: Final = np.radians(np.linspace(-60, 240, 31))
+TURNS: Final = np.radians(np.linspace(-20, 200, 23))
 """Around the axis, from before the left side (0) over the back (90°) to before the right side (180°)."""
 SIDES: Final = 1, -1
 INSET: Final = 0.06
@@ -38,7 +38,9 @@ BELOW: Final = (
 )  # fmt: skip
 """Heights below the ears' tops, and how wide the head is there, of its width at EAR_TOP."""
 ROWS_ABOVE: Final = 10
-WIDEST: Final = 1.05
+WIDEST: Final = 1.15
+BEHIND_HAIR: Final = 0.3
+"""A side that is wider above the ear is hair that hangs or stands out. It hides the back, which is so much narrower there."""
 WIDEST_BELOW: Final = 0.92
 HIGHEST: Final = 1.5
 LEAST_HEIGHT: Final = 0.9
@@ -149,6 +151,7 @@ def _head(outline: Outline, shown: tuple[int, int]) -> _Solid | None:
         for y, row in zip(above, reach, strict=True)
     ]
     widths, strips = _smoothed(np.array(reach)), _smoothed(np.array(deep))
+    round_ = widths * np.where(np.array(reach[0]) > WIDEST - 0.03, BEHIND_HAIR, 1)
 
     def looks(y: FloatArray, arc: FloatArray, side: int) -> Array:
         which = shown[side]
@@ -161,9 +164,9 @@ def _head(outline: Outline, shown: tuple[int, int]) -> _Solid | None:
 
     below = np.array(BELOW)
     narrowed = smooth((EAR_TOP - below[:, :1]) / 0.4)
-    at_ears = widths[0] + narrowed * (np.minimum(widths[0], WIDEST_BELOW) - widths[0])
+    at_ears = round_[0] + narrowed * (np.minimum(round_[0], WIDEST_BELOW) - round_[0])
     heights = np.concatenate([above[::-1], below[:, 0]])
-    return _Solid(heights, np.concatenate([widths[::-1], below[:, 1:] * at_ears]), looks)
+    return _Solid(heights, np.concatenate([round_[::-1], below[:, 1:] * at_ears]), looks)
 
 
 def _neck(outline: Outline, shown: tuple[int, int]) -> _Solid | None:

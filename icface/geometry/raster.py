@@ -30,9 +30,8 @@ EDGE_FROM_PX: Final = 6.0
 """Neighbours whose sources lie farther apart, along x or y, are an edge; from EDGE_PX on it is smoothed altogether."""
 EDGE_PX: Final = 10.0
 _PROBES: Final = np.array(
-    [[1, 0, 0], [0, 1, 0], [0, 0, 1], [0.5, 0.5, 0], [0, 0.5, 0.5], [0.5, 0, 0.5], [0.34, 0.33, 0.33]],
-    dtype=np.float32,
-)
+    [[a, b, 4 - a - b] for a in range(5) for b in range(5 - a)], dtype=np.float32
+) / np.float32(4)
 """Points of a triangle, as shares of its corners."""
 _FROM_PX: Final = np.float32(EDGE_FROM_PX)
 _SLOPE: Final = np.float32(255 / (EDGE_PX - EDGE_FROM_PX))
@@ -164,16 +163,18 @@ def fill_behind(
             continue
         x0, x1 = max(0, int(np.ceil(min(ax, bx, cx)))), min(width - 1, int(np.floor(max(ax, bx, cx))))
         y0, y1 = max(0, int(np.ceil(min(ay, by, cy)))), min(height - 1, int(np.floor(max(ay, by, cy))))
-        # Most triangles are hidden altogether. Corners and middles tell.
+        # Most triangles are hidden altogether. A few points tell.
         hidden = True
-        for probe in range(7):
+        for probe in range(_PROBES.shape[0]):
             w0, w1, w2 = _PROBES[probe, 0], _PROBES[probe, 1], _PROBES[probe, 2]
             x = int(w0 * ax + w1 * bx + w2 * cx + half)
             y = int(w0 * ay + w1 * by + w2 * cy + half)
             if 0 <= x < width and 0 <= y < height:
                 u = int(min(max(out[y, x, 0] + half, zero), last_x))
                 v = int(min(max(out[y, x, 1] + half, zero), last_y))
-                hidden = hidden and cover[v, u] >= COVERED
+                if cover[v, u] < COVERED:
+                    hidden = False
+                    break
         if hidden:
             continue
         inverse = np.float32(1.0) / area
