@@ -40,7 +40,7 @@ BELOW: Final = (
 ROWS_ABOVE: Final = 10
 WIDEST: Final = 1.15
 BEHIND_HAIR: Final = 0.3
-"""A side that is wider above the ear is hair that hangs or stands out. It hides the back, which is so much narrower there."""
+"""A side that is wider above the ear is hair that stands out. There the solid is so much narrower, and not seen."""
 WIDEST_BELOW: Final = 0.92
 HIGHEST: Final = 1.5
 LEAST_HEIGHT: Final = 0.9
@@ -83,11 +83,11 @@ SOFT: Final = 0.05
 class _Solid(NamedTuple):
     """What is round about the axis. Pairs are of the head's left side, at positive x, and of its right side."""
 
-    heights: FloatArray
+    heights: Array
     """(n,) from above."""
-    widths: FloatArray
+    widths: Array
     """(n, 2)."""
-    looks: Callable[[FloatArray, FloatArray, int], Array]
+    looks: Callable[[Array, Array, int], Array]
     """Pixels of the layer from which the colours come, at heights, distances around the axis, and on a side (0 or 1)."""
 
 
@@ -151,9 +151,9 @@ def _head(outline: Outline, shown: tuple[int, int]) -> _Solid | None:
         for y, row in zip(above, reach, strict=True)
     ]
     widths, strips = _smoothed(np.array(reach)), _smoothed(np.array(deep))
-    round_ = widths * np.where(np.array(reach[0]) > WIDEST - 0.03, BEHIND_HAIR, 1)
+    behind = widths * np.where(np.array(reach[0]) > WIDEST - 0.03, BEHIND_HAIR, 1)
 
-    def looks(y: FloatArray, arc: FloatArray, side: int) -> Array:
+    def looks(y: Array, arc: Array, side: int) -> Array:
         which = shown[side]
         up = y - EAR_TOP
         away = np.hypot(up, SWEEP * arc) + 1e-6
@@ -164,9 +164,9 @@ def _head(outline: Outline, shown: tuple[int, int]) -> _Solid | None:
 
     below = np.array(BELOW)
     narrowed = smooth((EAR_TOP - below[:, :1]) / 0.4)
-    at_ears = round_[0] + narrowed * (np.minimum(round_[0], WIDEST_BELOW) - round_[0])
+    at_ears = behind[0] + narrowed * (np.minimum(behind[0], WIDEST_BELOW) - behind[0])
     heights = np.concatenate([above[::-1], below[:, 0]])
-    return _Solid(heights, np.concatenate([round_[::-1], below[:, 1:] * at_ears]), looks)
+    return _Solid(heights, np.concatenate([behind[::-1], below[:, 1:] * at_ears]), looks)
 
 
 def _neck(outline: Outline, shown: tuple[int, int]) -> _Solid | None:
@@ -181,7 +181,7 @@ def _neck(outline: Outline, shown: tuple[int, int]) -> _Solid | None:
         strips.append(_strip(outline, y, side, width))
         places.append(y)
 
-    def looks(y: FloatArray, arc: FloatArray, side: int) -> Array:
+    def looks(y: Array, arc: Array, side: int) -> Array:
         which = shown[side]
         like = places[which] + 0.1 * (y - places[which])
         return outline.place(SIDES[which] * (widths[which] - strips[which] * np.minimum(arc / FAR, 1)), like)
@@ -199,7 +199,7 @@ def _strip(outline: Outline, y: float, side: int, width: float) -> float:
     return float(np.clip(deep, LEAST_STRIP, WIDEST_STRIP))
 
 
-def _smoothed(rows: FloatArray) -> FloatArray:
+def _smoothed(rows: Array) -> Array:
     """Values (n, 2) averaged with their neighbours."""
     for _ in range(2):
         padded = np.concatenate([rows[:1], rows, rows[-1:]])

@@ -94,7 +94,7 @@ class Outline:
     def place(self, x: Any, y: Any) -> Array:
         """Pixels (..., 2) of the layer."""
         across, up = np.asarray(x)[..., None], np.asarray(y)[..., None]
-        return self._middle + (across * self._across + (up - self._height) * self._up) * self._iod
+        return np.asarray(self._middle + (across * self._across + (up - self._height) * self._up) * self._iod)
 
     def colours(self, x: Any, y: Any) -> Array:
         """(n, 3) levels."""
@@ -120,7 +120,7 @@ class Outline:
         return min(_goes_on(same, inwards), start - face)
 
 
-def _read(picture: Any, places: Array) -> Array:
+def _read(picture: Any, places: Any) -> Array:
     at = places.astype(np.float32)
     read = cv2.remap(
         np.ascontiguousarray(picture),

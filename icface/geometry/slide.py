@@ -29,7 +29,7 @@ CHIN_WITHIN: Final = 0.45, 0.80
 """From the midline outwards, where this is all and where it ends (IOD)."""
 CHEEK: Final = 0.08
 """How far the cheek slides inwards (IOD) beside its rim, which stays: it spreads what lies beside the rim."""
-CHEEK_FROM_RIM: Final = 0.025, 0.45
+CHEEK_FROM_RIM: Final = 0.05, 0.50
 """From the rim inwards (IOD): where most of this is reached, and where it ends."""
 CHEEK_HEIGHTS: Final = 0.15, -0.15, -0.70, -1.0
 """From the eyes: where it begins, where it is all, up to where, and where it ends."""
