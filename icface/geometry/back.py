@@ -25,7 +25,7 @@ CENTRE: Final = np.array([0.0, 0.2, -0.75], dtype=np.float32)
 """Of the head. The neck has the same axis."""
 DEPTH: Final = 1.1
 """How deep the back is, of its half width."""
-TURNS: Final = np.radians(np.linspace(-20, 200, 23))
+TURNS: Final = np.radians(np.linspace(-50, 230, 29))
 """Around the axis, from before the left side (0) over the back (90°) to before the right side (180°)."""
 SIDES: Final = 1, -1
 INSET: Final = 0.06
@@ -39,9 +39,12 @@ BELOW: Final = (
 """Heights below the ears' tops, and how wide the head is there, of its width at EAR_TOP."""
 ROWS_ABOVE: Final = 10
 WIDEST: Final = 1.15
-BEHIND_HAIR: Final = 0.3
-"""A side that is wider above the ear is hair that stands out. There the solid is so much narrower, and not seen."""
 WIDEST_BELOW: Final = 0.92
+EAR_LOW: Final = -0.35
+STANDS_OUT: Final = 1.05
+BEHIND_HAIR: Final = 0.3
+"""A side that is wider at the ear's top or its lower end is hair that stands out or hangs. There the solid is so much
+narrower, and not seen."""
 HIGHEST: Final = 1.5
 LEAST_HEIGHT: Final = 0.9
 """A head that ends lower above the eyes was not seen as a whole. It gets no back."""
@@ -151,7 +154,8 @@ def _head(outline: Outline, shown: tuple[int, int]) -> _Solid | None:
         for y, row in zip(above, reach, strict=True)
     ]
     widths, strips = _smoothed(np.array(reach)), _smoothed(np.array(deep))
-    behind = widths * np.where(np.array(reach[0]) > WIDEST - 0.03, BEHIND_HAIR, 1)
+    beside = np.maximum(reach[0], [_width(outline, EAR_LOW, side) for side in SIDES])
+    behind = widths * np.where(beside > STANDS_OUT, BEHIND_HAIR, 1)
 
     def looks(y: Array, arc: Array, side: int) -> Array:
         which = shown[side]
