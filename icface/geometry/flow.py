@@ -16,6 +16,7 @@ from icface.arrays import Array, Tensors
 from icface.attributes import FloatArray
 from icface.geometry import topology as mesh
 from icface.geometry.follow import head_share, hung, sampled, smooth
+from icface.geometry.outline import is_heads, outline_by_angle
 from icface.geometry.raster import compiled
 from icface.geometry.shape import FACE_CENTRE, PIVOT, Projection, ring_place
 from icface.images import AT_EDGE_PX
@@ -24,6 +25,8 @@ JAW_FOLLOW: Final = 0.75
 """Share of the oval's expression that what lies around it follows. The jaw's outline lies outside of the oval."""
 OUTLINE: Final = 0.85
 """How much the head's outline moves as a flat board does: a round volume keeps its outline when it turns."""
+ROUND: Final = 3.0
+"""The power with which this sets in from face to outline: near the outline, where a head rounds off."""
 BORDER_CELLS: Final = 5.0
 """Over so many nodes the flow fades towards a still border."""
 BENDING_CELLS: Final = 16.0
@@ -87,7 +90,8 @@ class HeadFlow:
             z0 = by_angle(oval[:, 2], angle)
             first, z1 = ring_place(z0, lift)
             second = 1.5 + 0.45 * np.clip(lift, 0, 1)
-            inner = z0 + (z1 - z0) * (ratio - 1) / (first - 1)
+            near = np.clip((ratio - 1) / (first - 1), 0, 1)
+            inner = z0 + (z1 - z0) * near ** (1 + np.clip(lift, 0, 1))
             outer = z1 - 0.25 * (ratio - first) / (second - first)
             z = np.where(
                 ratio < 1,
@@ -106,6 +110,7 @@ class HeadFlow:
         self._rest = np.ascontiguousarray(project(head, rotation)[..., :2])
         layered = int(cache["margin"]) > 0
         self._weight = np.dstack([weight, layered * (1 - weight)]).astype(np.float32)
+        self._freedom = np.ones(places.shape[:2], dtype=np.float32)
         if still_border:
             height_px, width_px = cache["plate"].shape[:2]
             x, y = places[..., 0], places[..., 1]
@@ -117,10 +122,17 @@ class HeadFlow:
             # Shoulders that reach beyond the crop would bend at its border.
             shoulder = smooth((-0.7 - xy[..., 1]) / 0.6) * smooth((np.abs(xy[..., 0]) - 0.9) / 0.9)
             moving = (1 - shoulder) * smooth(inwards / (BORDER_CELLS if layered else BENDING_CELLS))
-            self._weight *= moving[..., None].astype(np.float32)
+            self._freedom = moving.astype(np.float32)
+            self._weight *= self._freedom[..., None]
         self._hips = base + np.array([0, HIPS * iod], dtype=np.float32)
         self._facing_rest = float(rotation[1, 2])
-        self._board = (OUTLINE * smooth((ratio - 1.05) / (1.3 * second - 1.05))).astype(np.float32)
+        board = smooth((ratio - 1.05) / (1.3 * second - 1.05))
+        if layered:
+            outline = by_angle(outline_by_angle(cache, project, radius, up, angles), angle)
+            out = np.clip((ratio - 1) / (outline - 1), 0, 1)
+            whole = is_heads(outline, lift)
+            board += whole * (np.maximum(board, out**ROUND) - board)
+        self._board = (OUTLINE * board).astype(np.float32)
         self._skull_rest = project(_SKULL, rotation)[0, :2]
         self._roll_rest = np.arctan2(rotation[0, 1], rotation[1, 1])
 
@@ -161,9 +173,15 @@ class HeadFlow:
 
     def at(self, points_px: FloatArray) -> FloatArray:
         """(n, 2) how far points (n, 2) of the crop move."""
+        return self._sampled(self._motion, points_px)
+
+    def freedom(self, points_px: FloatArray) -> FloatArray:
+        """(n,) how much points (n, 2) of the crop may move, 0 to 1."""
+        return self._sampled(self._freedom, points_px)
+
+    def _sampled(self, nodes: FloatArray, points_px: FloatArray) -> FloatArray:
         where = points_px / self._step + self._beyond
-        moved = cv2.remap(self._motion, where[None, :, 0], where[None, :, 1], cv2.INTER_LINEAR)
-        return np.asarray(moved[0], dtype=np.float32)
+        return np.asarray(cv2.remap(nodes, where[None, :, 0], where[None, :, 1], cv2.INTER_LINEAR)[0])
 
     def backward(self, grid: FloatArray) -> None:
         """Write the backward map of the crop's nodes, in pixels of the crop."""

@@ -24,9 +24,15 @@ _I2 = nb.types.Array(nb.int32, 2, "C", readonly=True)
 _U2 = nb.types.Array(nb.uint8, 2, "C")
 _U3 = nb.types.Array(nb.uint8, 3, "C")
 
+COVERED: Final = 180
+"""Less than this much of a pixel (255 = all) hides nothing behind it."""
 EDGE_FROM_PX: Final = 6.0
 """Neighbours whose sources lie farther apart, along x or y, are an edge; from EDGE_PX on it is smoothed altogether."""
 EDGE_PX: Final = 10.0
+_PROBES: Final = np.array(
+    [[a, b, 4 - a - b] for a in range(5) for b in range(5 - a)], dtype=np.float32
+) / np.float32(4)
+"""Points of a triangle, as shares of its corners."""
 _FROM_PX: Final = np.float32(EDGE_FROM_PX)
 _SLOPE: Final = np.float32(255 / (EDGE_PX - EDGE_FROM_PX))
 
@@ -125,6 +131,68 @@ def raster_map(
                 w1 += e1x
             w0_row += e0y
             w1_row += e1y
+
+
+@compiled(_F2, _I2, _F2, _U2, _F3)
+def fill_behind(
+    vertices: FloatArray,
+    triangles: NDArray[np.int32],
+    values: FloatArray,
+    cover: NDArray[np.uint8],
+    out: FloatArray,
+) -> None:
+    """Draw round meshes into a backward map where it shows nothing so far. The ones that come first hide the others.
+
+    Args:
+        vertices: (n, 3) x, y in pixels of `out`, and depth, which is not used.
+        triangles: (m, 3) as in `raster_map`. Those seen from behind are skipped.
+        values: (n, 2) places in the layer.
+        cover: (S, S) of the layer: COVERED and more where it shows something.
+        out: (H, W, 2) changed in place.
+    """
+    height, width = out.shape[0], out.shape[1]
+    last_x, last_y = np.float32(cover.shape[1] - 1), np.float32(cover.shape[0] - 1)
+    half, zero, slack = np.float32(0.5), np.float32(0), np.float32(-1e-4)
+    for t in range(triangles.shape[0]):
+        a, b, c = triangles[t, 0], triangles[t, 1], triangles[t, 2]
+        ax, ay = vertices[a, 0], vertices[a, 1]
+        bx, by = vertices[b, 0], vertices[b, 1]
+        cx, cy = vertices[c, 0], vertices[c, 1]
+        area = (bx - ax) * (cy - ay) - (cx - ax) * (by - ay)
+        if area >= np.float32(-1e-6):
+            continue
+        x0, x1 = max(0, int(np.ceil(min(ax, bx, cx)))), min(width - 1, int(np.floor(max(ax, bx, cx))))
+        y0, y1 = max(0, int(np.ceil(min(ay, by, cy)))), min(height - 1, int(np.floor(max(ay, by, cy))))
+        # Most triangles are hidden altogether. A few points tell.
+        hidden = True
+        for probe in range(_PROBES.shape[0]):
+            w0, w1, w2 = _PROBES[probe, 0], _PROBES[probe, 1], _PROBES[probe, 2]
+            x = int(w0 * ax + w1 * bx + w2 * cx + half)
+            y = int(w0 * ay + w1 * by + w2 * cy + half)
+            if 0 <= x < width and 0 <= y < height:
+                u = int(min(max(out[y, x, 0] + half, zero), last_x))
+                v = int(min(max(out[y, x, 1] + half, zero), last_y))
+                if cover[v, u] < COVERED:
+                    hidden = False
+                    break
+        if hidden:
+            continue
+        inverse = np.float32(1.0) / area
+        e0x, e0y = -(cy - by) * inverse, (cx - bx) * inverse
+        e1x, e1y = -(ay - cy) * inverse, (ax - cx) * inverse
+        for y in range(y0, y1 + 1):
+            w0 = e0x * (np.float32(x0) - bx) + e0y * (np.float32(y) - by)
+            w1 = e1x * (np.float32(x0) - cx) + e1y * (np.float32(y) - cy)
+            for x in range(x0, x1 + 1):
+                w2 = np.float32(1.0) - w0 - w1
+                if w0 >= slack and w1 >= slack and w2 >= slack:
+                    u = int(min(max(out[y, x, 0] + half, zero), last_x))
+                    v = int(min(max(out[y, x, 1] + half, zero), last_y))
+                    if cover[v, u] < COVERED:
+                        out[y, x, 0] = w0 * values[a, 0] + w1 * values[b, 0] + w2 * values[c, 0]
+                        out[y, x, 1] = w0 * values[a, 1] + w1 * values[b, 1] + w2 * values[c, 1]
+                w0 += e0x
+                w1 += e1x
 
 
 @compiled(_U3, _U3, _U2, _U2, nb.int64, nb.int64)

@@ -27,6 +27,7 @@ from icface.attributes import (
 )
 from icface.geometry import layers, raster
 from icface.geometry import topology as mesh
+from icface.geometry.back import BackOfHead
 from icface.geometry.correction import CorrectionInputs
 from icface.geometry.eyes import Eye, Opening, axes, move_lids, seen_gaze
 from icface.geometry.flow import HeadFlow
@@ -99,6 +100,7 @@ class FaceRig:
         self._margin = np.float32(margin)
         self._flow = HeadFlow(cache, self._project, self._step, (rows, cols), still_border or not margin)
 
+        self._back = BackOfHead(cache, self._project, self._flow.freedom) if margin else None
         self._behind: tuple[Eye | _Mouth, ...] = (
             Eye(cache, self._project, "right", mesh.RIGHT_EYE_OPENING),
             Eye(cache, self._project, "left", mesh.LEFT_EYE_OPENING),
@@ -142,6 +144,8 @@ class FaceRig:
         skin_map = self._motion["skin_map"]
         raster.upsample_grid(self._grid, self._step, skin_map)
         raster.raster_map(self._vertices, self._triangles, self._values, self._depth, skin_map)
+        if self._back:
+            self._back(rotation, skin_map)
         gaze_rad = seen_gaze(pitch_rad, float(turn_rad[0])), seen_gaze(yaw_rad, float(turn_rad[1]))
         jaw = self._jaw[0] * action_units[_AU26] + shapes[_JAW] @ self._jaw[1:]
         self._behind_the_skin(rotation, gaze_rad, jaw)
