@@ -17,6 +17,7 @@ from icface.attributes import FloatArray
 from icface.geometry import plate
 from icface.geometry.curls import with_curls
 from icface.geometry.free_layer import free_layer
+from icface.geometry.plate import highest
 from icface.geometry.skull import continue_side, continue_skull
 from icface.images import cut_crop
 from icface.segmentation.matte import grown, person_matte
@@ -206,20 +207,27 @@ def _layer(
     frame: Frame, alpha: Mask, background: Frame, hole: NDArray[np.uint8], iod_px: float, plain: bool
 ) -> tuple[Mask, NDArray[np.float32]]:
     """Alpha and premultiplied colours (H, W, 3) of the person."""
-    photo, behind = frame.astype(np.float32), background.astype(np.float32)
+    photo = frame.astype(np.float32)
     if plain:
         # The smallest alpha that gives the photo again in front of the plate: it takes up single hairs.
-        darker = (1 - photo / np.maximum(behind, 1)).max(axis=2)
-        lighter = ((photo - behind) / np.maximum(255 - behind, 1)).max(axis=2)
+        band = (hole > 0) & (alpha < 1)
+        seen, behind = photo[band], background[band].astype(np.float32)
+        darker = highest(1 - seen / np.maximum(behind, 1))
+        lighter = highest((seen - behind) / np.maximum(255 - behind, 1))
         least = np.clip((np.maximum(darker, lighter) - 0.05) / 0.95, 0, 1)
-        far = cv2.distanceTransform((alpha < 0.5).astype(np.uint8), cv2.DIST_L2, 3) / iod_px
+        far = cv2.distanceTransform((alpha < 0.5).astype(np.uint8), cv2.DIST_L2, 3)[band] / iod_px
         least *= np.clip((plate.HAIRS_REACH - far) / 0.15, 0, 1)
-        alpha = np.where((hole > 0) & (alpha < 1), np.maximum(alpha, least), alpha)
-        colours = photo - (1 - alpha[..., None]) * behind
+        alpha = alpha.copy()
+        alpha[band] = np.maximum(alpha[band], least)
+        share = alpha[band][:, None]
+        soft = seen - (1 - share) * behind
     else:
-        person = plate.push_pull(photo, (alpha > 0.97).astype(np.float32))
-        around = plate.push_pull(photo, (alpha < 0.02).astype(np.float32))
-        left = photo - alpha[..., None] * person - (1 - alpha[..., None]) * around
-        person += np.clip(left, -60, 60) * alpha[..., None]
-        colours = np.where((alpha >= 1)[..., None], photo, person * alpha[..., None])
-    return alpha, np.clip(colours, 0, 255 * alpha[..., None]).astype(np.float32)
+        band = (alpha > 0) & (alpha < 1)
+        share = alpha[band][:, None]
+        person = plate.push_pull(photo, (alpha > 0.97).astype(np.float32))[band]
+        around = plate.push_pull(photo, (alpha < 0.02).astype(np.float32))[band]
+        left = photo[band] - share * person - (1 - share) * around
+        soft = (person + np.clip(left, -60, 60) * share) * share
+    colours = np.where((alpha >= 1)[..., None], photo, np.float32(0))
+    colours[band] = np.clip(soft, 0, 255 * share)
+    return alpha, colours

@@ -63,8 +63,9 @@ def _by_colour(
 ) -> Mask:
     """Alpha (H, W) by where each colour lies between the wall's and the hair's, where these two are far apart."""
     toward = person - behind
-    apart = np.linalg.norm(toward, axis=-1)
-    share = ((photo - behind) * toward).sum(axis=-1) / np.maximum(apart * apart, 1)
+    squared = plate.dot(toward, toward)
+    apart = np.sqrt(squared)
+    share = plate.dot(photo - behind, toward) / np.maximum(squared, 1)
     share = np.clip((share - NOISE) / (1 - 2 * NOISE), 0, 1)
     told = np.clip((apart - APART_LEVELS[0]) / (APART_LEVELS[1] - APART_LEVELS[0]), 0, 1)
     # Far from the person, and inside of them, the matte is right.

@@ -113,11 +113,12 @@ def guided(frame: Frame, mask: Mask, radius_px: int, epsilon: float) -> Mask:
 
     Source: He, Sun, Tang, Guided Image Filtering (2010), with a colour guide.
     """
-    # The function is smooth, so it is found at half the size. Small determinants want float64.
-    half: Any = tuple(max(1, side // 2) for side in mask.shape[::-1])
-    guide: Any = cv2.resize(frame, half, interpolation=cv2.INTER_AREA) / 255.0
-    wanted = cv2.resize(mask, half, interpolation=cv2.INTER_AREA).astype(np.float64)
-    window = (2 * max(1, radius_px // 2) + 1,) * 2
+    # The function is smooth, so it is found in a smaller picture. Small determinants want float64.
+    factor = max(2, min(radius_px // 4, 4))
+    small: Any = tuple(max(1, side // factor) for side in mask.shape[::-1])
+    guide: Any = cv2.resize(frame, small, interpolation=cv2.INTER_AREA) / 255.0
+    wanted = cv2.resize(mask, small, interpolation=cv2.INTER_AREA).astype(np.float64)
+    window = (2 * max(1, radius_px // factor) + 1,) * 2
 
     def mean(values: Any) -> Any:
         return cv2.blur(values, window, borderType=cv2.BORDER_REFLECT)
@@ -136,5 +137,6 @@ def guided(frame: Frame, mask: Mask, radius_px: int, epsilon: float) -> Mask:
     slope = np.dstack([a * c0 + b * c1 + c * c2, b * c0 + d * c1 + e * c2, c * c0 + e * c1 + f * c2])
     slope /= (rr * a + rg * b + rb * c)[..., None]
     offset = mean_wanted - (slope * mean_guide).sum(axis=-1)
-    function = cv2.resize(np.dstack([mean(slope), mean(offset)]), frame.shape[1::-1])
-    return np.asarray((function[..., :3] * frame).sum(axis=-1) / 255 + function[..., 3], dtype=np.float32)
+    function = np.dstack([mean(slope) / 255, mean(offset)]).astype(np.float32)
+    function = cv2.resize(function, frame.shape[1::-1])
+    return np.asarray(np.einsum("ijk,ijk->ij", function[..., :3], frame) + function[..., 3], dtype=np.float32)
