@@ -6,7 +6,7 @@ that the layers together are the photo again.
 
 from __future__ import annotations
 
-from typing import Final, NamedTuple
+from typing import Any, Final, NamedTuple
 
 import cv2
 import numpy as np
@@ -72,6 +72,7 @@ def cut_out(
     *,
     free: bool = False,
     room: Room | None = None,
+    margin_share: float = MARGIN,
 ) -> Cutout | str:
     """Cut a person out of a photo.
 
@@ -83,11 +84,12 @@ def cut_out(
         iod_px: distance of the outer eye corners in crop pixels.
         free: make the layer for other backgrounds too.
         room: where the background is taken from, if not from `photo`.
+        margin_share: what the layer has more than the crop on each side, as a share of its side.
 
     Returns:
         The layers; or, where the matte is not to be trusted, the reason.
     """
-    margin = round(MARGIN * size_px)
+    margin = round(margin_share * size_px)
     wide = affine.copy()
     wide[:, 2] -= affine[0, 0] * margin
     side = size_px + 2 * margin
@@ -139,7 +141,7 @@ def cut_out(
     inside = np.s_[margin : margin + size_px, margin : margin + size_px]
     return Cutout(
         layer=layer,
-        plate=np.ascontiguousarray(_padded(background.astype(np.float32), pads)[inside], dtype=np.uint8),
+        plate=np.ascontiguousarray(_padded(background, pads)[inside]),
         margin=margin,
         edges=np.array([x0, y0, x1 - 1, y1 - 1], dtype=np.float32) - margin,
         edge_cover=cover,
@@ -157,22 +159,26 @@ def _emptied(room: Room, affine: Array, side: int, seen: tuple[slice, slice], io
 
 
 def _wide(
-    alpha: Mask, colours: NDArray[np.float32], pads: tuple[int, int, int, int], oval_px: FloatArray
+    alpha: Mask, colours: Frame, pads: tuple[int, int, int, int], oval_px: FloatArray
 ) -> tuple[NDArray[np.uint8], Mask, tuple[bool, bool]]:
     """A layer (S, S, 4) of alpha and colours of the part that was photographed, continued beyond it.
 
     Also its alpha (S, S), 0 to 1, before head and hair were continued; and whether the head goes on left and right.
     """
-    # What the edge hardly cuts would come back into view as a speck.
-    repeated = np.clip((_repeated(alpha, pads) - 0.6) / 0.35, 0, 1)
-    wide = np.minimum(_padded(alpha, pads), repeated)
     top, bottom, left, right = pads
-    wide[top : wide.shape[0] - bottom, left : wide.shape[1] - right] = alpha
-    layer = np.dstack([np.minimum(_padded(colours, pads), 255 * wide[..., None]), 255 * wide])
-    layer = layer.astype(np.float32)
+    wide = alpha
+    if any(pads):
+        # What the edge hardly cuts would come back into view as a speck.
+        repeated = np.clip((_repeated(alpha, pads) - 0.6) / 0.35, 0, 1)
+        wide = np.minimum(_padded(alpha, pads), repeated).astype(np.float32)
+        wide[top : wide.shape[0] - bottom, left : wide.shape[1] - right] = alpha
+    layer = np.empty((*wide.shape, 4), dtype=np.uint8)
+    layer[..., 3] = 255 * wide + np.float32(0.5)
+    for channel in range(3):
+        layer[..., channel] = np.minimum(_padded(colours[..., channel], pads), layer[..., 3])
     sides = continue_side(layer, left, wide.shape[1] - right, oval_px)
     continue_skull(layer, top, oval_px)
-    return np.clip(np.round(layer), 0, 255).astype(np.uint8), wide, sides
+    return layer, wide, sides
 
 
 def _hair(hair: Mask, alpha: Mask, iod_px: float) -> Mask:
@@ -196,16 +202,16 @@ def _repeated(values: Mask, pads: tuple[int, int, int, int]) -> Mask:
     return np.asarray(cv2.copyMakeBorder(values, *pads, cv2.BORDER_REPLICATE), dtype=np.float32)
 
 
-def _padded(values: FloatArray, pads: tuple[int, int, int, int]) -> FloatArray:
+def _padded(values: NDArray[Any], pads: tuple[int, int, int, int]) -> NDArray[Any]:
     """The part that was photographed, continued by its mirror image."""
     mirrored = max(pads) < min(values.shape[:2])
     mode = cv2.BORDER_REFLECT_101 if mirrored else cv2.BORDER_REPLICATE
-    return np.asarray(cv2.copyMakeBorder(values, *pads, mode), dtype=np.float32)
+    return np.asarray(cv2.copyMakeBorder(values, *pads, mode))
 
 
 def _layer(
     frame: Frame, alpha: Mask, background: Frame, hole: NDArray[np.uint8], iod_px: float, plain: bool
-) -> tuple[Mask, NDArray[np.float32]]:
+) -> tuple[Mask, Frame]:
     """Alpha and premultiplied colours (H, W, 3) of the person."""
     photo = frame.astype(np.float32)
     if plain:
@@ -228,6 +234,6 @@ def _layer(
         around = plate.push_pull(photo, (alpha < 0.02).astype(np.float32))[band]
         left = photo[band] - share * person - (1 - share) * around
         soft = (person + np.clip(left, -60, 60) * share) * share
-    colours = np.where((alpha >= 1)[..., None], photo, np.float32(0))
-    colours[band] = np.clip(soft, 0, 255 * share)
+    colours = frame * (alpha >= 1)[..., None]
+    colours[band] = np.clip(soft, 0, 255 * share) + 0.5
     return alpha, colours

@@ -10,7 +10,6 @@ from typing import Final
 
 import cv2
 import numpy as np
-from numpy.typing import NDArray
 
 from icface.arrays import Frame
 from icface.geometry import plate
@@ -32,7 +31,7 @@ VEIL: Final = 0.15
 
 def free_layer(
     frame: Frame, alpha: Mask, background: Frame, iod_px: float, *, plain: bool
-) -> tuple[Mask, NDArray[np.float32]]:
+) -> tuple[Mask, Frame]:
     """Alpha, and colours multiplied by it (H, W, 3), of the person without the wall.
 
     Args:
@@ -51,11 +50,13 @@ def free_layer(
     else:
         alpha = np.clip((alpha - VEIL) / (1 - 1.5 * VEIL), 0, 1)
         behind = plate.push_pull(photo, (alpha < 0.02).astype(np.float32))
-    weight = alpha[..., None]
+    colours = frame * (alpha >= 1)[..., None]
+    band = (alpha > 0) & (alpha < 1)
+    weight, own = alpha[band][:, None], person[band]
     # What is left of the photo when both layers are taken away is detail of the person, more the more of them is seen.
-    rest = photo - weight * person - (1 - weight) * behind
-    colours = np.clip(person + np.clip(rest, -60, 60) * weight, 0, 255)
-    return alpha, np.where(weight >= 1, photo, colours * weight).astype(np.float32)
+    rest = photo[band] - weight * own - (1 - weight) * behind[band]
+    colours[band] = np.clip(own + np.clip(rest, -60, 60) * weight, 0, 255) * weight + np.float32(0.5)
+    return alpha, colours
 
 
 def _by_colour(

@@ -18,7 +18,7 @@ from icface.face.landmarks import Landmarks
 from icface.face.pose import Pose, head_pose
 from icface.geometry import layers
 from icface.geometry.completion import COMPLETE_FROM_RAD, upright
-from icface.geometry.cutout import Room, cut_out
+from icface.geometry.cutout import MARGIN, Room, cut_out
 from icface.geometry.eyes import seen_gaze
 from icface.geometry.shape import fit_source, ring_around, rotation_matrix
 from icface.geometry.topology import OVAL
@@ -43,6 +43,7 @@ def read_photo(
     size_px: int,
     free_layer: bool = False,
     room: Room | None = None,
+    margin: float = MARGIN,
 ) -> dict[str, NDArray[Any]]:
     """The cache tensors of a face of a photo as it is, without `neutral`.
 
@@ -53,6 +54,7 @@ def read_photo(
         size_px: side T of the crop.
         free_layer: make the layer that stands before other backgrounds too.
         room: where the background is taken from, if not from `frame`.
+        margin: what the layers have more than the crop on each side, as a share of its side.
     """
     crop = cut_crop(frame, affine, size_px)
     points = landmarks.points_px.copy()
@@ -72,7 +74,7 @@ def read_photo(
     inner, patches = _stack([*right, *left, mouth])
     skin = layers.fill_skin(crop, points, shape.iod_px)
     cache: dict[str, NDArray[Any]] = {
-        **_layered(frame, affine, size_px, points, shape.iod_px, skin, free_layer, room),
+        **_layered(frame, affine, size_px, points, shape.iod_px, skin, free_layer, room, margin),
         "inner": inner,
         "crop_to_photo": affine,
         **shape._asdict(),
@@ -120,9 +122,11 @@ def _layered(
     skin: Frame,
     free: bool,
     room: Room | None,
+    margin: float,
 ) -> dict[str, NDArray[Any]]:
     """The layers of a source; one layer that hides its plate where the person cannot be cut out."""
-    cut = cut_out(frame, affine, size_px, points[list(OVAL), :2], iod_px, free=free, room=room)
+    oval = points[list(OVAL), :2]
+    cut = cut_out(frame, affine, size_px, oval, iod_px, free=free, room=room, margin_share=margin)
     if isinstance(cut, str):
         logger.info("the photo moves as one layer: %s", cut)
         opaque = np.dstack([skin, np.full(skin.shape[:2], 255, dtype=np.uint8)])
