@@ -259,7 +259,7 @@ def invert_flow(motion: FloatArray, step: float, beyond: int, grid: FloatArray) 
                 ex, ey = tx - dx - x, ty - dy - y
                 x += np.float32(0.6) * ex
                 y += np.float32(0.6) * ey
-                if ex * ex + ey * ey < np.float32(1e-4):
+                if ex * ex + ey * ey < np.float32(1e-3):  # less than .02 pixels are left
                     break
             grid[row, col, 0] = x
             grid[row, col, 1] = y
