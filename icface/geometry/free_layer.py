@@ -25,6 +25,8 @@ STRANDS_REACH: Final = 0.30
 """Single hairs are looked for so far (IOD) from the person."""
 NOISE: Final = 0.12
 """What the wall's own grain looks like, in alpha."""
+MOST_LOSS: Final = 0.06
+"""Hair that looks like the wall loses alpha only so far (IOD) inside the matte's outline."""
 VEIL: Final = 0.15
 """Where the wall is not plain, a matte below this is more often wall than hair."""
 
@@ -72,4 +74,8 @@ def _by_colour(
     # Far from the person, and inside of them, the matte is right.
     away = cv2.distanceTransform((alpha < 0.5).astype(np.uint8), cv2.DIST_L2, 3) / iod_px
     told *= np.clip((STRANDS_REACH - away) / 0.1, 0, 1) * (alpha < 1)
+    inside = cv2.distanceTransform((alpha > 0.5).astype(np.uint8), cv2.DIST_L2, 3) / (MOST_LOSS * iod_px)
+    # What has the wall's very colour is wall, however far inside.
+    bound = np.clip(inside, 0, 1) * np.clip(share / NOISE, 0, 1)
+    share += bound * np.maximum(alpha - share, 0)
     return np.asarray(alpha + told * (share - alpha), dtype=np.float32)

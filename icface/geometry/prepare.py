@@ -34,7 +34,7 @@ from icface.geometry.warp import HostWarp
 
 logger = logging.getLogger(__name__)
 
-_CODE_VERSION: Final = 6
+_CODE_VERSION: Final = 7
 """Raise it when this code gives other tensors than before."""
 
 

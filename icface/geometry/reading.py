@@ -133,6 +133,7 @@ def _layered(
         opaque = np.dstack([skin, np.full(skin.shape[:2], 255, dtype=np.uint8)])
         edges = np.array([0, 0, size_px - 1, size_px - 1], dtype=np.float32)
         return {
+            "one_layer_because": np.frombuffer(cut.encode(), dtype=np.uint8),
             "skin": opaque,
             "plate": skin,
             "margin": np.array(0, dtype=np.int32),
