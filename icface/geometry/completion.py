@@ -247,8 +247,8 @@ def _light(
     small = side // max(1, side // LIGHT_PX)
     scale = small / side
     known = np.minimum(known, _flipped(known, float(project.base_px[0])))
-    known, person, mirrored = (
-        cv2.resize(picture, (small, small), interpolation=cv2.INTER_AREA)
+    seen, own, other = (
+        np.asarray(cv2.resize(picture, (small, small), interpolation=cv2.INTER_AREA), dtype=np.float32)
         for picture in (known, person, mirrored)
     )
     column = (np.arange(small, dtype=np.float32) + 0.5) / scale - 0.5
@@ -257,17 +257,17 @@ def _light(
     u, v = np.meshgrid(x / (1 + np.abs(x)), np.clip(y, -1, 1))
     terms = np.stack([u, u * v, u * v * v], axis=-1)
     blur = max(1.0, 0.05 * scale * float(project.iod_px))
-    own, other = (cv2.GaussianBlur(picture[..., :3], (0, 0), blur) + 8 for picture in (person, mirrored))
-    ratio = np.log(own / other)
-    inside = known > 0.2
+    one, two = (cv2.GaussianBlur(picture[..., :3], (0, 0), blur) + 8 for picture in (own, other))
+    ratio = np.log(one / two)
+    inside = seen > 0.2
     result: Any = np.zeros((small, small, 3), dtype=np.float32)
     if inside.sum() > 100 * scale * scale:
-        a, w = terms[inside], known[inside][:, None]
+        a, w = terms[inside], seen[inside][:, None]
         for _ in range(3):
             ridge = w.sum() * np.diag(RIDGE)
             fit = np.linalg.solve((a * w).T @ a + ridge, (a * w).T @ ratio[inside])
             rest = np.abs(ratio[inside] - a @ fit).mean(axis=1, keepdims=True)
-            w = known[inside][:, None] / (1 + (rest / 0.1) ** 2)  # spots of light and shadow do not count
+            w = seen[inside][:, None] / (1 + (rest / 0.1) ** 2)  # spots of light and shadow do not count
         # The body has its own light.
         result = terms @ fit * smooth((y + 1.85) / 0.35)[:, None, None]
     light = np.exp(np.clip(result, -MOST_LIGHT, MOST_LIGHT)).astype(np.float32)

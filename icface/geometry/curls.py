@@ -8,7 +8,7 @@ import cv2
 import numpy as np
 
 from icface.arrays import Frame
-from icface.geometry.plate import dot, highest, push_pull
+from icface.pyramid import dot, highest, push_pull
 from icface.segmentation.matte import grown
 from icface.segmentation.segmenters import Mask
 

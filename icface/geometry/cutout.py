@@ -17,9 +17,9 @@ from icface.attributes import FloatArray
 from icface.geometry import plate
 from icface.geometry.curls import with_curls
 from icface.geometry.free_layer import free_layer
-from icface.geometry.plate import highest
 from icface.geometry.skull import continue_side, continue_skull
 from icface.images import cut_crop
+from icface.pyramid import highest, push_pull
 from icface.segmentation.matte import grown, person_matte
 from icface.segmentation.segmenters import Mask
 
@@ -247,8 +247,8 @@ def _layer(
     else:
         band = (alpha > 0) & (alpha < 1)
         share = alpha[band][:, None]
-        person = plate.push_pull(photo, (alpha > 0.97).astype(np.float32))[band]
-        around = plate.push_pull(photo, (alpha < 0.02).astype(np.float32))[band]
+        person = push_pull(photo, (alpha > 0.97).astype(np.float32))[band]
+        around = push_pull(photo, (alpha < 0.02).astype(np.float32))[band]
         left = photo[band] - share * person - (1 - share) * around
         soft = (person + np.clip(left, -60, 60) * share) * share
     colours = frame * (alpha >= 1)[..., None]

@@ -14,9 +14,9 @@ import numpy as np
 
 from icface.arrays import Array, Tensors
 from icface.attributes import FloatArray
+from icface.compiled import compiled
 from icface.geometry import topology as mesh
 from icface.geometry.follow import head_share, hung, sampled, smooth
-from icface.geometry.raster import compiled
 from icface.geometry.shape import FACE_CENTRE, PIVOT, Projection, ring_place
 from icface.images import AT_EDGE_PX
 

@@ -12,7 +12,7 @@ import cv2
 import numpy as np
 
 from icface.arrays import Frame
-from icface.geometry import plate
+from icface.pyramid import Colours, dot, push_pull
 from icface.segmentation.segmenters import Mask
 
 SURE: Final = 0.97
@@ -46,12 +46,12 @@ def free_layer(
     """
     photo, behind = frame.astype(np.float32), background.astype(np.float32)
     depth = cv2.distanceTransform((alpha > SURE).astype(np.uint8), cv2.DIST_L2, 3)
-    person = plate.push_pull(photo, (depth > max(1.0, SURE_BY * iod_px)).astype(np.float32))
+    person = push_pull(photo, (depth > max(1.0, SURE_BY * iod_px)).astype(np.float32))
     if plain:
         alpha = _by_colour(photo, alpha, behind, person, iod_px)
     else:
         alpha = np.clip((alpha - VEIL) / (1 - 1.5 * VEIL), 0, 1)
-        behind = plate.push_pull(photo, (alpha < 0.02).astype(np.float32))
+        behind = push_pull(photo, (alpha < 0.02).astype(np.float32))
     colours = frame * (alpha >= 1)[..., None]
     band = (alpha > 0) & (alpha < 1)
     weight, own = alpha[band][:, None], person[band]
@@ -61,14 +61,12 @@ def free_layer(
     return alpha, colours
 
 
-def _by_colour(
-    photo: plate.Colours, alpha: Mask, behind: plate.Colours, person: plate.Colours, iod_px: float
-) -> Mask:
+def _by_colour(photo: Colours, alpha: Mask, behind: Colours, person: Colours, iod_px: float) -> Mask:
     """Alpha (H, W) by where each colour lies between the wall's and the hair's, where these two are far apart."""
     toward = person - behind
-    squared = plate.dot(toward, toward)
+    squared = dot(toward, toward)
     apart = np.sqrt(squared)
-    share = plate.dot(photo - behind, toward) / np.maximum(squared, 1)
+    share = dot(photo - behind, toward) / np.maximum(squared, 1)
     share = np.clip((share - NOISE) / (1 - 2 * NOISE), 0, 1)
     told = np.clip((apart - APART_LEVELS[0]) / (APART_LEVELS[1] - APART_LEVELS[0]), 0, 1)
     # Far from the person, and inside of them, the matte is right.

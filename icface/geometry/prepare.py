@@ -204,7 +204,8 @@ def _take_out_the_rest(cache: dict[str, NDArray[Any]], shown: Frame, detector: L
     """Measure the neutral image that is shown and correct the offsets of pose and smile, in place, within bounds."""
     # Framed as by a webcam, because MediaPipe's pose is biased where a face fills the picture.
     pad = len(shown) // 2
-    found = detector.detect(cv2.copyMakeBorder(shown, pad, pad, pad, pad, cv2.BORDER_REPLICATE))
+    framed = cv2.copyMakeBorder(shown, pad, pad, pad, pad, cv2.BORDER_REPLICATE)
+    found = detector.detect(np.asarray(framed, dtype=np.uint8))
     if not found:
         return
     measured = measure_attributes(found[0])

@@ -6,8 +6,7 @@ The compiled code is cached on disk, so only the first start pays.
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any, Final, TypeVar
+from typing import Final
 
 import numba as nb
 import numpy as np
@@ -15,8 +14,7 @@ from numpy.typing import NDArray
 
 from icface.arrays import Frame
 from icface.attributes import FloatArray
-
-_Loop = TypeVar("_Loop", bound=Callable[..., None])
+from icface.compiled import compiled
 
 _F2 = nb.types.Array(nb.float32, 2, "C")
 _F3 = nb.types.Array(nb.float32, 3, "C")
@@ -29,14 +27,6 @@ EDGE_FROM_PX: Final = 6.0
 EDGE_PX: Final = 10.0
 _FROM_PX: Final = np.float32(EDGE_FROM_PX)
 _SLOPE: Final = np.float32(255 / (EDGE_PX - EDGE_FROM_PX))
-
-
-def compiled(*arguments: Any) -> Callable[[_Loop], _Loop]:
-    """Compile a function for these argument types. Without the GIL, the tracker runs beside it."""
-    compiler: Callable[[_Loop], _Loop] = nb.njit(
-        nb.void(*arguments), nogil=True, cache=True, boundscheck=False, error_model="numpy"
-    )
-    return compiler
 
 
 @compiled(_F3, nb.int32, _F3)
@@ -64,7 +54,7 @@ def upsample_grid(grid: FloatArray, step: int, out: FloatArray) -> None:
 
 @nb.njit(inline="always")
 def _inverse(slope: float) -> float:
-    return np.float32(1.0) / slope if slope != 0 else np.float32(0.0)
+    return np.float32(1.0) / slope if slope != 0 else np.float32(0.0)  # type: ignore[return-value]
 
 
 @compiled(_F2, _I2, _F2, _F2, _F3)

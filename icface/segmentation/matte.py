@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from icface.arrays import Frame
 from icface.attributes import FloatArray
+from icface.segmentation.headgear import worn
 from icface.segmentation.segmenters import Mask, hair_mask, person_mask
 
 # Lengths in IOD.
@@ -62,6 +63,7 @@ def person_matte(frame: Frame, oval_px: FloatArray, iod_px: float) -> Matte:
     person, all_hair = person_mask(small), hair_mask(small)
     hair = all_hair * grown(person > 0.5, HAIR_REACH * iod_px)
     both = np.maximum(person, hair)
+    both[worn(small, both, all_hair, oval_px, iod_px)] = 1
     centre = oval_px.mean(axis=0)
     face = _filled(centre + 0.92 * (oval_px - centre), both)
 
@@ -165,5 +167,5 @@ def guided(frame: Frame, mask: Mask, radius_px: int, epsilon: float) -> Mask:
     slope /= (rr * a + rg * b + rb * c)[..., None]
     offset = mean_wanted - (slope * mean_guide).sum(axis=-1)
     function = np.dstack([mean(slope) / 255, mean(offset)]).astype(np.float32)
-    function = cv2.resize(function, frame.shape[1::-1])
-    return np.asarray(np.einsum("ijk,ijk->ij", function[..., :3], frame) + function[..., 3], dtype=np.float32)
+    large: Any = cv2.resize(function, frame.shape[1::-1])
+    return np.asarray(np.einsum("ijk,ijk->ij", large[..., :3], frame) + large[..., 3], dtype=np.float32)

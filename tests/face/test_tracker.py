@@ -165,7 +165,7 @@ def test_set_neutral_takes_the_next_frames_and_is_kept(tmp_path: Path) -> None:
     rest = np.linspace(-0.2, 0.3, len(MEASURES))
     save_neutral(path, done[-1], rest)
     kept = load_neutral(path)
-    assert kept is not None
+    assert kept is not None and kept.extensions is not None
     np.testing.assert_allclose(kept.baseline.features, values)
     np.testing.assert_allclose(kept.extensions, rest)
 
