@@ -57,6 +57,8 @@ class PreparedSource:
     """Share of a frame's side, along its border, that shows no face. There the frame may fade into the photo."""
     notes: tuple[str, ...] = ()
     """What the user should know, one line each."""
+    key: str = ""
+    """Under which the source cache keeps it; empty: nowhere."""
 
     @property
     def size_px(self) -> tuple[int, int]:
@@ -67,6 +69,12 @@ class PreparedSource:
     def has_layers(self) -> bool:
         """Whether the person could be told from the background."""
         return int(self.cache.get("margin", 0)) > 0
+
+    @property
+    def one_layer_because(self) -> str:
+        """Why it has no layers, as part of a sentence."""
+        said = bytes(self.cache.get("one_layer_because", ())).decode()
+        return said or "no clear outline of the person was found"
 
     def before(self, plate: Frame, *, free: bool = True) -> PreparedSource:
         """The same person before another background.
@@ -80,9 +88,11 @@ class PreparedSource:
                 `free_layer`.
         """
         layer = "free" if free else "skin"
-        if not self.has_layers or layer not in self.cache:
+        if not self.has_layers:
+            raise SourceError(f"the background cannot be replaced, because {self.one_layer_because}")
+        if layer not in self.cache:
             raise SourceError(
-                "no clear outline of the person was found, so the background cannot be replaced"
+                "the background cannot be replaced: the source was prepared without `free_layer`"
             )
         return replace(self, cache={**self.cache, "skin": self.cache[layer], "plate": plate})
 
@@ -199,6 +209,7 @@ class Reenactor:
             rig=self._family.rig(cache, self._still_border),
             rim=self._family.rim,
             notes=notes,
+            key=key,
         )
 
     def _prepare(self, photo: Photo, face: int | None, crop_px: int | None) -> Tensors:

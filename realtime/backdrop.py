@@ -11,6 +11,7 @@ import numpy as np
 from icface.arrays import Array, Frame
 from icface.errors import SourceError
 from icface.images import cut_crop, load_photo
+from icface.source_cache import SourceCache, source_key
 from realtime.backgrounds import Background
 
 if TYPE_CHECKING:
@@ -23,9 +24,13 @@ FITS: Final = 0.03
 
 
 class Backdrop:
-    """Puts sources before the background that was asked for. Raises SourceError where its photo cannot be read."""
+    """Puts sources before the background that was asked for. Raises SourceError where its photo cannot be read.
 
-    def __init__(self, background: Background) -> None:
+    `kept`: where whole photos without their person are kept from one run to the next; None: nowhere.
+    """
+
+    def __init__(self, background: Background, kept: SourceCache | None = None) -> None:
+        self._kept = kept
         self._kind = background.kind
         self._colour = background.colour
         self._photo = load_photo(background.path).frame if background.path is not None else None
@@ -80,11 +85,11 @@ class Backdrop:
 
     def _apart(self, source: PreparedSource, size_px: tuple[int, int] | None) -> tuple[Frame, Frame, Array]:
         """The person of the whole photo (RGBA), what is behind them, and the crop's affine to both."""
-        from icface.geometry.surroundings import reduced, surroundings
+        from icface.geometry.surroundings import reduced
 
         self._check(source)
         photo, crop_to_photo = reduced(source.photo_frame, source.crop_to_photo)
-        layer, room = surroundings(photo, crop_to_photo, source.cache)
+        layer, room = self._layers(photo, crop_to_photo, source)
         left, top = _bars(photo, size_px)
         if left or top:
             layer = _padded(layer, left, top, cv2.BORDER_CONSTANT)
@@ -93,13 +98,27 @@ class Backdrop:
         iod_px = float(source.cache["iod_px"]) * float(crop_to_photo[0, 0])
         return layer, self._paint(room, iod_px), crop_to_photo
 
+    def _layers(self, photo: Frame, crop_to_photo: Array, source: PreparedSource) -> tuple[Frame, Frame]:
+        """The person of a photo (RGBA) and the photo without them."""
+        from icface.geometry.surroundings import surroundings
+
+        if self._kept is None or not source.key:
+            return surroundings(photo, crop_to_photo, source.cache)
+        key = source_key(source.key, "surroundings", crop_to_photo.tolist())
+        found = self._kept.load(key)
+        if found is None:
+            layer, room = surroundings(photo, crop_to_photo, source.cache)
+            found = {"layer": layer, "room": room}
+            self._kept.store(key, found)
+        return found["layer"], found["room"]
+
     def _check(self, source: PreparedSource) -> None:
         if "margin" not in source.cache:
             raise SourceError("this model paints the background itself; only --background keep is possible")
         if not source.has_layers:
             raise SourceError(
-                "no clear outline of the person was found, so the background cannot be replaced; take --background "
-                "keep, or a photo with more room around a clearly outlined head"
+                f"the background cannot be replaced, because {source.one_layer_because}; take --background keep, or a "
+                "photo with more room around a clearly outlined head"
             )
 
     def _paint(self, room: Frame, iod_px: float) -> Frame:

@@ -77,7 +77,7 @@ def make_scene(
     if framing == "call":  # the photo has the picture's size already
         size_px = source.photo_frame.shape[1], source.photo_frame.shape[0]
     if follow and not source.has_layers:
-        logger.info("source %d stays in its place: no clear outline of the person was found", number + 1)
+        logger.info("source %d stays in its place: %s", number + 1, source.one_layer_because)
     if follow and "texture_px" in source.cache:  # not of the paper's models, whose crop is never wider
         return _following(number, source, framing, size_px, backdrop)
     if framing == "crop":

@@ -15,11 +15,13 @@ from pathlib import Path
 import cv2
 import platformdirs
 
+from icface.attributes import PLACE
 from icface.bundle import DEFAULT_BUNDLE
 from icface.errors import SourceError
 from icface.face.landmarks import open_detector
 from icface.face.tracker import FaceTracker
 from icface.images import load_photo
+from icface.source_cache import SourceCache
 from realtime import version
 from realtime.backdrop import Backdrop
 from realtime.cameras import Camera, CameraConfig, open_camera
@@ -87,7 +89,7 @@ class _Session:
         config, metrics, stop, stack = self.config, self.metrics, self.stop, self.stack
         table = load_table(config.attributes) if config.attributes is not None else None
         sinks = _create_sinks(config) if sinks is None else sinks
-        self.backdrop = Backdrop(config.shown_behind)
+        self.backdrop = Backdrop(config.shown_behind, SourceCache())
         if self.backdrop.transparent and not all(sink.takes_alpha for sink in sinks):
             logger.info(
                 "green (#00ff00) is shown where windows and cameras have no transparency; key it out there"
@@ -95,6 +97,10 @@ class _Session:
         photos = Photos(config.sources, self._prepare)
         driver: Driver
         if table is not None:
+            if not config.follow and table.values[:, PLACE].any():
+                logger.info(
+                    "the attributes move the head in the picture (place_x, place_y, place_scale); --follow shows it"
+                )
             driver = TableDriver(table, metrics, loop=config.loop)
             first = self._open_engine(photos)
         else:

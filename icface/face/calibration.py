@@ -11,7 +11,7 @@ import logging
 import math
 from dataclasses import replace
 from pathlib import Path
-from typing import Annotated, Final, Literal
+from typing import Annotated, Final, Literal, NamedTuple
 
 import msgspec
 import numpy as np
@@ -26,6 +26,7 @@ from icface.face.action_units import (
     population_spread,
     smile_in_features,
 )
+from icface.face.extensions import MEASURES
 from icface.face.features import INDEX as F
 from icface.face.pose import Pose
 from icface.files import write_file
@@ -206,15 +207,31 @@ class _SavedNeutral(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
     features: Annotated[list[_LengthIOD], msgspec.Meta(min_length=len(F), max_length=len(F))]
     blendshapes: Annotated[list[_Score], msgspec.Meta(min_length=_SCORES, max_length=_SCORES)]
     pitch_rad: Annotated[float, msgspec.Meta(gt=-1, lt=1)]
+    extensions: (
+        Annotated[list[_LengthIOD], msgspec.Meta(min_length=len(MEASURES), max_length=len(MEASURES))] | None
+    ) = None
+    """Earlier files do not have it."""
 
 
-def save_neutral(path: Path, baseline: Baseline) -> None:
-    """Keep a neutral for the next time; a folder that cannot be written is only logged."""
+class Neutral(NamedTuple):
+    """What is kept of a driver's neutral face."""
+
+    baseline: Baseline
+    extensions: Array | None
+    """(11,) see `extensions.MEASURES`; None where it was not kept."""
+
+
+def save_neutral(path: Path, baseline: Baseline, extensions: Array) -> None:
+    """Keep a neutral and the (11,) rest of the extensions for the next time.
+
+    A folder that cannot be written is only logged.
+    """
     saved = _SavedNeutral(
         format=3,
         features=baseline.features.tolist(),
         blendshapes=baseline.blendshapes.tolist(),
         pitch_rad=baseline.pitch_rad,
+        extensions=extensions.tolist(),
     )
     try:
         write_file(path, msgspec.json.encode(saved))
@@ -222,7 +239,7 @@ def save_neutral(path: Path, baseline: Baseline) -> None:
         logger.warning("the neutral was set but could not be kept in %s: %s", path, error)
 
 
-def load_neutral(path: Path) -> Baseline | None:
+def load_neutral(path: Path) -> Neutral | None:
     """A kept neutral; None where there is none or the file is broken (logged)."""
     try:
         saved = msgspec.json.decode(path.read_bytes(), type=_SavedNeutral)
@@ -231,4 +248,5 @@ def load_neutral(path: Path) -> Baseline | None:
     except (OSError, ValueError) as error:
         logger.warning("ignoring the saved neutral %s: %s", path, error)
         return None
-    return Baseline(np.array(saved.features), np.array(saved.blendshapes), saved.pitch_rad)
+    baseline = Baseline(np.array(saved.features), np.array(saved.blendshapes), saved.pitch_rad)
+    return Neutral(baseline, None if saved.extensions is None else np.array(saved.extensions))

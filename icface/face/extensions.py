@@ -110,16 +110,24 @@ def gaze_rad(measures: Array, rest: Array = _REST) -> tuple[float, float]:
 
 
 class ExtensionReader:
-    """Reads the extensions of one driver, and learns how this driver's face rests."""
+    """Reads the extensions of one driver, and learns how this driver's face rests.
 
-    def __init__(self) -> None:
-        self._rest = _REST
-        self._first: list[Array] = []
+    `rest` (11,) are measures of that which were kept. From them on it only follows slowly.
+    """
+
+    def __init__(self, rest: Array | None = None) -> None:
+        self._rest = _REST if rest is None else rest
+        self._first: list[Array] = [] if rest is None else [rest] * REST_FRAMES
         """Measures of the first frames, which give the driver's own rest."""
         self._reach = _REACH
         self._gaze = (0.0, 0.0)
         self._closure = 0.0
         self._last_s = math.inf
+
+    @property
+    def rest(self) -> Array:
+        """(11,) measures of the face at rest, as far as they are learned."""
+        return self._rest
 
     def set_neutral(self) -> None:
         """Take the driver's face over the next frames as rest."""

@@ -63,8 +63,9 @@ class FaceTracker:
         self._place = Place() if follow else None
         self._neutral_path = neutral_path
         self._detector = detector or open_detector(video=True)
-        self._calibration = Calibration(None if neutral_path is None else load_neutral(neutral_path))
-        self._extensions = ExtensionReader()
+        kept = None if neutral_path is None else load_neutral(neutral_path)
+        self._calibration = Calibration(None if kept is None else kept.baseline)
+        self._extensions = ExtensionReader(None if kept is None else kept.extensions)
         self._peak = np.full(len(AU_NAMES), _RANGE_START, dtype=np.float32)
         self._last_pose: Pose | None = None
         self._last_s = math.inf
@@ -91,7 +92,8 @@ class FaceTracker:
         features = features_of(shape)
         fresh = self._calibration.update(features, face.blendshapes, pose, time_s)
         if fresh is not None and self._neutral_path is not None:
-            save_neutral(self._neutral_path, fresh)
+            # It takes fewer frames than the baseline, so it is learned by now.
+            save_neutral(self._neutral_path, fresh, self._extensions.rest)
         attributes = attributes_of(features, face.blendshapes, pose, self._calibration.baseline)
         attributes[ACTION_UNITS] = self._ranged(attributes[ACTION_UNITS], elapsed_s)
         attributes[_BLINK] = self._held_closure(float(attributes[_BLINK]), time_s)

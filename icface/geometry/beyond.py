@@ -14,6 +14,7 @@ from icface.geometry import plate
 from icface.geometry.cutout import LEAST_SEEN, MOST_UNSURE
 from icface.geometry.follow import smooth
 from icface.geometry.topology import OVAL
+from icface.pyramid import Colours, push_pull
 from icface.segmentation.matte import grown, person_matte
 from icface.segmentation.segmenters import Mask
 
@@ -130,7 +131,7 @@ def _mirrored(room: Frame, pads: Pads) -> Frame:
     return room
 
 
-def _blurred(picture: Frame, sigma_px: Array) -> plate.Colours:
+def _blurred(picture: Frame, sigma_px: Array) -> Colours:
     """A picture with a blur of its own at each pixel: between five that are blurred evenly."""
     most = float(sigma_px.max())
     out: Any = picture.astype(np.float32)
@@ -150,7 +151,7 @@ def _blurred(picture: Frame, sigma_px: Array) -> plate.Colours:
 
 def _round_off(
     person: Mask,
-    picture: plate.Colours,
+    picture: Colours,
     span: tuple[int, int],
     side: int,
     face: tuple[float, float],
@@ -196,7 +197,7 @@ def _round_off(
         outline = np.maximum(outline, np.clip(inside / max(1.5, 0.02 * iod_px) + 0.5, 0, 1))
     # The person's colours alone, also where the outline beyond the edge is higher than the one that is mirrored.
     near = np.s_[:, edge : edge + width + 2]
-    colours = plate.push_pull(np.ascontiguousarray(picture[near]), np.ascontiguousarray(person[near]))
+    colours = push_pull(np.ascontiguousarray(picture[near]), np.ascontiguousarray(person[near]))
     mirrored = np.minimum(edge - np.arange(edge), colours.shape[1] - 1)
     soft: Any = cv2.GaussianBlur(colours, (0, 0), MIRROR_BLUR * iod_px)
     share = smooth(away / (MIRROR_SHARP * iod_px))[..., None]

@@ -40,6 +40,8 @@ FAR_TURNS_RAD: Final = (0.25, 0.55)
 """Between these turns it takes over all of the far side, with the neck."""
 RIDGE: Final = (0.001, 0.005, 0.01)
 """Keeps each term of the light small where little was seen on both sides."""
+LIGHT_PX: Final = 256
+"""Side of the picture in which the light is looked at, at least."""
 MOST_LIGHT: Final = 0.45
 """The light of the two sides differs by no more than this, as a natural logarithm."""
 
@@ -65,13 +67,20 @@ def frontal(prepared: Tensors, yaw_rad: float) -> Frame:
     face, weight = _weight(front, -np.sign(yaw_rad) * shape[:, 0], better, far, len(behind))
     around = _around(weight, face, project, yaw_rad, far)
     light = _light(person, mirrored, face * (1 - weight), project)
-    mirrored[..., :3] *= light
-    mirrored[..., :3] = np.minimum(mirrored[..., :3], mirrored[..., 3:])
     # Where the mirror image has no person, the photo's own stays, unless the photo is turned far.
-    added = mirrored * around[..., None]
-    mixed = added + person * (1 - np.maximum(added[..., 3:] / 255, far * around[..., None]))
-    frame = mixed[..., :3] + behind * (1 - mixed[..., 3:] / 255)
-    return np.asarray(np.clip(np.round(frame), 0, 255), dtype=np.uint8)
+    box = _box(around)
+    share = around[box][..., None]
+    added = mirrored[box] * share
+    added[..., :3] = np.minimum(added[..., :3] * light[box], added[..., 3:])
+    person[box] = added + person[box] * (1 - np.maximum(added[..., 3:] / 255, far * share))
+    frame = person[..., :3] + behind * (1 - person[..., 3:] / 255)
+    return (frame + np.float32(0.5)).clip(0, 255).astype(np.uint8)
+
+
+def _box(mask: Mask) -> tuple[slice, slice]:
+    """The least box that holds all of a mask."""
+    left, top, width, height = cv2.boundingRect((mask > 0).astype(np.uint8))
+    return slice(top, top + height), slice(left, left + width)
 
 
 def upright(points: FloatArray, rotation: FloatArray) -> FloatArray:
@@ -234,23 +243,32 @@ def _light(
     was seen on both sides, have no spots.
     """
     side = len(known)
+    # What is smooth is found in a small picture.
+    small = side // max(1, side // LIGHT_PX)
+    scale = small / side
     known = np.minimum(known, _flipped(known, float(project.base_px[0])))
-    x = (np.arange(side, dtype=np.float32) - project.base_px[0]) / project.iod_px
-    y = (project.base_px[1] - np.arange(side, dtype=np.float32)) / project.iod_px - 1.0
+    seen, own, other = (
+        np.asarray(cv2.resize(picture, (small, small), interpolation=cv2.INTER_AREA), dtype=np.float32)
+        for picture in (known, person, mirrored)
+    )
+    column = (np.arange(small, dtype=np.float32) + 0.5) / scale - 0.5
+    x = (column - project.base_px[0]) / project.iod_px
+    y = (project.base_px[1] - column) / project.iod_px - 1.0
     u, v = np.meshgrid(x / (1 + np.abs(x)), np.clip(y, -1, 1))
     terms = np.stack([u, u * v, u * v * v], axis=-1)
-    blur = max(1.0, 0.05 * float(project.iod_px))
-    own, other = (cv2.GaussianBlur(picture[..., :3], (0, 0), blur) + 8 for picture in (person, mirrored))
-    ratio = np.log(own / other)
-    inside = known > 0.2
-    result: Any = np.zeros((side, side, 3), dtype=np.float32)
-    if inside.sum() > 100:
-        a, w = terms[inside], known[inside][:, None]
+    blur = max(1.0, 0.05 * scale * float(project.iod_px))
+    one, two = (cv2.GaussianBlur(picture[..., :3], (0, 0), blur) + 8 for picture in (own, other))
+    ratio = np.log(one / two)
+    inside = seen > 0.2
+    result: Any = np.zeros((small, small, 3), dtype=np.float32)
+    if inside.sum() > 100 * scale * scale:
+        a, w = terms[inside], seen[inside][:, None]
         for _ in range(3):
             ridge = w.sum() * np.diag(RIDGE)
             fit = np.linalg.solve((a * w).T @ a + ridge, (a * w).T @ ratio[inside])
             rest = np.abs(ratio[inside] - a @ fit).mean(axis=1, keepdims=True)
-            w = known[inside][:, None] / (1 + (rest / 0.1) ** 2)  # spots of light and shadow do not count
+            w = seen[inside][:, None] / (1 + (rest / 0.1) ** 2)  # spots of light and shadow do not count
         # The body has its own light.
         result = terms @ fit * smooth((y + 1.85) / 0.35)[:, None, None]
-    return np.asarray(np.exp(np.clip(result, -MOST_LIGHT, MOST_LIGHT)), dtype=np.float32)
+    light = np.exp(np.clip(result, -MOST_LIGHT, MOST_LIGHT)).astype(np.float32)
+    return np.asarray(cv2.resize(light, (side, side), interpolation=cv2.INTER_LINEAR), dtype=np.float32)

@@ -6,7 +6,7 @@ that the layers together are the photo again.
 
 from __future__ import annotations
 
-from typing import Final, NamedTuple
+from typing import Any, Final, NamedTuple
 
 import cv2
 import numpy as np
@@ -19,6 +19,7 @@ from icface.geometry.curls import with_curls
 from icface.geometry.free_layer import free_layer
 from icface.geometry.skull import continue_side, continue_skull
 from icface.images import cut_crop
+from icface.pyramid import highest, push_pull
 from icface.segmentation.matte import grown, person_matte
 from icface.segmentation.segmenters import Mask
 
@@ -52,6 +53,23 @@ class Cutout(NamedTuple):
     free: NDArray[np.uint8] | None
     """As `layer`, to stand before any background (`free_layer`); None where nobody asked for it."""
 
+    def doubled(self) -> Cutout:
+        """The same for a crop of twice the side."""
+        return Cutout(
+            layer=_doubled(self.layer),
+            plate=_doubled(self.plate, cv2.INTER_CUBIC),
+            margin=2 * self.margin,
+            edges=2 * self.edges + np.float32(0.5),
+            edge_cover=np.repeat(self.edge_cover, 2, axis=1),
+            hair=self.hair,
+            free=None if self.free is None else _doubled(self.free),
+        )
+
+
+def _doubled(picture: Frame, how: int = cv2.INTER_LINEAR) -> Frame:
+    large = cv2.resize(picture, None, fx=2, fy=2, interpolation=how)
+    return np.asarray(large, dtype=np.uint8)
+
 
 class Room(NamedTuple):
     """The photo as it was taken, where a person is cut out of a completed one: its background is the true one."""
@@ -71,6 +89,7 @@ def cut_out(
     *,
     free: bool = False,
     room: Room | None = None,
+    margin_share: float = MARGIN,
 ) -> Cutout | str:
     """Cut a person out of a photo.
 
@@ -82,11 +101,12 @@ def cut_out(
         iod_px: distance of the outer eye corners in crop pixels.
         free: make the layer for other backgrounds too.
         room: where the background is taken from, if not from `photo`.
+        margin_share: what the layer has more than the crop on each side, as a share of its side.
 
     Returns:
         The layers; or, where the matte is not to be trusted, the reason.
     """
-    margin = round(MARGIN * size_px)
+    margin = round(margin_share * size_px)
     wide = affine.copy()
     wide[:, 2] -= affine[0, 0] * margin
     side = size_px + 2 * margin
@@ -138,7 +158,7 @@ def cut_out(
     inside = np.s_[margin : margin + size_px, margin : margin + size_px]
     return Cutout(
         layer=layer,
-        plate=np.ascontiguousarray(_padded(background.astype(np.float32), pads)[inside], dtype=np.uint8),
+        plate=np.ascontiguousarray(_padded(background, pads)[inside]),
         margin=margin,
         edges=np.array([x0, y0, x1 - 1, y1 - 1], dtype=np.float32) - margin,
         edge_cover=cover,
@@ -156,22 +176,26 @@ def _emptied(room: Room, affine: Array, side: int, seen: tuple[slice, slice], io
 
 
 def _wide(
-    alpha: Mask, colours: NDArray[np.float32], pads: tuple[int, int, int, int], oval_px: FloatArray
+    alpha: Mask, colours: Frame, pads: tuple[int, int, int, int], oval_px: FloatArray
 ) -> tuple[NDArray[np.uint8], Mask, tuple[bool, bool]]:
     """A layer (S, S, 4) of alpha and colours of the part that was photographed, continued beyond it.
 
     Also its alpha (S, S), 0 to 1, before head and hair were continued; and whether the head goes on left and right.
     """
-    # What the edge hardly cuts would come back into view as a speck.
-    repeated = np.clip((_repeated(alpha, pads) - 0.6) / 0.35, 0, 1)
-    wide = np.minimum(_padded(alpha, pads), repeated)
     top, bottom, left, right = pads
-    wide[top : wide.shape[0] - bottom, left : wide.shape[1] - right] = alpha
-    layer = np.dstack([np.minimum(_padded(colours, pads), 255 * wide[..., None]), 255 * wide])
-    layer = layer.astype(np.float32)
+    wide = alpha
+    if any(pads):
+        # What the edge hardly cuts would come back into view as a speck.
+        repeated = np.clip((_repeated(alpha, pads) - 0.6) / 0.35, 0, 1)
+        wide = np.minimum(_padded(alpha, pads), repeated).astype(np.float32)
+        wide[top : wide.shape[0] - bottom, left : wide.shape[1] - right] = alpha
+    layer = np.empty((*wide.shape, 4), dtype=np.uint8)
+    layer[..., 3] = 255 * wide + np.float32(0.5)
+    for channel in range(3):
+        layer[..., channel] = np.minimum(_padded(colours[..., channel], pads), layer[..., 3])
     sides = continue_side(layer, left, wide.shape[1] - right, oval_px)
     continue_skull(layer, top, oval_px)
-    return np.clip(np.round(layer), 0, 255).astype(np.uint8), wide, sides
+    return layer, wide, sides
 
 
 def _hair(hair: Mask, alpha: Mask, iod_px: float) -> Mask:
@@ -195,31 +219,38 @@ def _repeated(values: Mask, pads: tuple[int, int, int, int]) -> Mask:
     return np.asarray(cv2.copyMakeBorder(values, *pads, cv2.BORDER_REPLICATE), dtype=np.float32)
 
 
-def _padded(values: FloatArray, pads: tuple[int, int, int, int]) -> FloatArray:
+def _padded(values: NDArray[Any], pads: tuple[int, int, int, int]) -> NDArray[Any]:
     """The part that was photographed, continued by its mirror image."""
     mirrored = max(pads) < min(values.shape[:2])
     mode = cv2.BORDER_REFLECT_101 if mirrored else cv2.BORDER_REPLICATE
-    return np.asarray(cv2.copyMakeBorder(values, *pads, mode), dtype=np.float32)
+    return np.asarray(cv2.copyMakeBorder(values, *pads, mode))
 
 
 def _layer(
     frame: Frame, alpha: Mask, background: Frame, hole: NDArray[np.uint8], iod_px: float, plain: bool
-) -> tuple[Mask, NDArray[np.float32]]:
+) -> tuple[Mask, Frame]:
     """Alpha and premultiplied colours (H, W, 3) of the person."""
-    photo, behind = frame.astype(np.float32), background.astype(np.float32)
+    photo = frame.astype(np.float32)
     if plain:
         # The smallest alpha that gives the photo again in front of the plate: it takes up single hairs.
-        darker = (1 - photo / np.maximum(behind, 1)).max(axis=2)
-        lighter = ((photo - behind) / np.maximum(255 - behind, 1)).max(axis=2)
+        band = (hole > 0) & (alpha < 1)
+        seen, behind = photo[band], background[band].astype(np.float32)
+        darker = highest(1 - seen / np.maximum(behind, 1))
+        lighter = highest((seen - behind) / np.maximum(255 - behind, 1))
         least = np.clip((np.maximum(darker, lighter) - 0.05) / 0.95, 0, 1)
-        far = cv2.distanceTransform((alpha < 0.5).astype(np.uint8), cv2.DIST_L2, 3) / iod_px
+        far = cv2.distanceTransform((alpha < 0.5).astype(np.uint8), cv2.DIST_L2, 3)[band] / iod_px
         least *= np.clip((plate.HAIRS_REACH - far) / 0.15, 0, 1)
-        alpha = np.where((hole > 0) & (alpha < 1), np.maximum(alpha, least), alpha)
-        colours = photo - (1 - alpha[..., None]) * behind
+        alpha = alpha.copy()
+        alpha[band] = np.maximum(alpha[band], least)
+        share = alpha[band][:, None]
+        soft = seen - (1 - share) * behind
     else:
-        person = plate.push_pull(photo, (alpha > 0.97).astype(np.float32))
-        around = plate.push_pull(photo, (alpha < 0.02).astype(np.float32))
-        left = photo - alpha[..., None] * person - (1 - alpha[..., None]) * around
-        person += np.clip(left, -60, 60) * alpha[..., None]
-        colours = np.where((alpha >= 1)[..., None], photo, person * alpha[..., None])
-    return alpha, np.clip(colours, 0, 255 * alpha[..., None]).astype(np.float32)
+        band = (alpha > 0) & (alpha < 1)
+        share = alpha[band][:, None]
+        person = push_pull(photo, (alpha > 0.97).astype(np.float32))[band]
+        around = push_pull(photo, (alpha < 0.02).astype(np.float32))[band]
+        left = photo[band] - share * person - (1 - share) * around
+        soft = (person + np.clip(left, -60, 60) * share) * share
+    colours = frame * (alpha >= 1)[..., None]
+    colours[band] = np.clip(soft, 0, 255 * share) + 0.5
+    return alpha, colours

@@ -14,10 +14,10 @@ import numpy as np
 
 from icface.arrays import Array, Tensors
 from icface.attributes import FloatArray
+from icface.compiled import compiled
 from icface.geometry import topology as mesh
 from icface.geometry.follow import head_share, hung, sampled, smooth
 from icface.geometry.outline import is_heads, outline_by_angle
-from icface.geometry.raster import compiled
 from icface.geometry.shape import FACE_CENTRE, PIVOT, Projection, ring_place
 from icface.images import AT_EDGE_PX
 
@@ -277,7 +277,7 @@ def invert_flow(motion: FloatArray, step: float, beyond: int, grid: FloatArray) 
                 ex, ey = tx - dx - x, ty - dy - y
                 x += np.float32(0.6) * ex
                 y += np.float32(0.6) * ey
-                if ex * ex + ey * ey < np.float32(1e-4):
+                if ex * ex + ey * ey < np.float32(1e-3):  # less than .02 pixels are left
                     break
             grid[row, col, 0] = x
             grid[row, col, 1] = y

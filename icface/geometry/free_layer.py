@@ -10,10 +10,9 @@ from typing import Final
 
 import cv2
 import numpy as np
-from numpy.typing import NDArray
 
 from icface.arrays import Frame
-from icface.geometry import plate
+from icface.pyramid import Colours, dot, push_pull
 from icface.segmentation.segmenters import Mask
 
 SURE: Final = 0.97
@@ -26,13 +25,15 @@ STRANDS_REACH: Final = 0.30
 """Single hairs are looked for so far (IOD) from the person."""
 NOISE: Final = 0.12
 """What the wall's own grain looks like, in alpha."""
+MOST_LOSS: Final = 0.06
+"""Hair that looks like the wall loses alpha only so far (IOD) inside the matte's outline."""
 VEIL: Final = 0.15
 """Where the wall is not plain, a matte below this is more often wall than hair."""
 
 
 def free_layer(
     frame: Frame, alpha: Mask, background: Frame, iod_px: float, *, plain: bool
-) -> tuple[Mask, NDArray[np.float32]]:
+) -> tuple[Mask, Frame]:
     """Alpha, and colours multiplied by it (H, W, 3), of the person without the wall.
 
     Args:
@@ -45,29 +46,34 @@ def free_layer(
     """
     photo, behind = frame.astype(np.float32), background.astype(np.float32)
     depth = cv2.distanceTransform((alpha > SURE).astype(np.uint8), cv2.DIST_L2, 3)
-    person = plate.push_pull(photo, (depth > max(1.0, SURE_BY * iod_px)).astype(np.float32))
+    person = push_pull(photo, (depth > max(1.0, SURE_BY * iod_px)).astype(np.float32))
     if plain:
         alpha = _by_colour(photo, alpha, behind, person, iod_px)
     else:
         alpha = np.clip((alpha - VEIL) / (1 - 1.5 * VEIL), 0, 1)
-        behind = plate.push_pull(photo, (alpha < 0.02).astype(np.float32))
-    weight = alpha[..., None]
+        behind = push_pull(photo, (alpha < 0.02).astype(np.float32))
+    colours = frame * (alpha >= 1)[..., None]
+    band = (alpha > 0) & (alpha < 1)
+    weight, own = alpha[band][:, None], person[band]
     # What is left of the photo when both layers are taken away is detail of the person, more the more of them is seen.
-    rest = photo - weight * person - (1 - weight) * behind
-    colours = np.clip(person + np.clip(rest, -60, 60) * weight, 0, 255)
-    return alpha, np.where(weight >= 1, photo, colours * weight).astype(np.float32)
+    rest = photo[band] - weight * own - (1 - weight) * behind[band]
+    colours[band] = np.clip(own + np.clip(rest, -60, 60) * weight, 0, 255) * weight + np.float32(0.5)
+    return alpha, colours
 
 
-def _by_colour(
-    photo: plate.Colours, alpha: Mask, behind: plate.Colours, person: plate.Colours, iod_px: float
-) -> Mask:
+def _by_colour(photo: Colours, alpha: Mask, behind: Colours, person: Colours, iod_px: float) -> Mask:
     """Alpha (H, W) by where each colour lies between the wall's and the hair's, where these two are far apart."""
     toward = person - behind
-    apart = np.linalg.norm(toward, axis=-1)
-    share = ((photo - behind) * toward).sum(axis=-1) / np.maximum(apart * apart, 1)
+    squared = dot(toward, toward)
+    apart = np.sqrt(squared)
+    share = dot(photo - behind, toward) / np.maximum(squared, 1)
     share = np.clip((share - NOISE) / (1 - 2 * NOISE), 0, 1)
     told = np.clip((apart - APART_LEVELS[0]) / (APART_LEVELS[1] - APART_LEVELS[0]), 0, 1)
     # Far from the person, and inside of them, the matte is right.
     away = cv2.distanceTransform((alpha < 0.5).astype(np.uint8), cv2.DIST_L2, 3) / iod_px
     told *= np.clip((STRANDS_REACH - away) / 0.1, 0, 1) * (alpha < 1)
+    inside = cv2.distanceTransform((alpha > 0.5).astype(np.uint8), cv2.DIST_L2, 3) / (MOST_LOSS * iod_px)
+    # What has the wall's very colour is wall, however far inside.
+    bound = np.clip(inside, 0, 1) * np.clip(share / NOISE, 0, 1)
+    share += bound * np.maximum(alpha - share, 0)
     return np.asarray(alpha + told * (share - alpha), dtype=np.float32)

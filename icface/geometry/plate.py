@@ -9,11 +9,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from icface.arrays import Frame
+from icface.pyramid import Colours, highest, push_pull
 from icface.segmentation.matte import grown
 from icface.segmentation.segmenters import Mask
-
-Colours = NDArray[np.float32]
-"""(H, W, 3) RGB, 0 to 255."""
 
 PLAIN_LEVELS: Final = 8.0
 """A wall is plain where its colours near the person can be told from those farther away within so many levels."""
@@ -23,29 +21,8 @@ LEAST_WALL: Final = 0.02
 """Share of the picture. Where less is seen of the wall, its colours tell nothing."""
 MIRROR_REACH: Final = 1.0
 """Of the mirror image, in IOD."""
-_FILL_GAIN: Final = 6.0
 _RADIUS_OF_GRAIN_PX: Final = 0.7
 _MOST_GRAIN: Final = 6.0
-
-
-def push_pull(colours: Colours, known: Mask) -> Colours:
-    """Fill a picture from where it is known, smoothly: averages from coarse to fine.
-
-    Args:
-        colours: anything where it is not known.
-        known: 1 where the colours stay exactly.
-    """
-    levels: list[tuple[Any, Any]] = [(colours * known[..., None], known)]
-    while min(levels[-1][1].shape) > 2:
-        levels.append((cv2.pyrDown(levels[-1][0]), cv2.pyrDown(levels[-1][1])))
-    sums, weights = levels[-1]
-    filled: Any = sums / np.maximum(weights, 1e-4)[..., None]
-    for sums, weights in levels[-2::-1]:
-        filled = cv2.pyrUp(filled, dstsize=weights.shape[::-1])
-        share = np.clip(weights * _FILL_GAIN, 0, 1)[..., None]
-        own = sums / np.maximum(weights, 1e-3)[..., None]
-        filled += np.where(weights[..., None] > 1e-3, own - filled, 0) * share
-    return np.asarray(np.where(known[..., None] > 0.99, colours, filled), dtype=np.float32)
 
 
 def is_plain(frame: Frame, near: NDArray[np.uint8], iod_px: float) -> bool:
@@ -78,13 +55,21 @@ def fill(frame: Frame, hole: NDArray[np.uint8], iod_px: float, *, plain: bool) -
     continues what meets the outline. Deep inside, both end in a smooth fill.
     """
     smooth = push_pull(frame.astype(np.float32), (1 - hole).astype(np.float32))
+    left, top, width, height = cv2.boundingRect(hole)
+    if not width:
+        return frame.copy()
+    box = np.s_[top : top + height, left : left + width]
+    filled = smooth[box]
     if plain:
-        filled = smooth + _grain(frame, hole)
+        filled = filled + _grain(frame, hole)[box]
     else:
-        mirror, inside = _mirrored(smooth, hole, iod_px)
-        share = np.clip((MIRROR_REACH - inside / iod_px) / 0.3, 0, 1)[..., None]
-        filled = smooth + share * (mirror - smooth)
-    return np.where(hole[..., None] > 0, np.clip(np.round(filled), 0, 255), frame).astype(np.uint8)
+        mirror, inside = _mirrored(smooth, hole, iod_px, box)
+        filled = filled + np.clip((MIRROR_REACH - inside / iod_px) / 0.3, 0, 1)[..., None] * (mirror - filled)
+    out = frame.copy()
+    np.copyto(
+        out[box], (filled + np.float32(0.5)).clip(0, 255).astype(np.uint8), where=hole[box][..., None] > 0
+    )
+    return out
 
 
 def emptied(photo: Frame, near: NDArray[np.uint8], iod_px: float) -> tuple[Frame, bool]:
@@ -107,7 +92,7 @@ def _hairs(frame: Frame, near: NDArray[np.uint8], iod_px: float) -> NDArray[np.u
     if (far == 0).mean() < LEAST_WALL:
         return np.zeros_like(near)
     wall = push_pull(smooth, (1 - far).astype(np.float32))
-    out = (np.abs(frame - wall).max(axis=2) > 18) & (zone > 0)
+    out = (highest(np.abs(frame - wall)) > 18) & (zone > 0)
     return grown(out, 0.03 * iod_px)
 
 
@@ -116,23 +101,28 @@ def _grain(frame: Frame, hole: NDArray[np.uint8], seed: int = 0) -> Colours:
     fine = frame - cv2.GaussianBlur(frame, (0, 0), 1.5).astype(np.float32)
     far = cv2.erode(1 - hole, np.ones((7, 7), np.uint8)) > 0
     deviation = min(float(np.median(np.abs(fine[far]))) * 1.48, _MOST_GRAIN) if far.sum() > 500 else 0.0
-    noise: Any = np.random.default_rng(seed).standard_normal(hole.shape).astype(np.float32)
+    noise: Any = np.random.default_rng(seed).standard_normal(hole.shape, dtype=np.float32)
     noise = cv2.GaussianBlur(noise, (0, 0), _RADIUS_OF_GRAIN_PX)
     return np.asarray((deviation / noise.std() * noise * hole)[..., None], dtype=np.float32)
 
 
-def _mirrored(filled: Colours, hole: NDArray[np.uint8], iod_px: float) -> tuple[Colours, Mask]:
-    """A smoothly filled picture mirrored at the hole's outline, and (H, W) how deep each pixel lies inside."""
-    inside: Any = cv2.distanceTransform(hole, cv2.DIST_L2, 5)
-    signed = inside - cv2.distanceTransform(1 - hole, cv2.DIST_L2, 5)
+def _mirrored(
+    filled: Colours, hole: NDArray[np.uint8], iod_px: float, box: tuple[slice, slice]
+) -> tuple[Colours, Mask]:
+    """A part of a smoothly filled picture, mirrored at the hole's outline; and how deep each pixel lies inside."""
+    deep: Any = cv2.distanceTransform(hole, cv2.DIST_L2, 5)
     # Hair makes a rough outline. A smooth one keeps neighbours together.
-    size: Any = hole.shape[::-1]
-    small: Any = tuple(max(2, side // 4) for side in size)
-    outline = cv2.resize(signed, small, interpolation=cv2.INTER_AREA)
-    slopes = np.gradient(cv2.GaussianBlur(outline, (0, 0), max(1.0, 0.25 * iod_px / 4)))
-    down, right = (cv2.resize(slope / 4, size, interpolation=cv2.INTER_LINEAR) for slope in slopes)
-    step = (2 * inside + 1) / np.maximum(np.hypot(down, right), 0.3)
-    y, x = np.mgrid[: hole.shape[0], : hole.shape[1]].astype(np.float32)
+    small: Any = tuple(max(2, side // 4) for side in hole.shape[::-1])
+    signed = cv2.resize(
+        deep - cv2.distanceTransform(1 - hole, cv2.DIST_L2, 5), small, interpolation=cv2.INTER_AREA
+    )
+    slopes = np.gradient(cv2.GaussianBlur(signed, (0, 0), max(1.0, 0.25 * iod_px / 4)))
+    down, right = (
+        cv2.resize(slope / 4, hole.shape[::-1], interpolation=cv2.INTER_LINEAR)[box] for slope in slopes
+    )
+    inside = deep[box]
+    step = (2 * inside + 1) / np.maximum(cv2.magnitude(down, right), np.float32(0.3))
+    y, x = (line.astype(np.float32) for line in np.ogrid[box])
     mirror = cv2.remap(
         filled, x - step * right, y - step * down, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REFLECT_101
     )

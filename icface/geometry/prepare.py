@@ -34,7 +34,7 @@ from icface.geometry.warp import HostWarp
 
 logger = logging.getLogger(__name__)
 
-_CODE_VERSION: Final = 7
+_CODE_VERSION: Final = 8
 """Raise it when this code gives other tensors than before."""
 
 
@@ -53,6 +53,8 @@ WIDER: Final = 1.25
 CROP_RAISE: Final = 0.06
 WIDE_CROP_SCALE: Final = 2.5
 """Of the crop in which a turned photo is made frontal."""
+WIDE_MARGIN: Final = 0.08
+"""Of that crop's layers: nothing moves far at its border."""
 MAX_YAW_RAD: Final = np.radians(45.5)
 """A photo turned further shows no whole eye or half of a mouth to complete the face from."""
 FINEST: Final = 0.75
@@ -130,9 +132,11 @@ def prepare_source(
     cache = read_photo(front, face, affine, size_px, free_layer, room)
     if completed:
         _copy_the_near_eye(cache, head_pose(landmarks).yaw_rad)
+    rig, warp = FaceRig(cache), HostWarp(cache, (size_px, size_px))
+    # The rig reads the offsets from the cache, frame by frame.
     for _ in range(LOOPS):
-        take_out_the_rest(cache, detector)
-    return cache | {"neutral": render(cache, neutral())}
+        take_out_the_rest(cache, warp.frame(rig.motion(neutral())), detector)
+    return cache | {"neutral": warp.frame(rig.motion(neutral())).copy()}
 
 
 def _completed(
@@ -152,7 +156,8 @@ def _completed(
     if affine[0, 0] < FINEST:  # finer than the photo is a waste
         wide_px = max(NATIVE_LIMITS_PX[0], round(wide_px * affine[0, 0] / FINEST))
         affine = crop_affine(landmarks.points_px, photo_size_px, wide_px, WIDE_CROP_SCALE)
-    completed = pasted(frame, frontal(read_photo(frame, landmarks, affine, wide_px), turned_rad), affine)
+    as_it_is = read_photo(frame, landmarks, affine, wide_px, margin=WIDE_MARGIN)
+    completed = pasted(frame, frontal(as_it_is, turned_rad), affine)
     found = detector.detect(completed)
     if found:
         middle = landmarks.points_px[:, :2].mean(0)
@@ -195,16 +200,17 @@ def _copy_the_near_eye(cache: dict[str, NDArray[Any]], turned_rad: float) -> Non
     cache["gaze_rad"] = np.array([0, gaze if abs(gaze) >= LEAST_GAZE_RAD else 0], dtype=np.float32)
 
 
-def take_out_the_rest(cache: dict[str, NDArray[Any]], detector: LandmarkDetector) -> None:
-    """Measure the neutral image and correct the offsets of pose and smile, within bounds."""
+def take_out_the_rest(cache: dict[str, NDArray[Any]], shown: Frame, detector: LandmarkDetector) -> None:
+    """Measure the neutral image that is shown and correct the offsets of pose and smile, in place, within bounds."""
     # Framed as by a webcam, because MediaPipe's pose is biased where a face fills the picture.
-    pad = len(cache["plate"]) // 2
-    found = detector.detect(np.pad(render(cache, neutral()), ((pad, pad), (pad, pad), (0, 0)), mode="edge"))
+    pad = len(shown) // 2
+    framed = cv2.copyMakeBorder(shown, pad, pad, pad, pad, cv2.BORDER_REPLICATE)
+    found = detector.detect(np.asarray(framed, dtype=np.uint8))
     if not found:
         return
     measured = measure_attributes(found[0])
     pose_rad = cache["pose_offset_rad"] - pose_from_unit(measured[POSE])
-    cache["pose_offset_rad"] = np.clip(pose_rad, -MAX_POSE_OFFSET_RAD, MAX_POSE_OFFSET_RAD)
+    np.clip(pose_rad, -MAX_POSE_OFFSET_RAD, MAX_POSE_OFFSET_RAD, out=cache["pose_offset_rad"])
     smile = AU_NAMES.index("AU12")
     left = certain(measured)[ACTION_UNITS][smile]
     cache["au_offset"][smile] = np.clip(cache["au_offset"][smile] - 0.5 * left, -MAX_SMILE_OFFSET, 0.0)

@@ -6,8 +6,7 @@ The compiled code is cached on disk, so only the first start pays.
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any, Final, TypeVar
+from typing import Final
 
 import numba as nb
 import numpy as np
@@ -15,8 +14,7 @@ from numpy.typing import NDArray
 
 from icface.arrays import Frame
 from icface.attributes import FloatArray
-
-_Loop = TypeVar("_Loop", bound=Callable[..., None])
+from icface.compiled import compiled
 
 _F2 = nb.types.Array(nb.float32, 2, "C")
 _F3 = nb.types.Array(nb.float32, 3, "C")
@@ -35,14 +33,6 @@ _PROBES: Final = np.array(
 """Points of a triangle, as shares of its corners."""
 _FROM_PX: Final = np.float32(EDGE_FROM_PX)
 _SLOPE: Final = np.float32(255 / (EDGE_PX - EDGE_FROM_PX))
-
-
-def compiled(*arguments: Any) -> Callable[[_Loop], _Loop]:
-    """Compile a function for these argument types. Without the GIL, the tracker runs beside it."""
-    compiler: Callable[[_Loop], _Loop] = nb.njit(
-        nb.void(*arguments), nogil=True, cache=True, boundscheck=False, error_model="numpy"
-    )
-    return compiler
 
 
 @compiled(_F3, nb.int32, _F3)
@@ -66,6 +56,11 @@ def upsample_grid(grid: FloatArray, step: int, out: FloatArray) -> None:
             for k in range(min(step, width - start)):
                 out[y, start + k, 0] = left_u + du * np.float32(k)
                 out[y, start + k, 1] = left_v + dv * np.float32(k)
+
+
+@nb.njit(inline="always")
+def _inverse(slope: float) -> float:
+    return np.float32(1.0) / slope if slope != 0 else np.float32(0.0)  # type: ignore[return-value]
 
 
 @compiled(_F2, _I2, _F2, _F2, _F3)
@@ -114,9 +109,21 @@ def raster_map(
         va, vb, vc = values[a, 1], values[b, 1], values[c, 1]
         wa, wb, wc = values[a, 2], values[b, 2], values[c, 2]
         slack = np.float32(-1e-4)
+        e2x = -e0x - e1x
+        i0, i1, i2 = _inverse(e0x), _inverse(e1x), _inverse(e2x)
         for y in range(y0, y1 + 1):
-            w0, w1 = w0_row, w1_row
-            for x in range(x0, x1 + 1):
+            # Where the row can lie inside, and a pixel more on both sides.
+            first, last = np.float32(0), np.float32(x1 - x0)
+            w2_row = np.float32(1.0) - w0_row - w1_row
+            for w, e, i in ((w0_row, e0x, i0), (w1_row, e1x, i1), (w2_row, e2x, i2)):
+                at = (slack - w) * i
+                if e > 0:
+                    first = max(first, at - np.float32(1))
+                elif e < 0:
+                    last = min(last, at + np.float32(1))
+            skip = int(first)
+            w0, w1 = w0_row + e0x * np.float32(skip), w1_row + e1x * np.float32(skip)
+            for x in range(x0 + skip, x0 + int(last) + 1 if last >= 0 else x0):
                 w2 = np.float32(1.0) - w0 - w1
                 if w0 >= slack and w1 >= slack and w2 >= slack:
                     z = w0 * za + w1 * zb + w2 * zc
@@ -225,6 +232,9 @@ def over(layer: Frame, plate: Frame, out: Frame) -> None:
             if rest == 0:
                 for c in range(3):
                     out[y, x, c] = layer[y, x, c]
+            elif rest == 255:
+                for c in range(3):
+                    out[y, x, c] = plate[y, x, c]
             else:
                 for c in range(3):
                     value = np.uint32(layer[y, x, c]) + (

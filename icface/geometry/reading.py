@@ -18,7 +18,7 @@ from icface.face.landmarks import Landmarks
 from icface.face.pose import Pose, head_pose
 from icface.geometry import layers
 from icface.geometry.completion import COMPLETE_FROM_RAD, upright
-from icface.geometry.cutout import Room, cut_out
+from icface.geometry.cutout import MARGIN, Cutout, Room, cut_out
 from icface.geometry.eyes import seen_gaze
 from icface.geometry.shape import fit_source, ring_around, rotation_matrix
 from icface.geometry.topology import OVAL
@@ -32,6 +32,8 @@ GAZE_UNCERTAIN_RAD: Final = 0.12
 """How far the gaze of people who look into the camera seems to be from it."""
 MAX_GAZE_RAD: Final = 0.30
 MAX_GAZE_CLOSURE: Final = 0.35
+MOST_CUT_PX: Final = 1024
+"""Side of the largest crop whose person is cut out at its full size."""
 LEAST_GAZE_RAD: Final = 0.10
 """A photo's gaze below this is left as it is, with all its pixels."""
 
@@ -43,6 +45,7 @@ def read_photo(
     size_px: int,
     free_layer: bool = False,
     room: Room | None = None,
+    margin: float = MARGIN,
 ) -> dict[str, NDArray[Any]]:
     """The cache tensors of a face of a photo as it is, without `neutral`.
 
@@ -53,6 +56,7 @@ def read_photo(
         size_px: side T of the crop.
         free_layer: make the layer that stands before other backgrounds too.
         room: where the background is taken from, if not from `frame`.
+        margin: what the layers have more than the crop on each side, as a share of its side.
     """
     crop = cut_crop(frame, affine, size_px)
     points = landmarks.points_px.copy()
@@ -72,7 +76,7 @@ def read_photo(
     inner, patches = _stack([*right, *left, mouth])
     skin = layers.fill_skin(crop, points, shape.iod_px)
     cache: dict[str, NDArray[Any]] = {
-        **_layered(frame, affine, size_px, points, shape.iod_px, skin, free_layer, room),
+        **_layered(frame, affine, size_px, points, shape.iod_px, skin, free_layer, room, margin),
         "inner": inner,
         "crop_to_photo": affine,
         **shape._asdict(),
@@ -120,14 +124,16 @@ def _layered(
     skin: Frame,
     free: bool,
     room: Room | None,
+    margin: float,
 ) -> dict[str, NDArray[Any]]:
     """The layers of a source; one layer that hides its plate where the person cannot be cut out."""
-    cut = cut_out(frame, affine, size_px, points[list(OVAL), :2], iod_px, free=free, room=room)
+    cut = _cut(frame, affine, size_px, points[list(OVAL), :2], iod_px, free, room, margin)
     if isinstance(cut, str):
         logger.info("the photo moves as one layer: %s", cut)
         opaque = np.dstack([skin, np.full(skin.shape[:2], 255, dtype=np.uint8)])
         edges = np.array([0, 0, size_px - 1, size_px - 1], dtype=np.float32)
         return {
+            "one_layer_because": np.frombuffer(cut.encode(), dtype=np.uint8),
             "skin": opaque,
             "plate": skin,
             "margin": np.array(0, dtype=np.int32),
@@ -148,6 +154,26 @@ def _layered(
         "edge_cover": cut.edge_cover,
         "hair": cut.hair,
     }
+
+
+def _cut(
+    frame: Frame,
+    affine: Array,
+    size_px: int,
+    oval_px: FloatArray,
+    iod_px: float,
+    free: bool,
+    room: Room | None,
+    margin: float,
+) -> Cutout | str:
+    """`cut_out`, at half the size where that shows as much: where the crop is much finer than the photo, or so large."""
+    if size_px % 2 or (affine[0, 0] > 0.5 and size_px <= MOST_CUT_PX):
+        return cut_out(frame, affine, size_px, oval_px, iod_px, free=free, room=room, margin_share=margin)
+    half = affine * 2
+    half[:, 2] = affine[:, 2] + affine[0, 0] / 2
+    oval_px = (oval_px + 0.5) / np.float32(2) - np.float32(0.5)
+    cut = cut_out(frame, half, size_px // 2, oval_px, iod_px / 2, free=free, room=room, margin_share=margin)
+    return cut if isinstance(cut, str) else cut.doubled()
 
 
 def certain(attributes: FloatArray) -> FloatArray:

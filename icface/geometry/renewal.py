@@ -21,10 +21,11 @@ from icface.face.pose import head_pose
 from icface.geometry.completion import COMPLETE_FROM_RAD
 from icface.geometry.cutout import Room
 from icface.geometry.layers import mouth_anchor
-from icface.geometry.prepare import pasted, render, take_out_the_rest
+from icface.geometry.prepare import pasted, take_out_the_rest
 from icface.geometry.reading import certain, read_photo
 from icface.geometry.rig import POSE_GAIN, FaceRig
 from icface.geometry.topology import FACE_VERTICES, OVAL
+from icface.geometry.warp import HostWarp
 
 RENEWS: Final = True
 """Whether it is done, with bundles that have a network."""
@@ -88,8 +89,10 @@ def renewed(
     made = read_photo(whole, face, affine, size_px, free_layer, room)
     if cache["mouth_rows"][4]:
         _keep_the_teeth(made, cache)
-    take_out_the_rest(made, detector)  # once: what is left of the expression is small
-    return made | {"neutral": render(made, neutral())}
+    rig, warp = FaceRig(made), HostWarp(made, (size_px, size_px))
+    # Once: what is left of the expression is small.
+    take_out_the_rest(made, warp.frame(rig.motion(neutral())), detector)
+    return made | {"neutral": warp.frame(rig.motion(neutral())).copy()}
 
 
 def _keep_the_teeth(made: dict[str, NDArray[Any]], cache: Tensors) -> None:

@@ -22,7 +22,7 @@ SEAM_RAD: Final = 0.25
 """Over so much the hair of both sides meets on top."""
 
 
-def continue_side(layer: NDArray[np.float32], first: int, end: int, oval_px: FloatArray) -> tuple[bool, bool]:
+def continue_side(layer: NDArray[np.uint8], first: int, end: int, oval_px: FloatArray) -> tuple[bool, bool]:
     """Write what lies left and right of the photo: the mirror image of the head's other side.
 
     Args:
@@ -45,17 +45,18 @@ def continue_side(layer: NDArray[np.float32], first: int, end: int, oval_px: Flo
     for there, columns, out in ((has[0], slice(0, first), -1), (has[1], slice(end, None), 1)):
         if not there:
             continue
-        y, x = np.mgrid[: layer.shape[0], : layer.shape[1]][:, :, columns].astype(np.float32)
+        y, x = _pixels(layer)
+        x = x[:, columns]
         away = 2 * ((x - forehead[0]) * across[0] + (y - forehead[1]) * across[1])
         image = _read(layer, x - away * across[0], y - away * across[1])
         beyond = x - end if out > 0 else first - x
         # Near the edge the photo's own mirror image joins without a step.
         share = np.clip(beyond / (MEETING * face), 0, 1)[..., None]
-        layer[:, columns] += (image - layer[:, columns]) * share
+        layer[:, columns] = layer[:, columns] + (image - layer[:, columns]) * share + 0.5
     return has
 
 
-def continue_skull(layer: NDArray[np.float32], top: int, oval_px: FloatArray) -> None:
+def continue_skull(layer: NDArray[np.uint8], top: int, oval_px: FloatArray) -> None:
     """Write what lies above the photo's upper edge: the hair at the sides goes on around the skull.
 
     Around the middle of the head, what was cut off is the mirror image, by angle, of what lies beside it. A mirror image
@@ -71,7 +72,7 @@ def continue_skull(layer: NDArray[np.float32], top: int, oval_px: FloatArray) ->
     above = float(centre[1] - top) / HEIGHT
     if top <= 0 or above <= 0:
         return
-    y, x = np.mgrid[:top, : layer.shape[1]].astype(np.float32)
+    y, x = _pixels(layer[:top])
     dx, dy = x - centre[0], (centre[1] - y) / HEIGHT
     radius, angle = np.maximum(np.hypot(dx, dy), 1e-3), np.arctan2(dx, dy)
     edge = np.arccos(np.clip(above / radius, -1, 1))
@@ -83,11 +84,16 @@ def continue_skull(layer: NDArray[np.float32], top: int, oval_px: FloatArray) ->
         _read(layer, centre[0] + radius * np.sin(turned), centre[1] - radius * np.cos(turned) * HEIGHT)
         for turned in (side * beside, -side * other)
     )
-    layer[:top] = far + (near - far) * share
+    layer[:top] = far + (near - far) * share + 0.5
 
 
-def _read(layer: NDArray[np.float32], x: Any, y: Any) -> NDArray[np.float32]:
+def _pixels(layer: NDArray[np.uint8]) -> tuple[FloatArray, FloatArray]:
+    """Rows (H, 1) and columns (1, W)."""
+    y, x = np.ogrid[: layer.shape[0], : layer.shape[1]]
+    return y.astype(np.float32), x.astype(np.float32)
+
+
+def _read(layer: NDArray[np.uint8], x: Any, y: Any) -> NDArray[np.float32]:
     x, y = x.astype(np.float32), y.astype(np.float32)
-    return np.asarray(
-        cv2.remap(layer, x, y, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE), dtype=np.float32
-    )
+    read = cv2.remap(layer, x, y, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
+    return np.asarray(read, dtype=np.float32)

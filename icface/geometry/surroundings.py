@@ -46,8 +46,8 @@ def surroundings(photo: Frame, crop_to_photo: Array, cache: Tensors) -> Surround
     near = grown(alpha > 0.02, 0.02 * iod_px)
     room, plain = plate.emptied(photo, near, iod_px)
     alpha, colours = free_layer(photo, alpha, room, iod_px, plain=plain)
-    layer = np.dstack([np.minimum(colours, 255 * alpha[..., None]), 255 * alpha])
-    return Surroundings(np.clip(np.round(layer), 0, 255).astype(np.uint8), room)
+    cover = (255 * alpha + np.float32(0.5)).astype(np.uint8)
+    return Surroundings(np.dstack([np.minimum(colours, cover[..., None]), cover]), room)
 
 
 def _matte(photo: Frame, oval: FloatArray, iod_px: float) -> Mask:

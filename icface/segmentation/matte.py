@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from icface.arrays import Frame
 from icface.attributes import FloatArray
+from icface.segmentation.headgear import worn
 from icface.segmentation.segmenters import Mask, hair_mask, person_mask
 
 # Lengths in IOD.
@@ -18,6 +19,8 @@ HAIR_REACH: Final = 0.22
 """Hair so near to the person is the person's."""
 SURE_INSIDE: Final = 0.05
 SURE_OUTSIDE: Final = 0.07
+WORK_PX: Final = 800
+"""Longest side of the picture in which the person is looked for."""
 CROWN_SCALE: Final = 1.2
 """Of the face's outline. In its upper half everything is head."""
 FILTER_RADIUS: Final = 0.07
@@ -50,9 +53,17 @@ def person_matte(frame: Frame, oval_px: FloatArray, iod_px: float) -> Matte:
         oval_px: (n, 2) outline of the face.
         iod_px: distance of the outer eye corners.
     """
-    person, all_hair = person_mask(frame), hair_mask(frame)
+    # The networks see little detail, so that a small picture is enough. The photo's edges come in at full size.
+    full_px = frame.shape[1::-1]
+    scale = min(1.0, WORK_PX / max(full_px))
+    work_px = round(scale * full_px[0]), round(scale * full_px[1])
+    oval_px, iod_px = (oval_px + 0.5) * np.float32(scale) - np.float32(0.5), iod_px * scale
+    small = np.asarray(_resized(frame, work_px), dtype=np.uint8)
+
+    person, all_hair = person_mask(small), hair_mask(small)
     hair = all_hair * grown(person > 0.5, HAIR_REACH * iod_px)
     both = np.maximum(person, hair)
+    both[worn(small, both, all_hair, oval_px, iod_px)] = 1
     centre = oval_px.mean(axis=0)
     face = _filled(centre + 0.92 * (oval_px - centre), both)
 
@@ -65,10 +76,12 @@ def person_matte(frame: Frame, oval_px: FloatArray, iod_px: float) -> Matte:
     outside = grown(own, SURE_OUTSIDE * iod_px) == 0
 
     guess = np.where(inside > 0, 1, np.where(outside, 0, both)).astype(np.float32)
-    alpha = guided(frame, guess, max(3, round(FILTER_RADIUS * iod_px)), FILTER_EPSILON)
+    whole = guided(frame, guess, max(3, round(FILTER_RADIUS * iod_px)), FILTER_EPSILON)
     # The filter leaves a veil. This takes it away.
-    alpha = np.clip((alpha - 0.08) / 0.84, 0, 1)
-    alpha = np.where(inside > 0, 1, np.where(outside, 0, alpha)).astype(np.float32)
+    whole = np.clip((whole - 0.08) / 0.84, 0, 1)
+    whole = np.minimum(whole, 1 - _resized(outside.astype(np.float32), full_px))
+    whole = np.maximum(whole, _resized(inside.astype(np.float32), full_px))
+    alpha = _resized(whole, work_px)
 
     above = np.s_[: max(1, int(oval_px[:, 1].max()))]  # the chin
     head = max(1, (alpha > 0.5)[above].sum())
@@ -76,13 +89,21 @@ def person_matte(frame: Frame, oval_px: FloatArray, iod_px: float) -> Matte:
     crown[max(0, y) :] = 0
     left = (all_hair > 0.3) & (person < 0.3) & (alpha < 0.3)
     return Matte(
-        alpha,
-        hair,
+        whole.astype(np.float32),
+        _resized(hair, full_px),
         unsure=float(((alpha > 0.1) & (alpha < 0.9))[above].sum() / head),
         seen=float((both > 0.5)[face > 0].mean()) if face.any() else 0.0,
         missed=float((alpha < 0.9)[crown > 0].mean()) if crown.any() else 1.0,
         hair_left=float(left[above].sum() / head),
     )
+
+
+def _resized(picture: NDArray[Any], size_px: tuple[int, int]) -> NDArray[Any]:
+    """A picture at (width, height); itself where it has that size."""
+    if picture.shape[1::-1] == size_px:
+        return picture
+    how = cv2.INTER_AREA if size_px[0] < picture.shape[1] else cv2.INTER_LINEAR
+    return np.asarray(cv2.resize(picture, size_px, interpolation=how))
 
 
 def _filled(polygon: FloatArray, like: Mask) -> NDArray[np.uint8]:
@@ -112,6 +133,15 @@ def guided(frame: Frame, mask: Mask, radius_px: int, epsilon: float) -> Mask:
     """A mask that follows the edges of a picture: in each window the linear function of RGB that is nearest to it.
 
     Source: He, Sun, Tang, Guided Image Filtering (2010), with a colour guide.
+
+    Args:
+        frame: (H, W, 3) RGB.
+        mask: (h, w) of the same picture; it may be smaller.
+        radius_px: of the window, in pixels of the mask.
+        epsilon: of the square of the range; weaker edges do not guide.
+
+    Returns:
+        (H, W).
     """
     # The function is smooth, so it is found at half the size. Small determinants want float64.
     half: Any = tuple(max(1, side // 2) for side in mask.shape[::-1])
@@ -136,5 +166,6 @@ def guided(frame: Frame, mask: Mask, radius_px: int, epsilon: float) -> Mask:
     slope = np.dstack([a * c0 + b * c1 + c * c2, b * c0 + d * c1 + e * c2, c * c0 + e * c1 + f * c2])
     slope /= (rr * a + rg * b + rb * c)[..., None]
     offset = mean_wanted - (slope * mean_guide).sum(axis=-1)
-    function = cv2.resize(np.dstack([mean(slope), mean(offset)]), frame.shape[1::-1])
-    return np.asarray((function[..., :3] * frame).sum(axis=-1) / 255 + function[..., 3], dtype=np.float32)
+    function = np.dstack([mean(slope) / 255, mean(offset)]).astype(np.float32)
+    large: Any = cv2.resize(function, frame.shape[1::-1])
+    return np.asarray(np.einsum("ijk,ijk->ij", large[..., :3], frame) + large[..., 3], dtype=np.float32)

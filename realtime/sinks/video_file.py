@@ -97,6 +97,12 @@ class VideoFileSink(Sink):
     def __init__(self, settings: SinkSettings) -> None:
         if settings.path is None:
             raise ConfigError("the file sink needs a file: --output out.mp4")
+        if not settings.path.suffix:
+            name = settings.path
+            raise ConfigError(
+                f"--output {name}: the name has no ending; for a video give {name}.mp4, for PNG files make the folder "
+                f"{name} first, or give {name}-%05d.png"
+            )
         if settings.path.suffix.lower() not in CONTAINERS:
             raise ConfigError(
                 f"--output {settings.path}: the name must end in one of {', '.join(CONTAINERS)}; "

@@ -11,6 +11,7 @@ import pytest
 from icface.attributes import AU_NAMES, INDEX
 from icface.face.action_units import measure_action_units, population, population_spread
 from icface.face.calibration import Calibration, load_neutral, save_neutral
+from icface.face.extensions import MEASURES
 from icface.face.features import INDEX as F
 from icface.face.features import measure_features
 from icface.face.landmarks import Landmarks, PointSmoothing
@@ -19,6 +20,7 @@ from icface.face.tracker import FaceTracker
 from icface.geometry.shape import rotation_matrix
 from tests.e2e.measuring import frame_rate, frames
 from tests.face.test_action_units import face, scores
+from tests.face.test_extensions import IOD_PX
 
 AU12 = AU_NAMES.index("AU12")
 # .6·.105 + .5·.13 + .3·.04 + .3·.033 of .15: a whole AU12.
@@ -160,10 +162,23 @@ def test_set_neutral_takes_the_next_frames_and_is_kept(tmp_path: Path) -> None:
     done = [calibration.update(values, REST, AHEAD, i / 25) for i in range(20)]
     assert done[:-1] == [None] * 19 and done[-1] is not None
     np.testing.assert_allclose(calibration.baseline.features, values)
-    save_neutral(path, done[-1])
+    rest = np.linspace(-0.2, 0.3, len(MEASURES))
+    save_neutral(path, done[-1], rest)
     kept = load_neutral(path)
-    assert kept is not None
-    np.testing.assert_allclose(kept.features, values)
+    assert kept is not None and kept.extensions is not None
+    np.testing.assert_allclose(kept.baseline.features, values)
+    np.testing.assert_allclose(kept.extensions, rest)
+
+
+def test_a_neutral_that_was_saved_before_there_were_extensions_is_read(tmp_path: Path) -> None:
+    path = tmp_path / "neutral.json"
+    save_neutral(path, population(), np.zeros(len(MEASURES)))
+    raw = json.loads(path.read_bytes())
+    del raw["extensions"]
+    path.write_text(json.dumps(raw))
+    kept = load_neutral(path)
+    assert kept is not None and kept.extensions is None
+    np.testing.assert_array_equal(kept.baseline.features, population().features)
 
 
 @pytest.mark.parametrize(
@@ -171,6 +186,7 @@ def test_set_neutral_takes_the_next_frames_and_is_kept(tmp_path: Path) -> None:
     [
         *({"format": 1}, {"format": None}, {"pitch_rad": "x"}, {"pitch_rad": -1.0}),
         *({"features": [1.0]}, {"features": [50.0] * 22}, {"features": [[1.0]] * 22}),
+        *({"extensions": [0.0]}, {"extensions": [4.0] * 11}),
         *({"features": [float("nan")] * 22}, {"blendshapes": [-0.5] * 52}, {"features": None}),
     ],
 )
@@ -178,10 +194,10 @@ def test_a_saved_neutral_with_odd_values_is_refused(
     tmp_path: Path, broken: dict[str, object], caplog: pytest.LogCaptureFixture
 ) -> None:
     path = tmp_path / "neutral.json"
-    save_neutral(path, population())
+    save_neutral(path, population(), np.zeros(len(MEASURES)))
     kept = load_neutral(path)
     assert kept is not None
-    np.testing.assert_array_equal(kept.features, population().features)
+    np.testing.assert_array_equal(kept.baseline.features, population().features)
     raw = json.loads(path.read_bytes())
     path.write_text(json.dumps({name: v for name, v in (raw | broken).items() if v is not None}))
     assert load_neutral(path) is None and "ignoring" in caplog.text
@@ -232,6 +248,27 @@ def test_a_set_neutral_survives_the_program(tmp_path: Path) -> None:
     again = FaceTracker(path, Script(turned(0.0, AU12=0.6)))
     state = again.read(FRAME, 0.0)
     assert state is not None and state.attributes[INDEX["AU12"]] < 0.05
+
+
+def test_the_rest_of_the_extensions_survives_the_program(tmp_path: Path) -> None:
+    """A mouth whose one corner hangs. Once it was set as neutral, it is no half smile, not even in the first frame."""
+    hanging = face(AU12=0.3)
+    points = hanging.points_px.copy()
+    points[61, 1] += 0.08 * IOD_PX
+    hanging = replace(hanging, points_px=points)
+    path = tmp_path / "neutral.json"
+    tracker = FaceTracker(path, Script(*[hanging] * 21))
+    tracker.set_neutral()
+    for i in range(21):
+        tracker.read(FRAME, i / 25)
+    smiling = replace(face(AU12=0.8), points_px=face(AU12=0.8).points_px + points - face(AU12=0.3).points_px)
+    kept = FaceTracker(path, Script(smiling)).read(FRAME, 0.0)
+    raw = json.loads(path.read_bytes())
+    del raw["extensions"]
+    path.write_text(json.dumps(raw))
+    lost = FaceTracker(path, Script(smiling)).read(FRAME, 0.0)
+    assert kept is not None and lost is not None
+    assert abs(kept.attributes[INDEX["AU12_side"]]) < 0.05 < abs(lost.attributes[INDEX["AU12_side"]])
 
 
 def eyes(closed: bool) -> Landmarks:

@@ -66,6 +66,20 @@ def test_inside_it_is_the_photo_and_outside_nothing(made: tuple[Frame, Mask, Fra
         assert not alpha[:20].any() and not colours[:20].any()
 
 
+def test_hair_like_the_wall_is_lost_at_its_outline_alone() -> None:
+    """Grey hair, a little darker than the wall, of which the matte is nearly sure."""
+    wall = np.full((SIDE, SIDE, 3), 170, dtype=np.uint8)
+    y, x = np.mgrid[:SIDE, :SIDE]
+    inside = 50 - np.hypot(x - 100, y - 100)
+    photo = np.where((inside > 0)[..., None], 140, wall).astype(np.uint8)
+    photo[inside > 20] = 60  # the face
+    matte = np.clip(inside / 4 + 0.5, 0, 0.95).astype(np.float32)
+    matte[inside > 15] = 1
+    alpha, _ = free_layer(photo, matte, wall, IOD, plain=True)
+    assert alpha[inside > 5].min() > 0.9
+    assert alpha[inside < -3].max() == 0
+
+
 def test_without_a_known_wall_the_soft_edge_has_the_person_s_colours(
     made: tuple[Frame, Mask, Frame, Mask],
 ) -> None:

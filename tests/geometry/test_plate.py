@@ -8,7 +8,8 @@ import pytest
 from numpy.typing import NDArray
 
 from icface.arrays import Frame
-from icface.geometry.plate import fill, is_plain, push_pull
+from icface.geometry.plate import fill, is_plain
+from icface.pyramid import push_pull
 
 SIDE = 200
 

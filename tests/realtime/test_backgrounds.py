@@ -14,8 +14,10 @@ from icface.arrays import Frame
 from icface.attributes import INDEX, neutral
 from icface.bundle import DEFAULT_BUNDLE, Bundle
 from icface.errors import ConfigError, SourceError
+from icface.geometry import surroundings
 from icface.images import load_photo
 from icface.reenactor import PreparedSource, Reenactor
+from icface.source_cache import SourceCache
 from realtime.backdrop import Backdrop
 from realtime.backgrounds import Background, read_background
 from realtime.metrics import Metrics
@@ -201,6 +203,26 @@ def test_a_photo_of_other_proportions_gets_the_background_beside_it(
     assert (picture[:100, :90] == (16, 32, 48)).all() and (picture[:100, -90:] == (16, 32, 48)).all()
     clear = shown(in_photo, whole, "transparent", "photo", (400, 200))
     assert not clear[:, :90].any() and clear[100:, 150:250, 3].max() == 255
+
+
+def test_the_whole_photo_is_cut_out_once_and_kept(
+    whole: PreparedSource, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    kept = SourceCache(tmp_path)
+    first = Backdrop(read_background("green"), kept).behind_photo(whole, None)
+    monkeypatch.setattr(surroundings, "surroundings", lambda *_: pytest.fail("it was kept"))
+    again = Backdrop(read_background("green"), kept).behind_photo(whole, None)
+    np.testing.assert_array_equal(again.photo_frame, first.photo_frame)
+    # What belongs to another photo is not taken.
+    with pytest.raises(pytest.fail.Exception):
+        Backdrop(read_background("green"), kept).behind_photo(replace(whole, key="other"), None)
+
+
+def test_the_refusal_says_why(portrait: PreparedSource) -> None:
+    why = np.frombuffer(b"hardly any background is seen", dtype=np.uint8)
+    cache = {**portrait.cache, "margin": np.array(0, dtype=np.int32), "one_layer_because": why}
+    with pytest.raises(SourceError, match="because hardly any background is seen; take --background keep"):
+        make_scene(0, replace(portrait, cache=cache), "crop", None, Backdrop(read_background("blur")))
 
 
 def test_a_model_without_layers_is_refused_by_name(portrait: PreparedSource) -> None:

@@ -17,7 +17,7 @@ import numpy as np
 import pytest
 
 from icface.arrays import Frame
-from icface.attributes import mirror, read_csv
+from icface.attributes import COUNT, NAMES, mirror, neutral, read_csv
 from icface.errors import DeviceError
 from icface.face.continuity import Continuity
 from icface.face.landmarks import open_detector
@@ -179,6 +179,19 @@ def test_attributes_drive_live_at_their_timestamps(first: Path, photo: Path, tmp
     assert report["frames"]["sent"] == FRAMES + 3
     rows = read_csv(first / "drive.csv").times_s
     assert report["elapsed_s"] >= 0.7 * (rows[-1] - rows[0]), "not as fast as it goes"
+
+
+def test_places_that_are_not_shown_are_told_once(
+    photo: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    table = tmp_path / "aside.csv"
+    rest = ",".join(map(str, neutral()[:COUNT]))
+    rows = [f"{rest},{place}" for place in (0, 0.3, 0.4)]
+    table.write_text("\n".join([",".join([*NAMES, "place_x"]), *rows]))
+    run("--source", photo, "--attributes", table, "--null")
+    assert capsys.readouterr().err.count("--follow shows it") == 1
+    run("--source", photo, "--attributes", table, "--null", "--follow")
+    assert "--follow shows it" not in capsys.readouterr().err
 
 
 class UnpluggedCamera(Camera):

@@ -293,9 +293,16 @@ def test_a_driver_without_sound_gives_a_file_without(tmp_path: Path) -> None:
 # The file: what can go wrong
 
 
-@pytest.mark.parametrize("name", ["out.avi", "out", "mp4"])
-def test_a_name_of_no_container_is_refused(tmp_path: Path, name: str) -> None:
-    with pytest.raises(ConfigError, match=r"must end in one of \.mp4, \.mov, \.mkv, \.webm"):
+@pytest.mark.parametrize(
+    ("name", "told"),
+    [
+        ("out.avi", r"must end in one of \.mp4, \.mov, \.mkv, \.webm"),
+        ("out", r"no ending; for a video give \S+out\.mp4, for PNG files make the folder"),
+        ("mp4", r"no ending; for a video give \S+mp4\.mp4"),
+    ],
+)
+def test_a_name_of_no_container_is_refused(tmp_path: Path, name: str, told: str) -> None:
+    with pytest.raises(ConfigError, match=told):
         create_sink("video_file", SinkSettings(path=tmp_path / name))
     assert list(tmp_path.iterdir()) == []
 
