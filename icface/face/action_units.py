@@ -157,7 +157,7 @@ def measure_action_units(
     jaw = _jaw(full * b["jawOpen"], d, float(values[F["lip_gap"]]), lips_smile)
     # Parting the lips lowers the chin a little too. That is not the jaw.
     gap = d["lip_gap"] - JAW_GAP_IOD * _unit((jaw - 0.1) / 0.9)
-    # Eyes are narrow where the blendshape and the lower lid both tell. Cheeks that do it draw the corners of the mouth up.
+    # Eyes are narrow where blendshape and lower lid both tell. Cheeks that do it draw the corners of the mouth up.
     # Closing lids narrow them, too.
     tight, pushed = squint / 0.18, max(0.0, d["lower_lid"]) / 0.013
     narrow = min(_mean(tight, pushed), 2 * tight, 2 * pushed) * _unit(1.25 - 1.5 * closure)
