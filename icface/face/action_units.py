@@ -149,7 +149,7 @@ def measure_action_units(
     for weight, side, eye in ((1 - left, "Right", "ear_right"), (left, "Left", "ear_left")):
         opening = values[F[eye]] / max(baseline.features[F[eye]], 1e-3)
         opened += weight * opening
-        lowered = _mean(b["eyeBlink" + side] / 0.45, (0.87 - opening) / 0.5)
+        lowered = _mean(b["eyeBlink" + side] / 0.42, (0.90 - opening) / 0.53)
         closure += weight * _closed(lowered, seen["eyeLookDown" + side] - seen["eyeBlink" + side])
     # Closed eyes, knitted brows and closed lips are crying, though its mouth is as wide as that of a smile.
     knitted = _unit((-d["brow_gap"] - 0.004) / 0.010)
@@ -159,10 +159,11 @@ def measure_action_units(
     gap = d["lip_gap"] - JAW_GAP_IOD * _unit((jaw - 0.1) / 0.9)
     # Eyes are narrow where blendshape and lower lid both tell. Cheeks that do it draw the corners of the mouth up.
     # Closing lids narrow them, too.
-    tight, pushed = squint / 0.18, max(0.0, d["lower_lid"]) / 0.013
+    tight = max(0.0, squint - 0.4 * both("eyeBlink")) / 0.14
+    pushed = max(0.0, d["lower_lid"]) / 0.013
     narrow = min(_mean(tight, pushed), 2 * tight, 2 * pushed) * _unit(1.25 - 1.5 * closure)
     closure -= 0.2 * narrow
-    raised_cheeks = _unit((lips_smile + full * smiling) / 0.2)
+    raised_cheeks = _unit(min(lips_smile, 2 * full * smiling) / 0.12)
     # Wide eyes open further, unless they look up.
     eyes_open = _mean((d["upper_lid"] - 0.002) / 0.009, (opened - 1.02) / 0.12) * (1 - closure)
     eyes_open *= _unit(1 - (both("eyeLookUp") - both("eyeLookDown")) / 0.12)
@@ -180,10 +181,10 @@ def measure_action_units(
             -(0.6 * d["brow_inner"] + 0.4 * d["brow_middle"] + 0.5 * d["brow_gap"] + wrinkled) / 0.045,
         ),
         "AU05": max(4 * both("eyeWide"), eyes_open),
-        "AU06": max(narrow, closure * d["cheek"] / 0.05) * raised_cheeks,
+        "AU06": max(narrow, closure * d["cheek"] / 0.05) * raised_cheeks - 0.35 * smile,
         "AU07": narrow * (1 - raised_cheeks),
         "AU09": max(
-            3 * both("noseSneer"), -(d["nose_wing"] + 0.015 * lips_smile + 0.12 * tipped_up + 0.012) / 0.042
+            3 * both("noseSneer"), -(d["nose_wing"] + 0.015 * lips_smile + 0.12 * tipped_up + 0.012) / 0.046
         ),
         "AU10": max(
             full * (both("mouthUpperUp") - 0.9 * smiling),
@@ -230,7 +231,8 @@ def _jaw(opened: float, d: Mapping[str, float], lip_gap: float, lips_smile: floa
     # A smile lowers the chin as well. There the jaw has dropped no further than the lips are open beyond a smile's gap.
     room = _unit((d["lip_gap"] - SMILE_GAP_IOD) / JAW_GAP_IOD)
     chin -= _unit(lips_smile) * max(0.0, chin - room)
-    return _unit(chin + 0.3 * _unit(opened))
+    # Behind a hand the jaw is only a guess. It has not dropped further than the lips are open.
+    return min(_unit(chin + 0.3 * _unit(opened)), _unit((d["lip_gap"] + 0.01) / 0.15))
 
 
 def _unit(value: float) -> float:
