@@ -35,7 +35,7 @@ from icface.geometry.topology import face_tables
 GRID_CELLS: Final = 64
 PARTING_POWER: Final = 0.9
 """Trackers miss narrow gaps between the lips, so a small AU25 already stands for a visible gap."""
-EARLY_CLOSING: Final = 0.7
+EARLY_CLOSING: Final = 0.45
 """Trackers hardly see lids that have closed half-way, so a small AU45 already closes them further than its share."""
 LAUGH: Final = 0.45
 """How much of a smile is added where the jaw drops, because a dropped jaw alone draws the corners in and down."""
@@ -43,7 +43,7 @@ LAUGH: Final = 0.45
 # A tracker reads a rendered movement as smaller or larger than asked. These gains bring the slopes near one.
 POSE_GAIN: Final = np.array([1.3, 1.33, 1.0], dtype=np.float32)
 AU_GAIN: Final = np.array(
-    [2.0, 1.5, 1.65, 1.1, 1.05, 1.15, 1.8, 1.2, 1.4, 1.0, 1.8, 1.4, 1.4, 1.6, 1.1, 1.4, 1.05],
+    [2.0, 1.5, 1.65, 1.1, 1.05, 1.15, 1.8, 1.1, 1.4, 1.0, 1.8, 1.4, 1.4, 1.6, 1.1, 1.4, 1.05],
     dtype=np.float32,
 )
 _SIDED: Final = np.array([AU_NAMES.index(name) for name in SIDED])

@@ -191,8 +191,8 @@ def keep_closed(field: Array) -> None:
     """Let the lips of a displacement field (468, 3) stay together, in place: the lower lip goes along with the upper."""
     upper, lower = np.array(topology.UPPER_LIP_ROWS), np.array(topology.LOWER_LIP_ROWS)
     gap = field[upper[0], 1] - field[lower[0], 1]
-    field[upper, 1] -= 0.4 * np.array([[1.0], [0.7], [0.4], [0.0]]) * gap
-    field[lower, 1] += 0.6 * np.array([[1.0], [0.85], [0.7], [0.5]]) * gap
+    field[upper, 1] -= 0.3 * np.array([[1.0], [0.7], [0.4], [0.0]]) * gap
+    field[lower, 1] += 0.7 * np.array([[1.0], [0.85], [0.7], [0.5]]) * gap
 
 
 def derive(ict: Path, ict_indices: Path, canonical_path: Path) -> dict[str, NDArray[np.generic]]:
