@@ -232,7 +232,8 @@ def _jaw(opened: float, d: Mapping[str, float], lip_gap: float, lips_smile: floa
     room = _unit((d["lip_gap"] - SMILE_GAP_IOD) / JAW_GAP_IOD)
     chin -= _unit(lips_smile) * max(0.0, chin - room)
     # Behind a hand the jaw is only a guess. It has not dropped further than the lips are open.
-    return min(_unit(chin + 0.3 * _unit(opened)), _unit((d["lip_gap"] + 0.01) / 0.15))
+    most = _unit((d["lip_gap"] + 0.01) / 0.15)
+    return min(_unit(chin + 0.3 * min(_unit(opened), most)), most)
 
 
 def _unit(value: float) -> float:

@@ -277,7 +277,9 @@ def _shapes(d: Array, risen: FloatArray) -> dict[str, float]:
         # A funnel narrows the mouth as well.
         "AU18": _quiet(_unit(pucker), 0.15) * (1 - 0.6 * funnel),
         "AU22": funnel,
-        "AU24": _quiet(_unit(min(press / 0.35, -d[F["lips_thickness"]] / 0.055)), 0.3),
+        # Lips that are parted are not pressed. A grin makes them thin as well.
+        "AU24": _quiet(_unit(min(press / 0.35, -d[F["lips_thickness"]] / 0.055)), 0.3)
+        * _unit(1 - d[F["lip_gap"]] / 0.05),
     }
 
 
