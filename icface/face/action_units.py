@@ -171,7 +171,7 @@ def measure_action_units(
     wrinkled = 0.4 * max(0.0, -d["nose_wing"])
     # An open or a wide mouth lowers its corners too. That is not sadness.
     corners_low = (d["mouth_height"] - d["corner_height"] - d["lip_gap"]) / 0.05
-    corners_low -= max(0.0, d["corner_width"] - 0.03) / 0.10
+    corners_low -= max(0.0, d["corner_width"] - 0.015) / 0.10
     stretched = (d["corner_width"] - 2 * max(0.0, d["corner_height"])) / 0.12
     units = {
         "AU01": _mean(full * inner_up, (d["brow_inner"] - turned) / 0.065),
@@ -219,7 +219,7 @@ def _closed(lowered: float, gaze: float) -> float:
     """
     down = _unit((gaze - 0.12) / 0.2)
     lowered = _unit(lowered)
-    return lowered * _unit(1 - 1.8 * down * (1 - lowered))
+    return lowered * _unit(1 - 3.2 * down * (1 - lowered))
 
 
 def _jaw(opened: float, d: Mapping[str, float], lip_gap: float, lips_smile: float) -> float:
@@ -231,9 +231,9 @@ def _jaw(opened: float, d: Mapping[str, float], lip_gap: float, lips_smile: floa
     # A smile lowers the chin as well. There the jaw has dropped no further than the lips are open beyond a smile's gap.
     room = _unit((d["lip_gap"] - SMILE_GAP_IOD) / JAW_GAP_IOD)
     chin -= _unit(lips_smile) * max(0.0, chin - room)
-    # Behind a hand the jaw is only a guess. It has not dropped further than the lips are open.
+    # Behind a hand the blendshape is a guess. It counts no further than the lips are open.
     most = _unit((d["lip_gap"] + 0.01) / 0.15)
-    return min(_unit(chin + 0.3 * min(_unit(opened), most)), most)
+    return _unit(chin + 0.3 * min(_unit(opened), most))
 
 
 def _unit(value: float) -> float:
