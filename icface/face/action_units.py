@@ -140,7 +140,7 @@ def measure_action_units(
     smiling = both("mouthSmile")
     squint = both("eyeSquint")
     # A smile, narrowed eyes and a bowed head score as lowered brows too.
-    brow_down = both("browDown") - 0.5 * smiling - 0.7 * squint - BROW_DOWN_BY_PITCH * tipped_down
+    brow_down = both("browDown") - 0.5 * smiling - 0.6 * squint - BROW_DOWN_BY_PITCH * tipped_down
     lips_smile = max(0.0, smile_in_features(values - baseline.features))
     # The blendshape tells whether it is a smile, and the lips how wide it is. The blendshape alone rises with a nod and
     # is whole at half a smile.
@@ -163,7 +163,7 @@ def measure_action_units(
     pushed = max(0.0, d["lower_lid"]) / 0.013
     narrow = min(_mean(tight, pushed), 2 * tight, 2 * pushed) * _unit(1.25 - 1.5 * closure)
     closure -= 0.2 * narrow
-    raised_cheeks = _unit(min(lips_smile, 2 * full * smiling) / 0.12)
+    raised_cheeks = _unit(min(lips_smile, 2 * full * smiling) / 0.08)
     # Wide eyes open further, unless they look up.
     eyes_open = _mean((d["upper_lid"] - 0.002) / 0.009, (opened - 1.02) / 0.12) * (1 - closure)
     eyes_open *= _unit(1 - (both("eyeLookUp") - both("eyeLookDown")) / 0.12)
