@@ -47,6 +47,8 @@ SMILE_GAP_IOD: Final = 0.13
 """Lip gap that a smile opens while the jaw stays where it is."""
 # A head that tips up seems to raise its brows, and one that looks down to lower them: blendshape a radian.
 INNER_BROW_BY_PITCH, OUTER_BROW_BY_PITCH, BROW_DOWN_BY_PITCH = 0.6, 0.5, 0.8
+BROWS_BY_YAW: Final = 0.05
+"""IOD a squared radian by which the brows of a head that turns aside seem to rise."""
 UNSURE: Final = ("AU14", "AU15", "AU17", "AU20", "AU23")
 """Poorly seen: a dead zone keeps them from twitching."""
 UNSURE_DEAD_ZONE: Final = 0.08
@@ -126,23 +128,28 @@ def measure_action_units(
         return float(b[name + "Left"] + b[name + "Right"]) / 2
 
     full = 1.0 / BLENDSHAPE_FULL
+    # +yaw turns the nose to image-left, which hides the subject's right eye.
+    left = _unit(0.5 + 0.9 * yaw_rad)
     tipped_up, tipped_down = max(0.0, -pitch_rad), max(0.0, pitch_rad)
     inner_up = b["browInnerUp"] - INNER_BROW_BY_PITCH * tipped_up
-    outer_up = both("browOuterUp") - OUTER_BROW_BY_PITCH * tipped_up
+    # The outer brow that turns away scores as raised.
+    outer_up = (1 - left) * b["browOuterUpRight"] + left * b["browOuterUpLeft"]
+    outer_up -= OUTER_BROW_BY_PITCH * tipped_up
+    # So do the landmarks of both brows.
+    turned = BROWS_BY_YAW * yaw_rad**2
     smiling = both("mouthSmile")
     squint = both("eyeSquint")
     # A smile, narrowed eyes and a bowed head score as lowered brows too.
-    brow_down = both("browDown") - 0.5 * smiling - 0.4 * squint - BROW_DOWN_BY_PITCH * tipped_down
+    brow_down = both("browDown") - 0.5 * smiling - 0.6 * squint - BROW_DOWN_BY_PITCH * tipped_down
     lips_smile = max(0.0, smile_in_features(values - baseline.features))
     # The blendshape tells whether it is a smile, and the lips how wide it is. The blendshape alone rises with a nod and
     # is whole at half a smile.
     smile = _unit(1.5 * full * smiling) * _unit(0.05 + 0.73 * lips_smile)
-    # +yaw turns the nose to image-left, which hides the subject's right eye.
-    left = _unit(0.5 + 0.9 * yaw_rad)
-    closure = 0.0
+    closure = opened = 0.0
     for weight, side, eye in ((1 - left, "Right", "ear_right"), (left, "Left", "ear_left")):
         opening = values[F[eye]] / max(baseline.features[F[eye]], 1e-3)
-        lowered = _mean(full * b["eyeBlink" + side], (0.85 - opening) / 0.65)
+        opened += weight * opening
+        lowered = _mean(b["eyeBlink" + side] / 0.42, (0.90 - opening) / 0.53)
         closure += weight * _closed(lowered, seen["eyeLookDown" + side] - seen["eyeBlink" + side])
     # Closed eyes, knitted brows and closed lips are crying, though its mouth is as wide as that of a smile.
     knitted = _unit((-d["brow_gap"] - 0.004) / 0.010)
@@ -150,24 +157,34 @@ def measure_action_units(
     jaw = _jaw(full * b["jawOpen"], d, float(values[F["lip_gap"]]), lips_smile)
     # Parting the lips lowers the chin a little too. That is not the jaw.
     gap = d["lip_gap"] - JAW_GAP_IOD * _unit((jaw - 0.1) / 0.9)
-    # A smile lifts the cheeks by itself. Only what is beyond that narrows the eyes.
-    cheeks = (d["cheek"] + 0.25 * max(0.0, d["corner_width"])) / 0.06 - 0.6 * _unit(lips_smile)
+    # Eyes are narrow where blendshape and lower lid both tell. Cheeks that do it draw the corners of the mouth up.
+    # Closing lids narrow them, too.
+    tight = max(0.0, squint - 0.4 * both("eyeBlink")) / 0.14
+    pushed = max(0.0, d["lower_lid"]) / 0.013
+    narrow = min(_mean(tight, pushed), 2 * tight, 2 * pushed) * _unit(1.25 - 1.5 * closure)
+    closure -= 0.2 * narrow
+    raised_cheeks = _unit(min(lips_smile, 2 * full * smiling) / 0.08)
+    # Wide eyes open further, unless they look up.
+    eyes_open = _mean((d["upper_lid"] - 0.002) / 0.009, (opened - 1.02) / 0.12) * (1 - closure)
+    eyes_open *= _unit(1 - (both("eyeLookUp") - both("eyeLookDown")) / 0.12)
+    # A wrinkled nose draws the landmarks of the brows down.
+    wrinkled = 0.4 * max(0.0, -d["nose_wing"])
     # An open or a wide mouth lowers its corners too. That is not sadness.
     corners_low = (d["mouth_height"] - d["corner_height"] - d["lip_gap"]) / 0.05
-    corners_low -= max(0.0, d["corner_width"]) / 0.10
+    corners_low -= max(0.0, d["corner_width"] - 0.015) / 0.10
     stretched = (d["corner_width"] - 2 * max(0.0, d["corner_height"])) / 0.12
     units = {
-        "AU01": _mean(full * inner_up, d["brow_inner"] / 0.065),
-        "AU02": _mean(full * outer_up, (0.6 * d["brow_outer"] + 0.4 * d["brow_middle"]) / 0.07),
+        "AU01": _mean(full * inner_up, (d["brow_inner"] - turned) / 0.065),
+        "AU02": _mean(full * outer_up, (0.6 * d["brow_outer"] + 0.4 * d["brow_middle"] - turned) / 0.07),
         "AU04": _mean(
             full * brow_down,
-            -(0.6 * d["brow_inner"] + 0.4 * d["brow_middle"] + 0.5 * d["brow_gap"]) / 0.045,
+            -(0.6 * d["brow_inner"] + 0.4 * d["brow_middle"] + 0.5 * d["brow_gap"] + wrinkled) / 0.045,
         ),
-        "AU05": max(4 * both("eyeWide"), (d["upper_lid"] - 0.004) * (1 - closure) / 0.012),
-        "AU06": 1.5 * squint * smile + 0.5 * max(0.0, cheeks),
-        "AU07": (squint - 0.6 * both("eyeBlink") - 0.03) / 0.4 * (1 - 0.5 * smile) * (1 - closure),
+        "AU05": max(4 * both("eyeWide"), eyes_open),
+        "AU06": max(narrow, closure * d["cheek"] / 0.05) * raised_cheeks - 0.35 * smile,
+        "AU07": narrow * (1 - raised_cheeks),
         "AU09": max(
-            3 * both("noseSneer"), -(d["nose_wing"] + 0.015 * lips_smile + 0.12 * tipped_up + 0.012) / 0.05
+            3 * both("noseSneer"), -(d["nose_wing"] + 0.015 * lips_smile + 0.12 * tipped_up + 0.012) / 0.046
         ),
         "AU10": max(
             full * (both("mouthUpperUp") - 0.9 * smiling),
@@ -175,7 +192,7 @@ def measure_action_units(
         ),
         "AU12": smile,
         "AU14": 2 * both("mouthDimple") * (1 - 0.5 * smile),
-        "AU15": 2 * both("mouthFrown") + 0.5 * _unit(corners_low),
+        "AU15": 2.4 * both("mouthFrown") + 0.5 * _unit(corners_low),
         "AU17": full * max(b["mouthShrugLower"], 0.5 * (b["mouthShrugLower"] + b["mouthShrugUpper"])),
         "AU20": (1.5 * both("mouthStretch") + 0.5 * _unit(stretched)) * (1 - smile),
         "AU23": 0.5 * both("mouthPress") + 0.25 * (b["mouthRollUpper"] + b["mouthRollLower"]),
@@ -202,7 +219,7 @@ def _closed(lowered: float, gaze: float) -> float:
     """
     down = _unit((gaze - 0.12) / 0.2)
     lowered = _unit(lowered)
-    return lowered * _unit(1 - 1.8 * down * (1 - lowered))
+    return lowered * _unit(1 - 3.2 * down * (1 - lowered))
 
 
 def _jaw(opened: float, d: Mapping[str, float], lip_gap: float, lips_smile: float) -> float:
@@ -214,7 +231,9 @@ def _jaw(opened: float, d: Mapping[str, float], lip_gap: float, lips_smile: floa
     # A smile lowers the chin as well. There the jaw has dropped no further than the lips are open beyond a smile's gap.
     room = _unit((d["lip_gap"] - SMILE_GAP_IOD) / JAW_GAP_IOD)
     chin -= _unit(lips_smile) * max(0.0, chin - room)
-    return _unit(chin + 0.3 * _unit(opened))
+    # Behind a hand the blendshape is a guess. It counts no further than the lips are open.
+    most = _unit((d["lip_gap"] + 0.01) / 0.15)
+    return _unit(chin + 0.3 * min(_unit(opened), most))
 
 
 def _unit(value: float) -> float:

@@ -280,12 +280,17 @@ def _shapes(d: Array, risen: FloatArray) -> dict[str, float]:
     """
     press = (risen[_B["mouthPressLeft"]] + risen[_B["mouthPressRight"]]) / 2
     pucker = min(risen[_B["mouthPucker"]] / 0.65, -d[F["corner_width"]] / 0.10)
-    funnel = _quiet(_unit(risen[_B["mouthFunnel"]] / 0.55), 0.15)
+    # A grin is neither a funnel nor pressed, though its blendshapes say so.
+    narrow = _unit(1 - d[F["corner_width"]] / 0.10)
+    funnel = narrow * _quiet(_unit(risen[_B["mouthFunnel"]] / 0.55), 0.15)
     return {
         # A funnel narrows the mouth as well.
         "AU18": _quiet(_unit(pucker), 0.15) * (1 - 0.6 * funnel),
         "AU22": funnel,
-        "AU24": _quiet(_unit(min(press / 0.35, -d[F["lips_thickness"]] / 0.055)), 0.3),
+        # Lips that are parted are not pressed.
+        "AU24": _quiet(_unit(min(press / 0.35, -d[F["lips_thickness"]] / 0.055)), 0.3)
+        * narrow
+        * _unit(1 - d[F["lip_gap"]] / 0.05),
     }
 
 

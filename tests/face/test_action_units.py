@@ -1,5 +1,6 @@
 """Action Units: each movement of the face table, with the blendshapes that go with it, raises its own AU."""
 
+import math
 from dataclasses import replace
 
 import numpy as np
@@ -24,6 +25,7 @@ ANSWERS = {
     "AU01": ("browInnerUp",),
     "AU02": ("browOuterUpLeft", "browOuterUpRight"),
     "AU04": ("browDownLeft", "browDownRight"),
+    "AU07": ("eyeSquintLeft", "eyeSquintRight"),
     "AU12": ("mouthSmileLeft", "mouthSmileRight"),
     "AU26": ("jawOpen",),
     "AU45": ("eyeBlinkLeft", "eyeBlinkRight"),
@@ -183,6 +185,37 @@ def test_half_a_smile_is_half_an_au12(own: Baseline) -> None:
     assert units[AU_NAMES.index("AU12")] == pytest.approx(0.5, abs=0.1)
 
 
+def test_narrow_eyes_are_told_by_the_mouth(own: Baseline) -> None:
+    """Raised lower lids are AU07, and AU06 where the corners of the mouth are drawn out a little."""
+    values = own.features.copy()
+    values[INDEX["lower_lid"]] += 0.013
+    alone = dict(zip(AU_NAMES, measure_action_units(values, scores(AU07=0.3), own), strict=True))
+    values[INDEX["corner_width"]] += 0.04
+    drawn = dict(zip(AU_NAMES, measure_action_units(values, scores(AU07=0.3, AU12=0.12), own), strict=True))
+    assert alone["AU07"] > 0.9 and alone["AU06"] == 0.0
+    assert drawn["AU06"] > 0.9 and drawn["AU07"] == pytest.approx(0.0, abs=1e-6)
+
+
+def test_lids_that_follow_the_eyes_up_are_no_wide_eyes(own: Baseline) -> None:
+    values = own.features.copy()
+    values[INDEX["upper_lid"]] += 0.012
+    values[[INDEX["ear_right"], INDEX["ear_left"]]] *= 1.15
+    seen = scores()
+    assert measure_action_units(values, seen, own)[AU_NAMES.index("AU05")] > 0.9
+    seen[[BLENDSHAPE_NAMES.index(f"eyeLookUp{side}") for side in ("Left", "Right")]] = 0.15
+    assert measure_action_units(values, seen, own)[AU_NAMES.index("AU05")] == 0.0
+
+
+def test_a_turned_head_does_not_raise_its_far_brow(own: Baseline) -> None:
+    """At 25° the far brow's blendshape is .15 and both brows' landmarks are .01 higher, as rendered sweeps show it."""
+    values, seen = own.features.copy(), scores()
+    values[[INDEX[name] for name in ("brow_inner", "brow_outer", "brow_middle")]] += 0.01
+    seen[BLENDSHAPE_NAMES.index("browOuterUpRight")] = 0.15
+    raised = [AU_NAMES.index(name) for name in ("AU01", "AU02")]
+    assert measure_action_units(values, seen, own)[raised].max() > 0.1
+    assert measure_action_units(values, seen, own, yaw_rad=math.radians(25))[raised].max() < 0.04
+
+
 def test_who_looks_down_does_not_close_the_eyes(own: Baseline) -> None:
     """The lids have come down by two fifths. The blendshapes say for the one gaze, for the other a blink."""
 
@@ -196,7 +229,7 @@ def test_who_looks_down_does_not_close_the_eyes(own: Baseline) -> None:
         return float(measure_action_units(values, seen, own)[AU_NAMES.index("AU45")])
 
     assert closure(0.6, 0.38, 0.70) < 0.12
-    assert closure(0.6, 0.38, 0.45) == pytest.approx((0.38 / 0.65 + 0.25 / 0.65) / 2, abs=1e-5)
+    assert closure(0.6, 0.38, 0.45) == pytest.approx((0.38 / 0.42 + 0.30 / 0.53) / 2, abs=1e-5)
     assert closure(0.18, 0.70, 0.95) == pytest.approx(1.0, abs=1e-5)  # closed, and looking down
 
 
@@ -228,11 +261,12 @@ def test_a_head_that_tips_up_does_not_raise_its_brows(own: Baseline) -> None:
 def test_closed_eyes_by_hand(own: Baseline) -> None:
     """The mean of what the lids say and what the blendshapes say."""
     values = own.features.copy()
-    for share, lids in ((1.0, 0.0), (0.85, 0.0), (0.525, 0.5), (0.20, 1.0), (0.0, 1.0)):
+    for share, lids in ((1.0, 0.0), (0.90, 0.0), (0.635, 0.5), (0.37, 1.0), (0.0, 1.0)):
         values[INDEX["ear_right"]] = share * own.features[INDEX["ear_right"]]
         values[INDEX["ear_left"]] = share * own.features[INDEX["ear_left"]]
-        for blendshape in (0.0, 0.6, 1.0):
-            units = measure_action_units(values, scores(AU45=blendshape), own)
+        # `scores` makes a blendshape of .65 at 1; .42 is a closed eye.
+        for asked, blendshape in ((0.0, 0.0), (0.3, 0.195 / 0.42), (1.0, 1.0)):
+            units = measure_action_units(values, scores(AU45=asked), own)
             assert units[AU_NAMES.index("AU45")] == pytest.approx((lids + blendshape) / 2, abs=1e-6)
 
 

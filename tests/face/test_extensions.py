@@ -202,3 +202,18 @@ def test_on_a_real_clip_eyes_look_aside_and_a_talking_face_does_not_twitch(share
     assert np.ptp(yaw) > 0.8
     step = np.abs(np.diff(track[:, COUNT:], 2, axis=0)).mean(0)
     assert step.max() < 0.06
+
+
+@pytest.mark.parametrize(("gap_iod", "pressed"), [(0.0, 1.0), (0.06, 0.0)])
+def test_thin_lips_are_pressed_unless_they_are_parted(gap_iod: float, pressed: float) -> None:
+    """A grin makes them thin as well, and MediaPipe calls that pressed, too."""
+    rest = with_irises(face(), y_iod=0.026, eyeLookInLeft=0.09, eyeLookInRight=0.09)
+    points = rest.points_px.copy()
+    for outer, inner in ((0, 13), (17, 14)):
+        points[outer] += 0.6 * (points[inner] - points[outer])
+    points[[14, 17, 87, 317], 1] += gap_iod * IOD_PX
+    scores = rest.blendshapes.copy()
+    scores[[BLENDSHAPE_NAMES.index(f"mouthPress{side}") for side in ("Left", "Right")]] = 0.4
+    assert extensions(replace(rest, points_px=points, blendshapes=scores))["AU24"] == pytest.approx(
+        pressed, abs=0.02
+    )

@@ -90,6 +90,15 @@ def test_whole_movement_opens_the_lips_by_its_gap(au: str, gap: float) -> None:
     assert corner == 0.0
 
 
+@pytest.mark.parametrize("au", ["AU09", "AU10"])
+def test_raised_lips_stay_closed(au: str) -> None:
+    """The lower lip goes along with the upper, also where one side moves alone."""
+    upper, lower = list(INNER_UPPER_LIP[1:-1]), list(INNER_LOWER_LIP[1:-1])
+    for field in (displacement(au, slice(None)), shape(f"{au}_side", slice(None))):
+        np.testing.assert_allclose(field[upper, 1], field[lower, 1], atol=1e-3)
+    assert displacement(au, 0)[1] > 0.03
+
+
 def test_openings_are_left_out_of_the_skin() -> None:
     tables = face_tables()
     assert len(tables.skin_triangles) + len(tables.opening_triangles) == 898

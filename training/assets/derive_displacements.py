@@ -51,9 +51,9 @@ RECIPES: dict[str, dict[str, float]] = {
     "AU01": {"browInnerUp": 1.0, "browOuterUp": -0.25},
     "AU02": {"browOuterUp": 1.0, "browInnerUp": -0.65},
     "AU04": {"browDown": 1.5},
-    "AU05": {"eyeWide": 1.0},
+    "AU05": {"eyeWide": 1.0, "eyeSquint": -0.35},
     "AU06": {"cheekSquint": 1.0, "cheekRaiser": 0.3},
-    "AU07": {"eyeSquint": 1.4},
+    "AU07": {"eyeSquint": 1.2, "eyeBlink": 0.12},
     "AU09": {"noseSneer": 1.0},
     "AU10": {"mouthUpperUp": 1.0},
     "AU12": {"mouthSmile": 1.0},
@@ -83,6 +83,9 @@ BROW_INWARD = 0.022
 
 SMILE_THINS = 0.010
 """AU12 thins each lip by this much (IOD), as measured on nine smiling people; ICT's smile leaves lips their thickness."""
+
+CORNERS_STAY = 0.7
+"""Part of the way that ICT's raised upper lip draws the corners of the mouth up, and AU10 does not."""
 
 CORNERS_INWARD = 0.035
 """AU26 draws the corners of the mouth in by this much a side (IOD): a dropped jaw makes an oval, not a slot."""
@@ -184,6 +187,14 @@ def round_opening(field: Array, canonical: Array, power: float) -> None:
     field[lower, 1] += shares * excess
 
 
+def keep_closed(field: Array) -> None:
+    """Let the lips of a displacement field (468, 3) stay together, in place: the lower lip goes along with the upper."""
+    upper, lower = np.array(topology.UPPER_LIP_ROWS), np.array(topology.LOWER_LIP_ROWS)
+    gap = field[upper[0], 1] - field[lower[0], 1]
+    field[upper, 1] -= 0.3 * np.array([[1.0], [0.7], [0.4], [0.0]]) * gap
+    field[lower, 1] += 0.7 * np.array([[1.0], [0.85], [0.7], [0.5]]) * gap
+
+
 def derive(ict: Path, ict_indices: Path, canonical_path: Path) -> dict[str, NDArray[np.generic]]:
     """All tables; x to the image's right for a frontal face, y up, z to the camera, unit IOD."""
     data = np.load(ict)
@@ -219,11 +230,19 @@ def derive(ict: Path, ict_indices: Path, canonical_path: Path) -> dict[str, NDAr
     brows[:, :1] -= np.sign(x) * BROW_INWARD * lowering * inner
     # By half to the right: the left brow comes in, and the right one, which is raised, goes out.
     extensions[SHAPE_NAMES.index("AU04_side"), :, :1] -= BROW_INWARD * lowering * inner / 2
-    # A wrinkled nose lifts the upper lip, but does not bare the teeth by itself. It lowers the brows, but is no frown.
-    nose = table[AU_NAMES.index("AU09")]
-    less = 1 - 0.6 * np.clip((-0.50 - y) / 0.15, 0, 1) - 0.7 * np.clip((y - 0.10) / 0.08, 0, 1)
+    # A wrinkled nose lifts the upper lip a little. It lowers the brows, but is no frown.
+    nose, lip = (table[AU_NAMES.index(name)] for name in ("AU09", "AU10"))
+    less = 1 - 0.6 * np.clip((-0.50 - y) / 0.15, 0, 1) - 0.85 * np.clip((y - 0.10) / 0.08, 0, 1)
     nose *= less
     extensions[SHAPE_NAMES.index("AU09_side")] *= less
+    # A raised upper lip is no smile: the corners of the mouth stay.
+    corners = np.exp(-(((np.abs(x) - 0.27) / 0.10) ** 2) - ((y + 0.79) / 0.12) ** 2)
+    lip *= 1 - CORNERS_STAY * corners
+    extensions[SHAPE_NAMES.index("AU10_side")] *= 1 - CORNERS_STAY * corners
+    for field in (nose, lip):
+        keep_closed(field)
+    for name in ("AU09_side", "AU10_side"):
+        keep_closed(extensions[SHAPE_NAMES.index(name)])
     smile = table[AU_NAMES.index("AU12")]
     for rows, inwards in ((topology.UPPER_LIP_ROWS, -1), (topology.LOWER_LIP_ROWS, 1)):
         smile[np.array(rows), 1] += inwards * SMILE_THINS * np.array([[0.0], [0.33], [0.67], [1.0]])
