@@ -33,6 +33,8 @@ CHEEK_FROM_RIM: Final = 0.05, 0.50
 """From the rim inwards (IOD): where most of this is reached, and where it ends."""
 CHEEK_HEIGHTS: Final = 0.15, -0.15, -0.70, -1.0
 """From the eyes: where it begins, where it is all, up to where, and where it ends."""
+CHEEK_TURNED: Final = 0.17
+"""In a photo that is itself turned by this (a sine) cheeks do not slide."""
 WHOLE: Final = 0.65
 """The sine of a turn."""
 
@@ -47,7 +49,9 @@ class Slide:
         axes = (cache["rotation"][:2, :2].T * [1, -1] * float(cache["iod_px"])).astype(np.float32)
         below = smooth((JAW_BELOW[0] - y) / (JAW_BELOW[0] - JAW_BELOW[1]))
         jaws = [smooth((side * x - JAW_FROM[0]) / (JAW_FROM[1] - JAW_FROM[0])) * below for side in (1, -1)]
-        cheeks = [_cheek(cache["neutral_shape"], side) for side in (1, -1)]
+        # A turned photo shows the other cheek so edge-on that its light would be told from the wrong places.
+        frontal = max(0.0, 1 - abs(float(cache["rotation"][2, 0])) / CHEEK_TURNED)
+        cheeks = [frontal * _cheek(cache["neutral_shape"], side) for side in (1, -1)]
         chin = smooth((CHIN_BELOW[0] - y) / (CHIN_BELOW[0] - CHIN_BELOW[1]))
         chin *= smooth((CHIN_WITHIN[1] - np.abs(x)) / (CHIN_WITHIN[1] - CHIN_WITHIN[0]))
         whole = -JAW * jaws[0] - CHEEK * cheeks[0], JAW * jaws[1] + CHEEK * cheeks[1], -CHIN * chin
