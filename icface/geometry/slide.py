@@ -14,7 +14,6 @@ import numpy as np
 from icface.arrays import Tensors
 from icface.attributes import FloatArray
 from icface.geometry.follow import smooth
-from icface.geometry.topology import OVAL
 
 JAW: Final = 0.06
 """How far the rim of the jaw slides inwards (IOD) where it has turned to the camera by WHOLE."""
@@ -27,12 +26,6 @@ CHIN: Final = 0.08
 CHIN_BELOW: Final = -0.80, -1.15
 CHIN_WITHIN: Final = 0.45, 0.80
 """From the midline outwards, where this is all and where it ends (IOD)."""
-CHEEK: Final = 0.08
-"""How far the cheek slides inwards (IOD) beside its rim, which stays: it spreads what lies beside the rim."""
-CHEEK_FROM_RIM: Final = 0.05, 0.50
-"""From the rim inwards (IOD): where most of this is reached, and where it ends."""
-CHEEK_HEIGHTS: Final = 0.15, -0.15, -0.70, -1.0
-"""From the eyes: where it begins, where it is all, up to where, and where it ends."""
 WHOLE: Final = 0.65
 """The sine of a turn."""
 
@@ -47,10 +40,9 @@ class Slide:
         axes = (cache["rotation"][:2, :2].T * [1, -1] * float(cache["iod_px"])).astype(np.float32)
         below = smooth((JAW_BELOW[0] - y) / (JAW_BELOW[0] - JAW_BELOW[1]))
         jaws = [smooth((side * x - JAW_FROM[0]) / (JAW_FROM[1] - JAW_FROM[0])) * below for side in (1, -1)]
-        cheeks = [_cheek(cache["neutral_shape"], side) for side in (1, -1)]
         chin = smooth((CHIN_BELOW[0] - y) / (CHIN_BELOW[0] - CHIN_BELOW[1]))
         chin *= smooth((CHIN_WITHIN[1] - np.abs(x)) / (CHIN_WITHIN[1] - CHIN_WITHIN[0]))
-        whole = -JAW * jaws[0] - CHEEK * cheeks[0], JAW * jaws[1] + CHEEK * cheeks[1], -CHIN * chin
+        whole = -JAW * jaws[0], JAW * jaws[1], -CHIN * chin
         self._by_turn = [
             (share[:, None] * axis).astype(np.float32)
             for share, axis in zip(whole, (axes[0], axes[0], axes[1]), strict=True)
@@ -66,16 +58,3 @@ class Slide:
         for amount, slide in zip((left, -left, up), self._by_turn, strict=True):
             if amount > 0:
                 texture_px += slide * np.float32(min(1.0, amount / WHOLE))
-
-
-def _cheek(shape: FloatArray, side: int) -> FloatArray:
-    """(468,) how much each vertex of a shape slides with the cheek on one side (1 at positive x)."""
-    x, y, _ = shape.T
-    oval = shape[list(OVAL)]
-    oval = oval[side * oval[:, 0] > 0]
-    oval = oval[np.argsort(oval[:, 1])]
-    inwards = np.maximum(np.interp(y, oval[:, 1], side * oval[:, 0]) - side * x, 0)
-    upper, high, low, lower = CHEEK_HEIGHTS
-    tall = smooth((upper - y) / (upper - high)) * smooth((y - lower) / (low - lower))
-    steep, wide = CHEEK_FROM_RIM
-    return np.asarray((1 - np.exp(-inwards / steep)) * smooth(1 - inwards / wide) * tall, dtype=np.float32)
