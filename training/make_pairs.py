@@ -92,7 +92,7 @@ def make_pairs(flags: argparse.Namespace) -> None:
 def _make_set(
     config: PairsConfig, flags: argparse.Namespace, name: str, jobs: list[Job], pool: Executor | None
 ) -> None:
-    stamp = stamp_of(config, jobs)
+    stamp = stamp_of(config, jobs, flags.photos)
     if read_index(flags.out)["sets"].get(name, {}).get("stamp") == stamp:
         logger.info(f"{name}: done before")
         return

@@ -104,7 +104,7 @@ def test_the_target_is_cut_where_its_landmarks_say(source: Source, seen: Seen) -
     # A green dot on the tip of the nose lies in the patch where the nose is.
     picture = target.picture.copy()
     nose = target.landmarks.points_px[4, :2]
-    cv2.circle(picture, tuple(int(round(16 * v)) for v in nose.tolist()), 16 * 5, (0, 255, 0), -1, shift=4)
+    cv2.circle(picture, tuple(round(16 * v) for v in nose.tolist()), 16 * 5, (0, 255, 0), -1, shift=4)
     target = target._replace(picture=picture)
     shown = source.driven_to(target, onto)
     made = record(source, shown, target, onto, {}, match_colour=False)
@@ -134,7 +134,7 @@ def test_a_frame_by_shape_is_the_frame_by_attributes(source: Source) -> None:
     attributes = neutral()
     attributes[INDEX["yaw"]], attributes[INDEX["AU12"]], attributes[INDEX["AU26"]] = 0.6, 0.5, 0.7
     expected = {name: value.copy() for name, value in rig.motion(attributes).items()}
-    # Teeth follow the chin, which AU26 alone moves here but for the smile's part: compare everything but the mouth's rows.
+    # The jaw is given apart from the shape. Here it is kept still, so lower teeth and tongue lie elsewhere.
     again = FaceRig(source.cache)
     shown = again.motion_of_shape(rig.shape, rig.rotation, (0.0, 0.0), np.zeros(3, np.float32))
     np.testing.assert_array_equal(shown["skin_map"], expected["skin_map"])

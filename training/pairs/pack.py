@@ -27,10 +27,13 @@ MAKER_VERSION: Final = 1
 INDEX: Final = "index.json"
 
 
-def stamp_of(config: PairsConfig, jobs: Sequence[Job]) -> str:
-    """What decides a set's bytes, as 16 hexadecimal digits: settings, code and names of files."""
+def stamp_of(config: PairsConfig, jobs: Sequence[Job], photos: Path) -> str:
+    """What decides a set's bytes, as 16 hexadecimal digits: settings, code, names and sizes of files."""
+    sizes = [(photos / name).stat().st_size for job in jobs for name in job.files]
     general = msgspec.structs.replace(config, sets=(), held_out=(), held_out_tenth=())
-    content = msgspec.json.encode([MAKER_VERSION, GEOMETRY_VERSION, general, [job._asdict() for job in jobs]])
+    content = msgspec.json.encode(
+        [MAKER_VERSION, GEOMETRY_VERSION, general, sizes, [job._asdict() for job in jobs]]
+    )
     return hashlib.sha256(content).hexdigest()[:16]
 
 

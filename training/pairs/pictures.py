@@ -7,7 +7,7 @@ import zlib
 from collections.abc import Iterator
 from fnmatch import fnmatchcase
 from pathlib import Path
-from typing import Final, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 
@@ -18,11 +18,7 @@ from icface.face.pose import head_pose
 from icface.images import load_photo
 from training.pairs.seen import Seen, look
 from training.pairs.settings import PairsConfig, SetConfig
-
-PHOTO_SUFFIXES: Final = frozenset(
-    {".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff", ".avif", ".jp2", ".gif"}
-)
-CLIP_SUFFIXES: Final = frozenset({".mp4", ".mkv", ".mpg", ".mpeg", ".avi", ".mov", ".webm", ".m4v", ".gif"})
+from training.preparation.clips import IMAGES, VIDEOS
 
 
 class Picture(NamedTuple):
@@ -55,9 +51,7 @@ def jobs_of(config: PairsConfig, set_config: SetConfig, photos: Path, evaluation
     Raises:
         ConfigError: the expression that tells persons apart does not fit.
     """
-    suffixes = CLIP_SUFFIXES if set_config.kind == "talk" else PHOTO_SUFFIXES
-    if set_config.kind == "render":
-        suffixes = frozenset({".glb"})
+    suffixes = {"talk": VIDEOS, "render": (".glb",)}.get(set_config.kind, IMAGES)
     names = sorted(
         {
             path.relative_to(photos).as_posix()

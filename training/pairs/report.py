@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 from collections import Counter
 from collections.abc import Sequence
+from itertools import pairwise
 from pathlib import Path
 from typing import Any, Final
 
@@ -88,7 +89,7 @@ def _text(sets: dict[str, Any], rows_of: dict[str, list[dict[str, str]]]) -> str
 
 def _bins(values: Any) -> str:
     def between(edges: Sequence[float], unit: str) -> list[str]:
-        return [f"{low:g} to {high:g}{unit}" for low, high in zip(edges[:-1], edges[1:], strict=True)]
+        return [f"{low:g} to {high:g}{unit}" for low, high in pairwise(edges)]
 
     def counts(column: int, edges: Sequence[float]) -> list[int]:
         return np.histogram(values[:, column], bins=edges)[0].tolist()  # type: ignore[no-any-return]
