@@ -6,10 +6,12 @@ Each function gives records, and says why where there is none.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from functools import partial
 from typing import Any, Final
 
 import numpy as np
 
+from icface.arrays import Frame
 from icface.attributes import AU_NAMES, INDEX, FloatArray, neutral
 from icface.errors import SourceError
 from icface.face.landmarks import LandmarkDetector
@@ -76,7 +78,7 @@ def true_pairs(work: Work, pictures: list[Picture]) -> Told:
     if len(pictures) < 2:
         yield f"{pictures[0].name}: the person has no second photo" if pictures else "no photo"
         return
-    sources = [_try(lambda each=each: work.source(each.seen)) for each in pictures]
+    sources = [_try(partial(work.source, each.seen)) for each in pictures]
     count = 0
     for i, source in enumerate(sources):
         if isinstance(source, str):
@@ -106,7 +108,7 @@ def made_pairs(work: Work, pictures: list[Picture]) -> Told:
         for own_pose in (True, False):
             attributes = photo.own_pose() if own_pose else NEUTRAL
             rendered = photo.by_attributes(attributes).frame
-            source = _try(lambda rendered=rendered: work.source(look(rendered, work.detector)))
+            source = _try(partial(_source_of, work, rendered))
             noise = work.noise(not own_pose)
             if isinstance(source, str):
                 yield f"{picture.name}, made neutral: {source}"
@@ -164,6 +166,10 @@ def _opening(rng: np.random.Generator) -> FloatArray:
         amount, drawn = rng.uniform(low, high), rng.random()
         values[INDEX[name]] = amount if drawn < share else 0.0
     return values
+
+
+def _source_of(work: Work, rendered: Frame) -> Source:
+    return work.source(look(rendered, work.detector))
 
 
 def _try(make: Callable[[], Source]) -> Source | str:

@@ -79,9 +79,8 @@ def pack(
         errors += [row["error"] for row in part.rows]
         reasons += part.reasons
     count = len(errors)
-    dropped = np.argsort(errors, kind="stable")[count - round(drop_worst * count) :] if count else []
     keep = np.ones(count, dtype=bool)
-    keep[dropped] = False
+    keep[np.argsort(errors, kind="stable")[count - round(drop_worst * count) :]] = False
     kept = int(keep.sum())
     paths = {what: folder / f"{name}.{what}" for what in ("pixels.npy", "conditions.npy", "csv")}
     done = seen = 0

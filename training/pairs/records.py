@@ -86,7 +86,7 @@ def skin_of(shown: Shown, project: Projection, place: Array) -> NDArray[np.bool_
     in_patch = (oval - place[:, 2]) @ np.linalg.inv(place[:, :2]).T
     mask = np.zeros((STORED_PX, STORED_PX), dtype=np.uint8)
     cv2.fillPoly(mask, [np.round(in_patch).astype(np.int32)], (1,))
-    return mask > 0
+    return np.asarray(mask > 0)
 
 
 def matched(
@@ -96,7 +96,8 @@ def matched(
     if not where.any():
         return picture
     gains = like[where].mean(axis=0) / np.maximum(picture[where].mean(axis=0), 1)
-    return np.clip(np.round(picture * np.clip(gains, LEAST_GAIN, MOST_GAIN)), 0, 255).astype(np.uint8)
+    levels = np.round(picture * np.clip(gains, LEAST_GAIN, MOST_GAIN))
+    return np.asarray(np.clip(levels, 0, 255), dtype=np.uint8)
 
 
 def _outside(to_picture: Array, shape: tuple[int, ...]) -> float:

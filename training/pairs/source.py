@@ -11,8 +11,9 @@ from typing import Final, NamedTuple
 
 import cv2
 import numpy as np
+from numpy.typing import NDArray
 
-from icface.arrays import Array, Frame
+from icface.arrays import Array, Frame, Tensors
 from icface.attributes import AU_NAMES, POSE, FloatArray, neutral, pose_to_unit
 from icface.face.action_units import population
 from icface.face.landmarks import LandmarkDetector
@@ -46,8 +47,8 @@ class Shown(NamedTuple):
 
     frame: Frame
     """(S, S, 3) RGB."""
-    opening: Array
-    """(S, S) uint8, inner alpha: eyes and mouth."""
+    opening: NDArray[np.uint8]
+    """(S, S), inner alpha: eyes and mouth."""
     shape: FloatArray
     rotation: FloatArray
 
@@ -124,7 +125,7 @@ class Source:
         base_px = (project.base_px - to_picture[:, 2]) / scale
         times = float(project.iod_px) / scale / float(self.project.iod_px)
         moved = np.append((base_px - self.project.base_px) / float(self.project.iod_px) * [1, -1], 0)
-        return (PIVOT + times * (shape - PIVOT) + moved @ rotation).astype(np.float32)
+        return np.asarray(PIVOT + times * (shape - PIVOT) + moved @ rotation, dtype=np.float32)
 
     def onto(self, seen: Seen) -> Array:
         """(2, 3) from pixels of the frame to those of another picture of the person: pivot on pivot, IOD on IOD."""
@@ -136,7 +137,7 @@ class Source:
         down, aside = self.cache["gaze_rad"].tolist()
         return down, aside
 
-    def _shown(self, motion: dict[str, Array]) -> Shown:
+    def _shown(self, motion: Tensors) -> Shown:
         frame = self.warp.frame(motion).copy()
         opening = np.zeros(frame.shape[:2], dtype=np.uint8)
         for x0, y0, x1, y1 in motion["regions"]:
