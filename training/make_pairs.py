@@ -102,7 +102,7 @@ def _make_set(
     todo = [
         (config, job, flags.photos, path) for job, path in zip(jobs, paths, strict=True) if not path.exists()
     ]
-    with tqdm(total=len(jobs), initial=len(jobs) - len(todo), desc=name, unit="person") as bar:
+    with tqdm(total=len(jobs), initial=len(jobs) - len(todo), desc=name, unit="job") as bar:
         for problem in _run(todo, pool):
             if problem:
                 raise ICFaceError(f"{problem}; {AGAIN}")
@@ -112,7 +112,7 @@ def _make_set(
     write_report(flags.out, [name])
     shutil.rmtree(folder)
     logger.info(
-        f"{name}: {made['count']} pairs of {len(jobs)} persons; {made['dropped_worst']} with the largest errors "
+        f"{name}: {made['count']} pairs of {len({job.identity for job in jobs})} persons; {made['dropped_worst']} with the largest errors "
         f"dropped; what is left out and why: {flags.out / 'report' / 'report.md'}"
     )
 

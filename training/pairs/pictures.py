@@ -30,7 +30,7 @@ class Picture(NamedTuple):
 
 
 class Job(NamedTuple):
-    """What one process does at a time: the files of one person in one set."""
+    """What one process does at a time: the files of one person that are paired with each other, or one file."""
 
     set: SetConfig
     identity: str
@@ -77,7 +77,9 @@ def jobs_of(config: PairsConfig, set_config: SetConfig, photos: Path, evaluation
                 f"set {set_config.name}: person = {set_config.person!r} has to have a group that matches in {name}"
             )
         persons.setdefault(found.group(1), []).append(name)
-    return [Job(set_config, identity, tuple(files)) for identity, files in persons.items()]
+    if set_config.kind == "true":
+        return [Job(set_config, identity, tuple(files)) for identity, files in persons.items()]
+    return [Job(set_config, identity, (name,)) for identity, files in persons.items() for name in files]
 
 
 def load_pictures(job: Job, photos: Path, detector: LandmarkDetector) -> Iterator[Picture | str]:

@@ -70,7 +70,7 @@ def make_part(config: PairsConfig, job: Job, photos: Path, path: Path) -> str:
 
 def _told(config: PairsConfig, job: Job, photos: Path, detector: LandmarkDetector) -> kinds.Told:
     rng = np.random.default_rng(
-        [config.seed, zlib.crc32(job.set.name.encode()), zlib.crc32(job.identity.encode())]
+        [config.seed, zlib.crc32(job.set.name.encode()), zlib.crc32(_name(job).encode())]
     )
     work = kinds.Work(config, job.set, job.identity, detector, rng)
     if job.set.kind == "talk":
@@ -90,7 +90,12 @@ def _told(config: PairsConfig, job: Job, photos: Path, detector: LandmarkDetecto
 
 def part_path(folder: Path, job: Job) -> Path:
     """Where a job's part lies."""
-    return folder / f"{hashlib.sha256(job.identity.encode()).hexdigest()[:24]}.npz"
+    return folder / f"{hashlib.sha256(_name(job).encode()).hexdigest()[:24]}.npz"
+
+
+def _name(job: Job) -> str:
+    """Tells a job from all others of its set, whatever these are."""
+    return f"{job.identity}\n{job.files[0]}"
 
 
 def save_part(path: Path, records: list[Record], reasons: list[str]) -> None:
