@@ -111,9 +111,10 @@ def _make_set(
     made = pack(flags.out, name, jobs[0].set.kind, paths, drop, stamp)
     write_report(flags.out, [name])
     shutil.rmtree(folder)
+    persons = len({job.identity for job in jobs})
     logger.info(
-        f"{name}: {made['count']} pairs of {len({job.identity for job in jobs})} persons; {made['dropped_worst']} with the largest errors "
-        f"dropped; what is left out and why: {flags.out / 'report' / 'report.md'}"
+        f"{name}: {made['count']} pairs of {persons} persons; {made['dropped_worst']} with the largest errors dropped; "
+        f"what is left out and why: {flags.out / 'report' / 'report.md'}"
     )
 
 
