@@ -66,6 +66,8 @@ LIPS_FOLLOW: Final = 0.35
 """AU25 that a whole AU26 takes back. Trackers see less of a chin's drop than of the gap between the lips."""
 _UPPER_LIP: Final = np.array(mesh.INNER_UPPER_LIP, dtype=np.intp)
 _LOWER_LIP: Final = np.array(mesh.INNER_LOWER_LIP, dtype=np.intp)
+JAW_SHARE: Final = 0.8
+"""Lower teeth and tongue follow the chin a little less far."""
 
 
 class FaceRig:
@@ -73,13 +75,14 @@ class FaceRig:
 
     def __init__(self, cache: Tensors, still_border: bool = False) -> None:
         tables = face_tables()
+        self.shape, self.rotation = cache["photo_shape"], cache["rotation"]
+        """Head space (468, 3) of the face in the last frame, and the head's rotation (3, 3)."""
         height, width = cache["plate"].shape[:2]
         margin = int(cache["margin"])
         self._neutral = cache["neutral_shape"]
         self._basis = tables.displacements.reshape(len(AU_NAMES), -1)
         self._shapes = tables.extensions.reshape(len(SHAPE_NAMES), -1)
-        # Lower teeth and tongue follow the chin a little less far.
-        self._jaw = 0.8 * np.stack([tables.displacements[_AU26, 152], *tables.extensions[_JAW, 152]])
+        self._jaw = JAW_SHARE * np.stack([tables.displacements[_AU26, 152], *tables.extensions[_JAW, 152]])
         self._project = Projection(cache["base_px"], np.float32(cache["iod_px"][()]))
         self._pose_offset = cache["pose_offset_rad"]
         self._au_offset = cache["au_offset"]
@@ -136,6 +139,22 @@ class FaceRig:
         pitch_rad, yaw_rad = (attributes[GAZE] * GAZE_LIMIT_RAD).tolist()
         shapes = attributes[SHAPES] * SHAPE_GAIN
         shape = self._moved(action_units, shapes, pitch_rad)
+        gaze_rad = seen_gaze(pitch_rad, float(turn_rad[0])), seen_gaze(yaw_rad, float(turn_rad[1]))
+        jaw = self._jaw[0] * action_units[_AU26] + shapes[_JAW] @ self._jaw[1:]
+        return self.motion_of_shape(shape, rotation, gaze_rad, jaw)
+
+    def motion_of_shape(
+        self, shape: FloatArray, rotation: FloatArray, gaze_rad: tuple[float, float], jaw: FloatArray
+    ) -> Tensors:
+        """The maps of one frame, overwritten by the next call, for a face that is given as it shall be seen.
+
+        Args:
+            shape: (468, 3) head space, with expression.
+            rotation: (3, 3) of the head.
+            gaze_rad: of the eyes in the head: down, and to the image's left.
+            jaw: (3,) how far the lower teeth have moved, in head space.
+        """
+        self.shape, self.rotation = shape, rotation
         self._vertices[: mesh.FACE_VERTICES] = self._project(shape, rotation)
         self._flow.move(shape, rotation)
         self._slide(rotation, self._values[: mesh.FACE_VERTICES, :2])
@@ -149,8 +168,6 @@ class FaceRig:
         raster.raster_map(self._vertices, self._triangles, self._values, self._depth, skin_map)
         if self._back:
             self._back(rotation, skin_map)
-        gaze_rad = seen_gaze(pitch_rad, float(turn_rad[0])), seen_gaze(yaw_rad, float(turn_rad[1]))
-        jaw = self._jaw[0] * action_units[_AU26] + shapes[_JAW] @ self._jaw[1:]
         self._behind_the_skin(rotation, gaze_rad, jaw)
         self._correction.tell(shape, rotation)
         return self._motion

@@ -123,14 +123,15 @@ def _text(numbers: Mapping[str, Any]) -> str:
         "![Extremes](extremes.png)",
         *(f"## Crops to {split} on\n\n![Crops](crops_{split}.png)" for split in SPLITS),
         f"## Skipped: {numbers['skipped_clips']} of {numbers['clips']} clips",
-        _list({name: [reason] for name, reason in numbers["skipped"].items()}),
+        listing({name: [reason] for name, reason in numbers["skipped"].items()}),
         f"## Notes on {len(numbers['notes'])} clips",
-        _list(numbers["notes"]),
+        listing(numbers["notes"]),
     ]
     return "\n\n".join(paragraphs) + "\n"
 
 
-def _list(entries: Mapping[str, Sequence[str]]) -> str:
+def listing(entries: Mapping[str, Sequence[str]]) -> str:
+    """A Markdown list of what is said of each name, at most LISTED of them."""
     lines = [f"- `{name}`: {'; '.join(texts)}" for name, texts in list(entries.items())[:LISTED]]
     if len(entries) > LISTED:
         lines.append(f"- and {len(entries) - LISTED} more, see report.json")
@@ -141,7 +142,7 @@ def save_pictures(
     folder: Path, tracks: FaceTracks, attributes: FloatArray, sides_px: Sequence[float]
 ) -> None:
     """All pictures of the report, from attributes (N, 20) of all frames and the side of the face in each clip."""
-    figure, axes = _figure(4, 5, (15, 10))
+    figure, axes = figure_of(4, 5, (15, 10))
     for i, (name, place) in enumerate(zip(NAMES, axes, strict=True)):
         place.hist(attributes[:, i], bins=50, range=(0, 1), color="tab:blue")
         place.set_title(name)
@@ -151,13 +152,13 @@ def save_pictures(
 
     step = max(1, len(attributes) // MANY)
     pitch, yaw, roll = np.degrees(pose_from_unit(attributes[::step, POSE])).T
-    figure, axes = _figure(1, 2, (11, 5))
+    figure, axes = figure_of(1, 2, (11, 5))
     for place, other, name in ((axes[0], pitch, "pitch"), (axes[1], roll, "roll")):
         place.scatter(yaw, other, s=2, alpha=0.4)
         place.set(xlabel="yaw / °", ylabel=f"{name} / °", xlim=(-42, 42), ylim=(-42, 42))
     figure.savefig(folder / "pose.png", dpi=80)
 
-    figure, (place,) = _figure(1, 1, (6, 4))
+    figure, (place,) = figure_of(1, 1, (6, 4))
     place.hist(sides_px, bins=40, color="tab:green")
     place.set(xlabel="side of the face's box in the clip / pixels", ylabel="clips")
     figure.savefig(folder / "faces.png", dpi=80)
@@ -182,7 +183,7 @@ def _save_sheet(path: Path, tracks: FaceTracks, split: str) -> None:
         units = sorted(zip(values[ACTION_UNITS], AU_NAMES, strict=True), reverse=True)[:STRONGEST]
         strongest = " ".join(f"{name[2:]}:{value:.2f}" for value, name in units if value >= 0.05)
         cells.append(_cell(tracks, row, f"p{pitch:+.0f} y{yaw:+.0f} r{roll:+.0f}", strongest))
-    _save_cells(path, cells, COLUMNS)
+    save_cells(path, cells, COLUMNS)
 
 
 def _save_extremes(path: Path, tracks: FaceTracks, attributes: FloatArray) -> None:
@@ -200,7 +201,7 @@ def _save_extremes(path: Path, tracks: FaceTracks, attributes: FloatArray) -> No
             cells += [blank] * (columns - len(rows))
     # 23 rows in two columns; one place stays empty.
     cells += [blank] * (-len(cells) % (2 * columns))
-    _save_cells(path, cells, 2 * columns)
+    save_cells(path, cells, 2 * columns)
 
 
 def most(tracks: FaceTracks, values: FloatArray) -> list[int]:
@@ -222,14 +223,14 @@ def _cell(tracks: FaceTracks, row: int, first: str, second: str) -> Frame:
     return cell
 
 
-def _save_cells(path: Path, cells: Sequence[Frame], columns: int) -> None:
+def save_cells(path: Path, cells: Sequence[Frame], columns: int) -> None:
     """A PNG of cells in lines of `columns`; the last line has to be full."""
     lines = [np.hstack(cells[start : start + columns]) for start in range(0, len(cells), columns)]
     sheet = cv2.cvtColor(np.vstack(lines), cv2.COLOR_RGB2BGR)
     write_file(path, cv2.imencode(".png", sheet)[1].tobytes())
 
 
-def _figure(rows: int, columns: int, size_inch: tuple[float, float]) -> tuple[Figure, list[Axes]]:
+def figure_of(rows: int, columns: int, size_inch: tuple[float, float]) -> tuple[Figure, list[Axes]]:
     """Without pyplot, which would want a window system and keeps figures in globals."""
     figure = Figure(figsize=size_inch, layout="constrained")
     return figure, list(figure.subplots(rows, columns, squeeze=False).flat)

@@ -1,0 +1,179 @@
+"""The kinds of pairs: how each is made from the pictures of one person.
+
+Each function gives records, and says why where there is none.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from functools import partial
+from typing import Any, Final
+
+import numpy as np
+
+from icface.arrays import Frame
+from icface.attributes import AU_NAMES, INDEX, FloatArray, neutral
+from icface.errors import SourceError
+from icface.face.landmarks import LandmarkDetector
+from training.pairs.pictures import Picture
+from training.pairs.records import Record, record
+from training.pairs.seen import Seen, look, mouth_gap
+from training.pairs.settings import PairsConfig, SetConfig
+from training.pairs.source import Source, then
+
+NEUTRAL: Final = neutral()
+Told = Iterator[Record | str]
+"""Records, and reasons why there is none."""
+SMILE_GAP_IOD: Final = 0.055
+"""A mouth that is open so far shows enough of its teeth to be opened further."""
+FINER: Final = 1.6
+"""Photos of which other pictures are made are prepared at most so many times as fine as frames."""
+SHUT: Final = 0.5
+OPEN: Final = 0.2
+"""A source whose AU45 is above SHUT does not show the eyes that a target with less, by so much, has."""
+OPENED: Final = 3
+"""Pairs that are made of one smile."""
+
+
+class Work:
+    """What all kinds need: settings, the detector, and numbers drawn for this job alone."""
+
+    def __init__(
+        self,
+        config: PairsConfig,
+        set_config: SetConfig,
+        identity: str,
+        detector: LandmarkDetector,
+        rng: np.random.Generator,
+    ) -> None:
+        self.config, self.set, self.identity = config, set_config, identity
+        self.detector, self.rng = detector, rng
+
+    def source(self, seen: Seen) -> Source:
+        return Source(seen, self.detector, self.config.iod_px)
+
+    def photo(self, seen: Seen) -> Source:
+        """A photo of which other pictures are made: finer, so that they are not soft."""
+        finest = FINER * self.config.iod_px
+        iod_px = float(np.clip(seen.project.iod_px, self.config.iod_px, finest))
+        return Source(seen, self.detector, iod_px, by_attributes=True)
+
+    def noise(self, wanted: bool) -> FloatArray | None:
+        """(17,) for every other pair; drawn for each, so that what comes after does not depend on it."""
+        drawn = self.rng.normal(0, self.config.noise, len(AU_NAMES)).astype(np.float32)
+        return drawn if wanted else None
+
+    def words(self, target: str, source: str, noise: FloatArray | None) -> dict[str, Any]:
+        return {
+            "target": target,
+            "source": source,
+            "identity": self.identity,
+            "kind": self.set.kind,
+            "noise": 0.0 if noise is None else self.config.noise,
+        }
+
+
+def true_pairs(work: Work, pictures: list[Picture]) -> Told:
+    """All ordered pairs of one person's photos."""
+    if len(pictures) < 2:
+        yield f"{pictures[0].name}: the person has no second photo" if pictures else "no photo"
+        return
+    sources = [_try(partial(work.source, each.seen)) for each in pictures]
+    count = 0
+    for i, source in enumerate(sources):
+        if isinstance(source, str):
+            yield f"{pictures[i].name}: {source}"
+            continue
+        for j, target in enumerate(pictures):
+            if i != j and pictures[i].seen.attribute("AU45") > SHUT > target.seen.attribute("AU45") + OPEN:
+                yield f"{pictures[i].name}: its eyes are shut, and those of {target.name} are open"
+                continue
+            for _ in range(work.set.repeats if i != j else 0):
+                count += 1
+                noise = work.noise(count % 2 == 0)
+                onto = source.onto(target.seen)
+                shown = source.driven_to(target.seen, onto, noise)
+                words = work.words(target.name, pictures[i].name, noise)
+                yield record(source, shown, target.seen, onto, words, match_colour=True)
+
+
+def made_pairs(work: Work, pictures: list[Picture]) -> Told:
+    """A photo with an expression, and as its source what the geometry makes of it without one.
+
+    Once in the photo's own pose, so that hardly anything else moves, and once looking ahead, as a source is neutralised
+    in the product.
+    """
+    for picture in pictures:
+        photo = work.photo(picture.seen)
+        for own_pose in (True, False):
+            attributes = photo.own_pose() if own_pose else NEUTRAL
+            rendered = photo.by_attributes(attributes).frame
+            source = _try(partial(_source_of, work, rendered))
+            noise = work.noise(not own_pose)
+            if isinstance(source, str):
+                yield f"{picture.name}, made neutral: {source}"
+                continue
+            to_picture = then(source.affine, photo.affine)
+            shown = source.driven_to(picture.seen, to_picture, noise)
+            words = work.words(picture.name, f"{picture.name} made neutral", noise)
+            yield record(source, shown, picture.seen, to_picture, words, match_colour=False)
+
+
+def opened_pairs(work: Work, pictures: list[Picture]) -> Told:
+    """A smile that shows its teeth, opened by the geometry, and as its source the same photo made neutral."""
+    for picture in pictures:
+        gap = mouth_gap(picture.seen)
+        if gap < SMILE_GAP_IOD:
+            yield f"{picture.name}: it shows no teeth"
+            continue
+        photo = work.photo(picture.seen)
+        if not photo.own_teeth:
+            yield f"{picture.name}: its teeth are not kept"
+            continue
+        pose = photo.own_pose()
+        source = work.source(look(photo.by_attributes(pose).frame, work.detector))
+        for _ in range(OPENED):
+            opened = photo.by_attributes(pose + _opening(work.rng))
+            shape = source.shape_of(opened.shape, opened.rotation, photo.project, source.affine)
+            shown = source.by_shape(shape, opened.rotation, source.own_gaze())
+            # What is seen in the opened picture is known; its attributes are measured, as of any other.
+            try:
+                measured = look(opened.frame, work.detector)
+            except SourceError as error:
+                yield f"{picture.name}, opened: {error}"
+                continue
+            words = work.words(f"{picture.name} opened", f"{picture.name} made neutral", None)
+            words["iod_px"] = float(picture.seen.project.iod_px)
+            yield record(source, shown, measured, source.affine, words, match_colour=False)
+
+
+def self_pairs(work: Work, pictures: list[Picture]) -> Told:
+    """A photo to itself: what was right stays."""
+    for picture in pictures:
+        source = work.source(picture.seen)
+        shown = source.driven_to(picture.seen, source.affine)
+        words = work.words(picture.name, picture.name, None)
+        yield record(source, shown, picture.seen, source.affine, words, match_colour=False)
+
+
+def _opening(rng: np.random.Generator) -> FloatArray:
+    """What opens a smile, added to neutral attributes."""
+    values = np.zeros_like(NEUTRAL)
+    for name, low, high, share in (
+        ("AU12", 0.0, 0.6, 0.7), ("AU25", 0.3, 1.0, 1.0), ("AU26", 0.1, 1.0, 0.85),
+        ("AU10", 0.0, 0.9, 0.6), ("AU20", 0.0, 0.3, 1.0),
+    ):  # fmt: skip
+        amount, drawn = rng.uniform(low, high), rng.random()
+        values[INDEX[name]] = amount if drawn < share else 0.0
+    return values
+
+
+def _source_of(work: Work, rendered: Frame) -> Source:
+    return work.source(look(rendered, work.detector))
+
+
+def _try(make: Callable[[], Source]) -> Source | str:
+    try:
+        return make()
+    except SourceError as error:
+        return str(error)
