@@ -25,6 +25,8 @@ CLIP_SIGMA: Final = 2.5
 SLOPE: Final = 0.1
 MOST_RESIDUAL: Final = 0.5
 """The residual cannot exceed this, of 1."""
+BROAD_PX: Final = 24
+"""Side of the cells over which the light of the residual is measured."""
 _HALF: Final = 2
 """The openings are widened at half the size, where it takes a quarter of the work."""
 
@@ -97,6 +99,7 @@ class PatchCorrector(nn.Module):
         residual, colour, alpha = self.propose(patch, conditions)
         strength, opening, unlocked = self._where(patch[:, 3:], gates)
         image = patch[:, :3]
+        residual = residual - broad(residual, 1 - opening) * (1 - opening)
         alpha = alpha * opening * strength * unlocked
         keep = 1 - alpha
         add = residual * (strength * unlocked) * keep + (image + colour) * alpha
@@ -165,6 +168,18 @@ def core(inner: Tensor) -> Tensor:
     small = functional.avg_pool2d(inner, _HALF)
     shrunk = 1 - functional.max_pool2d(1 - small, 3, 1, 1)
     return _enlarged(functional.avg_pool2d(shrunk, 3, 1, 1))
+
+
+def broad(residual: Tensor, counted: Tensor) -> Tensor:
+    """The broad part of a residual (B, 3, S, S), over about a third of the patch; `counted` (B, 1, S, S) are its weights.
+
+    It is no fold but light, which is the photo's. Taken out, no expression makes the face brighter or darker as a whole.
+    """
+    cells = functional.avg_pool2d(residual * counted, BROAD_PX) / (
+        functional.avg_pool2d(counted, BROAD_PX) + 1e-2
+    )
+    cells = functional.avg_pool2d(cells, 3, 1, 1, count_include_pad=False)
+    return functional.interpolate(cells, scale_factor=BROAD_PX, mode="bilinear", align_corners=False)
 
 
 def rim(px: int, width: int) -> Tensor:

@@ -15,7 +15,7 @@ from export.writing import written
 from icface.errors import ConfigError
 from icface.geometry.patch import CONDITIONS, PATCH_PX
 from icface.networks import CorrectorInfo, PatchConfig, PatchCorrector, load_corrector, save_corrector
-from icface.networks.patch import OPENING_ROW, RIM_PX, core, macs, widened
+from icface.networks.patch import OPENING_ROW, RIM_PX, broad, core, macs, widened
 
 SMALL = PatchConfig(channels=(4, 6, 8, 8), hidden=8)
 EYE = (slice(55, 71), slice(50, 80))
@@ -113,6 +113,18 @@ def test_alpha_counts_in_the_openings_alone() -> None:
     opening = widened(patch[:, 3:])
     assert float(keep[opening == 0].min()) == 1
     assert float(keep[0, 0, 140, 95]) < 1
+
+
+def test_no_expression_changes_the_light() -> None:
+    """A residual that is the same everywhere is light and goes; a fold stays nearly as it is."""
+    counted = torch.ones(1, 1, PATCH_PX, PATCH_PX)
+    flat = torch.full((1, 3, PATCH_PX, PATCH_PX), -0.2)
+    assert float((flat - broad(flat, counted)).abs().max()) < 0.003
+    fold = torch.zeros_like(flat)
+    fold[..., 60:120, 94:98] = -0.2
+    left = fold - broad(fold, counted)
+    assert float(left[..., 90, 96].max()) < -0.17
+    assert float(left[..., 90, 80].abs().max()) < 0.03
 
 
 def test_opening_grows_by_about_four_pixels() -> None:

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 COMMANDS = (
+    "evaluate_patch.py",
     "import_checkpoint.py",
     "render_clips.py",
     "assets/derive_displacements.py",

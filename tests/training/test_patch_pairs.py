@@ -134,7 +134,9 @@ def test_target_gets_the_frames_light() -> None:
     assert np.abs(with_mouth - found)[60:120, 50:142].max() < 3
     assert np.abs(with_mouth[132:148, 72:118] - 20).max() < 3
     target[90:93, 60:90] = 60
-    assert float(relit(target, warped, inner)[91, 75, 0]) == pytest.approx(0.6 * float(warped[91, 75, 0]), abs=4)
+    assert float(relit(target, warped, inner)[91, 75, 0]) == pytest.approx(
+        0.6 * float(warped[91, 75, 0]), abs=4
+    )
 
 
 def test_light_does_not_differ_by_more_than_a_third() -> None:

@@ -11,7 +11,7 @@ from torch.nn.utils.parametrizations import spectral_norm
 
 
 class Judge(nn.Module):
-    """A discriminator of four convolutions with spectral norm; it sees 46×46 pixels at a time."""
+    """A discriminator of four convolutions, three with spectral norm; it sees 46×46 pixels at a time."""
 
     def __init__(self, width: int) -> None:
         super().__init__()
@@ -19,7 +19,8 @@ class Judge(nn.Module):
         self.layers = nn.ModuleList(
             spectral_norm(nn.Conv2d(a, b, 4, stride=2, padding=1)) for a, b in itertools.pairwise(widths)
         )
-        self.verdict = spectral_norm(nn.Conv2d(widths[-1], 1, 3, padding=1))
+        # With spectral norm here, too, all verdicts stayed near one half, and taught nothing.
+        self.verdict = nn.Conv2d(widths[-1], 1, 3, padding=1)
 
     def forward(self, mouth: Tensor, opening: Tensor) -> tuple[Tensor, list[Tensor]]:
         """Verdicts (B, 1, H/8, W/8) and the features of each layer, of RGB (B, 3, H, W) and the opening (B, 1, H, W)."""

@@ -31,6 +31,8 @@ class Window(NamedTuple):
 
 MOUTH: Final = Window(80, 40, 112, 112)
 EYES: Final = Window(32, 16, 64, 160)
+LIPS: Final = Window(104, 44, 80, 104)
+"""What the judge sees."""
 
 
 def attention() -> Tensor:

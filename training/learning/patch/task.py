@@ -109,9 +109,9 @@ class PatchTask(Task):
         if self._taps is not None and weights.perceptual > 0:
             found["perceptual"] = self._perceptual(output, target)
         if self._plays:
-            mouths = (losses.MOUTH.of(target), losses.MOUTH.of(output), losses.MOUTH.of(opening))
-            judged = self._teach_judge(*mouths, batch["real"])
-            found |= self._judged(*mouths)
+            lips = (losses.LIPS.of(target), losses.LIPS.of(output), losses.LIPS.of(opening))
+            judged = self._teach_judge(*lips, batch["real"])
+            found |= self._judged(*lips)
         factors = {name: getattr(weights, name) for name in found}
         total = torch.stack([factors[name] * loss for name, loss in found.items()]).sum()
         self._runtime.minimise(total, self.optimizers["corrector"], found, self.config.optimizer.most_norm)
