@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from icface.arrays import Array, Frame, Tensors
 from icface.attributes import FloatArray
+from icface.compiled import compiled
 from icface.geometry import gates
 from icface.geometry.patch import (
     CONDITIONS,
@@ -25,7 +26,6 @@ from icface.geometry.patch import (
     measures,
     patch_affine,
 )
-from icface.geometry.raster import compiled
 from icface.geometry.shape import Projection
 
 _F3 = nb.types.Array(nb.float32, 3, "C")
