@@ -46,7 +46,7 @@ LAUGH: Final = 0.45
 # A tracker reads a rendered movement as smaller or larger than asked. These gains bring the slopes near one.
 POSE_GAIN: Final = np.array([1.3, 1.33, 1.0], dtype=np.float32)
 AU_GAIN: Final = np.array(
-    [2.0, 1.5, 1.7, 1.1, 1.05, 1.15, 1.8, 1.1, 1.4, 1.0, 1.8, 1.4, 1.4, 1.6, 1.1, 1.44, 1.05],
+    [2.0, 1.5, 1.7, 1.1, 1.05, 1.15, 1.8, 0.85, 1.4, 1.0, 1.8, 1.4, 1.4, 1.6, 1.1, 1.44, 1.05],
     dtype=np.float32,
 )
 _SIDED: Final = np.array([AU_NAMES.index(name) for name in SIDED])

@@ -20,6 +20,10 @@ OPENING_ROW: Final = 106
 """Openings above this row of the patch are eyes, below it the mouth: half-way between eyes and lips."""
 RIM_PX: Final = 12
 """The correction fades out over so many pixels, so that the patch has no edge in the frame."""
+WIDTH: Final = 0.95
+"""Width of what is corrected, as a share of the patch."""
+ROUNDED: Final = 3.0
+"""How round it is: 2 is an ellipse, more has fuller corners."""
 CLIP_SIGMA: Final = 2.5
 """Conditions count up to so many standard deviations of the training's."""
 SLOPE: Final = 0.1
@@ -183,11 +187,15 @@ def broad(residual: Tensor, counted: Tensor) -> Tensor:
 
 
 def rim(px: int, width: int) -> Tensor:
-    """(1, 1, px, px): 1 inside, fading to 0 at the edges over so many pixels."""
-    distance = torch.arange(px).float()
-    edge = (torch.minimum(distance, px - 1 - distance) / width).clamp(max=1)
+    """(1, 1, px, px): 1 inside, fading to 0 over so many pixels before the edges and in the corners.
+
+    It is rounded as a face is: beside the chin lies background, which is the photo's.
+    """
+    along = (torch.arange(px).float() - (px - 1) / 2).abs() / ((px - 1) / 2)
+    out = (along[:, None] ** ROUNDED + (along[None] / WIDTH) ** ROUNDED) ** (1 / ROUNDED)
+    edge = ((1 - out) * (px / 2) / width).clamp(0, 1)
     edge = edge * edge * (3 - 2 * edge)
-    return (edge[:, None] * edge[None])[None, None]
+    return edge[None, None]
 
 
 def macs(config: PatchConfig) -> int:
