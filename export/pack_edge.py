@@ -1,8 +1,7 @@
 """Pack the shipped generator: `python export/pack_edge.py [--weights RUN/best.safetensors] [--out FOLDER]`.
 
-It writes the animate graph, golden tensors made from noise, and the manifest with all hashes. With the weights of a
-trained corrector its network is packed too, and the animate graph has it at its end. Without, geometry alone makes the
-frames.
+It writes the graphs, golden tensors made from noise, and the manifest with all hashes. The animate graph is the warp with
+the trained corrector at its end. `--geometry-alone` packs a bundle without a network.
 """
 
 from __future__ import annotations
@@ -43,6 +42,8 @@ from icface.networks.checkpoint import load_corrector
 from icface.networks.patch import PatchCorrector
 from icface.quality import psnr_db
 
+WEIGHTS: Final = Path(__file__).resolve().parents[1] / "training/weights/edge_face.safetensors"
+"""The corrector that ships, as training/train.py wrote it."""
 LEAST_CHANGE_DB: Final = 38.0
 """A golden frame that is closer to geometry alone would not tell an engine that leaves the network out."""
 GOLDEN_SIZE_PX = (88, 72)
@@ -238,7 +239,7 @@ def pack(
                 "host": {"graph": None, "cache": cache, "motion": [*motion, regions], "outputs": frame},
             },
             "golden": "golden.safetensors",
-            "licence": "MIT" if network is None else f"geometry: MIT; network: {licence}",
+            "licence": "MIT" if licence in ("", "MIT") else f"geometry: MIT; network: {licence}",
             "provenance": f"No training data: {geometry}"
             if network is None
             else f"Geometry: {geometry.removeprefix('geometry ')}. Network: {provenance}",
@@ -250,20 +251,30 @@ def pack(
     )
 
 
+def pack_trained(out: Path, weights: Path = WEIGHTS) -> Bundle:
+    """Write the bundle of a trained corrector; ConfigError where that or the folder does not do."""
+    network, info = load_corrector(weights)
+    return pack(out, network, licence=info.licence, provenance=info.provenance)
+
+
 def _run(flags: argparse.Namespace) -> None:
-    if flags.weights is None:
+    if flags.geometry_alone:
         pack(flags.out)
     else:
-        network, info = load_corrector(flags.weights)
-        pack(flags.out, network, licence=info.licence, provenance=info.provenance)
+        pack_trained(flags.out, flags.weights)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command."""
     parser = Parser(description="Pack the shipped generator.")
     parser.add_argument(
-        "--weights", type=Path, metavar="FILE", help="of a trained corrector (default: geometry alone)"
+        "--weights",
+        type=Path,
+        default=WEIGHTS,
+        metavar="FILE",
+        help="of a trained corrector (default: what ships)",
     )
+    parser.add_argument("--geometry-alone", action="store_true", help="pack no network")
     parser.add_argument(
         "--out", type=Path, default=DEFAULT_BUNDLE, metavar="FOLDER", help="the bundle (default: what ships)"
     )

@@ -13,7 +13,7 @@ import torch
 from onnx.reference import ReferenceEvaluator
 
 from export.edge_graph import SHAPES, EdgeWarp, build_edge_graph
-from export.pack_edge import golden_inputs, pack, reference_frame
+from export.pack_edge import golden_inputs, pack_trained, reference_frame
 from icface.arrays import Tensors
 from icface.bundle import DEFAULT_BUNDLE
 from tests.export.rtx import CAPABILITIES, engine_bytes
@@ -90,7 +90,7 @@ def test_everything_is_float32_between_the_ends(model: onnx.ModelProto) -> None:
 
 def test_the_shipped_bundle_is_what_this_code_packs(tmp_path: Path) -> None:
     """Bit for bit with the same version of torch; the same graph with any."""
-    pack(tmp_path / "edge.icface")
+    pack_trained(tmp_path / "edge.icface")
     made, shipped = (
         onnx.load(str(folder / "animate.onnx")) for folder in (tmp_path / "edge.icface", DEFAULT_BUNDLE)
     )
