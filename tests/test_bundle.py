@@ -16,13 +16,14 @@ from safetensors.numpy import load, save
 from export.pack_edge import pack_trained
 from icface.bundle import DEFAULT_BUNDLE, FORMAT_VERSION, MANIFEST, Bundle
 from icface.errors import BundleError
+from tests.export.geometry_alone import geometry_alone
 
 Edit = Callable[[dict[str, Any]], Any]
 
 
 @pytest.fixture
 def copy(tmp_path: Path) -> Path:
-    return Path(shutil.copytree(DEFAULT_BUNDLE, tmp_path / "model.icface"))
+    return Path(shutil.copytree(geometry_alone(), tmp_path / "model.icface"))
 
 
 def edit(folder: Path, change: Edit) -> None:

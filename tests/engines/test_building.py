@@ -16,7 +16,7 @@ import pytest
 from onnx import numpy_helper
 
 from export.pack_paper import pack as pack_paper
-from icface.bundle import DEFAULT_BUNDLE, MANIFEST, Bundle
+from icface.bundle import MANIFEST, Bundle
 from icface.engines import Engine, backends, building, needs_build, neutralise, open_engine
 from icface.engines.backends import onnxruntime as onnxruntime_engine
 from icface.engines.backends import openvino as openvino_engine
@@ -31,6 +31,7 @@ from icface.networks import ModelInfo
 from icface.networks.config import GeneratorConfig, NetworksConfig
 from icface.openvino_core import the_core
 from tests.conftest import REPOSITORY
+from tests.export.geometry_alone import geometry_alone
 from tests.export.models import random_model
 
 ON_CPUS = ("openvino", "onnxruntime")
@@ -107,7 +108,7 @@ def test_auto_takes_what_is_built_and_tells_what_would_be_worth_it(
     if not has_bf16():
         pytest.skip("this CPU has no bfloat16, so nothing is worth building unasked")
     assert worth_building(paper)[-1] == "openvino:bf16"
-    assert "openvino:bf16" not in worth_building(Bundle.load(DEFAULT_BUNDLE))  # its warp runs on the host
+    assert "openvino:bf16" not in worth_building(Bundle.load(geometry_alone()))  # its warp runs on the host
     before = open_engine("auto", paper)
     assert (before.name, before.unbuilt[-1]) == ("openvino", "openvino:bf16")
     assert open_engine("auto", paper, step="neutralise").name == "openvino"
@@ -204,7 +205,7 @@ def test_a_graph_without_convolutions_cannot_be_int8(
     cache_dir: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     pytest.importorskip("openvino")
-    assert main([str(DEFAULT_BUNDLE), "--backend", "openvino", "--precision", "int8"]) == 2
+    assert main([str(geometry_alone()), "--backend", "openvino", "--precision", "int8"]) == 2
     assert "no convolution" in only_error(capsys)
 
 
@@ -301,7 +302,7 @@ def test_a_table_that_cannot_be_written_is_one_line(
 
 
 def test_a_bundle_of_a_newer_version(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    folder = Path(shutil.copytree(DEFAULT_BUNDLE, tmp_path / "newer.icface"))
+    folder = Path(shutil.copytree(geometry_alone(), tmp_path / "newer.icface"))
     manifest = json.loads((folder / MANIFEST).read_text())
     (folder / MANIFEST).write_text(json.dumps({**manifest, "format_version": 99}))
     assert main([str(folder)]) == 1
@@ -310,7 +311,7 @@ def test_a_bundle_of_a_newer_version(tmp_path: Path, capsys: pytest.CaptureFixtu
 
 def test_an_onnx_file_is_no_bundle(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     path = tmp_path / "model.onnx"
-    path.write_bytes((DEFAULT_BUNDLE / "animate.onnx").read_bytes())
+    path.write_bytes((geometry_alone() / "animate.onnx").read_bytes())
     assert main([str(path)]) == 1
     assert f"{path} is not a model bundle" in only_error(capsys)
 
@@ -344,7 +345,7 @@ def test_what_is_built_where_nothing_is_asked_for(paper: Bundle) -> None:
     found = backends.building()
     cpu = found["openvino"].target()
     assert found["onnxruntime"].usual(paper, cpu) == "fp32"
-    assert found["openvino"].usual(Bundle.load(DEFAULT_BUNDLE), cpu) == "fp32"
+    assert found["openvino"].usual(Bundle.load(geometry_alone()), cpu) == "fp32"
     assert found["openvino"].usual(paper, cpu) == ("bf16" if has_bf16() else "fp32")
     ahead = Target(library="TensorRT-RTX 1.7.1", device="any", capability="8.6")
     assert found["tensorrt_rtx"].usual(paper, ahead) == "fp16"

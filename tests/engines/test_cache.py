@@ -14,10 +14,11 @@ from pathlib import Path
 
 import pytest
 
-from icface.bundle import DEFAULT_BUNDLE, Bundle
+from icface.bundle import Bundle
 from icface.engines.base import GOLDEN_PSNR_DB, Target
 from icface.engines.cache import CONTENT, FACTS, KERNELS_STALE_S, STALE_S, EngineCache, EngineKey, find_built
 from icface.errors import EngineError, NotBuiltError, RefusedError
+from tests.export.geometry_alone import geometry_alone
 
 TARGET = Target(library="TensorRT 10.9.0", device="NVIDIA GeForce RTX 3060", capability="8.6")
 KEY = EngineKey(model="0" * 64, backend="tensorrt", precision="fp16", target=TARGET)
@@ -176,7 +177,7 @@ def test_two_processes_do_not_build_the_same_at_once(tmp_path: Path) -> None:
 
 
 def test_what_is_not_built_says_for_what_else_there_is_one(cache_dir: Path) -> None:
-    bundle = Bundle.load(DEFAULT_BUNDLE)
+    bundle = Bundle.load(geometry_alone())
     with pytest.raises(
         NotBuiltError, match=r"no fp16 engine of tensorrt is built for edge geometry here \(none yet\)"
     ):
@@ -191,7 +192,7 @@ def test_what_is_not_built_says_for_what_else_there_is_one(cache_dir: Path) -> N
 
 
 def test_what_was_refused_is_not_found_and_says_why(cache_dir: Path) -> None:
-    bundle = Bundle.load(DEFAULT_BUNDLE)
+    bundle = Bundle.load(geometry_alone())
     key = EngineKey.of(bundle, "tensorrt", "int8", TARGET)
     EngineCache().store(key, b"", {"refused": "int8 against fp32: 31.0 dB"})
     with pytest.raises(

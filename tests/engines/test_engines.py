@@ -25,7 +25,7 @@ from export.pack_edge import golden_inputs, reference_frame
 from export.pack_paper import pack as pack_paper
 from icface import engines
 from icface.arrays import Frame, Tensors
-from icface.bundle import DEFAULT_BUNDLE, MANIFEST, Bundle
+from icface.bundle import MANIFEST, Bundle
 from icface.engines import Engine, Outputs, available, golden_psnr_db, neutralise, open_engine
 from icface.engines.backends import host
 from icface.engines.backends import onnxruntime as onnxruntime_engine
@@ -35,6 +35,7 @@ from icface.errors import BundleError, ConfigError, EngineError
 from icface.networks import ModelInfo
 from icface.networks.config import GeneratorConfig, NetworksConfig
 from tests.conftest import REPOSITORY
+from tests.export.geometry_alone import geometry_alone
 from tests.export.models import random_model
 
 GRAPH_ENGINES = tuple(name for name in available() if name != "host")
@@ -62,7 +63,7 @@ def opened(name: str, bundle: Bundle) -> Iterator[Engine]:
 
 @pytest.fixture(scope="module")
 def bundle() -> Bundle:
-    return Bundle.load(DEFAULT_BUNDLE)
+    return Bundle.load(geometry_alone())
 
 
 def odd_inputs() -> dict[str, np.ndarray]:
@@ -355,7 +356,7 @@ class Substitute(Engine):
     """Stands in for a backend that computes something else."""
 
     def __init__(self, compute: Callable[[Tensors], Frame]) -> None:
-        super().__init__(Bundle.load(DEFAULT_BUNDLE).graph, "substitute")
+        super().__init__(Bundle.load(geometry_alone()).graph, "substitute")
         self._frame = compute
         self.closed = False
 
@@ -612,7 +613,7 @@ def test_the_package_that_has_a_provider_is_named(
 
 def with_files(folder: Path, **contents: bytes) -> Bundle:
     """A copy of the shipped bundle with other contents in its files, and their hashes."""
-    shutil.copytree(DEFAULT_BUNDLE, folder)
+    shutil.copytree(geometry_alone(), folder)
     manifest = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
     for name, content in zip(("animate.onnx", "golden.safetensors"), contents.values(), strict=False):
         (folder / name).write_bytes(content)
@@ -633,7 +634,7 @@ def foreign_graph() -> bytes:
 
 
 def graph_of_unknown_operators() -> bytes:
-    model = onnx.load_from_string((DEFAULT_BUNDLE / "animate.onnx").read_bytes())
+    model = onnx.load_from_string((geometry_alone() / "animate.onnx").read_bytes())
     model.graph.node[0].op_type = "Conjure"
     return bytes(model.SerializeToString())
 
@@ -656,14 +657,14 @@ def test_a_graph_that_is_not_ours(tmp_path: Path, name: str, graph: bytes, expec
 
 @pytest.mark.parametrize("name", ["auto", *available()])
 def test_a_golden_frame_of_another_model_is_refused(tmp_path: Path, name: str) -> None:
-    graph = (DEFAULT_BUNDLE / "animate.onnx").read_bytes()
-    golden = load((DEFAULT_BUNDLE / "golden.safetensors").read_bytes())
+    graph = (geometry_alone() / "animate.onnx").read_bytes()
+    golden = load((geometry_alone() / "golden.safetensors").read_bytes())
     other = save(golden | {"frame": cv2.flip(golden["frame"], 1)})
     with pytest.raises(EngineError, match=f"wrong golden frame|{NOT_HERE}"):
         open_engine(name, with_files(tmp_path / "b.icface", graph=graph, golden=other))
 
 
 def test_a_golden_file_that_lacks_tensors_is_the_bundles_fault(tmp_path: Path) -> None:
-    graph = (DEFAULT_BUNDLE / "animate.onnx").read_bytes()
+    graph = (geometry_alone() / "animate.onnx").read_bytes()
     with pytest.raises(BundleError, match="lacks"):
         open_engine("auto", with_files(tmp_path / "b.icface", graph=graph, golden=save({"a": np.zeros(1)})))

@@ -10,12 +10,13 @@ import pytest
 from export.pack_edge import reference_frame
 from icface import engines
 from icface.attributes import INDEX, neutral
-from icface.bundle import DEFAULT_BUNDLE, Bundle
+from icface.bundle import Bundle
 from icface.engines import open_engine
 from icface.errors import EngineError
 from icface.images import load_photo
 from icface.reenactor import PreparedSource, Reenactor
 from icface.source_cache import SourceCache
+from tests.export.geometry_alone import geometry_alone
 
 POSES: dict[str, dict[str, float]] = {
     "at rest": {},
@@ -26,7 +27,7 @@ POSES: dict[str, dict[str, float]] = {
 
 @pytest.fixture(scope="module")
 def bundle() -> Bundle:
-    return Bundle.load(DEFAULT_BUNDLE)
+    return Bundle.load(geometry_alone())
 
 
 @pytest.fixture(scope="module", params=[256, 416])

@@ -16,7 +16,7 @@ from onnx import TensorProto, helper, numpy_helper
 from export.pack_paper import pack
 from icface.arrays import Frame
 from icface.attributes import COUNT, INDEX
-from icface.bundle import DEFAULT_BUNDLE, Bundle
+from icface.bundle import Bundle
 from icface.engines.parity import (
     LARGEST_DB,
     LEAST_PSNR_DB,
@@ -32,6 +32,7 @@ from icface.engines.samples import EXAMPLE_PHOTO, Samples, collect
 from icface.errors import EngineError, RefusedError
 from icface.networks import ModelInfo
 from icface.quality import psnr_db
+from tests.export.geometry_alone import geometry_alone
 from tests.export.models import NETWORKS, by_onnxruntime, feeds_of, graphs_of, random_model
 
 needs_example = pytest.mark.skipif(not EXAMPLE_PHOTO.is_file(), reason="examples/ is only in a checkout")
@@ -42,12 +43,12 @@ def edge_samples() -> Samples:
     """The example's photo, 12 rows of the track, 256 pixels."""
     if not EXAMPLE_PHOTO.is_file():
         pytest.skip("examples/ is only in a checkout")
-    return collect(Bundle.load(DEFAULT_BUNDLE), rows=12)
+    return collect(Bundle.load(geometry_alone()), rows=12)
 
 
 @pytest.fixture(scope="module")
 def edge_graph() -> bytes:
-    return Bundle.load(DEFAULT_BUNDLE).file("animate.onnx").read_bytes()
+    return Bundle.load(geometry_alone()).file("animate.onnx").read_bytes()
 
 
 @pytest.fixture(scope="module")
@@ -159,7 +160,7 @@ def rotated(face: Frame, degrees: float) -> Frame:
 @needs_example
 def test_equal_frames_pass_with_the_largest_figure(edge_samples: Samples) -> None:
     """The shipped graph is float32 in half precision, too."""
-    bundle = Bundle.load(DEFAULT_BUNDLE)
+    bundle = Bundle.load(geometry_alone())
     report = gate(bundle, graph_for(bundle, "fp16", lambda: edge_samples), "fp16", edge_samples)
     assert report.psnr_db == LARGEST_DB and report.au_error <= 0.01
     assert report.faces_compared == len(edge_samples)

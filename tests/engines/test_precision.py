@@ -11,11 +11,12 @@ import onnx
 import pytest
 
 from export.pack_paper import pack
-from icface.bundle import DEFAULT_BUNDLE, MANIFEST, Bundle
+from icface.bundle import MANIFEST, Bundle
 from icface.engines.precision import graph_for, has_convolutions
 from icface.engines.samples import Samples
 from icface.errors import BundleError, ConfigError
 from icface.networks import ModelInfo
+from tests.export.geometry_alone import geometry_alone
 from tests.export.models import NETWORKS, random_model
 
 
@@ -55,7 +56,7 @@ def test_the_files_of_a_bundle(paper: Bundle, precision: str, file: str) -> None
 @pytest.mark.parametrize("precision", ["fp32", "bf16", "fp16"])
 def test_a_graph_without_convolutions_is_the_same_in_every_precision(precision: str) -> None:
     """In half precision its pixel positions would be half a pixel off."""
-    bundle = Bundle.load(DEFAULT_BUNDLE)
+    bundle = Bundle.load(geometry_alone())
     assert bundle.graph.graph_fp16 is None
     graph = graph_for(bundle, precision, never)
     assert graph == bundle.file("animate.onnx").read_bytes() and not has_convolutions(graph)

@@ -11,10 +11,10 @@ from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 
 from icface.arrays import Tensors
-from icface.bundle import DEFAULT_BUNDLE
 from icface.engines.precision import quantised
 from icface.errors import ConfigError
 from icface.quality import psnr_db
+from tests.export.geometry_alone import geometry_alone
 from tests.export.models import NETWORKS, by_onnxruntime, feeds_of, graphs_of, random_crop
 from tests.export.rtx import CAPABILITIES, engine_bytes
 
@@ -128,7 +128,7 @@ def test_types_and_shapes_of_all_scales(paper: tuple[bytes, Any, onnx.ModelProto
 
 def test_nothing_to_quantise_is_said() -> None:
     with pytest.raises(ConfigError, match=r"edge_animate has no convolution, so int8 would change nothing"):
-        quantised((DEFAULT_BUNDLE / "animate.onnx").read_bytes(), [])
+        quantised((geometry_alone() / "animate.onnx").read_bytes(), [])
     one = np.ones((1, 1, 1, 1), np.float32)
     with pytest.raises(ConfigError, match="int8 needs samples"):
         quantised(two_convolutions(one, one, [1, 1, 1, 1]), [])

@@ -12,11 +12,12 @@ import pytest
 
 from export.pack_paper import pack
 from icface.attributes import COUNT, INDEX, SIZE, AttributeTrack, neutral, read_csv, write_csv
-from icface.bundle import DEFAULT_BUNDLE, Bundle
+from icface.bundle import Bundle
 from icface.engines.samples import EXAMPLE_PHOTO, TRACK, Samples, collect, spread
 from icface.errors import ConfigError, SourceError
 from icface.networks import ModelInfo
 from tests.conftest import shared_file
+from tests.export.geometry_alone import geometry_alone
 from tests.export.models import NETWORKS, random_model
 
 needs_example = pytest.mark.skipif(not EXAMPLE_PHOTO.is_file(), reason="examples/ is only in a checkout")
@@ -27,7 +28,7 @@ def edge_samples() -> Samples:
     """The example's photo, 12 rows of the track, 256 pixels."""
     if not EXAMPLE_PHOTO.is_file():
         pytest.skip("examples/ is only in a checkout")
-    return collect(Bundle.load(DEFAULT_BUNDLE), rows=12)
+    return collect(Bundle.load(geometry_alone()), rows=12)
 
 
 @pytest.fixture(scope="module")

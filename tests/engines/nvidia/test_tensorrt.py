@@ -18,7 +18,7 @@ from msgspec import structs
 
 from export.pack_edge import golden_inputs, reference_frame
 from export.pack_paper import pack as pack_paper
-from icface.bundle import DEFAULT_BUNDLE, Bundle
+from icface.bundle import Bundle
 from icface.engines import needs_build, open_engine
 from icface.engines.backends import tensorrt, tensorrt_rtx
 from icface.engines.base import Job, Progress, Target
@@ -33,6 +33,7 @@ from icface.errors import EngineError, NotBuiltError
 from icface.networks import ModelInfo
 from icface.networks.config import GeneratorConfig, NetworksConfig
 from tests.engines.nvidia.fakes import FakeCuda, Status, fake_trt
+from tests.export.geometry_alone import geometry_alone
 from tests.export.models import random_model
 
 Tensors = dict[str, np.ndarray]
@@ -52,7 +53,7 @@ WITHOUT_A_GPU = pytest.mark.skipif(HAS_GPU, reason="there is a GPU")
 
 @pytest.fixture(scope="module")
 def bundle() -> Bundle:
-    return Bundle.load(DEFAULT_BUNDLE)
+    return Bundle.load(geometry_alone())
 
 
 @pytest.fixture(scope="module")
