@@ -55,7 +55,7 @@ class CorrectedWarp(nn.Module):
 
     def __init__(self, network: PatchCorrector) -> None:
         super().__init__()
-        self.warp, self.correct = EdgeWarp(finish=rounded), Correct(network)
+        self.warp, self.correct = EdgeWarp(), Correct(network)
         # Pixel centres are whole numbers: finer ones lie before and behind them.
         fine = (torch.arange(PATCH_PX * SUPERSAMPLING) + 0.5) / SUPERSAMPLING - 0.5
         self.register_buffer("fine", fine)
@@ -74,12 +74,13 @@ class CorrectedWarp(nn.Module):
         conditions: Tensor,
         gates: Tensor,
     ) -> Tensor:
-        warped = self.warp(skin, plate, inner, skin_map, inner_map, inner_alpha, inner_shade)
+        levels, person = self.warp.levels(skin, plate, inner, skin_map, inner_map, inner_alpha, inner_shade)
+        warped = rounded(levels)
         patch = self.cut(torch.cat([warped, inner_alpha.float()[None, None]], dim=1), patch_to_frame)
         correction = self.correct.planes(patch, conditions, gates)
         correction = torch.where(correction.abs() < LARGEST, correction, self.nothing)
         changes = self.at_frame(correction - self.nothing, patch_to_frame, warped)
-        return frame_of(warped + changes[:, :1] * warped + changes[:, 1:])
+        return frame_of(warped + person * (changes[:, :1] * warped + changes[:, 1:]))
 
     def cut(self, seen: Tensor, patch_to_frame: Tensor) -> Tensor:
         """The patch (1, 4, P, P) of a frame (1, 4, H, W), in whole levels as `icface.geometry.patch.cut_patch`."""

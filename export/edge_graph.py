@@ -54,10 +54,25 @@ class EdgeWarp(nn.Module):
         inner_alpha: Tensor,
         inner_shade: Tensor,
     ) -> Tensor:
+        levels, _ = self.levels(skin, plate, inner, skin_map, inner_map, inner_alpha, inner_shade)
+        return self.finish(levels)
+
+    def levels(
+        self,
+        skin: Tensor,
+        plate: Tensor,
+        inner: Tensor,
+        skin_map: Tensor,
+        inner_map: Tensor,
+        inner_alpha: Tensor,
+        inner_shade: Tensor,
+    ) -> tuple[Tensor, Tensor]:
+        """The frame before it is finished, (1, 3, H, W), and how much of it is the person, (1, 1, H, W) in [0, 1]."""
         person, behind = _read(skin, skin_map), _read(inner, inner_map)
-        front = _smoothed(person[:, :3] + planes_of(plate) * (1 - person[:, 3:] / 255), skin_map)
+        alpha = person[:, 3:] / 255
+        front = _smoothed(person[:, :3] + planes_of(plate) * (1 - alpha), skin_map)
         lit = behind * (inner_shade.float() / 255)
-        return self.finish(front + (lit - front) * (inner_alpha.float() / 255))
+        return front + (lit - front) * (inner_alpha.float() / 255), alpha
 
 
 def _smoothed(front: Tensor, positions: Tensor) -> Tensor:

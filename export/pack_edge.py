@@ -113,7 +113,8 @@ def reference_correction(geometry: Frame, inputs: Tensors, network: PatchCorrect
     # A rim of nothing around the patch, so that it fades within a pixel.
     positions = _positions(back, geometry.shape[:2]) + 1
     changed = _sample(np.pad(changes, ((1, 1), (1, 1), (0, 0))), positions)
-    frame = geometry * (1 + changed[..., :1]) + changed[..., 1:]
+    person = _sample(inputs["skin"], inputs["skin_map"])[..., 3:] / 255
+    frame = geometry + person * (geometry * changed[..., :1] + changed[..., 1:])
     return np.clip(np.floor(frame + 0.5), 0, 255).astype(np.uint8)
 
 

@@ -97,9 +97,9 @@ def test_nothing_else_is_in_the_wheel(wheel: Path) -> None:
 
 
 def test_the_wheel_stays_small(wheel: Path) -> None:
-    """The tracker's model is 3.8 MB of it, the face tables .2."""
-    assert wheel.stat().st_size < 6e6
-    assert sum(file.file_size for file in zipfile.ZipFile(wheel).infolist()) < 8e6
+    """The bundle is 6.6 MB of it, the tracker's model 3.8, the face tables .2."""
+    assert wheel.stat().st_size < 11e6
+    assert sum(file.file_size for file in zipfile.ZipFile(wheel).infolist()) < 13e6
 
 
 def test_the_wheel_has_the_two_commands(wheel: Path) -> None:

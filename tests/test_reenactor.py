@@ -43,12 +43,14 @@ def cache(tmp_path_factory: pytest.TempPathFactory) -> SourceCache:
 
 @pytest.fixture
 def reenactor(cache: SourceCache) -> Reenactor:
-    return Reenactor(Bundle.load(DEFAULT_BUNDLE), size_px=SIDE, source_cache=cache)
+    return Reenactor(Bundle.load(DEFAULT_BUNDLE), size_px=SIDE, source_cache=cache, corrected=False)
 
 
 @pytest.fixture(scope="module")
 def source(photo: Photo, cache: SourceCache) -> PreparedSource:
-    return Reenactor(Bundle.load(DEFAULT_BUNDLE), size_px=SIDE, source_cache=cache).prepare_source(photo)
+    return Reenactor(
+        Bundle.load(DEFAULT_BUNDLE), size_px=SIDE, source_cache=cache, corrected=False
+    ).prepare_source(photo)
 
 
 @pytest.fixture
@@ -92,7 +94,9 @@ def test_a_frame_moves_with_its_attributes_and_repeats_exactly(
 
 @pytest.mark.parametrize("name", ["yaw", "roll", "AU26"])
 def test_a_still_border_fits_into_the_photo(photo: Photo, cache: SourceCache, name: str) -> None:
-    reenactor = Reenactor(Bundle.load(DEFAULT_BUNDLE), size_px=SIDE, source_cache=cache, still_border=True)
+    reenactor = Reenactor(
+        Bundle.load(DEFAULT_BUNDLE), size_px=SIDE, source_cache=cache, corrected=False, still_border=True
+    )
     roomy = np.pad(photo.frame, ((200, 200), (200, 200), (0, 0)), mode="edge")
     reenactor.set_source(
         reenactor.prepare_source(replace(photo, frame=roomy, sha256=f"roomy {photo.sha256}"))
@@ -104,7 +108,9 @@ def test_a_still_border_fits_into_the_photo(photo: Photo, cache: SourceCache, na
 
 
 def test_where_the_crop_ends_with_its_photo_hair_may_move(repository: Path, cache: SourceCache) -> None:
-    reenactor = Reenactor(Bundle.load(DEFAULT_BUNDLE), size_px=SIDE, source_cache=cache, still_border=True)
+    reenactor = Reenactor(
+        Bundle.load(DEFAULT_BUNDLE), size_px=SIDE, source_cache=cache, corrected=False, still_border=True
+    )
     portrait = load_photo(repository / "examples/source.jpg")
     cut = np.ascontiguousarray(portrait.frame[30:])  # above, the photo ends in the hair
     source = reenactor.prepare_source(replace(portrait, frame=cut, sha256=f"cut {portrait.sha256}"))
@@ -112,11 +118,13 @@ def test_where_the_crop_ends_with_its_photo_hair_may_move(repository: Path, cach
     reenactor.set_source(source)
     rest = reenactor.animate(neutral()).copy()
     changed = np.abs(reenactor.animate(asked(roll=0.8)).astype(int) - rest).max(2) > 16
-    assert changed[0].any()
+    assert changed[:3].any()  # at the very edge samples come to rest
 
 
 def test_another_background_changes_nothing_of_the_person(photo: Photo, cache: SourceCache) -> None:
-    reenactor = Reenactor(Bundle.load(DEFAULT_BUNDLE), size_px=SIDE, source_cache=cache, free_layer=True)
+    reenactor = Reenactor(
+        Bundle.load(DEFAULT_BUNDLE), size_px=SIDE, source_cache=cache, corrected=False, free_layer=True
+    )
     source = reenactor.prepare_source(photo)
     asked_for = asked(yaw=0.7, AU26=0.8)
     reenactor.set_source(source)
@@ -135,7 +143,9 @@ def test_another_background_changes_nothing_of_the_person(photo: Photo, cache: S
 
 
 def test_hair_before_another_background_has_no_halo(repository: Path, cache: SourceCache) -> None:
-    reenactor = Reenactor(Bundle.load(DEFAULT_BUNDLE), size_px=SIDE, source_cache=cache, free_layer=True)
+    reenactor = Reenactor(
+        Bundle.load(DEFAULT_BUNDLE), size_px=SIDE, source_cache=cache, corrected=False, free_layer=True
+    )
     source = reenactor.prepare_source(load_photo(repository / "examples/source.jpg"))
     reenactor.set_source(source.before(np.zeros((SIDE, SIDE, 3), dtype=np.uint8)))
     over_black = reenactor.animate(neutral()).astype(float)
@@ -152,7 +162,7 @@ def test_hair_before_another_background_has_no_halo(repository: Path, cache: Sou
 
 
 def test_one_layer_refuses_another_background(photo: Photo, cache: SourceCache) -> None:
-    reenactor = Reenactor(Bundle.load(DEFAULT_BUNDLE), size_px=SIDE, source_cache=cache)
+    reenactor = Reenactor(Bundle.load(DEFAULT_BUNDLE), size_px=SIDE, source_cache=cache, corrected=False)
     plate = np.zeros((SIDE, SIDE, 3), dtype=np.uint8)
     source = reenactor.prepare_source(photo)
     with pytest.raises(SourceError, match="background"):
@@ -163,7 +173,7 @@ def test_one_layer_refuses_another_background(photo: Photo, cache: SourceCache) 
 
 
 def test_alpha_before_a_frame_is_an_error(photo: Photo, cache: SourceCache) -> None:
-    reenactor = Reenactor(Bundle.load(DEFAULT_BUNDLE), size_px=SIDE, source_cache=cache)
+    reenactor = Reenactor(Bundle.load(DEFAULT_BUNDLE), size_px=SIDE, source_cache=cache, corrected=False)
     with pytest.raises(EngineError, match="alpha"):
         reenactor.alpha()
 
@@ -395,7 +405,9 @@ def test_extensions_move_the_face_where_the_bundle_takes_them(
     blink = wink.copy()
     blink[COUNT:] = 0.0
     taking, ignoring = (
-        Reenactor(structs.replace(bundle, extensions=names), size_px=SIDE, source_cache=cache)
+        Reenactor(
+            structs.replace(bundle, extensions=names), size_px=SIDE, source_cache=cache, corrected=False
+        )
         for names in (bundle.extensions, ())
     )
     taking.set_source(source)

@@ -1,7 +1,7 @@
 """The learned correction on the host: its patch is cut out of a frame, and what a network makes of it is laid back.
 
-`frame = keep · frame + add`, with both read bilinearly from the patch. The frame itself is never resampled, so that it
-keeps its detail. Outside of the patch it stays as it is.
+`frame = keep · frame + add`, with both read bilinearly from the patch, as far as a pixel shows the person. The frame
+itself is never resampled, so that it keeps its detail. Outside of the patch, and behind the person, it stays as it is.
 """
 
 from __future__ import annotations
@@ -84,19 +84,22 @@ class Patch:
         cv2.resize(self._fine, (PATCH_PX, PATCH_PX), dst=self._patch[0], interpolation=cv2.INTER_AREA)
         return self._patch
 
-    def lay_back(self, correction: FloatArray, patch_to_frame: Array, frame: Frame) -> None:
+    def lay_back(
+        self, correction: FloatArray, patch_to_frame: Array, person: NDArray[np.uint8], frame: Frame
+    ) -> None:
         """Lay a correction over a frame (H, W, 3) RGB in place.
 
         Args:
             correction: (1, PATCH_PX, PATCH_PX, 4) float32: keep, and what is added to red, green and blue, in levels.
             patch_to_frame: (2, 3) from pixels of the patch to pixels of the frame.
+            person: (H, W, 4), whose last channel is how much of each pixel is the person.
             frame: changed in place.
         """
         box, affine = self._box(patch_to_frame)
         made = self._made[: 4 * box.width * box.height].reshape(box.height, box.width, 4)
         size, border = (box.width, box.height), cv2.BORDER_CONSTANT
         cv2.warpAffine(correction[0], affine, size, dst=made, borderMode=border, borderValue=_IDENTITY)
-        _composite(made, frame, box.left, box.top)
+        _composite(made, person, frame, box.left, box.top)
 
     def _box(self, patch_to_frame: Array) -> tuple[_Box, Array]:
         """What the patch touches of the frame, with a pixel around, at least one; and the affine into that box."""
@@ -131,16 +134,19 @@ def usable(correction: FloatArray) -> bool:
     return bool(cv2.checkRange(correction.reshape(-1, 4), True, -LARGEST, LARGEST)[0])
 
 
-@compiled(_F3, _U3, nb.int64, nb.int64)
-def _composite(correction: FloatArray, frame: Frame, left: int, top: int) -> None:
-    """`frame = keep · frame + add` in a box of the frame whose first pixel is (left, top), rounded to nearest."""
-    low, high, half = np.float32(0), np.float32(255), np.float32(0.5)
+@compiled(_F3, _U3, _U3, nb.int64, nb.int64)
+def _composite(correction: FloatArray, person: NDArray[np.uint8], frame: Frame, left: int, top: int) -> None:
+    """Correct a box of the frame whose first pixel is (left, top), rounded to nearest."""
+    low, high, half, whole = np.float32(0), np.float32(255), np.float32(0.5), np.float32(1 / 255)
     # Flat rows and unsigned indices, so that the compiler makes vectors of it.
     one, three, four = np.uint64(1), np.uint64(3), np.uint64(4)
     for y in range(correction.shape[0]):
         made, row = correction[y].reshape(-1), frame[top + y].reshape(-1)[3 * left :]
+        shown = person[top + y].reshape(-1)[4 * left :]
         for x in range(np.uint64(correction.shape[1])):
-            keep = made[four * x]
+            alpha = whole * np.float32(shown[four * x + three])
+            loss = alpha * (made[four * x] - np.float32(1))
             for c in range(three):
-                value = keep * np.float32(row[three * x + c]) + made[four * x + one + c] + half
+                was = np.float32(row[three * x + c])
+                value = was + loss * was + alpha * made[four * x + one + c] + half
                 row[three * x + c] = np.uint8(np.int32(min(max(value, low), high)))

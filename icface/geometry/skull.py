@@ -43,10 +43,10 @@ def continue_side(layer: NDArray[np.uint8], first: int, end: int, oval_px: Float
     near = middle - first < face, end - middle < face
     has = near[0] and not near[1], near[1] and not near[0]
     for there, columns, out in ((has[0], slice(0, first), -1), (has[1], slice(end, None), 1)):
-        if not there:
-            continue
         y, x = _pixels(layer)
         x = x[:, columns]
+        if not there or not x.size:
+            continue
         away = 2 * ((x - forehead[0]) * across[0] + (y - forehead[1]) * across[1])
         image = _read(layer, x - away * across[0], y - away * across[1])
         beyond = x - end if out > 0 else first - x

@@ -27,7 +27,8 @@ class HostWarp:
         self._skin = np.ascontiguousarray(cache["skin"], dtype=np.uint8)
         self._inner = np.ascontiguousarray(cache["inner"], dtype=np.uint8)
         self._plate = np.ascontiguousarray(cache["plate"], dtype=np.uint8)
-        self._person = np.empty((size_px[1], size_px[0], 4), dtype=np.uint8)
+        self.person = np.empty((size_px[1], size_px[0], 4), dtype=np.uint8)
+        """The last frame's person without eyes and mouth, RGBA, colours multiplied by alpha."""
         self._softened = np.empty((size_px[1], size_px[0], 3), dtype=np.uint8)
         self._edges = np.zeros((size_px[1], size_px[0]), dtype=np.uint8)
         self._out = np.empty((size_px[1], size_px[0], 3), dtype=np.uint8)
@@ -36,9 +37,9 @@ class HostWarp:
         """(H, W, 3) RGB; valid until the next call."""
         border = cv2.BORDER_REPLICATE
         cv2.remap(
-            self._skin, motion["skin_map"], _NO_MAP, cv2.INTER_LINEAR, dst=self._person, borderMode=border
+            self._skin, motion["skin_map"], _NO_MAP, cv2.INTER_LINEAR, dst=self.person, borderMode=border
         )
-        raster.over(self._person, self._plate, self._out)
+        raster.over(self.person, self._plate, self._out)
         raster.soften_edges(motion["skin_map"], self._edges, self._softened, self._out)
         for x0, y0, x1, y1 in motion["regions"]:
             if x1 <= x0 or y1 <= y0:  # outside of the frame

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from export.correction_graph import CorrectedWarp, HalfCorrector
 from export.edge_graph import SHAPES, EdgeWarp
-from export.pack_edge import golden_inputs, pack
+from export.pack_edge import _sample, golden_inputs, pack
 from icface.bundle import Bundle
 from icface.errors import ConfigError
 from icface.geometry.patch import PATCH_PX, cut_patch
@@ -34,6 +34,12 @@ class Constant(PatchCorrector):
         return torch.full_like(patch[:, :1], self.keep), torch.full_like(patch[:, :3], self.add)
 
 
+def shown_person() -> np.ndarray:
+    """(H, W, 1) how much of the golden frame is the person."""
+    inputs = golden_inputs()
+    return _sample(inputs["skin"], inputs["skin_map"])[..., 3:] / 255
+
+
 def whole(network: PatchCorrector) -> tuple[np.ndarray, np.ndarray]:
     """The frame by geometry alone, and with a network, of the golden inputs."""
     inputs = golden_inputs()
@@ -48,7 +54,9 @@ def test_the_frame_is_kept_and_added_to_inside_the_patch_alone() -> None:
     assert (corners > 8).all() and (corners < [88, 72]).all()
     middle = corners.mean(axis=0).astype(int)
     box = np.s_[middle[1] - 12 : middle[1] + 12, middle[0] - 12 : middle[0] + 12]
-    expected = np.floor(plain[box] * 0.5 + 20.5)
+    person = shown_person()[box]
+    assert person.min() < 0.9 and person.max() == 1
+    expected = np.floor(plain[box] + person * (20 - 0.5 * plain[box]) + 0.5)
     assert np.abs(made[box] - expected).max() <= 1
     np.testing.assert_array_equal(made[:4], plain[:4])
     np.testing.assert_array_equal(made[:, :4], plain[:, :4])

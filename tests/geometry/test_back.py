@@ -50,6 +50,8 @@ def source(half_width: float = 0.85, top: float = 1.3, neck: tuple[int, int, int
         "hair": np.zeros((4, 4), dtype=np.float32),
         "inner": np.zeros((80, 80, 3), np.uint8),
         "neutral_shape": shape,
+        "photo_shape": shape,
+        "crop_to_photo": np.eye(2, 3),
         "rotation": np.eye(3, dtype=np.float32),
         "base_px": EYES + np.float32(IOD) * np.array([PIVOT[0], -PIVOT[1]], dtype=np.float32),
         "iod_px": np.array(IOD, dtype=np.float32),

@@ -9,6 +9,7 @@ from icface.geometry.correction import Patch, usable
 from icface.geometry.patch import PATCH_PX, cut_patch
 
 SIZE_PX = (160, 120)
+PERSON = np.full((SIZE_PX[1], SIZE_PX[0], 4), 255, dtype=np.uint8)
 AFFINES = {
     "inside": [[0.5, 0.05, 20.0], [-0.05, 0.5, 25.0]],
     "larger than the frame": [[1.4, 0.1, -40.0], [-0.1, 1.4, -50.0]],
@@ -41,7 +42,7 @@ def test_it_cuts_what_the_training_cuts(frame: np.ndarray, rng: np.random.Genera
 @pytest.mark.parametrize("where", AFFINES)
 def test_a_correction_of_nothing_leaves_every_pixel(frame: np.ndarray, where: str) -> None:
     made = frame.copy()
-    Patch(SIZE_PX).lay_back(corrections(1.0, 0.0), np.array(AFFINES[where]), made)
+    Patch(SIZE_PX).lay_back(corrections(1.0, 0.0), np.array(AFFINES[where]), PERSON, made)
     np.testing.assert_array_equal(made, frame)
 
 
@@ -50,11 +51,23 @@ def test_by_hand() -> None:
     affine = np.array([[0.25, 0.0, 40.0], [0.0, 0.25, 30.0]])  # to (87.75, 77.75)
     for keep, add, expected in ((0.5, 20.7, 71), (0.5, 20.4, 70), (1.0, 300.0, 255), (1.0, -300.0, 0)):
         made = np.full((*SIZE_PX[::-1], 3), 100, dtype=np.uint8)
-        Patch(SIZE_PX).lay_back(corrections(keep, add), affine, made)
+        Patch(SIZE_PX).lay_back(corrections(keep, add), affine, PERSON, made)
         assert (made[30:78, 40:88] == expected).all()
         outside = np.ones(made.shape[:2], dtype=bool)
         outside[29:79, 39:89] = False
         assert (made[outside] == 100).all()
+
+
+def test_only_the_person_is_corrected() -> None:
+    """Half of 100 and 20 are 70: 30 less where all is person, 15.06 where 128 of 255 are, none behind the person."""
+    affine = np.array([[0.25, 0.0, 40.0], [0.0, 0.25, 30.0]])
+    person = PERSON.copy()
+    person[..., 3] = 0
+    person[40:50, :, 3] = 128
+    person[50:60, :, 3] = 255
+    made = np.full((*SIZE_PX[::-1], 3), 100, dtype=np.uint8)
+    Patch(SIZE_PX).lay_back(corrections(0.5, 20.0), affine, person, made)
+    assert [made[y, 60].tolist() for y in (35, 45, 55)] == [[100] * 3, [85] * 3, [70] * 3]
 
 
 def test_each_channel_goes_to_its_own_place() -> None:
@@ -63,7 +76,7 @@ def test_each_channel_goes_to_its_own_place() -> None:
     correction = corrections(1.0, 0.0)
     correction[0, 30, 20] = (1.0, 10.0, 20.0, 30.0)
     affine = np.array([[0.5, 0.0, 40.0], [0.0, 0.5, 30.0]])
-    Patch(SIZE_PX).lay_back(correction, affine, made)
+    Patch(SIZE_PX).lay_back(correction, affine, PERSON, made)
     np.testing.assert_array_equal(made[45, 50], [110, 120, 130])
     assert (made != 100).any(axis=2).sum() == 1
 

@@ -66,12 +66,14 @@ def test_a_photo_that_is_none_is_refused_in_one_line(tmp_path: Path) -> None:
 
 @pytest.fixture(scope="module")
 def reenactor() -> Reenactor:
-    return Reenactor(Bundle.load(DEFAULT_BUNDLE), size_px=SIDE, free_layer=True)
+    return Reenactor(Bundle.load(DEFAULT_BUNDLE), size_px=SIDE, corrected=False, free_layer=True)
 
 
 @pytest.fixture(scope="module")
 def in_photo() -> Reenactor:
-    return Reenactor(Bundle.load(DEFAULT_BUNDLE), size_px=SIDE, free_layer=True, still_border=True)
+    return Reenactor(
+        Bundle.load(DEFAULT_BUNDLE), size_px=SIDE, corrected=False, free_layer=True, still_border=True
+    )
 
 
 @pytest.fixture(scope="module")

@@ -12,6 +12,7 @@ import pytest
 COMMANDS = (
     "evaluate_patch.py",
     "import_checkpoint.py",
+    "make_pairs.py",
     "render_clips.py",
     "assets/derive_displacements.py",
     "assets/derive_population.py",

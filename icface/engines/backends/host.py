@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from typing import Final
 
 import numpy as np
+from numpy.typing import NDArray
 
 from icface.arrays import Frame, Tensors
 from icface.bundle import Bundle, Variant
@@ -50,10 +51,12 @@ class HostEngine(Engine):
         if self._network is not None and motion["gates"].any():
             if self._patch is None:
                 self._patch = Patch(size_px)
-            self._correct(self._network, self._patch, frame, motion)
+            self._correct(self._network, self._patch, frame, self._warp.person, motion)
         return (frame,)
 
-    def _correct(self, network: Engine, patch: Patch, frame: Frame, motion: Tensors) -> None:
+    def _correct(
+        self, network: Engine, patch: Patch, frame: Frame, person: NDArray[np.uint8], motion: Tensors
+    ) -> None:
         where = motion["patch_to_frame"]
         try:
             seen = patch.cut(frame, motion["inner_alpha"], where)
@@ -65,7 +68,7 @@ class HostEngine(Engine):
                 raise
             self._drop_network(error)
         else:
-            patch.lay_back(np.ascontiguousarray(correction), where, frame)
+            patch.lay_back(np.ascontiguousarray(correction), where, person, frame)
 
     def _drop_network(self, error: EngineError) -> None:
         logger.warning("geometry alone makes the frames from now on: %s", error)
