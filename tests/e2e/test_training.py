@@ -37,7 +37,7 @@ pytestmark = [
 ]
 
 CONFIG = """
-steps = 3500
+steps = 2600
 batch_size = 4
 workers = 0
 seed = 1
