@@ -37,7 +37,7 @@ pytestmark = [
 ]
 
 CONFIG = """
-steps = 2600
+steps = 2000
 batch_size = 4
 workers = 0
 seed = 1
