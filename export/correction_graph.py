@@ -16,7 +16,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from export.edge_graph import SHAPES, EdgeWarp, example_inputs
+from export.edge_graph import SHAPES, example_inputs, read, warped
 from export.writing import frame_of, rounded, written
 from icface.geometry.correction import LARGEST
 from icface.geometry.patch import CONDITIONS, PATCH_PX, SUPERSAMPLING
@@ -55,7 +55,7 @@ class CorrectedWarp(nn.Module):
 
     def __init__(self, network: PatchCorrector) -> None:
         super().__init__()
-        self.warp, self.correct = EdgeWarp(), Correct(network)
+        self.correct = Correct(network)
         # Pixel centres are whole numbers: finer ones lie before and behind them.
         fine = (torch.arange(PATCH_PX * SUPERSAMPLING) + 0.5) / SUPERSAMPLING - 0.5
         self.register_buffer("fine", fine)
@@ -74,18 +74,18 @@ class CorrectedWarp(nn.Module):
         conditions: Tensor,
         gates: Tensor,
     ) -> Tensor:
-        levels, person = self.warp.levels(skin, plate, inner, skin_map, inner_map, inner_alpha, inner_shade)
-        warped = rounded(levels)
-        patch = self.cut(torch.cat([warped, inner_alpha.float()[None, None]], dim=1), patch_to_frame)
+        levels, person = warped(skin, plate, inner, skin_map, inner_map, inner_alpha, inner_shade)
+        frame = rounded(levels)
+        patch = self.cut(torch.cat([frame, inner_alpha.float()[None, None]], dim=1), patch_to_frame)
         correction = self.correct.planes(patch, conditions, gates)
         correction = torch.where(correction.abs() < LARGEST, correction, self.nothing)
-        changes = self.at_frame(correction - self.nothing, patch_to_frame, warped)
-        return frame_of(warped + person * (changes[:, :1] * warped + changes[:, 1:]))
+        changes = self.at_frame(correction - self.nothing, patch_to_frame, frame)
+        return frame_of(frame + person * (changes[:, :1] * frame + changes[:, 1:]))
 
     def cut(self, seen: Tensor, patch_to_frame: Tensor) -> Tensor:
         """The patch (1, 4, P, P) of a frame (1, 4, H, W), in whole levels as `icface.geometry.patch.cut_patch`."""
         positions = _moved(self.fine[None, :], self.fine[:, None], patch_to_frame)
-        fine = rounded(_read(seen, positions, "border"))
+        fine = rounded(read(seen, positions))
         return rounded(functional.avg_pool2d(fine, SUPERSAMPLING))
 
     def at_frame(self, changes: Tensor, patch_to_frame: Tensor, frame: Tensor) -> Tensor:
@@ -97,7 +97,7 @@ class CorrectedWarp(nn.Module):
         height, width = frame.shape[2:]
         x = torch.arange(width, dtype=torch.float32, device=frame.device)
         y = torch.arange(height, dtype=torch.float32, device=frame.device)
-        return _read(changes, _moved(x[None, :], y[:, None], back), "zeros")
+        return read(changes, _moved(x[None, :], y[:, None], back), "zeros")
 
 
 class HalfCorrector(PatchCorrector):
@@ -125,14 +125,6 @@ class _Half(nn.Module):
 def _moved(x: Tensor, y: Tensor, affine: Tensor) -> Tensor:
     """(H, W, 2) where an affine (2, 3) takes the points of a row x (1, W) and a column y (H, 1)."""
     return torch.stack([affine[i, 0] * x + affine[i, 1] * y + affine[i, 2] for i in (0, 1)], dim=-1)
-
-
-def _read(picture: Tensor, positions: Tensor, beyond: str) -> Tensor:
-    """A picture (1, C, h, w) read bilinearly at pixel positions (H, W, 2)."""
-    height, width = picture.shape[2:]
-    last = torch.tensor([width - 1, height - 1], device=positions.device)
-    grid = (positions * 2 / last - 1)[None]
-    return functional.grid_sample(picture, grid, mode="bilinear", padding_mode=beyond, align_corners=True)
 
 
 def build_correction_graph(network: PatchCorrector) -> bytes:

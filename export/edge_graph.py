@@ -9,7 +9,6 @@ pixel, and TensorRT reads a picture only at positions of the picture's own type.
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Final
 
 import torch
@@ -34,15 +33,7 @@ _EXAMPLE_PX: Final = {"skin_h": 20, "skin_w": 24, "inner_h": 10, "inner_w": 12, 
 
 
 class EdgeWarp(nn.Module):
-    """Inputs as in SHAPES; gives `frame` (H, W, 3) uint8 RGB.
-
-    Args:
-        finish: makes the output of the frame before it is rounded, (1, 3, H, W) float32 in 0 … 255.
-    """
-
-    def __init__(self, finish: Callable[[Tensor], Tensor] = frame_of) -> None:
-        super().__init__()
-        self.finish = finish
+    """Inputs as in SHAPES; gives `frame` (H, W, 3) uint8 RGB."""
 
     def forward(
         self,
@@ -54,25 +45,23 @@ class EdgeWarp(nn.Module):
         inner_alpha: Tensor,
         inner_shade: Tensor,
     ) -> Tensor:
-        levels, _ = self.levels(skin, plate, inner, skin_map, inner_map, inner_alpha, inner_shade)
-        return self.finish(levels)
+        levels, _ = warped(skin, plate, inner, skin_map, inner_map, inner_alpha, inner_shade)
+        return frame_of(levels)
 
-    def levels(
-        self,
-        skin: Tensor,
-        plate: Tensor,
-        inner: Tensor,
-        skin_map: Tensor,
-        inner_map: Tensor,
-        inner_alpha: Tensor,
-        inner_shade: Tensor,
-    ) -> tuple[Tensor, Tensor]:
-        """The frame before it is finished, (1, 3, H, W), and how much of it is the person, (1, 1, H, W) in [0, 1]."""
-        person, behind = _read(skin, skin_map), _read(inner, inner_map)
-        alpha = person[:, 3:] / 255
-        front = _smoothed(person[:, :3] + planes_of(plate) * (1 - alpha), skin_map)
-        lit = behind * (inner_shade.float() / 255)
-        return front + (lit - front) * (inner_alpha.float() / 255), alpha
+
+def warped(*inputs: Tensor) -> tuple[Tensor, Tensor]:
+    """Warp the inputs, which are in SHAPES order.
+
+    Returns:
+        The frame before it is rounded, (1, 3, H, W) float32 in 0 … 255; and how much of it is the person,
+        (1, 1, H, W) in [0, 1].
+    """
+    skin, plate, inner, skin_map, inner_map, inner_alpha, inner_shade = inputs
+    person, behind = read(planes_of(skin), skin_map), read(planes_of(inner), inner_map)
+    alpha = person[:, 3:] / 255
+    front = _smoothed(person[:, :3] + planes_of(plate) * (1 - alpha), skin_map)
+    lit = behind * (inner_shade.float() / 255)
+    return front + (lit - front) * (inner_alpha.float() / 255), alpha
 
 
 def _smoothed(front: Tensor, positions: Tensor) -> Tensor:
@@ -90,18 +79,17 @@ def _smoothed(front: Tensor, positions: Tensor) -> Tensor:
     return front + (average - front) * share
 
 
-def _read(picture: Tensor, positions: Tensor) -> Tensor:
-    """(1, C, H, W) float32: a picture (h, w, C) read at pixel positions (H, W, 2)."""
-    height, width = picture.shape[:2]
+def read(planes: Tensor, positions: Tensor, beyond: str = "border") -> Tensor:
+    """Read a picture (1, C, h, w) bilinearly at pixel positions (H, W, 2).
+
+    Args:
+        beyond: what lies around the picture: `border` repeats its edge, and `zeros` is 0.
+    """
+    height, width = planes.shape[2:]
     last = torch.tensor([width - 1, height - 1], device=positions.device)
-    return functional.grid_sample(
-        planes_of(picture),
-        # Aligned corners: −1 and 1 are the centres of the first and the last pixel.
-        (positions * 2 / last - 1)[None],
-        mode="bilinear",
-        padding_mode="border",
-        align_corners=True,
-    )
+    # Aligned corners: −1 and 1 are the centres of the first and the last pixel.
+    grid = (positions * 2 / last - 1)[None]
+    return functional.grid_sample(planes, grid, mode="bilinear", padding_mode=beyond, align_corners=True)
 
 
 def example_inputs() -> dict[str, Tensor]:

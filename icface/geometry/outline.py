@@ -22,8 +22,6 @@ CHEEKS: Final = (280, 50)
 NEAREST: Final = 1.05
 FARTHEST: Final = 2.6
 """An outline around the face lies between so many times the oval's distance from its centre."""
-
-
 ABOVE_EARS: Final = (0.15, 0.85)
 """From between these heights on the outline is the head's, of the face's half height over its middle. Below it is the
 ears'."""
