@@ -327,7 +327,9 @@ def test_the_latency_benchmark_sees_steps_through_real_devices(guest: GuestRun) 
     """Onset, half-way, arrived, in this order; a pass-through is quicker. How quick they are here says nothing."""
     track_s = json.loads(guest.text("stats.json"))["stages"]["track"]["p50_ms"] / 1000
     if not guest.text("latency.json") and track_s > STALE_MAX_S / 2:
-        pytest.skip(f"tracking takes {track_s:.1f} s a frame here: between two frames the face goes back to rest")
+        pytest.skip(
+            f"tracking takes {track_s:.1f} s a frame here: between two frames the face goes back to rest"
+        )
     floor, product = measured(guest, "floor", "floor"), measured(guest, "latency", "product")
     assert floor["steps"] == product["steps"] == 2
     assert floor["seen"] >= 1 and product["seen"] >= 1
