@@ -30,6 +30,7 @@ ROOMS = {
     **dict.fromkeys(BASE, BASE),
     "face": BASE,
     "segmentation": BASE,
+    "control": BASE | {"face"},
     "geometry": BASE | {"face", "segmentation"},
     "networks": BASE | {"face", "geometry"},
     "families": BASE | {"face", "geometry"},
