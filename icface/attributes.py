@@ -75,6 +75,19 @@ GROUPS: Final[dict[str, tuple[str, ...]]] = {
     "mouth": ("AU12", "AU14", "AU15", "AU17", "AU20", "AU23", "AU25", "AU26"),
 }
 
+MEANING: Final[dict[str, str]] = {
+    "pitch": "head down", "yaw": "head to image-left", "roll": "head tilted clockwise",
+    "AU01": "inner brows up", "AU02": "outer brows up", "AU04": "brows down", "AU05": "eyes wide",
+    "AU06": "cheeks up", "AU07": "lids tight", "AU09": "nose wrinkled", "AU10": "upper lip up",
+    "AU12": "lip corners up", "AU14": "dimples", "AU15": "lip corners down", "AU17": "chin up",
+    "AU20": "lips stretched", "AU23": "lips tight", "AU25": "lips apart", "AU26": "jaw down", "AU45": "eyes closed",
+    "gaze_pitch": "eyes down", "gaze_yaw": "eyes to image-left",
+    "AU18": "lips puckered", "AU22": "lips funnelled", "AU24": "lips pressed", "AU29": "jaw forward",
+    "AU34": "cheeks puffed", "jaw_side": "jaw to their left", "mouth_side": "mouth to their left",
+    "place_x": "place right", "place_y": "place down", "place_scale": "place nearer",
+}  # fmt: skip
+"""What a high value of an attribute shows, in plain words; `AUxx_side` is the left side of AUxx."""
+
 POSE_LIMIT_RAD: Final = 0.70
 
 # 1 / (OpenFace value of the whole movement). AU45: a full blink averages AU45_r 1.4, which is .28. AU25: a unit is

@@ -78,7 +78,12 @@ KEPT_INSIDE = {
     "mediapipe": (),
     "pyvirtualcam": ("realtime/sinks/virtual_camera.py",),
     "argparse": (
-        *("icface/command.py", "icface/engines/command.py", "realtime/cli.py"),
+        *(
+            "icface/command.py",
+            "icface/engines/command.py",
+            "realtime/attributes_command.py",
+            "realtime/cli.py",
+        ),
         *("export/", "training/"),
     ),
     "scipy": ("training/",),
