@@ -22,6 +22,7 @@ from typing import Final
 from icface.command import Parser, print_error
 from icface.errors import ConfigError, ICFaceError
 from realtime import version
+from realtime.attributes_command import main as edit_attributes
 from realtime.config import CALL_SIZES, FRAMINGS, GAZES, QUALITIES, SIZES, LiveConfig
 from realtime.hotkeys import HOTKEYS
 
@@ -265,6 +266,9 @@ def _run(config: LiveConfig) -> None:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command; gives 0, 1 or 2 as `--help` says. Never raises or exits."""
+    argv = sys.argv[1:] if argv is None else argv
+    if argv[:1] == ["attributes"]:
+        return edit_attributes(argv[1:])
     try:
         flags = parser().parse_args(argv)
     except SystemExit as end:  # argparse: --help, --version, a wrong flag

@@ -12,6 +12,8 @@ from __future__ import annotations
 import json
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from typing import Final
+from xml.sax.saxutils import escape
 
 import cv2
 import numpy as np
@@ -92,6 +94,19 @@ def _pill(width: int, height: int, inset: int) -> NDArray[np.uint8]:
     return picture
 
 
+_XMP: Final = """<?xpacket begin="\ufeff" id="W5M0MpCehiHzreSzNTczkc9d"?>
+<x:xmpmeta xmlns:x="adobe:ns:meta/"><rdf:RDF xmlns:rdf="http://www.w3.org/1999/02/22-rdf-syntax-ns#">
+<rdf:Description rdf:about="" xmlns:dc="http://purl.org/dc/elements/1.1/" xmlns:xmp="http://ns.adobe.com/xap/1.0/"
+ xmlns:Iptc4xmpExt="http://iptc.org/std/Iptc4xmpExt/2008-02-29/">
+<dc:title><rdf:Alt><rdf:li xml:lang="x-default">{title}</rdf:li></rdf:Alt></dc:title>
+<dc:description><rdf:Alt><rdf:li xml:lang="x-default">{comment}</rdf:li></rdf:Alt></dc:description>
+<xmp:CreateDate>{created}</xmp:CreateDate>
+<Iptc4xmpExt:DigitalSourceType>{kind}</Iptc4xmpExt:DigitalSourceType>
+<Iptc4xmpExt:AISystemUsed>{provenance}</Iptc4xmpExt:AISystemUsed>
+</rdf:Description></rdf:RDF></x:xmpmeta>
+<?xpacket end="r"?>"""
+
+
 @dataclass(frozen=True, kw_only=True)
 class Provenance:
     """What a recorded file says about itself."""
@@ -122,3 +137,12 @@ class Provenance:
             "digital_source_type": DIGITAL_SOURCE_TYPE,
             "provenance": json.dumps(record, sort_keys=True),
         }
+
+    def xmp(self) -> bytes:
+        """The same for still pictures: an XMP packet with IPTC's property and what made it."""
+        told = self.metadata()
+        return _XMP.format(
+            **{key: escape(told[key]) for key in ("title", "comment", "provenance")},
+            kind=escape(DIGITAL_SOURCE_TYPE),
+            created=escape(told["creation_time"]),
+        ).encode()

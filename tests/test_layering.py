@@ -24,7 +24,7 @@ MAY_IMPORT = {
 # The rooms of icface, from the lowest up. A room may import itself and what its line names, so no arrow leads upward.
 BASE = {
     *("arrays", "attributes", "bundle", "command", "cpu", "errors", "files", "images", "quality"),
-    *("compiled", "openvino_core", "pyramid", "source_cache"),
+    *("compiled", "editing", "openvino_core", "pyramid", "source_cache", "tables"),
 }
 ROOMS = {
     **dict.fromkeys(BASE, BASE),
@@ -78,7 +78,12 @@ KEPT_INSIDE = {
     "mediapipe": (),
     "pyvirtualcam": ("realtime/sinks/virtual_camera.py",),
     "argparse": (
-        *("icface/command.py", "icface/engines/command.py", "realtime/cli.py"),
+        *(
+            "icface/command.py",
+            "icface/engines/command.py",
+            "realtime/attributes_command.py",
+            "realtime/cli.py",
+        ),
         *("export/", "training/"),
     ),
     "scipy": ("training/",),

@@ -11,8 +11,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from icface.attributes import AttributeTrack, neutral, write_csv
+from icface.attributes import AttributeTrack, neutral
 from icface.errors import ConfigError
+from icface.tables import write_csv
 from realtime import cli
 from realtime.cli import _signals, config_from, main, parser
 from realtime.config import LiveConfig

@@ -4,7 +4,8 @@ from pathlib import Path
 
 import numpy as np
 
-from icface.attributes import ALL_NAMES, GAZE_LIMIT_RAD, INDEX, FloatArray, neutral, read_csv
+from icface.attributes import ALL_NAMES, GAZE_LIMIT_RAD, INDEX, FloatArray, neutral
+from icface.tables import read_csv
 from realtime import session
 from realtime.config import LiveConfig
 from realtime.idle import BLINK_GAP_S, BLINK_S, WAIT_S, Idle

@@ -8,8 +8,9 @@ import numpy as np
 import pytest
 
 from icface.arrays import Frame
-from icface.attributes import FloatArray, mirror, read_csv
+from icface.attributes import FloatArray, mirror
 from icface.errors import DeviceError
+from icface.tables import read_csv
 from realtime.drivers import Sample
 from realtime.loop import run_live
 from realtime.recorder import Recorder

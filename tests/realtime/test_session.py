@@ -17,11 +17,12 @@ import numpy as np
 import pytest
 
 from icface.arrays import Frame
-from icface.attributes import COUNT, NAMES, mirror, neutral, read_csv
+from icface.attributes import COUNT, NAMES, mirror, neutral
 from icface.errors import DeviceError
 from icface.face.continuity import Continuity
 from icface.face.landmarks import open_detector
 from icface.face.tracker import FaceTracker
+from icface.tables import read_csv
 from realtime import session
 from realtime.cameras import Camera, CameraConfig, CameraInfo, CapturedFrame, open_camera
 from realtime.cli import main

@@ -12,8 +12,9 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from icface.attributes import AU_NAMES, COUNT, FloatArray, read_csv
+from icface.attributes import AU_NAMES, COUNT, FloatArray
 from icface.errors import ConfigError
+from icface.tables import read_csv
 
 MIN_CONFIDENCE: Final = 0.7
 """OpenFace's own landmark confidence; below it intensities jump."""
