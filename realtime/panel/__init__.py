@@ -60,7 +60,7 @@ class Panel:
             )
             stream = Stream(self._pictures, desk, on_desk, lambda: self._control.observed)
             files = Files(desk, on_desk, Path(folder))
-            self._server = PanelServer([*files.routes(), WebSocketRoute("/stream", stream)])
+            self._server = PanelServer([*files.routes(), WebSocketRoute("/stream", stream.serve)])
             stack.callback(self._server.close)
             self._server.start()
             self._closing = stack.pop_all()

@@ -71,7 +71,7 @@ class Stream:
         self._on_desk = on_desk
         self._listening = listening
 
-    async def __call__(self, socket: WebSocket) -> None:
+    async def serve(self, socket: WebSocket) -> None:
         """Serve a page until it goes."""
         await socket.accept(SUBPROTOCOL)
         may_send = asyncio.BoundedSemaphore(IN_FLIGHT)
@@ -92,8 +92,6 @@ class Stream:
                 for task in tasks:
                     with contextlib.suppress(asyncio.CancelledError, WebSocketDisconnect, RuntimeError):
                         await task
-        with contextlib.suppress(RuntimeError):
-            await socket.close()
 
     async def _send_pictures(self, socket: WebSocket, may_send: asyncio.Semaphore) -> None:
         serial = -1

@@ -11,6 +11,7 @@ export class Gallery {
   #pictures = new Map();
   #faces = [];
   #aspects = [];
+  #places = [];
   #written = {};
 
   constructor(link) {
@@ -58,17 +59,17 @@ export class Gallery {
     this.#aspects = drivers.map(({ aspect }) => aspect);
     const tiles = drivers.map(({ name, note }, i) => {
       const canvas = make("canvas", { role: "img", ariaLabel: `Driver ${i + 1}: ${name}, as landmarks` });
-      const tile = make("div", { class: "tile", title: name }, canvas, make("span", { class: "number" }, String(i + 1)));
-      tile.append(make("span", { class: "note" }, note || name));
-      return tile;
+      const tile = make("div", { class: "tile" }, canvas, make("span", { class: "number" }, String(i + 1)));
+      return make("figure", { class: "driver", title: note || name }, tile, make("figcaption", {}, name));
     });
+    this.#places = drivers.map(() => ({}));
     this.#faces = tiles.map((tile) => tile.querySelector("canvas"));
     byId("drivers").replaceChildren(...tiles, ...(addable ? [this.#adder("drivers", "Video or table", DRIVERS)] : []));
   }
 
   #look({ landmarks }) {
     this.#faces.forEach((canvas, i) => {
-      if (canvas.offsetParent !== null) drawLandmarks(canvas, landmarks[i] ?? null, this.#aspects[i] || 4 / 3);
+      if (canvas.offsetParent !== null) drawLandmarks(canvas, landmarks[i] ?? null, this.#aspects[i] || 4 / 3, this.#places[i]);
     });
   }
 

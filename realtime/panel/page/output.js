@@ -53,26 +53,34 @@ export class Output {
   }
 }
 
-/** Draw a driver's landmarks (shares of the camera picture, 0 to 65535) as large as the face allows. */
-export function drawLandmarks(canvas, points, aspect) {
+/**
+ * Draw a driver's landmarks, shares of the camera picture from 0 to 65535. The view follows the face slowly, so that it
+ * fills the tile and its moves are still seen. `place` keeps the view from one picture to the next.
+ */
+export function drawLandmarks(canvas, points, aspect, place) {
   const { context, width, height } = fitted(canvas);
   if (!points) return;
   const x = (i) => (points[2 * i] / 65535) * aspect;
   const y = (i) => points[2 * i + 1] / 65535;
-  const scale = Math.min(width / aspect, height);
-  const left = (width - aspect * scale) / 2;
-  const top = (height - scale) / 2;
+  const centre = [(x(234) + x(454)) / 2, (y(10) + y(152)) / 2];
+  const size = Math.hypot(x(10) - x(152), y(10) - y(152));
+  const follow = place.size ? 0.04 : 1;
+  place.size = (place.size ?? 0) + (size - (place.size ?? 0)) * follow;
+  place.x = (place.x ?? 0) + (centre[0] - (place.x ?? 0)) * follow;
+  place.y = (place.y ?? 0) + (centre[1] - (place.y ?? 0)) * follow;
+  const scale = (0.72 * height) / place.size;
+  const at = (i) => [width / 2 + (x(i) - place.x) * scale, height / 2 + (y(i) - place.y) * scale];
   context.fillStyle = cachedColour("quiet");
-  context.globalAlpha = 0.55;
-  for (let i = 0; i < 468; i += 3) context.fillRect(left + x(i) * scale, top + y(i) * scale, 1, 1);
+  context.globalAlpha = 0.45;
+  for (let i = 0; i < 468; i += 2) context.fillRect(...at(i), 1, 1);
   context.globalAlpha = 1;
   context.strokeStyle = cachedColour("driver");
-  context.lineWidth = 1.2;
+  context.lineWidth = 1.3;
   context.lineJoin = "round";
   for (const contour of CONTOURS) {
-    if (contour[1] * 2 >= points.length) continue;
+    if (Math.max(...contour) * 2 >= points.length) continue;
     context.beginPath();
-    for (const i of contour) context.lineTo(left + x(i) * scale, top + y(i) * scale);
+    for (const i of contour) context.lineTo(...at(i));
     context.stroke();
   }
 }
