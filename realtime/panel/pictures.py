@@ -85,6 +85,11 @@ class Pictures:
         self._encoded: tuple[int, bytes] = (-1, b"")
         self.sink: PanelSink | None = None
 
+    @property
+    def serial(self) -> int:
+        """Of the newest picture."""
+        return self.sink.serial if self.sink is not None else -1
+
     def notify(self) -> None:
         """A new frame is there."""
         fresh, self._fresh = self._fresh, asyncio.Event()

@@ -94,7 +94,7 @@ class Stream:
                         await task
 
     async def _send_pictures(self, socket: WebSocket, may_send: asyncio.Semaphore) -> None:
-        serial = -1
+        serial = self._pictures.serial
         while True:
             await may_send.acquire()
             serial, message = await self._pictures.after(serial)
