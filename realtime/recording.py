@@ -50,7 +50,7 @@ class Recordings:
         self._control = control
         self._renderer = renderer
         self._fps = fps
-        self._folder = folder
+        self.folder = folder
         self._provenance = provenance
         self._lock = threading.Lock()
         self.current: Recording | None = None
@@ -61,7 +61,7 @@ class Recordings:
         with self._lock:
             if self.current is not None:
                 raise ICFaceError(f"{self.current.path.name} is being recorded already")
-            recording = Recording(self._folder, self._renderer, self._provenance)
+            recording = Recording(self.folder, self._renderer, self._provenance)
             recording.open(*self._renderer.size_px, self._fps)
             self.current = recording
         self._control.ask(lambda reenactment: reenactment.outputs.add(recording))

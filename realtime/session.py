@@ -12,6 +12,7 @@ from dataclasses import dataclass, replace
 from fractions import Fraction
 from functools import partial
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import cv2
 import platformdirs
@@ -43,10 +44,14 @@ from realtime.metrics import Metrics
 from realtime.outputs import Outputs
 from realtime.photos import Photos
 from realtime.recorder import Recorder
+from realtime.recording import Recordings, recordings_folder
 from realtime.renderer import Renderer, Scene, make_scene
 from realtime.scheduler import DeadlineScheduler
 from realtime.sinks import Sink, SinkSettings, create_sink, is_picture_series
 from realtime.step import Reenactment
+
+if TYPE_CHECKING:
+    from realtime.panel import Panel
 
 logger = logging.getLogger(__name__)
 
@@ -97,12 +102,18 @@ class _Session:
         control = self.control
         tables = {each.name: load_table(Path(each.name)) for each in config.given if each.kind == "table"}
         sinks = _create_sinks(config) if sinks is None else sinks
+        panel: Panel | None = None
+        if config.panel:
+            from realtime.panel import Panel  # a web server comes with it
+
+            panel = Panel(control)
+            sinks = [*sinks, panel.sink]
         self.backdrop = Backdrop(config.shown_behind, SourceCache())
         if self.backdrop.transparent and not all(sink.takes_alpha for sink in sinks):
             logger.info(
                 "green (#00ff00) is shown where windows and cameras have no transparency; key it out there"
             )
-        photos = Photos(config.sources, self._prepare)
+        photos = self.photos = Photos(config.sources, self._prepare)
         if not config.follow and any(table.values[:, PLACE].any() for table in tables.values()):
             logger.info(
                 "the attributes move the head in the picture (place_x, place_y, place_scale); --follow shows it"
@@ -143,7 +154,12 @@ class _Session:
         keyboard = stack.enter_context(TerminalKeys()).poll_key if config.live else None
         tracked = [each for each in drivers if each.ask_neutral is not None]
         ask_neutral = partial(_all, [each.ask_neutral for each in tracked]) if tracked else None
-        controls = Controls(reenactment, photos, stop, keyboard, ask_neutral)
+        recordings = Recordings(control, renderer, beat.fps, recordings_folder(), _provenance(config))
+        controls = Controls(reenactment, photos, stop, keyboard, ask_neutral, recordings.toggle)
+        if panel is not None:
+            stack.callback(panel.close)
+            url = panel.serve(config, reenactment, photos, recordings, drivers, beat.fps, ask_neutral)
+            logger.info("panel: %s", url)
         still, labels = [each.is_still for each in drivers], [each.label for each in config.given]
         if config.live:
             stack.callback(stop.set)
@@ -191,7 +207,7 @@ class _Session:
     def _prepare(self, number: int) -> Scene:
         """Load, neutralise and frame a photo."""
         config = self.config
-        photo = load_photo(config.sources[number])
+        photo = load_photo(self.photos.paths[number])
         source = self.reenactor.prepare_source(photo, face=config.face)
         for note in source.notes:
             logger.info("%s", note)
@@ -239,20 +255,25 @@ def _all(functions: Sequence[Callable[..., None] | None], *arguments: object) ->
             function(*arguments)
 
 
-def _create_sinks(config: LiveConfig) -> list[Sink]:
-    """Make all sinks that are wanted, not yet open; first those that somebody watches."""
+def _provenance(config: LiveConfig) -> Provenance:
+    """What recorded files say of this run."""
     # `Photos` tells of those that are missing.
     photos = [path for path in config.sources if path.is_file()]
+    return Provenance(
+        source_sha256=tuple(hashlib.sha256(path.read_bytes()).hexdigest() for path in photos),
+        version=version(),
+        model=(config.model or DEFAULT_BUNDLE).name,
+    )
+
+
+def _create_sinks(config: LiveConfig) -> list[Sink]:
+    """Make all sinks that are wanted, not yet open; first those that somebody watches."""
     common = SinkSettings(
         device=config.virtual_camera or None,
         audio_from=None if config.loop else config.driver_video,
         live=config.live,
         transparent=config.shown_behind.kind == "transparent",
-        provenance=Provenance(
-            source_sha256=tuple(hashlib.sha256(path.read_bytes()).hexdigest() for path in photos),
-            version=version(),
-            model=(config.model or DEFAULT_BUNDLE).name,
-        ),
+        provenance=_provenance(config),
     )
     wanted = {"virtual_camera": config.to_virtual_camera, "window": config.window, "null": config.null}
     sinks = [create_sink(name, common) for name, is_wanted in wanted.items() if is_wanted]

@@ -11,20 +11,27 @@ from __future__ import annotations
 import asyncio
 import functools
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
+from fractions import Fraction
 from pathlib import Path
 from typing import Any, TypeVar
 
 from starlette.routing import WebSocketRoute
 
+from realtime.config import LiveConfig
 from realtime.control import Control
+from realtime.drivers import Driver
 from realtime.panel.desk import ControlDesk
 from realtime.panel.files import Files
 from realtime.panel.pictures import PanelSink, Pictures
 from realtime.panel.server import PanelServer
 from realtime.panel.stream import Stream
+from realtime.photos import Photos
+from realtime.recording import Recordings
+from realtime.renderer import Scene
+from realtime.step import Reenactment
 
 T = TypeVar("T")
 
@@ -44,8 +51,32 @@ class Panel:
         self.sink = PanelSink(self._notify)
         self._pictures.sink = self.sink
 
-    def serve(self, desk: ControlDesk) -> str:
-        """Start serving pages; gives the address to open. Raises DeviceError."""
+    def serve(
+        self,
+        config: LiveConfig,
+        reenactment: Reenactment,
+        photos: Photos[Scene],
+        recordings: Recordings,
+        drivers: Sequence[Driver],
+        fps: Fraction,
+        ask_neutral: Callable[[], None] | None,
+    ) -> str:
+        """Start serving pages; gives the address to open.
+
+        Args:
+            config: of the run.
+            reenactment: is read here, and changed by its control alone.
+            photos: can be added to.
+            recordings: can be begun and ended.
+            drivers: that there are.
+            fps: that the pictures are meant to have.
+            ask_neutral: takes the drivers' faces as neutral; None where no tracker runs.
+
+        Raises:
+            DeviceError: there is no port, or the server does not start.
+        """
+        desk = ControlDesk(config, reenactment, photos, recordings, drivers, fps, ask_neutral)
+        self.desk = desk
         with ExitStack() as stack:
             stack.callback(desk.close)
             one_by_one = ThreadPoolExecutor(1, thread_name_prefix="panel desk")

@@ -9,7 +9,6 @@ import msgspec
 
 from icface.control import presets
 from icface.control.source import Source
-from icface.control.state import ControlState
 from icface.errors import ConfigError, ICFaceError
 
 if TYPE_CHECKING:
@@ -67,13 +66,10 @@ class LoadPreset(Command, tag="load_preset"):
     name: Name
 
     def perform(self, desk: ControlDesk) -> None:
-        def load(_: ControlState) -> ControlState:
-            return presets.load(self.name, desk.control.start)
-
-        state = desk.control.change(load)
-        for channel in state.named().values():
-            if channel.source.kind == "track":
-                desk.play_beside(channel.source.name)
+        state = presets.load(self.name, desk.control.start)
+        for name in state.tracks:
+            desk.play_beside(name)
+        desk.control.change(lambda _: state)
 
 
 class SavePreset(Command, tag="save_preset"):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from fractions import Fraction
 from pathlib import Path
@@ -18,6 +18,7 @@ from icface.control.state import ControlState
 from realtime import version
 from realtime.config import LiveConfig
 from realtime.control import Control
+from realtime.drivers import Driver
 from realtime.drivers.table import load_table
 from realtime.metrics import Metrics
 from realtime.panel import commands
@@ -42,18 +43,15 @@ class ControlDesk:
     """Answers the pages. Reads what the loop owns, and changes it by `control.ask` alone."""
 
     config: LiveConfig
-    control: Control
-    metrics: Metrics
-    photos: Photos[Scene]
     reenactment: Reenactment
-    tracks: Tracks
+    photos: Photos[Scene]
     recordings: Recordings
-    drivers: list[dict[str, Any]]
-    """For the page: name and note of each."""
+    drivers: Sequence[Driver]
     fps: Fraction
     """That the pictures are meant to have."""
     ask_neutral: Callable[[], None] | None = None
     jobs: Jobs = field(default_factory=Jobs)
+    tracks: Tracks = field(init=False)
     playing: str = ""
     """The track that drives everything; empty: none."""
     player: Player | None = None
@@ -63,6 +61,17 @@ class ControlDesk:
     _stages: dict[str, tuple[int, float]] = field(default_factory=dict)
     _speed: dict[str, Any] = field(default_factory=dict)
     _measured_s: float = 0.0
+
+    def __post_init__(self) -> None:
+        self.tracks = Tracks(self.recordings.folder)
+
+    @property
+    def control(self) -> Control:
+        return self.reenactment.control
+
+    @property
+    def metrics(self) -> Metrics:
+        return self.reenactment.metrics
 
     def perform(self, command: Any) -> Any:
         """Do what a page asked; raises ICFaceError."""
@@ -112,7 +121,14 @@ class ControlDesk:
             "photos": [self._photo(number) for number in range(len(self.photos.paths))],
             "shown": self.reenactment.renderer.scene.number,
         }
-        yield {"is": "drivers", "drivers": self.drivers, "addable": True}
+        yield {
+            "is": "drivers",
+            "drivers": [
+                {"name": given.label, "kind": given.kind, "aspect": driver.aspect}
+                for given, driver in zip(self.config.given, self.drivers, strict=False)
+                if given.kind != "none"
+            ],
+        }
         yield {"is": "presets", "presets": list(presets.names())}
         yield {"is": "tracks", "tracks": names}
         yield {
@@ -213,7 +229,7 @@ class ControlDesk:
         self.jobs.start(
             path.with_name(f"{saved} rendered.mp4"),
             "--output",
-            ["--source", photo, "--attributes", path, *same_picture(self.config)],
+            ["--source", photo, "--driver", path, *same_picture(self.config)],
         )
         return saved
 
@@ -226,7 +242,7 @@ class ControlDesk:
         self.jobs.start(
             self.tracks.path(path.stem),
             "--record-attributes",
-            ["--source", photo, "--camera", path, "--null", "--no-pace", "--quality", "fast", "--no-build"],
+            ["--source", photo, "--driver", path, "--null", "--no-pace", "--quality", "fast", "--no-build"],
         )
         return f"{path.name} is being read; it becomes the track {path.stem}"
 

@@ -55,16 +55,16 @@ export class Gallery {
     else this.#pictures.delete(number);
   }
 
-  #drivers({ drivers, addable }) {
+  #drivers({ drivers }) {
     this.#aspects = drivers.map(({ aspect }) => aspect);
-    const tiles = drivers.map(({ name, note }, i) => {
+    const tiles = drivers.map(({ name, kind }, i) => {
       const canvas = make("canvas", { role: "img", ariaLabel: `Driver ${i + 1}: ${name}, as landmarks` });
       const tile = make("div", { class: "tile" }, canvas, make("span", { class: "number" }, String(i + 1)));
-      return make("figure", { class: "driver", title: note || name }, tile, make("figcaption", {}, name));
+      return make("figure", { class: "driver", title: `${name} (${kind})` }, tile, make("figcaption", {}, name));
     });
     this.#places = drivers.map(() => ({}));
     this.#faces = tiles.map((tile) => tile.querySelector("canvas"));
-    byId("drivers").replaceChildren(...tiles, ...(addable ? [this.#adder("drivers", "Video or table", DRIVERS)] : []));
+    byId("drivers").replaceChildren(...tiles, this.#adder("drivers", "Video or table", DRIVERS));
   }
 
   #look({ landmarks }) {

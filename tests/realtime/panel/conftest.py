@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -19,7 +20,6 @@ from realtime.control import Control
 from realtime.disclosure import Provenance
 from realtime.panel import Panel
 from realtime.panel.desk import ControlDesk
-from realtime.panel.tracks import Tracks
 from realtime.photos import Photos
 from realtime.recording import Recordings
 from realtime.renderer import Scene, make_scene
@@ -53,10 +53,10 @@ class Running:
         return f"http://{self.host}"
 
     def ask(
-        self, path: str, method: str = "GET", body: bytes | None = None, **headers: str | None
+        self, path: str, method: str = "GET", body: bytes | None = None, **headers: Any
     ) -> tuple[int, str, http.client.HTTPMessage]:
         """A request as the page makes it, but for headers given otherwise (None: left out): status, text, headers."""
-        usual: dict[str, str | None] = {
+        usual: dict[str, Any] = {
             "host": self.host,
             "origin": self.origin,
             "authorization": f"Bearer {self.token}",
@@ -84,24 +84,15 @@ def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
     photos.first()
     photos.start_others()
     bench = Bench(photos=photos)
-    control = Control(ControlState.default(2))
+    control = bench.reenactment.control = Control(ControlState.default(2))
     panel = Panel(control)
     panel.sink.open(16, 16, Fraction(25))
     renderer = bench.reenactment.renderer
-    desk = ControlDesk(
-        config=LiveConfig(sources=(path,), null=True),
-        control=control,
-        metrics=bench.metrics,
-        photos=photos,
-        reenactment=bench.reenactment,
-        tracks=Tracks(folder / "tracks"),
-        recordings=Recordings(control, renderer, Fraction(25), folder / "tracks", Provenance()),
-        drivers=[],
-        fps=Fraction(25),
-    )
-    url = panel.serve(desk)
+    recordings = Recordings(control, renderer, Fraction(25), folder / "tracks", Provenance())
+    config = LiveConfig(sources=(path,), null=True)
+    url = panel.serve(config, bench.reenactment, photos, recordings, (), Fraction(25), None)
     address, _, token = url.partition("/#token=")
-    yield Running(panel, desk, control, bench, int(address.rpartition(":")[2]), token, folder)
+    yield Running(panel, panel.desk, control, bench, int(address.rpartition(":")[2]), token, folder)
     panel.close()
     photos.close()
     assert not any(thread.name.startswith("panel") for thread in threading.enumerate())

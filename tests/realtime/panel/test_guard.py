@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from typing import Any
 
 import pytest
 from websockets.exceptions import InvalidStatus
@@ -70,7 +71,7 @@ def test_a_file_outside_the_page_is_not_served(running: Running) -> None:
 def test_what_is_read_needs_token_host_and_origin(
     running: Running, change: dict[str, str | None], status: int
 ) -> None:
-    filled = {
+    filled: dict[str, Any] = {
         name: value and value.format(port=running.port, token=running.token) for name, value in change.items()
     }
     assert running.ask("/api/photos/0", **filled)[0] == status
