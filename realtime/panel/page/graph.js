@@ -3,6 +3,7 @@
 import { byId, cachedColour, fitted, make } from "./dom.js";
 
 const SECONDS = 30;
+const short = (engine) => engine.split(" for ")[0].replace("corrected by", "with");
 const STAGES = [["track", "Tracking"], ["mix", "Mixing"], ["animate", "Animation"], ["compose", "Composition"], ["send", "Sending"]];
 
 export class Graph {
@@ -29,7 +30,7 @@ export class Graph {
     byId("fact-dropped").textContent = `${dropped}`;
     byId("fact-dropped").title = `${dropped} of ${sent + dropped} frames`;
     byId("fact-mark").textContent = mark ? "on" : "off";
-    byId("fact-engine").textContent = level === "full" ? engine : `${engine}; ${level}`;
+    byId("fact-engine").textContent = level === "full" ? short(engine) : `${short(engine)}; ${level}`;
     byId("fact-engine").title = engine;
     byId("graph-latency").textContent = latency_ms ? `${latency_ms.toFixed(0)} ms` : "–";
     const last = this.#intervals.slice(-15);

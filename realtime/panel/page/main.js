@@ -39,8 +39,13 @@ for (const [name, action] of Object.entries(act)) byId(`do-${name}`).addEventLis
 const KEYS = { r: "record", c: "neutral", m: "mirror" };
 addEventListener("keydown", (event) => {
   if (event.ctrlKey || event.metaKey || event.altKey || event.target.closest("input:not([type=range]), select, textarea")) return;
-  if (KEYS[event.key]) act[KEYS[event.key]]();
-  else if (/^[1-9]$/.test(event.key)) link.ask("show", { number: Number(event.key) - 1 });
+  const key = event.key.toLowerCase();
+  if (KEYS[key]) act[KEYS[key]]();
+  else if (key === " " && event.target === document.body) {
+    event.preventDefault();
+    act.freeze();
+  }
+  else if (/^[1-9]$/.test(key)) link.ask("show", { number: Number(key) - 1 });
 });
 
 link.addEventListener("run", ({ detail }) => {
