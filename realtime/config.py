@@ -13,10 +13,16 @@ from realtime.backgrounds import Background, read_background
 
 SIZES: Final = {"256": 256, "512": 512, "native": None}
 VIDEO_SUFFIXES: Final = (".mp4", ".mov", ".mkv", ".webm")
+PICTURE_SUFFIXES: Final = (".png", ".jpg", ".jpeg", ".webp")
 FRAMINGS: Final = ("crop", "photo", "call")
 CALL_SIZES: Final = {"1280x720": (1280, 720), "1920x1080": (1920, 1080)}
 QUALITIES: Final = ("best", "fast")
 GAZES: Final = ("driver", "camera")
+
+
+def is_still(path: Path) -> bool:
+    """Whether an output's name means one picture: `portrait.png`, not a folder or `out-%05d.png`."""
+    return path.suffix.lower() in PICTURE_SUFFIXES and "%" not in path.name and not path.is_dir()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -62,6 +68,11 @@ class LiveConfig:
     """A device; empty: the first that works. None: no virtual camera, unless no other sink is given."""
     window: bool = False
     outputs: tuple[Path, ...] = ()
+    """Videos, or numbered pictures; or one picture (`still`) and nothing else."""
+    sweep: str | None = None
+    """Attributes to move, one a row, in one picture: `AU12,yaw=-20:20:5`."""
+    views: str | None = None
+    """Degrees of yaw to show in one picture: `-30:30:7`."""
     null: bool = False
     record_attributes: Path | None = None
     """The attributes that really drove, after calibration, smoothing, mirror and handling of losses."""
@@ -79,8 +90,14 @@ class LiveConfig:
     build: bool = True
 
     def __post_init__(self) -> None:
-        for problem in chain(self._setting_problems(), self._driver_problems(), self._file_problems()):
+        for problem in chain(
+            self._setting_problems(), self._driver_problems(), self._file_problems(), self._still_problems()
+        ):
             raise ConfigError(problem)
+        if self.sheet:
+            from realtime.stills import read_sweeps
+
+            read_sweeps(self.sweep, self.views)
 
     def _setting_problems(self) -> Iterator[str]:
         if not self.sources:
@@ -148,6 +165,34 @@ class LiveConfig:
             if not path.absolute().parent.is_dir():
                 yield f"cannot write {path}: the folder {path.parent} does not exist; make it first"
             seen.add(path.resolve())
+
+    def _still_problems(self) -> Iterator[str]:
+        if self.sheet and not self.still:
+            yield "--sweep and --views make one picture; say where: --output sheet.png"
+        if not self.still:
+            return
+        path = next(path for path in self.outputs if is_still(path))
+        if self.driven_by_file:
+            yield f"{path} is one picture, and this driver makes many; give a name such as out-%05d.png"
+        if len(self.outputs) > 1 or self.window or self.null or self.virtual_camera is not None:
+            yield f"{path} is one picture; it goes without other outputs"
+        for flag, value in (("--record-attributes", self.record_attributes), ("--stats", self.stats)):
+            if value is not None:
+                yield f"{flag} is for a run; {path} is one picture"
+        if len(self.sources) > 1 and not self.sheet:
+            yield f"{path} is one picture, so give one --source; --sweep and --views take several"
+        if self.shown_behind.kind == "transparent" and path.suffix.lower() in (".jpg", ".jpeg"):
+            yield f"{path} cannot be transparent; give a name that ends in .png or .webp"
+
+    @property
+    def still(self) -> bool:
+        """Whether one picture is made, and no run."""
+        return any(is_still(path) for path in self.outputs)
+
+    @property
+    def sheet(self) -> bool:
+        """Whether that picture shows many."""
+        return self.sweep is not None or self.views is not None
 
     @property
     def crop_px(self) -> int | None:
