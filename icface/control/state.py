@@ -6,7 +6,7 @@ import math
 from dataclasses import dataclass, fields, replace
 from typing import Any, Final
 
-from icface.attributes import ALL_NAMES, INDEX
+from icface.attributes import ALL_NAMES, GAZE_NAMES, INDEX, SIDE_NAMES
 from icface.control import source as sources
 from icface.control.groups import SIDED_NAMES, resolve, side_of
 from icface.control.source import Source
@@ -17,6 +17,9 @@ _ALONE: Final = ("offset", "low", "high")
 """What says nothing of `AUxx_side` when it is set for AUxx."""
 
 
+_FIRST_DRIVER: Final = Source("driver", number=1)
+
+
 @dataclass(frozen=True, kw_only=True)
 class Channel:
     """How one attribute is made: `rest + gain * (source - rest) + offset`, within `low` and `high`.
@@ -24,7 +27,7 @@ class Channel:
     `rest` is neutral: .5 for pose, else 0. Offset and limits are in the attribute's range; None is the range itself.
     """
 
-    source: Source = Source("driver", number=1)
+    source: Source = _FIRST_DRIVER
     gain: float = 1.0
     offset: float = 0.0
     low: float | None = None
@@ -68,6 +71,8 @@ class ControlState:
 
     def __post_init__(self) -> None:
         for name, channel in self.named().items():
+            if channel.source == sources.oscillator("camera") and name not in GAZE_NAMES:
+                raise ConfigError(f"{name} cannot come from the camera; that is for gaze alone")
             if channel.source.kind == "driver" and channel.source.number > self.drivers:
                 there = {0: "there is none", 1: "there is only one"}.get(
                     self.drivers, f"there are {self.drivers}"
@@ -122,7 +127,7 @@ class ControlState:
             "drivers": self.drivers,
             "mirrored": self.mirrored,
             "idle": self.idle,
-            "channels": {name: _plain(channel) for name, channel in named.items() if name in changed},
+            "channels": {name: _plain(name, channel) for name, channel in named.items() if name in changed},
         }
 
     @classmethod
@@ -171,13 +176,21 @@ _DOCUMENT: Final = {"format_version", "whole", "drivers", "mirrored", "idle", "c
 _FIELDS: Final = {one.name for one in fields(Channel)}
 
 
+_ONE_SIDE: Final = {*SIDE_NAMES, *SIDED_NAMES}
+
+
 def _usual(drivers: int) -> Source:
-    return sources.driver(1) if drivers else sources.photo
+    return _FIRST_DRIVER if drivers else sources.photo
 
 
-def _plain(channel: Channel) -> dict[str, Any]:
-    values = {name: getattr(channel, name) for name in ("source", *sorted(_FIELDS - {"source"}))}
-    return {name: str(at) if name == "source" else at for name, at in values.items() if at is not None}
+def _plain(name: str, channel: Channel) -> dict[str, Any]:
+    """What differs from the usual; of one side everything, because the whole Action Unit may be set before it."""
+    usual, values = Channel(), {"source": str(channel.source)}
+    for field in sorted(_FIELDS - {"source"}):
+        at = getattr(channel, field)
+        if at is not None and (name in _ONE_SIDE or at != getattr(usual, field)):
+            values[field] = at
+    return values
 
 
 def _read(changes: Any) -> dict[str, Any]:
