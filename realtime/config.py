@@ -230,6 +230,8 @@ class LiveConfig:
     @property
     def live(self) -> bool:
         """True: in real time, newest frame only. False: every frame once and in order."""
+        if self.still:
+            return False
         if self.pace is not None:
             return self.pace
         return not self.driven_by_file or self.to_virtual_camera or self.window

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import logging
 import threading
 from collections.abc import Sequence
@@ -16,7 +15,6 @@ import cv2
 import platformdirs
 
 from icface.attributes import PLACE
-from icface.bundle import DEFAULT_BUNDLE
 from icface.errors import SourceError
 from icface.face.landmarks import open_detector
 from icface.face.tracker import FaceTracker
@@ -26,7 +24,7 @@ from realtime import version
 from realtime.backdrop import Backdrop
 from realtime.cameras import Camera, CameraConfig, open_camera
 from realtime.config import LiveConfig
-from realtime.disclosure import Provenance
+from realtime.disclosure import provenance_of
 from realtime.drivers import Driver
 from realtime.drivers.face import FaceDriver
 from realtime.drivers.table import TableDriver, load_table
@@ -87,9 +85,12 @@ class _Session:
 
     def run(self, camera: Camera | None, sinks: Sequence[Sink] | None) -> None:
         config, metrics, stop, stack = self.config, self.metrics, self.stop, self.stack
+        self.backdrop = Backdrop(config.shown_behind, SourceCache())
+        if config.still:
+            self._make_still()
+            return
         table = load_table(config.attributes) if config.attributes is not None else None
         sinks = _create_sinks(config) if sinks is None else sinks
-        self.backdrop = Backdrop(config.shown_behind, SourceCache())
         if self.backdrop.transparent and not all(sink.takes_alpha for sink in sinks):
             logger.info(
                 "green (#00ff00) is shown where windows and cameras have no transparency; key it out there"
@@ -142,6 +143,14 @@ class _Session:
             run_live(reenactment, driver.play(stop), controls, scheduler, config)
         else:
             run_offline(reenactment, driver.read_in_order(), controls, config, driver.frame_count)
+
+    def _make_still(self) -> None:
+        """Make one picture of the photos, and no run."""
+        from realtime.stills import make_still
+
+        photos = Photos(self.config.sources, self._prepare)
+        scenes = [self._open_engine(photos), *map(self._prepare, range(1, len(self.config.sources)))]
+        make_still(self.config, Renderer(self.reenactor, scenes[0], self.metrics, mark=False), scenes)
 
     def _open_engine(self, photos: Photos[Scene]) -> Scene:
         """Open the engine, and with it the first photo, which decides the size of all pictures."""
@@ -218,18 +227,12 @@ def _habits(config: LiveConfig) -> list[Habit]:
 
 def _create_sinks(config: LiveConfig) -> list[Sink]:
     """Make all sinks that are wanted, not yet open; first those that somebody watches."""
-    # `Photos` tells of those that are missing.
-    photos = [path for path in config.sources if path.is_file()]
     common = SinkSettings(
         device=config.virtual_camera or None,
         audio_from=None if config.loop else config.driver_video,
         live=config.live,
         transparent=config.shown_behind.kind == "transparent",
-        provenance=Provenance(
-            source_sha256=tuple(hashlib.sha256(path.read_bytes()).hexdigest() for path in photos),
-            version=version(),
-            model=(config.model or DEFAULT_BUNDLE).name,
-        ),
+        provenance=provenance_of(config),
     )
     wanted = {"virtual_camera": config.to_virtual_camera, "window": config.window, "null": config.null}
     sinks = [create_sink(name, common) for name, is_wanted in wanted.items() if is_wanted]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
@@ -19,10 +20,13 @@ from icface.control.mixing import Inputs, mix
 from icface.control.state import ControlState
 from icface.control.units import degrees_of, read_value, show_value
 from icface.errors import ConfigError
-from realtime.disclosure import Mark
-from realtime.drawing import FAINT, INK, PAPER, width_of, write
+from realtime.config import LiveConfig, is_still
+from realtime.disclosure import Mark, provenance_of
+from realtime.drawing import FAINT, INK, PAPER, save_picture, width_of, write
 from realtime.renderer import Renderer, Scene
 from realtime.transparency import straight
+
+logger = logging.getLogger(__name__)
 
 COLUMNS: Final = 7
 MOST_COLUMNS: Final = 25
@@ -32,6 +36,25 @@ SHEET_MAX_PX: Final = 4096
 USUAL_DEG: Final = {"pitch": 20.0, "yaw": 30.0, "roll": 20.0, "gaze_pitch": 20.0, "gaze_yaw": 30.0}
 """How far angles go to either side where nothing else is said."""
 _GAP_PX: Final = 6
+
+
+def make_still(config: LiveConfig, renderer: Renderer, scenes: Sequence[Scene]) -> None:
+    """Make the picture that the settings ask for, and write it.
+
+    Args:
+        config: its output is one picture.
+        renderer: without a mark.
+        scenes: one for each source.
+
+    Raises:
+        ICFaceError: a driver has no face, or the picture cannot be written.
+    """
+    stills = Stills(renderer, scenes, ControlState.default(0), mark=config.mark)
+    rows = read_sweeps(config.sweep, config.views)
+    picture = stills.sheet(rows) if rows else stills.portrait()
+    path = next(path for path in config.outputs if is_still(path))
+    save_picture(picture, path, provenance_of(config))
+    logger.info("%s: %dx%d", path, picture.shape[1], picture.shape[0])
 
 
 @dataclass(frozen=True)
@@ -175,7 +198,7 @@ def _laid_out(rows: Sequence[Sweep], tiles: Sequence[Sequence[Frame]], labels: b
     height_px, width_px = tiles[0][0].shape[:2]
     text_px = int(np.clip(height_px * 0.06, 13, 40))
     small_px = round(text_px * 0.8)
-    meanings = [MEANING.get(row.attribute.removesuffix("_side"), "") for row in rows]
+    meanings = [MEANING.get(row.attribute) or MEANING[row.attribute.removesuffix("_side")] for row in rows]
     label_px = 0
     if labels:
         names = [width_of(row.name, text_px) for row in rows]
