@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import logging
 import threading
 from collections.abc import Callable, Sequence
@@ -17,7 +16,6 @@ import cv2
 import platformdirs
 
 from icface.attributes import PLACE, AttributeTrack
-from icface.bundle import DEFAULT_BUNDLE
 from icface.control.mixing import Mixer
 from icface.errors import SourceError
 from icface.face.landmarks import open_detector
@@ -29,7 +27,7 @@ from realtime.backdrop import Backdrop
 from realtime.cameras import Camera, CameraConfig, open_camera
 from realtime.config import LiveConfig
 from realtime.control import Control
-from realtime.disclosure import Provenance
+from realtime.disclosure import provenance_of
 from realtime.drivers import Driver
 from realtime.drivers.face import FaceDriver
 from realtime.drivers.several import FileDrivers, LiveDrivers
@@ -95,9 +93,12 @@ class _Session:
     def run(self, camera: Camera | None, sinks: Sequence[Sink] | None) -> None:
         config, metrics, stop, stack = self.config, self.metrics, self.stop, self.stack
         control = self.control
+        self.backdrop = Backdrop(config.shown_behind, SourceCache())
+        if config.still:
+            self._make_still()
+            return
         tables = {each.name: load_table(Path(each.name)) for each in config.given if each.kind == "table"}
         sinks = _create_sinks(config) if sinks is None else sinks
-        self.backdrop = Backdrop(config.shown_behind, SourceCache())
         if self.backdrop.transparent and not all(sink.takes_alpha for sink in sinks):
             logger.info(
                 "green (#00ff00) is shown where windows and cameras have no transparency; key it out there"
@@ -180,6 +181,14 @@ class _Session:
         self.stack.callback(tracker.close)
         return FaceDriver(opened, reopen, tracker, config, metrics)
 
+    def _make_still(self) -> None:
+        """Make one picture of the photos, and no run."""
+        from realtime.stills import make_still
+
+        photos = Photos(self.config.sources, self._prepare)
+        scenes = [self._open_engine(photos), *map(self._prepare, range(1, len(self.config.sources)))]
+        make_still(self.config, Renderer(self.reenactor, scenes[0], self.metrics, mark=False), scenes)
+
     def _open_engine(self, photos: Photos[Scene]) -> Scene:
         """Open the engine, and with it the first photo, which decides the size of all pictures."""
         self.reenactor, self.upgrade = open_reenactor(self.config, self.stop)
@@ -241,18 +250,12 @@ def _all(functions: Sequence[Callable[..., None] | None], *arguments: object) ->
 
 def _create_sinks(config: LiveConfig) -> list[Sink]:
     """Make all sinks that are wanted, not yet open; first those that somebody watches."""
-    # `Photos` tells of those that are missing.
-    photos = [path for path in config.sources if path.is_file()]
     common = SinkSettings(
         device=config.virtual_camera or None,
         audio_from=None if config.loop else config.driver_video,
         live=config.live,
         transparent=config.shown_behind.kind == "transparent",
-        provenance=Provenance(
-            source_sha256=tuple(hashlib.sha256(path.read_bytes()).hexdigest() for path in photos),
-            version=version(),
-            model=(config.model or DEFAULT_BUNDLE).name,
-        ),
+        provenance=provenance_of(config),
     )
     wanted = {"virtual_camera": config.to_virtual_camera, "window": config.window, "null": config.null}
     sinks = [create_sink(name, common) for name, is_wanted in wanted.items() if is_wanted]

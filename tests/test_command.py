@@ -91,3 +91,30 @@ def test_help_is_no_error(capsys: pytest.CaptureFixture[str]) -> None:
 def test_a_message_of_several_lines_is_printed_as_one(capsys: pytest.CaptureFixture[str]) -> None:
     print_error("first\n\n   second")
     assert capsys.readouterr().err == "error: first second\n"
+
+
+@pytest.mark.parametrize(
+    ("flag", "hint"),
+    [
+        ("--cuont=3", " (did you mean --count?)"),
+        ("--coun", " (did you mean --count?)"),
+        ("--number", " (did you mean --count?)"),
+        ("--zzz", ""),
+    ],
+)
+def test_a_wrong_flag_names_the_one_that_was_meant(
+    flag: str, hint: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    made = Parser(prog="tool", synonyms={"--number": "--count"})
+    made.add_argument("--count", type=int)
+    assert run_command(made, lambda flags: 0, [flag, "1"]) == 2
+    assert capsys.readouterr().err == f"error: there is no flag {flag}{hint}; see tool --help\n"
+
+
+@pytest.mark.parametrize("words", [["a", "--count", "-30:30:7", "b"], ["--count", "-30:30:7", "a", "b"]])
+def test_words_of_no_flag_are_collected_and_values_may_begin_with_a_minus(words: list[str]) -> None:
+    made = Parser(prog="tool", rest="files")
+    made.add_argument("--file", action="append", default=[], dest="files")
+    made.add_argument("--count")
+    flags = made.parse_args([*words, "--file", "c"])
+    assert flags.files == ["c", "a", "b"] and flags.count == "-30:30:7"

@@ -115,7 +115,7 @@ def test_what_the_flags_mean_together(
         ("--source me.jpg --call-size 1920x1080", "for --framing call"),
         ("--source me.jpg --framing call --size 256", "for the other framings"),
         ("--source me.jpg --camera talk.mp4 --background transparent --output o.mp4", "no transparency"),
-        ("--source me.jpg --camera talk.mp4 --output o.png", "numbered"),
+        ("--source me.jpg --camera talk.mp4 --output o.png", "out-%05d.png"),
         ("--source me.jpg --camera talk.mp4 --output clip", "for a video give clip.mp4"),
         ("--source me.jpg --face 0", "counted from 1"),
         ("--source me.jpg --camera-size 640", "1280x720"),
