@@ -89,17 +89,20 @@ def read_cells(path: Path) -> Cells:
         ConfigError: it cannot be read, is no such text, has no rows, a name twice, or a row with more cells than names.
     """
     try:
-        text = _decoded(path.read_bytes())
-        lines = text.splitlines(keepends=True)
-        # Excel says so of its own files.
+        lines = _decoded(path.read_bytes()).splitlines(keepends=True)
+        # The header may stand below a title, and below Excel's word on its own files.
         declared = re.match(r"(?i)sep=(.)\s*$", lines[0]) if lines else None
         first = 1 if declared else 0
+        while first < len(lines) and (not lines[first].strip() or lines[first].startswith("#")):
+            first += 1
         header = lines[first] if len(lines) > first else ""
         delimiter = declared[1] if declared else max(_DELIMITERS, key=lambda mark: _names_in(header, mark))
         reader = csv.reader(lines[first:], delimiter=delimiter)
         table = [(reader.line_num + first, row) for row in reader]
     except (OSError, UnicodeDecodeError, csv.Error) as error:
-        reason = getattr(error, "strerror", None) or error
+        reason = (
+            "it is no text" if isinstance(error, ValueError) else getattr(error, "strerror", None) or error
+        )
         raise ConfigError(
             f"cannot read attributes from {path}: {reason}; expected a table in a CSV"
         ) from error
@@ -110,7 +113,7 @@ def read_cells(path: Path) -> Cells:
     for name in names:
         if name in _KNOWN.values() and names.count(name) > 1:
             raise ConfigError(f"{path} has the column {name} twice; remove one of them")
-    for line, row in body:
+    for line, row in body if any(name in _KNOWN.values() for name in names) else ():
         if any(cell.strip() for cell in row[len(names) :]):
             raise ConfigError(
                 f"{path} line {line} has {len(row)} cells under {len(names)} names; where numbers have decimal commas, "
@@ -225,7 +228,7 @@ def _names_in(header: str, delimiter: str) -> int:
 
 def _number(cell: str) -> float:
     try:
-        return float(cell)
+        return float({"true": "1", "false": "0"}.get(cell.lower(), cell))
     except ValueError:
         return math.nan
 
@@ -242,7 +245,7 @@ def _is_openface(cells: Cells) -> bool:
         missing = missing or list(OPENFACE_NAMES)
         raise ConfigError(
             f"{cells.path} lacks the columns {', '.join(missing[:5])}{' …' if len(missing) > 5 else ''}; "
-            "expected OpenFace's pose_Rx… and AUxx_r, or a file made by --record-attributes"
+            "expected a header with OpenFace's pose_Rx… and AUxx_r, or a file made by --record-attributes"
         )
     for part in absent:
         what = "the head stays frontal" if part is parts[0] else "the face stays at rest"

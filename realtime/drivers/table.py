@@ -126,7 +126,8 @@ def frame_rate(times_s: NDArray[np.float64]) -> Fraction:
     fps = 1.0 / usual_s
     if not 1 <= fps <= 240:
         raise ConfigError(
-            f"the attributes have {fps:.3g} rows a second by their timestamps; expected 1 to 240"
+            f"the attributes have {fps:.3g} rows a second by their timestamps; expected 1 to 240, and "
+            "times in seconds"
         )
     # 30 and 29.97 are .1 % apart, so only rates within .02 % count as the same.
     close = (rate for rate in _USUAL_FPS if abs(fps / float(rate) - 1) < 2e-4)
