@@ -2,21 +2,28 @@
 
 from __future__ import annotations
 
+import logging
 import queue
 import threading
 import time
 from collections import deque
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from numpy.typing import NDArray
 
-from icface.attributes import FloatArray
+from icface.attributes import GAZE_NAMES, FloatArray
+from icface.control import presets, source
+from icface.control.mixing import Played, Playing
 from icface.control.state import ControlState
+from icface.errors import ConfigError
 
 if TYPE_CHECKING:  # the command line imports this early
     from realtime.step import Reenactment
+
+logger = logging.getLogger(__name__)
 
 Change = Callable[[ControlState], ControlState]
 KEPT_CHANGES: Final = 1000
@@ -95,16 +102,69 @@ class Control:
         """As the run began; presets are applied to it."""
         self.history: deque[tuple[float, ControlState]] = deque([(clock(), self.state)], KEPT_CHANGES)
         """(time, state) of each change."""
+        self.preset = ""
+        """Name of the preset that was chosen last; empty: as the run began."""
         self.observed = Observed()
+        self.tracks: dict[str, Playing] = {}
+        """What the state's tracks play, by name."""
+        self._load_tracks(self.state)
 
     def change(self, function: Change) -> ControlState:
         """Replace the state by what `function` makes of it; gives the new one. What `function` raises changes nothing."""
         with self._lock:
             changed = function(self.state)
+            self._load_tracks(changed)
             if changed != self.state:
                 self.state = changed
                 self.history.append((self._clock(), changed))
             return changed
+
+    def toggle_gaze(self) -> str:
+        """Let the eyes look into the camera, or again as they did when the run began; gives where they look now."""
+
+        def toggled(state: ControlState) -> ControlState:
+            if all(state.channel(name).source == source.oscillator("camera") for name in GAZE_NAMES):
+                for name in GAZE_NAMES:
+                    before = self.start.channel(name).source
+                    if before == source.oscillator("camera"):
+                        before = source.driver(1) if state.drivers else source.photo
+                    state = state.with_channels(name, source=before)
+                return state
+            return state.with_channels("gaze", source=source.oscillator("camera"))
+
+        looks = self.change(toggled).channel("gaze_yaw").source
+        return "into the camera" if looks == source.oscillator("camera") else f"as {looks}"
+
+    def use_preset(self, name: str) -> ControlState:
+        """Change to a preset, applied to the state at the start; an empty name is that state. The mirror stays.
+
+        Raises:
+            ConfigError: as `presets.load`. Nothing changes then.
+        """
+        loaded = presets.load(name, self.start) if name else self.start
+        state = self.change(lambda state: replace(loaded, mirrored=state.mirrored))
+        self.preset = name
+        return state
+
+    def next_preset(self) -> str:
+        """Change to the next preset that can be used, after the last one to the state at the start; gives its name."""
+        names = ("", *presets.names())
+        at = names.index(self.preset) if self.preset in names else 0
+        for name in (*names[at + 1 :], ""):
+            try:
+                self.use_preset(name)
+                break
+            except ConfigError as error:
+                logger.warning("%s", error)
+        return self.preset or "as at the start"
+
+    def _load_tracks(self, state: ControlState) -> None:
+        """Load the files of tracks that are not there yet; raises ConfigError where one cannot be used."""
+        for name in state.tracks:
+            if name not in self.tracks:
+                from realtime.drivers.table import load_table
+
+                self.tracks[name] = Played(load_table(Path(name)))
 
     def ask(self, action: Callable[[Reenactment], None]) -> None:
         """Let the loop do this between two pictures."""

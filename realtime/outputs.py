@@ -79,6 +79,10 @@ class Outputs:
                 return key
         return None
 
+    def show_help(self, lines: Sequence[str]) -> bool:
+        """Draw these lines over the picture in the windows, or take them away; False: there is no window."""
+        return any([sink.show_help(lines) for sink in self._sinks])
+
     def _names(self) -> str:
         return ", ".join(sink.name for sink in self._sinks)
 

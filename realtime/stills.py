@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from PIL import Image, ImageDraw
 
 from icface.arrays import Frame
-from icface.attributes import INDEX, LOWEST, MEANING, FloatArray
+from icface.attributes import INDEX, LOWEST, MEANING, FloatArray, mirror
 from icface.control import source as sources
 from icface.control.groups import resolve
 from icface.control.mixing import Inputs, mix
@@ -23,6 +23,7 @@ from icface.errors import ConfigError
 from realtime.config import LiveConfig, is_still
 from realtime.disclosure import Mark, provenance_of
 from realtime.drawing import FAINT, INK, PAPER, save_picture, width_of, write
+from realtime.drivers.still import read_still
 from realtime.renderer import Renderer, Scene
 from realtime.transparency import straight
 
@@ -38,18 +39,21 @@ USUAL_DEG: Final = {"pitch": 20.0, "yaw": 30.0, "roll": 20.0, "gaze_pitch": 20.0
 _GAP_PX: Final = 6
 
 
-def make_still(config: LiveConfig, renderer: Renderer, scenes: Sequence[Scene]) -> None:
+def make_still(config: LiveConfig, state: ControlState, renderer: Renderer, scenes: Sequence[Scene]) -> None:
     """Make the picture that the settings ask for, and write it.
 
     Args:
         config: its output is one picture.
+        state: of control.
         renderer: without a mark.
         scenes: one for each source.
 
     Raises:
         ICFaceError: a driver has no face, or the picture cannot be written.
     """
-    stills = Stills(renderer, scenes, ControlState.default(0), mark=config.mark)
+    drivers = [read_still(each.path) for each in config.given if each.path is not None]
+    drivers = [mirror(driver) for driver in drivers] if state.mirrored else drivers
+    stills = Stills(renderer, scenes, state, drivers, mark=config.mark)
     rows = read_sweeps(config.sweep, config.views)
     picture = stills.sheet(rows) if rows else stills.portrait()
     path = next(path for path in config.outputs if is_still(path))

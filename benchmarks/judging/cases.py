@@ -107,7 +107,7 @@ def drive(case: Case, photo: Path, model: Path, folder: Path) -> AttributeTrack:
     table = folder / "attributes.csv"
     config = LiveConfig(
         sources=(photo,),
-        camera=str(case.driver),
+        drivers=(str(case.driver),),
         size_px=SIZE_PX,
         model=model,
         null=True,

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Final
 
 from icface.attributes import ALL_NAMES, GAZE_NAMES, GROUPS, INDEX, PLACE_NAMES, SIDED
-from icface.errors import ConfigError
+from icface.errors import ConfigError, nearest
 
 _MOUTH_ALSO: Final = ("AU18", "AU22", "AU24", "AU29", "AU34", "jaw_side", "mouth_side")
 _BASE: Final[dict[str, tuple[str, ...]]] = {
@@ -43,9 +43,10 @@ def resolve(name: str) -> tuple[str, ...]:
             return CONTROL_GROUPS[name]
         if name in INDEX:
             return (name,)
+        near = nearest(name, (*CONTROL_GROUPS, *ALL_NAMES))
         raise ConfigError(
-            f"{name!r} is neither an attribute nor a group; groups: {', '.join(CONTROL_GROUPS)}; "
-            f"attributes: {', '.join(ALL_NAMES[:5])} … (docs/attributes.md)"
+            f"{name!r} is neither an attribute nor a group{near}; groups: {', '.join(CONTROL_GROUPS)}; "
+            f"attributes: {', '.join(ALL_NAMES[:4])} … (docs/attributes.md)"
         )
     sided = tuple(f"{side} {one}" for one in resolve(rest) if one in SIDED)
     if not sided:

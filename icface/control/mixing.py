@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -18,6 +18,32 @@ from icface.face.continuity import Continuity
 
 FADE_S: Final = 0.15
 """A change of the state takes so long."""
+
+
+Playing = Callable[[float], FloatArray | None]
+"""A track as it plays: from the time of a picture to (SIZE,) attributes, or None where it says nothing then."""
+
+
+class Played:
+    """A recorded track, played once from the time at which it is first asked."""
+
+    def __init__(self, track: AttributeTrack) -> None:
+        self._track = track
+        self._start_s: float | None = None
+
+    def __call__(self, time_s: float) -> FloatArray | None:
+        """(SIZE,) of the row at that time; None after the end, and where no face was seen."""
+        track = self._track
+        if self._start_s is None:
+            self._start_s = time_s
+        # Rows are often rounded to the microsecond.
+        at_s = time_s - self._start_s + 1e-6
+        row = int(np.searchsorted(track.times_s, at_s, side="right")) - 1
+        period_s = float(track.times_s[-1]) / max(1, len(track) - 1)
+        if at_s > track.times_s[-1] + period_s or not (track.present[row] or track.filled):
+            return None
+        values: FloatArray = track.values[row]
+        return values
 
 
 @dataclass(frozen=True)
@@ -61,13 +87,12 @@ class Mixer:
     """Mixes frame by frame; one thread owns it. Changes of the state fade, and nothing ever jumps.
 
     Args:
-        tracks: by name. The owner may add to it. A track plays from when it is first used; then its attributes hold and
-            ease to the photo's own.
+        tracks: by name. Its owner may change it. Where a track says nothing, what it drove holds and eases to the
+            photo's own.
     """
 
-    def __init__(self, tracks: Mapping[str, AttributeTrack] | None = None) -> None:
-        self._tracks = {} if tracks is None else tracks
-        self._started_s: dict[str, float] = {}
+    def __init__(self, tracks: Mapping[str, Playing] | None = None) -> None:
+        self._tracks: Mapping[str, Playing] = {} if tracks is None else tracks
         self._plan: Plan | None = None
         self._away: dict[object, _Away] = {}
         self._idle, self._gaze = Idle(), CameraGaze()
@@ -143,20 +168,12 @@ class Mixer:
         self.heard = tuple(heard)
         for row, name in zip(plan.track_rows, plan.tracks, strict=True):
             away = self._away.get(name) or self._away.setdefault(name, _Away())
-            stack[row] = away.continuity.update(self._of_track(name, time_s), time_s, photo)
+            playing = self._tracks.get(name)
+            said = playing(time_s) if playing is not None else None
+            stack[row] = away.continuity.update(said, time_s, photo)
         if plan.uses_idle:
             stack[IDLE] = photo
             self._idle.add(stack[IDLE], 1.0, time_s)
-
-    def _of_track(self, name: str, time_s: float) -> FloatArray | None:
-        """A track's values at that time; None: it has ended, is not there, or had no face then."""
-        track = self._tracks.get(name)
-        if track is None:
-            return None
-        at_s = time_s - self._started_s.setdefault(name, time_s)
-        row = int(np.searchsorted(track.times_s, at_s + 1e-6, side="right")) - 1
-        ended = row == len(track) - 1 and at_s > track.times_s[-1] + FADE_S
-        return None if ended or not track.present[row] else track.values[row]
 
     def _keep_locked(self, plan: Plan, before: Plan | None, shown: FloatArray) -> None:
         """Keep what is shown of the channels that are locked now; those that were locked before stay."""

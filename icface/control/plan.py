@@ -27,9 +27,7 @@ class Plan:
         named = state.named()
         channels = list(named.values())
         singles = list(named)[SIZE:]
-        self.tracks = tuple(
-            dict.fromkeys(each.source.name for each in channels if each.source.kind == "track")
-        )
+        self.tracks = state.tracks
         self.uses_idle = any(each.source.name == "idle" for each in channels)
         fixed = np.zeros((3, SIZE), dtype=np.float32)  # both sides, left, right
         for i, channel in enumerate(channels[:SIZE]):

@@ -39,14 +39,14 @@ class Source:
         if self.kind == "driver":
             return f"driver {self.number}"
         if self.kind == "value":
-            return f"{self.value:g}"
+            return f"{self.value:.9g}"
         if self.kind == "track":
             return f"track {self.name}"
         return self.name or self.kind
 
     @classmethod
     def parse(cls, text: str) -> Source:
-        """From `driver 1` (or `1 ` is a value), `photo`, `neutral`, `0.8`, `track NAME`, `idle` or `camera`.
+        """From `driver 1`, `photo`, `neutral`, `0.8`, `track NAME`, `idle` or `camera`.
 
         Raises:
             ConfigError: it is none of these.

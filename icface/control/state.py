@@ -90,6 +90,17 @@ class ControlState:
             return self.channels[INDEX[name]]
         return self.named().get(name) or self.channel(name.partition(" ")[2])
 
+    @property
+    def takes_drivers(self) -> bool:
+        """Whether anything comes from a driver."""
+        return any(each.source.kind == "driver" for each in self.named().values())
+
+    @property
+    def tracks(self) -> tuple[str, ...]:
+        """Names of the tracks that it plays."""
+        found = [each.source.name for each in self.named().values() if each.source.kind == "track"]
+        return tuple(dict.fromkeys(found))
+
     def with_channels(self, *names: str, **changes: Any) -> ControlState:
         """The state with these fields of Channel changed for attributes, groups or sides of them.
 

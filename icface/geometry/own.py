@@ -1,7 +1,7 @@
 """The photo's own pose and expression as attributes, so that the rig shows the photo again as it was. Once a photo.
 
-The rig's own movements are fitted to the face as it was photographed. What a tracker measures would not do: the rig adds to
-a neutral shape of which only a part of the measured expression was taken out.
+The rig's own movements are fitted to the face as it was photographed. What a tracker measures would not do: the rig adds
+to a neutral shape of which only a part of the measured expression was taken out.
 """
 
 from __future__ import annotations

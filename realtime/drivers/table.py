@@ -16,7 +16,7 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from icface.attributes import AttributeTrack, FloatArray, neutral
+from icface.attributes import AttributeTrack
 from icface.errors import ConfigError
 from icface.face.continuity import HOLD_S, Continuity
 from icface.tables import read_csv
@@ -152,12 +152,6 @@ class TableDriver(Driver):
         self._clock = clock
         self.fps = frame_rate(table.times_s)
         self.frame_count = len(table)
-        self._last = neutral()
-
-    def condition(self, attributes: FloatArray | None, time_s: float) -> FloatArray:
-        """The attributes as they are, and the last ones again where none come; neutral before the first."""
-        self._last = self._last if attributes is None else attributes
-        return self._last
 
     def play(self, stop: threading.Event) -> Slot[Sample]:
         samples: Slot[Sample] = Slot()

@@ -15,8 +15,9 @@ from icface.attributes import AttributeTrack, neutral
 from icface.errors import ConfigError
 from icface.tables import write_csv
 from realtime import cli
-from realtime.cli import _signals, config_from, main, parser
+from realtime.cli import config_from, main, parser
 from realtime.config import LiveConfig
+from realtime.process import signals
 
 
 @pytest.fixture
@@ -66,7 +67,7 @@ def test_every_flag_reaches_its_setting(here: Path) -> None:
     assert got == LiveConfig(
         sources=(Path("me.jpg"), Path("you.jpg")), face=2, size_px=None, framing="photo",
         background="blur", follow=True, mark=False,
-        camera="talk.mp4", camera_size_px=(1280, 720), camera_fps=60.0, camera_retry_s=3.0,
+        drivers=("talk.mp4",), camera_size_px=(1280, 720), camera_fps=60.0, camera_retry_s=3.0,
         mirror=False, neutral_after_s=1.5, pace=True, loop=True, gaze="camera", idle=True,
         virtual_camera="/dev/video9", window=True,
         outputs=(Path("a.mp4"), Path("b.mkv")), null=True,
@@ -104,13 +105,12 @@ def test_what_the_flags_mean_together(
     ("flags", "words"),
     [
         ("", "no photo"),
-        ("--source me.jpg --camera talk.mp4 --attributes drive.csv", "both drive"),
         ("--source me.jpg --size 300", "--size"),
         ("--source me.jpg --framing round", "--framing"),
         ("--source me.jpg --gaze up", "--gaze"),
         ("--source me.jpg --background nowhere.jpg", "neither a colour nor a file"),
         ("--source me.jpg --background #12", "#rrggbb"),
-        ("--source me.jpg --background talk.mp4 --output talk.mp4 --camera me.jpg", "overwritten"),
+        ("--source me.jpg --background talk.mp4 --output talk.mp4 --camera link.mp4", "overwritten"),
         ("--source me.jpg --framing call --call-size 640x480", "--call-size"),
         ("--source me.jpg --call-size 1920x1080", "for --framing call"),
         ("--source me.jpg --framing call --size 256", "for the other framings"),
@@ -131,7 +131,7 @@ def test_what_the_flags_mean_together(
         ("--source me.jpg --camera 2 --virtual-camera /dev/video2", "cannot be both"),
         ("--source me.jpg --camera /dev/video2 --virtual-camera /dev/video2", "cannot be both"),
         ("--source me.jpg --camera talk.mp4 --null --loop", "--pace"),
-        ("--source me.jpg --attributes drive.csv --neutral-after 2 --null", "camera's driver"),
+        ("--source me.jpg --attributes drive.csv --neutral-after 2 --null", "camera's or a video's"),
         ("--source me.jpg --camera talk.mp4 --output talk.mp4", "overwritten"),
         ("--source me.jpg --camera talk.mp4 --output link.mp4", "overwritten"),
         ("--source me.jpg --camera link.mp4 --output talk.mp4", "overwritten"),
@@ -145,7 +145,7 @@ def test_what_the_flags_mean_together(
         ("--source me.jpg --output o.txt --camera talk.mp4", "must end in"),
         ("--source me.jpg --null --attributes missing.csv", "cannot read attributes"),
         ("--source me.jpg --null --camera http://example.org/cam", "network"),
-        ("--source me.jpg --null --camera=", "--camera is empty"),
+        ("--source me.jpg --null --camera=", "a driver is empty"),
         ("--sauce me.jpg", "--sauce"),
         ("--source me.jpg --frames many", "--frames"),
         ("--source me.jpg --mark maybe", "--mark"),
@@ -215,7 +215,14 @@ def test_help_and_version_end_well(capsys: pytest.CaptureFixture[str]) -> None:
     assert capsys.readouterr().out.startswith("icface-live ")
     assert main(["--help"]) == 0
     out = capsys.readouterr().out
-    for flag in ("--source", "--camera", "--virtual-camera", "--record-attributes", "--list-cameras"):
+    for flag in (
+        "--source",
+        "--driver",
+        "--mix",
+        "--virtual-camera",
+        "--record-attributes",
+        "--list-cameras",
+    ):
         assert flag in out
     assert "freeze" in out
 
@@ -261,7 +268,7 @@ def test_help_imports_nothing_heavy() -> None:
 def test_the_first_signal_asks_and_the_second_does_not() -> None:
     stop = threading.Event()
     before = signal.getsignal(signal.SIGTERM)
-    with _signals(stop):
+    with signals(stop):
         signal.raise_signal(signal.SIGTERM)
         assert stop.is_set()
         with pytest.raises(KeyboardInterrupt):
@@ -271,7 +278,7 @@ def test_the_first_signal_asks_and_the_second_does_not() -> None:
 
 def test_a_signal_after_the_run_has_ended_by_itself_still_only_asks() -> None:
     stop = threading.Event()
-    with _signals(stop):
+    with signals(stop):
         stop.set()
         signal.raise_signal(signal.SIGINT)
 

@@ -279,7 +279,7 @@ def test_sources_are_switched_between_two_pictures(
     ("flags", "words", "code"),
     [
         ("--camera missing.mp4", "missing.mp4 is not there", 1),
-        ("--camera {photo}", "not a video", 2),
+        ("--camera {note}", "not a video", 2),
         ("--camera {clip} --source {dark}", "dark.mp4 is", 1),
         ("--camera {clip} --engine abacus", "no engine 'abacus'", 2),
         ("--camera {clip} --face 3", "no face 3", 2),
@@ -296,7 +296,9 @@ def test_what_cannot_be_used_is_one_line(
     code: int,
 ) -> None:
     dark = dark_video(tmp_path / "dark.mp4", 3)
-    given = flags.format(photo=photo, clip=clip, dark=dark).split()
+    note = tmp_path / "note.txt"
+    note.write_text("no picture")
+    given = flags.format(photo=photo, clip=clip, dark=dark, note=note).split()
     if "--source" not in given:
         given += ["--source", str(photo)]
     run("--null", *given, code=code)
