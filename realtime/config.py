@@ -116,11 +116,11 @@ class LiveConfig:
             self._setting_problems(), self._driver_problems(), self._file_problems(), self._still_problems()
         ):
             raise ConfigError(problem)
+        _ = self.control
         if self.sheet:
             from realtime.stills import read_sweeps
 
             read_sweeps(self.sweep, self.views)
-        _ = self.control
 
     def _setting_problems(self) -> Iterator[str]:
         if not self.sources:
@@ -178,7 +178,7 @@ class LiveConfig:
         if self.neutral_after_s is not None and not any(given.is_tracked for given in self.given):
             yield "--neutral-after is for a camera's or a video's driver; this one is used as it is"
         endless = all(given.kind in ("photo", "none") for given in self.given)
-        if endless and not (self.live or self.still) and self.frames is None and self.duration_s is None:
+        if endless and not self.live and not self.still and self.frames is None and self.duration_s is None:
             yield "nothing that drives has an end; give --duration SECONDS or --frames N"
 
     def _file_problems(self) -> Iterator[str]:
@@ -203,7 +203,7 @@ class LiveConfig:
         if not self.still:
             return
         path = next(path for path in self.outputs if is_still(path))
-        if any(given.kind not in ("photo", "none") for given in self.given):
+        if any(given.is_tracked or given.kind == "table" for given in self.given):
             yield f"{path} is one picture, and this driver makes many; give a name such as out-%05d.png"
         if len(self.outputs) > 1 or self.window or self.null or self.virtual_camera is not None:
             yield f"{path} is one picture; it goes without other outputs"
@@ -245,9 +245,9 @@ class LiveConfig:
     @cached_property
     def given(self) -> tuple[Given, ...]:
         """The drivers, understood; at least one."""
-        camera = not self.still and self._state_of(1).takes_drivers
-        names = self.drivers or (FIRST_CAMERA if camera else NONE,)
-        return tuple(read_driver(name) for name in names)
+        if self.drivers:
+            return tuple(read_driver(name) for name in self.drivers)
+        return (read_driver(NONE if self.still or not self._state_of(1).takes_drivers else FIRST_CAMERA),)
 
     @cached_property
     def control(self) -> ControlState:

@@ -49,14 +49,16 @@ def make_still(config: LiveConfig, state: ControlState, renderer: Renderer, scen
         scenes: one for each source.
 
     Raises:
-        ICFaceError: a driver has no face, or the picture cannot be written.
+        ICFaceError: a driver has no face, a track is to be shown, or the picture cannot be written.
     """
+    path = next(path for path in config.outputs if is_still(path))
+    if any(channel.source.kind == "track" for channel in state.named().values()):
+        raise ConfigError(f"{path} is one picture, and a track makes many; give a name such as out-%05d.png")
     drivers = [read_still(each.path) for each in config.given if each.path is not None]
     drivers = [mirror(driver) for driver in drivers] if state.mirrored else drivers
     stills = Stills(renderer, scenes, state, drivers, mark=config.mark)
     rows = read_sweeps(config.sweep, config.views)
     picture = stills.sheet(rows) if rows else stills.portrait()
-    path = next(path for path in config.outputs if is_still(path))
     save_picture(picture, path, provenance_of(config))
     logger.info("%s: %dx%d", path, picture.shape[1], picture.shape[0])
 
