@@ -18,7 +18,7 @@ from icface.control import source as sources
 from icface.control.groups import resolve
 from icface.control.mixing import Inputs, mix
 from icface.control.state import ControlState
-from icface.control.units import degrees_of, read_value, show_value
+from icface.control.units import read_value, show_value
 from icface.errors import ConfigError
 from realtime.config import LiveConfig, is_still
 from realtime.disclosure import Mark, provenance_of
@@ -86,10 +86,10 @@ def read_sweeps(sweep: str | None, views: str | None) -> tuple[Sweep, ...]:
     """
     rows = [] if views is None else [Sweep("yaw", _range("yaw", views, f"--views {views}", degrees=True))]
     for part in () if sweep is None else sweep.split(","):
-        name, equals, span = (each.strip() for each in part.partition("="))
+        name, _, span = (each.strip() for each in part.partition("="))
         for one in resolve(name):
             attribute = one.split()[-1]
-            rows.append(Sweep(one, _range(attribute, span if equals else "", f"--sweep {part}")))
+            rows.append(Sweep(one, _range(attribute, span, f"--sweep {part}")))
     if len(rows) > MOST_ROWS:
         raise ConfigError(
             f"--sweep {sweep}: {len(rows)} rows are too many for a picture; {MOST_ROWS} are the most"
@@ -98,17 +98,22 @@ def read_sweeps(sweep: str | None, views: str | None) -> tuple[Sweep, ...]:
 
 
 def _range(name: str, span: str, flag: str, *, degrees: bool = False) -> tuple[float, ...]:
-    """`LOW:HIGH`, `LOW:HIGH:COLUMNS` or nothing, as values of an attribute."""
-    usual = f"{USUAL_DEG[name]:g}deg" if name in USUAL_DEG else "1"
-    parts = (span or f"{f'-{usual}' if name in USUAL_DEG else LOWEST[INDEX[name]]}:{usual}").split(":")
-    if len(parts) not in (2, 3) or not all(parts):
+    """`LOW:HIGH`, `LOW:HIGH:COLUMNS` or nothing, as values of an attribute. Angles beyond 1 are degrees."""
+    most = USUAL_DEG.get(name)
+    usual = f"{LOWEST[INDEX[name]]:g}:1" if most is None else f"-{most:g}deg:{most:g}deg"
+    low_text, _, rest = (span or usual).partition(":")
+    high_text, _, columns = rest.partition(":")
+    if not low_text or not high_text:
         raise ConfigError(f"{flag}: write LOW:HIGH or LOW:HIGH:COLUMNS, such as -30:30:7")
-    unit = "deg" if degrees or (degrees_of(name) and all(abs(_float(part)) > 1 for part in parts[:2])) else ""
-    low, high = (read_value(name, part if part.endswith("deg") else part + unit) for part in parts[:2])
+    degrees = degrees or (most is not None and any(abs(_float(text)) > 1 for text in (low_text, high_text)))
+    low, high = (
+        read_value(name, text if not degrees or text.endswith("deg") else f"{text}deg")
+        for text in (low_text, high_text)
+    )
     if low >= high:
         raise ConfigError(f"{flag} runs backwards; write the lower value first")
-    columns = parts[2] if len(parts) == 3 else str(COLUMNS)
-    if not columns.isdigit() or not 2 <= int(columns) <= MOST_COLUMNS:
+    columns = columns or str(COLUMNS)
+    if not columns.isdecimal() or not 2 <= int(columns) <= MOST_COLUMNS:
         raise ConfigError(f"{flag}: {columns!r} columns; give 2 to {MOST_COLUMNS}")
     return tuple(float(value) for value in np.linspace(low, high, int(columns)))
 
