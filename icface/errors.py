@@ -12,7 +12,11 @@ def nearest(name: str, names: Iterable[str]) -> str:
     known = {each.lower(): each for each in names}
     written = name.lower()
     padded = re.sub(r"(?<!\d)(\d)(?!\d)", r"0\1", written)  # AU2 is AU02
-    begins = [padded] if padded in known else [each for each in known if len(written) > 3 and each.startswith(written)]
+    begins = (
+        [padded]
+        if padded in known
+        else [each for each in known if len(written) > 3 and each.startswith(written)]
+    )
     close = begins or get_close_matches(written, known, n=1, cutoff=0.6)
     return f" (did you mean {known[close[0]]}?)" if close else ""
 

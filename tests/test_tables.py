@@ -302,3 +302,13 @@ def test_a_file_without_names_is_told_so(tmp_path: Path) -> None:
     path = write_rows(tmp_path / "drive.csv", ["values"], openface_row(1, "0"))
     with pytest.raises(ConfigError, match=r"lacks the columns .* expected a header"):
         read_csv(path)
+
+
+def test_of_a_picture_s_table_one_face_is_taken(tmp_path: Path) -> None:
+    """OpenFace's tables of one picture number the faces, and have no frames."""
+    header = ["face", "confidence", *OPENFACE_HEADER[3:]]
+    faces = [
+        [str(i), sure, *openface_row(1, "0", AU12_r=i)[3:]] for i, sure in enumerate(("0.6", "0.9", "0.2"))
+    ]
+    track = read_csv(write_rows(tmp_path / "picture.csv", header, *faces))
+    assert len(track) == 1 and track.values[0, fa.INDEX["AU12"]] == pytest.approx(1 / 5 * 2.2)
