@@ -21,7 +21,16 @@ from icface.command import Parser, print_error
 from icface.errors import ICFaceError
 from realtime import version
 from realtime.attributes_command import main as edit_attributes
-from realtime.config import CALL_SIZES, FIRST_CAMERA, FRAMINGS, GAZES, QUALITIES, SIZES, LiveConfig
+from realtime.config import (
+    CALL_SIZES,
+    DRIVER_SUFFIXES,
+    FIRST_CAMERA,
+    FRAMINGS,
+    GAZES,
+    QUALITIES,
+    SIZES,
+    LiveConfig,
+)
 from realtime.given import NONE
 from realtime.hotkeys import HOTKEYS
 from realtime.process import logged, own_stderr, signals
@@ -87,13 +96,14 @@ def parser() -> Parser:
     d = LiveConfig
     p = Parser(
         prog="icface-live",
-        usage="icface-live PHOTO [PHOTO …] [flags]\n       icface-live attributes COMMAND …",
+        usage="icface-live PHOTO … [DRIVER …] [flags]\n       icface-live attributes COMMAND …",
         description="A photo and a webcam become a virtual webcam that shows the photo's face, in real time.",
         epilog=_EXAMPLES,
         formatter_class=argparse.RawDescriptionHelpFormatter,
         synonyms=_SYNONYMS,
-        rest="sources",
+        rest="words",
     )
+    p.set_defaults(words=[])
     # fmt: off
     p.add_argument("--version", action="version", version=f"icface-live {version()}")
     p.add_argument("-v", "--verbose", action="count", default=0,
@@ -196,8 +206,11 @@ def parser() -> Parser:
 def config_from(flags: argparse.Namespace) -> LiveConfig:
     """The settings that the flags mean; raises ConfigError where they cannot be used, or not together."""
     settings = {field.name: getattr(flags, field.name) for field in fields(LiveConfig)}
+    # `icface-live me.jpg talk.mp4`: what is no photo drives.
+    driving = [word for word in flags.words if Path(word).suffix.lower() in DRIVER_SUFFIXES]
+    flags.drivers = [*flags.drivers, *driving]
     settings.update(
-        sources=tuple(Path(path) for path in flags.sources),
+        sources=(*flags.sources, *(Path(word) for word in flags.words if word not in driving)),
         outputs=tuple(flags.outputs),
         **{
             name: tuple(getattr(flags, name))

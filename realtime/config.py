@@ -20,6 +20,8 @@ FIRST_CAMERA: Final = "0"
 
 SIZES: Final = {"256": 256, "512": 512, "native": None}
 VIDEO_SUFFIXES: Final = (".mp4", ".mov", ".mkv", ".webm")
+DRIVER_SUFFIXES: Final = (*VIDEO_SUFFIXES, ".avi", ".m4v", ".gif", ".csv", ".tsv")
+"""Of files that drive, and are no photos."""
 PICTURE_SUFFIXES: Final = (".png", ".jpg", ".jpeg", ".webp")
 FRAMINGS: Final = ("crop", "photo", "call")
 CALL_SIZES: Final = {"1280x720": (1280, 720), "1920x1080": (1920, 1080)}

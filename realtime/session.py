@@ -90,14 +90,23 @@ class _Session:
     control: Control
     size_px: tuple[int, int] | None = None
 
+    def __post_init__(self) -> None:
+        self.face = self.config.face
+
     def run(self, camera: Camera | None, sinks: Sequence[Sink] | None) -> None:
         config, metrics, stop, stack = self.config, self.metrics, self.stop, self.stack
-        control = self.control
         self.backdrop = Backdrop(config.shown_behind, SourceCache())
         if config.still:
             self._make_still()
             return
-        tables = {each.name: load_table(Path(each.name)) for each in config.given if each.kind == "table"}
+        control = self.control
+        tables = {
+            each.name: load_table(Path(each.name), face=config.face)
+            for each in config.given
+            if each.kind == "table"
+        }
+        if any(table.people > 1 for table in tables.values()):
+            self.face = None  # it says who drives, not who is shown
         sinks = _create_sinks(config) if sinks is None else sinks
         if self.backdrop.transparent and not all(sink.takes_alpha for sink in sinks):
             logger.info(
@@ -187,7 +196,8 @@ class _Session:
 
         photos = Photos(self.config.sources, self._prepare)
         scenes = [self._open_engine(photos), *map(self._prepare, range(1, len(self.config.sources)))]
-        make_still(self.config, Renderer(self.reenactor, scenes[0], self.metrics, mark=False), scenes)
+        renderer = Renderer(self.reenactor, scenes[0], self.metrics, mark=False)
+        make_still(self.config, self.control.state, renderer, scenes)
 
     def _open_engine(self, photos: Photos[Scene]) -> Scene:
         """Open the engine, and with it the first photo, which decides the size of all pictures."""
@@ -201,7 +211,7 @@ class _Session:
         """Load, neutralise and frame a photo."""
         config = self.config
         photo = load_photo(config.sources[number])
-        source = self.reenactor.prepare_source(photo, face=config.face)
+        source = self.reenactor.prepare_source(photo, face=self.face)
         for note in source.notes:
             logger.info("%s", note)
         try:

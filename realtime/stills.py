@@ -18,7 +18,7 @@ from icface.control import source as sources
 from icface.control.groups import resolve
 from icface.control.mixing import Inputs, mix
 from icface.control.state import ControlState
-from icface.control.units import degrees_of, read_value, show_value
+from icface.control.units import read_value, show_value
 from icface.errors import ConfigError
 from realtime.config import LiveConfig, is_still
 from realtime.disclosure import Mark, provenance_of
@@ -39,24 +39,26 @@ USUAL_DEG: Final = {"pitch": 20.0, "yaw": 30.0, "roll": 20.0, "gaze_pitch": 20.0
 _GAP_PX: Final = 6
 
 
-def make_still(config: LiveConfig, renderer: Renderer, scenes: Sequence[Scene]) -> None:
+def make_still(config: LiveConfig, state: ControlState, renderer: Renderer, scenes: Sequence[Scene]) -> None:
     """Make the picture that the settings ask for, and write it.
 
     Args:
         config: its output is one picture.
+        state: of control.
         renderer: without a mark.
         scenes: one for each source.
 
     Raises:
-        ICFaceError: a driver has no face, or the picture cannot be written.
+        ICFaceError: a driver has no face, a track is to be shown, or the picture cannot be written.
     """
+    path = next(path for path in config.outputs if is_still(path))
+    if any(channel.source.kind == "track" for channel in state.named().values()):
+        raise ConfigError(f"{path} is one picture, and a track makes many; give a name such as out-%05d.png")
     drivers = [read_still(each.path) for each in config.given if each.path is not None]
-    if config.mirrored:
-        drivers = [mirror(values) for values in drivers]
-    stills = Stills(renderer, scenes, config.control, drivers, mark=config.mark)
+    drivers = [mirror(driver) for driver in drivers] if state.mirrored else drivers
+    stills = Stills(renderer, scenes, state, drivers, mark=config.mark)
     rows = read_sweeps(config.sweep, config.views)
     picture = stills.sheet(rows) if rows else stills.portrait()
-    path = next(path for path in config.outputs if is_still(path))
     save_picture(picture, path, provenance_of(config))
     logger.info("%s: %dx%d", path, picture.shape[1], picture.shape[0])
 
@@ -84,10 +86,10 @@ def read_sweeps(sweep: str | None, views: str | None) -> tuple[Sweep, ...]:
     """
     rows = [] if views is None else [Sweep("yaw", _range("yaw", views, f"--views {views}", degrees=True))]
     for part in () if sweep is None else sweep.split(","):
-        name, equals, span = (each.strip() for each in part.partition("="))
+        name, _, span = (each.strip() for each in part.partition("="))
         for one in resolve(name):
             attribute = one.split()[-1]
-            rows.append(Sweep(one, _range(attribute, span if equals else "", f"--sweep {part}")))
+            rows.append(Sweep(one, _range(attribute, span, f"--sweep {part}")))
     if len(rows) > MOST_ROWS:
         raise ConfigError(
             f"--sweep {sweep}: {len(rows)} rows are too many for a picture; {MOST_ROWS} are the most"
@@ -96,17 +98,22 @@ def read_sweeps(sweep: str | None, views: str | None) -> tuple[Sweep, ...]:
 
 
 def _range(name: str, span: str, flag: str, *, degrees: bool = False) -> tuple[float, ...]:
-    """`LOW:HIGH`, `LOW:HIGH:COLUMNS` or nothing, as values of an attribute."""
-    usual = f"{USUAL_DEG[name]:g}deg" if name in USUAL_DEG else "1"
-    parts = (span or f"{f'-{usual}' if name in USUAL_DEG else LOWEST[INDEX[name]]}:{usual}").split(":")
-    if len(parts) not in (2, 3) or not all(parts):
+    """`LOW:HIGH`, `LOW:HIGH:COLUMNS` or nothing, as values of an attribute. Angles beyond 1 are degrees."""
+    most = USUAL_DEG.get(name)
+    usual = f"{LOWEST[INDEX[name]]:g}:1" if most is None else f"-{most:g}deg:{most:g}deg"
+    low_text, _, rest = (span or usual).partition(":")
+    high_text, _, columns = rest.partition(":")
+    if not low_text or not high_text:
         raise ConfigError(f"{flag}: write LOW:HIGH or LOW:HIGH:COLUMNS, such as -30:30:7")
-    unit = "deg" if degrees or (degrees_of(name) and all(abs(_float(part)) > 1 for part in parts[:2])) else ""
-    low, high = (read_value(name, part if part.endswith("deg") else part + unit) for part in parts[:2])
+    degrees = degrees or (most is not None and any(abs(_float(text)) > 1 for text in (low_text, high_text)))
+    low, high = (
+        read_value(name, text if not degrees or text.endswith("deg") else f"{text}deg")
+        for text in (low_text, high_text)
+    )
     if low >= high:
         raise ConfigError(f"{flag} runs backwards; write the lower value first")
-    columns = parts[2] if len(parts) == 3 else str(COLUMNS)
-    if not columns.isdigit() or not 2 <= int(columns) <= MOST_COLUMNS:
+    columns = columns or str(COLUMNS)
+    if not columns.isdecimal() or not 2 <= int(columns) <= MOST_COLUMNS:
         raise ConfigError(f"{flag}: {columns!r} columns; give 2 to {MOST_COLUMNS}")
     return tuple(float(value) for value in np.linspace(low, high, int(columns)))
 

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 import pytest
 
 from icface.command import Parser, print_error, run_command
-from icface.errors import ConfigError, SourceError
+from icface.errors import ConfigError, SourceError, nearest
 
 
 @pytest.fixture(autouse=True)
@@ -118,3 +118,12 @@ def test_words_of_no_flag_are_collected_and_values_may_begin_with_a_minus(words:
     made.add_argument("--count")
     flags = made.parse_args([*words, "--file", "c"])
     assert flags.files == ["c", "a", "b"] and flags.count == "-30:30:7"
+
+
+@pytest.mark.parametrize(
+    ("written", "meant"),
+    [("AU2", "AU02"), ("au12", "AU12"), ("mouht", "mouth"), ("exp", ""), ("expr", "expression"), ("xyz", "")],
+)
+def test_the_nearest_name_is_found(written: str, meant: str) -> None:
+    names = ("AU02", "AU12", "AU20", "AU25", "mouth", "expression")
+    assert nearest(written, names) == (f" (did you mean {meant}?)" if meant else "")

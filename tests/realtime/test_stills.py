@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from contextlib import closing
 from pathlib import Path
 from xml.etree import ElementTree
 
@@ -10,12 +11,17 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from icface.attributes import INDEX, neutral
+from icface.attributes import ALL_NAMES, INDEX
 from icface.control import source as sources
 from icface.control.state import ControlState
 from icface.errors import ConfigError, DeviceError
+from icface.face.landmarks import open_detector
+from icface.face.pose import head_pose
+from icface.images import load_photo
+from realtime.cli import main
 from realtime.disclosure import DIGITAL_SOURCE_TYPE, Mark, Provenance
 from realtime.drawing import save_picture
+from realtime.drivers.still import read_still
 from realtime.metrics import Metrics
 from realtime.renderer import Renderer, make_scene
 from realtime.stills import COLUMNS, SHEET_MAX_PX, Stills, Sweep, read_sweeps
@@ -108,6 +114,7 @@ def unit(degrees: float) -> float:
         ("AU12=.2:.8:4", "-10:20:3", [("yaw", unit(-10), unit(20), 3), ("AU12", 0.2, 0.8, 4)]),
         ("pitch", None, [("pitch", unit(-20), unit(20), COLUMNS)]),
         ("yaw=-12:12", None, [("yaw", unit(-12), unit(12), COLUMNS)]),
+        ("yaw=0:12:3", None, [("yaw", unit(0), unit(12), 3)]),
         ("yaw=-12deg:12deg:5", None, [("yaw", unit(-12), unit(12), 5)]),
         ("yaw=.3:.7", None, [("yaw", 0.3, 0.7, COLUMNS)]),
         ("AU12_side,left AU45", None, [("AU12_side", -1, 1, COLUMNS), ("left AU45", 0, 1, COLUMNS)]),
@@ -133,15 +140,13 @@ def test_ranges_are_read(
         (None, "a:b", "is no number"),
         ("AU12=1:0", None, "runs backwards"),
         ("AU12=0:2", None, "out of range"),
-        ("AU12=", None, "AU12"),
+        (None, "-30::7", "write LOW:HIGH"),
+        (None, "-30:30:7:1", "give 2 to 25"),
         ("smile", None, "'smile'"),
         ("all,all", None, "too many"),
     ],
 )
 def test_ranges_that_cannot_be_are_told(sweep: str | None, views: str | None, words: str) -> None:
-    if words == "AU12":  # nothing after the = is the usual range
-        assert len(read_sweeps(sweep, views)) == 1
-        return
     with pytest.raises(ConfigError, match=words):
         read_sweeps(sweep, views)
 
@@ -175,5 +180,33 @@ def test_a_place_that_cannot_be_written_is_told(tmp_path: Path) -> None:
         save_picture(np.zeros((4, 4, 3), dtype=np.uint8), tmp_path / "folder.png")
 
 
-def test_neutral_is_what_the_fake_photo_has() -> None:
-    np.testing.assert_array_equal(source().own, neutral())
+@pytest.fixture(scope="module")
+def common(repository: Path) -> list[str]:
+    """Flags that all real pictures share, so that the photo is prepared once."""
+    flags = "--size 256 --quality fast --background #305070"
+    return [str(repository / "examples/rendered.jpg"), *flags.split()]
+
+
+@pytest.mark.slow
+def test_a_real_picture_is_turned_and_smiles_as_the_flags_say(common: list[str], tmp_path: Path) -> None:
+    """A tracker reads it from the picture, and from a picture that this one drives."""
+    turned, driven = tmp_path / "turned.png", tmp_path / "driven.webp"
+    assert main([*common, "--set", "yaw=15deg", "--set", "AU12=1", "--output", str(turned)]) == 0
+    assert main([*common, "--driver", str(turned), "--output", str(driven)]) == 0
+    for path in (turned, driven):
+        shown = dict(zip(ALL_NAMES, read_still(path).tolist(), strict=True))
+        assert shown["yaw"] == pytest.approx(unit(15), abs=0.06), path.name
+        assert shown["AU12"] > 0.5 and shown["AU26"] < 0.1, path.name
+
+
+@pytest.mark.slow
+def test_a_real_sheet_turns_the_head_before_the_background(common: list[str], tmp_path: Path) -> None:
+    path = tmp_path / "views.png"
+    assert main([*common, "--views", "-20:20:3", "--output", str(path)]) == 0
+    sheet = load_photo(path).frame
+    with closing(open_detector(video=False)) as detector:
+        tiles = [np.ascontiguousarray(sheet[6:262, left : left + 256]) for left in (6, 268, 530)]
+        faces = [detector.detect(tile) for tile in tiles]
+    yaws = [math.degrees(head_pose(found[0]).yaw_rad) for found in faces]
+    np.testing.assert_allclose(yaws, [-20, 0, 20], atol=6)
+    assert np.abs(tiles[1][4, 4].astype(int) - (0x30, 0x50, 0x70)).max() < 8
