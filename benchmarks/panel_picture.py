@@ -21,10 +21,14 @@ CHROMIUM = ("chromium", "chromium-browser", "google-chrome-stable", "google-chro
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("picture", type=Path, help="a .jpg or .png file")
     parser.add_argument("--dark", action="store_true", help="the dark page")
-    parser.add_argument("--width", type=int, default=1440, help="of the page, in pixels (default: %(default)s)")
+    parser.add_argument(
+        "--width", type=int, default=1440, help="of the page, in pixels (default: %(default)s)"
+    )
     parser.add_argument("--height", type=int, default=900, help="(default: %(default)s)")
     flags = parser.parse_args()
     with tempfile.TemporaryDirectory() as home:

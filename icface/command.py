@@ -18,12 +18,18 @@ _NUMBER: Final = re.compile(r"-[.\d]")
 class Parser(argparse.ArgumentParser):
     """Reports a wrong flag in one line, with the flag that was probably meant. Flags cannot be abbreviated.
 
-    `synonyms` gives our flag for others that people try: `{"--webcam": "--camera"}`.
+    Args:
+        synonyms: our flag for others that people try, as `{"--webcam": "--camera"}`.
+        rest: words that belong to no flag are added to the list of this name; None: they are an error.
+        settings: of argparse.
     """
 
-    def __init__(self, *, synonyms: Mapping[str, str] | None = None, **settings: Any) -> None:
+    def __init__(
+        self, *, synonyms: Mapping[str, str] | None = None, rest: str | None = None, **settings: Any
+    ) -> None:
         super().__init__(**{"allow_abbrev": False, **settings})
         self._synonyms = synonyms or {}
+        self._rest = rest
 
     def parse_known_args(self, args: Any = None, namespace: Any = None) -> tuple[Any, list[str]]:
         """As argparse's, but a value may begin with a minus and a digit: `--views -30:30:7`."""
@@ -35,6 +41,9 @@ class Parser(argparse.ArgumentParser):
         for word in rest:
             if word.startswith("-"):
                 self.error(f"there is no flag {word}{self._hint(word)}")
+        if self._rest is not None:
+            setattr(flags, self._rest, [*getattr(flags, self._rest), *rest])
+            rest = []
         return flags, rest
 
     def _hint(self, word: str) -> str:

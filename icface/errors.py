@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 from difflib import get_close_matches
 
@@ -10,7 +11,12 @@ def nearest(name: str, names: Iterable[str]) -> str:
     """` (did you mean NAME?)` for the one of `names` that is most like what was written, or nothing."""
     known = {each.lower(): each for each in names}
     written = name.lower()
-    begins = [each for each in known if len(written) > 3 and each.startswith(written)]
+    padded = re.sub(r"(?<!\d)(\d)(?!\d)", r"0\1", written)  # AU2 is AU02
+    begins = (
+        [padded]
+        if padded in known
+        else [each for each in known if len(written) > 3 and each.startswith(written)]
+    )
     close = begins or get_close_matches(written, known, n=1, cutoff=0.6)
     return f" (did you mean {known[close[0]]}?)" if close else ""
 

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from icface.command import Parser, run_command
 from icface.errors import ConfigError
+from realtime.config import PICTURE_SUFFIXES
 
 if TYPE_CHECKING:
     from icface.attributes import AttributeTrack
@@ -48,7 +49,6 @@ _ALSO: Final = {
     "merge": ["combine"],
     "plot": ["draw"],
 }
-_PICTURES: Final = (".png", ".jpg", ".jpeg", ".webp")
 
 
 def parser() -> Parser:
@@ -134,7 +134,7 @@ def _target(flags: argparse.Namespace) -> Path:
     if path is None:
         kind = "a picture: --output tracks.png" if flags.what == "plot" else "a file: --output edited.csv"
         raise ConfigError(f"the result needs {kind}{'' if flags.what == 'plot' else ', or --in-place'}")
-    suffixes = _PICTURES if flags.what == "plot" else (".csv",)
+    suffixes = PICTURE_SUFFIXES if flags.what == "plot" else (".csv",)
     if path.suffix.lower() not in suffixes:
         raise ConfigError(f"--output {path}: the name must end in {' or '.join(suffixes)}")
     if path.is_dir() or not path.absolute().parent.is_dir():

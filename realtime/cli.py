@@ -21,7 +21,16 @@ from icface.command import Parser, print_error
 from icface.errors import ICFaceError
 from realtime import version
 from realtime.attributes_command import main as edit_attributes
-from realtime.config import CALL_SIZES, FIRST_CAMERA, FRAMINGS, GAZES, QUALITIES, SIZES, LiveConfig
+from realtime.config import (
+    CALL_SIZES,
+    DRIVER_SUFFIXES,
+    FIRST_CAMERA,
+    FRAMINGS,
+    GAZES,
+    QUALITIES,
+    SIZES,
+    LiveConfig,
+)
 from realtime.given import NONE
 from realtime.hotkeys import HOTKEYS
 from realtime.process import logged, own_stderr, signals
@@ -39,7 +48,10 @@ examples:
                                                    the same to a camera, with sliders in the browser
   icface-live --source me.jpg --driver talk.mp4 --output out.mp4
                                                    file to file, every frame, with its sound
-  icface-live --source a.jpg --source b.jpg --window --framing photo
+  icface-live a.jpg b.jpg --window --framing photo
+  icface-live me.jpg --output portrait.png         one picture
+  icface-live me.jpg --views -30:30:7 --output views.png
+  icface-live me.jpg --sweep AU12,yaw --output sheet.png
   icface-live --source me.jpg --framing call --background beach.jpg --follow
   icface-live --source me.jpg --driver drive.csv --output out.mp4
   icface-live --source me.jpg --driver talk.mp4 --only pose --output out.mp4
@@ -50,6 +62,23 @@ keys, in the window or the terminal:
 
 exit codes: 0 done, 1 something failed, 2 a flag or setting that cannot be used
 """
+
+
+_SYNONYMS: Final = {
+    **dict.fromkeys(("--photo", "--image", "--face-image", "--input", "-i", "-s"), "--source"),
+    **dict.fromkeys(("--video", "--webcam", "--driving-video", "-c"), "--camera"),
+    **dict.fromkeys(("--out", "--save", "-o"), "--output"),
+    **dict.fromkeys(("--csv", "--openface", "--replay"), "--attributes"),
+    **dict.fromkeys(("--record", "--save-attributes"), "--record-attributes"),
+    **dict.fromkeys(("--bg", "--replace-background"), "--background"),
+    **dict.fromkeys(("--fps", "--rate"), "--camera-fps"),
+    **dict.fromkeys(("--resolution", "-r"), "--camera-size"),
+    **dict.fromkeys(("--preview", "--show", "--display"), "--window"),
+    **dict.fromkeys(("--obs", "--v4l2", "--virtualcam"), "--virtual-camera"),
+    **dict.fromkeys(("--watermark", "--no-mark", "--no-watermark"), "--mark"),
+    **dict.fromkeys(("--device", "--gpu", "--cpu", "--backend"), "--engine"),
+}
+"""What people try, and what it is called here."""
 
 
 def _size(text: str) -> tuple[int, int]:
@@ -69,10 +98,14 @@ def parser() -> Parser:
     d = LiveConfig
     p = Parser(
         prog="icface-live",
+        usage="icface-live PHOTO … [DRIVER …] [flags]\n       icface-live attributes COMMAND …",
         description="A photo and a webcam become a virtual webcam that shows the photo's face, in real time.",
         epilog=_EXAMPLES,
         formatter_class=argparse.RawDescriptionHelpFormatter,
+        synonyms=_SYNONYMS,
+        rest="words",
     )
+    p.set_defaults(words=[])
     # fmt: off
     p.add_argument("--version", action="version", version=f"icface-live {version()}")
     p.add_argument("-v", "--verbose", action="count", default=0,
@@ -81,7 +114,7 @@ def parser() -> Parser:
 
     who = p.add_argument_group("who is shown")
     who.add_argument("--source", type=Path, action="append", default=[], metavar="PHOTO", dest="sources",
-        help="photo of the face to show; up to 9, chosen by the keys 1-9 (needed)")
+        help="photo of the face to show; up to 9, chosen by the keys 1-9 (needed; the flag itself may be left out)")
     who.add_argument("--face", type=int, metavar="N",
         help="which face of a photo with several (default: the largest)")
     who.add_argument("--size", choices=SIZES, default=str(d.size_px), dest="size_px",
@@ -147,7 +180,11 @@ def parser() -> Parser:
         help="a page in the browser of this machine, whose address is printed: sliders, photos, recordings")
     where.add_argument("--output", type=Path, action="append", default=[], metavar="FILE", dest="outputs",
         help="a video file (.mp4, .mov, .mkv, .webm), with the sound of a --driver video; or PNG files: a folder, "
-        "or a name such as out-%%05d.png")
+        "or a name such as out-%%05d.png; or one picture of the photo: portrait.png, .jpg or .webp")
+    where.add_argument("--sweep", metavar="NAME[=LOW:HIGH:N],…",
+        help="make --output sheet.png a picture that moves these attributes, one a row")
+    where.add_argument("--views", metavar="LOW:HIGH:N",
+        help="make --output views.png a picture that shows the head turned by these degrees")
     where.add_argument("--null", action="store_true", help="nowhere: for measuring")
     where.add_argument("--record-attributes", type=Path, metavar="CSV",
         help="write what really drove, frame by frame")
@@ -173,8 +210,11 @@ def parser() -> Parser:
 def config_from(flags: argparse.Namespace) -> LiveConfig:
     """The settings that the flags mean; raises ConfigError where they cannot be used, or not together."""
     settings = {field.name: getattr(flags, field.name) for field in fields(LiveConfig)}
+    # `icface-live me.jpg talk.mp4`: what is no photo drives.
+    driving = [word for word in flags.words if Path(word).suffix.lower() in DRIVER_SUFFIXES]
+    flags.drivers = [*flags.drivers, *driving]
     settings.update(
-        sources=tuple(flags.sources),
+        sources=(*flags.sources, *(Path(word) for word in flags.words if word not in driving)),
         outputs=tuple(flags.outputs),
         **{
             name: tuple(getattr(flags, name))

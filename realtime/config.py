@@ -20,10 +20,18 @@ FIRST_CAMERA: Final = "0"
 
 SIZES: Final = {"256": 256, "512": 512, "native": None}
 VIDEO_SUFFIXES: Final = (".mp4", ".mov", ".mkv", ".webm")
+DRIVER_SUFFIXES: Final = (*VIDEO_SUFFIXES, ".avi", ".m4v", ".gif", ".csv", ".tsv")
+"""Of files that drive, and are no photos."""
+PICTURE_SUFFIXES: Final = (".png", ".jpg", ".jpeg", ".webp")
 FRAMINGS: Final = ("crop", "photo", "call")
 CALL_SIZES: Final = {"1280x720": (1280, 720), "1920x1080": (1920, 1080)}
 QUALITIES: Final = ("best", "fast")
 GAZES: Final = ("driver", "camera")
+
+
+def is_still(path: Path) -> bool:
+    """Whether an output's name means one picture: `portrait.png`, not a folder or `out-%05d.png`."""
+    return path.suffix.lower() in PICTURE_SUFFIXES and "%" not in path.name and not path.is_dir()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -84,6 +92,11 @@ class LiveConfig:
     panel: bool = False
     """A page in the browser of this machine shows and controls the run."""
     outputs: tuple[Path, ...] = ()
+    """Videos, or numbered pictures; or one picture (`still`) and nothing else."""
+    sweep: str | None = None
+    """Attributes to move, one a row, in one picture: `AU12,yaw=-20:20:5`."""
+    views: str | None = None
+    """Degrees of yaw to show in one picture: `-30:30:7`."""
     null: bool = False
     record_attributes: Path | None = None
     """The attributes that really drove, after calibration, smoothing, mirror and handling of losses."""
@@ -101,9 +114,15 @@ class LiveConfig:
     build: bool = True
 
     def __post_init__(self) -> None:
-        for problem in chain(self._setting_problems(), self._driver_problems(), self._file_problems()):
+        for problem in chain(
+            self._setting_problems(), self._driver_problems(), self._file_problems(), self._still_problems()
+        ):
             raise ConfigError(problem)
         _ = self.control
+        if self.sheet:
+            from realtime.stills import read_sweeps
+
+            read_sweeps(self.sweep, self.views)
 
     def _setting_problems(self) -> Iterator[str]:
         if not self.sources:
@@ -161,7 +180,7 @@ class LiveConfig:
         if self.neutral_after_s is not None and not any(given.is_tracked for given in self.given):
             yield "--neutral-after is for a camera's or a video's driver; this one is used as it is"
         endless = all(given.kind in ("photo", "none") for given in self.given)
-        if endless and not self.live and self.frames is None and self.duration_s is None:
+        if endless and not self.live and not self.still and self.frames is None and self.duration_s is None:
             yield "nothing that drives has an end; give --duration SECONDS or --frames N"
 
     def _file_problems(self) -> Iterator[str]:
@@ -179,6 +198,34 @@ class LiveConfig:
             if not path.absolute().parent.is_dir():
                 yield f"cannot write {path}: the folder {path.parent} does not exist; make it first"
             seen.add(path.resolve())
+
+    def _still_problems(self) -> Iterator[str]:
+        if self.sheet and not self.still:
+            yield "--sweep and --views make one picture; say where: --output sheet.png"
+        if not self.still:
+            return
+        path = next(path for path in self.outputs if is_still(path))
+        if any(given.is_tracked or given.kind == "table" for given in self.given):
+            yield f"{path} is one picture, and this driver makes many; give a name such as out-%05d.png"
+        if len(self.outputs) > 1 or self.window or self.null or self.virtual_camera is not None:
+            yield f"{path} is one picture; it goes without other outputs"
+        for flag, value in (("--record-attributes", self.record_attributes), ("--stats", self.stats)):
+            if value is not None:
+                yield f"{flag} is for a run; {path} is one picture"
+        if len(self.sources) > 1 and not self.sheet:
+            yield f"{path} is one picture, so give one --source; --sweep and --views take several"
+        if self.shown_behind.kind == "transparent" and path.suffix.lower() in (".jpg", ".jpeg"):
+            yield f"{path} cannot be transparent; give a name that ends in .png or .webp"
+
+    @property
+    def still(self) -> bool:
+        """Whether one picture is made, and no run."""
+        return any(is_still(path) for path in self.outputs)
+
+    @property
+    def sheet(self) -> bool:
+        """Whether that picture shows many."""
+        return self.sweep is not None or self.views is not None
 
     @property
     def crop_px(self) -> int | None:
@@ -200,8 +247,9 @@ class LiveConfig:
     @cached_property
     def given(self) -> tuple[Given, ...]:
         """The drivers, understood; at least one."""
-        names = self.drivers or (FIRST_CAMERA if self._state_of(1).takes_drivers else NONE,)
-        return tuple(read_driver(name) for name in names)
+        if self.drivers:
+            return tuple(read_driver(name) for name in self.drivers)
+        return (read_driver(NONE if self.still or not self._state_of(1).takes_drivers else FIRST_CAMERA),)
 
     @cached_property
     def control(self) -> ControlState:
@@ -232,6 +280,8 @@ class LiveConfig:
     @property
     def live(self) -> bool:
         """True: in real time, newest frame only. False: every frame once and in order."""
+        if self.still:
+            return False
         if self.pace is not None:
             return self.pace
         return not self.driven_by_file or self.to_virtual_camera or self.window or self.panel

@@ -9,6 +9,7 @@ least one is synthetic), whichever model is used.
 
 from __future__ import annotations
 
+import hashlib
 import json
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -18,6 +19,10 @@ from xml.sax.saxutils import escape
 import cv2
 import numpy as np
 from numpy.typing import NDArray
+
+from icface.bundle import DEFAULT_BUNDLE
+from realtime import version
+from realtime.config import LiveConfig
 
 DIGITAL_SOURCE_TYPE = "http://cv.iptc.org/newscodes/digitalsourcetype/compositeSynthetic"
 
@@ -100,9 +105,10 @@ _XMP: Final = """<?xpacket begin="\ufeff" id="W5M0MpCehiHzreSzNTczkc9d"?>
  xmlns:Iptc4xmpExt="http://iptc.org/std/Iptc4xmpExt/2008-02-29/">
 <dc:title><rdf:Alt><rdf:li xml:lang="x-default">{title}</rdf:li></rdf:Alt></dc:title>
 <dc:description><rdf:Alt><rdf:li xml:lang="x-default">{comment}</rdf:li></rdf:Alt></dc:description>
+<dc:source>{source}</dc:source>
 <xmp:CreateDate>{created}</xmp:CreateDate>
 <Iptc4xmpExt:DigitalSourceType>{kind}</Iptc4xmpExt:DigitalSourceType>
-<Iptc4xmpExt:AISystemUsed>{provenance}</Iptc4xmpExt:AISystemUsed>
+<Iptc4xmpExt:AISystemUsed>{system}</Iptc4xmpExt:AISystemUsed>
 </rdf:Description></rdf:RDF></x:xmpmeta>
 <?xpacket end="r"?>"""
 
@@ -139,10 +145,24 @@ class Provenance:
         }
 
     def xmp(self) -> bytes:
-        """The same for still pictures: an XMP packet with IPTC's property and what made it."""
+        """The same for still pictures: an XMP packet with the properties of Dublin Core and IPTC."""
         told = self.metadata()
         return _XMP.format(
-            **{key: escape(told[key]) for key in ("title", "comment", "provenance")},
-            kind=escape(DIGITAL_SOURCE_TYPE),
+            title=escape(told["title"]),
+            comment=escape(told["comment"]),
             created=escape(told["creation_time"]),
+            kind=escape(DIGITAL_SOURCE_TYPE),
+            system=escape(f"ICface Live {self.version} ({self.model})"),
+            source=escape(" ".join(f"sha256:{digest}" for digest in self.source_sha256)),
         ).encode()
+
+
+def provenance_of(config: LiveConfig) -> Provenance:
+    """What the files of a run say about themselves."""
+    # `Photos` tells of those that are missing.
+    photos = [path for path in config.sources if path.is_file()]
+    return Provenance(
+        source_sha256=tuple(hashlib.sha256(path.read_bytes()).hexdigest() for path in photos),
+        version=version(),
+        model=(config.model or DEFAULT_BUNDLE).name,
+    )

@@ -44,17 +44,13 @@ def width_of(text: str, size_px: int) -> float:
     return float(font(size_px).getlength(text))
 
 
-SUFFIXES: Final = {".png": "PNG", ".jpg": "JPEG", ".jpeg": "JPEG", ".webp": "WEBP"}
-"""Of the pictures that can be written, with Pillow's name of the format."""
-
-
 def save_picture(picture: NDArray[np.uint8], path: Path, provenance: Provenance | None = None) -> None:
-    """Write (H, W, 3) RGB, or (H, W, 4) RGBA with straight colours, as the suffix says.
+    """Write (H, W, 3) RGB, or (H, W, 4) RGBA with straight colours, as PNG, WebP or JPEG by its suffix.
 
     Raises:
         DeviceError: it cannot be written.
     """
-    how: dict[str, Any] = {"format": SUFFIXES[path.suffix.lower()]}
+    how: dict[str, Any] = {"format": {".png": "PNG", ".webp": "WEBP"}.get(path.suffix.lower(), "JPEG")}
     if how["format"] in ("JPEG", "WEBP"):
         how["quality"] = 95
     if how["format"] == "JPEG":

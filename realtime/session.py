@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import logging
 import threading
 from collections.abc import Callable, Sequence
@@ -18,7 +17,6 @@ import cv2
 import platformdirs
 
 from icface.attributes import PLACE, AttributeTrack
-from icface.bundle import DEFAULT_BUNDLE
 from icface.control.mixing import Mixer
 from icface.errors import SourceError
 from icface.face.landmarks import open_detector
@@ -30,7 +28,7 @@ from realtime.backdrop import Backdrop
 from realtime.cameras import Camera, CameraConfig, open_camera
 from realtime.config import LiveConfig
 from realtime.control import Control
-from realtime.disclosure import Provenance
+from realtime.disclosure import provenance_of
 from realtime.drivers import Driver
 from realtime.drivers.face import FaceDriver
 from realtime.drivers.several import FileDrivers, LiveDrivers
@@ -97,10 +95,23 @@ class _Session:
     control: Control
     size_px: tuple[int, int] | None = None
 
+    def __post_init__(self) -> None:
+        self.face = self.config.face
+
     def run(self, camera: Camera | None, sinks: Sequence[Sink] | None) -> None:
         config, metrics, stop, stack = self.config, self.metrics, self.stop, self.stack
+        self.backdrop = Backdrop(config.shown_behind, SourceCache())
+        if config.still:
+            self._make_still()
+            return
         control = self.control
-        tables = {each.name: load_table(Path(each.name)) for each in config.given if each.kind == "table"}
+        tables = {
+            each.name: load_table(Path(each.name), face=config.face)
+            for each in config.given
+            if each.kind == "table"
+        }
+        if any(table.people > 1 for table in tables.values()):
+            self.face = None  # it says who drives, not who is shown
         sinks = _create_sinks(config) if sinks is None else sinks
         panel: Panel | None = None
         if config.panel:
@@ -108,7 +119,6 @@ class _Session:
 
             panel = Panel(control)
             sinks = [*sinks, panel.sink]
-        self.backdrop = Backdrop(config.shown_behind, SourceCache())
         if self.backdrop.transparent and not all(sink.takes_alpha for sink in sinks):
             logger.info(
                 "green (#00ff00) is shown where windows and cameras have no transparency; key it out there"
@@ -154,7 +164,7 @@ class _Session:
         keyboard = stack.enter_context(TerminalKeys()).poll_key if config.live else None
         tracked = [each for each in drivers if each.ask_neutral is not None]
         ask_neutral = partial(_all, [each.ask_neutral for each in tracked]) if tracked else None
-        recordings = Recordings(control, renderer, beat.fps, recordings_folder(), _provenance(config))
+        recordings = Recordings(control, renderer, beat.fps, recordings_folder(), provenance_of(config))
         controls = Controls(reenactment, photos, stop, keyboard, ask_neutral, recordings.toggle)
         if panel is not None:
             stack.callback(panel.close)
@@ -196,6 +206,15 @@ class _Session:
         self.stack.callback(tracker.close)
         return FaceDriver(opened, reopen, tracker, config, metrics)
 
+    def _make_still(self) -> None:
+        """Make one picture of the photos, and no run."""
+        from realtime.stills import make_still
+
+        photos = self.photos = Photos(self.config.sources, self._prepare)
+        scenes = [self._open_engine(photos), *map(self._prepare, range(1, len(self.config.sources)))]
+        renderer = Renderer(self.reenactor, scenes[0], self.metrics, mark=False)
+        make_still(self.config, self.control.state, renderer, scenes)
+
     def _open_engine(self, photos: Photos[Scene]) -> Scene:
         """Open the engine, and with it the first photo, which decides the size of all pictures."""
         self.reenactor, self.upgrade = open_reenactor(self.config, self.stop)
@@ -208,7 +227,7 @@ class _Session:
         """Load, neutralise and frame a photo."""
         config = self.config
         photo = load_photo(self.photos.paths[number])
-        source = self.reenactor.prepare_source(photo, face=config.face)
+        source = self.reenactor.prepare_source(photo, face=self.face)
         for note in source.notes:
             logger.info("%s", note)
         try:
@@ -255,17 +274,6 @@ def _all(functions: Sequence[Callable[..., None] | None], *arguments: object) ->
             function(*arguments)
 
 
-def _provenance(config: LiveConfig) -> Provenance:
-    """What recorded files say of this run."""
-    # `Photos` tells of those that are missing.
-    photos = [path for path in config.sources if path.is_file()]
-    return Provenance(
-        source_sha256=tuple(hashlib.sha256(path.read_bytes()).hexdigest() for path in photos),
-        version=version(),
-        model=(config.model or DEFAULT_BUNDLE).name,
-    )
-
-
 def _create_sinks(config: LiveConfig) -> list[Sink]:
     """Make all sinks that are wanted, not yet open; first those that somebody watches."""
     common = SinkSettings(
@@ -273,7 +281,7 @@ def _create_sinks(config: LiveConfig) -> list[Sink]:
         audio_from=None if config.loop else config.driver_video,
         live=config.live,
         transparent=config.shown_behind.kind == "transparent",
-        provenance=_provenance(config),
+        provenance=provenance_of(config),
     )
     wanted = {"virtual_camera": config.to_virtual_camera, "window": config.window, "null": config.null}
     sinks = [create_sink(name, common) for name, is_wanted in wanted.items() if is_wanted]

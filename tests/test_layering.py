@@ -23,7 +23,7 @@ MAY_IMPORT = {
 
 # The rooms of icface, from the lowest up. A room may import itself and what its line names, so no arrow leads upward.
 BASE = {
-    *("arrays", "attributes", "bundle", "command", "cpu", "errors", "files", "images", "quality"),
+    *("arrays", "attributes", "bundle", "cells", "command", "cpu", "errors", "files", "images", "quality"),
     *("compiled", "editing", "openvino_core", "pyramid", "source_cache", "tables"),
 }
 ROOMS = {

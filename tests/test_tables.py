@@ -275,3 +275,40 @@ def test_the_frame_s_number_gives_the_time_where_nothing_else_does(tmp_path: Pat
     header = ["frame", *fa.NAMES]
     path = write_rows(tmp_path / "drive.csv", header, *([str(i), *["0.5"] * 20] for i in (10, 11, 15)))
     np.testing.assert_allclose(read_csv(path, fps=10).times_s, [0, 0.1, 0.5])
+
+
+def test_a_header_may_stand_below_a_title(tmp_path: Path) -> None:
+    path = tmp_path / "drive.csv"
+    rows = [OPENFACE_HEADER, openface_row(1, "0", AU12_r=1.0), ["2", "0.04", "False", "x"]]
+    path.write_text("# my table\n\n" + "\n".join(",".join(row) for row in rows))
+    track = read_csv(path)
+    assert track.present.tolist() == [True, False]
+    path.write_text("# my table\n\n" + ",".join(OPENFACE_HEADER) + "\n" + "1,0,1,x\n")
+    with pytest.raises(ConfigError, match="line 4: column pose_Rx"):
+        read_csv(path)
+
+
+@pytest.mark.parametrize(
+    "content", [b"\xff\xd8\xff\xe0\x00\x10JFIF" + bytes(60), b"\x00\x00\x00 ftypisom" + b"\xd8\x00" * 60]
+)
+def test_what_is_no_text_is_told(tmp_path: Path, content: bytes) -> None:
+    path = tmp_path / "photo.csv"
+    path.write_bytes(content)
+    with pytest.raises(ConfigError, match="it is no text"):
+        read_csv(path)
+
+
+def test_a_file_without_names_is_told_so(tmp_path: Path) -> None:
+    path = write_rows(tmp_path / "drive.csv", ["values"], openface_row(1, "0"))
+    with pytest.raises(ConfigError, match=r"lacks the columns .* expected a header"):
+        read_csv(path)
+
+
+def test_of_a_picture_s_table_one_face_is_taken(tmp_path: Path) -> None:
+    """OpenFace's tables of one picture number the faces, and have no frames."""
+    header = ["face", "confidence", *OPENFACE_HEADER[3:]]
+    faces = [
+        [str(i), sure, *openface_row(1, "0", AU12_r=i)[3:]] for i, sure in enumerate(("0.6", "0.9", "0.2"))
+    ]
+    track = read_csv(write_rows(tmp_path / "picture.csv", header, *faces))
+    assert len(track) == 1 and track.values[0, fa.INDEX["AU12"]] == pytest.approx(1 / 5 * 2.2)

@@ -43,7 +43,8 @@ def resolve(name: str) -> tuple[str, ...]:
             return CONTROL_GROUPS[name]
         if name in INDEX:
             return (name,)
-        near = nearest(name, (*CONTROL_GROUPS, *ALL_NAMES))
+        meant = f"AU0{name[2]}" if len(name) == 3 and name[:2].upper() == "AU" else name
+        near = nearest(meant, (*CONTROL_GROUPS, *ALL_NAMES))
         raise ConfigError(
             f"{name!r} is neither an attribute nor a group{near}; groups: {', '.join(CONTROL_GROUPS)}; "
             f"attributes: {', '.join(ALL_NAMES[:4])} … (docs/attributes.md)"

@@ -39,7 +39,7 @@ class Played:
         # Rows are often rounded to the microsecond.
         at_s = time_s - self._start_s + 1e-6
         row = int(np.searchsorted(track.times_s, at_s, side="right")) - 1
-        period_s = float(track.times_s[-1]) / max(1, len(track) - 1)
+        period_s = float(track.times_s[-1]) / (len(track) - 1) if len(track) > 1 else 1 / 25
         if at_s > track.times_s[-1] + period_s or not (track.present[row] or track.filled):
             return None
         values: FloatArray = track.values[row]

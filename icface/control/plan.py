@@ -32,8 +32,7 @@ class Plan:
         fixed = np.zeros((3, SIZE), dtype=np.float32)  # both sides, left, right
         for i, channel in enumerate(channels[:SIZE]):
             fixed[0, i] = channel.source.value
-        self._row: Indices = np.array([self._row_of(each, FIXED) for each in channels], dtype=np.intp)
-        self._every: Indices = np.arange(SIZE)
+        row: Indices = np.array([self._row_of(each, FIXED) for each in channels], dtype=np.intp)
 
         sides = [name.partition(" ")[0] for name in singles]
         wholes = [name.partition(" ")[2] for name in singles]
@@ -41,26 +40,30 @@ class Plan:
         self._side: Indices = np.array([INDEX[f"{name}_side"] for name in wholes], dtype=np.intp)
         self._sign = np.array([0.5 if side == "left" else -0.5 for side in sides], dtype=np.float32)
         for k, (side, name) in enumerate(zip(sides, wholes, strict=True), start=SIZE):
-            row = FIXED_LEFT if side == "left" else FIXED_RIGHT
-            fixed[row - FIXED, INDEX[name]] = channels[k].source.value
-            self._row[k] = self._row_of(channels[k], row)
+            of_side = FIXED_LEFT if side == "left" else FIXED_RIGHT
+            fixed[of_side - FIXED, INDEX[name]] = channels[k].source.value
+            row[k] = self._row_of(channels[k], of_side)
         pairs = list(dict.fromkeys(wholes))
         self._pair: Indices = np.array([INDEX[name] for name in pairs], dtype=np.intp)
         self._pair_side: Indices = np.array([INDEX[f"{name}_side"] for name in pairs], dtype=np.intp)
         self._single_pair: Indices = np.array(
-            [2 * pairs.index(name) + (side == "right") for side, name in zip(sides, wholes, strict=True)],
+            [
+                pairs.index(name) + len(pairs) * (side == "right")
+                for side, name in zip(sides, wholes, strict=True)
+            ],
             dtype=np.intp,
         )
-        """Where each single side stands in the flat (pairs, left and right)."""
+        """Where each single side stands among all left and then all right ones."""
 
         def where(wanted: Sequence[bool]) -> Indices:
             return np.flatnonzero(np.array(wanted, dtype=bool))
 
-        self._scaled = where([each.gain != 1.0 or each.offset != 0.0 for each in channels])
-        rest = np.concatenate([neutral(), np.zeros(len(singles), dtype=np.float32)])[self._scaled]
-        self._gain = np.array([channels[i].gain for i in self._scaled], dtype=np.float32)
-        offset = np.array([channels[i].offset for i in self._scaled], dtype=np.float32)
-        self._constant = (rest * (1 - self._gain) + offset).astype(np.float32)
+        # A gain of 1 and a constant of 0 leave every bit as it is.
+        rest = np.concatenate([neutral(), np.zeros(len(singles), dtype=np.float32)])
+        self._gain = np.array([each.gain for each in channels], dtype=np.float32)
+        offset = np.array([each.offset for each in channels], dtype=np.float32)
+        self._constant = np.asarray(rest * (1 - self._gain) + offset, dtype=np.float32)
+        self._scales = bool((self._gain != 1).any() or offset.any())
         lowest = np.concatenate([LOWEST, LOWEST[self._whole]])
         self._low = np.array(
             [low if c.low is None else max(low, c.low) for low, c in zip(lowest, channels, strict=True)],
@@ -79,6 +82,10 @@ class Plan:
 
         self.stack = np.zeros((INPUTS + state.drivers + len(self.tracks), SIZE), dtype=np.float32)
         """(rows, SIZE); the caller fills PHOTO, IDLE and the rows from INPUTS on."""
+        self._flat = self.stack.reshape(-1)
+        """The same numbers; what each channel takes stands at `_at`, and of a single side the difference too."""
+        self._at: Indices = row * SIZE + np.concatenate([np.arange(SIZE), self._whole])
+        self._at_side: Indices = row[SIZE:] * SIZE + self._side
         self.stack[[PHOTO, NEUTRAL, IDLE]] = neutral()
         self.stack[FIXED : FIXED_RIGHT + 1] = fixed
         self.driver_rows = range(INPUTS, INPUTS + state.drivers)
@@ -96,14 +103,13 @@ class Plan:
 
     def values(self) -> FloatArray:
         """The channels' values from the stack: gained, moved and limited. New array."""
-        stack = self.stack
-        values = stack[self._row[:SIZE], self._every]
+        stack = self._flat
+        values = stack.take(self._at)
         if len(self._whole):
-            row = self._row[SIZE:]
-            single = stack[row, self._whole] + self._sign * stack[row, self._side]
-            values = np.concatenate([values, single])
-        if len(self._scaled):
-            values[self._scaled] = self._gain * values[self._scaled] + self._constant
+            values[SIZE:] += self._sign * stack.take(self._at_side)
+        if self._scales:
+            values *= self._gain
+            values += self._constant
         np.maximum(values, self._low, out=values)
         np.minimum(values, self._high, out=values)
         return values
@@ -121,11 +127,12 @@ class Plan:
         """(SIZE,) attributes of the channels' values, which may be overwritten."""
         if not len(self._whole):
             return values
-        at, half = values[self._pair], values[self._pair_side] / 2
-        both = np.stack([at + half, at - half], axis=1)
-        both.reshape(-1)[self._single_pair] = values[SIZE:]
-        values[self._pair] = (both[:, 0] + both[:, 1]) / 2
-        values[self._pair_side] = both[:, 0] - both[:, 1]
+        whole, half = values.take(self._pair), values.take(self._pair_side) / 2
+        both = np.concatenate([whole + half, whole - half])
+        both[self._single_pair] = values[SIZE:]
+        left, right = both[: len(whole)], both[len(whole) :]
+        values[self._pair] = (left + right) / 2
+        values[self._pair_side] = left - right
         values = values[:SIZE]
         np.maximum(values, LOWEST, out=values)
         return np.minimum(values, 1.0, out=values)

@@ -117,7 +117,7 @@ def frame_rate(times_s: NDArray[np.float64]) -> Fraction:
     gaps_s = np.diff(times_s)
     if not (gaps_s > 0).any():
         return Fraction(25)
-    usual_s = float(np.median(gaps_s[gaps_s > 0]))
+    usual_s = float(np.quantile(gaps_s[gaps_s > 0], 0.5, method="lower"))
     if np.count_nonzero(gaps_s == 0) > SAME_TIME * len(gaps_s):
         usual_s = float(times_s[-1] - times_s[0]) / len(gaps_s)  # rounded so far that rows share a time
     else:
@@ -126,7 +126,8 @@ def frame_rate(times_s: NDArray[np.float64]) -> Fraction:
     fps = 1.0 / usual_s
     if not 1 <= fps <= 240:
         raise ConfigError(
-            f"the attributes have {fps:.3g} rows a second by their timestamps; expected 1 to 240"
+            f"the attributes have {fps:.3g} rows a second by their timestamps; expected 1 to 240, and "
+            "times in seconds"
         )
     # 30 and 29.97 are .1 % apart, so only rates within .02 % count as the same.
     close = (rate for rate in _USUAL_FPS if abs(fps / float(rate) - 1) < 2e-4)

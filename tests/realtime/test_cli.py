@@ -54,6 +54,18 @@ def test_a_folder_takes_numbered_pictures(here: Path) -> None:
     assert config("--camera", "talk.mp4", "--output", "pictures").outputs == (Path("pictures"),)
 
 
+def test_what_stands_without_a_flag_is_shown_or_drives(here: Path) -> None:
+    got = config_from(parser().parse_args(["you.jpg", "--window", "me.png", "talk.mp4", "drive.csv"]))
+    assert got.sources == (Path("you.jpg"), Path("me.png")) and got.drivers == ("talk.mp4", "drive.csv")
+
+
+@pytest.mark.parametrize("name", ["o.png", "o.jpg", "o.webp"])
+def test_an_output_that_is_a_picture_needs_no_driver(here: Path, name: str) -> None:
+    got = config("--output", name)
+    assert got.still and not got.live and not got.to_virtual_camera
+    assert [given.kind for given in got.given] == ["none"]
+
+
 def test_every_flag_reaches_its_setting(here: Path) -> None:
     got = config(
         "--source", "you.jpg", "--face", "2", "--size", "native", "--framing", "photo", "--mark", "off",
@@ -115,7 +127,7 @@ def test_what_the_flags_mean_together(
         ("--source me.jpg --call-size 1920x1080", "for --framing call"),
         ("--source me.jpg --framing call --size 256", "for the other framings"),
         ("--source me.jpg --camera talk.mp4 --background transparent --output o.mp4", "no transparency"),
-        ("--source me.jpg --camera talk.mp4 --output o.png", "numbered"),
+        ("--source me.jpg --camera talk.mp4 --output o.png", "out-%05d.png"),
         ("--source me.jpg --camera talk.mp4 --output clip", "for a video give clip.mp4"),
         ("--source me.jpg --face 0", "counted from 1"),
         ("--source me.jpg --camera-size 640", "1280x720"),
@@ -146,7 +158,20 @@ def test_what_the_flags_mean_together(
         ("--source me.jpg --null --attributes missing.csv", "cannot read attributes"),
         ("--source me.jpg --null --camera http://example.org/cam", "network"),
         ("--source me.jpg --null --camera=", "a driver is empty"),
-        ("--sauce me.jpg", "--sauce"),
+        ("--sauce me.jpg", "did you mean --source?"),
+        ("me.jpg --backgroud blur", "did you mean --background?"),
+        ("me.jpg --webcam 0", "did you mean --camera?"),
+        ("me.jpg --driver drive.csv --output o.jpg", "out-%05d.png"),
+        ("me.jpg you.jpg --output o.png", "give one --source"),
+        ("me.jpg --output o.png --output p.mp4", "without other outputs"),
+        ("me.jpg --output o.png --window", "without other outputs"),
+        ("me.jpg --output o.png --stats s.json", "is for a run"),
+        ("me.jpg --output o.jpg --background transparent", "cannot be transparent"),
+        ("me.jpg --output me.jpg", "overwritten"),
+        ("me.jpg --sweep AU12", "--output sheet.png"),
+        ("me.jpg --views -30:30:7 --output o.mp4", "--output sheet.png"),
+        ("me.jpg --sweep AU2 --output o.png", "AU2"),
+        ("me.jpg --views 30:-30 --output o.png", "runs backwards"),
         ("--source me.jpg --frames many", "--frames"),
         ("--source me.jpg --mark maybe", "--mark"),
         ("--source 1 --source 2 --source 3 --source 4 --source 5 --source 6 --source 7 --source 8 --source 9"

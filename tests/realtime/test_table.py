@@ -94,7 +94,7 @@ def test_an_openface_file_with_a_face_in_every_row_is_taken_as_it_is(tmp_path: P
     ],
 )
 def test_the_rate_of_a_track(times_s: list[float] | np.ndarray, rate: Fraction) -> None:
-    assert frame_rate(np.asarray(times_s)) == rate
+    assert frame_rate(np.asarray(times_s, dtype=np.float64)) == rate
 
 
 @pytest.mark.parametrize("gap_s", [0.001, 3.0])
