@@ -81,8 +81,8 @@ def take(address: str, flags: argparse.Namespace) -> None:
         page.evaluate("document.activeElement.blur()")
         page.mouse.move(0, 0)
         page.wait_for_timeout(3000)
-        kind = "jpeg" if flags.picture.suffix in (".jpg", ".jpeg") else "png"
-        page.screenshot(path=flags.picture, type=kind, **({"quality": 85} if kind == "jpeg" else {}))
+        quality = 85 if flags.picture.suffix in (".jpg", ".jpeg") else None
+        page.screenshot(path=flags.picture, quality=quality)
         browser.close()
 
 

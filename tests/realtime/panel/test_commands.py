@@ -11,9 +11,10 @@ import pytest
 
 from icface.control.state import ControlState
 from icface.errors import ICFaceError
+from realtime.panel.tracks import write_track
 from tests.realtime.panel.conftest import Running
 from tests.realtime.panel.test_guard import open_stream
-from tests.realtime.panel.test_tracks import track, write_track
+from tests.realtime.panel.test_tracks import track
 
 
 @pytest.fixture(autouse=True)
@@ -104,7 +105,8 @@ def test_a_track_drives_everything_and_gives_it_back(running: Running) -> None:
     assert {str(channel.source) for channel in running.control.state.channels} == {"track talk"}
     ask(running, "seek", name="talk", position_s=0.2)
     ask(running, "edit_track", name="talk", attribute="AU12", start=2, values=[0.9])
-    assert running.control.tracks["talk"](5.0)[11] == pytest.approx(0.9), "the edit is seen where it rests"
+    shown = running.control.tracks["talk"](5.0)
+    assert shown is not None and shown[11] == pytest.approx(0.9), "the edit is seen where it rests"
     ask(running, "leave_track")
     assert running.control.state == before
 
@@ -121,6 +123,9 @@ def test_a_recording_is_a_video_and_a_track(running: Running) -> None:
     assert recording.finished.wait(10)
     assert recording.path.stat().st_size > 0
     assert len(running.desk.tracks.get(recording.path.stem)) == 3
+    assert recording.path.with_suffix(".control.jsonl").read_text().count("\n") == 1, (
+        "the state and its changes"
+    )
     assert recording.path.stem in running.desk.tracks.names()
 
 
