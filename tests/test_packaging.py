@@ -93,6 +93,7 @@ def test_nothing_else_is_in_the_wheel(wheel: Path) -> None:
     tops = {name.split("/")[0] for name in names}
     assert {top for top in tops if not top.endswith(".dist-info")} == set(PACKAGES)
     allowed = (".py", ".json", ".onnx", ".safetensors", ".task", ".csv", ".toml")
+    allowed += (".html", ".css", ".js", ".svg")  # the panel's page
     strange = [n for n in names if ".dist-info/" not in n and not n.endswith(allowed)]
     assert [n for n in strange if n != "icface/py.typed"] == [], (
         "a kind of file that is not expected; a typed list keeps photos and caches out"
