@@ -44,6 +44,8 @@ _EXAMPLES = f"""\
 examples:
   icface-live --source me.jpg                      webcam 0 to a virtual camera
   icface-live --source me.jpg --window             webcam 0 to a window
+  icface-live --source me.jpg --panel --virtual-camera
+                                                   the same to a camera, with sliders in the browser
   icface-live --source me.jpg --driver talk.mp4 --output out.mp4
                                                    file to file, every frame, with its sound
   icface-live a.jpg b.jpg --window --framing photo
@@ -174,6 +176,8 @@ def parser() -> Parser:
     where.add_argument("--virtual-camera", nargs="?", const="", metavar="DEVICE",
         help="a virtual camera (default: the first)")
     where.add_argument("--window", action="store_true", help="a window; keys: see below")
+    where.add_argument("--panel", action="store_true",
+        help="a page in the browser of this machine, whose address is printed: sliders, photos, recordings")
     where.add_argument("--output", type=Path, action="append", default=[], metavar="FILE", dest="outputs",
         help="a video file (.mp4, .mov, .mkv, .webm), with the sound of a --driver video; or PNG files: a folder, "
         "or a name such as out-%%05d.png; or one picture of the photo: portrait.png, .jpg or .webp")

@@ -89,6 +89,8 @@ class LiveConfig:
     virtual_camera: str | None = None
     """A device; empty: the first that works. None: no virtual camera, unless no other sink is given."""
     window: bool = False
+    panel: bool = False
+    """A page in the browser of this machine shows and controls the run."""
     outputs: tuple[Path, ...] = ()
     """Videos, or numbered pictures; or one picture (`still`) and nothing else."""
     sweep: str | None = None
@@ -273,7 +275,7 @@ class LiveConfig:
     @property
     def to_virtual_camera(self) -> bool:
         """Whether a virtual camera is asked for, or is meant because no other sink is given."""
-        return self.virtual_camera is not None or not (self.outputs or self.window or self.null)
+        return self.virtual_camera is not None or not (self.outputs or self.window or self.panel or self.null)
 
     @property
     def live(self) -> bool:
@@ -282,7 +284,7 @@ class LiveConfig:
             return False
         if self.pace is not None:
             return self.pace
-        return not self.driven_by_file or self.to_virtual_camera or self.window
+        return not self.driven_by_file or self.to_virtual_camera or self.window or self.panel
 
     @property
     def mirrored(self) -> bool:

@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 from fractions import Fraction
 from functools import partial
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import cv2
 import platformdirs
@@ -41,10 +42,14 @@ from realtime.metrics import Metrics
 from realtime.outputs import Outputs
 from realtime.photos import Photos
 from realtime.recorder import Recorder
+from realtime.recording import Recordings, recordings_folder
 from realtime.renderer import Renderer, Scene, make_scene
 from realtime.scheduler import DeadlineScheduler
 from realtime.sinks import Sink, SinkSettings, create_sink, is_picture_series
 from realtime.step import Reenactment
+
+if TYPE_CHECKING:
+    from realtime.panel import Panel
 
 logger = logging.getLogger(__name__)
 
@@ -108,11 +113,17 @@ class _Session:
         if any(table.people > 1 for table in tables.values()):
             self.face = None  # it says who drives, not who is shown
         sinks = _create_sinks(config) if sinks is None else sinks
+        panel: Panel | None = None
+        if config.panel:
+            from realtime.panel import Panel  # a web server comes with it
+
+            panel = Panel(control)
+            sinks = [*sinks, panel.sink]
         if self.backdrop.transparent and not all(sink.takes_alpha for sink in sinks):
             logger.info(
                 "green (#00ff00) is shown where windows and cameras have no transparency; key it out there"
             )
-        photos = Photos(config.sources, self._prepare)
+        photos = self.photos = Photos(config.sources, self._prepare)
         if not config.follow and any(table.values[:, PLACE].any() for table in tables.values()):
             logger.info(
                 "the attributes move the head in the picture (place_x, place_y, place_scale); --follow shows it"
@@ -153,7 +164,12 @@ class _Session:
         keyboard = stack.enter_context(TerminalKeys()).poll_key if config.live else None
         tracked = [each for each in drivers if each.ask_neutral is not None]
         ask_neutral = partial(_all, [each.ask_neutral for each in tracked]) if tracked else None
-        controls = Controls(reenactment, photos, stop, keyboard, ask_neutral)
+        recordings = Recordings(control, renderer, beat.fps, recordings_folder(), provenance_of(config))
+        controls = Controls(reenactment, photos, stop, keyboard, ask_neutral, recordings.toggle)
+        if panel is not None:
+            stack.callback(panel.close)
+            url = panel.serve(config, reenactment, photos, recordings, drivers, beat.fps, ask_neutral)
+            logger.info("panel: %s", url)
         still, labels = [each.is_still for each in drivers], [each.label for each in config.given]
         if config.live:
             stack.callback(stop.set)
@@ -194,7 +210,7 @@ class _Session:
         """Make one picture of the photos, and no run."""
         from realtime.stills import make_still
 
-        photos = Photos(self.config.sources, self._prepare)
+        photos = self.photos = Photos(self.config.sources, self._prepare)
         scenes = [self._open_engine(photos), *map(self._prepare, range(1, len(self.config.sources)))]
         renderer = Renderer(self.reenactor, scenes[0], self.metrics, mark=False)
         make_still(self.config, self.control.state, renderer, scenes)
@@ -210,7 +226,7 @@ class _Session:
     def _prepare(self, number: int) -> Scene:
         """Load, neutralise and frame a photo."""
         config = self.config
-        photo = load_photo(config.sources[number])
+        photo = load_photo(self.photos.paths[number])
         source = self.reenactor.prepare_source(photo, face=self.face)
         for note in source.notes:
             logger.info("%s", note)

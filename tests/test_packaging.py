@@ -71,7 +71,10 @@ def test_every_module_model_and_table_is_in_the_wheel(checkout: Path, wheel: Pat
         for path in (checkout / package).rglob("*.py")
     } | {
         path.relative_to(checkout).as_posix()
-        for pattern in ("icface/models/**/*", "icface/geometry/data/*", "icface/face/data/*")
+        for pattern in (
+            *("icface/models/**/*", "icface/geometry/data/*", "icface/face/data/*"),
+            "icface/control/presets/*.toml",
+        )
         for path in checkout.glob(pattern)
         if path.is_file()
     }
@@ -89,7 +92,7 @@ def test_nothing_else_is_in_the_wheel(wheel: Path) -> None:
     names = zipfile.ZipFile(wheel).namelist()
     tops = {name.split("/")[0] for name in names}
     assert {top for top in tops if not top.endswith(".dist-info")} == set(PACKAGES)
-    allowed = (".py", ".json", ".onnx", ".safetensors", ".task", ".csv")
+    allowed = (".py", ".json", ".onnx", ".safetensors", ".task", ".csv", ".toml")
     strange = [n for n in names if ".dist-info/" not in n and not n.endswith(allowed)]
     assert [n for n in strange if n != "icface/py.typed"] == [], (
         "a kind of file that is not expected; a typed list keeps photos and caches out"

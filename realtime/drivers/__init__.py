@@ -55,6 +55,8 @@ class Driver(ABC):
     """How many samples there will be, perhaps off by a few; None: not known."""
     label = ""
     """For people."""
+    aspect: float | None = None
+    """Width by height of its frames; None: it has none."""
     is_still = False
     """It has no length of its own: a run does not end with it, unless nothing else drives."""
     ask_neutral: Callable[[], None] | None = None

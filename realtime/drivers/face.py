@@ -46,6 +46,7 @@ class FaceDriver(Driver):
         # Some devices state no rate. Then what was asked for is the best guess.
         self.fps = camera.info.fps if camera.info.fps > 0 else Fraction(config.camera_fps)
         self.frame_count = camera.info.frame_count
+        self.aspect = camera.info.width_px / camera.info.height_px
         self.ask_neutral = self._neutral_asked.set
 
     def play(self, stop: threading.Event) -> Slot[Sample]:
