@@ -126,7 +126,7 @@ class LiveConfig:
 
     def _setting_problems(self) -> Iterator[str]:
         if not self.sources:
-            yield "no photo: give one with --source PHOTO"
+            yield "no photo: name one, such as icface-live me.jpg"
         if len(self.sources) > 9:
             yield f"{len(self.sources)} sources, but only the keys 1 to 9 to choose by; give 9 or fewer"
         size, fps, retry_s = self.camera_size_px, self.camera_fps, self.camera_retry_s
@@ -207,7 +207,7 @@ class LiveConfig:
         path = next(path for path in self.outputs if is_still(path))
         if any(given.is_tracked or given.kind == "table" for given in self.given):
             yield f"{path} is one picture, and this driver makes many; give a name such as out-%05d.png"
-        if len(self.outputs) > 1 or self.window or self.null or self.virtual_camera is not None:
+        if len(self.outputs) > 1 or self.window or self.null or self.virtual_camera is not None or self.panel:
             yield f"{path} is one picture; it goes without other outputs"
         for flag, value in (("--record-attributes", self.record_attributes), ("--stats", self.stats)):
             if value is not None:

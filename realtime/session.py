@@ -10,32 +10,24 @@ from contextlib import ExitStack, closing
 from dataclasses import dataclass, replace
 from fractions import Fraction
 from functools import partial
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import cv2
-import platformdirs
 
-from icface.attributes import PLACE, AttributeTrack
+from icface.attributes import PLACE
 from icface.control.mixing import Mixer
 from icface.errors import SourceError
-from icface.face.landmarks import open_detector
-from icface.face.tracker import FaceTracker
 from icface.images import load_photo
 from icface.source_cache import SourceCache
 from realtime import version
 from realtime.backdrop import Backdrop
-from realtime.cameras import Camera, CameraConfig, open_camera
+from realtime.cameras import Camera
 from realtime.config import LiveConfig
 from realtime.control import Control
 from realtime.disclosure import provenance_of
-from realtime.drivers import Driver
-from realtime.drivers.face import FaceDriver
+from realtime.drivers.opening import load_tables, open_driver
 from realtime.drivers.several import FileDrivers, LiveDrivers
-from realtime.drivers.still import StillDriver, read_still
-from realtime.drivers.table import TableDriver, load_table
 from realtime.engine import open_reenactor
-from realtime.given import Given
 from realtime.hotkeys import Controls, TerminalKeys
 from realtime.loop import run_live, run_offline
 from realtime.metrics import Metrics
@@ -52,11 +44,6 @@ if TYPE_CHECKING:
     from realtime.panel import Panel
 
 logger = logging.getLogger(__name__)
-
-
-def neutral_file() -> Path:
-    """Where the user's neutral face is kept from one run to the next."""
-    return platformdirs.user_data_path("icface-live", appauthor=False) / "neutral.json"
 
 
 def run(
@@ -105,11 +92,7 @@ class _Session:
             self._make_still()
             return
         control = self.control
-        tables = {
-            each.name: load_table(Path(each.name), face=config.face)
-            for each in config.given
-            if each.kind == "table"
-        }
+        tables = load_tables(config)
         if any(table.people > 1 for table in tables.values()):
             self.face = None  # it says who drives, not who is shown
         sinks = _create_sinks(config) if sinks is None else sinks
@@ -134,8 +117,8 @@ class _Session:
         with ThreadPoolExecutor(4, thread_name_prefix="opening") as pool:
             # Loading a face tracker and starting a camera take up to a second each.
             opening = [
-                pool.submit(self._open_driver, number, given, tables.get(given.name), camera)
-                for number, given in enumerate(config.given)
+                pool.submit(open_driver, config, number, tables, measured, stack, camera)
+                for number, (_, measured) in enumerate(metrics.drivers)
             ]
             first = self._open_engine(photos)
             drivers = [each.result() for each in opening]
@@ -182,30 +165,6 @@ class _Session:
             reading = FileDrivers([each.read_in_order() for each in drivers], metrics, still, labels)
             run_offline(reenactment, reading, controls, config, beat.frame_count)
 
-    def _open_driver(
-        self, number: int, given: Given, table: AttributeTrack | None, camera: Camera | None
-    ) -> Driver:
-        """Open the driver of that number, counted from 0."""
-        config = self.config
-        metrics = self.metrics.drivers[number][1]
-        if table is not None:
-            return TableDriver(table, metrics, loop=config.loop)
-        if given.kind == "none":
-            return StillDriver(None)
-        if given.kind == "photo":
-            return StillDriver(read_still(Path(given.name)))
-        reopen = partial(self._reopen_camera, given.name)
-        opened = camera if camera is not None and number == 0 else reopen(CameraConfig.open_timeout_s)
-        self.stack.callback(opened.close)
-        logger.info("%s: %s", "camera" if number == 0 else f"driver {number + 1}", opened.info.describe())
-        # A neutral face that was set belongs to whoever sits at this computer, not to the person in a file.
-        mine = given.kind == "camera" and given is next(e for e in config.given if e.kind == "camera")
-        tracker = FaceTracker(
-            neutral_file() if mine else None, open_detector(video=True), follow=config.follow
-        )
-        self.stack.callback(tracker.close)
-        return FaceDriver(opened, reopen, tracker, config, metrics)
-
     def _make_still(self) -> None:
         """Make one picture of the photos, and no run."""
         from realtime.stills import make_still
@@ -235,16 +194,6 @@ class _Session:
             return make_scene(number, source, config.framing, size_px, self.backdrop, config.follow)
         except SourceError as error:
             raise SourceError(f"{photo.path}: {error}") from error
-
-    def _reopen_camera(self, name: str, timeout_s: float) -> Camera:
-        config = self.config
-        camera_config = CameraConfig(
-            device=name,
-            size_px=config.camera_size_px,
-            fps=config.camera_fps,
-            open_timeout_s=min(timeout_s, CameraConfig.open_timeout_s),
-        )
-        return open_camera(camera_config)
 
     def _describe(self, first: Scene, fps: Fraction) -> None:
         config = self.config

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from PIL import Image, ImageDraw
 
 from icface.arrays import Frame
-from icface.attributes import INDEX, LOWEST, MEANING, FloatArray, mirror
+from icface.attributes import INDEX, LOWEST, MEANING, PLACE_NAMES, FloatArray, mirror
 from icface.control import source as sources
 from icface.control.groups import resolve
 from icface.control.mixing import Inputs, mix
@@ -58,6 +58,8 @@ def make_still(config: LiveConfig, state: ControlState, renderer: Renderer, scen
     drivers = [mirror(driver) for driver in drivers] if state.mirrored else drivers
     stills = Stills(renderer, scenes, state, drivers, mark=config.mark)
     rows = read_sweeps(config.sweep, config.views)
+    if not config.follow and any(row.name in PLACE_NAMES for row in rows):
+        logger.info("the place in the picture (%s) is shown with --follow alone", ", ".join(PLACE_NAMES))
     picture = stills.sheet(rows) if rows else stills.portrait()
     save_picture(picture, path, provenance_of(config))
     logger.info("%s: %dx%d", path, picture.shape[1], picture.shape[0])

@@ -23,9 +23,9 @@ from icface.face.continuity import Continuity
 from icface.face.landmarks import open_detector
 from icface.face.tracker import FaceTracker
 from icface.tables import read_csv
-from realtime import session
 from realtime.cameras import Camera, CameraConfig, CameraInfo, CapturedFrame, open_camera
 from realtime.cli import main
+from realtime.drivers import opening
 from realtime.hotkeys import TerminalKeys
 
 FRAMES = 24
@@ -235,8 +235,8 @@ def test_a_camera_unplugged_in_the_middle(
             raise DeviceError("camera 0 is not there")
         return opened.pop()  # type: ignore[no-any-return]
 
-    monkeypatch.setattr(session, "open_camera", give)
-    monkeypatch.setattr(session, "neutral_file", lambda: tmp_path / "neutral.json")
+    monkeypatch.setattr(opening, "open_camera", give)
+    monkeypatch.setattr(opening, "neutral_file", lambda: tmp_path / "neutral.json")
     run(
         "--source", photo, "--output", tmp_path / "out.mp4", "--camera-retry-s", "2",
         "--stats", tmp_path / "stats.json", code=1,

@@ -100,7 +100,7 @@ def test_the_rate_of_a_track(times_s: list[float] | np.ndarray, rate: Fraction) 
 @pytest.mark.parametrize("gap_s", [0.001, 3.0])
 def test_absurd_rates_are_refused(gap_s: float) -> None:
     with pytest.raises(ConfigError, match="rows a second"):
-        frame_rate(np.arange(5) * gap_s)
+        frame_rate(np.arange(5, dtype=np.float64) * gap_s)
 
 
 def table(path: Path, times_s: np.ndarray, au12: np.ndarray) -> Path:

@@ -92,7 +92,7 @@ def _presence(cells: Cells, present: NDArray[np.bool_]) -> NDArray[np.int8]:
         if name not in cells.columns:
             continue
         values = cells.numbers(name)
-        for row in np.flatnonzero(present):
+        for row in np.flatnonzero(present).tolist():
             if values[row] not in (0.0, 1.0):
                 raise ConfigError(
                     f"{cells.path} line {cells.lines[row]}: column {name} is {cells.text(row, name)!r}, not 0 or 1; "
