@@ -30,7 +30,7 @@ from icface.arrays import Frame
 from icface.face.landmarks import Landmarks, open_detector
 from icface.images import load_photo
 from realtime.cameras import CameraConfig, open_camera
-from realtime.loop import STALE_MAX_S
+from realtime.drivers.several import STALE_MAX_S
 from tests.e2e.measuring import REPOSITORY, icface_live, pad_by_half
 
 pytestmark = [pytest.mark.guest, pytest.mark.long]
