@@ -38,11 +38,11 @@ MOMENTS_S: Final = (0.9, 1.35, 2.3, 2.75, 3.3)
 TILE_PX: Final = 176
 GAP_PX: Final = 4
 TEXT_PX: Final = 15
-_MIX: Final = "--mix pose=1 --mix mouth=1 --mix eyes=2 --mix brows=2"
+_MIX: Final = "--mix pose=1 --mix eyes=1 --mix brows=1 --mix mouth=2"
 ROWS: Final = {
     "only the pose": "--driver d1.mp4 --only pose",
-    "only the expression": "--driver d1.mp4 --only expression",
-    "pose and mouth of one, eyes and brows of another": f"--driver d1.mp4 --driver d2.mp4 {_MIX}",
+    "only the expression": "--driver d2.mp4 --only expression",
+    "pose, eyes and brows of one, mouth of the other": f"--driver d1.mp4 --driver d2.mp4 {_MIX}",
 }
 PICTURES: Final = (
     "--set AU12=.9 --set AU25=.5",

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from realtime.config import LiveConfig
 
 _LARGEST_GAIN: Final = 10.0
+_SOURCES: Final = ("photo", "neutral", *source.OSCILLATORS)
 
 
 def state_of(config: LiveConfig, drivers: int) -> ControlState:
@@ -40,6 +41,8 @@ def state_of(config: LiveConfig, drivers: int) -> ControlState:
     for name, text in _large_first(mixed):
         state = _told("--mix", state, name, source=_source(f"{name}={text}", text))
     for name, text in fixed:
+        if text in _SOURCES:
+            raise ConfigError(f"--set {name}={text}: --set takes a number; write --mix {name}={text}")
         for one in resolve(name):
             value = read_value(one.rpartition(" ")[2], text)
             state = state.with_channels(one, source=source.value(value))

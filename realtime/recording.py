@@ -1,4 +1,7 @@
-"""Recordings that begin and end while the run goes on: a video and, beside it, the attributes that made it."""
+"""Recordings that begin and end while the run goes on: a video and, beside it, what made it.
+
+That is the attributes of each picture, and the changes of control (see `Recorder`).
+"""
 
 from __future__ import annotations
 
@@ -61,7 +64,7 @@ class Recordings:
         with self._lock:
             if self.current is not None:
                 raise ICFaceError(f"{self.current.path.name} is being recorded already")
-            recording = Recording(self.folder, self._renderer, self._provenance)
+            recording = Recording(self.folder, self._renderer, self._provenance, self._control)
             recording.open(*self._renderer.size_px, self._fps)
             self.current = recording
         self._control.ask(lambda reenactment: reenactment.outputs.add(recording))
@@ -98,11 +101,12 @@ class Recording(Sink):
 
     name = "recording"
 
-    def __init__(self, folder: Path, renderer: Renderer, provenance: Provenance) -> None:
+    def __init__(self, folder: Path, renderer: Renderer, provenance: Provenance, control: Control) -> None:
         super().__init__(SinkSettings())
         self._folder = folder
         self._renderer = renderer
         self._provenance = provenance
+        self._control = control
         self._video: Sink | None = None
         self._table: Recorder | None = None
         self._closing = threading.Lock()
@@ -130,7 +134,7 @@ class Recording(Sink):
     def send(self, frame: Frame, time_s: float) -> None:
         assert self._video is not None and self._table is not None
         self._video.send(frame, time_s)
-        self._table.add(self._renderer.attributes, time_s, present=True)
+        self._table.add(self._renderer.attributes, time_s, present=True, state=self._control.state)
 
     def describe(self) -> str:
         return f"{self.path}"

@@ -89,6 +89,9 @@ KEPT_INSIDE = {
     "scipy": ("training/",),
     "matplotlib": ("training/",),
     "meshoptimizer": ("training/",),
+    "starlette": ("realtime/panel/",),
+    "uvicorn": ("realtime/panel/",),
+    "websockets": ("realtime/panel/",),
 }
 
 SOURCES = [
@@ -206,7 +209,7 @@ import icface.reenactor
 import realtime.cli
 import realtime.loop
 
-heavy = [name for name in ("mediapipe", "openvino", "onnxruntime") if name in sys.modules]
+heavy = [name for name in ("mediapipe", "openvino", "onnxruntime", "starlette", "uvicorn") if name in sys.modules]
 assert not heavy, f"{heavy} imported before anything was asked for"
 try:
     realtime.cli.main(["--help"])

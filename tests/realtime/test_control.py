@@ -81,6 +81,7 @@ def test_without_a_driver_no_camera_is_opened() -> None:
         ({"mix": ("gaze=2",), "gaze": "camera"}, "gaze has two sources"),
         ({"values": ("AU12=nan",)}, "AU12=nan"),
         ({"values": ("AU12=2",)}, "out of range"),
+        ({"values": ("pose=neutral",)}, "write --mix pose=neutral"),
         ({"values": ("AU12=9deg",)}, "no angle"),
         ({"gains": ("AU12=nan",)}, "--gain AU12=nan: a gain is a number"),
         ({"gains": ("AU12=1,3",)}, "--gain AU12=1,3: a gain is a number"),

@@ -10,6 +10,7 @@ export class Graph {
   #intervals = [];
   #latencies = [];
   #budget = 33;
+  #stages = {};
 
   constructor(link) {
     link.addEventListener("picture", ({ detail }) => this.#add(this.#intervals, detail.interval_ms));
@@ -35,8 +36,9 @@ export class Graph {
     byId("graph-latency").textContent = latency_ms ? `${latency_ms.toFixed(0)} ms` : "–";
     const last = this.#intervals.slice(-15);
     if (last.length) byId("graph-interval").textContent = `${(last.reduce((sum, [, ms]) => sum + ms, 0) / last.length).toFixed(0)} ms`;
-    const written = STAGES.filter(([key]) => stages_ms[key] !== undefined).map(([key, text]) =>
-      make("div", {}, make("dt", {}, text), make("dd", {}, `${stages_ms[key].toFixed(1)} ms`)));
+    Object.assign(this.#stages, stages_ms);
+    const written = STAGES.filter(([key]) => this.#stages[key] !== undefined).map(([key, text]) =>
+      make("div", {}, make("dt", {}, text), make("dd", {}, `${this.#stages[key].toFixed(1)} ms`)));
     byId("stages").replaceChildren(...written);
     this.#draw();
   }
