@@ -116,7 +116,7 @@ def parser() -> Parser:
     who.add_argument("--source", type=Path, action="append", default=[], metavar="PHOTO", dest="sources",
         help="photo of the face to show; up to 9, chosen by the keys 1-9 (needed; the flag itself may be left out)")
     who.add_argument("--face", type=int, metavar="N",
-        help="which face of a photo with several (default: the largest)")
+        help="which face of a photo with several (default: the largest), or person of an OpenFace table")
     who.add_argument("--size", choices=SIZES, default=str(d.size_px), dest="size_px",
         help="side of the animated crop in pixels; native: as the photo gives it (default: %(default)s)")
     who.add_argument("--framing", choices=FRAMINGS, default=d.framing,
