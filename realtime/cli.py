@@ -55,6 +55,10 @@ def _size(text: str) -> tuple[int, int]:
         raise argparse.ArgumentTypeError(f"{text!r} is no size; write it as 1280x720") from None
 
 
+def _face(text: str) -> str | int:
+    return int(text) if text.isdecimal() else text
+
+
 def parser() -> Parser:
     """All flags; defaults come from LiveConfig."""
     d = LiveConfig
@@ -99,6 +103,8 @@ def parser() -> Parser:
         help="asked of a camera (default: %(default)g)")
     driver.add_argument("--camera-retry-s", type=float, default=d.camera_retry_s, metavar="SECONDS",
         help="how long a camera that was lost is tried again (default: %(default)g)")
+    driver.add_argument("--driver-face", type=_face, default=d.driver_face, metavar="WHICH",
+        help="which face of its picture drives: largest, left, right, or a number from the left (default: %(default)s)")
     driver.add_argument("--attributes", type=Path, metavar="CSV",
         help="drive by a file of attributes instead (made by --record-attributes, or OpenFace's)")
     driver.add_argument("--mirror", action=argparse.BooleanOptionalAction, default=d.mirror,

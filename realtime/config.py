@@ -17,6 +17,7 @@ FRAMINGS: Final = ("crop", "photo", "call")
 CALL_SIZES: Final = {"1280x720": (1280, 720), "1920x1080": (1920, 1080)}
 QUALITIES: Final = ("best", "fast")
 GAZES: Final = ("driver", "camera")
+FACES: Final = ("largest", "left", "right")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -44,6 +45,8 @@ class LiveConfig:
     camera_fps: float = 30.0
     camera_retry_s: float = 10.0
     """How long a lost camera is tried again, once a second. Then the run ends."""
+    driver_face: str | int = "largest"
+    """Which face of the driver's picture drives: `largest`, `left`, `right`, or a number from the left, from 1 on."""
     attributes: Path | None = None
     mirror: bool | None = None
     """None: for cameras, not for files."""
@@ -101,6 +104,9 @@ class LiveConfig:
              "each side must be 16 to 8192"),
             ("--camera-fps", fps, 1 <= fps <= 240, "must be 1 to 240"),
             ("--camera-retry-s", retry_s, 0 <= retry_s <= 3600, "must be 0 to 3600"),
+            ("--driver-face", self.driver_face,
+             self.driver_face in FACES or (isinstance(self.driver_face, int) and self.driver_face >= 1),
+             f"choose {', '.join(FACES)} or a number from the left, from 1 on"),
             ("--face", self.face, self.face is None or self.face >= 1, "faces are counted from 1"),
             ("--duration", duration_s, duration_s is None or duration_s > 0, "must be more than 0 seconds"),
             ("--frames", self.frames, self.frames is None or self.frames >= 1, "must be 1 or more"),

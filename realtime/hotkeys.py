@@ -21,6 +21,7 @@ logger = logging.getLogger(__name__)
 HOTKEYS: Final[dict[str, str]] = {
     "1-9": "show that --source",
     "n": "take the driver's face as it is now as neutral",
+    "d": "let the next face in the driver's picture drive",
     "m": "mirror on / off",
     "space": "freeze the picture / go on",
     "q, Esc": "end",
@@ -85,6 +86,8 @@ class Controls:
     """Gives the next key of the terminal, or None."""
     ask_neutral: Callable[[], None] | None = None
     """Takes the driver's face as neutral; None where no tracker runs."""
+    ask_next: Callable[[], None] | None = None
+    """Lets another face in the driver's picture drive; None where no tracker runs."""
 
     def poll(self) -> None:
         """Do what the next key means that waits in a window or in the terminal. Never waits."""
@@ -106,6 +109,8 @@ class Controls:
         elif key == "n" and self.ask_neutral is not None:
             self.ask_neutral()
             logger.info("the driver's face as it is now counts as neutral")
+        elif key == "d" and self.ask_next is not None:
+            self.ask_next()
         elif len(key) == 1 and key in "123456789":
             scene = self.photos.get(int(key) - 1)
             if scene is not None:

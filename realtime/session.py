@@ -17,7 +17,7 @@ import platformdirs
 
 from icface.attributes import PLACE
 from icface.bundle import DEFAULT_BUNDLE
-from icface.errors import SourceError
+from icface.errors import ICFaceError, SourceError
 from icface.face.landmarks import open_detector
 from icface.face.tracker import FaceTracker
 from icface.images import load_photo
@@ -135,13 +135,19 @@ class _Session:
         )
         stack.callback(driver.close)
         keyboard = stack.enter_context(TerminalKeys()).poll_key if config.live else None
-        controls = Controls(reenactment, photos, stop, keyboard, driver.ask_neutral)
+        controls = Controls(reenactment, photos, stop, keyboard, driver.ask_neutral, driver.ask_next)
         if config.live:
             stack.callback(stop.set)
             scheduler = DeadlineScheduler(1 / float(driver.fps), driver.halve_tracking, renderer.drop_network)
             run_live(reenactment, driver.play(stop), controls, scheduler, config)
         else:
             run_offline(reenactment, driver.read_in_order(), controls, config, driver.frame_count)
+            counters = metrics.counters
+            if counters["tracked"] and not counters["faces"]:
+                raise ICFaceError(
+                    f"no face was seen in the {counters['tracked']} frames of {config.camera}; what was written shows "
+                    "the photo at rest; use a video in which a face of at least 48 pixels looks at the camera"
+                )
 
     def _open_engine(self, photos: Photos[Scene]) -> Scene:
         """Open the engine, and with it the first photo, which decides the size of all pictures."""
@@ -182,7 +188,9 @@ class _Session:
     def _open_tracker(self) -> FaceTracker:
         # A neutral face that was set belongs to whoever sits at this computer, not to the person in a file.
         neutral_path = None if self.config.driven_by_file else neutral_file()
-        tracker = FaceTracker(neutral_path, open_detector(video=True), follow=self.config.follow)
+        tracker = FaceTracker(
+            neutral_path, open_detector(video=True, prefer=self.config.driver_face), follow=self.config.follow
+        )
         self.stack.callback(tracker.close)
         return tracker
 

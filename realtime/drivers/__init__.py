@@ -47,6 +47,8 @@ class Driver(ABC):
     condition: Conditioner
     ask_neutral: Callable[[], None] | None = None
     """Takes the face as it is as neutral, from any thread; None where there is no tracker."""
+    ask_next: Callable[[], None] | None = None
+    """Lets the next face to the right drive, from any thread; None where there is no tracker."""
     halve_tracking: Callable[[bool], None] | None = None
     """Tracks every second frame only, or all, from any thread; None where there is no tracker."""
 

@@ -22,7 +22,10 @@ from realtime.slot import Lane, Slot, filling
 logger = logging.getLogger(__name__)
 
 QUEUE_FRAMES = 4
+NOBODY_AFTER_S = 3.0
+"""So long after the start it is said that no face was seen yet, and then ever less often."""
 RETRY_EVERY_S = 1.0
+NO_FACE_HELP = "light it from the front, look at the camera, come closer than 48 pixels of face"
 
 
 class FaceDriver(Driver):
@@ -49,6 +52,7 @@ class FaceDriver(Driver):
         self.frame_count = camera.info.frame_count
         self.condition = Continuity().update
         self.ask_neutral = self._neutral_asked.set
+        self.ask_next = tracker.choose_next
 
     def play(self, stop: threading.Event) -> Slot[Sample]:
         frames: Slot[CapturedFrame] = Slot()
@@ -74,6 +78,7 @@ class FaceDriver(Driver):
         """Turn frames into samples until either side ends, then close both. It is the body of a thread."""
         metrics, neutral_after_s = self._metrics, self._config.neutral_after_s
         first_s: float | None = None
+        nobody_s = NOBODY_AFTER_S
         last_index = -1
         serial = 0
         with closing(frames), filling(samples):
@@ -95,6 +100,9 @@ class FaceDriver(Driver):
                 metrics.count("tracked")
                 if face is not None:
                     metrics.count("faces")
+                elif not metrics.counters["faces"] and captured.time_s - first_s >= nobody_s:
+                    logger.warning("no face was seen in %.0f s; %s", captured.time_s - first_s, NO_FACE_HELP)
+                    nobody_s *= 3
                 attributes = face.attributes if face is not None else None
                 samples.put(Sample(serial, captured.time_s, attributes))
                 serial += 1

@@ -49,6 +49,9 @@ class Tracker:
     def set_neutral(self) -> None:
         self.log.append("neutral")
 
+    def choose_next(self) -> None:
+        self.log.append("next")
+
 
 def taken(samples: Lane[Sample]) -> list[Sample]:
     """All samples until the end."""
