@@ -12,7 +12,7 @@ import numpy as np
 from icface.arrays import Frame
 from icface.face.landmarker import Landmarks, Networks, Points, Region, region_around
 from icface.face.likeness import MATCH, STRANGE, Likeness, picture_of
-from icface.face.search import around, distinct, oriented, parts, quarter_turns, with_margin
+from icface.face.search import around, distinct, looks, oriented, quarter_turns, with_margin
 from icface.face.smoothing import PointSmoothing
 
 logger = logging.getLogger(__name__)
@@ -347,11 +347,10 @@ class Driver:
     def _search(self, frame: Frame, turns: int, *, everything: bool = False) -> list[Region]:
         """Look at the next STEPS parts of a frame, or at all, and in the end at the frame turned."""
         height, width = frame.shape[:2]
-        looks = [(with_margin(width, height), turns), *((box, turns) for box in parts(width, height))]
-        looks += [(None, (turns + more) % 4) for more in (1, 2, 3)]
+        order = looks(width, height, turns)
         found: list[Region] = []
-        for _ in range(len(looks) if everything else min(STEPS, len(looks))):
-            box, turned = looks[self._step % len(looks)]
+        for _ in range(len(order) if everything else min(STEPS, len(order))):
+            box, turned = order[self._step % len(order)]
             self._step += 1
             found += self._networks.find(frame, box, turned)
         return found
@@ -361,11 +360,11 @@ class Driver:
     def _say_several(self, count: int) -> None:
         if count > 1 and "several" not in self._told:
             self._told.add("several")
-            which = {LARGEST: "the largest drives", None: "one drives", LEFT: "the left one drives"}.get(
-                self._prefer, "one drives"
-            )
+            which = "the largest" if self._prefer == LARGEST else "one"
             logger.info(
-                "%d faces are in the driver's picture; %s (--driver-face and the key d choose)", count, which
+                "%d faces are in the driver's picture; %s drives (--driver-face and the key d choose)",
+                count,
+                which,
             )
 
     def _say_turned(self, turns: int) -> None:

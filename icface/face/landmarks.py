@@ -8,7 +8,7 @@ from typing import Protocol
 from icface.arrays import Frame
 from icface.face.driver import LARGEST, Driver
 from icface.face.landmarker import MODEL_SHA256, Landmarks, Networks, Points, Region, region_around
-from icface.face.search import distinct, parts, with_margin
+from icface.face.search import distinct, looks
 from icface.face.smoothing import PointSmoothing
 
 __all__ = ["MODEL_SHA256", "LandmarkDetector", "Landmarks", "PointSmoothing", "open_detector"]
@@ -70,12 +70,9 @@ class _Detector:
 
     def _search(self, frame: Frame) -> list[Landmarks]:
         """Look again with a wide margin, then at parts of the picture, ever smaller ones, then at the picture turned."""
-        height, width = frame.shape[:2]
-        looks = [(with_margin(width, height), 0), *((box, 0) for box in parts(width, height))]
-        looks += [(None, turns) for turns in (1, 2, 3)]
         regions: list[Region] = []
         side = 0.0
-        for box, turns in looks:
+        for box, turns in looks(frame.shape[1], frame.shape[0]):
             found_side = math.inf if box is None else box[2] - box[0]
             if found_side != side and regions:
                 break

@@ -1,8 +1,8 @@
 """Whether a face is the one that was followed: small grey pictures of it, in the poses that it was seen in.
 
-It tells people apart who are before one camera in one light, and no more. In 21 clips of people, nine tenths of the second
-half's pictures agree with those of the first by .71 or more (median of the clips: .97). Of 250 photos of others, one in a
-hundred agrees by more than .68 (median of the clips; at most .80).
+It tells people apart who are before one camera in one light, and no more. In 21 clips of people, nine tenths of the
+second half's pictures agree with those of the first by .71 or more (median of the clips: .97). Of 250 photos of others,
+one in a hundred agrees by more than .68 (median of the clips; at most .80).
 """
 
 from __future__ import annotations

@@ -31,12 +31,24 @@ def parts(width: int, height: int) -> tuple[Box, ...]:
     finest = min(LEAST_PART_PX, shorter)
     sizes = math.ceil(math.log(longer / finest) / math.log(FINER) - 1e-6)
     result: list[Box] = []
-    for number in range(1, sizes + 1):
-        side = min(shorter, round(longer * (finest / longer) ** (number / sizes)))
+    sides = {
+        min(shorter, round(longer * (finest / longer) ** (number / sizes))) for number in range(1, sizes + 1)
+    }
+    for side in sorted(sides, reverse=True):
         corners = [(left, top) for top in starts(height, side) for left in starts(width, side)]
         corners.sort(key=lambda c: math.hypot(c[0] + (side - width) / 2, c[1] + (side - height) / 2))
         result += [(left, top, left + side, top + side) for left, top in corners]
     return tuple(result)
+
+
+@lru_cache(8)
+def looks(width: int, height: int, turns: int = 0) -> tuple[tuple[Box | None, int], ...]:
+    """What is looked at, one after the other, where the whole picture shows no face: a part (None: all), and its turns.
+
+    First the picture with a margin, then its parts, then all of it in the other three orientations.
+    """
+    boxes = with_margin(width, height), *parts(width, height)
+    return *((box, turns) for box in boxes), *((None, (turns + more) % 4) for more in (1, 2, 3))
 
 
 def starts(length: int, side: int) -> list[int]:
