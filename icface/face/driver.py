@@ -174,38 +174,41 @@ class Driver:
     def _choose(self, frame: Frame, now_s: float) -> Points | None:
         """Choose among the faces of a frame."""
         height, width = frame.shape[:2]
-        regions = self._networks.find(frame)
-        regions += self._networks.find(frame, with_margin(width, height))
-        if not regions:
-            regions = self._search(frame, 0, everything=not self._swept)
-            self._swept = True
         self._strangers = [(r, at_s) for r, at_s in self._strangers if now_s - at_s < AGAIN_S]
-        regions = sorted(self._unread(regions), key=lambda r: -r.width)
-        faces = []
-        for region in regions[: MOST if self._prefer == LARGEST else 3 * MOST]:
-            points = self._networks.landmarks(frame, region)
-            if points is not None:
-                faces.append((region, points))
-            else:  # something that resembles a face
-                self._strangers.append((region, now_s))
-        faces.sort(key=lambda face: face[0].x)
+        regions = self._networks.find(frame) + self._networks.find(frame, with_margin(width, height))
+        faces = self._readable(frame, regions, now_s)
+        if not faces:
+            faces = self._readable(frame, self._search(frame, 0, everything=not self._swept), now_s)
+            self._swept = True
         if not faces:
             return None
         if self._prefer == LEFT:
-            region, points = faces[0]
+            region, _ = faces[0]
         elif self._prefer == RIGHT:
-            region, points = faces[-1]
+            region, _ = faces[-1]
         elif isinstance(self._prefer, int):
             if self._prefer > len(faces):
                 self._say(
                     f"there is no face {self._prefer} yet: {len(faces)} in the picture, counted from the left"
                 )
                 return None
-            region, points = faces[self._prefer - 1]
+            region, _ = faces[self._prefer - 1]
         else:
-            region, points = max(faces, key=lambda face: _score(*_place(face[1])[::2], width))
+            region, _ = max(faces, key=lambda face: _score(*_place(face[1])[::2], width))
         self._say_several(len(faces))
         return self._take(frame, region, now_s)
+
+    def _readable(self, frame: Frame, regions: list[Region], now_s: float) -> list[tuple[Region, Points]]:
+        """The faces in regions, from left to right, with their landmarks."""
+        faces = []
+        most = MOST if self._prefer == LARGEST else 3 * MOST
+        for region in sorted(self._unread(regions), key=lambda r: -r.width)[:most]:
+            points = self._networks.landmarks(frame, region)
+            if points is not None:
+                faces.append((region, points))
+            else:  # it resembles a face, or is one that lies otherwise
+                self._strangers.append((region, now_s))
+        return sorted(faces, key=lambda face: face[0].x)
 
     def _take(self, frame: Frame, region: Region, now_s: float) -> Points | None:
         """Let the face in a region drive; None where it cannot be read."""
@@ -400,4 +403,6 @@ def _score(x: float, size_px: float, width: int) -> float:
 
 
 def _same(one: Region, other: Region) -> bool:
-    return math.hypot(one.x - other.x, one.y - other.y) < 0.5 * max(one.width, other.width)
+    """Whether two regions are one face that lies one way."""
+    near = math.hypot(one.x - other.x, one.y - other.y) < 0.5 * max(one.width, other.width)
+    return near and abs(math.remainder(one.angle_rad - other.angle_rad, 2 * math.pi)) < math.radians(60)

@@ -105,7 +105,8 @@ def _turn(face: Landmarks) -> str | None:
             "so a photo within 20° of the camera looks better"
         )
     way = "down" if pose.pitch_rad > 0 else "up"
-    return f"the face looks {way} by {np.degrees(up_or_down_rad):.0f}°; a photo within 20° of the camera looks better"
+    angle = f"{np.degrees(up_or_down_rad):.0f}°"
+    return f"the face looks {way} by {angle}, which bends forehead and chin; one within 20° of the camera looks better"
 
 
 def _looks(frame: Frame, face: Landmarks) -> list[str | None]:
@@ -125,7 +126,7 @@ def _looks(frame: Frame, face: Landmarks) -> list[str | None]:
     if lenses < LENSES * skin:
         notes.append("the eyes are covered (sunglasses, deep shadow); they will not blink or look about well")
     elif units[INDEX["AU45"]] > CLOSED:
-        notes.append("the eyes are closed; the eyes that open are made up, so take a photo with open ones")
+        notes.append("the eyes are closed and will not open; take a photo with open ones")
     others = lips, chin, jowls
     apart = min(_apart(forehead, colour) for colour in others)
     among = max(_apart(one, other) for one in others for other in others)

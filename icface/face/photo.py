@@ -71,7 +71,8 @@ def _same(one: Points, other: Points) -> bool:
 def is_panorama(frame: Frame) -> bool:
     """Whether a photo is much longer than high, or higher than long."""
     height, width = frame.shape[:2]
-    return max(height, width) > PANORAMA * min(height, width)
+    longer, shorter = max(height, width), min(height, width)
+    return bool(longer > PANORAMA * shorter)
 
 
 def without_far(frame: Frame, face: Landmarks) -> tuple[Frame, Landmarks]:

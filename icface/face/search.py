@@ -45,10 +45,10 @@ def parts(width: int, height: int) -> tuple[Box, ...]:
 def looks(width: int, height: int, turns: int = 0) -> tuple[tuple[Box | None, int], ...]:
     """What is looked at, one after the other, where the whole picture shows no face: a part (None: all), and its turns.
 
-    First the picture with a margin, then its parts, then all of it in the other three orientations.
+    First the picture with a margin, then all of it in the other three orientations, then its parts.
     """
-    boxes = with_margin(width, height), *parts(width, height)
-    return *((box, turns) for box in boxes), *((None, (turns + more) % 4) for more in (1, 2, 3))
+    turned = [(None, (turns + more) % 4) for more in (2, 1, 3)]
+    return (with_margin(width, height), turns), *turned, *((box, turns) for box in parts(width, height))
 
 
 def starts(length: int, side: int) -> list[int]:
@@ -83,15 +83,14 @@ def oriented(networks: Networks, frame: Frame, region: Region) -> Region:
             certainty = seen.certainty + (UPRIGHT_BONUS if turns == 0 else 0.0)
             if certainty > best_certainty and _overlap(seen, region):
                 best, best_certainty = seen, certainty
-    off = math.remainder(best.angle_rad - region.angle_rad, 2 * math.pi)
-    return best if abs(off) > _OTHERWISE_RAD else region
+    return best if _otherwise(best, region) else region
 
 
 def distinct(regions: list[Region]) -> list[Region]:
-    """The regions without those that are the same face as one before."""
+    """The regions without those that are the same face, lying the same way, as one before."""
     result: list[Region] = []
     for region in regions:
-        if not any(_overlap(region, other) for other in result):
+        if not any(_overlap(region, other) and not _otherwise(region, other) for other in result):
             result.append(region)
     return result
 
@@ -103,3 +102,7 @@ def quarter_turns(angle_rad: float) -> int:
 
 def _overlap(one: Region, other: Region) -> bool:
     return math.hypot(one.x - other.x, one.y - other.y) < 0.4 * max(one.width, other.width)
+
+
+def _otherwise(one: Region, other: Region) -> bool:
+    return abs(math.remainder(one.angle_rad - other.angle_rad, 2 * math.pi)) > _OTHERWISE_RAD
