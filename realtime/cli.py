@@ -78,7 +78,9 @@ def parser() -> Parser:
     who.add_argument("--source", type=Path, action="append", default=[], metavar="PHOTO", dest="sources",
         help="photo of the face to show; up to 9, chosen by the keys 1-9 (needed)")
     who.add_argument("--face", type=int, metavar="N",
-        help="which face of a photo with several (default: the largest)")
+        help="which face of a photo with several, counted from the left (default: the largest)")
+    who.add_argument("--list-faces", type=Path, metavar="PNG",
+        help="write a picture that numbers the faces of the photos, and end")
     who.add_argument("--size", choices=SIZES, default=str(d.size_px), dest="size_px",
         help="side of the animated crop in pixels; native: as the photo gives it (default: %(default)s)")
     who.add_argument("--framing", choices=FRAMINGS, default=d.framing,
@@ -280,6 +282,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
     with _own_stderr(flags.verbose), _logging(flags.verbose):
         try:
+            if flags.list_faces is not None:
+                from realtime.listing import list_faces
+
+                print("\n".join(list_faces(flags.sources, flags.list_faces)))
+                return 0
             config = None if flags.list_cameras else config_from(flags)
             # First of all, so that a system library that it lacks is named. It also has to come before PyAV: with
             # PyAV's libxcb loaded first, OpenCV's windows hang when they open.

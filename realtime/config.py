@@ -27,7 +27,7 @@ class LiveConfig:
     sources: tuple[Path, ...] = ()
     """The first is shown first, the others wait for their hotkey."""
     face: int | None = None
-    """Its number, as the message about several faces counts them; None: the largest."""
+    """Its number, counted from 1 on from left to right; None: the largest."""
     size_px: int | None = 512
     """None: as the photo gives it."""
     framing: str = "crop"

@@ -176,10 +176,12 @@ class Driver:
         height, width = frame.shape[:2]
         self._strangers = [(r, at_s) for r, at_s in self._strangers if now_s - at_s < AGAIN_S]
         regions = self._networks.find(frame) + self._networks.find(frame, with_margin(width, height))
+        first, self._swept = not self._swept, True
+        if first and self._prefer != LARGEST:  # the small ones count, too
+            regions += self._search(frame, 0, everything=True)
         faces = self._readable(frame, regions, now_s)
         if not faces:
-            faces = self._readable(frame, self._search(frame, 0, everything=not self._swept), now_s)
-            self._swept = True
+            faces = self._readable(frame, self._search(frame, 0, everything=first), now_s)
         if not faces:
             return None
         if self._prefer == LEFT:
@@ -228,7 +230,7 @@ class Driver:
 
     def _take_next(self, frame: Frame, now_s: float) -> None:
         """Let the next face to the right drive, from the last one on the first again. From then on nobody takes over."""
-        regions = distinct(self._networks.find(frame) + self._search(frame, 0))
+        regions = distinct(self._networks.find(frame) + self._search(frame, 0, everything=True))
         regions = [r for r in regions if self._networks.landmarks(frame, r) is not None]
         regions.sort(key=lambda region: region.x)
         at = self._region
@@ -294,17 +296,16 @@ class Driver:
         self._strangers = [(r, at_s) for r, at_s in self._strangers if now_s - at_s < AGAIN_S]
         new = self._unread(regions) or self._unread(self._search(frame, person.turns))
         new.sort(key=lambda r: math.hypot(r.x - person.x, r.y - person.y))
-        stays = False
+        stays = stranger_seen = False
         for region in new[:READ]:
             points = self._networks.landmarks(frame, region)
-            if points is None:
-                continue
-            verdict = self._verdict(frame, points)
-            if verdict == "driver":
+            verdict = "stranger" if points is None else self._verdict(frame, points)
+            if verdict == "driver" and points is not None:
                 self._rival_s = None
-                self._turn(frame, points)
+                self._turn(points)
                 return points
             stays = stays or verdict == "stays"
+            stranger_seen = stranger_seen or points is not None
             if verdict == "stays" and self._rival_s is not None and now_s - self._rival_s > STAYS_S:
                 logger.info("the driver did not come back; another face drives now")
                 self._take(frame, region, now_s)
@@ -314,7 +315,7 @@ class Driver:
             self._rival_s = now_s
         elif new and not stays:
             self._rival_s = None
-        if self._strangers and now_s - person.seen_s > AWAY_S:
+        if stranger_seen and now_s - person.seen_s > AWAY_S:
             self._say("the driver is away; another face is in the picture and does not drive (key d: let it)")
         return None
 
@@ -336,13 +337,14 @@ class Driver:
             return "driver"
         return "stays" if in_place or (self._prefer == LARGEST and ratio >= 1) else "stranger"
 
-    def _turn(self, frame: Frame, points: Points) -> None:
+    def _turn(self, points: Points) -> None:
         """See whether the driver's picture was turned meanwhile."""
         person = self._person
         assert person is not None
         angle = region_around(points).angle_rad
         if quarter_turns(angle) != person.turns:
             person.turns = quarter_turns(angle)
+            self._smoothing = None
             self._say_turned(person.turns)
 
     # Searching

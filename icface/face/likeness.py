@@ -18,7 +18,7 @@ from icface.face.landmarker import Points
 
 MATCH: Final = 0.72
 """A face that agrees so well is the same."""
-STRANGE: Final = 0.5
+STRANGE: Final = 0.66
 """One that agrees less is another, or something covers it."""
 LEARN_BELOW: Final = 0.92
 """A picture is kept where the others agree with it less."""

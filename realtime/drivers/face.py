@@ -25,7 +25,7 @@ QUEUE_FRAMES = 4
 NOBODY_AFTER_S = 3.0
 """So long after the start it is said that no face was seen yet, and then ever less often."""
 RETRY_EVERY_S = 1.0
-NO_FACE_HELP = "light it from the front, look at the camera, come closer than 48 pixels of face"
+NO_FACE_HELP = "look at the camera, with light from the front, so close that the face has 48 pixels"
 
 
 class FaceDriver(Driver):
