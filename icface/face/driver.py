@@ -10,7 +10,7 @@ from typing import Final
 import numpy as np
 
 from icface.arrays import Frame
-from icface.face.landmarker import Landmarks, Networks, Points, Region, region_around
+from icface.face.landmarker import GROWN, Landmarks, Networks, Points, Region, region_around
 from icface.face.likeness import MATCH, STRANGE, Likeness, picture_of
 from icface.face.search import around, distinct, looks, oriented, quarter_turns, with_margin
 from icface.face.smoothing import PointSmoothing
@@ -119,7 +119,6 @@ class Driver:
             self._smoothing = None
             return []
         assert self._person is not None
-        self._region = region_around(points)
         points, size_px = upright(points, (frame.shape[1], frame.shape[0]), self._person.turns)
         if self._smoothing is None:
             self._smoothing = PointSmoothing(points, now_s)
@@ -131,39 +130,42 @@ class Driver:
         self._networks.close()
 
     def _followed(self, frame: Frame, now_s: float) -> Points | None:
+        """The driver's landmarks in the frame as it is; `_region` and the person are brought up to date."""
         if self._asked:
             self._asked = False
             self._take_next(frame, now_s)
             return None  # the picture eases from one to the other
-        points = None
-        if self._region is not None:
-            points = self._networks.landmarks(frame, self._region)
-            if points is not None and self._is_another(frame, points):
+        points, region = None, self._region
+        if region is not None:
+            points = self._networks.landmarks(frame, region)
+        if points is not None:
+            region = region_around(points)
+            if self._is_another(frame, points, region):
                 points = None
         if points is None:
-            self._region = None
             points = self._choose(frame, now_s) if self._person is None else self._again(frame, now_s)
+            region = None if points is None else region_around(points)
         elif now_s >= self._look_s and self._look_around(frame, points, now_s):
             return None
-        if points is not None:
-            self._know(points, now_s)
+        self._region = region
+        if region is not None:
+            self._know(region, now_s)
         return points
 
-    def _know(self, points: Points, now_s: float) -> None:
+    def _know(self, region: Region, now_s: float) -> None:
         """Keep where the driver is and how large."""
         person = self._person
         assert person is not None
-        x, y, size_px = _place(points)
         share = min(1.0, 2 * max(0.0, now_s - person.seen_s)) if now_s - person.since_s > 0.5 else 1.0
-        person.size_px += share * (size_px - person.size_px)
-        person.x, person.y, person.seen_s = x, y, now_s
+        person.size_px += share * (region.width / GROWN - person.size_px)
+        person.x, person.y, person.seen_s = region.x, region.y, now_s
 
-    def _is_another(self, frame: Frame, points: Points) -> bool:
+    def _is_another(self, frame: Frame, points: Points, region: Region) -> bool:
         """Whether what was found in the driver's region can only be somebody else, who came between."""
         person = self._person
         assert person is not None
-        x, y, size_px = _place(points)
-        moved = math.hypot(x - person.x, y - person.y) / person.size_px
+        size_px = region.width / GROWN
+        moved = math.hypot(region.x - person.x, region.y - person.y) / person.size_px
         grown = max(size_px / person.size_px, person.size_px / size_px)
         if moved < JUMP[0] and grown < JUMP[1]:
             return False
@@ -394,9 +396,8 @@ def upright(points: Points, size_px: tuple[int, int], turns: int) -> tuple[Point
 
 def _place(points: Points) -> tuple[float, float, float]:
     """Centre x and y of a face, and its width or height, whichever is larger."""
-    low, high = points[:, :2].min(0), points[:, :2].max(0)
-    x, y = ((low + high) / 2).tolist()
-    return x, y, float((high - low).max())
+    region = region_around(points)
+    return region.x, region.y, region.width / GROWN
 
 
 def _score(x: float, size_px: float, width: int) -> float:

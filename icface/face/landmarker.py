@@ -45,7 +45,7 @@ MODEL_SHA256: Final = "64184e229b263107bc2b804c6625db1341ff2bb731874b0bcc2fe6544
 _MIN_SCORE: Final = 0.5
 """MediaPipe's default, for finding a face and for believing its landmarks."""
 _MIN_LOGIT: Final = math.log(_MIN_SCORE / (1 - _MIN_SCORE))
-_GROWN: Final = 1.5
+GROWN: Final = 1.5
 """The square that the landmarks are read in is this many times as large as the face."""
 
 _FINDER_PX: Final = 128
@@ -152,7 +152,7 @@ class Networks:
         faces[:, [0, 2, 3, 4, 5, 6, 7]] += _anchors()[found, np.newaxis]
         regions = []
         for face, certain in _merged(faces, certainty[found]):
-            w, h = face[1] * side * _GROWN
+            w, h = face[1] * side * GROWN
             centre, right_eye, left_eye = (
                 _turned_back(point, turns) * side - margin for point in face[[0, 2, 3]]
             )
@@ -214,7 +214,7 @@ def region_around(points: Points) -> Region:
     """Where to read a face in the next frame, from its landmarks in this one."""
     low, high = points[:, :2].min(0).astype(np.float64), points[:, :2].max(0).astype(np.float64)
     x, y = (low + high) / 2
-    side = float((high - low).max()) * _GROWN
+    side = float((high - low).max()) * GROWN
     dx, dy = (points[_LEFT_EYE, :2] - points[_RIGHT_EYE, :2]).tolist()
     return Region(float(x), float(y), side, side, math.atan2(dy, dx))
 

@@ -107,6 +107,15 @@ def test_each_frame_becomes_a_sample_face_or_no_face() -> None:
     assert bench.metrics.counters["dropped_before_tracking"] == 0
 
 
+def test_that_nobody_was_seen_is_said_while_it_lasts(caplog: pytest.LogCaptureFixture) -> None:
+    """After 3 s, 9 s, 27 s, and not once a face was there."""
+    Bench(list(range(0, 200, 2))).run()
+    assert [record.args[0] for record in caplog.records if "no face was seen in" in record.msg] == [3.0, 9.0]
+    caplog.clear()
+    Bench([1, *range(2, 200, 2)]).run()
+    assert not caplog.records
+
+
 def test_gaps_in_the_index_are_dropped_frames() -> None:
     bench = Bench([1, 2, 5])
     assert [s.serial for s in bench.run()] == [0, 1, 2]
