@@ -100,7 +100,7 @@ def measure(flags: argparse.Namespace) -> None:
         frames = round(LIVE_FPS * flags.seconds)
         clip = remux(flags.clip, folder / "clip.mp4", fps=Fraction(LIVE_FPS), frames=frames)
         config = LiveConfig(
-            sources=(flags.source,), camera=str(clip), null=True, pace=True, model=flags.model,
+            sources=(flags.source,), drivers=(str(clip),), null=True, pace=True, model=flags.model,
             duration_s=flags.seconds,
         )  # fmt: skip
         for i in range(flags.rounds):

@@ -84,7 +84,7 @@ def measure(flags: argparse.Namespace) -> int:
         clip = remux(flags.clip, folder / "clip.mp4", frames=flags.frames)
         config = LiveConfig(
             sources=(flags.source,),
-            camera=str(clip),
+            drivers=(str(clip),),
             outputs=(folder / "out.mp4",) if flags.output else (),
             null=not flags.output,
             frames=flags.frames,

@@ -1,4 +1,4 @@
-"""The attributes: their order, their ranges and scales, and OpenFace CSV in and out.
+"""The attributes: their order, their ranges and scales. `icface/tables.py` reads and writes them.
 
 `attributes` is a (SIZE,) float32 vector. First come the 20 numbers FA of ICface: pitch, yaw, roll, then 17 facial Action
 Units (AUs), each in [0, 1]. The *extensions* follow: gaze, left and right, and more, each 0 when nothing happens.
@@ -14,16 +14,11 @@ Pose is `(radians + 0.70) / 1.4`, so 0.5 is frontal and the range is about ±40�
 
 from __future__ import annotations
 
-import csv
-import math
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Final
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-
-from icface.errors import ConfigError
 
 FloatArray = NDArray[np.float32]
 
@@ -80,13 +75,20 @@ GROUPS: Final[dict[str, tuple[str, ...]]] = {
     "mouth": ("AU12", "AU14", "AU15", "AU17", "AU20", "AU23", "AU25", "AU26"),
 }
 
+MEANING: Final[dict[str, str]] = {
+    "pitch": "head down", "yaw": "head to image-left", "roll": "head tilted clockwise",
+    "AU01": "inner brows up", "AU02": "outer brows up", "AU04": "brows down", "AU05": "eyes wide",
+    "AU06": "cheeks up", "AU07": "lids tight", "AU09": "nose wrinkled", "AU10": "upper lip up",
+    "AU12": "lip corners up", "AU14": "dimples", "AU15": "lip corners down", "AU17": "chin up",
+    "AU20": "lips stretched", "AU23": "lips tight", "AU25": "lips apart", "AU26": "jaw down", "AU45": "eyes closed",
+    "gaze_pitch": "eyes down", "gaze_yaw": "eyes to image-left",
+    "AU18": "lips puckered", "AU22": "lips funnelled", "AU24": "lips pressed", "AU29": "jaw forward",
+    "AU34": "cheeks puffed", "jaw_side": "jaw to their left", "mouth_side": "mouth to their left",
+    "place_x": "place right", "place_y": "place down", "place_scale": "place nearer",
+}  # fmt: skip
+"""What a high value of an attribute shows, in plain words; `AUxx_side` is the left side of AUxx."""
+
 POSE_LIMIT_RAD: Final = 0.70
-_OPENFACE_NAMES: Final[tuple[str, ...]] = (
-    "pose_Rx",
-    "pose_Ry",
-    "pose_Rz",
-    *(f"{name}_r" for name in AU_NAMES),
-)
 
 # 1 / (OpenFace value of the whole movement). AU45: a full blink averages AU45_r 1.4, which is .28. AU25: a unit is
 # .066 IOD of lip gap, and the whole movement opens .10 IOD, which is .30. AU26: a unit is .035 IOD of chin drop, and
@@ -162,88 +164,10 @@ class AttributeTrack:
     """(N, SIZE) full-shape attributes."""
     present: NDArray[np.bool_]
     """(N,) whether a face was seen in the driver's frame."""
+    filled: bool = True
+    """Rows without a face hold what was shown then. False: they repeat the last row with a face, or are neutral."""
+    people: int = 1
+    """How many people the file had. Only one is in the track."""
 
     def __len__(self) -> int:
         return len(self.times_s)
-
-
-def read_csv(path: Path, *, fps: float = 25.0) -> AttributeTrack:
-    """Read a track from an OpenFace CSV or from one that `write_csv` made.
-
-    Columns are found by name (some releases of OpenFace pad them with spaces). OpenFace files have
-    `pose_Rx, pose_Ry, pose_Rz` in radians and `AUxx_r` in 0–5; ours have the 20 names, full-shape, and may have the
-    extensions. An extension that a file lacks is 0.
-    `timestamp` gives the time, or `fps` where there is no such column. `success` (0/1) marks frames with a face.
-
-    Raises:
-        ConfigError: missing columns, no rows, a value that is not a finite number, time that runs back.
-    """
-    try:
-        with path.open(newline="", encoding="utf-8-sig") as file:
-            rows = list(csv.reader(file))
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise ConfigError(f"cannot read attributes from {path}: {error}") from error
-    body = [(line, row) for line, row in enumerate(rows[1:], start=2) if any(cell.strip() for cell in row)]
-    if not body:
-        raise ConfigError(f"{path} has no rows; expected a header line and one line a frame")
-    columns = {name.strip(): i for i, name in enumerate(rows[0])}
-    ours = all(name in columns for name in NAMES)
-    wanted = NAMES if ours else _OPENFACE_NAMES
-    missing = [name for name in wanted if name not in columns]
-    if missing:
-        raise ConfigError(
-            f"{path} lacks the columns {', '.join(missing[:5])}{' …' if len(missing) > 5 else ''}; "
-            "expected OpenFace's pose_Rx… and AUxx_r, or a file made by --record-attributes"
-        )
-    extensions = [name for name in EXTENSIONS if name in columns]
-    read = [*wanted, *extensions, *(name for name in ("timestamp", "success") if name in columns)]
-    table = np.array([[_number(row, columns[name]) for name in read] for _, row in body])
-    bad = np.argwhere(~np.isfinite(table))
-    if bad.size:
-        row, column = bad[0]
-        raise ConfigError(
-            f"{path} line {body[row][0]}: column {read[column]} is not a number; mend or remove that line"
-        )
-    others = dict(zip(read[COUNT:], table.T[COUNT:], strict=True))
-    times_s = others.get("timestamp", np.arange(len(body)) / fps)
-    back = np.flatnonzero(np.diff(times_s) < 0)
-    if back.size:
-        raise ConfigError(f"{path} line {body[int(back[0]) + 1][0]}: timestamp runs backwards")
-    present = others.get("success", np.ones(len(body))) > 0.5
-    paper = table[:, :COUNT].astype(np.float32)
-    if not ours:
-        scaled = np.concatenate([pose_to_unit(paper[:, :3]), np.clip(paper[:, 3:] / 5.0, 0.0, 1.0)], axis=1)
-        paper = from_openface(scaled)
-    values = with_extensions(paper)
-    for name in extensions:
-        values[:, INDEX[name]] = others[name]
-    values = in_range(values)
-    return AttributeTrack(times_s=times_s - times_s[0], values=values, present=present)
-
-
-def _number(row: list[str], column: int) -> float:
-    try:
-        return float(row[column])
-    except (IndexError, ValueError):
-        return math.nan
-
-
-def write_csv(path: Path, track: AttributeTrack, *, openface: bool = False) -> None:
-    """Write a track: our full-shape columns, which replay exactly, or OpenFace's names and units.
-
-    Raises:
-        ConfigError: the file cannot be written.
-    """
-    names, body = ALL_NAMES, track.values
-    if openface:
-        names, scaled = _OPENFACE_NAMES, to_openface(track.values)
-        body = np.concatenate([pose_from_unit(scaled[:, POSE]), scaled[:, ACTION_UNITS] * 5.0], axis=1)
-    try:
-        with path.open("w", newline="", encoding="utf-8") as file:
-            writer = csv.writer(file)
-            writer.writerow(["frame", "timestamp", "success", *names])
-            for i, row in enumerate(body.tolist()):
-                # Floats are written so that they read back exactly. A replay gives the same bits.
-                writer.writerow([i + 1, f"{track.times_s[i]:.6f}", int(track.present[i]), *row])
-    except OSError as error:
-        raise ConfigError(f"cannot write attributes to {path}: {error}") from error

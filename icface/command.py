@@ -4,19 +4,53 @@ from __future__ import annotations
 
 import argparse
 import logging
+import re
 import sys
 import traceback
-from collections.abc import Callable, Sequence
-from typing import Any, NoReturn
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Final, NoReturn
 
-from icface.errors import ICFaceError
+from icface.errors import ICFaceError, nearest
+
+_NUMBER: Final = re.compile(r"-[.\d]")
 
 
 class Parser(argparse.ArgumentParser):
-    """Reports a wrong flag in one line. Flags cannot be abbreviated."""
+    """Reports a wrong flag in one line, with the flag that was probably meant. Flags cannot be abbreviated.
 
-    def __init__(self, **settings: Any) -> None:
+    Args:
+        synonyms: our flag for others that people try, as `{"--webcam": "--camera"}`.
+        rest: words that belong to no flag are added to the list of this name; None: they are an error.
+        settings: of argparse.
+    """
+
+    def __init__(
+        self, *, synonyms: Mapping[str, str] | None = None, rest: str | None = None, **settings: Any
+    ) -> None:
         super().__init__(**{"allow_abbrev": False, **settings})
+        self._synonyms = synonyms or {}
+        self._rest = rest
+
+    def parse_known_args(self, args: Any = None, namespace: Any = None) -> tuple[Any, list[str]]:
+        """As argparse's, but a value may begin with a minus and a digit: `--views -30:30:7`."""
+        given = sys.argv[1:] if args is None else list(args)
+        for i in range(len(given) - 1, 0, -1):
+            if _NUMBER.match(given[i]) and given[i - 1].startswith("--") and "=" not in given[i - 1]:
+                given[i - 1 : i + 1] = [f"{given[i - 1]}={given[i]}"]
+        flags, rest = super().parse_known_args(given, namespace)
+        for word in rest:
+            if word.startswith("-"):
+                self.error(f"there is no flag {word}{self._hint(word)}")
+        if self._rest is not None:
+            setattr(flags, self._rest, [*getattr(flags, self._rest), *rest])
+            rest = []
+        return flags, rest
+
+    def _hint(self, word: str) -> str:
+        flag = word.partition("=")[0]
+        if flag in self._synonyms:
+            return f" (did you mean {self._synonyms[flag]}?)"
+        return nearest(flag, self._option_string_actions)
 
     def error(self, message: str) -> NoReturn:
         self.exit(2, f"error: {message}; see {self.prog} --help\n")

@@ -27,6 +27,7 @@ from icface.attributes import (
     to_openface,
     with_extensions,
 )
+from icface.attributes import neutral as neutral_attributes
 from icface.bundle import Bundle
 from icface.engines import Engine, neutralise, one_frame, open_engine
 from icface.errors import ConfigError, EngineError, SourceError
@@ -69,6 +70,11 @@ class PreparedSource:
     def size_px(self) -> tuple[int, int]:
         """(width, height) of the frames."""
         return self.neutral.shape[1], self.neutral.shape[0]
+
+    @property
+    def own(self) -> FloatArray:
+        """(SIZE,) the photo's own pose and expression; neutral where the family does not tell."""
+        return self.cache.get("own", neutral_attributes())
 
     @property
     def has_layers(self) -> bool:

@@ -8,22 +8,32 @@ from __future__ import annotations
 
 import argparse
 import contextlib
-import logging
 import os
-import signal
 import sys
 import threading
 import traceback
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import fields
 from pathlib import Path
 from typing import Final
 
 from icface.command import Parser, print_error
-from icface.errors import ConfigError, ICFaceError
+from icface.errors import ICFaceError
 from realtime import version
-from realtime.config import CALL_SIZES, FRAMINGS, GAZES, QUALITIES, SIZES, LiveConfig
+from realtime.attributes_command import main as edit_attributes
+from realtime.config import (
+    CALL_SIZES,
+    DRIVER_SUFFIXES,
+    FIRST_CAMERA,
+    FRAMINGS,
+    GAZES,
+    QUALITIES,
+    SIZES,
+    LiveConfig,
+)
+from realtime.given import NONE
 from realtime.hotkeys import HOTKEYS
+from realtime.process import logged, own_stderr, signals
 
 _PACKAGES: Final = "sudo apt install libgl1 libglib2.0-0"
 """Debian's and Ubuntu's packages that OpenCV needs on a machine without a desktop."""
@@ -34,17 +44,41 @@ _EXAMPLES = f"""\
 examples:
   icface-live --source me.jpg                      webcam 0 to a virtual camera
   icface-live --source me.jpg --window             webcam 0 to a window
-  icface-live --source me.jpg --camera talk.mp4 --output out.mp4
+  icface-live --source me.jpg --panel --virtual-camera
+                                                   the same to a camera, with sliders in the browser
+  icface-live --source me.jpg --driver talk.mp4 --output out.mp4
                                                    file to file, every frame, with its sound
-  icface-live --source a.jpg --source b.jpg --window --framing photo
+  icface-live a.jpg b.jpg --window --framing photo
+  icface-live me.jpg --output portrait.png         one picture
+  icface-live me.jpg --views -30:30:7 --output views.png
+  icface-live me.jpg --sweep AU12,yaw --output sheet.png
   icface-live --source me.jpg --framing call --background beach.jpg --follow
-  icface-live --source me.jpg --attributes drive.csv --output out.mp4
+  icface-live --source me.jpg --driver drive.csv --output out.mp4
+  icface-live --source me.jpg --driver talk.mp4 --only pose --output out.mp4
+  icface-live --source me.jpg --driver a.mp4 --driver b.mp4 --mix mouth=1 --mix eyes=2 --output out.mp4
 
 keys, in the window or the terminal:
 {_KEYS}
 
 exit codes: 0 done, 1 something failed, 2 a flag or setting that cannot be used
 """
+
+
+_SYNONYMS: Final = {
+    **dict.fromkeys(("--photo", "--image", "--face-image", "--input", "-i", "-s"), "--source"),
+    **dict.fromkeys(("--video", "--webcam", "--driving-video", "-c"), "--camera"),
+    **dict.fromkeys(("--out", "--save", "-o"), "--output"),
+    **dict.fromkeys(("--csv", "--openface", "--replay"), "--attributes"),
+    **dict.fromkeys(("--record", "--save-attributes"), "--record-attributes"),
+    **dict.fromkeys(("--bg", "--replace-background"), "--background"),
+    **dict.fromkeys(("--fps", "--rate"), "--camera-fps"),
+    **dict.fromkeys(("--resolution", "-r"), "--camera-size"),
+    **dict.fromkeys(("--preview", "--show", "--display"), "--window"),
+    **dict.fromkeys(("--obs", "--v4l2", "--virtualcam"), "--virtual-camera"),
+    **dict.fromkeys(("--watermark", "--no-mark", "--no-watermark"), "--mark"),
+    **dict.fromkeys(("--device", "--gpu", "--cpu", "--backend"), "--engine"),
+}
+"""What people try, and what it is called here."""
 
 
 def _size(text: str) -> tuple[int, int]:
@@ -59,15 +93,23 @@ def _face(text: str) -> str | int:
     return int(text) if text.isdecimal() else text
 
 
+def _names(text: str) -> list[str]:
+    return [name.strip() for name in text.split(",") if name.strip()]
+
+
 def parser() -> Parser:
     """All flags; defaults come from LiveConfig."""
     d = LiveConfig
     p = Parser(
         prog="icface-live",
+        usage="icface-live PHOTO … [DRIVER …] [flags]\n       icface-live attributes COMMAND …",
         description="A photo and a webcam become a virtual webcam that shows the photo's face, in real time.",
         epilog=_EXAMPLES,
         formatter_class=argparse.RawDescriptionHelpFormatter,
+        synonyms=_SYNONYMS,
+        rest="words",
     )
+    p.set_defaults(words=[])
     # fmt: off
     p.add_argument("--version", action="version", version=f"icface-live {version()}")
     p.add_argument("-v", "--verbose", action="count", default=0,
@@ -76,7 +118,7 @@ def parser() -> Parser:
 
     who = p.add_argument_group("who is shown")
     who.add_argument("--source", type=Path, action="append", default=[], metavar="PHOTO", dest="sources",
-        help="photo of the face to show; up to 9, chosen by the keys 1-9 (needed)")
+        help="photo of the face to show; up to 9, chosen by the keys 1-9 (needed; the flag itself may be left out)")
     who.add_argument("--face", type=int, metavar="N",
         help="which face of a photo with several, counted from the left (default: the largest)")
     who.add_argument("--list-faces", type=Path, metavar="PNG",
@@ -97,8 +139,10 @@ def parser() -> Parser:
         help="the small mark that discloses a synthetic picture (default: %(default)s)")
 
     driver = p.add_argument_group("who drives")
-    driver.add_argument("--camera", metavar="CAMERA",
-        help=f"camera number, device path or video file (default: {d.camera})")
+    driver.add_argument("--driver", "--camera", "--attributes", action="append", default=[], metavar="WHAT",
+        dest="drivers",
+        help="camera number, device path, video, CSV of attributes (made by --record-attributes, or OpenFace's), "
+        f"photo, or {NONE}; several are numbered from 1 (default: {FIRST_CAMERA})")
     driver.add_argument("--camera-size", type=_size, default=d.camera_size_px, metavar="WxH",
         dest="camera_size_px", help="asked of a camera (default: {}x{})".format(*d.camera_size_px))
     driver.add_argument("--camera-fps", type=float, default=d.camera_fps, metavar="FPS",
@@ -107,28 +151,48 @@ def parser() -> Parser:
         help="how long a camera that was lost is tried again (default: %(default)g)")
     driver.add_argument("--driver-face", type=_face, default=d.driver_face, metavar="WHICH",
         help="which face of its picture drives: largest, left, right, or a number from the left (default: %(default)s)")
-    driver.add_argument("--attributes", type=Path, metavar="CSV",
-        help="drive by a file of attributes instead (made by --record-attributes, or OpenFace's)")
     driver.add_argument("--mirror", action=argparse.BooleanOptionalAction, default=d.mirror,
-        help="show the driver as in a mirror (default: on for cameras, off for files)")
+        help="show the drivers as in a mirror (default: on where the first is a camera)")
     driver.add_argument("--neutral-after", type=float, metavar="SECONDS", dest="neutral_after_s",
-        help="take the driver's face as neutral then, as the key n does at any time")
+        help="take the drivers' faces as neutral then, as the key c does at any time")
     driver.add_argument("--pace", action=argparse.BooleanOptionalAction, default=d.pace,
         help="play a file at its own rate, or every frame as fast as it goes "
         "(default: at its rate with a virtual camera or a window)")
     driver.add_argument("--loop", action="store_true", help="start a file again at its end; live only")
 
-    driver.add_argument("--gaze", choices=GAZES, default=d.gaze,
+    what = p.add_argument_group(
+        "what moves (docs/control.md)",
+        "NAME is an attribute, a group (pose, gaze, brows, eyes, nose, mouth, place, expression, all), or one side of "
+        "these ('left brows'). What names less wins.")
+    what.add_argument("--preset", metavar="NAME",
+        help="begin with a preset: avatar-idle, calm, eye-contact, lively, mouth-only, still-head, or your own")
+    what.add_argument("--only", type=_names, action="extend", default=[], metavar="NAME[,NAME]",
+        help="the drivers move these; the rest is the photo's own")
+    what.add_argument("--mix", action="append", default=[], metavar="NAME=N",
+        help="these come from driver N, or from photo, neutral, idle, camera (gaze alone), 'track FILE'")
+    what.add_argument("--set", action="append", default=[], metavar="NAME=VALUE", dest="values",
+        help="a fixed value: AU12=0.8, yaw=-12deg")
+    what.add_argument("--gain", action="append", default=[], metavar="NAME=GAIN", dest="gains",
+        help="more (1.3) or less (0.6) of what drives")
+    what.add_argument("--lock", type=_names, action="extend", default=[], metavar="NAME[,NAME]", dest="locks",
+        help="these stay as in the photo, until they are unlocked in the panel")
+    what.add_argument("--gaze", choices=GAZES, default=d.gaze,
         help="let the eyes look as the driver's do, or into the camera (default: %(default)s)")
-    driver.add_argument("--idle", action="store_true", help="blink and breathe while no driver is there")
+    what.add_argument("--idle", action="store_true", help="blink and breathe while a driver is not there")
 
     where = p.add_argument_group("where it goes (several at once; a virtual camera if none is given)")
     where.add_argument("--virtual-camera", nargs="?", const="", metavar="DEVICE",
         help="a virtual camera (default: the first)")
     where.add_argument("--window", action="store_true", help="a window; keys: see below")
+    where.add_argument("--panel", action="store_true",
+        help="a page in the browser of this machine, whose address is printed: sliders, photos, recordings")
     where.add_argument("--output", type=Path, action="append", default=[], metavar="FILE", dest="outputs",
-        help="a video file (.mp4, .mov, .mkv, .webm), with the sound of a --camera file; or PNG files: a folder, "
-        "or a name such as out-%%05d.png")
+        help="a video file (.mp4, .mov, .mkv, .webm), with the sound of a --driver video; or PNG files: a folder, "
+        "or a name such as out-%%05d.png; or one picture of the photo: portrait.png, .jpg or .webp")
+    where.add_argument("--sweep", metavar="NAME[=LOW:HIGH:N],…",
+        help="make --output sheet.png a picture that moves these attributes, one a row")
+    where.add_argument("--views", metavar="LOW:HIGH:N",
+        help="make --output views.png a picture that shows the head turned by these degrees")
     where.add_argument("--null", action="store_true", help="nowhere: for measuring")
     where.add_argument("--record-attributes", type=Path, metavar="CSV",
         help="write what really drove, frame by frame")
@@ -153,85 +217,22 @@ def parser() -> Parser:
 
 def config_from(flags: argparse.Namespace) -> LiveConfig:
     """The settings that the flags mean; raises ConfigError where they cannot be used, or not together."""
-    if flags.camera is not None and flags.attributes is not None:
-        raise ConfigError("--camera and --attributes both drive; give one of them")
     settings = {field.name: getattr(flags, field.name) for field in fields(LiveConfig)}
+    # `icface-live me.jpg talk.mp4`: what is no photo drives.
+    driving = [word for word in flags.words if Path(word).suffix.lower() in DRIVER_SUFFIXES]
+    flags.drivers = [*flags.drivers, *driving]
     settings.update(
-        sources=tuple(flags.sources),
+        sources=(*flags.sources, *(Path(word) for word in flags.words if word not in driving)),
         outputs=tuple(flags.outputs),
-        camera=flags.camera if flags.camera is not None else LiveConfig.camera,
+        **{
+            name: tuple(getattr(flags, name))
+            for name in ("drivers", "only", "mix", "values", "gains", "locks")
+        },
         size_px=SIZES[flags.size_px],
         call_size_px=CALL_SIZES[flags.call_size_px],
         mark=flags.mark == "on",
     )
     return LiveConfig(**settings)
-
-
-class _Line(logging.Formatter):
-    """The text alone; warnings say that they are."""
-
-    def format(self, record: logging.LogRecord) -> str:
-        text = super().format(record)
-        return f"{record.levelname.lower()}: {text}" if record.levelno >= logging.WARNING else text
-
-
-@contextlib.contextmanager
-def _logging(verbose: int) -> Iterator[None]:
-    """Our lines go to stderr; with -vv everybody's."""
-    handler = logging.StreamHandler()
-    handler.setFormatter(_Line("%(name)s: %(message)s" if verbose > 1 else "%(message)s"))
-    root = logging.getLogger()
-    root.addHandler(handler)
-    root.setLevel(logging.INFO if verbose > 1 else logging.ERROR)
-    for name in ("icface", "realtime"):
-        logging.getLogger(name).setLevel(logging.DEBUG if verbose else logging.INFO)
-    yield  # what is run inside raises nothing
-    root.removeHandler(handler)
-
-
-@contextlib.contextmanager
-def _own_stderr(verbose: int) -> Iterator[None]:
-    """Keep standard error for our lines. Native libraries write theirs to descriptor 2, past Python's logging.
-
-    With -vv theirs are let through. Nothing is done where standard error is something else already, as in a test.
-    """
-    try:
-        redirect = verbose < 2 and sys.stderr.fileno() == 2
-    except (AttributeError, OSError, ValueError):
-        redirect = False
-    if not redirect:
-        yield
-        return
-    sys.stderr.flush()
-    ours = os.dup(2)
-    with (
-        open(os.devnull, "w") as nowhere,
-        open(ours, "w", buffering=1, encoding=sys.stderr.encoding, errors="backslashreplace") as stream,
-        contextlib.redirect_stderr(stream),
-    ):
-        os.dup2(nowhere.fileno(), 2)
-        try:
-            yield
-        finally:
-            os.dup2(ours, 2)
-
-
-@contextlib.contextmanager
-def _signals(stop: threading.Event) -> Iterator[None]:
-    """Ctrl-C and SIGTERM ask for the end, so that files are finished. A second one ends at once."""
-    ends = (signal.SIGINT, signal.SIGTERM)
-
-    def ask(*_: object) -> None:
-        stop.set()
-        for number in ends:
-            signal.signal(number, signal.default_int_handler)  # raises KeyboardInterrupt
-
-    before = {number: signal.signal(number, ask) for number in ends}
-    try:
-        yield
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
 
 
 def _list_cameras() -> None:
@@ -243,7 +244,7 @@ def _list_cameras() -> None:
         note = f"; {listing.note}" if listing.note else ""
         print(f"{listing.number}: {listing.name}{path}{note}")
     if not listings:
-        print("no camera found; a video file works as one: --camera FILE")
+        print("no camera found; a video file works as one: --driver FILE")
 
 
 def _run(config: LiveConfig) -> None:
@@ -258,7 +259,7 @@ def _run(config: LiveConfig) -> None:
             if config.stats is not None:
                 metrics.save(config.stats)
 
-    with _signals(stop):
+    with signals(stop):
         from realtime.session import run
 
         try:
@@ -273,6 +274,9 @@ def _run(config: LiveConfig) -> None:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command; gives 0, 1 or 2 as `--help` says. Never raises or exits."""
+    argv = sys.argv[1:] if argv is None else argv
+    if argv[:1] == ["attributes"]:
+        return edit_attributes(argv[1:])
     try:
         flags = parser().parse_args(argv)
     except SystemExit as end:  # argparse: --help, --version, a wrong flag
@@ -280,7 +284,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     # OpenBLAS reads this when numpy is loaded. Its second thread waits for work by spinning. For the small products of
     # one frame it gains nothing and costs 10 ms of CPU a frame, more than everything else together.
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
-    with _own_stderr(flags.verbose), _logging(flags.verbose):
+    with own_stderr(flags.verbose), logged(flags.verbose):
         try:
             if flags.list_faces is not None:
                 from realtime.listing import list_faces

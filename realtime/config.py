@@ -3,21 +3,36 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import cached_property
 from itertools import chain
 from pathlib import Path
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from icface.errors import ConfigError
 from realtime.backgrounds import Background, read_background
+from realtime.given import NONE, Given, read_driver
+
+if TYPE_CHECKING:
+    from icface.control.state import ControlState
+
+FIRST_CAMERA: Final = "0"
 
 SIZES: Final = {"256": 256, "512": 512, "native": None}
 VIDEO_SUFFIXES: Final = (".mp4", ".mov", ".mkv", ".webm")
+DRIVER_SUFFIXES: Final = (*VIDEO_SUFFIXES, ".avi", ".m4v", ".gif", ".csv", ".tsv")
+"""Of files that drive, and are no photos."""
+PICTURE_SUFFIXES: Final = (".png", ".jpg", ".jpeg", ".webp")
 FRAMINGS: Final = ("crop", "photo", "call")
 CALL_SIZES: Final = {"1280x720": (1280, 720), "1920x1080": (1920, 1080)}
 QUALITIES: Final = ("best", "fast")
 GAZES: Final = ("driver", "camera")
 FACES: Final = ("largest", "left", "right")
+
+
+def is_still(path: Path) -> bool:
+    """Whether an output's name means one picture: `portrait.png`, not a folder or `out-%05d.png`."""
+    return path.suffix.lower() in PICTURE_SUFFIXES and "%" not in path.name and not path.is_dir()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -39,7 +54,9 @@ class LiveConfig:
     """The person moves in the picture as the driver does."""
     mark: bool = True
 
-    camera: str = "0"
+    drivers: tuple[str, ...] = ()
+    """Each a camera's number or device, a video, a CSV, a photo, or `none` alone. Empty: the first camera, where the
+    control flags take a driver at all."""
     camera_size_px: tuple[int, int] = (640, 480)
     """Width and height. Tracking gains nothing from more."""
     camera_fps: float = 30.0
@@ -47,24 +64,42 @@ class LiveConfig:
     """How long a lost camera is tried again, once a second. Then the run ends."""
     driver_face: str | int = "largest"
     """Which face of the driver's picture drives: `largest`, `left`, `right`, or a number from the left, from 1 on."""
-    attributes: Path | None = None
     mirror: bool | None = None
-    """None: for cameras, not for files."""
+    """None: where the first driver is a camera."""
     neutral_after_s: float | None = None
     """Counts from the first frame. None: only when the key is pressed."""
     pace: bool | None = None
     """True: a file at its own rate. False: every frame, as fast as it goes. None: at its own rate where somebody
     watches (virtual camera, window)."""
     loop: bool = False
+    preset: str | None = None
+    """Its name. The settings below are applied to it, in their order."""
+    only: tuple[str, ...] = ()
+    """What the drivers move; the rest is the photo's own."""
+    mix: tuple[str, ...] = ()
+    """`GROUP=SOURCE`: a driver's number, or another source."""
+    values: tuple[str, ...] = ()
+    """`NAME=VALUE`: fixed."""
+    gains: tuple[str, ...] = ()
+    """`NAME=GAIN`."""
+    locks: tuple[str, ...] = ()
+    """What stays as it is shown first: the photo's own."""
     gaze: str = "driver"
     """Where the eyes look: as the driver's, or into the camera."""
     idle: bool = False
-    """Blink and breathe while no driver is there."""
+    """Blink and breathe while a driver is not there."""
 
     virtual_camera: str | None = None
     """A device; empty: the first that works. None: no virtual camera, unless no other sink is given."""
     window: bool = False
+    panel: bool = False
+    """A page in the browser of this machine shows and controls the run."""
     outputs: tuple[Path, ...] = ()
+    """Videos, or numbered pictures; or one picture (`still`) and nothing else."""
+    sweep: str | None = None
+    """Attributes to move, one a row, in one picture: `AU12,yaw=-20:20:5`."""
+    views: str | None = None
+    """Degrees of yaw to show in one picture: `-30:30:7`."""
     null: bool = False
     record_attributes: Path | None = None
     """The attributes that really drove, after calibration, smoothing, mirror and handling of losses."""
@@ -82,12 +117,19 @@ class LiveConfig:
     build: bool = True
 
     def __post_init__(self) -> None:
-        for problem in chain(self._setting_problems(), self._driver_problems(), self._file_problems()):
+        for problem in chain(
+            self._setting_problems(), self._driver_problems(), self._file_problems(), self._still_problems()
+        ):
             raise ConfigError(problem)
+        _ = self.control
+        if self.sheet:
+            from realtime.stills import read_sweeps
+
+            read_sweeps(self.sweep, self.views)
 
     def _setting_problems(self) -> Iterator[str]:
         if not self.sources:
-            yield "no photo: give one with --source PHOTO"
+            yield "no photo: name one, such as icface-live me.jpg"
         if len(self.sources) > 9:
             yield f"{len(self.sources)} sources, but only the keys 1 to 9 to choose by; give 9 or fewer"
         size, fps, retry_s = self.camera_size_px, self.camera_fps, self.camera_retry_s
@@ -124,24 +166,32 @@ class LiveConfig:
             yield str(error)
 
     def _driver_problems(self) -> Iterator[str]:
-        if not self.camera:
-            yield "--camera is empty; give a number, a device path or a video file"
-        if "://" in self.camera:
-            yield f"--camera {self.camera}: network addresses are not read; give a device or a file"
+        if not all(self.drivers):
+            yield "a driver is empty; give a number, a device path, a video, a CSV or a photo"
+        for name in self.drivers:
+            if "://" in name:
+                yield f"--driver {name}: network addresses are not read; give a device or a file"
+            if self.virtual_camera in (name, f"/dev/video{name}"):
+                yield f"{self.virtual_camera} cannot be both --driver and --virtual-camera"
+        for name in {name for name in self.drivers if self.drivers.count(name) > 1}:
+            yield f"--driver {name} is given twice; name it once, and use its number where it drives"
+        if len(self.drivers) > 1 and NONE in self.drivers:
+            yield f"--driver {NONE} is for a run without any driver; leave it or the others out"
         if not self.driven_by_file and self.pace is not None:
-            yield "--pace and --no-pace are for a video file or --attributes; a camera has its own rate"
-        if self.virtual_camera in (self.camera, f"/dev/video{self.camera}"):
-            yield f"{self.virtual_camera} cannot be both --camera and --virtual-camera"
+            yield "--pace and --no-pace are for drivers that are files; a camera has its own rate"
         if self.loop and not self.driven_by_file:
-            yield "--loop is for a video file or --attributes; a camera does not end"
+            yield "--loop is for drivers that are files; a camera does not end"
         if self.loop and not self.live:
             yield "--loop never ends when a file is written as fast as it goes; give --pace as well"
-        if self.attributes is not None and self.neutral_after_s is not None:
-            yield "--neutral-after is for a camera's driver; --attributes are used as they are"
+        if self.neutral_after_s is not None and not any(given.is_tracked for given in self.given):
+            yield "--neutral-after is for a camera's or a video's driver; this one is used as it is"
+        endless = all(given.kind in ("photo", "none") for given in self.given)
+        if endless and not self.live and not self.still and self.frames is None and self.duration_s is None:
+            yield "nothing that drives has an end; give --duration SECONDS or --frames N"
 
     def _file_problems(self) -> Iterator[str]:
         behind = self.shown_behind.path
-        read = (*self.sources, self.attributes, self.model, self.driver_video, behind)
+        read = (*self.sources, *(given.path for given in self.given), self.model, behind)
         seen = {path.resolve() for path in read if path is not None}
         for path in (*self.outputs, self.record_attributes, self.stats):
             if path is None:
@@ -154,6 +204,34 @@ class LiveConfig:
             if not path.absolute().parent.is_dir():
                 yield f"cannot write {path}: the folder {path.parent} does not exist; make it first"
             seen.add(path.resolve())
+
+    def _still_problems(self) -> Iterator[str]:
+        if self.sheet and not self.still:
+            yield "--sweep and --views make one picture; say where: --output sheet.png"
+        if not self.still:
+            return
+        path = next(path for path in self.outputs if is_still(path))
+        if any(given.is_tracked or given.kind == "table" for given in self.given):
+            yield f"{path} is one picture, and this driver makes many; give a name such as out-%05d.png"
+        if len(self.outputs) > 1 or self.window or self.null or self.virtual_camera is not None or self.panel:
+            yield f"{path} is one picture; it goes without other outputs"
+        for flag, value in (("--record-attributes", self.record_attributes), ("--stats", self.stats)):
+            if value is not None:
+                yield f"{flag} is for a run; {path} is one picture"
+        if len(self.sources) > 1 and not self.sheet:
+            yield f"{path} is one picture, so give one --source; --sweep and --views take several"
+        if self.shown_behind.kind == "transparent" and path.suffix.lower() in (".jpg", ".jpeg"):
+            yield f"{path} cannot be transparent; give a name that ends in .png or .webp"
+
+    @property
+    def still(self) -> bool:
+        """Whether one picture is made, and no run."""
+        return any(is_still(path) for path in self.outputs)
+
+    @property
+    def sheet(self) -> bool:
+        """Whether that picture shows many."""
+        return self.sweep is not None or self.views is not None
 
     @property
     def crop_px(self) -> int | None:
@@ -172,33 +250,52 @@ class LiveConfig:
         """The background, understood."""
         return read_background(self.background)
 
+    @cached_property
+    def given(self) -> tuple[Given, ...]:
+        """The drivers, understood; at least one."""
+        if self.drivers:
+            return tuple(read_driver(name) for name in self.drivers)
+        return (read_driver(NONE if self.still or not self._state_of(1).takes_drivers else FIRST_CAMERA),)
+
+    @cached_property
+    def control(self) -> ControlState:
+        """What the control settings mean; raises ConfigError where they mean nothing."""
+        drivers = 0 if self.given[0].kind == "none" else len(self.given)
+        return replace(self._state_of(drivers), mirrored=self.mirrored)
+
+    def _state_of(self, drivers: int) -> ControlState:
+        from realtime.asked import state_of  # numpy comes with it, which `--help` does without
+
+        return state_of(self, drivers)
+
     @property
     def driver_video(self) -> Path | None:
-        """The video file that drives, or None when a camera or a CSV does."""
-        path = Path(self.camera)
-        return path if self.attributes is None and path.is_file() else None
+        """The video whose sound goes along: the first that drives."""
+        return next((given.path for given in self.given if given.kind == "video"), None)
 
     @property
     def driven_by_file(self) -> bool:
-        """Whether a file drives: it has an end and can be read faster than it happened."""
-        return self.attributes is not None or self.driver_video is not None
+        """Whether no camera drives: then it can go faster than it happened."""
+        return all(given.kind != "camera" for given in self.given)
 
     @property
     def to_virtual_camera(self) -> bool:
         """Whether a virtual camera is asked for, or is meant because no other sink is given."""
-        return self.virtual_camera is not None or not (self.outputs or self.window or self.null)
+        return self.virtual_camera is not None or not (self.outputs or self.window or self.panel or self.null)
 
     @property
     def live(self) -> bool:
         """True: in real time, newest frame only. False: every frame once and in order."""
+        if self.still:
+            return False
         if self.pace is not None:
             return self.pace
-        return not self.driven_by_file or self.to_virtual_camera or self.window
+        return not self.driven_by_file or self.to_virtual_camera or self.window or self.panel
 
     @property
     def mirrored(self) -> bool:
         """Whether the driver is shown as in a mirror, with `mirror` unset decided."""
-        return self.mirror if self.mirror is not None else not self.driven_by_file
+        return self.mirror if self.mirror is not None else self.given[0].kind == "camera"
 
     def is_over(self, frames: int, elapsed_s: float) -> bool:
         """Whether the run ends after so many output frames, or after so much time."""

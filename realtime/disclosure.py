@@ -9,13 +9,20 @@ least one is synthetic), whichever model is used.
 
 from __future__ import annotations
 
+import hashlib
 import json
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from typing import Final
+from xml.sax.saxutils import escape
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
+
+from icface.bundle import DEFAULT_BUNDLE
+from realtime import version
+from realtime.config import LiveConfig
 
 DIGITAL_SOURCE_TYPE = "http://cv.iptc.org/newscodes/digitalsourcetype/compositeSynthetic"
 
@@ -92,6 +99,20 @@ def _pill(width: int, height: int, inset: int) -> NDArray[np.uint8]:
     return picture
 
 
+_XMP: Final = """<?xpacket begin="\ufeff" id="W5M0MpCehiHzreSzNTczkc9d"?>
+<x:xmpmeta xmlns:x="adobe:ns:meta/"><rdf:RDF xmlns:rdf="http://www.w3.org/1999/02/22-rdf-syntax-ns#">
+<rdf:Description rdf:about="" xmlns:dc="http://purl.org/dc/elements/1.1/" xmlns:xmp="http://ns.adobe.com/xap/1.0/"
+ xmlns:Iptc4xmpExt="http://iptc.org/std/Iptc4xmpExt/2008-02-29/">
+<dc:title><rdf:Alt><rdf:li xml:lang="x-default">{title}</rdf:li></rdf:Alt></dc:title>
+<dc:description><rdf:Alt><rdf:li xml:lang="x-default">{comment}</rdf:li></rdf:Alt></dc:description>
+<dc:source>{source}</dc:source>
+<xmp:CreateDate>{created}</xmp:CreateDate>
+<Iptc4xmpExt:DigitalSourceType>{kind}</Iptc4xmpExt:DigitalSourceType>
+<Iptc4xmpExt:AISystemUsed>{system}</Iptc4xmpExt:AISystemUsed>
+</rdf:Description></rdf:RDF></x:xmpmeta>
+<?xpacket end="r"?>"""
+
+
 @dataclass(frozen=True, kw_only=True)
 class Provenance:
     """What a recorded file says about itself."""
@@ -122,3 +143,26 @@ class Provenance:
             "digital_source_type": DIGITAL_SOURCE_TYPE,
             "provenance": json.dumps(record, sort_keys=True),
         }
+
+    def xmp(self) -> bytes:
+        """The same for still pictures: an XMP packet with the properties of Dublin Core and IPTC."""
+        told = self.metadata()
+        return _XMP.format(
+            title=escape(told["title"]),
+            comment=escape(told["comment"]),
+            created=escape(told["creation_time"]),
+            kind=escape(DIGITAL_SOURCE_TYPE),
+            system=escape(f"ICface Live {self.version} ({self.model})"),
+            source=escape(" ".join(f"sha256:{digest}" for digest in self.source_sha256)),
+        ).encode()
+
+
+def provenance_of(config: LiveConfig) -> Provenance:
+    """What the files of a run say about themselves."""
+    # `Photos` tells of those that are missing.
+    photos = [path for path in config.sources if path.is_file()]
+    return Provenance(
+        source_sha256=tuple(hashlib.sha256(path.read_bytes()).hexdigest() for path in photos),
+        version=version(),
+        model=(config.model or DEFAULT_BUNDLE).name,
+    )

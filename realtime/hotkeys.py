@@ -8,7 +8,7 @@ import os
 import sys
 import threading
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Final
 
 if TYPE_CHECKING:  # the command line imports this module, and must answer at once
@@ -20,10 +20,14 @@ logger = logging.getLogger(__name__)
 
 HOTKEYS: Final[dict[str, str]] = {
     "1-9": "show that --source",
-    "n": "take the driver's face as it is now as neutral",
+    "c": "take the drivers' faces as they are now as neutral",
     "d": "let the next face in the driver's picture drive",
     "m": "mirror on / off",
+    "g": "gaze into the camera / as the driver's",
+    "p": "next preset",
+    "r": "record what drives / stop",
     "space": "freeze the picture / go on",
+    "h": "these keys over the window's picture / away",
     "q, Esc": "end",
 }
 
@@ -85,34 +89,50 @@ class Controls:
     keyboard: Callable[[], str | None] | None = None
     """Gives the next key of the terminal, or None."""
     ask_neutral: Callable[[], None] | None = None
-    """Takes the driver's face as neutral; None where no tracker runs."""
+    """Takes the drivers' faces as neutral; None where no tracker runs."""
+    record: Callable[[], None] | None = None
+    """Starts a recording or stops it; None where that cannot be."""
     ask_next: Callable[[], None] | None = None
-    """Lets another face in the driver's picture drive; None where no tracker runs."""
+    """Lets another face in the drivers' pictures drive; None where no tracker runs."""
 
     def poll(self) -> None:
-        """Do what the next key means that waits in a window or in the terminal. Never waits."""
+        """Do what other threads asked for and what the next key means, in a window or the terminal. Never waits."""
+        self.reenactment.control.do_asked(self.reenactment)
         key = self.reenactment.outputs.poll_key() or (self.keyboard() if self.keyboard else None)
         if key is not None:
             self.press(key_name(key))
 
     def press(self, key: str) -> None:
         """Do what the key means; unknown keys do nothing."""
-        reenactment = self.reenactment
+        reenactment, control = self.reenactment, self.reenactment.control
         if key in ("q", "escape"):
             self.stop.set()
         elif key == "space":
             reenactment.frozen = not reenactment.frozen
             logger.info("frozen" if reenactment.frozen else "going on")
         elif key == "m":
-            reenactment.mirrored = not reenactment.mirrored
-            logger.info("mirror %s", "on" if reenactment.mirrored else "off")
-        elif key == "n" and self.ask_neutral is not None:
+            state = control.change(lambda state: replace(state, mirrored=not state.mirrored))
+            logger.info("mirror %s", "on" if state.mirrored else "off")
+        elif key in ("c", "n") and self.ask_neutral is not None:
             self.ask_neutral()
-            logger.info("the driver's face as it is now counts as neutral")
+            logger.info("the drivers' faces as they are now count as neutral")
         elif key == "d" and self.ask_next is not None:
             self.ask_next()
+        elif key == "g":
+            logger.info("gaze %s", control.toggle_gaze())
+        elif key == "p":
+            logger.info("preset: %s", control.next_preset())
+        elif key == "r" and self.record is not None:
+            self.record()
+        elif key == "h":
+            shown = reenactment.outputs.show_help(self._lines())
+            if not shown:
+                logger.info("%s", "\n".join(self._lines()))
         elif len(key) == 1 and key in "123456789":
             scene = self.photos.get(int(key) - 1)
             if scene is not None:
                 reenactment.renderer.show(scene)
                 logger.info("source %s", key)
+
+    def _lines(self) -> list[str]:
+        return [f"{key}: {meaning}" for key, meaning in HOTKEYS.items()]

@@ -71,9 +71,8 @@ def contact_picture(frame: Frame, faces: Sequence[Landmarks]) -> Frame:
     """
     scale = WIDTH_PX / frame.shape[1]
     how = cv2.INTER_AREA if scale < 1 else cv2.INTER_LINEAR
-    shown = np.asarray(
-        cv2.resize(frame, (WIDTH_PX, max(1, round(frame.shape[0] * scale))), interpolation=how)
-    )
+    size_px = WIDTH_PX, max(1, round(frame.shape[0] * scale))
+    shown = np.asarray(cv2.resize(frame, size_px, interpolation=how), dtype=np.uint8)
     for number, face in enumerate(faces, 1):
         left, top, right, bottom = (round(edge * scale) for edge in face.box_px)
         cv2.rectangle(shown, (left, top), (right, bottom), _COLOUR, 3)

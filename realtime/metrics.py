@@ -84,6 +84,9 @@ class Metrics:
         self.levels: dict[str, int] = {}
         self.events: list[str] = []
         self.about: dict[str, Any] = {}
+        self.drivers: list[tuple[str, Metrics]] = []
+        """Each driver's name and what its own threads measured; the first one's are these metrics."""
+        self._first_tracked_s = self._last_tracked_s = 0.0
         self._first_s = self._last_s = 0.0
         self._first_cpu_s = self._last_cpu_s = 0.0
 
@@ -97,6 +100,20 @@ class Metrics:
     def count(self, name: str, by: int = 1) -> None:
         """Add to a counter; each is counted in one thread."""
         self.counters[name] += by
+
+    def tracked(self, *, found: bool) -> None:
+        """Count a driver's frame in which a face was looked for."""
+        self._last_tracked_s = self._clock()
+        if self.counters["tracked"] == 0:
+            self._first_tracked_s = self._last_tracked_s
+        self.counters["tracked"] += 1
+        self.counters["faces"] += found
+
+    @property
+    def tracked_fps(self) -> float:
+        """Frames of the driver that were tracked in a second."""
+        elapsed_s = self._last_tracked_s - self._first_tracked_s
+        return (self.counters["tracked"] - 1) / elapsed_s if elapsed_s > 0 else 0.0
 
     def event(self, text: str) -> None:
         """Note something rare (a camera lost, a change of level); the last 100 are kept."""
@@ -144,6 +161,15 @@ class Metrics:
             "frames": self.counters,
             "levels": self.levels,
             "stages": self._summaries(),
+            "drivers": [
+                {
+                    "driver": name,
+                    "tracked": driver.counters["tracked"],
+                    "faces": driver.counters["faces"],
+                    "fps": round(driver.tracked_fps, 2),
+                }
+                for name, driver in self.drivers
+            ],
             "events": self.events,
             "about": self.about,
             "machine": machine(),
@@ -162,7 +188,15 @@ class Metrics:
             f"{self.cpu_share:.0%} of the CPU; face in {c['faces']} of {c['tracked']} tracked; "
             f"{dropped} dropped, {c['held']} held, {c['repeated']} repeated"
         )
+        if len(self.drivers) > 1:
+            lines += [f"driver {n}, {one}" for n, one in enumerate(self._driver_lines(), start=1)]
         return "\n".join(lines)
+
+    def _driver_lines(self) -> Iterator[str]:
+        for name, driver in self.drivers:
+            c = driver.counters
+            rate = f"{driver.tracked_fps:.1f} frames a second, face in {c['faces']} of {c['tracked']}"
+            yield f"{name}: {rate if c['tracked'] else 'not tracked'}"
 
     def save(self, path: Path) -> None:
         """Write the report as JSON; raises ICFaceError where that fails."""

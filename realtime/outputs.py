@@ -36,6 +36,16 @@ class Outputs:
                 logger.info("output: %s", sink.describe())
             self._closing = stack.pop_all()
 
+    def add(self, sink: Sink) -> None:
+        """Send to this one as well, from the next frame on. It is open; `close` closes it if nobody did before."""
+        self._closing.callback(sink.close)
+        self._sinks.append(sink)
+
+    def remove(self, sink: Sink) -> None:
+        """Send nothing more to it. The caller closes it. One that was lost is not there any more, which is no error."""
+        if sink in self._sinks:
+            self._sinks.remove(sink)
+
     def send(self, frame: Frame, time_s: float) -> None:
         """Give every sink the frame; raises DeviceError when the last sink is lost.
 
@@ -78,6 +88,10 @@ class Outputs:
             elif key is not None:
                 return key
         return None
+
+    def show_help(self, lines: Sequence[str]) -> bool:
+        """Draw these lines over the picture in the windows, or take them away; False: there is no window."""
+        return any([sink.show_help(lines) for sink in self._sinks])
 
     def _names(self) -> str:
         return ", ".join(sink.name for sink in self._sinks)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import queue
 import threading
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -20,6 +21,10 @@ CLOSE_TIMEOUT_S = 5.0
 class Photos(Generic[P]):
     """Prepared photos by number, counted from 0. A thread of this object calls `prepare` for all but the first.
 
+    Args:
+        paths: of the photos at the start.
+        prepare: makes a photo ready to be shown, from its number.
+
     Raises SourceError where a file is missing.
     """
 
@@ -27,12 +32,26 @@ class Photos(Generic[P]):
         for path in paths:
             if not path.is_file():
                 raise SourceError(f"{path} is not there, or is no file; check the name given with --source")
-        self._count = len(paths)
+        self._paths = list(paths)
         self._prepare = prepare
         self._ready: dict[int, P] = {}
         self._problems: dict[int, str] = {}
+        self._waiting: queue.SimpleQueue[int | None] = queue.SimpleQueue()
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._prepare_others, name="photos", daemon=True)
+
+    @property
+    def paths(self) -> Sequence[Path]:
+        """The files, by number. They only ever grow more."""
+        return self._paths
+
+    def problem(self, number: int) -> str:
+        """Why a photo cannot be used; empty where it can, or is still being prepared."""
+        return self._problems.get(number, "")
+
+    def ready(self, number: int) -> P | None:
+        """A photo that is prepared; None otherwise. Says nothing."""
+        return self._ready.get(number)
 
     def first(self) -> P:
         """Prepare the first and give it; raises as `prepare`."""
@@ -41,13 +60,18 @@ class Photos(Generic[P]):
 
     def start_others(self) -> None:
         """Begin to prepare the rest; returns at once."""
-        if self._count > 1:
-            self._thread.start()
+        for number in range(1, len(self._paths)):
+            self._waiting.put(number)
+        self._thread.start()
+
+    def add(self, path: Path) -> int:
+        """One more photo, prepared in its turn; gives its number. One thread calls this, after `start_others`."""
+        self._paths.append(path)
+        self._waiting.put(len(self._paths) - 1)
+        return len(self._paths) - 1
 
     def _prepare_others(self) -> None:
-        for number in range(1, self._count):
-            if self._stop.is_set():
-                return
+        while (number := self._waiting.get()) is not None and not self._stop.is_set():
             try:
                 self._ready[number] = self._prepare(number)
             except ICFaceError as error:
@@ -58,8 +82,8 @@ class Photos(Generic[P]):
         """Give a photo, or None with a log line that says why not. Never waits."""
         if number in self._ready:
             return self._ready[number]
-        if number >= self._count:
-            logger.info("there is no source %d; there are %d", number + 1, self._count)
+        if number >= len(self._paths):
+            logger.info("there is no source %d; there are %d", number + 1, len(self._paths))
         else:
             why = self._problems.get(number, "it is still being prepared; try again in a second")
             logger.info("source %d cannot be shown: %s", number + 1, why)
@@ -68,5 +92,6 @@ class Photos(Generic[P]):
     def close(self) -> None:
         """Stop preparing. Waits for the photo at hand, within CLOSE_TIMEOUT_S."""
         self._stop.set()
+        self._waiting.put(None)
         if self._thread.is_alive():
             self._thread.join(CLOSE_TIMEOUT_S)

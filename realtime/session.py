@@ -2,54 +2,48 @@
 
 from __future__ import annotations
 
-import hashlib
 import logging
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, closing
 from dataclasses import dataclass, replace
 from fractions import Fraction
-from pathlib import Path
+from functools import partial
+from typing import TYPE_CHECKING
 
 import cv2
-import platformdirs
 
 from icface.attributes import PLACE
-from icface.bundle import DEFAULT_BUNDLE
+from icface.control.mixing import Mixer
 from icface.errors import ICFaceError, SourceError
-from icface.face.landmarks import open_detector
-from icface.face.tracker import FaceTracker
 from icface.images import load_photo
 from icface.source_cache import SourceCache
 from realtime import version
 from realtime.backdrop import Backdrop
-from realtime.cameras import Camera, CameraConfig, open_camera
+from realtime.cameras import Camera
 from realtime.config import LiveConfig
-from realtime.disclosure import Provenance
-from realtime.drivers import Driver
-from realtime.drivers.face import FaceDriver
-from realtime.drivers.table import TableDriver, load_table
+from realtime.control import Control
+from realtime.disclosure import provenance_of
+from realtime.drivers.opening import load_tables, open_driver
+from realtime.drivers.several import FileDrivers, LiveDrivers
 from realtime.engine import open_reenactor
-from realtime.gaze import CameraGaze
 from realtime.hotkeys import Controls, TerminalKeys
-from realtime.idle import Idle
 from realtime.loop import run_live, run_offline
 from realtime.metrics import Metrics
 from realtime.outputs import Outputs
 from realtime.photos import Photos
 from realtime.recorder import Recorder
+from realtime.recording import Recordings, recordings_folder
 from realtime.renderer import Renderer, Scene, make_scene
 from realtime.scheduler import DeadlineScheduler
 from realtime.sinks import Sink, SinkSettings, create_sink, is_picture_series
-from realtime.step import Habit, Reenactment
+from realtime.step import Reenactment
+
+if TYPE_CHECKING:
+    from realtime.panel import Panel
 
 logger = logging.getLogger(__name__)
-
-
-def neutral_file() -> Path:
-    """Where the user's neutral face is kept from one run to the next."""
-    return platformdirs.user_data_path("icface-live", appauthor=False) / "neutral.json"
 
 
 def run(
@@ -57,13 +51,15 @@ def run(
     metrics: Metrics,
     stop: threading.Event,
     *,
+    control: Control | None = None,
     camera: Camera | None = None,
     sinks: Sequence[Sink] | None = None,
 ) -> None:
     """Do what the settings say until it ends, or until any thread sets `stop`; `metrics` fills meanwhile.
 
     Args:
-        camera: open; used instead of the one in the settings, and closed in the end.
+        control: of other threads; its state is that of the settings, or another.
+        camera: open; used instead of the first in the settings, and closed in the end.
         sinks: not yet open; used instead of those in the settings.
 
     Raises:
@@ -72,7 +68,7 @@ def run(
     # Tracker and engine share the cores already. OpenCV's threads would only get in their way.
     cv2.setNumThreads(1)
     with ExitStack() as stack:
-        _Session(config, metrics, stop, stack).run(camera, sinks)
+        _Session(config, metrics, stop, stack, control or Control(config.control)).run(camera, sinks)
 
 
 @dataclass
@@ -83,37 +79,52 @@ class _Session:
     metrics: Metrics
     stop: threading.Event
     stack: ExitStack
+    control: Control
     size_px: tuple[int, int] | None = None
+
+    def __post_init__(self) -> None:
+        self.face = self.config.face
 
     def run(self, camera: Camera | None, sinks: Sequence[Sink] | None) -> None:
         config, metrics, stop, stack = self.config, self.metrics, self.stop, self.stack
-        table = load_table(config.attributes) if config.attributes is not None else None
-        sinks = _create_sinks(config) if sinks is None else sinks
         self.backdrop = Backdrop(config.shown_behind, SourceCache())
+        if config.still:
+            self._make_still()
+            return
+        control = self.control
+        tables = load_tables(config)
+        if any(table.people > 1 for table in tables.values()):
+            self.face = None  # it says who drives, not who is shown
+        sinks = _create_sinks(config) if sinks is None else sinks
+        panel: Panel | None = None
+        if config.panel:
+            from realtime.panel import Panel  # a web server comes with it
+
+            panel = Panel(control)
+            sinks = [*sinks, panel.sink]
         if self.backdrop.transparent and not all(sink.takes_alpha for sink in sinks):
             logger.info(
                 "green (#00ff00) is shown where windows and cameras have no transparency; key it out there"
             )
-        photos = Photos(config.sources, self._prepare)
-        driver: Driver
-        if table is not None:
-            if not config.follow and table.values[:, PLACE].any():
-                logger.info(
-                    "the attributes move the head in the picture (place_x, place_y, place_scale); --follow shows it"
-                )
-            driver = TableDriver(table, metrics, loop=config.loop)
+        photos = self.photos = Photos(config.sources, self._prepare)
+        if not config.follow and any(table.values[:, PLACE].any() for table in tables.values()):
+            logger.info(
+                "the attributes move the head in the picture (place_x, place_y, place_scale); --follow shows it"
+            )
+        metrics.drivers = [
+            (given.label, metrics if number == 0 else Metrics()) for number, given in enumerate(config.given)
+        ]
+        with ThreadPoolExecutor(4, thread_name_prefix="opening") as pool:
+            # Loading a face tracker and starting a camera take up to a second each.
+            opening = [
+                pool.submit(open_driver, config, number, tables, measured, stack, camera)
+                for number, (_, measured) in enumerate(metrics.drivers)
+            ]
             first = self._open_engine(photos)
-        else:
-            with ThreadPoolExecutor(2, thread_name_prefix="opening") as pool:
-                # Loading the face tracker and starting a camera take up to a second each.
-                opening_camera = pool.submit(self._open_camera, camera)
-                opening_tracker = pool.submit(self._open_tracker)
-                first = self._open_engine(photos)
-                camera, tracker = opening_camera.result(), opening_tracker.result()
-            logger.info("camera: %s", camera.info.describe())
-            driver = FaceDriver(camera, self._reopen_camera, tracker, config, metrics)
+            drivers = [each.result() for each in opening]
+        beat = next((each for each in drivers if not each.is_still), drivers[0])
         logger.info("%s", self.reenactor.describe())
-        self._describe(first, driver.fps)
+        self._describe(first, beat.fps)
         if stop.is_set():
             return
 
@@ -124,30 +135,56 @@ class _Session:
             take_engine = self.upgrade.take
         renderer = Renderer(self.reenactor, first, metrics, mark=config.mark, take_engine=take_engine)
         outputs = Outputs(sinks, metrics)
-        outputs.open(*renderer.size_px, driver.fps)
+        outputs.open(*renderer.size_px, beat.fps)
         stack.callback(outputs.close)
         csv = config.record_attributes
         recorder = stack.enter_context(closing(Recorder(csv))) if csv is not None else None
         photos.start_others()
         stack.callback(photos.close)
-        reenactment = Reenactment(
-            driver.condition, config.mirrored, renderer, outputs, metrics, recorder, _habits(config)
-        )
-        stack.callback(driver.close)
+        reenactment = Reenactment(renderer, outputs, metrics, control, Mixer(control.tracks), recorder)
+        for driver in drivers:
+            stack.callback(driver.close)
         keyboard = stack.enter_context(TerminalKeys()).poll_key if config.live else None
-        controls = Controls(reenactment, photos, stop, keyboard, driver.ask_neutral, driver.ask_next)
+        tracked = [each for each in drivers if each.ask_neutral is not None]
+        ask_neutral = partial(_all, [each.ask_neutral for each in tracked]) if tracked else None
+        ask_next = partial(_all, [each.ask_next for each in tracked]) if tracked else None
+        recordings = Recordings(control, renderer, beat.fps, recordings_folder(), provenance_of(config))
+        controls = Controls(reenactment, photos, stop, keyboard, ask_neutral, recordings.toggle, ask_next)
+        if panel is not None:
+            stack.callback(panel.close)
+            url = panel.serve(config, reenactment, photos, recordings, drivers, beat.fps, ask_neutral)
+            logger.info("panel: %s", url)
+        still, labels = [each.is_still for each in drivers], [each.label for each in config.given]
         if config.live:
             stack.callback(stop.set)
-            scheduler = DeadlineScheduler(1 / float(driver.fps), driver.halve_tracking, renderer.drop_network)
-            run_live(reenactment, driver.play(stop), controls, scheduler, config)
+            halve = partial(_all, [each.halve_tracking for each in tracked]) if tracked else None
+            period_s = 1 / float(beat.fps)
+            scheduler = DeadlineScheduler(period_s, halve, renderer.drop_network)
+            playing = LiveDrivers([each.play(stop) for each in drivers], period_s, metrics, still, labels)
+            run_live(reenactment, playing, controls, scheduler, config)
         else:
-            run_offline(reenactment, driver.read_in_order(), controls, config, driver.frame_count)
-            counters = metrics.counters
-            if counters["tracked"] and not counters["faces"]:
+            reading = FileDrivers([each.read_in_order() for each in drivers], metrics, still, labels)
+            run_offline(reenactment, reading, controls, config, beat.frame_count)
+            self._check_seen()
+
+    def _check_seen(self) -> None:
+        """Raise where a video drove and no face was seen in it."""
+        for given, (_, metrics) in zip(self.config.given, self.metrics.drivers, strict=False):
+            tracked = metrics.counters["tracked"]
+            if given.is_tracked and tracked and not metrics.counters["faces"]:
                 raise ICFaceError(
-                    f"no face was seen in the {counters['tracked']} frames of {config.camera}; what was written shows "
-                    "the photo at rest; use a video in which a face of at least 48 pixels looks at the camera"
+                    f"no face was seen in the {tracked} frames of {given.name}; what was written shows the photo at "
+                    "rest; use a video in which a face of at least 48 pixels looks at the camera"
                 )
+
+    def _make_still(self) -> None:
+        """Make one picture of the photos, and no run."""
+        from realtime.stills import make_still
+
+        photos = self.photos = Photos(self.config.sources, self._prepare)
+        scenes = [self._open_engine(photos), *map(self._prepare, range(1, len(self.config.sources)))]
+        renderer = Renderer(self.reenactor, scenes[0], self.metrics, mark=False)
+        make_still(self.config, self.control.state, renderer, scenes)
 
     def _open_engine(self, photos: Photos[Scene]) -> Scene:
         """Open the engine, and with it the first photo, which decides the size of all pictures."""
@@ -160,8 +197,8 @@ class _Session:
     def _prepare(self, number: int) -> Scene:
         """Load, neutralise and frame a photo."""
         config = self.config
-        photo = load_photo(config.sources[number])
-        source = self.reenactor.prepare_source(photo, face=config.face)
+        photo = load_photo(self.photos.paths[number])
+        source = self.reenactor.prepare_source(photo, face=self.face)
         for note in source.notes:
             logger.info("%s", note)
         try:
@@ -169,30 +206,6 @@ class _Session:
             return make_scene(number, source, config.framing, size_px, self.backdrop, config.follow)
         except SourceError as error:
             raise SourceError(f"{photo.path}: {error}") from error
-
-    def _open_camera(self, given: Camera | None) -> Camera:
-        camera = given or self._reopen_camera(CameraConfig.open_timeout_s)
-        self.stack.callback(camera.close)
-        return camera
-
-    def _reopen_camera(self, timeout_s: float) -> Camera:
-        config = self.config
-        camera_config = CameraConfig(
-            device=config.camera,
-            size_px=config.camera_size_px,
-            fps=config.camera_fps,
-            open_timeout_s=min(timeout_s, CameraConfig.open_timeout_s),
-        )
-        return open_camera(camera_config)
-
-    def _open_tracker(self) -> FaceTracker:
-        # A neutral face that was set belongs to whoever sits at this computer, not to the person in a file.
-        neutral_path = None if self.config.driven_by_file else neutral_file()
-        tracker = FaceTracker(
-            neutral_path, open_detector(video=True, prefer=self.config.driver_face), follow=self.config.follow
-        )
-        self.stack.callback(tracker.close)
-        return tracker
 
     def _describe(self, first: Scene, fps: Fraction) -> None:
         config = self.config
@@ -208,36 +221,28 @@ class _Session:
             "background": config.background,
             "follow": config.follow,
             "mirror": config.mirrored,
+            "preset": config.preset,
             "mark": config.mark,
             "sources": [path.name for path in config.sources],
-            "driver": config.attributes.name if config.attributes is not None else config.camera,
+            "driver": config.given[0].label,
         }
 
 
-def _habits(config: LiveConfig) -> list[Habit]:
-    """What the settings want the face to do by itself."""
-    habits: list[Habit] = []
-    if config.idle:
-        habits.append(Idle())
-    if config.gaze == "camera":  # after the head has its place
-        habits.append(CameraGaze())
-    return habits
+def _all(functions: Sequence[Callable[..., None] | None], *arguments: object) -> None:
+    """Call all of them with the same arguments."""
+    for function in functions:
+        if function is not None:
+            function(*arguments)
 
 
 def _create_sinks(config: LiveConfig) -> list[Sink]:
     """Make all sinks that are wanted, not yet open; first those that somebody watches."""
-    # `Photos` tells of those that are missing.
-    photos = [path for path in config.sources if path.is_file()]
     common = SinkSettings(
         device=config.virtual_camera or None,
         audio_from=None if config.loop else config.driver_video,
         live=config.live,
         transparent=config.shown_behind.kind == "transparent",
-        provenance=Provenance(
-            source_sha256=tuple(hashlib.sha256(path.read_bytes()).hexdigest() for path in photos),
-            version=version(),
-            model=(config.model or DEFAULT_BUNDLE).name,
-        ),
+        provenance=provenance_of(config),
     )
     wanted = {"virtual_camera": config.to_virtual_camera, "window": config.window, "null": config.null}
     sinks = [create_sink(name, common) for name, is_wanted in wanted.items() if is_wanted]

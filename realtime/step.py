@@ -1,54 +1,47 @@
-"""One step of the product, from the driver's attributes to a picture in every sink. Both loops use it."""
+"""One step of the product, from what drives to a picture in every sink. Both loops use it."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, field
 
-from icface.attributes import FloatArray, mirror
-from realtime.drivers import Conditioner
+from icface.control.mixing import Mixer
+from realtime.control import Control, Observation
+from realtime.drivers import Sample
 from realtime.metrics import Metrics
 from realtime.outputs import Outputs
 from realtime.recorder import Recorder
 from realtime.renderer import Renderer
-
-Habit = Callable[[FloatArray, bool, float], FloatArray]
-"""From (SIZE,) attributes to those to show, whether there is a driver, and a time that never runs back."""
 
 
 @dataclass
 class Reenactment:
     """The parts that every picture passes through. One thread owns it."""
 
-    condition: Conditioner
-    """Holds and eases the driver's attributes where the face is lost."""
-    mirrored: bool
-    """Show the driver as in a mirror."""
     renderer: Renderer
     outputs: Outputs
     metrics: Metrics
+    control: Control = field(default_factory=Control)
+    """What shall be shown; other threads change it."""
+    mixer: Mixer = field(default_factory=Mixer)
     recorder: Recorder | None = None
-    habits: Sequence[Habit] = ()
-    """What the face does by itself, one after the other."""
     frozen: bool = False
     """Show the last picture on and on."""
 
-    def step(self, driver: FloatArray | None, time_s: float, *, repeat: bool = False) -> None:
+    def step(self, drivers: Sequence[Sample | None], time_s: float, *, repeat: bool = False) -> None:
         """Make and send one picture.
 
         Args:
-            driver: (SIZE,) attributes of the driver; None where there is no face.
+            drivers: what each says now; None: nothing.
             time_s: when it is shown: on the clock (live), or in the driver's file.
             repeat: send the last picture again.
 
         Raises:
             ICFaceError: the last sink is lost, or the recording cannot go on.
         """
-        attributes = self.condition(driver, time_s)
-        if self.mirrored:
-            attributes = mirror(attributes)
-        for habit in self.habits:
-            attributes = habit(attributes, driver is not None, time_s)
+        state = self.control.state
+        said = [None if sample is None else sample.attributes for sample in drivers]
+        attributes = self.mixer.update(state, said, self.renderer.scene.source.own, time_s)
         if repeat or self.frozen:
             self.metrics.count("repeated")
         else:
@@ -56,5 +49,11 @@ class Reenactment:
         with self.metrics.time("send"):
             self.outputs.send(self.renderer.picture, time_s)
         self.metrics.sent()
+        shown = self.renderer.attributes
         if self.recorder is not None:
-            self.recorder.add(self.renderer.attributes, time_s, present=driver is not None)
+            present = not state.drivers or any(values is not None for values in said)
+            self.recorder.add(shown, time_s, present=present, state=state)
+        observed = self.control.observed
+        if observed.wanted:
+            faces = tuple(None if sample is None else sample.shares() for sample in drivers)
+            observed.put(Observation(time_s, self.mixer.heard, shown, faces))

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 import pytest
 
 from icface.command import Parser, print_error, run_command
-from icface.errors import ConfigError, SourceError
+from icface.errors import ConfigError, SourceError, nearest
 
 
 @pytest.fixture(autouse=True)
@@ -91,3 +91,39 @@ def test_help_is_no_error(capsys: pytest.CaptureFixture[str]) -> None:
 def test_a_message_of_several_lines_is_printed_as_one(capsys: pytest.CaptureFixture[str]) -> None:
     print_error("first\n\n   second")
     assert capsys.readouterr().err == "error: first second\n"
+
+
+@pytest.mark.parametrize(
+    ("flag", "hint"),
+    [
+        ("--cuont=3", " (did you mean --count?)"),
+        ("--coun", " (did you mean --count?)"),
+        ("--number", " (did you mean --count?)"),
+        ("--zzz", ""),
+    ],
+)
+def test_a_wrong_flag_names_the_one_that_was_meant(
+    flag: str, hint: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    made = Parser(prog="tool", synonyms={"--number": "--count"})
+    made.add_argument("--count", type=int)
+    assert run_command(made, lambda flags: 0, [flag, "1"]) == 2
+    assert capsys.readouterr().err == f"error: there is no flag {flag}{hint}; see tool --help\n"
+
+
+@pytest.mark.parametrize("words", [["a", "--count", "-30:30:7", "b"], ["--count", "-30:30:7", "a", "b"]])
+def test_words_of_no_flag_are_collected_and_values_may_begin_with_a_minus(words: list[str]) -> None:
+    made = Parser(prog="tool", rest="files")
+    made.add_argument("--file", action="append", default=[], dest="files")
+    made.add_argument("--count")
+    flags = made.parse_args([*words, "--file", "c"])
+    assert flags.files == ["c", "a", "b"] and flags.count == "-30:30:7"
+
+
+@pytest.mark.parametrize(
+    ("written", "meant"),
+    [("AU2", "AU02"), ("au12", "AU12"), ("mouht", "mouth"), ("exp", ""), ("expr", "expression"), ("xyz", "")],
+)
+def test_the_nearest_name_is_found(written: str, meant: str) -> None:
+    names = ("AU02", "AU12", "AU20", "AU25", "mouth", "expression")
+    assert nearest(written, names) == (f" (did you mean {meant}?)" if meant else "")

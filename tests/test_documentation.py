@@ -40,7 +40,11 @@ def test_readme_has_no_flag_that_is_not_there() -> None:
     others = (
         path for folder in ("training", "export", "benchmarks") for path in (REPOSITORY / folder).glob("*.py")
     )
-    for path in (REPOSITORY / "icface/engines/command.py", *others):
+    for path in (
+        REPOSITORY / "icface/engines/command.py",
+        REPOSITORY / "realtime/attributes_command.py",
+        *others,
+    ):
         if path.is_file():
             known |= set(re.findall(r'"(--[a-z][a-z-]+)"', path.read_text(encoding="utf-8")))
     lines = [line for line in README.splitlines() if not line.startswith(("sudo", "pip", "echo"))]

@@ -23,13 +23,14 @@ MAY_IMPORT = {
 
 # The rooms of icface, from the lowest up. A room may import itself and what its line names, so no arrow leads upward.
 BASE = {
-    *("arrays", "attributes", "bundle", "command", "cpu", "errors", "files", "images", "quality"),
-    *("compiled", "openvino_core", "pyramid", "source_cache"),
+    *("arrays", "attributes", "bundle", "cells", "command", "cpu", "errors", "files", "images", "quality"),
+    *("compiled", "editing", "openvino_core", "pyramid", "source_cache", "tables"),
 }
 ROOMS = {
     **dict.fromkeys(BASE, BASE),
     "face": BASE,
     "segmentation": BASE,
+    "control": BASE | {"face"},
     "geometry": BASE | {"face", "segmentation"},
     "networks": BASE | {"face", "geometry"},
     "families": BASE | {"face", "geometry"},
@@ -77,12 +78,20 @@ KEPT_INSIDE = {
     "mediapipe": (),
     "pyvirtualcam": ("realtime/sinks/virtual_camera.py",),
     "argparse": (
-        *("icface/command.py", "icface/engines/command.py", "realtime/cli.py"),
+        *(
+            "icface/command.py",
+            "icface/engines/command.py",
+            "realtime/attributes_command.py",
+            "realtime/cli.py",
+        ),
         *("export/", "training/"),
     ),
     "scipy": ("training/",),
     "matplotlib": ("training/",),
     "meshoptimizer": ("training/",),
+    "starlette": ("realtime/panel/",),
+    "uvicorn": ("realtime/panel/",),
+    "websockets": ("realtime/panel/",),
 }
 
 SOURCES = [
@@ -200,7 +209,7 @@ import icface.reenactor
 import realtime.cli
 import realtime.loop
 
-heavy = [name for name in ("mediapipe", "openvino", "onnxruntime") if name in sys.modules]
+heavy = [name for name in ("mediapipe", "openvino", "onnxruntime", "starlette", "uvicorn") if name in sys.modules]
 assert not heavy, f"{heavy} imported before anything was asked for"
 try:
     realtime.cli.main(["--help"])

@@ -71,7 +71,10 @@ def test_every_module_model_and_table_is_in_the_wheel(checkout: Path, wheel: Pat
         for path in (checkout / package).rglob("*.py")
     } | {
         path.relative_to(checkout).as_posix()
-        for pattern in ("icface/models/**/*", "icface/geometry/data/*", "icface/face/data/*")
+        for pattern in (
+            *("icface/models/**/*", "icface/geometry/data/*", "icface/face/data/*"),
+            *("icface/control/presets/*", "realtime/panel/page/*"),
+        )
         for path in checkout.glob(pattern)
         if path.is_file()
     }
@@ -89,8 +92,11 @@ def test_nothing_else_is_in_the_wheel(wheel: Path) -> None:
     names = zipfile.ZipFile(wheel).namelist()
     tops = {name.split("/")[0] for name in names}
     assert {top for top in tops if not top.endswith(".dist-info")} == set(PACKAGES)
-    allowed = (".py", ".json", ".onnx", ".safetensors", ".task", ".csv")
-    strange = [n for n in names if ".dist-info/" not in n and not n.endswith(allowed)]
+    allowed = (".py", ".json", ".onnx", ".safetensors", ".task", ".csv", ".toml")
+    page = tuple(
+        f"realtime/panel/page/{path.name}" for path in (REPOSITORY / "realtime/panel/page").iterdir()
+    )
+    strange = [n for n in names if ".dist-info/" not in n and not n.endswith(allowed) and n not in page]
     assert [n for n in strange if n != "icface/py.typed"] == [], (
         "a kind of file that is not expected; a typed list keeps photos and caches out"
     )

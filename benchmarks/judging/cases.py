@@ -12,8 +12,9 @@ import cv2
 
 from benchmarks.clips import decode
 from benchmarks.common import REPOSITORY
-from icface.attributes import AttributeTrack, read_csv
+from icface.attributes import AttributeTrack
 from icface.errors import ConfigError
+from icface.tables import read_csv
 from realtime.config import LiveConfig
 from realtime.metrics import Metrics
 from realtime.session import run
@@ -106,7 +107,7 @@ def drive(case: Case, photo: Path, model: Path, folder: Path) -> AttributeTrack:
     table = folder / "attributes.csv"
     config = LiveConfig(
         sources=(photo,),
-        camera=str(case.driver),
+        drivers=(str(case.driver),),
         size_px=SIZE_PX,
         model=model,
         null=True,

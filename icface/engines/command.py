@@ -21,17 +21,22 @@ from tqdm import tqdm
 from icface.bundle import DEFAULT_BUNDLE, Bundle
 from icface.command import Parser, print_error, run_command
 from icface.engines import backends
+from icface.engines.backends import tensorrt_rtx
 from icface.engines.base import LARGEST_PX, PRECISIONS, SMALLEST_PX, Job, Progress
 from icface.engines.building import Built, build, usual_backend
 from icface.engines.cache import EngineCache
+from icface.engines.opening import worth_building
 from icface.engines.samples import collect
-from icface.errors import ConfigError, ICFaceError, RefusedError
+from icface.errors import ConfigError, EngineError, ICFaceError, RefusedError
 from icface.files import write_file
 
 PICTURES: Final = (".jpg", ".jpeg", ".png", ".webp")
 
+_AHEAD: Final = 'For GPUs of other machines run pip install "icface-live[tensorrt]" and this command again'
+
 _EXAMPLES: Final = """\
 examples:
+  icface-build-engine                                the model that ships: for this machine's GPU, or for GPUs elsewhere
   icface-build-engine my.icface                      the fastest that this machine has
   icface-build-engine my.icface --backend openvino --precision bf16,int8 --photo me.jpg
   icface-build-engine my.icface --backend tensorrt-rtx --sm 86,89,120
@@ -126,12 +131,29 @@ def table(built: Sequence[Built]) -> str:
     )
 
 
+def _gpus_elsewhere() -> tuple[str, ...]:
+    """The compute capabilities that can be built for without such a GPU; none where the library is missing."""
+    try:
+        return tensorrt_rtx.LIBRARY.elsewhere()
+    except EngineError:
+        return ()
+
+
 def _run(flags: argparse.Namespace) -> int:
     if not SMALLEST_PX <= flags.size <= LARGEST_PX:
         raise ConfigError(f"--size {flags.size}: must be {SMALLEST_PX} to {LARGEST_PX}")
     bundle = Bundle.load(flags.bundle)
     asked = capabilities(flags.sm)
     backend = flags.backend.replace("-", "_")
+    if backend == "auto" and not asked and bundle.host is not None and not worth_building(bundle):
+        # This machine's processor makes the frames without an engine.
+        asked = _gpus_elsewhere()
+        if not asked:
+            print(f"{bundle.name} needs no engine on this processor. {_AHEAD}")
+            return 0
+        print(
+            f"{bundle.name} needs no engine on this processor: built for GPUs elsewhere, SM {', '.join(asked)}"
+        )
     if backend == "auto":
         backend = "tensorrt_rtx" if asked else usual_backend(bundle)
     precisions = dict.fromkeys(part.strip() for part in flags.precision.split(",") if part.strip())
@@ -140,7 +162,8 @@ def _run(flags: argparse.Namespace) -> int:
             raise ConfigError(f"--precision {precision}: choose from {', '.join(PRECISIONS)}")
     photos = pictures(flags.photo)
     samples = functools.cache(lambda: collect(bundle, photos, flags.attributes))
-    built, failed = [], []
+    built: list[Built] = []
+    failed: list[str] = []
     for precision in precisions or [""]:
         job = Job(
             bundle=bundle,

@@ -13,7 +13,7 @@ from typing import Final
 import numpy as np
 
 from icface.arrays import Tensors
-from icface.attributes import FloatArray, neutral, read_csv, to_openface
+from icface.attributes import FloatArray, neutral, to_openface
 from icface.bundle import Bundle, Variant
 from icface.engines.backends.onnxruntime import runner
 from icface.errors import ConfigError, SourceError
@@ -22,6 +22,7 @@ from icface.face.photo import faces_of, put_upright, without_far
 from icface.face.suitability import MAX_FACES, choose_face
 from icface.families import Family, Means, open_family
 from icface.images import load_photo
+from icface.tables import read_csv
 
 logger = logging.getLogger(__name__)
 

@@ -16,7 +16,7 @@ from icface.face.calibration import Calibration, load_neutral, save_neutral
 from icface.face.driver import Driver
 from icface.face.extensions import ExtensionReader
 from icface.face.features import face_shape, features_of
-from icface.face.landmarks import LandmarkDetector, open_detector
+from icface.face.landmarks import LandmarkDetector, Landmarks, open_detector
 from icface.face.place import Place
 from icface.face.pose import Pose, head_pose
 
@@ -43,6 +43,8 @@ class DriverState:
 
     attributes: FloatArray
     """(SIZE,) full-shape and calibrated; not mirrored."""
+    landmarks: Landmarks
+    """Smoothed, in the driver's frame."""
 
 
 class FaceTracker:
@@ -105,7 +107,7 @@ class FaceTracker:
         whole = np.concatenate([attributes, extensions])
         if self._place is not None:
             whole[PLACE] = self._place.update(face, time_s)
-        return DriverState(whole)
+        return DriverState(whole, face)
 
     def _meet(self, person: int) -> None:
         """Begin with what is usual, or was kept: nothing that was learned about one person is true of another."""

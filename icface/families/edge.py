@@ -14,6 +14,7 @@ from icface.families import Family, Means, cannot_run
 from icface.geometry.prepare import GEOMETRY_VERSION, prepare_source
 from icface.geometry.renewal import RENEWS, is_worth_renewing, renewed
 from icface.geometry.rig import FaceRig
+from icface.geometry.trust import rest_change
 from icface.geometry.warp import PersonAlpha
 
 HOST_CODE: Final = "icface.geometry"
@@ -31,7 +32,9 @@ def open_family(bundle: Bundle) -> Family:
     if bundle.neutralise is not None:
         raise cannot_run(bundle, "its photos are neutralised by host code, not by a graph")
     # The flow is zero at the border and close to zero over the rim, so only the photo itself fades there.
-    version = f"{GEOMETRY_VERSION}-renewed" if RENEWS and bundle.correct is not None else GEOMETRY_VERSION
+    version = GEOMETRY_VERSION
+    if bundle.correct is not None:
+        version += "-corrected-renewed" if RENEWS else "-corrected"
     return Family(version=version, rim=1 / 24, prepare=_prepare, rig=FaceRig, alpha=PersonAlpha)
 
 
@@ -39,6 +42,8 @@ def _prepare(frame: Frame, face: Landmarks, means: Means) -> Tensors:
     cache = prepare_source(
         frame, face, means.detector, means.size_px, free_layer=means.free_layer, wide=means.wide
     )
-    if RENEWS and means.corrected is not None and is_worth_renewing(cache, face):
+    if means.corrected is None:
+        return cache
+    if RENEWS and is_worth_renewing(cache, face):
         cache = renewed(cache, frame, face, means.detector, means.corrected, free_layer=means.free_layer)
-    return cache
+    return {**cache, "rest_change": rest_change(cache, means.corrected)}

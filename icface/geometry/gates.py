@@ -28,6 +28,8 @@ class Facts(NamedTuple):
     """Between the outer corners of the eyes, in pixels of the photo."""
     own_teeth: float
     """1 where the photo shows its own bright teeth."""
+    rest_change: float = 0.0
+    """How far the network changes the photo's neutral frame, in levels."""
 
 
 class Gate(NamedTuple):
@@ -51,6 +53,8 @@ GATES: Final = (
          "teeth and lashes came out sharper than the face around them"),
     Gate("own teeth", "own_teeth", 0.0, 1.0, (1.0, 0.15, 1.0),
          "a photographed smile got teeth of another person"),
+    Gate("light that it does not know", "rest_change", 3.0, 6.0, (1.0, 1.0, 0.0),
+         "a face in hard light went pale: the network took its shadows for folds"),
     Gate("open eyes", "closure", 0.6, 0.35, (0.0, 1.0, 1.0),
          "squints were closed altogether, and open eyes lost the photo's gaze"),
 )  # fmt: skip
@@ -77,7 +81,8 @@ def strengths(facts: Facts) -> FloatArray:
 def photo_facts(cache: Tensors) -> Facts:
     """What a prepared source says; the frame's own facts are those of a face at rest."""
     iod_px = float(cache["iod_px"]) * float(np.hypot(*cache["crop_to_photo"][:2, 0]))
-    return Facts(0.0, 0.0, iod_px, float(cache["mouth_rows"][4] > 0 and _bright_teeth(cache)))
+    own_teeth = float(cache["mouth_rows"][4] > 0 and _bright_teeth(cache))
+    return Facts(0.0, 0.0, iod_px, own_teeth, float(cache.get("rest_change", 0.0)))
 
 
 def frame_facts(photo: Facts, conditions: FloatArray) -> Facts:

@@ -20,6 +20,7 @@ from icface.face.suitability import check_suitable, face_extent_px
 from icface.geometry.completion import COMPLETE_FROM_RAD, frontal
 from icface.geometry.cutout import Room
 from icface.geometry.eyes import IRIS_TRAVEL_IOD
+from icface.geometry.own import own_attributes
 from icface.geometry.reading import LEAST_GAZE_RAD, certain, read_photo
 from icface.geometry.rig import FaceRig
 from icface.geometry.topology import (
@@ -33,7 +34,7 @@ from icface.geometry.warp import HostWarp
 
 logger = logging.getLogger(__name__)
 
-_CODE_VERSION: Final = 8
+_CODE_VERSION: Final = 9
 """Raise it when this code gives other tensors than before."""
 
 
@@ -106,8 +107,8 @@ def prepare_source(
 
     Returns:
         Cache tensors: `skin` (S, S, 4), `plate` (T, T, 3), `inner` (h, w, 3), `neutral` (T, T, 3) RGB(A) uint8,
-        `crop_to_photo` (2, 3), and what `FaceRig` reads. `free` (S, S, 4) where it was asked for and the person could
-        be cut out.
+        `crop_to_photo` (2, 3), `own` (SIZE,) the photo's own pose and expression, and what `FaceRig` reads.
+        `free` (S, S, 4) where it was asked for and the person could be cut out.
 
     Raises:
         SourceError: the face is too small, or turned too far away.
@@ -117,7 +118,7 @@ def prepare_source(
         own = round(face_extent_px(landmarks) * CROP_SCALE / 32) * 32
         size_px = int(np.clip(own, *NATIVE_LIMITS_PX))
     completed = _completed(frame, landmarks, detector, size_px)
-    front, face = completed or (frame, landmarks)
+    front, face, as_it_is = completed or (frame, landmarks, None)
     photo_px = frame.shape[1], frame.shape[0]
     of_face = CROP_SCALE * (WIDER if wide else 1)
     affine = crop_affine(face.points_px, photo_px, size_px, of_face)
@@ -133,13 +134,20 @@ def prepare_source(
     # The rig reads the offsets from the cache, frame by frame.
     for _ in range(LOOPS):
         take_out_the_rest(cache, warp.frame(rig.motion(neutral())), detector)
-    return cache | {"neutral": warp.frame(rig.motion(neutral())).copy()}
+    made: dict[str, NDArray[Any]] = {
+        "neutral": warp.frame(rig.motion(neutral())).copy(),
+        "own": own_attributes(as_it_is or cache, cache),
+    }
+    return cache | made
 
 
 def _completed(
     frame: Frame, landmarks: Landmarks, detector: LandmarkDetector, size_px: int
-) -> tuple[Frame, Landmarks] | None:
-    """A turned photo with its face made frontal, and the landmarks of that face; None where it need not or cannot be."""
+) -> tuple[Frame, Landmarks, Tensors] | None:
+    """A turned photo with its face made frontal, the landmarks of that face, and the tensors of the photo as it is.
+
+    None where it need not or cannot be.
+    """
     turned_rad = head_pose(landmarks).yaw_rad
     if abs(turned_rad) < COMPLETE_FROM_RAD:
         return None
@@ -154,9 +162,8 @@ def _completed(
     found = detector.detect(completed)
     if found:
         middle = landmarks.points_px[:, :2].mean(0)
-        return completed, min(
-            found, key=lambda face: float(np.hypot(*(face.points_px[:, :2].mean(0) - middle)))
-        )
+        nearest = min(found, key=lambda face: float(np.hypot(*(face.points_px[:, :2].mean(0) - middle))))
+        return completed, nearest, as_it_is
     return None
 
 

@@ -92,7 +92,10 @@ def renewed(
     rig, warp = FaceRig(made), HostWarp(made, (size_px, size_px))
     # Once: what is left of the expression is small.
     take_out_the_rest(made, warp.frame(rig.motion(neutral())), detector)
-    return made | {"neutral": warp.frame(rig.motion(neutral())).copy()}
+    return made | {
+        "neutral": warp.frame(rig.motion(neutral())).copy(),
+        "own": cache["own"],
+    }
 
 
 def _keep_the_teeth(made: dict[str, NDArray[Any]], cache: Tensors) -> None:

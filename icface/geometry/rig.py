@@ -138,7 +138,7 @@ class FaceRig:
         action_units = np.clip(attributes[ACTION_UNITS] * AU_GAIN + self._au_offset, -0.5, 2.0)
         pitch_rad, yaw_rad = (attributes[GAZE] * GAZE_LIMIT_RAD).tolist()
         shapes = attributes[SHAPES] * SHAPE_GAIN
-        shape = self._moved(action_units, shapes, pitch_rad)
+        shape = self.moved(action_units, shapes, pitch_rad)
         gaze_rad = seen_gaze(pitch_rad, float(turn_rad[0])), seen_gaze(yaw_rad, float(turn_rad[1]))
         jaw = self._jaw[0] * action_units[_AU26] + shapes[_JAW] @ self._jaw[1:]
         return self.motion_of_shape(shape, rotation, gaze_rad, jaw)
@@ -172,7 +172,7 @@ class FaceRig:
         self._correction.tell(shape, rotation)
         return self._motion
 
-    def _moved(self, action_units: FloatArray, shapes: FloatArray, gaze_rad: float) -> FloatArray:
+    def moved(self, action_units: FloatArray, shapes: FloatArray, gaze_rad: float) -> FloatArray:
         """(468, 3) head space: the neutral shape moved by Action Units (17,), extensions (20,) and lids that follow."""
         amounts, sides = action_units.copy(), shapes.copy()
         # Lids travel along their own opening, so AU45 is done apart.

@@ -16,7 +16,7 @@ from typing import Final
 
 from icface.arrays import Frame
 from icface.errors import ConfigError, DeviceError
-from realtime.config import LiveConfig
+from realtime.config import FIRST_CAMERA, LiveConfig
 
 LIST_HINT: Final = "Run: icface-live --list-cameras"
 
@@ -25,7 +25,7 @@ LIST_HINT: Final = "Run: icface-live --list-cameras"
 class CameraConfig:
     """Which camera, and what to ask of it."""
 
-    device: str = LiveConfig.camera
+    device: str = FIRST_CAMERA
     """Camera number, device path (/dev/video0) or video file. What follows is for devices."""
     size_px: tuple[int, int] = LiveConfig.camera_size_px
     """(width, height) asked for; `Camera.info` says what came."""

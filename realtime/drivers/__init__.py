@@ -1,4 +1,5 @@
-"""Drivers: what moves the face. `face` is a person seen by a camera or in a video, `table` a CSV of attributes.
+"""Drivers: what moves the face. `face` is a person seen by a camera or in a video, `table` a CSV of attributes, `still` a
+photo or nobody. `several` brings them together.
 
 A driver gives its attributes as samples, from threads of its own. Live, a sample comes at its time into a latest-value
 slot. File to file, every sample comes once and in order through a bounded queue.
@@ -13,7 +14,10 @@ from dataclasses import dataclass
 from fractions import Fraction
 from typing import Any
 
+import numpy as np
+
 from icface.attributes import FloatArray
+from icface.face.landmarks import Landmarks
 from realtime.slot import Lane, Slot
 
 POLL_S = 0.1
@@ -31,10 +35,15 @@ class Sample:
     """When the frame was captured."""
     attributes: FloatArray | None
     """(SIZE,) not mirrored; None: no face."""
+    face: Landmarks | None = None
+    """Where the attributes were read; None: no face, or no tracker."""
 
-
-Conditioner = Callable[[FloatArray | None, float], FloatArray]
-"""From the driver's (SIZE,) attributes, or None where it gives none, to those to show at a time that never runs back."""
+    def shares(self) -> FloatArray | None:
+        """(478, 2) the face's landmarks in shares of the frame's width and height; None: no face, or no tracker."""
+        if self.face is None:
+            return None
+        shares = self.face.points_px[:, :2] / np.array(self.face.image_size_px)
+        return np.asarray(shares, dtype=np.float32)
 
 
 class Driver(ABC):
@@ -44,7 +53,12 @@ class Driver(ABC):
     """Rate of the output that it drives."""
     frame_count: int | None
     """How many samples there will be, perhaps off by a few; None: not known."""
-    condition: Conditioner
+    label = ""
+    """For people."""
+    aspect: float | None = None
+    """Width by height of its frames; None: it has none."""
+    is_still = False
+    """It has no length of its own: a run does not end with it, unless nothing else drives."""
     ask_neutral: Callable[[], None] | None = None
     """Takes the face as it is as neutral, from any thread; None where there is no tracker."""
     ask_next: Callable[[], None] | None = None

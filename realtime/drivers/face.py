@@ -11,7 +11,6 @@ from dataclasses import dataclass, replace
 from fractions import Fraction
 
 from icface.errors import DeviceError, ICFaceError
-from icface.face.continuity import Continuity
 from icface.face.tracker import FaceTracker
 from realtime.cameras import Camera, CapturedFrame
 from realtime.config import LiveConfig
@@ -50,7 +49,7 @@ class FaceDriver(Driver):
         # Some devices state no rate. Then what was asked for is the best guess.
         self.fps = camera.info.fps if camera.info.fps > 0 else Fraction(config.camera_fps)
         self.frame_count = camera.info.frame_count
-        self.condition = Continuity().update
+        self.aspect = camera.info.width_px / camera.info.height_px
         self.ask_neutral = self._neutral_asked.set
         self.ask_next = tracker.choose_next
 
@@ -97,14 +96,16 @@ class FaceDriver(Driver):
                     self._tracker.set_neutral()
                 with metrics.time("track"):
                     face = self._tracker.read(captured.frame, captured.time_s)
-                metrics.count("tracked")
-                if face is not None:
-                    metrics.count("faces")
-                elif not metrics.counters["faces"] and captured.time_s - first_s >= nobody_s:
-                    logger.warning("no face was seen in %.0f s; %s", captured.time_s - first_s, NO_FACE_HELP)
-                    nobody_s *= 3
-                attributes = face.attributes if face is not None else None
-                samples.put(Sample(serial, captured.time_s, attributes))
+                metrics.tracked(found=face is not None)
+                if face is None:
+                    if not metrics.counters["faces"] and captured.time_s - first_s >= nobody_s:
+                        logger.warning(
+                            "no face was seen in %.0f s; %s", captured.time_s - first_s, NO_FACE_HELP
+                        )
+                        nobody_s *= 3
+                    samples.put(Sample(serial, captured.time_s, None))
+                else:
+                    samples.put(Sample(serial, captured.time_s, face.attributes, face.landmarks))
                 serial += 1
 
 

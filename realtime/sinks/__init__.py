@@ -8,6 +8,7 @@ from __future__ import annotations
 import importlib
 import pkgutil
 from abc import ABC, abstractmethod
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from fractions import Fraction
 from pathlib import Path
@@ -75,6 +76,10 @@ class Sink(ABC):
     def poll_key(self) -> str | None:
         """The character of a key pressed since the last call, "closed" if the user closed it, or None. Never waits."""
         return None
+
+    def show_help(self, lines: Sequence[str]) -> bool:
+        """Draw these lines over what it shows, or take them away; False where nobody looks at it but others."""
+        return False
 
     def __enter__(self) -> Sink:
         return self

@@ -8,9 +8,11 @@ from __future__ import annotations
 import os
 import socket
 import sys
+from collections.abc import Sequence
 from fractions import Fraction
 
 import cv2
+import numpy as np
 
 from icface.arrays import Frame
 from icface.errors import DeviceError
@@ -26,6 +28,7 @@ class WindowSink(Sink):
 
     name = "window"
     _open = False
+    _help: tuple[str, ...] = ()
 
     def open(self, width_px: int, height_px: int, fps: Fraction) -> None:
         check_display()
@@ -40,7 +43,14 @@ class WindowSink(Sink):
         self._open = True
 
     def send(self, frame: Frame, time_s: float) -> None:
-        cv2.imshow(_TITLE, cv2.cvtColor(frame, cv2.COLOR_RGB2BGR))
+        shown: Frame = cv2.cvtColor(frame, cv2.COLOR_RGB2BGR).astype(np.uint8, copy=False)
+        if self._help:
+            draw_lines(shown, self._help)
+        cv2.imshow(_TITLE, shown)
+
+    def show_help(self, lines: Sequence[str]) -> bool:
+        self._help = () if self._help else tuple(lines)
+        return True
 
     def poll_key(self) -> str | None:
         """See Sink. Letters are small, because not every toolkit tells capitals. The call also keeps the window alive."""
@@ -57,6 +67,19 @@ class WindowSink(Sink):
             if cv2.getWindowProperty(_TITLE, cv2.WND_PROP_VISIBLE) >= 1:
                 cv2.destroyWindow(_TITLE)
             cv2.pollKey()  # the toolkit takes it away when it next handles events
+
+
+def draw_lines(picture: Frame, lines: Sequence[str]) -> None:
+    """Write lines of text on a darkened part of a picture (H, W, 3), in place, as large as fits."""
+    font, height_px, width_px = cv2.FONT_HERSHEY_SIMPLEX, picture.shape[0], picture.shape[1]
+    widest = max(cv2.getTextSize(line, font, 1.0, 1)[0][0] for line in lines)
+    scale = min(0.92 * width_px / widest, 0.92 * height_px / (34 * len(lines)), 0.9)
+    line_px = max(1, round(34 * scale))
+    bottom = min(height_px, line_px * len(lines) + line_px)
+    picture[:bottom] //= 3
+    for i, line in enumerate(lines, start=1):
+        at = round(0.03 * width_px), round(i * line_px + 0.3 * line_px)
+        cv2.putText(picture, line, at, font, scale, (255, 255, 255), 1, cv2.LINE_AA)
 
 
 def check_display() -> None:

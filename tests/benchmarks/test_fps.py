@@ -11,7 +11,7 @@ from benchmarks.fps import main, middle, table, variant
 from icface.errors import ConfigError
 from realtime.config import LiveConfig
 
-BASE = LiveConfig(sources=(Path("me.jpg"),), size_px=512, null=True, camera="clip.mp4")
+BASE = LiveConfig(sources=(Path("me.jpg"),), size_px=512, null=True, drivers=("clip.mp4",))
 
 
 def report(fps: float, track_ms: float, **stages: float) -> dict[str, Any]:

@@ -10,9 +10,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from icface.attributes import INDEX, AttributeTrack, neutral, write_csv
+from icface.attributes import INDEX, AttributeTrack, neutral
 from icface.face.landmarks import open_detector
 from icface.images import load_photo
+from icface.tables import write_csv
 from realtime.cli import main
 
 

@@ -17,9 +17,10 @@ from onnx import numpy_helper
 
 from export.pack_paper import pack as pack_paper
 from icface.bundle import MANIFEST, Bundle
-from icface.engines import Engine, backends, building, needs_build, neutralise, open_engine
+from icface.engines import Engine, backends, building, command, needs_build, neutralise, open_engine
 from icface.engines.backends import onnxruntime as onnxruntime_engine
 from icface.engines.backends import openvino as openvino_engine
+from icface.engines.backends import tensorrt_rtx
 from icface.engines.base import PRECISIONS, Job, Target
 from icface.engines.building import build
 from icface.engines.cache import CONTENT, FACTS, EngineCache
@@ -260,6 +261,32 @@ def test_the_command_builds_and_tells_what(
     int8, fp32 = document["built"]
     assert (int8["engine"], fp32["engine"]) == ("openvino:int8", "openvino:fp32") and not document["failed"]
     assert int8["parity"]["psnr_db"] >= 38 and fp32["parity"] is None and int8["ran"]
+
+
+def test_without_arguments_on_a_machine_without_a_gpu(
+    cache_dir: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The model that ships: nothing is built for this processor, which would never use it."""
+    monkeypatch.setattr(command, "worth_building", lambda bundle: ())
+    jobs: list[Job] = []
+
+    def build_nothing(job: Job, *others: object) -> None:
+        jobs.append(job)
+        raise RefusedError("seen")
+
+    monkeypatch.setattr(command, "build", build_nothing)
+    monkeypatch.setattr(type(tensorrt_rtx.LIBRARY), "elsewhere", lambda library: ("7.5", "12.0"))
+    assert main([]) == 1
+    (job,) = jobs
+    assert (job.backend, job.capabilities) == ("tensorrt_rtx", ("7.5", "12.0"))
+    assert "built for GPUs elsewhere, SM 7.5, 12.0" in capsys.readouterr().out
+
+    def missing(library: object) -> tuple[str, ...]:
+        raise EngineError("not installed")
+
+    monkeypatch.setattr(type(tensorrt_rtx.LIBRARY), "elsewhere", missing)
+    assert main([]) == 0
+    assert len(jobs) == 1 and 'pip install "icface-live[tensorrt]"' in capsys.readouterr().out
 
 
 def test_one_that_fails_does_not_keep_the_others_from_being_built(

@@ -11,11 +11,12 @@ import numpy as np
 import pytest
 
 from export.pack_paper import pack
-from icface.attributes import COUNT, INDEX, SIZE, AttributeTrack, neutral, read_csv, write_csv
+from icface.attributes import COUNT, INDEX, SIZE, AttributeTrack, neutral
 from icface.bundle import Bundle
 from icface.engines.samples import EXAMPLE_PHOTO, TRACK, Samples, collect, spread
 from icface.errors import ConfigError, SourceError
 from icface.networks import ModelInfo
+from icface.tables import read_csv, write_csv
 from tests.conftest import shared_file
 from tests.export.geometry_alone import geometry_alone
 from tests.export.models import NETWORKS, random_model

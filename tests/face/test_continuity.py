@@ -51,6 +51,18 @@ def test_hold_then_ease_then_idle() -> None:
     assert [*states, continuity.state] == ["holding", "easing", "idle"]
 
 
+def test_it_eases_to_the_rest_that_is_given_and_waits_there() -> None:
+    rest = driven(0.3)
+    continuity = Continuity()
+    np.testing.assert_array_equal(continuity.update(None, 0.0, rest), rest)
+    gone = Continuity()
+    gone.update(driven(0.8), 0.0)
+    gone.update(None, 0.1, rest)
+    eased = gone.update(None, 0.6, rest)
+    assert eased[INDEX["AU12"]] == pytest.approx(0.3 + 0.5 * math.exp(-0.3 / 0.3), rel=1e-5)
+    np.testing.assert_array_equal(gone.update(None, 5.0, rest), rest)
+
+
 def test_a_short_gap_comes_back_without_a_jump() -> None:
     continuity = Continuity()
     continuity.update(driven(0.8), 0.0)

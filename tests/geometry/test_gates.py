@@ -24,6 +24,9 @@ GOOD = Facts(turned_deg=0.0, closure=1.0, iod_px=150.0, own_teeth=0.0)
         (GOOD._replace(iod_px=50), (0.5, 0.5, 0.5)),
         (GOOD._replace(iod_px=40), (0, 0, 0)),
         (GOOD._replace(own_teeth=1), (1, 0.15, 1)),
+        (GOOD._replace(rest_change=3), (1, 1, 1)),
+        (GOOD._replace(rest_change=4.5), (1, 1, 0.5)),
+        (GOOD._replace(rest_change=6), (1, 1, 0)),
         (GOOD._replace(closure=0.6), (1, 1, 1)),
         (GOOD._replace(closure=0.475), (0.5, 1, 1)),
         (GOOD._replace(closure=0.35), (0, 1, 1)),
@@ -72,6 +75,12 @@ def source(*, own: bool, level: int, scale: float = 2.0) -> dict[str, np.ndarray
 )
 def test_own_teeth_are_bright_and_photographed(own: bool, level: int, expected: float) -> None:
     assert photo_facts(source(own=own, level=level)).own_teeth == expected
+
+
+def test_a_photo_that_no_network_has_seen_is_not_distrusted() -> None:
+    photo = source(own=False, level=0)
+    assert photo_facts(photo).rest_change == 0
+    assert photo_facts({**photo, "rest_change": np.array(5, dtype=np.float32)}).rest_change == 5
 
 
 def test_a_face_is_measured_in_pixels_of_the_photo() -> None:

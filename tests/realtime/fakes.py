@@ -12,11 +12,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from icface.arrays import Frame
-from icface.attributes import FloatArray, neutral
+from icface.attributes import FloatArray, mirror, neutral
+from icface.control.mixing import Mixer
+from icface.control.state import ControlState
 from icface.errors import DeviceError
 from icface.reenactor import PreparedSource, Reenactor
 from realtime.cameras import Camera, CameraInfo, CapturedFrame
 from realtime.config import LiveConfig
+from realtime.control import Control
+from realtime.drivers import Sample
 from realtime.hotkeys import Controls
 from realtime.metrics import Metrics
 from realtime.outputs import Outputs
@@ -142,15 +146,19 @@ class Animator:
         return cast(Reenactor, self)
 
 
-class NeutralWithoutFace:
-    """A conditioner: the driver, or neutral at once. It keeps what it was told as (time, face)."""
+class NeutralWithoutFace(Mixer):
+    """The first driver, or neutral at once; mirrored as the state says. It keeps what it was told as (time, face)."""
 
     def __init__(self) -> None:
+        super().__init__()
         self.told: list[tuple[float, bool]] = []
 
-    def update(self, attributes: FloatArray | None, time_s: float) -> FloatArray:
-        self.told.append((round(time_s, 3), attributes is not None))
-        return neutral() if attributes is None else attributes
+    def update(
+        self, state: ControlState, drivers: Sequence[FloatArray | None], photo: FloatArray, time_s: float
+    ) -> FloatArray:
+        self.told.append((round(time_s, 3), drivers[0] is not None))
+        values = neutral() if drivers[0] is None else drivers[0]
+        return mirror(values) if state.mirrored else values
 
 
 class KeepingSink(Sink):
@@ -212,6 +220,7 @@ class Bench:
         recorder: Recorder | None = None,
         mirrored: bool = False,
         photos: Photos[Scene] | None = None,
+        mixer: Mixer | None = None,
     ) -> None:
         self.clock = clock or Clock()
         self.metrics = Metrics(self.clock)
@@ -222,8 +231,8 @@ class Bench:
         self.neutral_asked = 0
         scene = make_scene(0, source(), "crop", None)
         self.reenactment = Reenactment(
-            condition=self.conditioner.update,
-            mirrored=mirrored,
+            control=Control(ControlState.default(1, mirrored=mirrored), self.clock),
+            mixer=self.conditioner if mixer is None else mixer,
             renderer=Renderer(self.animator.as_reenactor(), scene, self.metrics, mark=False),
             outputs=Outputs(self.sinks, self.metrics),
             metrics=self.metrics,
@@ -231,6 +240,15 @@ class Bench:
         )
         photos = photos or Photos((), lambda number: make_scene(number, source(), "crop", None))
         self.controls = Controls(self.reenactment, photos, self.stop, ask_neutral=self._ask_neutral)
+
+    def step(self, attributes: FloatArray | None, time_s: float) -> None:
+        """One picture of one driver."""
+        self.reenactment.step([Sample(0, time_s, attributes)], time_s)
+
+    @property
+    def state(self) -> ControlState:
+        """Of control, now."""
+        return self.reenactment.control.state
 
     def _ask_neutral(self) -> None:
         self.neutral_asked += 1

@@ -56,7 +56,7 @@ class Bench:
     def run(self, *, retry_s: float = 10.0, loop: bool = False) -> list[int]:
         config = LiveConfig(
             sources=(Path("me.jpg"),),
-            camera=__file__,
+            drivers=(__file__,),
             null=True,
             pace=True,
             camera_retry_s=retry_s,

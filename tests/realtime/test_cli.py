@@ -11,11 +11,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from icface.attributes import AttributeTrack, neutral, write_csv
+from icface.attributes import AttributeTrack, neutral
 from icface.errors import ConfigError
+from icface.tables import write_csv
 from realtime import cli
-from realtime.cli import _signals, config_from, main, parser
+from realtime.cli import config_from, main, parser
 from realtime.config import LiveConfig
+from realtime.process import signals
 
 
 @pytest.fixture
@@ -52,6 +54,18 @@ def test_a_folder_takes_numbered_pictures(here: Path) -> None:
     assert config("--camera", "talk.mp4", "--output", "pictures").outputs == (Path("pictures"),)
 
 
+def test_what_stands_without_a_flag_is_shown_or_drives(here: Path) -> None:
+    got = config_from(parser().parse_args(["you.jpg", "--window", "me.png", "talk.mp4", "drive.csv"]))
+    assert got.sources == (Path("you.jpg"), Path("me.png")) and got.drivers == ("talk.mp4", "drive.csv")
+
+
+@pytest.mark.parametrize("name", ["o.png", "o.jpg", "o.webp"])
+def test_an_output_that_is_a_picture_needs_no_driver(here: Path, name: str) -> None:
+    got = config("--output", name)
+    assert got.still and not got.live and not got.to_virtual_camera
+    assert [given.kind for given in got.given] == ["none"]
+
+
 def test_every_flag_reaches_its_setting(here: Path) -> None:
     got = config(
         "--source", "you.jpg", "--face", "2", "--size", "native", "--framing", "photo", "--mark", "off",
@@ -65,7 +79,7 @@ def test_every_flag_reaches_its_setting(here: Path) -> None:
     assert got == LiveConfig(
         sources=(Path("me.jpg"), Path("you.jpg")), face=2, size_px=None, framing="photo",
         background="blur", follow=True, mark=False,
-        camera="talk.mp4", camera_size_px=(1280, 720), camera_fps=60.0, camera_retry_s=3.0,
+        drivers=("talk.mp4",), camera_size_px=(1280, 720), camera_fps=60.0, camera_retry_s=3.0,
         mirror=False, neutral_after_s=1.5, pace=True, loop=True, gaze="camera", idle=True,
         virtual_camera="/dev/video9", window=True,
         outputs=(Path("a.mp4"), Path("b.mkv")), null=True,
@@ -103,18 +117,17 @@ def test_what_the_flags_mean_together(
     ("flags", "words"),
     [
         ("", "no photo"),
-        ("--source me.jpg --camera talk.mp4 --attributes drive.csv", "both drive"),
         ("--source me.jpg --size 300", "--size"),
         ("--source me.jpg --framing round", "--framing"),
         ("--source me.jpg --gaze up", "--gaze"),
         ("--source me.jpg --background nowhere.jpg", "neither a colour nor a file"),
         ("--source me.jpg --background #12", "#rrggbb"),
-        ("--source me.jpg --background talk.mp4 --output talk.mp4 --camera me.jpg", "overwritten"),
+        ("--source me.jpg --background talk.mp4 --output talk.mp4 --camera link.mp4", "overwritten"),
         ("--source me.jpg --framing call --call-size 640x480", "--call-size"),
         ("--source me.jpg --call-size 1920x1080", "for --framing call"),
         ("--source me.jpg --framing call --size 256", "for the other framings"),
         ("--source me.jpg --camera talk.mp4 --background transparent --output o.mp4", "no transparency"),
-        ("--source me.jpg --camera talk.mp4 --output o.png", "numbered"),
+        ("--source me.jpg --camera talk.mp4 --output o.png", "out-%05d.png"),
         ("--source me.jpg --camera talk.mp4 --output clip", "for a video give clip.mp4"),
         ("--source me.jpg --face 0", "counted from 1"),
         ("--source me.jpg --camera-size 640", "1280x720"),
@@ -130,7 +143,7 @@ def test_what_the_flags_mean_together(
         ("--source me.jpg --camera 2 --virtual-camera /dev/video2", "cannot be both"),
         ("--source me.jpg --camera /dev/video2 --virtual-camera /dev/video2", "cannot be both"),
         ("--source me.jpg --camera talk.mp4 --null --loop", "--pace"),
-        ("--source me.jpg --attributes drive.csv --neutral-after 2 --null", "camera's driver"),
+        ("--source me.jpg --attributes drive.csv --neutral-after 2 --null", "camera's or a video's"),
         ("--source me.jpg --camera talk.mp4 --output talk.mp4", "overwritten"),
         ("--source me.jpg --camera talk.mp4 --output link.mp4", "overwritten"),
         ("--source me.jpg --camera link.mp4 --output talk.mp4", "overwritten"),
@@ -144,8 +157,21 @@ def test_what_the_flags_mean_together(
         ("--source me.jpg --output o.txt --camera talk.mp4", "must end in"),
         ("--source me.jpg --null --attributes missing.csv", "cannot read attributes"),
         ("--source me.jpg --null --camera http://example.org/cam", "network"),
-        ("--source me.jpg --null --camera=", "--camera is empty"),
-        ("--sauce me.jpg", "--sauce"),
+        ("--source me.jpg --null --camera=", "a driver is empty"),
+        ("--sauce me.jpg", "did you mean --source?"),
+        ("me.jpg --backgroud blur", "did you mean --background?"),
+        ("me.jpg --webcam 0", "did you mean --camera?"),
+        ("me.jpg --driver drive.csv --output o.jpg", "out-%05d.png"),
+        ("me.jpg you.jpg --output o.png", "give one --source"),
+        ("me.jpg --output o.png --output p.mp4", "without other outputs"),
+        ("me.jpg --output o.png --window", "without other outputs"),
+        ("me.jpg --output o.png --stats s.json", "is for a run"),
+        ("me.jpg --output o.jpg --background transparent", "cannot be transparent"),
+        ("me.jpg --output me.jpg", "overwritten"),
+        ("me.jpg --sweep AU12", "--output sheet.png"),
+        ("me.jpg --views -30:30:7 --output o.mp4", "--output sheet.png"),
+        ("me.jpg --sweep AU2 --output o.png", "AU2"),
+        ("me.jpg --views 30:-30 --output o.png", "runs backwards"),
         ("--source me.jpg --frames many", "--frames"),
         ("--source me.jpg --mark maybe", "--mark"),
         ("--source 1 --source 2 --source 3 --source 4 --source 5 --source 6 --source 7 --source 8 --source 9"
@@ -214,7 +240,14 @@ def test_help_and_version_end_well(capsys: pytest.CaptureFixture[str]) -> None:
     assert capsys.readouterr().out.startswith("icface-live ")
     assert main(["--help"]) == 0
     out = capsys.readouterr().out
-    for flag in ("--source", "--camera", "--virtual-camera", "--record-attributes", "--list-cameras"):
+    for flag in (
+        "--source",
+        "--driver",
+        "--mix",
+        "--virtual-camera",
+        "--record-attributes",
+        "--list-cameras",
+    ):
         assert flag in out
     assert "freeze" in out
 
@@ -260,7 +293,7 @@ def test_help_imports_nothing_heavy() -> None:
 def test_the_first_signal_asks_and_the_second_does_not() -> None:
     stop = threading.Event()
     before = signal.getsignal(signal.SIGTERM)
-    with _signals(stop):
+    with signals(stop):
         signal.raise_signal(signal.SIGTERM)
         assert stop.is_set()
         with pytest.raises(KeyboardInterrupt):
@@ -270,7 +303,7 @@ def test_the_first_signal_asks_and_the_second_does_not() -> None:
 
 def test_a_signal_after_the_run_has_ended_by_itself_still_only_asks() -> None:
     stop = threading.Event()
-    with _signals(stop):
+    with signals(stop):
         stop.set()
         signal.raise_signal(signal.SIGINT)
 

@@ -34,13 +34,14 @@ def test_each_key_does_what_the_table_says(photos: list[Path]) -> None:
     bench = room(photos)
     reenactment, press = bench.reenactment, bench.controls.press
     press("m")
-    assert reenactment.mirrored
+    assert bench.state.mirrored
     press("space")
     assert reenactment.frozen
     press("space")
     assert not reenactment.frozen
+    press("c")
     press("n")
-    assert bench.neutral_asked == 1
+    assert bench.neutral_asked == 2
     press("3")
     assert reenactment.renderer.scene.number == 2
     press("9")
@@ -53,7 +54,7 @@ def test_each_key_does_what_the_table_says(photos: list[Path]) -> None:
 
 
 def test_the_table_and_the_controls_agree(photos: list[Path]) -> None:
-    assert set(HOTKEYS) == {"1-9", "n", "m", "space", "q, Esc"}
+    assert set(HOTKEYS) == {"d", "1-9", "c", "m", "g", "p", "r", "space", "h", "q, Esc"}
     bench = room(photos)
     bench.controls.press("escape")
     assert bench.stop.is_set()
@@ -63,7 +64,7 @@ def test_keys_come_from_a_window_first_and_from_the_terminal_else(photos: list[P
     bench = Bench(KeepingSink(keys=["m"]))
     bench.controls.keyboard = iter([" ", "Q"]).__next__
     bench.controls.poll()
-    assert bench.reenactment.mirrored and not bench.reenactment.frozen
+    assert bench.state.mirrored and not bench.reenactment.frozen
     bench.controls.poll()
     assert bench.reenactment.frozen and not bench.stop.is_set()
     bench.controls.poll()
@@ -74,7 +75,7 @@ def test_the_mirror_is_a_copy_and_can_be_turned_off() -> None:
     driver = neutral()
     driver[1] = 0.75
     bench = Bench(mirrored=True)
-    bench.reenactment.step(driver, 0.0)
+    bench.step(driver, 0.0)
     bench.controls.press("m")
-    bench.reenactment.step(driver, 0.1)
+    bench.step(driver, 0.1)
     assert [values[1] for values in bench.animator.asked] == [0.25, 0.75]

@@ -40,7 +40,7 @@ def paper(tmp_path_factory: pytest.TempPathFactory) -> Bundle:
 
 def live(paper: Bundle, engine: str, **settings: object) -> LiveConfig:
     return LiveConfig(
-        sources=(PHOTO,), camera=str(CLIP), null=True, pace=True, loop=True, model=paper.path, engine=engine,
+        sources=(PHOTO,), drivers=(str(CLIP),), null=True, pace=True, loop=True, model=paper.path, engine=engine,
         **settings,  # type: ignore[arg-type]
     )  # fmt: skip
 

@@ -8,9 +8,11 @@ import numpy as np
 import pytest
 
 from icface.arrays import Frame
-from icface.attributes import FloatArray, mirror, read_csv
+from icface.attributes import FloatArray, mirror
 from icface.errors import DeviceError
+from icface.tables import read_csv
 from realtime.drivers import Sample
+from realtime.drivers.several import LiveDrivers
 from realtime.loop import run_live
 from realtime.recorder import Recorder
 from realtime.scheduler import FULL, HALF_TRACKING, REPEAT, DeadlineScheduler
@@ -86,7 +88,12 @@ class Bench(fakes.Bench):
 
     def run(self, frames: int | None = None, duration_s: float | None = None) -> list[tuple[int, int, float]]:
         run_live(
-            self.reenactment, self.slot, self.controls, self.scheduler, limits(frames, duration_s), self.clock
+            self.reenactment,
+            LiveDrivers([self.slot], PERIOD_S, self.metrics),
+            self.controls,
+            self.scheduler,
+            limits(frames, duration_s),
+            self.clock,
         )
         return self.sent
 
@@ -204,7 +211,7 @@ def test_keys_work_between_pictures() -> None:
     sink = KeepingSink(keys=["m", "x", "Q"])
     bench = Bench(steady(9), sink=sink)
     assert len(bench.run()) == 3
-    assert bench.reenactment.mirrored and bench.stop.is_set()
+    assert bench.state.mirrored and bench.stop.is_set()
 
 
 def test_frozen_pictures_are_repeated_and_recorded_as_shown(tmp_path: Path) -> None:

@@ -9,6 +9,7 @@ from realtime.cameras import CapturedFrame
 from realtime.config import LiveConfig
 from realtime.drivers import Sample
 from realtime.drivers.face import read_file
+from realtime.drivers.several import FileDrivers
 from realtime.loop import run_offline
 from realtime.metrics import Metrics
 from realtime.slot import Closed, Lane
@@ -26,7 +27,7 @@ class Bench(fakes.Bench):
         for sample in samples:
             lane.put(sample)
         lane.close()
-        run_offline(self.reenactment, lane, self.controls, config, total)
+        run_offline(self.reenactment, FileDrivers([lane], self.metrics), self.controls, config, total)
         return self.sent
 
 
@@ -112,5 +113,5 @@ def test_a_lane_that_is_empty_for_a_while_is_waited_for() -> None:
             return left.pop(0)
 
     empty: list[bool] = []
-    run_offline(bench.reenactment, Slow(1), bench.controls, NO_LIMITS)
+    run_offline(bench.reenactment, FileDrivers([Slow(1)], bench.metrics), bench.controls, NO_LIMITS)
     assert [number for _, number, _ in bench.sent] == [0, 1, 2]

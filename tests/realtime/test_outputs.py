@@ -91,3 +91,19 @@ def test_a_closed_window_is_let_go_and_as_the_last_sink_ends_the_run() -> None:
     assert metrics.counters["sinks_lost"] == 0, "the user wanted it"
     outputs, _ = opened(KeepingSink("window", keys=["closed"]))
     assert outputs.poll_key() == "q"
+
+
+def test_a_sink_comes_and_goes_while_the_others_stay() -> None:
+    a, guest = KeepingSink("a"), KeepingSink("guest")
+    outputs, _ = opened(a)
+    outputs.send(frame(1), 0.0)
+    outputs.add(guest)
+    outputs.send(frame(2), 0.1)
+    outputs.remove(guest)
+    outputs.remove(guest)
+    outputs.send(frame(3), 0.2)
+    assert [value for value, _, _ in a.sent] == [1, 2, 3]
+    assert [value for value, _, _ in guest.sent] == [2]
+    assert not guest.closed, "who added it closes it"
+    outputs.close()
+    assert a.closed and guest.closed, "or the end of the run"

@@ -14,7 +14,8 @@ from realtime.photos import Photos
 
 
 def wait(photos: Photos[Any]) -> None:
-    """Until the others are prepared."""
+    """Until the others are prepared. Nothing can be added afterwards."""
+    photos._waiting.put(None)
     photos._thread.join(30)
     assert not photos._thread.is_alive()
 
@@ -75,3 +76,22 @@ def test_closing_waits_for_the_photo_at_hand_and_begins_no_other(photos: list[Pa
     prepared.close()
     assert not prepared._thread.is_alive()
     assert prepared.get(1) == 1 and prepared.get(2) is None
+
+
+def test_a_photo_can_be_added_while_the_run_goes_on(photos: list[Path], tmp_path: Path) -> None:
+    late, useless = tmp_path / "late.jpg", tmp_path / "useless.jpg"
+
+    def prepare(number: int) -> Path:
+        path = prepared.paths[number]
+        if path == useless:
+            raise SourceError("no face in useless.jpg")
+        return path
+
+    prepared = Photos(photos[:1], prepare)
+    prepared.first()
+    prepared.start_others()
+    assert (prepared.add(useless), prepared.add(late)) == (1, 2)
+    wait(prepared)
+    assert prepared.ready(1) is None and prepared.problem(1) == "no face in useless.jpg"
+    assert prepared.ready(2) == late and prepared.problem(2) == ""
+    prepared.close()

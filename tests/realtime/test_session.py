@@ -17,14 +17,15 @@ import numpy as np
 import pytest
 
 from icface.arrays import Frame
-from icface.attributes import COUNT, NAMES, mirror, neutral, read_csv
+from icface.attributes import COUNT, NAMES, mirror, neutral
 from icface.errors import DeviceError
 from icface.face.continuity import Continuity
 from icface.face.landmarks import open_detector
 from icface.face.tracker import FaceTracker
-from realtime import session
+from icface.tables import read_csv
 from realtime.cameras import Camera, CameraConfig, CameraInfo, CapturedFrame, open_camera
 from realtime.cli import main
+from realtime.drivers import opening
 from realtime.hotkeys import TerminalKeys
 
 FRAMES = 24
@@ -237,8 +238,8 @@ def test_a_camera_unplugged_in_the_middle(
             raise DeviceError("camera 0 is not there")
         return opened.pop()  # type: ignore[no-any-return]
 
-    monkeypatch.setattr(session, "open_camera", give)
-    monkeypatch.setattr(session, "neutral_file", lambda: tmp_path / "neutral.json")
+    monkeypatch.setattr(opening, "open_camera", give)
+    monkeypatch.setattr(opening, "neutral_file", lambda: tmp_path / "neutral.json")
     run(
         "--source", photo, "--output", tmp_path / "out.mp4", "--camera-retry-s", "2",
         "--stats", tmp_path / "stats.json", code=1,
@@ -281,7 +282,7 @@ def test_sources_are_switched_between_two_pictures(
     ("flags", "words", "code"),
     [
         ("--camera missing.mp4", "missing.mp4 is not there", 1),
-        ("--camera {photo}", "not a video", 2),
+        ("--camera {note}", "not a video", 2),
         ("--camera {clip} --source {dark}", "dark.mp4 is", 1),
         ("--camera {clip} --engine abacus", "no engine 'abacus'", 2),
         ("--camera {clip} --face 3", "no face 3", 2),
@@ -298,7 +299,9 @@ def test_what_cannot_be_used_is_one_line(
     code: int,
 ) -> None:
     dark = dark_video(tmp_path / "dark.mp4", 3)
-    given = flags.format(photo=photo, clip=clip, dark=dark).split()
+    note = tmp_path / "note.txt"
+    note.write_text("no picture")
+    given = flags.format(photo=photo, clip=clip, dark=dark, note=note).split()
     if "--source" not in given:
         given += ["--source", str(photo)]
     run("--null", *given, code=code)

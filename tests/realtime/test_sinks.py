@@ -21,7 +21,9 @@ import numpy as np
 import pytest
 
 from icface.errors import ConfigError, DeviceError, ICFaceError
+from realtime.hotkeys import HOTKEYS
 from realtime.sinks import Sink, SinkSettings, create_sink, sink_names, video_file
+from realtime.sinks.window import draw_lines
 from tests.realtime.fakes import open_sink
 
 FPS = Fraction(25)
@@ -531,6 +533,15 @@ with create_sink("window") as sink:
         if key in ("closed", "\\x1b"):
             break
 """
+
+
+@pytest.mark.parametrize("size_px", [(256, 256), (512, 512), (1280, 720)])
+def test_help_is_written_on_a_darkened_part_inside_the_picture(size_px: tuple[int, int]) -> None:
+    picture = np.full((size_px[1], size_px[0], 3), 120, dtype=np.uint8)
+    draw_lines(picture, [f"{key}: {meaning}" for key, meaning in HOTKEYS.items()])
+    assert (picture[0] == 40).all(), "darkened"
+    assert (picture > 200).sum() > 500, "there is text"
+    assert picture[:, -3:].max() <= 120 and picture[-3:].max() <= 120, "and none of it is cut"
 
 
 @pytest.mark.slow

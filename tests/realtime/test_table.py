@@ -9,8 +9,9 @@ import numpy as np
 import pytest
 
 from icface import attributes
-from icface.attributes import AttributeTrack, neutral, read_csv, write_csv
+from icface.attributes import AttributeTrack, neutral
 from icface.errors import ConfigError
+from icface.tables import read_csv, write_csv
 from realtime.drivers.table import frame_rate, load_table
 from realtime.recorder import Recorder
 from tests.realtime.fakes import smile
@@ -93,10 +94,59 @@ def test_an_openface_file_with_a_face_in_every_row_is_taken_as_it_is(tmp_path: P
     ],
 )
 def test_the_rate_of_a_track(times_s: list[float] | np.ndarray, rate: Fraction) -> None:
-    assert frame_rate(track(times_s)) == rate
+    assert frame_rate(np.asarray(times_s, dtype=np.float64)) == rate
 
 
 @pytest.mark.parametrize("gap_s", [0.001, 3.0])
 def test_absurd_rates_are_refused(gap_s: float) -> None:
     with pytest.raises(ConfigError, match="rows a second"):
-        frame_rate(track(np.arange(5) * gap_s))
+        frame_rate(np.arange(5, dtype=np.float64) * gap_s)
+
+
+def table(path: Path, times_s: np.ndarray, au12: np.ndarray) -> Path:
+    """A file of ours with these smiles."""
+    values = np.stack([smile(float(value)) for value in au12])
+    write_csv(path, AttributeTrack(times_s=times_s, values=values, present=np.ones(len(values), np.bool_)))
+    return path
+
+
+def test_missing_rows_keep_the_length(tmp_path: Path) -> None:
+    whole_s = np.arange(120) / 30
+    kept = np.delete(np.arange(120), [10, *range(40, 100)])
+    drive = load_table(table(tmp_path / "gap.csv", whole_s[kept], np.full(len(kept), 0.5)))
+    np.testing.assert_allclose(drive.times_s, whole_s, atol=1e-5)
+    au12 = drive.values[:, attributes.INDEX["AU12"]]
+    np.testing.assert_array_equal(au12[:45], 0.5, "a short gap is bridged, a long one is held at first")
+    assert au12[99] < 0.05 and au12[-1] == 0.5, "then it eases, and returns"
+    assert drive.present[10] and not drive.present[40:100].any() and drive.present[100:].all()
+
+
+def test_a_short_gap_is_bridged_by_straight_lines(tmp_path: Path) -> None:
+    kept = np.delete(np.arange(20), [7, 8])
+    drive = load_table(table(tmp_path / "gap.csv", kept / 30, kept / 20))
+    np.testing.assert_allclose(drive.values[:, attributes.INDEX["AU12"]], np.arange(20) / 20, atol=1e-6)
+
+
+@pytest.mark.parametrize("step_s", [0.001, 0.01, 0.1])
+def test_rounded_times_lose_and_add_no_row(tmp_path: Path, step_s: float) -> None:
+    times_s = np.round(np.arange(200) / 25 / step_s) * step_s
+    ramp = np.arange(200) / 200
+    drive = load_table(table(tmp_path / "rounded.csv", times_s, ramp))
+    np.testing.assert_allclose(drive.values[:, attributes.INDEX["AU12"]], ramp, atol=1e-6)
+
+
+def test_a_recording_that_trembles_keeps_its_rows_and_its_length(
+    tmp_path: Path, rng: np.random.Generator
+) -> None:
+    slots = np.delete(np.arange(300), rng.choice(np.arange(1, 299), 30, replace=False))
+    times_s = slots / 30 + rng.uniform(-0.008, 0.008, len(slots))
+    times_s -= times_s[0]
+    drive = load_table(table(tmp_path / "live.csv", times_s, slots / 300))
+    assert abs(len(drive) - 300) <= 1
+    assert np.isin(np.float32(slots / 300), drive.values[:, attributes.INDEX["AU12"]]).mean() > 0.98
+
+
+def test_times_that_are_no_seconds_are_refused(tmp_path: Path) -> None:
+    times_s = np.array([0, 0.04, 0.08, 4e6])
+    with pytest.raises(ConfigError, match="cut it into shorter files"):
+        load_table(table(tmp_path / "years.csv", times_s, np.zeros(4)))

@@ -112,7 +112,7 @@ def test_a_confidence_that_is_no_number_is_refused(tmp_path: Path) -> None:
     cells = rows[0].split(", ")
     cells[3] = "high"
     path.write_text("\n".join([head, ", ".join(cells), rows[1]]))
-    with pytest.raises(ConfigError, match="column confidence is not all numbers"):
+    with pytest.raises(ConfigError, match="line 2: column confidence is not a number"):
         read_openface(path, 25.0)
 
 

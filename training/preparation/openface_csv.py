@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-import csv
-import math
 from dataclasses import dataclass
-from itertools import zip_longest
 from pathlib import Path
 from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
 
-from icface.attributes import AU_NAMES, COUNT, FloatArray, read_csv
+from icface.attributes import AU_NAMES, COUNT, FloatArray
+from icface.cells import Cells, read_cells
 from icface.errors import ConfigError
+from icface.tables import read_csv
 
 MIN_CONFIDENCE: Final = 0.7
 """OpenFace's own landmark confidence; below it intensities jump."""
@@ -49,16 +48,16 @@ def read_openface(path: Path, fps: float) -> OpenFaceTable:
             0 or 1, or rows of several faces.
     """
     track = read_csv(path, fps=fps)
-    cells = _Cells(path)
-    if len(np.unique(cells.numbers("face_id", 0.0))) > 1:
+    cells = read_cells(path)
+    if track.people > 1:
         raise ConfigError(
             f"{path} has rows of several faces (face_id); expected OpenFace's table of one face"
         )
     return OpenFaceTable(
         times_s=track.times_s,
         values=track.values[:, :COUNT],
-        presence=cells.presence(track.present),
-        usable=track.present & (cells.numbers("confidence", 1.0) >= MIN_CONFIDENCE),
+        presence=_presence(cells, track.present),
+        usable=track.present & (_numbers(cells, "confidence", 1.0) >= MIN_CONFIDENCE),
     )
 
 
@@ -68,52 +67,36 @@ def read_presence(path: Path) -> NDArray[np.int8]:
     Raises:
         ConfigError: it cannot be read, lacks columns, or has a presence that is not 0 or 1.
     """
-    cells = _Cells(path)
+    cells = read_cells(path)
     missing = [name for name in _PRESENCE if name not in cells.columns]
     if missing:
         raise ConfigError(f"{path} lacks the columns {', '.join(missing[:5])} of an OpenFace CSV")
-    return cells.presence(cells.numbers("success", 1.0) >= 0.5)
+    return _presence(cells, _numbers(cells, "success", 1.0) >= 0.5)
 
 
-class _Cells:
-    """The cells of a CSV; rows that are empty are left out. Raises ConfigError where it cannot be read."""
-
-    def __init__(self, path: Path) -> None:
-        try:
-            with path.open(newline="", encoding="utf-8-sig") as file:
-                header, *body = ([cell.strip() for cell in row] for row in csv.reader(file))
-        except (OSError, ValueError, csv.Error) as error:
-            raise ConfigError(f"cannot read Action Units from {path}: {error}") from error
-        self._path = path
-        self._lines = [line for line, row in enumerate(body, start=2) if any(row)]
-        columns = zip_longest(header, *filter(any, body), fillvalue="")
-        self.columns = {name: cells for name, *cells in columns}
-
-    def numbers(self, name: str, default: float) -> NDArray[np.float64]:
-        """(n,) of a column; the default where there is no such column."""
-        try:
-            return np.array(self.columns.get(name, [default] * len(self._lines)), dtype=np.float64)
-        except ValueError as error:
-            raise ConfigError(f"{self._path}: column {name} is not all numbers ({error})") from error
-
-    def presence(self, present: NDArray[np.bool_]) -> NDArray[np.int8]:
-        """(n, 17) AUxx_c; −1 in rows without a face (n,), and where there is no such column."""
-        result = np.full((len(self._lines), len(AU_NAMES)), -1, dtype=np.int8)
-        for au, name in enumerate(_PRESENCE):
-            for row in np.flatnonzero(present) if name in self.columns else ():
-                cell = self.columns[name][row]
-                value = _number(cell)
-                if value not in (0.0, 1.0):
-                    raise ConfigError(
-                        f"{self._path} line {self._lines[row]}: column {name} is {cell!r}, not 0 or 1; mend or remove "
-                        "that line"
-                    )
-                result[row, au] = int(value)
-        return result
+def _numbers(cells: Cells, name: str, default: float) -> NDArray[np.float64]:
+    """(n,) of a column; the default where there is no such column."""
+    if name not in cells.columns:
+        return np.full(len(cells.rows), default)
+    values = cells.numbers(name)
+    bad = np.flatnonzero(np.isnan(values))
+    if bad.size:
+        raise cells.error(int(bad[0]), name, "mend or remove that line")
+    return values
 
 
-def _number(cell: str) -> float:
-    try:
-        return float(cell)
-    except ValueError:
-        return math.nan
+def _presence(cells: Cells, present: NDArray[np.bool_]) -> NDArray[np.int8]:
+    """(n, 17) AUxx_c; −1 in rows without a face (n,), and where there is no such column."""
+    result = np.full((len(cells.rows), len(AU_NAMES)), -1, dtype=np.int8)
+    for au, name in enumerate(_PRESENCE):
+        if name not in cells.columns:
+            continue
+        values = cells.numbers(name)
+        for row in np.flatnonzero(present).tolist():
+            if values[row] not in (0.0, 1.0):
+                raise ConfigError(
+                    f"{cells.path} line {cells.lines[row]}: column {name} is {cells.text(row, name)!r}, not 0 or 1; "
+                    "mend or remove that line"
+                )
+            result[row, au] = int(values[row])
+    return result

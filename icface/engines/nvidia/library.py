@@ -63,14 +63,18 @@ class Library:
             raise EngineError(
                 f"{self.title} builds for this machine's GPU alone; leave out --sm, or use --backend tensorrt-rtx"
             )
-        names = re.findall(r"\bSM\d{2,3}\b", " ".join(vars(self.load().ComputeCapability)))
-        # Those that the library builds for without such a GPU, as `8.6`, lowest first.
-        known = [f"{name[2:-1]}.{name[-1]}" for name in sorted(names, key=lambda name: int(name[2:]))]
+        known = self.elsewhere()
         for capability in set(capabilities) - set(known):
             choice = ", ".join(known)
             raise EngineError(f"{self.description} does not build for SM {capability}; choose from {choice}")
         listed = "+".join(capability for capability in known if capability in capabilities)
         return Target(library=self.description, device=ANY, capability=listed)
+
+    def elsewhere(self) -> tuple[str, ...]:
+        """The compute capabilities that it builds for without such a GPU, as `8.6`, lowest first."""
+        names = re.findall(r"\bSM\d{2,3}\b", " ".join(vars(self.load().ComputeCapability)))
+        ordered = sorted(set(names), key=lambda name: int(name[2:]))
+        return tuple(f"{name[2:-1]}.{name[-1]}" for name in ordered)
 
     def usual(self, bundle: Bundle, target: Target) -> str:
         """fp16: twice as fast as fp32 or more, and close enough to be accepted.

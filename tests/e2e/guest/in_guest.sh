@@ -67,8 +67,10 @@ in_host -S -E "$repository/tests/e2e/guest/feed.py" "$share/clip.bin" /dev/video
 feeder=$!
 say "the webcam runs"
 
+# Without the network: emulated it takes seconds a frame, and the scheduler would turn it off and on.
 in_host -m realtime.cli --source "$share/source.jpg" --camera /dev/webcam --virtual-camera /dev/video1 \
-    --camera-size 320x240 --camera-fps 10 --camera-retry-s "$retry_s" --size 256 --stats "$share/stats.json" \
+    --camera-size 320x240 --camera-fps 10 --camera-retry-s "$retry_s" --size 256 --quality fast \
+    --stats "$share/stats.json" \
     > "$share/table.txt" 2> "$share/live.log" &
 live=$!
 # On a pair of its own, while icface-live starts.
@@ -93,7 +95,7 @@ say "the webcam goes on"
 wait_beyond "$back" "camera is back"
 record_moving back 30
 
-latency latency --attach --in /dev/video0 --out /dev/video1 --steps 2 --hold-s 6 --warm-s 3 &
+latency latency --attach --in /dev/video0 --out /dev/video1 --steps 2 --hold-s 8 --warm-s 3 &
 latency=$!
 # It feeds the same device once it has started: nearly no picture is missing between the two.
 until ls -l /proc/$latency/fd | grep -q video0; do

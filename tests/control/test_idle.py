@@ -1,24 +1,30 @@
 """Signs of life without a driver: when blinks come, how lids move, and that nothing happens while somebody drives."""
 
-from pathlib import Path
-
 import numpy as np
 
-from icface.attributes import ALL_NAMES, GAZE_LIMIT_RAD, INDEX, FloatArray, neutral, read_csv
-from realtime import session
-from realtime.config import LiveConfig
-from realtime.idle import BLINK_GAP_S, BLINK_S, WAIT_S, Idle
-from realtime.recorder import Recorder
-from tests.realtime.fakes import Bench, limits
+from icface.attributes import ALL_NAMES, INDEX, FloatArray, neutral
+from icface.control.idle import BLINK_GAP_S, BLINK_S, WAIT_S, Idle, IdleStrength
 
 FPS = 100
 
 
+class Life:
+    """What the mixer does for a driver who comes and goes."""
+
+    def __init__(self, seed: int = 0) -> None:
+        self._idle, self._strength = Idle(seed), IdleStrength()
+
+    def __call__(self, present: bool, time_s: float) -> FloatArray:
+        shown = neutral()
+        self._idle.add(shown, self._strength.update(True, present, time_s), time_s)
+        return shown
+
+
 def play(
-    seconds: float, present: bool, seed: int = 0, idle: Idle | None = None, start_s: float = 0.0
+    seconds: float, present: bool, seed: int = 0, idle: Life | None = None, start_s: float = 0.0
 ) -> FloatArray:
-    idle = idle or Idle(seed)
-    return np.array([idle(neutral(), present, start_s + i / FPS) for i in range(round(seconds * FPS))])
+    idle = idle or Life(seed)
+    return np.array([idle(present, start_s + i / FPS) for i in range(round(seconds * FPS))])
 
 
 def blinks(shown: FloatArray) -> list[tuple[int, int]]:
@@ -47,7 +53,7 @@ def test_lids_close_fast_and_open_slowly() -> None:
 
 
 def test_a_driver_is_left_alone_and_gets_the_face_back_softly() -> None:
-    idle = Idle()
+    idle = Life()
     driven = play(20, present=True, idle=idle)
     np.testing.assert_array_equal(driven, np.tile(neutral(), (len(driven), 1)))
     alone = play(30, present=False, idle=idle, start_s=20.0)
@@ -72,23 +78,3 @@ def test_breath_is_slight_and_in_range() -> None:
 def test_a_seed_gives_the_same_life_again() -> None:
     np.testing.assert_array_equal(play(30, present=False, seed=3), play(30, present=False, seed=3))
     assert (play(30, present=False, seed=3) != play(30, present=False, seed=4)).any()
-
-
-def test_what_the_face_does_by_itself_is_shown_and_recorded(tmp_path: Path) -> None:
-    """The settings' habits work on what is shown: after the mirror, the head's breath before the eyes' contact."""
-    csv = tmp_path / "shown.csv"
-    recorder = Recorder(csv)
-    bench = Bench(recorder=recorder, mirrored=True)
-    config = LiveConfig(sources=(Path("me.jpg"),), null=True, gaze="camera", idle=True)
-    bench.reenactment.habits = session._habits(config)
-    turned = neutral()
-    turned[INDEX["yaw"]] = 0.6
-    for i in range(300):
-        bench.reenactment.step(None if i >= 100 else turned, i / 30)
-    recorder.close()
-    shown = read_csv(csv).values
-    gaze = shown[:, INDEX["gaze_yaw"]] * GAZE_LIMIT_RAD
-    # In the mirror the head turns by -.14 rad, and the eyes by .14 back.
-    np.testing.assert_allclose(gaze[:100], 0.14, atol=0.05)
-    assert shown[:100, INDEX["AU45"]].max() == 0.0 and shown[100:, INDEX["AU45"]].max() > 0.9
-    assert session._habits(limits()) == []

@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from icface.attributes import GAZE, GAZE_LIMIT_RAD, FloatArray, neutral, pose_to_unit
-from realtime.gaze import LOST_RAD, REACH_RAD, SACCADE_RAD, CameraGaze
+from icface.attributes import GAZE_LIMIT_RAD, FloatArray, neutral, pose_to_unit
+from icface.control.eye_contact import LOST_RAD, REACH_RAD, SACCADE_RAD, CameraGaze
 
 
 def head(pitch: float, yaw: float) -> FloatArray:
@@ -15,7 +15,7 @@ def head(pitch: float, yaw: float) -> FloatArray:
 
 def mean_gaze_rad(pitch: float, yaw: float) -> FloatArray:
     gaze = CameraGaze()
-    shown = [gaze(head(pitch, yaw), True, i / 30)[GAZE] for i in range(6000)]
+    shown = [gaze.gaze(head(pitch, yaw)[:3], i / 30) for i in range(6000)]
     return np.asarray(np.mean(shown, axis=0) * GAZE_LIMIT_RAD)
 
 
@@ -31,19 +31,10 @@ def test_beyond_their_reach_the_eyes_let_go() -> None:
     assert far == pytest.approx(REACH_RAD / 2, abs=0.01)
 
 
-def test_the_drivers_gaze_is_replaced_and_nothing_else() -> None:
-    values = head(0.1, 0.1)
-    values[3:] = 0.4
-    shown = CameraGaze()(values, True, 0.0)
-    assert np.abs(shown[GAZE] - 0.4).min() > 0.1
-    np.testing.assert_array_equal(np.delete(shown, [20, 21]), np.delete(values, [20, 21]))
-    assert values[GAZE] == pytest.approx([0.4, 0.4])  # the driver's own array is left alone
-
-
 def test_the_eyes_jump_now_and_then_by_little() -> None:
     def run(seed: int) -> FloatArray:
         gaze = CameraGaze(seed)
-        shown = np.array([gaze(neutral(), True, i / 30)[GAZE] for i in range(3000)], dtype=np.float32)
+        shown = np.array([gaze.gaze(neutral()[:3], i / 30) for i in range(3000)], dtype=np.float32)
         return shown * np.float32(GAZE_LIMIT_RAD)
 
     shown = run(1)

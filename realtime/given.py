@@ -1,0 +1,47 @@
+"""What `--driver` names: a camera, a video, a table, a photo, or nobody."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final, Literal
+
+Kind = Literal["camera", "video", "table", "photo", "none"]
+NONE: Final = "none"
+_TABLES: Final = (".csv", ".tsv")
+_PHOTOS: Final = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff", ".heic", ".avif")
+
+
+@dataclass(frozen=True)
+class Given:
+    """One driver as it was named."""
+
+    name: str
+    kind: Kind
+
+    @property
+    def path(self) -> Path | None:
+        """The file; None of a camera."""
+        return None if self.kind in ("camera", "none") else Path(self.name)
+
+    @property
+    def label(self) -> str:
+        """For people: a file's name without its folder."""
+        return self.name if self.path is None else self.path.name
+
+    @property
+    def is_tracked(self) -> bool:
+        """Whether a face is looked for in its frames, one after another."""
+        return self.kind in ("camera", "video")
+
+
+def read_driver(text: str) -> Given:
+    """What was named. Tables and photos are known by the end of their name; a file that is there else is a video."""
+    suffix = Path(text).suffix.lower()
+    if text == NONE:
+        return Given(text, "none")
+    if suffix in _TABLES:
+        return Given(text, "table")
+    if suffix in _PHOTOS:
+        return Given(text, "photo")
+    return Given(text, "video" if Path(text).is_file() else "camera")

@@ -1,0 +1,136 @@
+"""Work beside the live loop, each by an `icface-live` at a low priority: videos of tracks, and tracks of videos."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import tempfile
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO, Any, Final
+
+from icface.errors import ICFaceError
+from realtime.config import SIZES, LiveConfig
+
+_COMMAND: Final = """
+import os, sys
+if sys.argv[1] not in sys.path:
+    sys.path.insert(0, sys.argv[1])
+if hasattr(os, "nice"):
+    os.nice(15)
+from realtime.cli import main
+sys.exit(main(sys.argv[2:]))
+"""
+
+
+@dataclass
+class Job:
+    """One piece of work. It writes to `unfinished`, which becomes `path` when it is done."""
+
+    path: Path
+    unfinished: Path
+    process: subprocess.Popen[bytes]
+    said: IO[bytes]
+    state: str = "running"
+    """`running`, `done` or `failed`."""
+    error: str = ""
+
+    def look(self) -> None:
+        """Bring `state` up to date. Never waits."""
+        if self.state != "running" or self.process.poll() is None:
+            return
+        self.said.seek(0)
+        lines = self.said.read().decode(errors="replace").splitlines()
+        self.said.close()
+        errors = [line.removeprefix("error: ") for line in lines if line.startswith("error: ")]
+        code = self.process.returncode
+        self.state = "done" if code == 0 and self.unfinished.is_file() else "failed"
+        if self.state == "done":
+            self.unfinished.replace(self.path)
+        else:
+            self.error = errors[-1] if errors else f"icface-live ended with code {code} and made no file"
+            self.unfinished.unlink(missing_ok=True)
+
+    def close(self) -> None:
+        """End it where it still runs."""
+        if self.state == "running":
+            self.process.kill()
+            self.process.wait()
+            self.said.close()
+            self.unfinished.unlink(missing_ok=True)
+
+
+class Jobs:
+    """All of a run, by the name of what they make. One thread calls everything."""
+
+    def __init__(self) -> None:
+        self.all: dict[str, Job] = {}
+
+    def start(self, path: Path, output_flag: str, flags: Sequence[str | Path]) -> Job:
+        """Begin to make a file with `icface-live`; raises ICFaceError where that cannot begin.
+
+        Args:
+            path: of the file.
+            output_flag: that names it.
+            flags: all others.
+        """
+        before = self.all.get(path.name)
+        if before is not None and before.state == "running":
+            raise ICFaceError(f"{path.name} is being made already")
+        unfinished = path.with_name(f".{path.stem}.part{path.suffix}")
+        root = str(Path(__file__).resolve().parents[2])
+        said = tempfile.TemporaryFile()  # noqa: SIM115 - closed by Job
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            process = subprocess.Popen(
+                [sys.executable, "-P", "-c", _COMMAND, root, output_flag, unfinished, *map(str, flags)],
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.DEVNULL,
+                stderr=said,
+                # The terminal's Ctrl-C does not reach it. The panel ends it.
+                process_group=0 if os.name == "posix" else None,
+                creationflags=getattr(subprocess, "BELOW_NORMAL_PRIORITY_CLASS", 0),
+            )
+        except OSError as error:
+            said.close()
+            raise ICFaceError(f"{path.name} cannot be made: {error.strerror or error}") from error
+        self.all[path.name] = Job(path, unfinished, process, said)
+        return self.all[path.name]
+
+    def listed(self) -> list[dict[str, Any]]:
+        """For the page."""
+        for job in self.all.values():
+            job.look()
+        return [
+            {
+                "name": name,
+                "state": job.state,
+                "error": job.error,
+                "folder": str(job.path.parent),
+                "is_video": job.path.suffix != ".csv",
+            }
+            for name, job in self.all.items()
+        ]
+
+    def close(self) -> None:
+        """End those that still run."""
+        for job in self.all.values():
+            job.close()
+
+
+def same_picture(config: LiveConfig) -> Sequence[str | Path]:
+    """The flags that make the same kind of picture as this run."""
+    flags: list[str | Path] = ["--framing", config.framing, "--quality", config.quality, "--no-build"]
+    if config.framing == "call":
+        flags += ["--call-size", "{}x{}".format(*config.call_size_px)]
+    else:
+        flags += ["--size", next(text for text, side in SIZES.items() if side == config.size_px)]
+    background = config.background if config.background != "transparent" else "green"
+    flags += ["--background", background, "--mark", "on" if config.mark else "off"]
+    if config.follow:
+        flags.append("--follow")
+    if config.model is not None:
+        flags += ["--model", config.model]
+    return flags

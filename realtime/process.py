@@ -1,0 +1,78 @@
+"""What a command does with its process: where its lines go, and how signals end it."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import os
+import signal
+import sys
+import threading
+from collections.abc import Iterator
+
+
+class _Line(logging.Formatter):
+    """The text alone; warnings say that they are."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        text = super().format(record)
+        return f"{record.levelname.lower()}: {text}" if record.levelno >= logging.WARNING else text
+
+
+@contextlib.contextmanager
+def logged(verbose: int) -> Iterator[None]:
+    """Our lines go to stderr; with -vv everybody's."""
+    handler = logging.StreamHandler()
+    handler.setFormatter(_Line("%(name)s: %(message)s" if verbose > 1 else "%(message)s"))
+    root = logging.getLogger()
+    root.addHandler(handler)
+    root.setLevel(logging.INFO if verbose > 1 else logging.ERROR)
+    for name in ("icface", "realtime"):
+        logging.getLogger(name).setLevel(logging.DEBUG if verbose else logging.INFO)
+    yield  # what is run inside raises nothing
+    root.removeHandler(handler)
+
+
+@contextlib.contextmanager
+def own_stderr(verbose: int) -> Iterator[None]:
+    """Keep standard error for our lines. Native libraries write theirs to descriptor 2, past Python's logging.
+
+    With -vv theirs are let through. Nothing is done where standard error is something else already, as in a test.
+    """
+    try:
+        redirect = verbose < 2 and sys.stderr.fileno() == 2
+    except (AttributeError, OSError, ValueError):
+        redirect = False
+    if not redirect:
+        yield
+        return
+    sys.stderr.flush()
+    ours = os.dup(2)
+    with (
+        open(os.devnull, "w") as nowhere,
+        open(ours, "w", buffering=1, encoding=sys.stderr.encoding, errors="backslashreplace") as stream,
+        contextlib.redirect_stderr(stream),
+    ):
+        os.dup2(nowhere.fileno(), 2)
+        try:
+            yield
+        finally:
+            os.dup2(ours, 2)
+
+
+@contextlib.contextmanager
+def signals(stop: threading.Event) -> Iterator[None]:
+    """Ctrl-C and SIGTERM ask for the end, so that files are finished. A second one ends at once."""
+    ends = (signal.SIGINT, signal.SIGTERM)
+
+    def ask(*_: object) -> None:
+        stop.set()
+        for number in ends:
+            signal.signal(number, signal.default_int_handler)  # raises KeyboardInterrupt
+
+    before = {number: signal.signal(number, ask) for number in ends}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)

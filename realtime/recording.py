@@ -1,0 +1,160 @@
+"""Recordings that begin and end while the run goes on: a video and, beside it, what made it.
+
+That is the attributes of each picture, and the changes of control (see `Recorder`).
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from datetime import datetime
+from fractions import Fraction
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import platformdirs
+
+from icface.arrays import Frame
+from icface.errors import ICFaceError
+from realtime.control import Control
+from realtime.disclosure import Provenance
+from realtime.recorder import Recorder
+from realtime.renderer import Renderer
+from realtime.sinks import Sink, SinkSettings, create_sink
+
+if TYPE_CHECKING:
+    from realtime.step import Reenactment
+
+logger = logging.getLogger(__name__)
+
+FINISH_TIMEOUT_S = 10.0
+
+
+def recordings_folder() -> Path:
+    """Where recordings are kept."""
+    return platformdirs.user_data_path("icface-live", appauthor=False) / "recordings"
+
+
+class Recordings:
+    """Begins and ends recordings, from any thread. The loop never waits for a file.
+
+    Args:
+        control: of the run.
+        renderer: makes the pictures.
+        fps: that they are meant to have.
+        folder: takes the files, NAME.mp4 and NAME.csv, named by the time.
+        provenance: goes into the videos.
+    """
+
+    def __init__(
+        self, control: Control, renderer: Renderer, fps: Fraction, folder: Path, provenance: Provenance
+    ) -> None:
+        self._control = control
+        self._renderer = renderer
+        self._fps = fps
+        self.folder = folder
+        self._provenance = provenance
+        self._lock = threading.Lock()
+        self.current: Recording | None = None
+        """The one that runs."""
+
+    def begin(self) -> Recording:
+        """Begin; raises ICFaceError where one runs already or its files cannot be written."""
+        with self._lock:
+            if self.current is not None:
+                raise ICFaceError(f"{self.current.path.name} is being recorded already")
+            recording = Recording(self.folder, self._renderer, self._provenance, self._control)
+            recording.open(*self._renderer.size_px, self._fps)
+            self.current = recording
+        self._control.ask(lambda reenactment: reenactment.outputs.add(recording))
+        logger.info("recording: %s", recording.path)
+        return recording
+
+    def end(self) -> Recording:
+        """End the one that runs; `finished` of it is set when its files are whole. Raises ICFaceError where none runs."""
+        with self._lock:
+            recording, self.current = self.current, None
+        if recording is None:
+            raise ICFaceError("nothing is being recorded")
+
+        def take_out(reenactment: Reenactment) -> None:
+            reenactment.outputs.remove(recording)
+            threading.Thread(target=recording.finish, name="finish a recording", daemon=True).start()
+
+        self._control.ask(take_out)
+        return recording
+
+    def toggle(self) -> None:
+        """Begin or end, as a key does; an error is a line."""
+        try:
+            if self.current is None:
+                self.begin()
+            else:
+                self.end()
+        except ICFaceError as error:
+            logger.warning("%s", error)
+
+
+class Recording(Sink):
+    """Writes a video and a table. Any thread opens and closes it; the loop only sends."""
+
+    name = "recording"
+
+    def __init__(self, folder: Path, renderer: Renderer, provenance: Provenance, control: Control) -> None:
+        super().__init__(SinkSettings())
+        self._folder = folder
+        self._renderer = renderer
+        self._provenance = provenance
+        self._control = control
+        self._video: Sink | None = None
+        self._table: Recorder | None = None
+        self._closing = threading.Lock()
+        self.path = folder
+        """Of the video."""
+        self.began_s = time.monotonic()
+        self.finished = threading.Event()
+
+    def open(self, width_px: int, height_px: int, fps: Fraction) -> None:
+        try:
+            self._folder.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise ICFaceError(f"cannot record into {self._folder}: {error.strerror or error}") from error
+        stem = base = f"{datetime.now():%Y-%m-%d %H.%M.%S}"
+        number = 1
+        while (self._folder / f"{stem}.csv").exists():
+            number += 1
+            stem = f"{base} ({number})"
+        self.path = self._folder / f"{stem}.mp4"
+        settings = SinkSettings(path=self.path, live=True, provenance=self._provenance)
+        self._table = Recorder(self.path.with_suffix(".csv"))
+        self._video = create_sink("video_file", settings)
+        self._video.open(width_px, height_px, fps)
+
+    def send(self, frame: Frame, time_s: float) -> None:
+        assert self._video is not None and self._table is not None
+        self._video.send(frame, time_s)
+        self._table.add(self._renderer.attributes, time_s, present=True, state=self._control.state)
+
+    def describe(self) -> str:
+        return f"{self.path}"
+
+    def finish(self) -> None:
+        """Close it, and say where it is. It is the body of a thread."""
+        try:
+            self.close()
+            logger.info("recorded: %s and its attributes beside it", self.path)
+        except ICFaceError as error:
+            logger.warning("%s", error)
+
+    def close(self) -> None:
+        with self._closing:
+            table, self._table = self._table, None
+            video, self._video = self._video, None
+            try:
+                if table is not None:
+                    table.close()
+                if video is not None:
+                    video.close()
+            finally:
+                self.finished.set()

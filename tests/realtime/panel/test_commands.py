@@ -1,0 +1,145 @@
+"""What a page asks is done to the run's state, between two pictures, or refused in a line."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from icface.control.state import ControlState
+from icface.errors import ICFaceError
+from realtime.panel.tracks import write_track
+from tests.realtime.panel.conftest import Running
+from tests.realtime.panel.test_guard import open_stream
+from tests.realtime.panel.test_tracks import track
+
+
+@pytest.fixture(autouse=True)
+def as_it_began(running: Running, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    monkeypatch.setattr("icface.control.presets.folder", lambda: tmp_path / "presets")
+    yield
+    running.desk.leave()
+    running.control.change(lambda _: ControlState.default(2))
+
+
+def ask(running: Running, does: str, **what: Any) -> Any:
+    return running.desk.perform({"does": does, **what})
+
+
+def picture(running: Running) -> None:
+    """What the loop does between two pictures."""
+    running.control.do_asked(running.bench.reenactment)
+
+
+def test_a_change_of_source_gain_and_lock(running: Running) -> None:
+    ask(running, "change", names=["mouth"], changes={"source": "driver 2", "gain": 1.5})
+    ask(running, "change", names=["AU26", "yaw"], changes={"source": "0.25", "locked": True})
+    state = running.control.state
+    assert str(state.channel("AU12").source) == "driver 2" and state.channel("AU12").gain == 1.5
+    assert str(state.channel("AU26").source) == "0.25" and state.channel("AU26").gain == 1.5
+    assert state.channel("yaw").locked and not state.channel("pitch").locked
+    ask(running, "reset")
+    assert running.control.state == running.control.start
+
+
+@pytest.mark.parametrize(
+    ("command", "reason"),
+    [
+        ({"does": "change", "names": ["AU99"], "changes": {}}, "AU99"),
+        ({"does": "change", "names": ["AU12"], "changes": {"source": "driver 3"}}, "driver 3"),
+        ({"does": "change", "names": ["AU12"], "changes": {"gain": "much"}}, "not understood"),
+        ({"does": "change", "names": [], "changes": {}}, "not understood"),
+        ({"does": "change", "names": ["AU12"], "changes": {"colour": 1}}, "colour"),
+        (
+            {"does": "change", "names": ["AU12"], "changes": {"source": "track ../../x"}},
+            "no name for a track",
+        ),
+        ({"does": "change", "names": ["AU12"], "changes": {"source": "track gone"}}, "no track 'gone'"),
+        ({"does": "delete everything"}, "not understood"),
+        ({"does": "show", "number": 99}, "photo 100 cannot be shown"),
+        ({"does": "show", "number": -1}, "photo 0 cannot be shown"),
+        ({"does": "neutral"}, "no tracker runs"),
+        ({"does": "stop_recording"}, "nothing is being recorded"),
+        ({"does": "load_preset", "name": "gone"}, "gone"),
+        ({"does": "save_preset", "name": "../x"}, "no name for a preset"),
+        ({"does": "seek", "name": "gone", "position_s": 1.0}, "no track 'gone'"),
+        ("no command", "not understood"),
+    ],
+)
+def test_what_cannot_be_changes_nothing_and_is_said_in_a_line(
+    running: Running, command: Any, reason: str
+) -> None:
+    before = running.control.state
+    with pytest.raises(ICFaceError, match=reason) as told:
+        running.desk.perform(command)
+    assert "\n" not in str(told.value)
+    assert running.control.state is before
+
+
+def test_the_picture_is_frozen_between_two_pictures(running: Running) -> None:
+    ask(running, "freeze", on=True)
+    assert not running.bench.reenactment.frozen, "the loop does it"
+    picture(running)
+    assert running.bench.reenactment.frozen
+    ask(running, "freeze", on=False)
+    picture(running)
+
+
+def test_a_preset_is_saved_and_loaded(running: Running) -> None:
+    ask(running, "change", names=["AU04"], changes={"source": "0.7"})
+    assert ask(running, "save_preset", name="Frown") == "Frown"
+    ask(running, "reset")
+    ask(running, "load_preset", name="Frown")
+    assert str(running.control.state.channel("AU04").source) == "0.7"
+
+
+def test_a_track_drives_everything_and_gives_it_back(running: Running) -> None:
+    running.desk.tracks.folder.mkdir(exist_ok=True)
+    write_track(running.desk.tracks.folder / "talk.csv", track())
+    ask(running, "change", names=["AU12"], changes={"gain": 2.0})
+    before = running.control.state
+    ask(running, "play_track", name="talk", playing=False)
+    assert {str(channel.source) for channel in running.control.state.channels} == {"track talk"}
+    ask(running, "seek", name="talk", position_s=0.2)
+    ask(running, "edit_track", name="talk", attribute="AU12", start=2, values=[0.9])
+    shown = running.control.tracks["talk"](5.0)
+    assert shown is not None and shown[11] == pytest.approx(0.9), "the edit is seen where it rests"
+    ask(running, "leave_track")
+    assert running.control.state == before
+
+
+def test_a_recording_is_a_video_and_a_track(running: Running) -> None:
+    ask(running, "record")
+    with pytest.raises(ICFaceError, match="recorded already"):
+        ask(running, "record")
+    picture(running)
+    for i in range(3):
+        running.bench.step(None, 100.0 + i / 25)
+    recording = running.desk.recordings.end()
+    picture(running)
+    assert recording.finished.wait(10)
+    assert recording.path.stat().st_size > 0
+    assert len(running.desk.tracks.get(recording.path.stem)) == 3
+    assert recording.path.with_suffix(".control.jsonl").read_text().count("\n") == 1, (
+        "the state and its changes"
+    )
+    assert recording.path.stem in running.desk.tracks.names()
+
+
+def test_the_page_is_answered_and_told_of_the_change(running: Running) -> None:
+    with open_stream(running) as socket:
+        command = {"does": "change", "names": ["AU45"], "changes": {"source": "photo"}}
+        socket.send(json.dumps({"id": 7, "command": command}))
+        socket.send(json.dumps({"id": 8, "command": {"does": "nothing"}}))
+        answers: dict[int, Any] = {}
+        source = ""
+        while len(answers) < 2 or source != "photo":
+            message = json.loads(socket.recv(10))
+            if message["is"] == "answer":
+                answers[message["id"]] = message
+            elif message["is"] == "state":
+                source = message["channels"]["AU45"]["source"]
+    assert "error" not in answers[7] and "not understood" in answers[8]["error"]
