@@ -41,8 +41,10 @@ STAYS_S: Final = 1.0
 """A stranger who is as large, or stands where the driver stood, drives after so long without the driver."""
 JUMP: Final = (0.3, 1.35)
 """A face that moves by so much of its size in one frame, or changes by this factor, may be another."""
-STEPS: Final = 6
-"""So many parts of a picture are looked at in one frame while nobody is followed: as long as it takes to follow."""
+STEPS: Final = (2, 8)
+"""So many parts of a picture are looked at in one frame while nobody is followed: no longer than it takes to follow."""
+SWEEP_FRAMES: Final = 30
+"""All of a picture is looked at in so many frames, within these limits."""
 MOST: Final = 4
 """The driver is chosen among so many, the largest; of them more where their number counts."""
 READ: Final = 2
@@ -101,6 +103,8 @@ class Driver:
         """Since when a face is there that may take over."""
         self._strangers: list[tuple[Region, float]] = []
         """What is not the driver's face, and when it was read."""
+        self._stranger_seen = False
+        """Since the driver is away."""
         self._step = 0
         self._swept = False
 
@@ -159,6 +163,7 @@ class Driver:
         share = min(1.0, 2 * max(0.0, now_s - person.seen_s)) if now_s - person.since_s > 0.5 else 1.0
         person.size_px += share * (region.width / GROWN - person.size_px)
         person.x, person.y, person.seen_s = region.x, region.y, now_s
+        self._stranger_seen = False
 
     def _is_another(self, frame: Frame, points: Points, region: Region) -> bool:
         """Whether what was found in the driver's region can only be somebody else, who came between."""
@@ -298,7 +303,7 @@ class Driver:
         self._strangers = [(r, at_s) for r, at_s in self._strangers if now_s - at_s < AGAIN_S]
         new = self._unread(regions) or self._unread(self._search(frame, person.turns))
         new.sort(key=lambda r: math.hypot(r.x - person.x, r.y - person.y))
-        stays = stranger_seen = False
+        stays = False
         for region in new[:READ]:
             points = self._networks.landmarks(frame, region)
             verdict = "stranger" if points is None else self._verdict(frame, points)
@@ -307,7 +312,7 @@ class Driver:
                 self._turn(points)
                 return points
             stays = stays or verdict == "stays"
-            stranger_seen = stranger_seen or points is not None
+            self._stranger_seen = self._stranger_seen or points is not None
             if verdict == "stays" and self._rival_s is not None and now_s - self._rival_s > STAYS_S:
                 logger.info("the driver did not come back; another face drives now")
                 self._take(frame, region, now_s)
@@ -317,7 +322,7 @@ class Driver:
             self._rival_s = now_s
         elif new and not stays:
             self._rival_s = None
-        if stranger_seen and now_s - person.seen_s > AWAY_S:
+        if self._stranger_seen and now_s - person.seen_s > AWAY_S:
             self._say("the driver is away; another face is in the picture and does not drive (key d: let it)")
         return None
 
@@ -352,11 +357,12 @@ class Driver:
     # Searching
 
     def _search(self, frame: Frame, turns: int, *, everything: bool = False) -> list[Region]:
-        """Look at the next STEPS parts of a frame, or at all, and in the end at the frame turned."""
+        """Look at the next parts of a frame, or at all of it."""
         height, width = frame.shape[:2]
         order = looks(width, height, turns)
+        steps = min(max(STEPS[0], math.ceil(len(order) / SWEEP_FRAMES)), STEPS[1])
         found: list[Region] = []
-        for _ in range(len(order) if everything else min(STEPS, len(order))):
+        for _ in range(len(order) if everything else steps):
             box, turned = order[self._step % len(order)]
             self._step += 1
             found += self._networks.find(frame, box, turned)

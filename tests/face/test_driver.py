@@ -161,9 +161,9 @@ def test_a_driver_who_lies_is_read_upright(
 
 
 def test_a_camera_that_is_turned_meanwhile(acted: list[Frame]) -> None:
-    found = follow([*acted[:4], *(np.ascontiguousarray(p[::-1, ::-1]) for p in acted[4:10])])
-    assert all(face is not None and face.person == 1 for face in [*found[:4], *found[6:]])
-    assert all(abs(head_pose(face).roll_rad) < 0.2 for face in found[6:] if face is not None)
+    found = follow([*acted[:4], *(np.ascontiguousarray(p[::-1, ::-1]) for p in acted[4:14])])
+    assert all(face is not None and face.person == 1 for face in [*found[:4], *found[10:]])
+    assert all(abs(head_pose(face).roll_rad) < 0.2 for face in found[10:] if face is not None)
 
 
 def test_nobody_is_nobody_and_costs_a_bounded_search(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -183,7 +183,9 @@ def test_nobody_is_nobody_and_costs_a_bounded_search(monkeypatch: pytest.MonkeyP
             assert driver.detect(wall, i / FPS) == []
             counts.append(count)
             count = 0
-    assert counts == [2 + len(looks(2560, 1440)), 2 + STEPS, 2 + STEPS]
+    least, most = STEPS
+    assert counts[0] == 2 + len(looks(2560, 1440))
+    assert all(2 + least <= count <= 2 + most for count in counts[1:])
 
 
 def test_parts_cover_the_picture_and_show_48_pixels() -> None:
