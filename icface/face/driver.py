@@ -11,7 +11,7 @@ import numpy as np
 
 from icface.arrays import Frame
 from icface.face.landmarker import GROWN, Landmarks, Networks, Points, Region, region_around
-from icface.face.likeness import MATCH, STRANGE, Likeness, picture_of
+from icface.face.likeness import MATCH, OTHER, STRANGE, Likeness, picture_of
 from icface.face.search import around, distinct, looks, oriented, quarter_turns, with_margin
 from icface.face.smoothing import PointSmoothing
 
@@ -174,7 +174,7 @@ class Driver:
         grown = max(size_px / person.size_px, person.size_px / size_px)
         if moved < JUMP[0] and grown < JUMP[1]:
             return False
-        return person.likeness.match(picture_of(frame, points)) < STRANGE
+        return person.likeness.match(picture_of(frame, points)) < OTHER
 
     # While nobody was chosen
 

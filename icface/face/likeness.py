@@ -18,8 +18,10 @@ from icface.face.landmarker import Points
 
 MATCH: Final = 0.72
 """A face that agrees so well is the same."""
-STRANGE: Final = 0.66
-"""One that agrees less is another, or something covers it."""
+OTHER: Final = 0.66
+"""One that jumps and agrees less is another."""
+STRANGE: Final = 0.5
+"""One in the driver's place that agrees less is another. A face behind a hand agrees more."""
 LEARN_BELOW: Final = 0.92
 """A picture is kept where the others agree with it less."""
 MOST: Final = 24

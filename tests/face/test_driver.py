@@ -16,7 +16,7 @@ import pytest
 from icface.arrays import Frame
 from icface.face.driver import STEPS, Driver, upright
 from icface.face.landmarker import Landmarks, Networks, Region
-from icface.face.likeness import MATCH, MOST, STRANGE, Likeness, picture_of
+from icface.face.likeness import MATCH, MOST, OTHER, Likeness, picture_of
 from icface.face.pose import head_pose
 from icface.face.search import looks, parts, quarter_turns
 from icface.images import load_photo
@@ -234,7 +234,7 @@ def test_the_same_face_is_known_and_another_is_not(acted: list[Frame], portrait:
             points, _ = upright(face.points_px, face.image_size_px, -driver._person.turns % 4)  # type: ignore[union-attr]
         assert likeness.match(picture_of(changed, points)) > MATCH
     (stranger,) = follow([portrait])
-    assert stranger is not None and likeness.match(picture_of(portrait, stranger.points_px)) < STRANGE
+    assert stranger is not None and likeness.match(picture_of(portrait, stranger.points_px)) < OTHER
 
 
 def test_a_likeness_does_not_grow(rng: np.random.Generator) -> None:
