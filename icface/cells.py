@@ -45,8 +45,11 @@ class Cells:
 
     def numbers(self, name: str, rows: Sequence[int] | None = None) -> NDArray[np.float64]:
         """(n,) of a column, all rows or some of them; NaN for what is no finite number."""
-        chosen = range(len(self.rows)) if rows is None else rows
-        values = np.array([_number(self.text(row, name)) for row in chosen], dtype=np.float64)
+        chosen, column = range(len(self.rows)) if rows is None else rows, self.columns[name]
+        try:
+            values = np.array([float(self.rows[row][column]) for row in chosen], dtype=np.float64)
+        except (IndexError, ValueError):  # some cell is none: each is looked at
+            values = np.array([_number(self.text(row, name)) for row in chosen], dtype=np.float64)
         return np.where(np.isfinite(values), values, math.nan)
 
     def error(self, row: int, name: str, remedy: str) -> ConfigError:

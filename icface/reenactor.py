@@ -73,7 +73,7 @@ class PreparedSource:
 
     @property
     def own(self) -> FloatArray:
-        """(SIZE,) the photo's own pose and expression; neutral where the family does not tell."""
+        """(SIZE,) the photo's own pose and expression; neutral where a family does not tell."""
         return self.cache.get("own", neutral_attributes())
 
     @property

@@ -120,7 +120,8 @@ def parser() -> Parser:
     who.add_argument("--source", type=Path, action="append", default=[], metavar="PHOTO", dest="sources",
         help="photo of the face to show; up to 9, chosen by the keys 1-9 (needed; the flag itself may be left out)")
     who.add_argument("--face", type=int, metavar="N",
-        help="which face of a photo with several, counted from the left (default: the largest)")
+        help="which face of a photo with several, counted from the left (default: the largest), "
+        "or person of an OpenFace table")
     who.add_argument("--list-faces", type=Path, metavar="PNG",
         help="write a picture that numbers the faces of the photos, and end")
     who.add_argument("--size", choices=SIZES, default=str(d.size_px), dest="size_px",

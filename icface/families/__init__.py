@@ -68,9 +68,9 @@ class Family:
     prepare: Callable[[Frame, Landmarks, Means], Tensors]
     """Neutralises one face of a photo (H, W, 3) RGB.
 
-    It gives the variants' cache tensors, what the rig reads, `neutral` (S, S, 3) uint8 RGB, and `crop_to_photo` (2, 3)
-    float64, the affine from pixels of the S × S crop to pixels of the photo. SourceError: the face is too small, or
-    turned too far away. EngineError: the graph does not run.
+    It gives the variants' cache tensors, what the rig reads, `neutral` (S, S, 3) uint8 RGB, `own` (SIZE,) the photo's own
+    pose and expression, and `crop_to_photo` (2, 3) float64, the affine from pixels of the S × S crop to those of the
+    photo. SourceError: the face is too small, or turned too far away. EngineError: the graph does not run.
     """
     rig: Callable[[Tensors, bool], Rig]
     """Makes the rig of a source that `prepare` made. The second argument is whether nothing moves at the frame's border,

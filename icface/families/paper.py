@@ -13,15 +13,16 @@ from typing import Final
 import numpy as np
 
 from icface.arrays import Frame, Tensors
-from icface.attributes import COUNT, FloatArray
+from icface.attributes import COUNT, FloatArray, with_extensions
 from icface.bundle import Bundle, TensorSpec
+from icface.face.action_units import measure_attributes
 from icface.face.alignment import ALIGNMENT, align
 from icface.face.landmarks import Landmarks
 from icface.face.suitability import check_suitable
 from icface.families import Family, Means, cannot_run
 from icface.images import cut_crop
 
-CODE_VERSION: Final = 1
+CODE_VERSION: Final = 2
 """Raise it when this code, or the alignment, gives another crop than before."""
 
 
@@ -64,7 +65,8 @@ def open_family(bundle: Bundle) -> Family:
         check_suitable(face)
         affine = align(face, side)
         made = means.neutralise({"crop": cut_crop(frame, affine, side)})
-        return {name: made[name] for name in names} | {"crop_to_photo": affine}
+        own = with_extensions(measure_attributes(face))
+        return {name: made[name] for name in names} | {"crop_to_photo": affine, "own": own}
 
     # The networks paint everything anew, also what does not move. The face's box begins at .19 of the side.
     return Family(

@@ -53,7 +53,7 @@ GATES: Final = (
          "teeth and lashes came out sharper than the face around them"),
     Gate("own teeth", "own_teeth", 0.0, 1.0, (1.0, 0.15, 1.0),
          "a photographed smile got teeth of another person"),
-    Gate("light that it does not know", "rest_change", 3.0, 6.0, (1.0, 1.0, 0.0),
+    Gate("light that it does not know", "rest_change", 2.2, 4.2, (1.0, 1.0, 0.0),
          "a face in hard light went pale: the network took its shadows for folds"),
     Gate("open eyes", "closure", 0.6, 0.35, (0.0, 1.0, 1.0),
          "squints were closed altogether, and open eyes lost the photo's gaze"),

@@ -67,7 +67,7 @@ class LoadPreset(Command, tag="load_preset"):
 
     def perform(self, desk: ControlDesk) -> None:
         state = presets.load(self.name, desk.control.start)
-        for name in state.tracks:
+        for name in set(state.tracks) & set(desk.tracks.names()):  # others are files, which control reads
             desk.play_beside(name)
         desk.control.change(lambda _: state)
 

@@ -10,7 +10,7 @@ from fractions import Fraction
 from pathlib import Path
 from typing import Any, Final
 
-from icface.attributes import ALL_NAMES, LOWEST, SIDE_NAMES, AttributeTrack, neutral
+from icface.attributes import ALL_NAMES, LOWEST, MEANING, SIDE_NAMES, AttributeTrack, neutral
 from icface.control import presets
 from icface.control import source as sources
 from icface.control.groups import CONTROL_GROUPS
@@ -86,7 +86,7 @@ class ControlDesk:
             "is": "hello",
             "version": version(),
             "attributes": [
-                {"name": name, "low": float(low), "rest": float(at)}
+                {"name": name, "low": float(low), "rest": float(at), "meaning": _meaning(name)}
                 for name, low, at in zip(ALL_NAMES, LOWEST, rest, strict=True)
             ],
             "groups": _GROUPS,
@@ -249,6 +249,12 @@ class ControlDesk:
     def close(self) -> None:
         """End what still renders."""
         self.jobs.close()
+
+
+def _meaning(name: str) -> str:
+    """An attribute in plain words."""
+    whole = name.removesuffix("_side")
+    return MEANING[name] if name in MEANING else f"{MEANING[whole]}: left against right"
 
 
 def plain(channel: Any) -> dict[str, Any]:

@@ -38,7 +38,7 @@ export class Gallery {
         onclick: () => this.#link.ask("show", { number }),
       });
       tile.dataset.photo = number;
-      if (state !== "failed") this.#picture(tile, number);
+      if (state === "ready") this.#picture(tile, number);
       tile.append(make("span", { class: "number" }, String(number + 1)));
       if (state !== "ready") tile.append(make("span", { class: "note" }, state === "failed" ? note : "Preparing"));
       return tile;

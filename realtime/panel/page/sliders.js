@@ -52,7 +52,7 @@ export class Sliders {
     return { summary, source, gain, lock };
   }
 
-  #row({ name, low, rest }) {
+  #row({ name, low, rest, meaning }) {
     const set = (changes) => this.#link.ask("change", { names: [name], changes });
     const id = `slider-${name}`;
     const fill = make("span", { class: "fill" });
@@ -66,7 +66,7 @@ export class Sliders {
     const source = make("select", { ariaLabel: `Source of ${label(name)}` });
     const gain = numberInput(`Gain of ${label(name)}`, (number) => set({ gain: number }));
     const lock = lockButton(`Lock ${label(name)}`, (locked) => set({ locked }));
-    const text = make("label", { htmlFor: id, title: name }, label(name));
+    const text = make("label", { htmlFor: id, title: `${name}: ${meaning}` }, label(name));
     if (code(name)) text.append(make("span", { class: "code" }, code(name)));
     const slide = make("div", { class: "slide" }, make("div", { class: "rail" }, fill, mark, tick), slider);
     const row = make("div", { class: "row" }, text, slide, value, source, gain, lock);
