@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import hashlib
+import importlib
 import io
 import logging
+import math
 import struct
+import threading
 import warnings
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,17 +24,23 @@ from icface.errors import SourceError
 
 logger = logging.getLogger(__name__)
 
-MAX_PIXELS: Final = 100_000_000
-MAX_FILE_SIDE_PX: Final = 20_000
-MAX_FILE_BYTES: Final = 200_000_000
+MAX_PIXELS: Final = 220_000_000
+"""Telephones take photos of up to 200 million."""
+MAX_FILE_SIDE_PX: Final = 65_535
+MAX_FILE_BYTES: Final = 400_000_000
 MAX_SIDE_PX: Final = 4096
 """Larger photos are reduced after loading, because no output is larger."""
+LONG: Final = 2.5
+"""Of a panorama, a part is shown that is at most so many times as long as high. That part has MAX_SIDE_PX at most."""
 AT_EDGE_PX: Final = 1.5
 """A crop ends with its photo where their borders are not farther apart, in crop pixels. There nothing has to fit in."""
 BEHIND_ALPHA: Final = (128, 128, 128)
 
 # Pillow reads more formats, but some of them start other programs (EPS runs Ghostscript) or are hardly ever photos.
 FORMATS: Final = ["JPEG", "PNG", "WEBP", "TIFF", "BMP", "GIF", "JPEG2000", "PPM", "TGA", "AVIF"]
+_PNG: Final = b"\x89PNG\r\n\x1a\n"
+_PNG_TEXTS: Final = (b"tEXt", b"zTXt", b"iTXt")
+_PNG_ORIENTATIONS: Final = (b"Raw profile type exif\0", b"Raw profile type APP1\0")
 _HEIC_BRANDS: Final = b"heic heix heim heis hevc hevx hevm hevs mif1 msf1".split()
 
 # Pillow's decoders raise these on bytes that make no sense.
@@ -57,21 +66,30 @@ def load_photo(path: Path, max_pixels: int = MAX_PIXELS) -> Photo:
 
     EXIF orientation and a colour profile are applied. Transparency is laid over neutral grey. Grey, palette, CMYK and
     16-bit files become 8-bit RGB. An animation gives its first picture. A photo of more than 4096 pixels a side is
-    reduced to 4096. One of more than `max_pixels` in all is refused before anything is decoded.
+    reduced to 4096, a panorama less. One of more than `max_pixels` in all is refused before anything is decoded. HEIC
+    is read where the user has installed pillow-heif.
 
     Raises:
-        SourceError: missing, not a picture, HEIC, damaged, or too large.
+        SourceError: missing, not a picture, HEIC that cannot be read here, damaged, or too large.
     """
     content = _read(path)
+    sha256 = hashlib.sha256(content).hexdigest()
+    formats = FORMATS
     if content[4:8] == b"ftyp" and content[8:12] in _HEIC_BRANDS:
-        raise SourceError(f"{path} is a HEIC photo, which cannot be read; convert it to JPEG or PNG first")
+        if not _reads_heic():
+            raise SourceError(
+                f"{path} is a HEIC photo; run `pip install pillow-heif` once to read such photos, or convert it to JPEG"
+            )
+        formats = ["HEIF"]
     Image.init()
-    built_with = [name for name in FORMATS if name in Image.OPEN]
+    built_with = [name for name in formats if name in Image.OPEN]
+    if content.startswith(_PNG):
+        content = _without_texts(content)
     try:
         with warnings.catch_warnings():
             # Pillow warns of large pictures and odd metadata. What matters is checked here.
             warnings.simplefilter("ignore")
-            with Image.open(io.BytesIO(content), formats=built_with) as image:
+            with _opened(content, built_with) as image:
                 width, height = image.size
                 if width * height > max_pixels or max(image.size) > MAX_FILE_SIDE_PX:
                     raise SourceError(
@@ -79,10 +97,8 @@ def load_photo(path: Path, max_pixels: int = MAX_PIXELS) -> Photo:
                         f"{MAX_FILE_SIDE_PX} a side can be read; reduce it to {MAX_SIDE_PX} a side"
                     )
                 # A JPEG is decoded at a half, quarter or eighth of its size where that is enough.
-                image.draft("RGB", (2 * MAX_SIDE_PX, 2 * MAX_SIDE_PX))
+                image.draft("RGB", (_longest_px(width, height),) * 2)
                 frame = _to_rgb(image)
-    except Image.DecompressionBombError as error:
-        raise SourceError(f"{path} is far too large; reduce it to {MAX_SIDE_PX} pixels a side") from error
     except UnidentifiedImageError as error:
         raise SourceError(f"{path} is not a picture that can be read; use JPEG, PNG or WebP") from error
     except _DAMAGED as error:
@@ -90,7 +106,7 @@ def load_photo(path: Path, max_pixels: int = MAX_PIXELS) -> Photo:
             f"{path} is damaged, cut short or of an unusual kind ({error or type(error).__name__}); "
             "save it again as a JPEG or PNG"
         ) from error
-    return Photo(frame=frame, sha256=hashlib.sha256(content).hexdigest(), path=path)
+    return Photo(frame=frame, sha256=sha256, path=path)
 
 
 def cut_crop(frame: Frame, affine: NDArray[np.float64], size_px: int | tuple[int, int]) -> Frame:
@@ -119,10 +135,47 @@ def _read(path: Path) -> bytes:
             raise SourceError(f"{path} is not a file; name a photo, as me.jpg")
         size = path.stat().st_size
         if size > MAX_FILE_BYTES:
-            raise SourceError(f"{path} is {size / 1e6:.0f} MB large; use a photo of at most 200 MB")
+            raise SourceError(
+                f"{path} is {size / 1e6:.0f} MB large; use a photo of at most {MAX_FILE_BYTES / 1e6:.0f} MB"
+            )
         return path.read_bytes()
     except OSError as error:
         raise SourceError(f"cannot read {path}: {error.strerror or error}") from error
+
+
+_opening = threading.Lock()
+
+
+def _opened(content: bytes, formats: list[str]) -> Image.Image:
+    """A picture whose size is known, and nothing else yet. Pillow's own limit is lower than that of this module."""
+    with _opening:
+        limit, Image.MAX_IMAGE_PIXELS = Image.MAX_IMAGE_PIXELS, None
+        try:
+            return Image.open(io.BytesIO(content), formats=formats)
+        finally:
+            Image.MAX_IMAGE_PIXELS = limit
+
+
+def _reads_heic() -> bool:
+    """Whether pillow-heif is here, which reads HEIC. It does not come along: its wheels hold a library under the GPL."""
+    try:
+        importlib.import_module("pillow_heif").register_heif_opener()
+    except (ImportError, AttributeError) as error:
+        logger.debug("HEIC cannot be read: %s", error)
+        return False
+    return True
+
+
+def _without_texts(png: bytes) -> bytes:
+    """A PNG file without its texts, which may be larger than Pillow reads; those that may tell the orientation stay."""
+    kept, at = [png[:8]], 8
+    while at + 12 <= len(png):
+        (length,) = struct.unpack(">I", png[at : at + 4])
+        chunk = png[at : at + 12 + length]
+        if chunk[4:8] not in _PNG_TEXTS or chunk[8:].startswith(_PNG_ORIENTATIONS):
+            kept.append(chunk)
+        at += 12 + length
+    return b"".join(kept) + png[at:]
 
 
 def _to_rgb(image: Image.Image) -> Frame:
@@ -139,13 +192,24 @@ def _to_rgb(image: Image.Image) -> Frame:
     elif image.mode not in ("L", "LA", "RGB", "RGBA", "CMYK"):
         image = image.convert("RGB")
     # It is reduced in its own mode, which is the cheapest. A palette was converted, as resampling it does not smooth.
-    image.thumbnail((MAX_SIDE_PX, MAX_SIDE_PX), Image.Resampling.LANCZOS, reducing_gap=2.0)
+    side = _longest_px(*image.size)
+    image.thumbnail((side, side), Image.Resampling.LANCZOS, reducing_gap=2.0)
     if image.mode in ("RGBA", "LA"):
         behind = Image.new("RGBA", image.size, (*BEHIND_ALPHA, 255))
         image = Image.alpha_composite(behind, image.convert("RGBA")).convert("RGB")
     if profile:
         image = _to_srgb(image, profile)
     return np.array(image.convert("RGB"), dtype=np.uint8)
+
+
+def _longest_px(width: int, height: int) -> int:
+    """What the longer side of a photo is reduced to, at most."""
+    longer, shorter = max(width, height), min(width, height)
+    if longer <= LONG * shorter:
+        return MAX_SIDE_PX
+    # Both sides shrink by the same: to LONG heights of MAX_SIDE_PX, and to the pixels of two squares of it.
+    share = min(MAX_SIDE_PX / (LONG * shorter), MAX_SIDE_PX * math.sqrt(2 / (longer * shorter)))
+    return max(MAX_SIDE_PX, round(share * longer))
 
 
 def _from_deep_grey(image: Image.Image) -> Image.Image:

@@ -31,7 +31,9 @@ from icface.attributes import neutral as neutral_attributes
 from icface.bundle import Bundle
 from icface.engines import Engine, neutralise, one_frame, open_engine
 from icface.errors import ConfigError, EngineError, SourceError
+from icface.face.expectations import expectations, numbered
 from icface.face.landmarks import MODEL_SHA256, LandmarkDetector, Landmarks, open_detector
+from icface.face.photo import faces_of, put_upright, without_far
 from icface.face.suitability import MAX_FACES, check_suitable, choose_face
 from icface.families import Alpha, Means, Rig, open_family
 from icface.geometry.call_view import VIEW_VERSION, call_view
@@ -39,6 +41,9 @@ from icface.images import Photo
 from icface.source_cache import SourceCache, source_key
 
 logger = logging.getLogger(__name__)
+
+_READING = 1
+"""Raise it when another face of a photo is taken than before, or other notes."""
 
 
 @dataclass(frozen=True)
@@ -180,7 +185,7 @@ class Reenactor:
 
         Args:
             photo: from `load_photo`.
-            face: its number, counted from 1, largest first. None takes the largest; a note tells of the others.
+            face: its number, counted from 1, from left to right. None takes the largest; a note tells of the others.
 
         Raises:
             SourceError: there is no face, or it is too small or turned away.
@@ -190,7 +195,7 @@ class Reenactor:
         crop_px = self._size_px if self._bundle.size_px is None else self._bundle.size_px
         key = source_key(
             photo.sha256, self._bundle.sha256, crop_px, face, self._still_border, self._free_layer, self._view_px,
-            VIEW_VERSION, self._family.version, MODEL_SHA256,
+            VIEW_VERSION, _READING, self._family.version, MODEL_SHA256,
         )  # fmt: skip
         with self._preparing:
             cache = self._cache.load(key)
@@ -199,12 +204,7 @@ class Reenactor:
                 self._cache.store(key, cache)
             else:
                 logger.debug("%s was prepared before", photo.path)
-        face_count = int(cache["face_count"][()])
-        notes: tuple[str, ...] = ()
-        if face is None and face_count > 1:
-            notes = (
-                f"{face_count} faces in {photo.path.name}; the largest is taken, choose another with --face 2",
-            )
+        notes = bytes(cache.get("notes", ())).decode().splitlines()
         neutral: Frame = cache["neutral"]
         side = neutral.shape[0] if self._bundle.size_px is None else self._size_px or neutral.shape[0]
         return PreparedSource(
@@ -214,22 +214,26 @@ class Reenactor:
             cache=cache,
             rig=self._family.rig(cache, self._still_border),
             rim=self._family.rim,
-            notes=notes,
+            notes=tuple(f"{photo.path.name}: {note}" for note in notes),
             key=key,
         )
 
     def _prepare(self, photo: Photo, face: int | None, crop_px: int | None) -> Tensors:
         # The engine that makes the frames also neutralises, so that both use the same arithmetic.
         run_graph = partial(neutralise, self._engine.name, self._bundle, threads=self._threads)
+        found = faces_of(photo.frame)
+        seen = choose_face(found, photo.path, face)
+        frame, chosen = put_upright(*without_far(photo.frame, seen))
+        notes = expectations(photo.frame, seen, frame, chosen)
+        if face is None and len(found) > 1:
+            notes.insert(0, numbered(found, next(i for i, other in enumerate(found) if other is seen)))
+        view = {} if frame is photo.frame else {"view": frame}
         with closing(open_detector(video=False, max_faces=MAX_FACES)) as detector:
-            found = detector.detect(photo.frame)
-            chosen = choose_face(found, photo.path, face)
             corrected = partial(one_frame, self._bundle, threads=self._threads)
             means = Means(
                 detector, run_graph, crop_px, free_layer=self._free_layer, wide=self._still_border,
                 corrected=corrected if self._bundle.correct is not None else None,
             )  # fmt: skip
-            frame, view = photo.frame, {}
             try:
                 if self._view_px is not None:
                     check_suitable(chosen)
@@ -238,7 +242,8 @@ class Reenactor:
                 cache = self._family.prepare(frame, chosen, means)
             except SourceError as error:
                 raise SourceError(f"{photo.path}: {error}") from error
-        return {**cache, **view, "face_count": np.array(len(found), dtype=np.int32)}
+        said = np.frombuffer("\n".join(notes).encode(), dtype=np.uint8)
+        return {**cache, **view, **({"notes": said} if notes else {})}
 
     def set_source(self, source: PreparedSource) -> None:
         """Show this source from the next frame on."""

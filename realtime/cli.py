@@ -89,6 +89,10 @@ def _size(text: str) -> tuple[int, int]:
         raise argparse.ArgumentTypeError(f"{text!r} is no size; write it as 1280x720") from None
 
 
+def _face(text: str) -> str | int:
+    return int(text) if text.isdecimal() else text
+
+
 def _names(text: str) -> list[str]:
     return [name.strip() for name in text.split(",") if name.strip()]
 
@@ -116,7 +120,10 @@ def parser() -> Parser:
     who.add_argument("--source", type=Path, action="append", default=[], metavar="PHOTO", dest="sources",
         help="photo of the face to show; up to 9, chosen by the keys 1-9 (needed; the flag itself may be left out)")
     who.add_argument("--face", type=int, metavar="N",
-        help="which face of a photo with several (default: the largest), or person of an OpenFace table")
+        help="which face of a photo with several, counted from the left (default: the largest), "
+        "or person of an OpenFace table")
+    who.add_argument("--list-faces", type=Path, metavar="PNG",
+        help="write a picture that numbers the faces of the photos, and end")
     who.add_argument("--size", choices=SIZES, default=str(d.size_px), dest="size_px",
         help="side of the animated crop in pixels; native: as the photo gives it (default: %(default)s)")
     who.add_argument("--framing", choices=FRAMINGS, default=d.framing,
@@ -143,6 +150,8 @@ def parser() -> Parser:
         help="asked of a camera (default: %(default)g)")
     driver.add_argument("--camera-retry-s", type=float, default=d.camera_retry_s, metavar="SECONDS",
         help="how long a camera that was lost is tried again (default: %(default)g)")
+    driver.add_argument("--driver-face", type=_face, default=d.driver_face, metavar="WHICH",
+        help="which face of its picture drives: largest, left, right, or a number from the left (default: %(default)s)")
     driver.add_argument("--mirror", action=argparse.BooleanOptionalAction, default=d.mirror,
         help="show the drivers as in a mirror (default: on where the first is a camera)")
     driver.add_argument("--neutral-after", type=float, metavar="SECONDS", dest="neutral_after_s",
@@ -278,6 +287,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
     with own_stderr(flags.verbose), logged(flags.verbose):
         try:
+            if flags.list_faces is not None:
+                from realtime.listing import list_faces
+
+                print("\n".join(list_faces(flags.sources, flags.list_faces)))
+                return 0
             config = None if flags.list_cameras else config_from(flags)
             # First of all, so that a system library that it lacks is named. It also has to come before PyAV: with
             # PyAV's libxcb loaded first, OpenCV's windows hang when they open.

@@ -27,6 +27,7 @@ FRAMINGS: Final = ("crop", "photo", "call")
 CALL_SIZES: Final = {"1280x720": (1280, 720), "1920x1080": (1920, 1080)}
 QUALITIES: Final = ("best", "fast")
 GAZES: Final = ("driver", "camera")
+FACES: Final = ("largest", "left", "right")
 
 
 def is_still(path: Path) -> bool:
@@ -41,7 +42,7 @@ class LiveConfig:
     sources: tuple[Path, ...] = ()
     """The first is shown first, the others wait for their hotkey."""
     face: int | None = None
-    """Its number, as the message about several faces counts them; None: the largest."""
+    """Its number, counted from 1 on from left to right; None: the largest."""
     size_px: int | None = 512
     """None: as the photo gives it."""
     framing: str = "crop"
@@ -61,6 +62,8 @@ class LiveConfig:
     camera_fps: float = 30.0
     camera_retry_s: float = 10.0
     """How long a lost camera is tried again, once a second. Then the run ends."""
+    driver_face: str | int = "largest"
+    """Which face of the driver's picture drives: `largest`, `left`, `right`, or a number from the left, from 1 on."""
     mirror: bool | None = None
     """None: where the first driver is a camera."""
     neutral_after_s: float | None = None
@@ -143,6 +146,9 @@ class LiveConfig:
              "each side must be 16 to 8192"),
             ("--camera-fps", fps, 1 <= fps <= 240, "must be 1 to 240"),
             ("--camera-retry-s", retry_s, 0 <= retry_s <= 3600, "must be 0 to 3600"),
+            ("--driver-face", self.driver_face,
+             self.driver_face in FACES or (isinstance(self.driver_face, int) and self.driver_face >= 1),
+             f"choose {', '.join(FACES)} or a number from the left, from 1 on"),
             ("--face", self.face, self.face is None or self.face >= 1, "faces are counted from 1"),
             ("--duration", duration_s, duration_s is None or duration_s > 0, "must be more than 0 seconds"),
             ("--frames", self.frames, self.frames is None or self.frames >= 1, "must be 1 or more"),

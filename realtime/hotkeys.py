@@ -21,6 +21,7 @@ logger = logging.getLogger(__name__)
 HOTKEYS: Final[dict[str, str]] = {
     "1-9": "show that --source",
     "c": "take the drivers' faces as they are now as neutral",
+    "d": "let the next face in the driver's picture drive",
     "m": "mirror on / off",
     "g": "gaze into the camera / as the driver's",
     "p": "next preset",
@@ -91,6 +92,8 @@ class Controls:
     """Takes the drivers' faces as neutral; None where no tracker runs."""
     record: Callable[[], None] | None = None
     """Starts a recording or stops it; None where that cannot be."""
+    ask_next: Callable[[], None] | None = None
+    """Lets another face in the drivers' pictures drive; None where no tracker runs."""
 
     def poll(self) -> None:
         """Do what other threads asked for and what the next key means, in a window or the terminal. Never waits."""
@@ -113,6 +116,8 @@ class Controls:
         elif key in ("c", "n") and self.ask_neutral is not None:
             self.ask_neutral()
             logger.info("the drivers' faces as they are now count as neutral")
+        elif key == "d" and self.ask_next is not None:
+            self.ask_next()
         elif key == "g":
             logger.info("gaze %s", control.toggle_gaze())
         elif key == "p":

@@ -16,7 +16,7 @@ import cv2
 
 from icface.attributes import PLACE
 from icface.control.mixing import Mixer
-from icface.errors import SourceError
+from icface.errors import ICFaceError, SourceError
 from icface.images import load_photo
 from icface.source_cache import SourceCache
 from realtime import version
@@ -147,8 +147,9 @@ class _Session:
         keyboard = stack.enter_context(TerminalKeys()).poll_key if config.live else None
         tracked = [each for each in drivers if each.ask_neutral is not None]
         ask_neutral = partial(_all, [each.ask_neutral for each in tracked]) if tracked else None
+        ask_next = partial(_all, [each.ask_next for each in tracked]) if tracked else None
         recordings = Recordings(control, renderer, beat.fps, recordings_folder(), provenance_of(config))
-        controls = Controls(reenactment, photos, stop, keyboard, ask_neutral, recordings.toggle)
+        controls = Controls(reenactment, photos, stop, keyboard, ask_neutral, recordings.toggle, ask_next)
         if panel is not None:
             stack.callback(panel.close)
             url = panel.serve(config, reenactment, photos, recordings, drivers, beat.fps, ask_neutral)
@@ -164,6 +165,17 @@ class _Session:
         else:
             reading = FileDrivers([each.read_in_order() for each in drivers], metrics, still, labels)
             run_offline(reenactment, reading, controls, config, beat.frame_count)
+            self._check_seen()
+
+    def _check_seen(self) -> None:
+        """Raise where a video drove and no face was seen in it."""
+        for given, (_, metrics) in zip(self.config.given, self.metrics.drivers, strict=False):
+            tracked = metrics.counters["tracked"]
+            if given.is_tracked and tracked and not metrics.counters["faces"]:
+                raise ICFaceError(
+                    f"no face was seen in the {tracked} frames of {given.name}; what was written shows the photo at "
+                    "rest; use a video in which a face of at least 48 pixels looks at the camera"
+                )
 
     def _make_still(self) -> None:
         """Make one picture of the photos, and no run."""

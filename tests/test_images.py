@@ -5,12 +5,14 @@ from __future__ import annotations
 import hashlib
 import io
 import os
+import sys
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 import pytest
-from PIL import Image, ImageCms
+from PIL import Image, ImageCms, ImageFile, PngImagePlugin
 
 from icface.errors import SourceError
 from icface.images import BEHIND_ALPHA, MAX_SIDE_PX, load_photo
@@ -116,7 +118,7 @@ def test_an_animation_gives_its_first_picture(tmp_path: Path) -> None:
     np.testing.assert_array_equal(load_photo(path).frame[0, 0], (250, 0, 0))
 
 
-@pytest.mark.parametrize("size", [(MAX_SIDE_PX + 904, 500), (20, 2 * MAX_SIDE_PX)])
+@pytest.mark.parametrize("size", [(MAX_SIDE_PX + 904, 2500), (2100, 1 + MAX_SIDE_PX)])
 def test_huge_photos_are_reduced_in_proportion(tmp_path: Path, size: tuple[int, int]) -> None:
     frame = load_photo(write(tmp_path, Image.new("RGB", size, (9, 8, 7)), "a.png")).frame
     scale = MAX_SIDE_PX / max(size)
@@ -147,6 +149,72 @@ def test_a_damaged_colour_profile_is_passed_over(
     np.testing.assert_array_equal(load_photo(path).frame, corner_frame)
 
 
+def test_megabytes_of_text_in_a_png_are_passed_over(corner_frame: np.ndarray, tmp_path: Path) -> None:
+    """In every kind of text chunk, before the pixels and after; the orientation that ImageMagick writes as text stays."""
+    file = io.BytesIO()
+    exif = Image.Exif()
+    exif[0x0112] = 3
+    texts = PngImagePlugin.PngInfo()
+    texts.add_text("story", "word " * 600_000, zip=True)
+    texts.add_text("plain", "word " * 300_000)
+    texts.add_itxt("XML:com.adobe.xmp", "<x/>" * 500_000, zip=True)
+    raw = exif.tobytes()
+    texts.add_text("Raw profile type exif", f"\nexif\n{len(raw)}\n{raw.hex()}", zip=True)
+    Image.fromarray(corner_frame).save(file, "PNG", pnginfo=texts)
+    path = tmp_path / "a.png"
+    path.write_bytes(file.getvalue())
+    photo = load_photo(path)
+    np.testing.assert_array_equal(photo.frame, corner_frame[::-1, ::-1])
+    assert photo.sha256 == hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+@pytest.mark.slow
+def test_a_jpeg_of_200_megapixels_is_decoded_reduced(tmp_path: Path) -> None:
+    path = write(tmp_path, Image.new("L", (16_320, 12_240), 77), "a.jpg")
+    frame = load_photo(path).frame
+    assert frame.shape == (3072, 4096, 3) and frame[5, 5, 0] == 77
+    assert Image.MAX_IMAGE_PIXELS is not None  # Pillow's own limit is as it was
+
+
+@pytest.mark.parametrize(
+    ("size", "kept"), [((12_000, 900), True), ((900, 12_000), True), ((12_000, 3_000), False)]
+)
+def test_a_panorama_keeps_its_faces(tmp_path: Path, size: tuple[int, int], kept: bool) -> None:
+    """A window of it of twice its height is shown. That alone must not be larger than an output."""
+    frame = load_photo(write(tmp_path, Image.new("L", size), "a.png")).frame
+    assert (frame.shape[1::-1] == size) == kept
+    assert 2.5 * min(frame.shape[:2]) < MAX_SIDE_PX + 2
+    assert frame.shape[1] / frame.shape[0] == pytest.approx(size[0] / size[1], rel=0.01)
+
+
+def test_heic_is_read_where_its_reader_is_installed(
+    corner_frame: np.ndarray, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A stand-in for pillow-heif, which reads any such file as our picture."""
+
+    class Reader(ImageFile.ImageFile):
+        format = "HEIF"
+
+        def _open(self) -> None:
+            self._size, self._mode = (61, 45), "RGB"
+
+        def load(self) -> Any:
+            self.im = Image.fromarray(corner_frame).im
+            return None
+
+    def register() -> None:
+        Image.register_open("HEIF", Reader, lambda prefix: prefix[4:8] == b"ftyp")
+
+    monkeypatch.setitem(sys.modules, "pillow_heif", SimpleNamespace(register_heif_opener=register))
+    path = tmp_path / "IMG_0001.HEIC"
+    path.write_bytes(b"\0\0\0\x18ftypheic" + b"\0\0\0\0mif1heic" + bytes(100))
+    try:
+        np.testing.assert_array_equal(load_photo(path).frame, corner_frame)
+    finally:
+        Image.OPEN.pop("HEIF", None)
+        Image.ID.remove("HEIF")
+
+
 # Refused
 
 
@@ -167,9 +235,9 @@ def test_a_decompression_bomb_is_refused(tmp_path: Path) -> None:
 
 
 def test_a_side_beyond_reason_is_refused(tmp_path: Path) -> None:
-    """30,000 pixels wide: few enough in all, but no photo of a face."""
-    path = write(tmp_path, Image.new("L", (30_000, 40)), "a.png")
-    with pytest.raises(SourceError, match=r"30000×40 pixels.*reduce it"):
+    """70,000 pixels wide: few enough in all, but no photo of a face."""
+    path = write(tmp_path, Image.new("L", (70_000, 40)), "a.png")
+    with pytest.raises(SourceError, match=r"70000×40 pixels.*reduce it"):
         load_photo(path)
 
 
@@ -182,10 +250,13 @@ def test_a_truncated_photo_is_refused_not_half_grey(corner_frame: np.ndarray, tm
 
 
 @pytest.mark.parametrize("brand", [b"heic", b"mif1", b"heix"])
-def test_heic_is_named_and_told_from_other_files(tmp_path: Path, brand: bytes) -> None:
+def test_heic_is_named_and_told_from_other_files(
+    tmp_path: Path, brand: bytes, monkeypatch: pytest.MonkeyPatch
+) -> None:
     path = tmp_path / "IMG_0001.jpg"
     path.write_bytes(b"\0\0\0\x18ftyp" + brand + b"\0\0\0\0mif1heic" + bytes(100))
-    with pytest.raises(SourceError, match=r"HEIC.*convert it to JPEG"):
+    monkeypatch.setitem(sys.modules, "pillow_heif", None)  # as where it is not installed
+    with pytest.raises(SourceError, match=r"HEIC.*pip install pillow-heif.*convert it to JPEG"):
         load_photo(path)
 
 

@@ -60,7 +60,8 @@ def no_detector(monkeypatch: pytest.MonkeyPatch) -> None:
     def refuse(*_: object, **__: object) -> NoReturn:
         raise AssertionError("the photo was prepared again")
 
-    monkeypatch.setattr(module, "open_detector", refuse)
+    for name in ("faces_of", "open_detector"):
+        monkeypatch.setattr(module, name, refuse)
 
 
 def asked(**values: float) -> np.ndarray:
@@ -245,10 +246,10 @@ def test_of_several_faces_the_largest_is_taken_and_said(reenactor: Reenactor, co
     largest = reenactor.prepare_source(couple)
     assert largest.crop_to_photo[0, 2] < 700
     (note,) = largest.notes
-    assert "2 faces in couple.jpg" in note and "--face" in note
+    assert note.startswith("couple.jpg: 2 faces, from left to right: 1 at (") and "number 1 is taken" in note
     # Told again when it comes from the cache, with the name that the file has by then.
     (note,) = reenactor.prepare_source(replace(couple, path=Path("us.png"))).notes
-    assert "2 faces in us.png" in note
+    assert note.startswith("us.png: 2 faces")
 
 
 def test_a_face_can_be_chosen(reenactor: Reenactor, couple: Photo) -> None:

@@ -18,6 +18,7 @@ from icface.bundle import Bundle, Variant
 from icface.engines.backends.onnxruntime import runner
 from icface.errors import ConfigError, SourceError
 from icface.face.landmarks import open_detector
+from icface.face.photo import faces_of, put_upright, without_far
 from icface.face.suitability import MAX_FACES, choose_face
 from icface.families import Family, Means, open_family
 from icface.images import load_photo
@@ -101,7 +102,7 @@ def collect(
         for photo in photos:
             try:
                 frame = load_photo(photo).frame
-                face = choose_face(detector.detect(frame), photo, None)
+                frame, face = put_upright(*without_far(frame, choose_face(faces_of(frame), photo, None)))
                 sources.append(family.prepare(frame, face, means))
             except SourceError as error:
                 logger.warning("%s is left out: %s", photo.name, error)

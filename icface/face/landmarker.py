@@ -36,13 +36,16 @@ logger = logging.getLogger(__name__)
 
 Points = NDArray[np.float32]
 """(478, 3): x right and y down in pixels of the picture; z in the same scale, smaller is nearer to the camera."""
+Box = tuple[float, float, float, float]
+"""Left, top, right and bottom of a part of a picture, pixels; it may reach beyond the picture."""
 
 MODEL_PATH: Final = Path(__file__).parent / "data" / "face_landmarker.task"
 MODEL_SHA256: Final = "64184e229b263107bc2b804c6625db1341ff2bb731874b0bcc2fe6544e0bc9ff"
 
 _MIN_SCORE: Final = 0.5
 """MediaPipe's default, for finding a face and for believing its landmarks."""
-_GROWN: Final = 1.5
+_MIN_LOGIT: Final = math.log(_MIN_SCORE / (1 - _MIN_SCORE))
+GROWN: Final = 1.5
 """The square that the landmarks are read in is this many times as large as the face."""
 
 _FINDER_PX: Final = 128
@@ -78,6 +81,8 @@ class Region:
     width: float
     height: float
     angle_rad: float
+    certainty: float = 0.0
+    """How sure the network was that a face is there, as a logit; more than 0."""
 
     def to_picture(self) -> Array:
         """(2, 3) affine from the unit square, origin at its top left, to the picture."""
@@ -89,6 +94,30 @@ class Region:
     def is_near(self, other: Region) -> bool:
         """Whether both can only be the same face."""
         return math.hypot(self.x - other.x, self.y - other.y) < 0.25 * max(self.width, other.width)
+
+
+@dataclass(frozen=True)
+class Landmarks:
+    """One face in one picture."""
+
+    points_px: Points
+    image_size_px: tuple[int, int]
+    """(width, height) of the picture, which the camera model of the head pose needs."""
+    blendshapes: NDArray[np.float32]
+    """(52,) in MediaPipe's order, `_neutral` first."""
+    person: int = 0
+    """Of a video's driver: another number is another person."""
+
+    @property
+    def box_px(self) -> Box:
+        """Left, top, right, bottom of all points."""
+        low, high = self.points_px[:, :2].min(0), self.points_px[:, :2].max(0)
+        return float(low[0]), float(low[1]), float(high[0]), float(high[1])
+
+    @property
+    def area_px(self) -> float:
+        left, top, right, bottom = self.box_px
+        return (right - left) * (bottom - top)
 
 
 class Networks:
@@ -103,25 +132,32 @@ class Networks:
         """Free the memory; the networks cannot be used afterwards."""
         vars(self).clear()
 
-    def find(self, frame: Frame) -> list[Region]:
-        """Where faces are in a picture (H, W, 3) RGB, most certain first."""
+    def find(self, frame: Frame, box: Box | None = None, turns: int = 0) -> list[Region]:
+        """Where faces are in a picture, most certain first.
+
+        Args:
+            frame: (H, W, 3) RGB.
+            box: look at this part only, which is a square; None: at all of it.
+            turns: look at it turned by so many quarters, counterclockwise. The network misses faces upside down.
+        """
         height, width = frame.shape[:2]
-        side = max(height, width)
-        scale = _FINDER_PX / side
-        margin = np.array([side - width, side - height]) / 2
-        fitted = np.array([[scale, 0.0, margin[0] * scale], [0.0, scale, margin[1] * scale]])
-        square = cv2.warpAffine(frame, fitted, (_FINDER_PX, _FINDER_PX))
+        side = max(height, width) if box is None else box[2] - box[0]
+        margin = np.array([side - width, side - height]) / 2 if box is None else -np.array(box[:2])
+        square = np.rot90(_square(frame, side, margin, inside=box is not None), turns)
         raw, logits = _run(self._finder, square)
-        scores = 1.0 / (1.0 + np.exp(-np.clip(logits[0, :, 0].astype(np.float64), -100.0, 100.0)))
-        found = np.flatnonzero(scores >= _MIN_SCORE)
+        certainty = np.clip(logits[0, :, 0].astype(np.float64), -100.0, 100.0)
+        found = np.flatnonzero(certainty >= _MIN_LOGIT)
         # Centre, size and six points of a face, of which the first two are the eyes.
         faces = raw[0, found].astype(np.float64).reshape(-1, 8, 2) / _FINDER_PX
         faces[:, [0, 2, 3, 4, 5, 6, 7]] += _anchors()[found, np.newaxis]
         regions = []
-        for face in _merged(faces, scores[found]):
-            centre, (w, h) = face[0] * side - margin, face[1] * side * _GROWN
-            dx, dy = face[3] - face[2]
-            regions.append(Region(float(centre[0]), float(centre[1]), w, h, math.atan2(dy, dx)))
+        for face, certain in _merged(faces, certainty[found]):
+            w, h = face[1] * side * GROWN
+            centre, right_eye, left_eye = (
+                _turned_back(point, turns) * side - margin for point in face[[0, 2, 3]]
+            )
+            dx, dy = left_eye - right_eye
+            regions.append(Region(float(centre[0]), float(centre[1]), w, h, math.atan2(dy, dx), certain))
         return regions
 
     def landmarks(self, frame: Frame, region: Region) -> Points | None:
@@ -132,7 +168,7 @@ class Networks:
         size, how = (_LANDMARKS_PX, _LANDMARKS_PX), cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
         crop = cv2.warpAffine(frame, from_pixels, size, flags=how, borderMode=cv2.BORDER_REPLICATE)
         raw, presence, *_ = _run(self._landmarks, crop)
-        if presence.item() <= math.log(_MIN_SCORE / (1 - _MIN_SCORE)):
+        if presence.item() <= _MIN_LOGIT:
             return None
         points = raw.reshape(-1, 3).astype(np.float64) / _LANDMARKS_PX
         result = np.empty(points.shape, dtype=np.float32)
@@ -146,6 +182,27 @@ class Networks:
         return scores.copy()
 
 
+def _square(frame: Frame, side: float, margin: Array, *, inside: bool) -> Frame:
+    """A square of a picture as the finder takes it; `margin` (x, y) is what it has more on the left and above."""
+    scale = _FINDER_PX / side
+    left, top = (round(-edge) for edge in margin.tolist())
+    part = frame[max(top, 0) : top + round(side), max(left, 0) : left + round(side)]
+    if inside and scale < 1 and part.shape[:2] == (round(side), round(side)):
+        # In a part small faces count, so little may alias. Of a large one every so many pixels tell enough.
+        step = max(1, round(side) // (4 * _FINDER_PX))
+        small = cv2.resize(part[::step, ::step], (_FINDER_PX, _FINDER_PX), interpolation=cv2.INTER_AREA)
+        return np.asarray(small, np.uint8)
+    fitted = np.array([[scale, 0.0, margin[0] * scale], [0.0, scale, margin[1] * scale]])
+    border = cv2.BORDER_REPLICATE if inside else cv2.BORDER_CONSTANT
+    return np.asarray(cv2.warpAffine(frame, fitted, (_FINDER_PX, _FINDER_PX), borderMode=border), np.uint8)
+
+
+def _turned_back(point: Array, turns: int) -> Array:
+    """A point (x, y) of a unit square that was turned by quarters counterclockwise, in the square as it was."""
+    x, y = point
+    return np.array([(x, y), (1 - y, x), (1 - x, 1 - y), (y, 1 - x)][turns % 4])
+
+
 def _run(request: Any, content: NDArray[Any]) -> list[NDArray[np.float32]]:
     """A network's outputs, which it overwrites with the next run."""
     request.input_tensors[0].data[0] = content
@@ -157,7 +214,7 @@ def region_around(points: Points) -> Region:
     """Where to read a face in the next frame, from its landmarks in this one."""
     low, high = points[:, :2].min(0).astype(np.float64), points[:, :2].max(0).astype(np.float64)
     x, y = (low + high) / 2
-    side = float((high - low).max()) * _GROWN
+    side = float((high - low).max()) * GROWN
     dx, dy = (points[_LEFT_EYE, :2] - points[_RIGHT_EYE, :2]).tolist()
     return Region(float(x), float(y), side, side, math.atan2(dy, dx))
 
@@ -227,9 +284,13 @@ def _anchors() -> Array:
     return np.concatenate(anchors)
 
 
-def _merged(faces: Array, scores: Array) -> list[Array]:
-    """One answer for each face: the mean of those that overlap, weighted by their scores. Most certain first."""
+def _merged(faces: Array, certainty: Array) -> list[tuple[Array, float]]:
+    """One answer for each face: the mean of those that overlap, weighted by their scores. Most certain first.
+
+    With each comes the highest certainty, a logit.
+    """
     low, high = faces[:, 0] - faces[:, 1] / 2, faces[:, 0] + faces[:, 1] / 2
+    scores = 1.0 / (1.0 + np.exp(-certainty))
     left = np.argsort(-scores, kind="stable")
     result = []
     while left.size:
@@ -240,6 +301,7 @@ def _merged(faces: Array, scores: Array) -> list[Array]:
         same = area > _SAME_FACE * union
         same[0] = True
         weights = scores[left[same]]
-        result.append(np.tensordot(weights, faces[left[same]], axes=1) / weights.sum())
+        mean = np.tensordot(weights, faces[left[same]], axes=1) / weights.sum()
+        result.append((mean, float(certainty[first])))
         left = left[~same]
     return result

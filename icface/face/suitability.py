@@ -12,17 +12,19 @@ from icface.face.landmarks import Landmarks
 from icface.face.pose import head_pose
 
 MAX_FACES: Final = 10
-"""How many faces of a photo are looked for."""
+"""How many faces are looked at in what is made of a photo."""
 MIN_FACE_PX: Final = 48
-MAX_TURN_RAD: Final = 0.45
-"""A photo turned further than this shows too little of one cheek, or of forehead or chin, to make a face of."""
+TURNED_RAD: Final = 0.45
+"""Of a photo turned further than this one cheek, or forehead or chin, is hardly seen. It is taken with a warning."""
+MAX_TURN_RAD: Final = float(np.radians(45.5))
+"""A photo turned further shows no whole eye or half of a mouth to make a face of."""
 
 _FACE_POINTS: Final = 468
 """Without those of the irises."""
 
 
 def choose_face(found: list[Landmarks], path: Path, face: int | None) -> Landmarks:
-    """The face to animate: number `face`, counted from 1, largest first; the largest if None.
+    """The face to animate: number `face` of those `found`, counted from 1; the largest if None.
 
     Raises:
         SourceError: there is no face.
@@ -31,10 +33,10 @@ def choose_face(found: list[Landmarks], path: Path, face: int | None) -> Landmar
     if not found:
         raise SourceError(f"no face found in {path}; use a photo where the face is seen from the front")
     if face is None:
-        return found[0]
+        return max(found, key=lambda face: face.area_px)
     if not 1 <= face <= len(found):
         raise ConfigError(
-            f"there is no face {face} in {path}: {len(found)} found, counted from 1, largest first"
+            f"there is no face {face} in {path}: {len(found)} found, counted from 1 on from left to right"
         )
     return found[face - 1]
 
@@ -44,7 +46,7 @@ def face_extent_px(landmarks: Landmarks) -> float:
     return float(np.ptp(landmarks.points_px[:_FACE_POINTS, :2], axis=0).max())
 
 
-def check_suitable(landmarks: Landmarks, max_yaw_rad: float = MAX_TURN_RAD) -> None:
+def check_suitable(landmarks: Landmarks) -> None:
     """Refuse a face that is too small, or turned too far away, by a SourceError with the size or the angle."""
     extent_px = face_extent_px(landmarks)
     if extent_px < MIN_FACE_PX:
@@ -52,9 +54,8 @@ def check_suitable(landmarks: Landmarks, max_yaw_rad: float = MAX_TURN_RAD) -> N
             f"the face is only {extent_px:.0f} pixels tall; use a photo where it is at least {MIN_FACE_PX}"
         )
     pose = head_pose(landmarks)
-    aside_rad, up_or_down_rad = abs(pose.yaw_rad), abs(pose.pitch_rad)
-    if aside_rad > max_yaw_rad or up_or_down_rad > MAX_TURN_RAD:
-        turned_rad = aside_rad if aside_rad > max_yaw_rad else up_or_down_rad
+    turned_rad = max(abs(pose.yaw_rad), abs(pose.pitch_rad))
+    if turned_rad > MAX_TURN_RAD:
         raise SourceError(
             f"the face in the photo is turned by {np.degrees(turned_rad):.0f}°; "
             "use a photo that looks at the camera (within 20° is best)"

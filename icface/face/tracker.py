@@ -13,6 +13,7 @@ from icface.arrays import Frame
 from icface.attributes import ACTION_UNITS, AU_NAMES, INDEX, PLACE, FloatArray
 from icface.face.action_units import attributes_of
 from icface.face.calibration import Calibration, load_neutral, save_neutral
+from icface.face.driver import Driver
 from icface.face.extensions import ExtensionReader
 from icface.face.features import face_shape, features_of
 from icface.face.landmarks import LandmarkDetector, Landmarks, open_detector
@@ -65,10 +66,9 @@ class FaceTracker:
         self._place = Place() if follow else None
         self._neutral_path = neutral_path
         self._detector = detector or open_detector(video=True)
-        kept = None if neutral_path is None else load_neutral(neutral_path)
-        self._calibration = Calibration(None if kept is None else kept.baseline)
-        self._extensions = ExtensionReader(None if kept is None else kept.extensions)
-        self._peak = np.full(len(AU_NAMES), _RANGE_START, dtype=np.float32)
+        self._kept = None if neutral_path is None else load_neutral(neutral_path)
+        self._person = 0
+        self._meet(0)
         self._last_pose: Pose | None = None
         self._last_s = math.inf
         self._jumps = 0
@@ -86,6 +86,8 @@ class FaceTracker:
             self.reset()
             return None
         face = faces[0]
+        if face.person != self._person:
+            self._meet(face.person)
         pose = head_pose(face)
         if self._is_jump(pose):
             return None
@@ -106,6 +108,23 @@ class FaceTracker:
         if self._place is not None:
             whole[PLACE] = self._place.update(face, time_s)
         return DriverState(whole, face)
+
+    def _meet(self, person: int) -> None:
+        """Begin with what is usual, or was kept: nothing that was learned about one person is true of another."""
+        if self._person:
+            self.reset()
+        self._person = person
+        kept, place = self._kept, self._place
+        self._calibration = Calibration(None if kept is None else kept.baseline)
+        self._extensions = ExtensionReader(None if kept is None else kept.extensions)
+        self._peak = np.full(len(AU_NAMES), _RANGE_START, dtype=np.float32)
+        if place is not None:
+            place.set_rest()
+
+    def choose_next(self) -> None:
+        """Let the next face to the right drive; any thread may ask."""
+        if isinstance(self._detector, Driver):
+            self._detector.choose_next()
 
     def set_neutral(self) -> None:
         """Take the driver's face over the next frames as neutral."""

@@ -13,11 +13,10 @@ from numpy.typing import NDArray
 
 from icface.arrays import Array, Frame, Tensors
 from icface.attributes import ACTION_UNITS, AU_NAMES, POSE, FloatArray, neutral, pose_from_unit
-from icface.errors import SourceError
 from icface.face.action_units import POPULATION_PATH, measure_attributes
 from icface.face.landmarks import LandmarkDetector, Landmarks
 from icface.face.pose import head_pose
-from icface.face.suitability import MAX_TURN_RAD, check_suitable, face_extent_px
+from icface.face.suitability import check_suitable, face_extent_px
 from icface.geometry.completion import COMPLETE_FROM_RAD, frontal
 from icface.geometry.cutout import Room
 from icface.geometry.eyes import IRIS_TRAVEL_IOD
@@ -56,8 +55,6 @@ WIDE_CROP_SCALE: Final = 2.5
 """Of the crop in which a turned photo is made frontal."""
 WIDE_MARGIN: Final = 0.08
 """Of that crop's layers: nothing moves far at its border."""
-MAX_YAW_RAD: Final = np.radians(45.5)
-"""A photo turned further shows no whole eye or half of a mouth to complete the face from."""
 FINEST: Final = 0.75
 """Pixels of the photo to a pixel of that crop, at least: a little finer than the photo, so that it stays sharp."""
 NATIVE_LIMITS_PX: Final = (256, 1024)
@@ -116,7 +113,7 @@ def prepare_source(
     Raises:
         SourceError: the face is too small, or turned too far away.
     """
-    check_suitable(landmarks, MAX_YAW_RAD)
+    check_suitable(landmarks)
     if size_px is None:
         own = round(face_extent_px(landmarks) * CROP_SCALE / 32) * 32
         size_px = int(np.clip(own, *NATIVE_LIMITS_PX))
@@ -150,9 +147,6 @@ def _completed(
     """A turned photo with its face made frontal, the landmarks of that face, and the tensors of the photo as it is.
 
     None where it need not or cannot be.
-
-    Raises:
-        SourceError: it cannot be, and the photo is turned too far to do without.
     """
     turned_rad = head_pose(landmarks).yaw_rad
     if abs(turned_rad) < COMPLETE_FROM_RAD:
@@ -170,11 +164,6 @@ def _completed(
         middle = landmarks.points_px[:, :2].mean(0)
         nearest = min(found, key=lambda face: float(np.hypot(*(face.points_px[:, :2].mean(0) - middle))))
         return completed, nearest, as_it_is
-    if abs(turned_rad) > MAX_TURN_RAD:
-        raise SourceError(
-            f"the face in the photo is turned by {np.degrees(abs(turned_rad)):.0f}°, and its hidden side cannot be "
-            "made up; use a photo that looks at the camera (within 20° is best)"
-        )
     return None
 
 

@@ -61,6 +61,8 @@ class Driver(ABC):
     """It has no length of its own: a run does not end with it, unless nothing else drives."""
     ask_neutral: Callable[[], None] | None = None
     """Takes the face as it is as neutral, from any thread; None where there is no tracker."""
+    ask_next: Callable[[], None] | None = None
+    """Lets the next face to the right drive, from any thread; None where there is no tracker."""
     halve_tracking: Callable[[bool], None] | None = None
     """Tracks every second frame only, or all, from any thread; None where there is no tracker."""
 

@@ -21,7 +21,10 @@ from realtime.slot import Lane, Slot, filling
 logger = logging.getLogger(__name__)
 
 QUEUE_FRAMES = 4
+NOBODY_AFTER_S = 3.0
+"""So long after the start it is said that no face was seen yet, and then ever less often."""
 RETRY_EVERY_S = 1.0
+NO_FACE_HELP = "look at the camera, with light from the front, so close that the face has 48 pixels"
 
 
 class FaceDriver(Driver):
@@ -48,6 +51,7 @@ class FaceDriver(Driver):
         self.frame_count = camera.info.frame_count
         self.aspect = camera.info.width_px / camera.info.height_px
         self.ask_neutral = self._neutral_asked.set
+        self.ask_next = tracker.choose_next
 
     def play(self, stop: threading.Event) -> Slot[Sample]:
         frames: Slot[CapturedFrame] = Slot()
@@ -73,6 +77,7 @@ class FaceDriver(Driver):
         """Turn frames into samples until either side ends, then close both. It is the body of a thread."""
         metrics, neutral_after_s = self._metrics, self._config.neutral_after_s
         first_s: float | None = None
+        nobody_s = NOBODY_AFTER_S
         last_index = -1
         serial = 0
         with closing(frames), filling(samples):
@@ -93,6 +98,11 @@ class FaceDriver(Driver):
                     face = self._tracker.read(captured.frame, captured.time_s)
                 metrics.tracked(found=face is not None)
                 if face is None:
+                    if not metrics.counters["faces"] and captured.time_s - first_s >= nobody_s:
+                        logger.warning(
+                            "no face was seen in %.0f s; %s", captured.time_s - first_s, NO_FACE_HELP
+                        )
+                        nobody_s *= 3
                     samples.put(Sample(serial, captured.time_s, None))
                 else:
                     samples.put(Sample(serial, captured.time_s, face.attributes, face.landmarks))

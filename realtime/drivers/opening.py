@@ -72,7 +72,8 @@ def open_driver(
     logger.info("%s: %s", "camera" if number == 0 else f"driver {number + 1}", opened.info.describe())
     # A neutral face that was set belongs to whoever sits at this computer, not to the person in a file.
     mine = given.kind == "camera" and given is next(each for each in config.given if each.kind == "camera")
-    tracker = FaceTracker(neutral_file() if mine else None, open_detector(video=True), follow=config.follow)
+    detector = open_detector(video=True, prefer=config.driver_face)
+    tracker = FaceTracker(neutral_file() if mine else None, detector, follow=config.follow)
     stack.callback(tracker.close)
     return FaceDriver(opened, reopen, tracker, config, metrics)
 

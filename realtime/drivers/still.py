@@ -5,7 +5,6 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable
-from contextlib import closing
 from fractions import Fraction
 from pathlib import Path
 
@@ -14,9 +13,10 @@ import numpy as np
 from icface.attributes import GAZE, GAZE_LIMIT_RAD, SIDES, FloatArray, neutral
 from icface.face.action_units import measure_attributes
 from icface.face.extensions import measure_sides
-from icface.face.landmarks import Landmarks, open_detector
+from icface.face.landmarks import Landmarks
+from icface.face.photo import faces_of, put_upright, without_far
 from icface.face.pose import head_pose
-from icface.face.suitability import MAX_FACES, choose_face
+from icface.face.suitability import choose_face
 from icface.geometry.reading import certain, own_gaze
 from icface.images import load_photo
 from realtime.drivers import Driver, Sample
@@ -30,15 +30,15 @@ def read_still(path: Path, face: int | None = None) -> FloatArray:
 
     Args:
         path: the photo.
-        face: its number, counted from 1, largest first. None takes the largest.
+        face: its number, counted from 1, from left to right. None takes the largest.
 
     Raises:
         SourceError: it cannot be read, or has no face.
         ConfigError: there are fewer faces than `face`.
     """
     photo = load_photo(path)
-    with closing(open_detector(video=False, max_faces=MAX_FACES)) as detector:
-        return attributes_of_still(choose_face(detector.detect(photo.frame), path, face))
+    seen = choose_face(faces_of(photo.frame), path, face)
+    return attributes_of_still(put_upright(*without_far(photo.frame, seen))[1])
 
 
 def attributes_of_still(landmarks: Landmarks) -> FloatArray:

@@ -97,8 +97,11 @@ def test_answers_for_one_face_are_merged_by_their_scores() -> None:
     def box(x: float) -> list[list[float]]:
         return [[x, 5.0], [10.0, 10.0]] + [[x, 4.0]] * 6
 
-    merged = _merged(np.array([box(5.0), box(50.0), box(7.0)]), np.array([0.6, 0.7, 0.9]))
-    assert [face[0, 0] for face in merged] == pytest.approx([(0.6 * 5 + 0.9 * 7) / 1.5, 50.0])
+    scores = np.array([0.6, 0.7, 0.9])
+    logits = np.log(scores / (1 - scores))
+    merged = _merged(np.array([box(5.0), box(50.0), box(7.0)]), logits)
+    assert [face[0, 0] for face, _ in merged] == pytest.approx([(0.6 * 5 + 0.9 * 7) / 1.5, 50.0])
+    assert [certainty for _, certainty in merged] == pytest.approx([logits[2], logits[1]])
 
 
 def test_a_region_is_near_itself_only() -> None:

@@ -9,7 +9,7 @@ import cv2
 import numpy as np
 import pytest
 
-from icface.face.landmarks import LandmarkDetector, _overlapping, open_detector
+from icface.face.landmarks import LandmarkDetector, open_detector
 from icface.images import load_photo
 from tests.conftest import shared_file
 
@@ -76,14 +76,6 @@ def test_the_largest_face_comes_first(still_detector: LandmarkDetector) -> None:
 def test_where_nobody_is_nobody_is_found(still_detector: LandmarkDetector) -> None:
     assert still_detector.detect(on_grey(300, 401)) == []
     assert still_detector.detect(on_grey(9, 7)) == []
-
-
-def test_parts_cover_the_picture_and_overlap_by_half() -> None:
-    assert _overlapping(100, 60) == [0, 20, 40]
-    assert _overlapping(60, 60) == [0]
-    starts = _overlapping(1000, 128)
-    assert starts[0] == 0 and starts[-1] == 872
-    assert max(np.diff(starts)) <= 64
 
 
 def test_a_video_may_begin_again() -> None:

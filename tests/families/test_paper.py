@@ -86,7 +86,8 @@ def no_detector(monkeypatch: pytest.MonkeyPatch) -> None:
     def refuse(*_: object, **__: object) -> NoReturn:
         raise AssertionError("the photo was prepared again")
 
-    monkeypatch.setattr(module, "open_detector", refuse)
+    for name in ("faces_of", "open_detector"):
+        monkeypatch.setattr(module, name, refuse)
 
 
 def asked(**values: float) -> np.ndarray:

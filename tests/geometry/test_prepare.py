@@ -209,7 +209,7 @@ def test_a_tiny_face_is_refused(noise: Frame) -> None:
 
 
 @pytest.mark.parametrize(
-    ("pose", "angle"), [((0.0, 0.82, 0.0), 47), ((0.0, -0.82, 0.0), 47), ((0.6, -0.7, 0.0), r"\d+")]
+    ("pose", "angle"), [((0.0, 0.82, 0.0), 47), ((0.0, -0.82, 0.0), 47), ((0.85, -0.3, 0.0), r"\d+")]
 )
 def test_a_face_that_is_turned_too_far_is_refused(noise: Frame, pose: Angles, angle: object) -> None:
     with pytest.raises(SourceError, match=rf"turned by {angle}°; use a photo that looks at the camera"):
@@ -218,12 +218,11 @@ def test_a_face_that_is_turned_too_far_is_refused(noise: Frame, pose: Angles, an
 
 @pytest.mark.usefixtures("without_expression")
 def test_a_face_that_is_lost_when_it_is_completed(noise: Frame) -> None:
-    """The detector finds nothing in the completed picture: a photo turned little is taken as it is."""
+    """The detector finds nothing in the completed picture: the photo is taken as it is."""
     detector = Scripted()
     assert "neutral" in prepare_source(noise, face((0.0, 0.3, 0.0)), detector, 64)
     assert len(detector.shown) == 1 + prepare.LOOPS
-    with pytest.raises(SourceError, match="turned by 34°, and its hidden side cannot be made up"):
-        prepare_source(noise, face((0.0, -0.6, 0.0)), detector, 64)
+    assert "neutral" in prepare_source(noise, face((0.0, -0.6, 0.0)), detector, 64)
 
 
 @pytest.mark.usefixtures("without_expression")

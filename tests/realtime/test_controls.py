@@ -54,7 +54,7 @@ def test_each_key_does_what_the_table_says(photos: list[Path]) -> None:
 
 
 def test_the_table_and_the_controls_agree(photos: list[Path]) -> None:
-    assert set(HOTKEYS) == {"1-9", "c", "m", "g", "p", "r", "space", "h", "q, Esc"}
+    assert set(HOTKEYS) == {"d", "1-9", "c", "m", "g", "p", "r", "space", "h", "q, Esc"}
     bench = room(photos)
     bench.controls.press("escape")
     assert bench.stop.is_set()

@@ -51,6 +51,9 @@ class Tracker:
     def set_neutral(self) -> None:
         self.log.append("neutral")
 
+    def choose_next(self) -> None:
+        self.log.append("next")
+
 
 def taken(samples: Lane[Sample]) -> list[Sample]:
     """All samples until the end."""
@@ -104,6 +107,18 @@ def test_each_frame_becomes_a_sample_face_or_no_face() -> None:
     assert samples[3].attributes is not None and np.array_equal(samples[3].attributes, smile(0.3))
     assert (bench.metrics.counters["tracked"], bench.metrics.counters["faces"]) == (4, 2)
     assert bench.metrics.counters["dropped_before_tracking"] == 0
+
+
+def test_that_nobody_was_seen_is_said_while_it_lasts(caplog: pytest.LogCaptureFixture) -> None:
+    """After 3 s, 9 s, 27 s, and not once a face was there."""
+    Bench(list(range(0, 200, 2))).run()
+    assert [record.getMessage().split(";")[0] for record in caplog.records] == [
+        "no face was seen in 3 s",
+        "no face was seen in 9 s",
+    ]
+    caplog.clear()
+    Bench([1, *range(2, 200, 2)]).run()
+    assert not caplog.records
 
 
 def test_gaps_in_the_index_are_dropped_frames() -> None:

@@ -121,12 +121,15 @@ def test_the_mirror_is_in_the_recording(first: Path, photo: Path, clip: Path, tm
     assert np.array_equal(read_csv(tmp_path / "mirrored.csv").values, mirror(plain))
 
 
-def test_without_a_face_every_frame_is_the_neutral_one(photo: Path, tmp_path: Path) -> None:
+def test_without_a_face_every_frame_is_the_neutral_one_and_the_run_fails(
+    photo: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     dark = dark_video(tmp_path / "dark.mp4", 8)
     run(
         "--source", photo, "--camera", dark, "--output", tmp_path / "out.mp4", "--mark", "off",
-        "--stats", tmp_path / "stats.json", "--framing", "photo",
+        "--stats", tmp_path / "stats.json", "--framing", "photo", code=1,
     )  # fmt: skip
+    assert f"error: no face was seen in the 8 frames of {dark}" in capsys.readouterr().err
     shown = decoded(tmp_path / "out.mp4")
     report = json.loads((tmp_path / "stats.json").read_text())
     assert len(shown) == 8
