@@ -180,7 +180,7 @@ def _symmetric(shape: FloatArray, better: FloatArray) -> FloatArray:
 def _person(prepared: Tensors) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
     """The frontal person (T, T, 4), colours multiplied by alpha, and the background (T, T, 3)."""
     side = len(prepared["plate"])
-    motion = FaceRig(prepared).motion(neutral())
+    motion = FaceRig(prepared, as_seen=True).motion(neutral())
     frame = HostWarp(prepared, (side, side)).frame(motion).astype(np.float32)
     map_x, map_y = (np.ascontiguousarray(motion["skin_map"][..., i]) for i in (0, 1))
     alpha = np.ascontiguousarray(prepared["skin"][..., 3:])
