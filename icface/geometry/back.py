@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from icface.arrays import Array, Tensors
 from icface.attributes import FloatArray
-from icface.geometry.follow import CHIN, smooth
+from icface.geometry.follow import CHIN, head_share, smooth
 from icface.geometry.outline import SURE, Outline
 from icface.geometry.raster import fill_behind
 from icface.geometry.shape import Projection
@@ -85,10 +85,8 @@ BRIGHTEST: Final = 1.3
 """How bright it is, of the cheeks, at least and at most."""
 STILL: Final = 0.75
 """Over so much below the chin the neck comes to rest."""
-WHOLE_FACE: Final = 1.08
-"""The face's outline in the photo, of the rig's, which lies farther inside."""
 JAW: Final = -0.15
-"""It lies below this."""
+"""Below this the face's outline is the jaw's."""
 SOFT: Final = 0.05
 """The outline in front of the solids is smoothed over so much."""
 
@@ -133,7 +131,8 @@ class BackOfHead:
         )
         self._rest = project(self._shape, cache["rotation"])
         self._facing_rest = cache["rotation"][1, 2]
-        share = (1 - smooth((CHIN - self._shape[:, 1]) / STILL)) * freedom(self._rest[:, :2])
+        x, y, _ = self._shape.T
+        share = head_share(x / NARROWER, y, 0 * y, CHIN - STILL, False) * freedom(self._rest[:, :2])
         self._share = share[:, None].astype(np.float32)
         # The outline is smooth, and lies inside the soft edge. Where the solids lie at rest they never hide the photo.
         person = np.where(outline.alpha > SURE, np.uint8(255), np.uint8(0))
@@ -144,10 +143,8 @@ class BackOfHead:
         at_rest = np.round(self._rest[:, :2] + outline.margin).astype(np.int32)
         for triangle in at_rest[self._triangles]:
             cv2.fillConvexPoly(self._cover, triangle, (255,))
-        face = cache["texture_px"][list(OVAL)] + outline.margin
-        face = face.mean(axis=0) + WHOLE_FACE * (face - face.mean(axis=0))
-        jaw = face[cache["neutral_shape"][list(OVAL), 1] < JAW]
-        cv2.fillPoly(self._cover, [np.round(jaw).astype(np.int32)], (255,))
+        oval = cache["texture_px"][list(OVAL)][cache["neutral_shape"][list(OVAL), 1] < JAW] + outline.margin
+        cv2.fillPoly(self._cover, [np.round(oval).astype(np.int32)], (255,))
 
     def __call__(self, rotation: FloatArray, skin_map: FloatArray) -> None:
         """Write them into a map (H, W, 2) of the layer, for a rotation (3, 3) of the head."""
