@@ -17,7 +17,7 @@ from icface.attributes import FloatArray
 from icface.geometry import plate
 from icface.geometry.curls import with_curls
 from icface.geometry.free_layer import free_layer
-from icface.geometry.skull import continue_side, continue_skull
+from icface.geometry.skull import continue_chin, continue_side, continue_skull
 from icface.images import cut_crop
 from icface.pyramid import highest, push_pull
 from icface.segmentation.matte import grown, person_matte
@@ -149,8 +149,12 @@ def cut_out(
     oval = oval_px + np.float32(margin)
     free_rgba = None
     if free:
-        free_rgba = _wide(*free_layer(frame[seen], alpha, background, iod_px, plain=plain), pads, oval)[0]
-    layer, alpha_wide, sides = _wide(*_layer(frame[seen], alpha, background, hole, iod_px, plain), pads, oval)
+        free_rgba = _wide(
+            *free_layer(frame[seen], alpha, background, iod_px, plain=plain), matte.hair, pads, oval
+        )[0]
+    layer, alpha_wide, sides = _wide(
+        *_layer(frame[seen], alpha, background, hole, iod_px, plain), matte.hair, pads, oval
+    )
     lines = alpha_wide[:, x0], alpha_wide[y0], alpha_wide[:, x1 - 1], alpha_wide[y1 - 1]
     cover = np.stack([_softened(line, iod_px)[margin : margin + size_px] for line in lines])
     cover[[0, 2]] *= 1 - np.array(sides, dtype=np.float32)[:, None]  # beyond these edges the head goes on
@@ -176,9 +180,9 @@ def _emptied(room: Room, affine: Array, side: int, seen: tuple[slice, slice], io
 
 
 def _wide(
-    alpha: Mask, colours: Frame, pads: tuple[int, int, int, int], oval_px: FloatArray
+    alpha: Mask, colours: Frame, hair: Mask, pads: tuple[int, int, int, int], oval_px: FloatArray
 ) -> tuple[NDArray[np.uint8], Mask, tuple[bool, bool]]:
-    """A layer (S, S, 4) of alpha and colours of the part that was photographed, continued beyond it.
+    """A layer (S, S, 4) of alpha, colours and hair of the part that was photographed, continued beyond it.
 
     Also its alpha (S, S), 0 to 1, before head and hair were continued; and whether the head goes on left and right.
     """
@@ -194,7 +198,8 @@ def _wide(
     for channel in range(3):
         layer[..., channel] = np.minimum(_padded(colours[..., channel], pads), layer[..., 3])
     sides = continue_side(layer, left, wide.shape[1] - right, oval_px)
-    continue_skull(layer, top, oval_px)
+    continue_skull(layer, top, oval_px, _repeated(hair, pads))
+    continue_chin(layer, len(layer) - bottom, oval_px)
     return layer, wide, sides
 
 

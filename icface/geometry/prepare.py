@@ -34,7 +34,7 @@ from icface.geometry.warp import HostWarp
 
 logger = logging.getLogger(__name__)
 
-_CODE_VERSION: Final = 8
+_CODE_VERSION: Final = 9
 """Raise it when this code gives other tensors than before."""
 
 
@@ -60,6 +60,8 @@ MAX_YAW_RAD: Final = np.radians(45.5)
 FINEST: Final = 0.75
 """Pixels of the photo to a pixel of that crop, at least: a little finer than the photo, so that it stays sharp."""
 NATIVE_LIMITS_PX: Final = (256, 1024)
+MOST_CUT_OFF: Final = 0.1
+"""Of a face (IOD), before a photo counts as one that cuts it off."""
 LOOPS: Final = 2
 MOST_SINE: Final = 0.52
 """Sine of the largest gaze that is taken out of a turned photo. Its eyes looked into the camera."""
@@ -119,6 +121,10 @@ def prepare_source(
     if size_px is None:
         own = round(face_extent_px(landmarks) * CROP_SCALE / 32) * 32
         size_px = int(np.clip(own, *NATIVE_LIMITS_PX))
+    if missing := cut_off(landmarks.points_px, frame.shape[1::-1]):
+        logger.warning(
+            "the photo cuts off %s, which is made up; a photo that shows the whole head looks better", missing
+        )
     completed = _completed(frame, landmarks, detector, size_px)
     front, face = completed or (frame, landmarks)
     photo_px = frame.shape[1], frame.shape[0]
@@ -137,6 +143,19 @@ def prepare_source(
     for _ in range(LOOPS):
         take_out_the_rest(cache, warp.frame(rig.motion(neutral())), detector)
     return cache | {"neutral": warp.frame(rig.motion(neutral())).copy()}
+
+
+def cut_off(points_px: FloatArray, photo_size_px: tuple[int, ...]) -> str:
+    """Which parts of a face, with landmarks (n, 3), lie outside of a photo (width, height); nothing if it is whole."""
+    outline = points_px[list(OVAL), :2]
+    room = MOST_CUT_OFF * float(np.linalg.norm(points_px[33, :2] - points_px[263, :2]))
+    low, high = outline.min(axis=0), outline.max(axis=0) - photo_size_px
+    parts = {
+        "the forehead": low[1] < -room,
+        "the chin": high[1] > room,
+        "a side of the face": low[0] < -room or high[0] > room,
+    }
+    return " and ".join(part for part, is_cut in parts.items() if is_cut)
 
 
 def _completed(

@@ -200,6 +200,28 @@ def test_a_face_that_the_pictures_edge_cuts(noise: Frame, eyes_px: tuple[float, 
     np.testing.assert_allclose(found, expected, atol=0.01)
 
 
+@pytest.mark.parametrize(
+    ("eyes_px", "said"),
+    [
+        ((40.0, 180.0), "a side of the face"),
+        ((200.0, 30.0), "the forehead"),
+        ((200.0, 330.0), "the chin"),
+        ((40.0, 30.0), "the forehead and a side of the face"),
+    ],
+)
+@pytest.mark.usefixtures("without_expression")
+def test_it_says_what_the_photo_cuts_off(
+    noise: Frame, eyes_px: tuple[float, float], said: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    prepare_source(noise, face(eyes_px=eyes_px), Scripted(), 64)
+    assert [record.getMessage() for record in caplog.records if "cuts off" in record.getMessage()] == [
+        f"the photo cuts off {said}, which is made up; a photo that shows the whole head looks better"
+    ]
+    caplog.clear()
+    prepare_source(noise, face(eyes_px=(200.0, 180.0)), Scripted(), 64)
+    assert not any("cuts off" in record.getMessage() for record in caplog.records)
+
+
 # What is refused
 
 
@@ -429,6 +451,24 @@ def test_an_eye_keeps_the_photos_pixels(
     )
     brightest = int(patch.sum(2).max())
     assert int(patch[0, 0].sum()) < 0.9 * brightest
+
+
+@pytest.mark.slow
+def test_a_photo_cut_above_the_brows_gets_no_second_ones(photo: Photo, detector: LandmarkDetector) -> None:
+    """What lies above the edge is lighter than brows and smooth, as far up as the forehead goes."""
+    (whole,) = detector.detect(photo.frame)
+    brows = whole.points_px[[66, 105, 296, 334], 1].min()
+    top = round(float(brows) - 0.1 * float(np.ptp(whole.points_px[[33, 263], 0])))
+    cut = np.ascontiguousarray(photo.frame[top:])
+    (found,) = detector.detect(cut)
+    cache = prepare_source(cut, found, detector, 256)
+    edge = int(cache["margin"] + cache["edges"][1])
+    middle, iod = cache["base_px"][0] + cache["margin"], float(cache["iod_px"])
+    columns = np.s_[round(float(middle - 0.45 * iod)) : round(float(middle + 0.45 * iod))]
+    made = cache["skin"][edge - round(0.2 * iod) : edge - 1, columns].astype(np.float32)
+    cheek = cache["skin"][edge + round(0.85 * iod), round(float(middle + 0.35 * iod)), :3].astype(np.float32)
+    assert np.abs(made[..., :3].mean(axis=2) - cheek.mean()).max() < 0.3 * cheek.mean()
+    assert made[..., 3].min() == 255
 
 
 def test_a_closed_mouth_gets_painted_teeth(prepared: Tensors) -> None:
