@@ -78,6 +78,10 @@ class Room(NamedTuple):
     """(H, W, 3) RGB."""
     oval_px: FloatArray
     """(n, 2) outline of its face in pixels of the photo."""
+    alpha: NDArray[np.uint8] | None = None
+    """(S, S) where the person is, if that is known already."""
+    alpha_affine: Array | None = None
+    """(2, 3) from its pixels to those of the photo."""
 
 
 def cut_out(
@@ -174,8 +178,16 @@ def cut_out(
 def _emptied(room: Room, affine: Array, side: int, seen: tuple[slice, slice], iod_px: float) -> Frame:
     """A room without its person: the part `seen` of the crop that `affine` and `side` tell."""
     frame = cut_crop(room.photo, affine, side)[seen]
-    oval = (room.oval_px - affine[:, 2]) / affine[0, 0] - [seen[1].start, seen[0].start]
-    near = grown(person_matte(frame, oval.astype(np.float32), iod_px).alpha > 0.02, 0.02 * iod_px)
+    if room.alpha is None or room.alpha_affine is None:
+        oval = (room.oval_px - affine[:, 2]) / affine[0, 0] - [seen[1].start, seen[0].start]
+        person = person_matte(frame, oval.astype(np.float32), iod_px).alpha > 0.02
+    else:
+        known = room.alpha_affine
+        onto = np.column_stack([affine[:, :2], affine[:, 2] - known[:, 2]]) / known[0, 0]
+        flags = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
+        alpha = cv2.warpAffine(room.alpha, onto, (side, side), flags=flags, borderMode=cv2.BORDER_REPLICATE)
+        person = alpha[seen] > 0.02 * 255
+    near = grown(person, 0.02 * iod_px)
     return plate.emptied(frame, near, iod_px)[0]
 
 

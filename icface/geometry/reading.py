@@ -122,7 +122,7 @@ def _continued(crop: Frame, cut: Cutout | str) -> Frame:
         return crop
     m, size_px = cut.margin, len(crop)
     layer = cut.layer[m : m + size_px, m : m + size_px]
-    left, top, right, bottom = np.clip(np.round(cut.edges).astype(int) + [0, 0, 1, 1], 0, size_px)
+    left, top, right, bottom = np.clip(np.round(cut.edges).astype(int) + np.array([0, 0, 1, 1]), 0, size_px)
     shown = crop.copy()
     for part in (np.s_[:top], np.s_[bottom:], np.s_[top:bottom, :left], np.s_[top:bottom, right:]):
         behind = cut.plate[part] * ((255 - layer[part][..., 3:]) / np.float32(255))
@@ -150,7 +150,7 @@ def _layered(cut: Cutout | str, skin: Frame) -> dict[str, NDArray[Any]]:
     layers_of = {"skin": cut.layer} if cut.free is None else {"skin": cut.layer, "free": cut.free}
     for layer in layers_of.values():
         inside = layer[m : m + size_px, m : m + size_px]
-        inside[..., :3] = np.where(inside[..., 3:] == 255, skin, inside[..., :3])
+        np.copyto(inside[..., :3], skin, where=inside[..., 3:] == 255)
     return {
         **layers_of,
         "plate": cut.plate,
