@@ -226,7 +226,8 @@ def _around(weight: Mask, face: Mask, project: Projection, yaw_rad: float, far: 
     side = full // 2 if full > AROUND_PX else full
     scale = side / full
     weight, face = (
-        np.asarray(cv2.resize(each, (side, side), interpolation=cv2.INTER_AREA)) for each in (weight, face)
+        np.asarray(cv2.resize(each, (side, side), interpolation=cv2.INTER_AREA), dtype=np.float32)
+        for each in (weight, face)
     )
     iod_px = float(project.iod_px) * scale
     place = (np.arange(side) + 0.5) / scale - 0.5
@@ -242,7 +243,7 @@ def _around(weight: Mask, face: Mask, project: Projection, yaw_rad: float, far: 
     )
     mixed = cv2.GaussianBlur(np.where(face > 0.5, weight, carried), (0, 0), 0.02 * iod_px)
     mixed = np.clip(mixed, 0, 1).astype(np.float32)
-    return np.asarray(cv2.resize(mixed, (full, full), interpolation=cv2.INTER_LINEAR))
+    return np.asarray(cv2.resize(mixed, (full, full), interpolation=cv2.INTER_LINEAR), dtype=np.float32)
 
 
 def _light(

@@ -101,12 +101,12 @@ def continue_skull(layer: NDArray[np.uint8], top: int, oval_px: FloatArray, hair
     side = np.where(angle < 0, -1, 1)
     share = np.clip(0.5 + np.abs(angle) / (2 * SEAM_RAD), 0, 1)[..., None]
 
-    def around(picture: NDArray[np.uint8]) -> NDArray[np.float32]:
+    def around(picture: NDArray[Any]) -> NDArray[Any]:
         near, far = (
             _read(picture, centre[0] + radius * np.sin(turned), centre[1] - radius * np.cos(turned) * HEIGHT)
             for turned in (side * beside, -side * other)
         )
-        return np.asarray(far + (near - far) * (share if near.ndim == 3 else share[..., 0]), dtype=np.float32)
+        return np.asarray(far + (near - far) * (share if near.ndim == 3 else share[..., 0]), np.float32)
 
     forehead_px = FOREHEAD * float(chin[1] - centre[1])
     if centre[1] - forehead_px <= top:
@@ -154,7 +154,8 @@ def continue_chin(layer: NDArray[np.uint8], end: int, oval_px: FloatArray) -> No
     below = len(layer) - end
     if not 0 < reach < below:
         return
-    image = layer[end - 1 - np.round(_folded(np.arange(1, below + 1), np.array(reach))).astype(int)]
+    away = _folded(np.arange(1, below + 1, dtype=np.float64), np.array(float(reach)))
+    image = layer[end - 1 - np.round(away).astype(int)]
     limit = layer[end:, :, 3:] / np.maximum(image[..., 3:], np.float32(1))
     layer[end:] = image * np.minimum(limit, 1) + 0.5
 
@@ -193,7 +194,7 @@ def _pixels(layer: NDArray[np.uint8]) -> tuple[FloatArray, FloatArray]:
     return y.astype(np.float32), x.astype(np.float32)
 
 
-def _read(layer: NDArray[np.uint8], x: Any, y: Any) -> NDArray[np.float32]:
+def _read(layer: NDArray[Any], x: Any, y: Any) -> NDArray[np.float32]:
     x, y = x.astype(np.float32), y.astype(np.float32)
     read = cv2.remap(layer, x, y, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
     return np.asarray(read, dtype=np.float32)
