@@ -15,10 +15,11 @@ from numpy.typing import NDArray
 
 from icface.arrays import Array, Tensors
 from icface.attributes import FloatArray
-from icface.geometry.follow import CHIN, smooth
+from icface.geometry.follow import CHIN, head_share, smooth
 from icface.geometry.outline import SURE, Outline
 from icface.geometry.raster import fill_behind
 from icface.geometry.shape import Projection
+from icface.geometry.topology import OVAL
 
 # Heights and lengths in head space (IOD).
 CENTRE: Final = np.array([0.0, 0.2, -0.75], dtype=np.float32)
@@ -54,6 +55,11 @@ LEAST_STRIP: Final = 0.03
 """The colours come from a strip inside the outline, so wide, and not from the face."""
 OTHER_COLOUR: Final = 28
 """Levels by which the strip's colours differ at most, so that it is of hair or of skin alone."""
+BEGINS: Final = 0.2
+"""The strip begins within this, where the colour is the hair's."""
+LESS_ALIKE: Final = 40
+"""A side that differs by so many levels more from the hair than the other one is lit from behind, and looks like that
+one."""
 FAR: Final = 1.0
 """Around the head, the colours of a strip are spread so far."""
 SWEEP: Final = 0.8
@@ -79,6 +85,8 @@ BRIGHTEST: Final = 1.3
 """How bright it is, of the cheeks, at least and at most."""
 STILL: Final = 0.75
 """Over so much below the chin the neck comes to rest."""
+JAW: Final = -0.15
+"""Below this the face's outline is the jaw's."""
 SOFT: Final = 0.05
 """The outline in front of the solids is smoothed over so much."""
 
@@ -122,25 +130,36 @@ class BackOfHead:
             [triangles + start for (_, _, triangles), start in zip(meshes, starts[:-1], strict=True)]
         )
         self._rest = project(self._shape, cache["rotation"])
-        share = (1 - smooth((CHIN - self._shape[:, 1]) / STILL)) * freedom(self._rest[:, :2])
+        self._facing_rest = cache["rotation"][1, 2]
+        x, y, _ = self._shape.T
+        share = head_share(x / NARROWER, y, 0 * y, CHIN - STILL, False) * freedom(self._rest[:, :2])
         self._share = share[:, None].astype(np.float32)
         # The outline is smooth, and lies inside the soft edge. Where the solids lie at rest they never hide the photo.
         person = np.where(outline.alpha > SURE, np.uint8(255), np.uint8(0))
         window = 2 * (2 * round(SOFT * float(project.iod_px) / 2) + 1,)
         cover: Any = cv2.blur(cv2.blur(person, window), window)
         self._cover: NDArray[np.uint8] = cover
+        # The same goes for the jaw, which the matte may doubt in a bright place.
         at_rest = np.round(self._rest[:, :2] + outline.margin).astype(np.int32)
         for triangle in at_rest[self._triangles]:
             cv2.fillConvexPoly(self._cover, triangle, (255,))
+        oval = cache["texture_px"][list(OVAL)][cache["neutral_shape"][list(OVAL), 1] < JAW] + outline.margin
+        cv2.fillPoly(self._cover, [np.round(oval).astype(np.int32)], (255,))
 
     def __call__(self, rotation: FloatArray, skin_map: FloatArray) -> None:
         """Write them into a map (H, W, 2) of the layer, for a rotation (3, 3) of the head."""
         if self._drawn:
-            moved = self._project(self._shape, rotation)
+            moved = self._project(self._shape, self._not_below(rotation))
             moved -= self._rest
             moved *= self._share
             moved += self._rest
             fill_behind(moved, self._triangles, self._values, self._cover, skin_map)
+
+    def _not_below(self, rotation: FloatArray) -> FloatArray:
+        """The same; but where the head looks up, its back does not come down to stand out beside jaw and neck."""
+        held = rotation.copy()
+        held[1, 2] = min(rotation[1, 2], self._facing_rest)
+        return held
 
 
 def _head(outline: Outline, shown: tuple[int, int]) -> _Solid | None:
@@ -149,11 +168,19 @@ def _head(outline: Outline, shown: tuple[int, int]) -> _Solid | None:
         return None
     above = EAR_TOP + (top - EAR_TOP) * np.sin(np.linspace(0, np.pi / 2, ROWS_ABOVE))
     reach = [[_width(outline, y, side) for side in SIDES] for y in above]
-    deep = [
-        [_strip(outline, y, *pair) for pair in zip(SIDES, row, strict=True)]
+    begins = [
+        [outline.to_hair(y, *pair, BEGINS, OTHER_COLOUR) for pair in zip(SIDES, row, strict=True)]
         for y, row in zip(above, reach, strict=True)
     ]
-    widths, strips = _smoothed(np.array(reach)), _smoothed(np.array(deep))
+    starts, apart = np.moveaxis(np.array(begins), -1, 0)
+    deep = [
+        [_strip(outline, y, *pair) for pair in zip(SIDES, row, strict=True)]
+        for y, row in zip(above, reach - starts, strict=True)
+    ]
+    widths, starts, strips = (_smoothed(np.array(rows)) for rows in (reach, starts, deep))
+    left, right = np.median(apart[: ROWS_ABOVE // 2], axis=0).tolist()
+    if min(left, right) < LESS_ALIKE < abs(left - right):
+        shown = (0, 0) if left < right else (1, 1)
     beside = np.maximum(reach[0], [_width(outline, EAR_LOW, side) for side in SIDES])
     behind = widths * np.where(beside > STANDS_OUT, BEHIND_HAIR, 1)
 
@@ -163,7 +190,8 @@ def _head(outline: Outline, shown: tuple[int, int]) -> _Solid | None:
         away = np.hypot(up, SWEEP * arc) + 1e-6
         like = EAR_TOP + away * (REPEAT + (1 - REPEAT) * np.clip(up / away, 0, 1))
         like = np.minimum(like, EAR_TOP + HIGHEST_LOOK * (top - EAR_TOP))
-        inwards = np.interp(like, above, strips[:, which]) * np.minimum(arc / FAR, 1)
+        inwards = np.interp(like, above, starts[:, which])
+        inwards += np.interp(like, above, strips[:, which]) * np.minimum(arc / FAR, 1)
         return outline.place(SIDES[which] * (np.interp(like, above, widths[:, which]) - inwards), like)
 
     below = np.array(BELOW)

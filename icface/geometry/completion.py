@@ -40,6 +40,8 @@ FAR_TURNS_RAD: Final = (0.25, 0.55)
 """Between these turns it takes over all of the far side, with the neck."""
 RIDGE: Final = (0.001, 0.005, 0.01)
 """Keeps each term of the light small where little was seen on both sides."""
+AROUND_PX: Final = 800
+"""From this side on the mirror image's place is found at half the size."""
 LIGHT_PX: Final = 256
 """Side of the picture in which the light is looked at, at least."""
 MOST_LIGHT: Final = 0.45
@@ -180,7 +182,7 @@ def _symmetric(shape: FloatArray, better: FloatArray) -> FloatArray:
 def _person(prepared: Tensors) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
     """The frontal person (T, T, 4), colours multiplied by alpha, and the background (T, T, 3)."""
     side = len(prepared["plate"])
-    motion = FaceRig(prepared).motion(neutral())
+    motion = FaceRig(prepared, as_seen=True).motion(neutral())
     frame = HostWarp(prepared, (side, side)).frame(motion).astype(np.float32)
     map_x, map_y = (np.ascontiguousarray(motion["skin_map"][..., i]) for i in (0, 1))
     alpha = np.ascontiguousarray(prepared["skin"][..., 3:])
@@ -219,10 +221,19 @@ def _off_midline(x: Any, far: float, more: Any = 0.0) -> Any:
 
 def _around(weight: Mask, face: Mask, project: Projection, yaw_rad: float, far: float) -> Mask:
     """The weight carried on beyond the face: over hair and ear, and not over the body."""
-    side = len(face)
-    x = (np.arange(side) - project.base_px[0]) / project.iod_px * -np.sign(yaw_rad)
-    y = (project.base_px[1] - np.arange(side)) / project.iod_px + PIVOT[1]
-    outside: Any = cv2.distanceTransform(1 - (face > 0.5).astype(np.uint8), cv2.DIST_L2, 5) / project.iod_px
+    full = len(face)
+    # It is smooth, so it is found in a smaller picture.
+    side = full // 2 if full > AROUND_PX else full
+    scale = side / full
+    weight, face = (
+        np.asarray(cv2.resize(each, (side, side), interpolation=cv2.INTER_AREA), dtype=np.float32)
+        for each in (weight, face)
+    )
+    iod_px = float(project.iod_px) * scale
+    place = (np.arange(side) + 0.5) / scale - 0.5
+    x = (place - project.base_px[0]) / project.iod_px * -np.sign(yaw_rad)
+    y = (project.base_px[1] - place) / project.iod_px + PIVOT[1]
+    outside: Any = cv2.distanceTransform(1 - (face > 0.5).astype(np.uint8), cv2.DIST_L2, 5) / iod_px
     hair = smooth(_between(abs(yaw_rad), HAIR_TURNS_RAD))
     carried = 1 - smooth((outside - EAR - HAIR * hair) / 0.25)
     carried = (
@@ -230,8 +241,9 @@ def _around(weight: Mask, face: Mask, project: Projection, yaw_rad: float, far: 
         * _off_midline(x[None, :], far, 0.5 * outside)
         * smooth((y + 1.5 + 0.35 * hair + 1.5 * far) / 0.35)[:, None]
     )
-    mixed = cv2.GaussianBlur(np.where(face > 0.5, weight, carried), (0, 0), 0.02 * float(project.iod_px))
-    return np.asarray(np.clip(mixed, 0, 1), dtype=np.float32)
+    mixed = cv2.GaussianBlur(np.where(face > 0.5, weight, carried), (0, 0), 0.02 * iod_px)
+    mixed = np.clip(mixed, 0, 1).astype(np.float32)
+    return np.asarray(cv2.resize(mixed, (full, full), interpolation=cv2.INTER_LINEAR), dtype=np.float32)
 
 
 def _light(

@@ -17,7 +17,7 @@ from icface.attributes import FloatArray
 from icface.geometry import plate
 from icface.geometry.curls import with_curls
 from icface.geometry.free_layer import free_layer
-from icface.geometry.skull import continue_side, continue_skull
+from icface.geometry.skull import continue_chin, continue_side, continue_skull
 from icface.images import cut_crop
 from icface.pyramid import highest, push_pull
 from icface.segmentation.matte import grown, person_matte
@@ -78,6 +78,10 @@ class Room(NamedTuple):
     """(H, W, 3) RGB."""
     oval_px: FloatArray
     """(n, 2) outline of its face in pixels of the photo."""
+    alpha: NDArray[np.uint8] | None = None
+    """(S, S) where the person is, if that is known already."""
+    alpha_affine: Array | None = None
+    """(2, 3) from its pixels to those of the photo."""
 
 
 def cut_out(
@@ -149,8 +153,12 @@ def cut_out(
     oval = oval_px + np.float32(margin)
     free_rgba = None
     if free:
-        free_rgba = _wide(*free_layer(frame[seen], alpha, background, iod_px, plain=plain), pads, oval)[0]
-    layer, alpha_wide, sides = _wide(*_layer(frame[seen], alpha, background, hole, iod_px, plain), pads, oval)
+        free_rgba = _wide(
+            *free_layer(frame[seen], alpha, background, iod_px, plain=plain), matte.hair, pads, oval
+        )[0]
+    layer, alpha_wide, sides = _wide(
+        *_layer(frame[seen], alpha, background, hole, iod_px, plain), matte.hair, pads, oval
+    )
     lines = alpha_wide[:, x0], alpha_wide[y0], alpha_wide[:, x1 - 1], alpha_wide[y1 - 1]
     cover = np.stack([_softened(line, iod_px)[margin : margin + size_px] for line in lines])
     cover[[0, 2]] *= 1 - np.array(sides, dtype=np.float32)[:, None]  # beyond these edges the head goes on
@@ -170,15 +178,23 @@ def cut_out(
 def _emptied(room: Room, affine: Array, side: int, seen: tuple[slice, slice], iod_px: float) -> Frame:
     """A room without its person: the part `seen` of the crop that `affine` and `side` tell."""
     frame = cut_crop(room.photo, affine, side)[seen]
-    oval = (room.oval_px - affine[:, 2]) / affine[0, 0] - [seen[1].start, seen[0].start]
-    near = grown(person_matte(frame, oval.astype(np.float32), iod_px).alpha > 0.02, 0.02 * iod_px)
+    if room.alpha is None or room.alpha_affine is None:
+        oval = (room.oval_px - affine[:, 2]) / affine[0, 0] - [seen[1].start, seen[0].start]
+        person = person_matte(frame, oval.astype(np.float32), iod_px).alpha > 0.02
+    else:
+        known = room.alpha_affine
+        onto = np.column_stack([affine[:, :2], affine[:, 2] - known[:, 2]]) / known[0, 0]
+        flags = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
+        alpha = cv2.warpAffine(room.alpha, onto, (side, side), flags=flags, borderMode=cv2.BORDER_REPLICATE)
+        person = alpha[seen] > 0.02 * 255
+    near = grown(person, 0.02 * iod_px)
     return plate.emptied(frame, near, iod_px)[0]
 
 
 def _wide(
-    alpha: Mask, colours: Frame, pads: tuple[int, int, int, int], oval_px: FloatArray
+    alpha: Mask, colours: Frame, hair: Mask, pads: tuple[int, int, int, int], oval_px: FloatArray
 ) -> tuple[NDArray[np.uint8], Mask, tuple[bool, bool]]:
-    """A layer (S, S, 4) of alpha and colours of the part that was photographed, continued beyond it.
+    """A layer (S, S, 4) of alpha, colours and hair of the part that was photographed, continued beyond it.
 
     Also its alpha (S, S), 0 to 1, before head and hair were continued; and whether the head goes on left and right.
     """
@@ -194,7 +210,8 @@ def _wide(
     for channel in range(3):
         layer[..., channel] = np.minimum(_padded(colours[..., channel], pads), layer[..., 3])
     sides = continue_side(layer, left, wide.shape[1] - right, oval_px)
-    continue_skull(layer, top, oval_px)
+    continue_skull(layer, top, oval_px, _repeated(hair, pads))
+    continue_chin(layer, len(layer) - bottom, oval_px)
     return layer, wide, sides
 
 

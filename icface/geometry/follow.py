@@ -13,6 +13,9 @@ from icface.arrays import Array
 CHIN: Final = -1.05
 SHOULDERS: Final = -0.40
 """Beside the neck the body begins higher, so that a tilting head does not squeeze the shoulders."""
+JAW_BESIDE: Final = 0.35, 1.1
+"""Between these distances from the middle the body's upper end rises from one to the other, as the jaw does. A neck that
+followed beside the jaw would bulge out below the ear."""
 BODY_ENDS: Final = (-2.0, -1.55)
 """The crop's lower border, between these heights, follows the head no more."""
 HANG_HEIGHT: Final = -0.75
@@ -56,7 +59,9 @@ def head_share(x: Array, y: Array, hair: Array, border: float, still_border: boo
         border: height of the crop's lower border.
         still_border: whether hair, too, has to be still there.
     """
-    highest = CHIN + (SHOULDERS - CHIN) * smooth((np.abs(x) - 0.7) / 0.6)
+    highest = CHIN + (SHOULDERS - CHIN) * smooth(
+        (np.abs(x) - JAW_BESIDE[0]) / (JAW_BESIDE[1] - JAW_BESIDE[0])
+    )
     body = 1 - smooth((highest - y) / (highest - np.clip(border, *BODY_ENDS)))
     ends, length = (1, HANG_HEIGHT - min(border, BODY_ENDS[1])) if still_border else (HAIR_ENDS, HAIR_LENGTH)
     return body + hair * (1 - ends * smooth((HANG_HEIGHT - y) / length) - body)

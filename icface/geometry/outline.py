@@ -27,6 +27,9 @@ ABOVE_EARS: Final = (0.15, 0.85)
 ears'."""
 HAIR: Final = (1.3, 1.55)
 """Where it lies so many times as far out as the face, it is that of hair, also below."""
+SURE_HAIR: Final = 0.97
+LEAST_HAIR: Final = 0.05
+"""Where less of the person is hair (IOD²), its colour is not known."""
 NO_HEAD: Final = (1.05, 1.17)
 """Where it is no farther out than this, the photo cuts the head."""
 
@@ -88,6 +91,8 @@ class Outline:
         self._oval = face[list(mesh.OVAL)]
         self.cheeks = self.colours(*face[list(CHEEKS)].T)
         """(2, 3) of the head's left cheek, at positive x, and of the right one."""
+        self.hair = self._hair(cache)
+        """(3,) the median colour; None where there is hardly any."""
 
     def place(self, x: Any, y: Any) -> Array:
         """Pixels (..., 2) of the layer."""
@@ -108,14 +113,39 @@ class Outline:
         x = np.arange(0, most, 0.02)
         return _goes_on(_read(self.alpha, self.place(side * x, y + 0 * x)[None])[0] > SURE, x)
 
+    def to_hair(
+        self, y: float, side: int, start: float, most: float, other_colour: float
+    ) -> tuple[float, float]:
+        """How far inwards from a distance the colour of the hair begins, and by how many levels it differs there.
+
+        0 where there is no such colour: an outline before a bright window is pale, and a temple is skin.
+        """
+        if self.hair is None:
+            return 0.0, 0.0
+        inwards = np.arange(0, max(0.02, min(most, start - self._face(y, side))), 0.02)
+        apart = np.abs(self.colours(side * (start - inwards), y + 0 * inwards) - self.hair).max(axis=1)
+        first = int(np.argmax(apart < other_colour))  # 0 if there is none
+        return float(inwards[first]), float(apart[first])
+
     def strip(self, y: float, side: int, start: float, most: float, other_colour: float) -> float:
         """How far inwards from a distance the same colour goes on, outside of the face."""
-        near = np.abs(self._oval[:, 1] - y) < 0.15
-        face = float(np.max(side * self._oval[near, 0])) if near.any() else 0.0
         inwards = np.arange(0, most, 0.02)
         colours = self.colours(side * (start - inwards), y + 0 * inwards)
         same = np.abs(colours - np.median(colours[:3], axis=0)).max(axis=1) < other_colour
-        return min(_goes_on(same, inwards), start - face)
+        return min(_goes_on(same, inwards), start - self._face(y, side))
+
+    def _face(self, y: float, side: int) -> float:
+        """How far the face reaches out to a side."""
+        near = np.abs(self._oval[:, 1] - y) < 0.15
+        return float(np.max(side * self._oval[near, 0])) if near.any() else 0.0
+
+    def _hair(self, cache: Tensors) -> Array | None:
+        every = max(1, round(0.02 * self._iod))  # pixels; a median needs no more
+        alpha, skin = self.alpha[::every, ::every], cache["skin"][::every, ::every, :3]
+        share = cv2.resize(cache["hair"], alpha.shape[::-1])
+        inside = (share > SURE_HAIR) & (alpha > SURE)
+        known = inside.sum() * (every / self._iod) ** 2 > LEAST_HAIR
+        return np.asarray(np.median(skin[inside], axis=0)) if known else None
 
 
 def _read(picture: Any, places: Any) -> Array:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import logging
 import math
 from typing import Any, Final
 
@@ -31,8 +30,6 @@ from icface.geometry.topology import (
     TABLES_PATH,
 )
 from icface.geometry.warp import HostWarp
-
-logger = logging.getLogger(__name__)
 
 _CODE_VERSION: Final = 9
 """Raise it when this code gives other tensors than before."""
@@ -118,7 +115,7 @@ def prepare_source(
         own = round(face_extent_px(landmarks) * CROP_SCALE / 32) * 32
         size_px = int(np.clip(own, *NATIVE_LIMITS_PX))
     completed = _completed(frame, landmarks, detector, size_px)
-    front, face, as_it_is = completed or (frame, landmarks, None)
+    front, face, room, as_it_is = completed or (frame, landmarks, None, None)
     photo_px = frame.shape[1], frame.shape[0]
     of_face = CROP_SCALE * (WIDER if wide else 1)
     affine = crop_affine(face.points_px, photo_px, size_px, of_face)
@@ -126,7 +123,6 @@ def prepare_source(
         side = affine[0, 0] * size_px / (face_extent_px(face) * CROP_SCALE)
         size_px = min(2 * round(size_px * max(1.0, side) / 2), NATIVE_LIMITS_PX[1])
         affine = crop_affine(face.points_px, photo_px, size_px, of_face)
-    room = Room(frame, landmarks.points_px[list(OVAL), :2]) if completed else None
     cache = read_photo(front, face, affine, size_px, free_layer, room)
     if completed:
         _copy_the_near_eye(cache, head_pose(landmarks).yaw_rad)
@@ -143,8 +139,8 @@ def prepare_source(
 
 def _completed(
     frame: Frame, landmarks: Landmarks, detector: LandmarkDetector, size_px: int
-) -> tuple[Frame, Landmarks, Tensors] | None:
-    """A turned photo with its face made frontal, the landmarks of that face, and the tensors of the photo as it is.
+) -> tuple[Frame, Landmarks, Room, Tensors] | None:
+    """A turned photo with its face made frontal, the landmarks of that face, the room, and the photo's own tensors.
 
     None where it need not or cannot be.
     """
@@ -152,18 +148,24 @@ def _completed(
     if abs(turned_rad) < COMPLETE_FROM_RAD:
         return None
     photo_size_px = frame.shape[1], frame.shape[0]
-    wide_px = round(size_px * WIDE_CROP_SCALE / CROP_SCALE)
+    wide_px = 2 * round(
+        size_px * WIDE_CROP_SCALE / CROP_SCALE / 2
+    )  # even: a large one is cut out at half its size
     affine = crop_affine(landmarks.points_px, photo_size_px, wide_px, WIDE_CROP_SCALE)
     if affine[0, 0] < FINEST:  # finer than the photo is a waste
-        wide_px = max(NATIVE_LIMITS_PX[0], round(wide_px * affine[0, 0] / FINEST))
+        wide_px = max(NATIVE_LIMITS_PX[0], 2 * round(wide_px * affine[0, 0] / FINEST / 2))
         affine = crop_affine(landmarks.points_px, photo_size_px, wide_px, WIDE_CROP_SCALE)
     as_it_is = read_photo(frame, landmarks, affine, wide_px, margin=WIDE_MARGIN)
     completed = pasted(frame, frontal(as_it_is, turned_rad), affine)
     found = detector.detect(completed)
     if found:
         middle = landmarks.points_px[:, :2].mean(0)
-        nearest = min(found, key=lambda face: float(np.hypot(*(face.points_px[:, :2].mean(0) - middle))))
-        return completed, nearest, as_it_is
+        face = min(found, key=lambda face: float(np.hypot(*(face.points_px[:, :2].mean(0) - middle))))
+        room = Room(frame, landmarks.points_px[list(OVAL), :2])
+        if margin := int(as_it_is["margin"]):  # the person was found, and need not be looked for again
+            affine[:, 2] -= margin * affine[0, 0]
+            room = room._replace(alpha=np.ascontiguousarray(as_it_is["skin"][..., 3]), alpha_affine=affine)
+        return completed, face, room, as_it_is
     return None
 
 

@@ -58,7 +58,6 @@ def read_photo(
         room: where the background is taken from, if not from `frame`.
         margin: what the layers have more than the crop on each side, as a share of its side.
     """
-    crop = cut_crop(frame, affine, size_px)
     points = landmarks.points_px.copy()
     points[:, :2] = (points[:, :2] - affine[:, 2]) / affine[0, 0]
     points[:, 2] /= affine[0, 0]
@@ -70,13 +69,15 @@ def read_photo(
     attributes = certain(measure_attributes(landmarks))
     shape = fit_source(points, rotation, attributes, measure_sides(landmarks, attributes))
 
+    cut = _cut(frame, affine, size_px, points[list(OVAL), :2], shape.iod_px, free_layer, room, margin)
+    crop = _continued(cut_crop(frame, affine, size_px), cut)
     right, right_origin, right_white = layers.paint_eye(crop, points, shape.iod_px, left=False)
     left, left_origin, left_white = layers.paint_eye(crop, points, shape.iod_px, left=True)
     mouth, mouth_rows = layers.paint_mouth(crop, shape, points, np.maximum(right_white, left_white))
     inner, patches = _stack([*right, *left, mouth])
     skin = layers.fill_skin(crop, points, shape.iod_px)
     cache: dict[str, NDArray[Any]] = {
-        **_layered(frame, affine, size_px, points, shape.iod_px, skin, free_layer, room, margin),
+        **_layered(cut, skin),
         "inner": inner,
         "crop_to_photo": affine,
         **shape._asdict(),
@@ -115,19 +116,23 @@ def own_gaze(landmarks: Landmarks, pose: Pose) -> FloatArray:
     return result
 
 
-def _layered(
-    frame: Frame,
-    affine: Array,
-    size_px: int,
-    points: FloatArray,
-    iod_px: float,
-    skin: Frame,
-    free: bool,
-    room: Room | None,
-    margin: float,
-) -> dict[str, NDArray[Any]]:
-    """The layers of a source; one layer that hides its plate where the person cannot be cut out."""
-    cut = _cut(frame, affine, size_px, points[list(OVAL), :2], iod_px, free, room, margin)
+def _continued(crop: Frame, cut: Cutout | str) -> Frame:
+    """A crop that shows the layers where it leaves the photo, because there the head goes on; elsewhere the photo."""
+    if isinstance(cut, str):
+        return crop
+    m, size_px = cut.margin, len(crop)
+    layer = cut.layer[m : m + size_px, m : m + size_px]
+    left, top, right, bottom = np.clip(np.round(cut.edges).astype(int) + np.array([0, 0, 1, 1]), 0, size_px)
+    shown = crop.copy()
+    for part in (np.s_[:top], np.s_[bottom:], np.s_[top:bottom, :left], np.s_[top:bottom, right:]):
+        behind = cut.plate[part] * ((255 - layer[part][..., 3:]) / np.float32(255))
+        shown[part] = layer[part][..., :3] + behind + np.float32(0.5)
+    return shown
+
+
+def _layered(cut: Cutout | str, skin: Frame) -> dict[str, NDArray[Any]]:
+    """The layers of a source; one layer (T, T, 3) that hides its plate where the person cannot be cut out."""
+    size_px = len(skin)
     if isinstance(cut, str):
         logger.info("the photo moves as one layer: %s", cut)
         opaque = np.dstack([skin, np.full(skin.shape[:2], 255, dtype=np.uint8)])
@@ -145,7 +150,7 @@ def _layered(
     layers_of = {"skin": cut.layer} if cut.free is None else {"skin": cut.layer, "free": cut.free}
     for layer in layers_of.values():
         inside = layer[m : m + size_px, m : m + size_px]
-        inside[..., :3] = np.where(inside[..., 3:] == 255, skin, inside[..., :3])
+        np.copyto(inside[..., :3], skin, where=inside[..., 3:] == 255)
     return {
         **layers_of,
         "plate": cut.plate,

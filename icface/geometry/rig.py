@@ -71,9 +71,16 @@ JAW_SHARE: Final = 0.8
 
 
 class FaceRig:
-    """Moves one source that `prepare_source` made. Frames have the size of its `plate`. One thread uses it."""
+    """Moves one source that `prepare_source` made. Frames have the size of its `plate`. One thread uses it.
 
-    def __init__(self, cache: Tensors, still_border: bool = False) -> None:
+    Args:
+        cache: what `prepare_source` made.
+        still_border: whether nothing moves at the crop's border.
+        as_seen: each place keeps its own colours, so that light can be told from a frame. What turns to the camera is
+            stretched then.
+    """
+
+    def __init__(self, cache: Tensors, still_border: bool = False, *, as_seen: bool = False) -> None:
         tables = face_tables()
         self.shape, self.rotation = cache["photo_shape"], cache["rotation"]
         """Head space (468, 3) of the face in the last frame, and the head's rotation (3, 3)."""
@@ -96,7 +103,7 @@ class FaceRig:
         self._values = np.zeros_like(self._vertices)
         self._values[:, :2] = np.concatenate([cache["texture_px"], self._ring_px]) + margin
         self._values[: mesh.FACE_VERTICES, 2] = 1.0
-        self._slide = Slide(cache)
+        self._slide = Slide(cache, cheeks=not as_seen)
         self._depth = np.empty((height, width), dtype=np.float32)
 
         # The flow of everything else, on a coarse grid.

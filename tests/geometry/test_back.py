@@ -172,6 +172,39 @@ def test_the_back_of_the_head_is_hair_and_the_necks_is_skin(pose: tuple[float, f
     assert of_hair[rows < EYES[1]].all()
 
 
+def with_hair(cache: Cache) -> Cache:
+    """The same, told where the hair is."""
+    hair = (cache["skin"] == (*HAIR, 255)).all(axis=2).astype(np.float32)
+    return {**cache, "hair": hair}
+
+
+def test_a_rim_that_is_lit_from_behind_does_not_colour_the_back() -> None:
+    """The outline is pale, on one side over a little and on the other over all of the hair. Both look like dark hair."""
+    cache = with_hair(source(half_width=1.0))
+    pale = np.array([210, 215, 220, 255], dtype=np.uint8)
+    for side, deep in ((1, 0.12), (-1, 0.45)):
+        for y in np.arange(-0.2, 1.1, 0.01):
+            edge = np.sqrt(max(0.0, 1 - ((y - 0.075) / 1.225) ** 2))
+            (x0, row), (x1, _) = at(side * edge, y), at(side * (edge - deep), y)
+            cache["skin"][row, min(x0, x1) : max(x0, x1) + 1] = pale
+    for yaw in (-30, 30):
+        with_back, without = maps(cache, (0, yaw, 0))
+        drawn = (with_back != without).any(axis=2)
+        drawn[round(float(EYES[1])) :] = False
+        assert drawn.sum() > 0.05 * IOD**2
+        assert (shown(cache, with_back)[drawn] == (*HAIR, 255)).all(axis=1).mean() > 0.8
+
+
+def test_a_head_that_looks_up_has_nothing_of_the_back_beside_its_jaw() -> None:
+    cache = source()
+    # The matte doubts the right half of the jaw.
+    cache["skin"][at(0, -0.3)[1] : at(0, -0.9)[1], at(0.45, 0)[0] : at(0.9, 0)[0], 3] = 90
+    with_back, without = maps(cache, (-20, 0, 0))
+    drawn = (with_back != without).any(axis=2)
+    below_the_ears = round(float(EYES[1]) + 0.3 * IOD)
+    assert not drawn[below_the_ears:].any()
+
+
 def test_a_collar_is_not_the_necks_colour() -> None:
     assert _neck_of(source()) is not None
     assert _neck_of(source(neck=(240, 240, 250))) is None

@@ -14,9 +14,11 @@ from icface.face.landmarks import LandmarkDetector, open_detector
 from icface.face.pose import head_pose
 from icface.geometry import completion, prepare
 from icface.geometry.completion import upright
-from icface.geometry.prepare import prepare_source, render
+from icface.geometry.prepare import prepare_source
+from icface.geometry.rig import FaceRig
 from icface.geometry.shape import Projection, rotation_matrix
 from icface.geometry.topology import face_tables
+from icface.geometry.warp import HostWarp
 from icface.images import load_photo
 
 PORTRAIT = Path(__file__).resolve().parents[2] / "examples/source.jpg"
@@ -81,7 +83,8 @@ def test_the_hidden_cheek_of_a_real_photo_comes_back(
     """A frontal portrait is turned by the rig, and what comes out is taken for a photo."""
     photo = load_photo(PORTRAIT).frame
     frontal = prepare_source(photo, detector.detect(photo)[0], detector, 512)
-    turned = render(frontal, looking(22))
+    # A photo shows each place with its own colours.
+    turned = HostWarp(frontal, (512, 512)).frame(FaceRig(frontal, as_seen=True).motion(looking(22)))
     turned = np.pad(turned, ((128, 128), (128, 128), (0, 0)), mode="edge")
     (found,) = detector.detect(turned)
     assert 15 < abs(np.degrees(head_pose(found).yaw_rad)) < 40

@@ -27,6 +27,8 @@ def test_the_face_follows_and_the_lower_border_does_not() -> None:
     assert share(0, BORDER, hair=0) == 0
     # The shoulders beside the neck begin to stay where the neck still follows.
     assert share(1.4, -1.05, hair=0) < 0.6 and share(0.3, -1.05, hair=0) == 1
+    # So does the neck below the ears, which would bulge out there. The jaw, .75 to the side, lies higher.
+    assert share(0.7, -1.05, hair=0) < 0.9 and share(0.75, -0.6, hair=0) == 1
 
 
 def test_hair_follows_down_to_its_ends() -> None:

@@ -430,6 +430,24 @@ def test_an_eye_keeps_the_photos_pixels(
     assert int(patch[0, 0].sum()) < 0.9 * brightest
 
 
+@pytest.mark.slow
+def test_a_photo_cut_above_the_brows_gets_no_second_ones(photo: Photo, detector: LandmarkDetector) -> None:
+    """What lies above the edge is lighter than brows and smooth, as far up as the forehead goes."""
+    (whole,) = detector.detect(photo.frame)
+    brows = whole.points_px[[66, 105, 296, 334], 1].min()
+    top = round(float(brows) - 0.1 * float(np.ptp(whole.points_px[[33, 263], 0])))
+    cut = np.ascontiguousarray(photo.frame[top:])
+    (found,) = detector.detect(cut)
+    cache = prepare_source(cut, found, detector, 256)
+    edge = int(cache["margin"] + cache["edges"][1])
+    middle, iod = cache["base_px"][0] + cache["margin"], float(cache["iod_px"])
+    columns = np.s_[round(float(middle - 0.45 * iod)) : round(float(middle + 0.45 * iod))]
+    made = cache["skin"][edge - round(0.2 * iod) : edge - 1, columns].astype(np.float32)
+    cheek = cache["skin"][edge + round(0.85 * iod), round(float(middle + 0.35 * iod)), :3].astype(np.float32)
+    assert np.abs(made[..., :3].mean(axis=2) - cheek.mean()).max() < 0.3 * cheek.mean()
+    assert made[..., 3].min() == 255
+
+
 def test_a_closed_mouth_gets_painted_teeth(prepared: Tensors) -> None:
     x, y, width, height = prepared["mouth_patch"]
     mouth = prepared["inner"][y : y + height, x : x + width].astype(int)
