@@ -65,10 +65,10 @@ _ENDS: Final = np.array([pair for group in _PLACES for pair in group])
 _STARTS: Final = np.cumsum([0, *map(len, _PLACES)])[:-1]
 _COUNTS: Final = np.array([len(group) for group in _PLACES], dtype=np.float32)[:, np.newaxis]
 _LIGHTNESS: Final = np.repeat(
-    np.float32([*LIGHTNESS, LIGHTNESS[1]]), [_LIP_COUNT, len(_SKIN_AROUND), len(_SKIN_ABOVE)]
+    np.array([*LIGHTNESS, LIGHTNESS[1]], dtype=np.float32), [_LIP_COUNT, len(_SKIN_AROUND), len(_SKIN_ABOVE)]
 )
 _STENCIL_IOD: Final = 0.025
-_STENCIL: Final = _STENCIL_IOD * np.float32([(x, y) for y in (-1, 0, 1) for x in (-1, 0, 1)])
+_STENCIL: Final = _STENCIL_IOD * np.array([(x, y) for y in (-1, 0, 1) for x in (-1, 0, 1)])
 
 _MOUTH: Final = np.array(
     [
@@ -120,7 +120,8 @@ def look_of(frame: Frame, points_px: Points) -> FloatArray:
     iod_px = float(np.hypot(*(points_px[33, :2] - points_px[263, :2])))
     ends = points_px[:, :2][_ENDS]
     places = (ends.mean(axis=1)[:, np.newaxis] + iod_px * _STENCIL).astype(np.float32)
-    pixels = cv2.remap(frame, places, None, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
+    x, y = places[..., 0], places[..., 1]
+    pixels = cv2.remap(frame, x, y, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
     logs = np.log(pixels.mean(axis=1, dtype=np.float32) + 4.0)
     means = np.add.reduceat(logs, _STARTS) / _COUNTS
     look = np.stack([means[:, 0] - means[:, 1], means.mean(axis=1)], axis=1)

@@ -52,7 +52,7 @@ def test_a_hand_before_the_mouth_is_told_and_so_is_its_end(watch: MouthWatch) ->
     "frame",
     [
         painted() // 2,
-        np.clip(painted() * np.float32([1.0, 0.9, 0.8]), 0, 255).astype(np.uint8),
+        np.clip(painted() * np.array([1.0, 0.9, 0.8]), 0, 255).astype(np.uint8),
         painted(lips=(190, 85, 90)),
     ],
     ids=["darker", "warmer", "redder lips"],
