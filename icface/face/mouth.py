@@ -106,7 +106,7 @@ class MouthWatch:
         if hidden and above > SKIN_LARGEST:  # the light has changed
             self._usual, hidden = look, 0.0
         follow_s = FOLLOW_S + hidden * (FOLLOW_HIDDEN_S - FOLLOW_S)
-        if time_s - self._first_s < FIRST_S:
+        if abs(time_s - self._first_s) < FIRST_S:
             follow_s = FIRST_S / 2
         self._usual = self._usual + np.float32(min(1.0, elapsed_s / follow_s)) * (look - self._usual)
         return hidden

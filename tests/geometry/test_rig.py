@@ -141,6 +141,20 @@ def test_a_whole_blink_closes_the_lids_and_half_does_not(rig: FaceRig) -> None:
     assert openings(rig, AU45=0.5)[0] == pytest.approx(half * full, rel=0.05)
 
 
+def test_a_wrinkled_nose_and_a_raised_lip_together_raise_the_lip_less_than_one_after_the_other(
+    rig: FaceRig,
+) -> None:
+    def height(**values: float) -> float:
+        rig.motion(attributes(**values))
+        return float(rig.shape[0, 1])
+
+    rest = height()
+    nose, lip, both = (
+        abs(height(**asked) - rest) for asked in ({"AU09": 1.0}, {"AU10": 1.0}, {"AU09": 1.0, "AU10": 1.0})
+    )
+    assert lip < both < nose + 0.7 * lip
+
+
 def test_a_wink_closes_one_eye_only(rig: FaceRig) -> None:
     right, left = openings(rig)
     assert openings(rig, AU45=0.5, AU45_side=1.0) == pytest.approx((right, 0.0), abs=0.02 * right)
