@@ -155,6 +155,17 @@ def test_a_wrinkled_nose_and_a_raised_lip_together_raise_the_lip_less_than_one_a
     assert lip < both < nose + 0.7 * lip
 
 
+@pytest.mark.parametrize(("name", "share"), [("AU09", 0.5**0.75), ("AU20", 0.5)])
+def test_half_of_what_is_hardly_seen_is_drawn_further(rig: FaceRig, name: str, share: float) -> None:
+    rig.motion(attributes())
+    rest = rig.shape.copy()
+    moved = []
+    for level in (0.5, 1.0):
+        rig.motion(attributes(**{name: level}))
+        moved.append(np.linalg.norm(rig.shape - rest, axis=1).max())
+    assert moved[0] / moved[1] == pytest.approx(share, abs=0.02)
+
+
 def test_a_wink_closes_one_eye_only(rig: FaceRig) -> None:
     right, left = openings(rig)
     assert openings(rig, AU45=0.5, AU45_side=1.0) == pytest.approx((right, 0.0), abs=0.02 * right)
