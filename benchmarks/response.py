@@ -35,6 +35,7 @@ from icface.face.viewer import Viewer
 from icface.geometry.rig import AU_GAIN, POSE_GAIN
 from icface.images import load_photo
 from icface.reenactor import Reenactor
+from realtime.config import QUALITIES
 from training.evaluation.response import Sweep, swept
 
 STRONG: Final = ("AU01", "AU02", "AU04", "AU12", "AU25", "AU26", "AU45")
@@ -254,6 +255,7 @@ def arguments() -> Parser:
         default=[REPOSITORY / "examples/source.jpg"],
         help="photos of a face",
     )
+    add("--quality", choices=QUALITIES, default="best", help="fast leaves the bundle's network out")
     add("--sheet", type=Path, metavar="PICTURE", help="draw the frames into this picture (.png or .jpg)")
     add(
         "--fit",
@@ -266,7 +268,8 @@ def arguments() -> Parser:
 def measure(flags: argparse.Namespace) -> int:
     """Run the benchmark; 1 where a photo could not be used."""
     found, drawn, failed = {}, [], False
-    with closing(Reenactor(Bundle.load(flags.model), size_px=SIZE_PX)) as reenactor, Viewer() as viewer:
+    bundle, corrected = Bundle.load(flags.model), flags.quality == "best"
+    with closing(Reenactor(bundle, size_px=SIZE_PX, corrected=corrected)) as reenactor, Viewer() as viewer:
         for path in flags.photos:
             try:
                 reenactor.set_source(reenactor.prepare_source(load_photo(path)))

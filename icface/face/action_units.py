@@ -49,6 +49,8 @@ SMILE_GAP_IOD: Final = 0.13
 INNER_BROW_BY_PITCH, OUTER_BROW_BY_PITCH, BROW_DOWN_BY_PITCH = 0.6, 0.5, 0.8
 BROWS_BY_YAW: Final = 0.05
 """IOD a squared radian by which the brows of a head that turns aside seem to rise."""
+BROW_ALONG: Final = 0.12
+"""What one end of a brow that rises by itself adds to the other end."""
 UNSURE: Final = ("AU14", "AU15", "AU17", "AU20", "AU23")
 """Poorly seen: a dead zone keeps them from twitching."""
 UNSURE_DEAD_ZONE: Final = 0.08
@@ -162,7 +164,7 @@ def measure_action_units(
     tight = max(0.0, squint - 0.4 * both("eyeBlink")) / 0.14
     pushed = max(0.0, d["lower_lid"]) / 0.013
     narrow = min(_mean(tight, pushed), 2 * tight, 2 * pushed) * _unit(1.25 - 1.5 * closure)
-    closure -= 0.2 * narrow
+    closure -= 0.3 * narrow
     raised_cheeks = _unit(min(lips_smile, 2 * full * smiling) / 0.08)
     # Wide eyes open further, unless they look up.
     eyes_open = _mean((d["upper_lid"] - 0.002) / 0.009, (opened - 1.02) / 0.12) * (1 - closure)
@@ -200,6 +202,10 @@ def measure_action_units(
         "AU26": jaw,
         "AU45": closure,
     }
+    # The middle of a brow goes along with either end. Where both ends rise alike, both are true.
+    inner, outer = _unit(units["AU01"]), _unit(units["AU02"])
+    units["AU01"] = inner - BROW_ALONG * max(0.0, outer - inner)
+    units["AU02"] = outer - BROW_ALONG * max(0.0, inner - outer)
     for name in UNSURE:
         units[name] = (units[name] - UNSURE_DEAD_ZONE) / (1 - UNSURE_DEAD_ZONE)
     return np.asarray(np.clip([units[name] for name in AU_NAMES], 0.0, 1.0), dtype=np.float32)

@@ -108,14 +108,19 @@ class Calibration:
         """Take the next SET_NEUTRAL_FRAMES as neutral."""
         self._collected = []
 
-    def update(self, features: Array, blendshapes: FloatArray, pose: Pose, time_s: float) -> Baseline | None:
-        """Learn from one frame. Gives the new baseline when this frame has completed a "set neutral"."""
+    def update(
+        self, features: Array, blendshapes: FloatArray, pose: Pose, time_s: float, *, trusted: bool = True
+    ) -> Baseline | None:
+        """Learn from one frame. Gives the new baseline when this frame has completed a "set neutral".
+
+        Of a face that is hidden in part, which is not `trusted`, nothing is learned but what "set neutral" asks for.
+        """
         scores = blendshapes.astype(np.float64)
         if self._collected is not None:
             self._collected.append((features, scores, pose.pitch_rad))
             return self._fix(self._collected) if len(self._collected) == SET_NEUTRAL_FRAMES else None
         elapsed_s = min(0.2, max(0.0, time_s - self._last_s))
-        calm = self._is_calm(pose, elapsed_s)
+        calm = trusted and self._is_calm(pose, elapsed_s)
         self._last_s, self._last_pose = time_s, pose
         self._first_s = min(self._first_s, time_s)
         if calm:

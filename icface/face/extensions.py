@@ -37,6 +37,8 @@ GAZE_DEAD_ZONE: Final = (0.12, 0.05)
 GAZE_CLOSURE: Final = 0.25
 GAZE_LID_STEP: Final = 0.04
 """From this AU45 on, or while it changes by more a frame, lids hide or drag the iris, and the gaze stays as it was."""
+GAZE_RETURN_S: Final = 0.16
+"""How long the gaze takes from where it stayed to where the eyes look after a blink."""
 LID_DRAG_RAD: Final = 0.8
 """How much a whole closure looks like a gaze downwards."""
 TURN_FADE_RAD: Final = (0.25, 0.50)
@@ -120,7 +122,9 @@ class ExtensionReader:
         self._first: list[Array] = [] if rest is None else [rest] * REST_FRAMES
         """Measures of the first frames, which give the driver's own rest."""
         self._reach = _REACH
-        self._gaze = (0.0, 0.0)
+        self._gaze = np.zeros(2)
+        self._stayed_s = -math.inf
+        """When lids last hid the irises."""
         self._closure = 0.0
         self._last_s = math.inf
 
@@ -160,9 +164,13 @@ class ExtensionReader:
         closure = float(attributes[INDEX["AU45"]])
         if closure < GAZE_CLOSURE and abs(closure - self._closure) < GAZE_LID_STEP:
             pitch_rad, yaw_rad = gaze_rad(measures, self._rest)
-            self._gaze = _believed_pitch(pitch_rad, closure, features, baseline), yaw_rad
+            seen_rad = _believed_pitch(pitch_rad, closure, features, baseline), yaw_rad
+            share = _unit(abs(time_s - self._stayed_s) / GAZE_RETURN_S)
+            self._gaze += share * (np.array(seen_rad) - self._gaze)
+        else:
+            self._stayed_s = time_s
         self._closure = closure
-        for name, angle, dead_zone in zip(GAZE_NAMES, self._gaze, GAZE_DEAD_ZONE, strict=True):
+        for name, angle, dead_zone in zip(GAZE_NAMES, self._gaze.tolist(), GAZE_DEAD_ZONE, strict=True):
             values[name] = _quiet(angle / GAZE_LIMIT_RAD, dead_zone)
         seen = _seen(pose)
         moved = dict(zip(MEASURES, (measures - self._rest).tolist(), strict=True))

@@ -17,6 +17,7 @@ from icface.face.driver import Driver
 from icface.face.extensions import ExtensionReader
 from icface.face.features import face_shape, features_of
 from icface.face.landmarks import LandmarkDetector, Landmarks, open_detector
+from icface.face.mouth import MouthHold, MouthWatch
 from icface.face.place import Place
 from icface.face.pose import Pose, head_pose
 
@@ -94,12 +95,13 @@ class FaceTracker:
         self._last_pose = pose
         shape = face_shape(face)
         features = features_of(shape)
-        fresh = self._calibration.update(features, face.blendshapes, pose, time_s)
+        hidden = self._mouth.update(frame, face.points_px, pose.yaw_rad, time_s)
+        fresh = self._calibration.update(features, face.blendshapes, pose, time_s, trusted=not hidden)
         if fresh is not None and self._neutral_path is not None:
             # It takes fewer frames than the baseline, so it is learned by now.
             save_neutral(self._neutral_path, fresh, self._extensions.rest)
         attributes = attributes_of(features, face.blendshapes, pose, self._calibration.baseline)
-        attributes[ACTION_UNITS] = self._ranged(attributes[ACTION_UNITS], elapsed_s)
+        attributes[ACTION_UNITS] = self._ranged(attributes[ACTION_UNITS], elapsed_s, learn=not hidden)
         attributes[_BLINK] = self._held_closure(float(attributes[_BLINK]), time_s)
         extensions = self._extensions.read(
             shape, features, face.blendshapes, self._calibration.baseline, pose, attributes, time_s
@@ -107,7 +109,7 @@ class FaceTracker:
         whole = np.concatenate([attributes, extensions])
         if self._place is not None:
             whole[PLACE] = self._place.update(face, time_s)
-        return DriverState(whole, face)
+        return DriverState(self._hold.update(whole, hidden, time_s), face)
 
     def _meet(self, person: int) -> None:
         """Begin with what is usual, or was kept: nothing that was learned about one person is true of another."""
@@ -117,6 +119,7 @@ class FaceTracker:
         kept, place = self._kept, self._place
         self._calibration = Calibration(None if kept is None else kept.baseline)
         self._extensions = ExtensionReader(None if kept is None else kept.extensions)
+        self._mouth, self._hold = MouthWatch(), MouthHold()
         self._peak = np.full(len(AU_NAMES), _RANGE_START, dtype=np.float32)
         if place is not None:
             place.set_rest()
@@ -138,6 +141,7 @@ class FaceTracker:
         self._last_pose = None
         self._jumps = 0
         self._closure = 0.0
+        self._hold = MouthHold()
 
     def close(self) -> None:
         self._detector.close()
@@ -158,10 +162,13 @@ class FaceTracker:
             self._closure, self._closed_s = closure, time_s
         return self._closure
 
-    def _ranged(self, action_units: FloatArray, elapsed_s: float) -> FloatArray:
-        """Dead zone, then a gain that lets this driver's larger movements reach the whole movement."""
+    def _ranged(self, action_units: FloatArray, elapsed_s: float, *, learn: bool) -> FloatArray:
+        """Dead zone, then a gain that lets this driver's larger movements reach the whole movement.
+
+        The larger movements count where `learn` says so.
+        """
         values = np.maximum((action_units - DEAD_ZONE) / (1 - DEAD_ZONE), 0.0)
         decay = np.float32(0.5 ** (elapsed_s / _RANGE_HALF_LIFE_S))
-        self._peak = np.maximum(self._peak * decay, values)
+        self._peak = np.maximum(self._peak * decay, values if learn else 0)
         gain = np.where(_RANGED, np.clip(1 / np.maximum(self._peak, 1e-3), 1.0, _RANGE_GAIN_MAX), 1.0)
         return np.asarray(np.clip(values * gain, 0.0, 1.0), dtype=np.float32)

@@ -38,16 +38,18 @@ from icface.geometry.topology import face_tables
 GRID_CELLS: Final = 64
 PARTING_POWER: Final = 0.9
 """Trackers miss narrow gaps between the lips, so a small AU25 already stands for a visible gap."""
-EARLY_CLOSING: Final = 0.45
-"""Trackers hardly see lids that have closed half-way, so a small AU45 already closes them further than its share."""
 LAUGH: Final = 0.45
 """How much of a smile is added where the jaw drops, because a dropped jaw alone draws the corners in and down."""
 
 # A tracker reads a rendered movement as smaller or larger than asked. These gains bring the slopes near one.
 POSE_GAIN: Final = np.array([1.3, 1.33, 1.0], dtype=np.float32)
 AU_GAIN: Final = np.array(
-    [2.0, 1.5, 1.7, 1.1, 1.05, 1.15, 1.8, 0.85, 1.4, 1.0, 1.8, 1.4, 1.4, 1.6, 1.1, 1.44, 1.05],
+    [2.0, 1.5, 1.8, 1.18, 1.05, 1.15, 1.8, 1.0, 1.33, 1.0, 1.8, 1.4, 1.4, 1.6, 1.1, 1.44, 1.05],
     dtype=np.float32,
+)
+# A tracker sees the first half of these less well than the second, in a driver and in a picture, so they rise early.
+AU_POWER: Final = np.array(
+    [0.75 if name in ("AU06", "AU09", "AU15", "AU17") else 1.0 for name in AU_NAMES], dtype=np.float32
 )
 _SIDED: Final = np.array([AU_NAMES.index(name) for name in SIDED])
 # Both sides of an Action Unit have its gain.
@@ -59,8 +61,8 @@ _AU10_SIDE, _AU12_SIDE, _AU45_SIDE, _AU22 = (
 )
 _JAW: Final = [SHAPE_NAMES.index(name) for name in ("AU29", "jaw_side")]
 
-_AU01, _AU04, _AU10, _AU12, _AU25, _AU26, _AU45 = (
-    AU_NAMES.index(name) for name in ("AU01", "AU04", "AU10", "AU12", "AU25", "AU26", "AU45")
+_AU01, _AU04, _AU09, _AU10, _AU12, _AU25, _AU26, _AU45 = (
+    AU_NAMES.index(name) for name in ("AU01", "AU04", "AU09", "AU10", "AU12", "AU25", "AU26", "AU45")
 )
 LIPS_FOLLOW: Final = 0.35
 """AU25 that a whole AU26 takes back. Trackers see less of a chin's drop than of the gap between the lips."""
@@ -142,7 +144,8 @@ class FaceRig:
         turn_rad = pose_from_unit(attributes[POSE])
         pose = turn_rad * POSE_GAIN + self._pose_offset
         rotation = rotation_matrix(*pose.tolist())
-        action_units = np.clip(attributes[ACTION_UNITS] * AU_GAIN + self._au_offset, -0.5, 2.0)
+        asked = attributes[ACTION_UNITS] ** AU_POWER
+        action_units = np.clip(asked * AU_GAIN + self._au_offset, -0.5, 2.0)
         pitch_rad, yaw_rad = (attributes[GAZE] * GAZE_LIMIT_RAD).tolist()
         shapes = attributes[SHAPES] * SHAPE_GAIN
         shape = self.moved(action_units, shapes, pitch_rad)
@@ -184,15 +187,18 @@ class FaceRig:
         amounts, sides = action_units.copy(), shapes.copy()
         # Lids travel along their own opening, so AU45 is done apart.
         right, left = _both_sides(amounts[_AU45], sides[_AU45_SIDE])
-        closures = _closure(right), _closure(left)
+        closures = min(1.0, max(0.0, right)), min(1.0, max(0.0, left))
         amounts[_AU45] = sides[_AU45_SIDE] = 0.0
         # Brows that are raised and drawn together at once stay oblique: the frown does not lower their inner ends.
         amounts[_AU01] += 0.6 * max(0.0, min(amounts[_AU01], amounts[_AU04]))
-        # These movements overlap: a smile has raised the lip already, and a funnel has opened the mouth already.
+        # These movements overlap: a smile and a wrinkled nose have raised the lip already, and a funnel has opened the
+        # mouth already.
         raised = _both_sides(amounts[_AU10], sides[_AU10_SIDE])
         smiles = _both_sides(amounts[_AU12], sides[_AU12_SIDE])
+        free = 1 - 0.45 * min(1.0, max(0.0, amounts[_AU09]))
         right, left = (
-            lip * (1 - 0.8 * min(1.0, max(0.0, smile))) for lip, smile in zip(raised, smiles, strict=True)
+            free * lip * (1 - 0.8 * min(1.0, max(0.0, smile)))
+            for lip, smile in zip(raised, smiles, strict=True)
         )
         amounts[_AU10], sides[_AU10_SIDE] = (right + left) / 2, left - right
         parted = amounts[_AU25] * (1 - 0.8 * min(1.0, sides[_AU22]))
@@ -235,12 +241,6 @@ class FaceRig:
             opening = Opening(x_px, y_px, height_px, rotation, gaze_rad, jaw, self._vertices)
             inner_map, shade = self._motion["inner_map"], self._motion["inner_shade"]
             inner_map[y0:y1, x0:x1, 0], inner_map[y0:y1, x0:x1, 1], shade[y0:y1, x0:x1] = part.look(opening)
-
-
-def _closure(amount: float) -> float:
-    """How much of their way lids travel at an AU45."""
-    part = min(1.0, max(0.0, amount))
-    return part * (1 + EARLY_CLOSING * (1 - part))
 
 
 def _both_sides(mean: np.float32, side: np.float32) -> tuple[float, float]:

@@ -67,6 +67,17 @@ def test_a_neutral_face_measures_nothing(own: Baseline) -> None:
     assert max(measured(own).values()) == pytest.approx(0.0, abs=1e-6)
 
 
+def test_the_outer_end_of_a_brow_stays_where_the_inner_one_rises_by_itself(own: Baseline) -> None:
+    """The blendshapes of real brows tell both ends apart less well than those of the canonical face."""
+    seen = face(AU01=1.0)
+    outer = [BLENDSHAPE_NAMES.index(f"browOuterUp{side}") for side in ("Left", "Right")]
+    seen.blendshapes[outer] = 0.2
+    units = measure_action_units(measure_features(seen), seen.blendshapes, own)
+    # As much as (.2 / .65 + .03) / 2, less .12 of what the inner end rises beyond that.
+    assert units[AU_NAMES.index("AU02")] == pytest.approx(0.170 - 0.12 * (0.945 - 0.170), abs=0.005)
+    assert min(measured(own, AU01=1.0, AU02=1.0)[name] for name in ("AU01", "AU02")) > 0.8
+
+
 def test_features_by_hand() -> None:
     values = measure_features(face())
     canonical = face_tables().canonical

@@ -83,6 +83,24 @@ def test_a_blink_does_not_move_the_gaze() -> None:
     assert extensions(down, AU45=0.8)["gaze_pitch"] == 0.0
 
 
+def test_after_a_blink_the_gaze_goes_where_the_eyes_look_without_a_jump() -> None:
+    aside = with_irises(
+        face(), 0.033, 0.026, eyeLookInRight=0.09 + 0.465, eyeLookOutLeft=0.465, eyeLookInLeft=0.09
+    )
+    reader, baseline = ExtensionReader(), baseline_of(REST)
+    seen = []
+    for i in range(30):
+        attributes = np.zeros(COUNT, dtype=np.float32)
+        attributes[INDEX["AU45"]] = 0.8 if 15 <= i < 20 else 0.0
+        now = REST if i < 15 else aside
+        shape, features = face_shape(now), measure_features(now)
+        values = reader.read(shape, features, now.blendshapes, baseline, head_pose(now), attributes, i / 30)
+        seen.append(float(values[EXTENSIONS.index("gaze_yaw")]))
+    assert seen[:21] == [0.0] * 21
+    assert seen[-1] == pytest.approx(extensions(aside)["gaze_yaw"], abs=0.01)
+    assert np.abs(np.diff(seen)).max() < 0.4 * abs(seen[-1])
+
+
 def test_wide_eyes_do_not_look_down() -> None:
     """Lower lids that go down drag the irises along, but the upper lids go up."""
     down = with_irises(face(), 0.0, 0.011, eyeLookDownLeft=0.3, eyeLookDownRight=0.3)

@@ -344,3 +344,21 @@ def test_a_real_clip(shared_clip: Path) -> None:
     assert np.isfinite(track).all(axis=1).mean() >= 0.99
     assert np.nanmax(track[:, INDEX["AU45"]]) > 0.9  # closed eyes are seen as closed
     assert np.nanmax(track[:, INDEX["AU12"]]) > 0.8  # and the laugh as a laugh
+
+
+@pytest.mark.parametrize(
+    "first",
+    [
+        turned(0.5),
+        turned(-0.5),
+        face(AU26=0.9, AU25=0.6),
+        face(AU26=0.4, AU25=0.3),
+    ],
+    ids=["turned left", "turned right", "open", "half open"],
+)
+def test_a_driver_who_starts_turned_or_with_an_open_mouth_gets_no_half_smile(first: Landmarks) -> None:
+    tracker = FaceTracker(detector=Script(*[first] * 30, *[face()] * 30))
+    states = [tracker.read(FRAME, i / 30) for i in range(60)]
+    smiles = [state.attributes[INDEX["AU12"]] for state in states if state is not None]
+    assert len(smiles) >= 58  # a head that turns at once is not believed for two frames
+    assert max(smiles) < 0.05

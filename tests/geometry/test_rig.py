@@ -137,9 +137,33 @@ def openings(rig: FaceRig, **values: float) -> tuple[float, float]:
 def test_a_whole_blink_closes_the_lids_and_half_does_not(rig: FaceRig) -> None:
     full, _ = openings(rig)
     assert openings(rig, AU45=1.0)[0] == pytest.approx(0.0, abs=0.02 * full)
-    part = 0.5 * module.AU_GAIN[AU_NAMES.index("AU45")]
-    half = 1 - part * (1 + module.EARLY_CLOSING * (1 - part))
+    half = 1 - 0.5 * module.AU_GAIN[AU_NAMES.index("AU45")]
     assert openings(rig, AU45=0.5)[0] == pytest.approx(half * full, rel=0.05)
+
+
+def test_a_wrinkled_nose_and_a_raised_lip_together_raise_the_lip_less_than_one_after_the_other(
+    rig: FaceRig,
+) -> None:
+    def height(**values: float) -> float:
+        rig.motion(attributes(**values))
+        return float(rig.shape[0, 1])
+
+    rest = height()
+    nose, lip, both = (
+        abs(height(**asked) - rest) for asked in ({"AU09": 1.0}, {"AU10": 1.0}, {"AU09": 1.0, "AU10": 1.0})
+    )
+    assert lip < both < nose + 0.7 * lip
+
+
+@pytest.mark.parametrize(("name", "share"), [("AU09", 0.5**0.75), ("AU20", 0.5)])
+def test_half_of_what_is_hardly_seen_is_drawn_further(rig: FaceRig, name: str, share: float) -> None:
+    rig.motion(attributes())
+    rest = rig.shape.copy()
+    moved = []
+    for level in (0.5, 1.0):
+        rig.motion(attributes(**{name: level}))
+        moved.append(np.linalg.norm(rig.shape - rest, axis=1).max())
+    assert moved[0] / moved[1] == pytest.approx(share, abs=0.02)
 
 
 def test_a_wink_closes_one_eye_only(rig: FaceRig) -> None:
