@@ -116,8 +116,10 @@ def run_offline(
     controls: Controls,
     config: LiveConfig,
     total: int | None = None,
-) -> None:
+) -> bool:
     """Send one picture for each sample, face or no face, until they end or a limit is reached.
+
+    It gives True where they came to their own end.
 
     A limit in seconds counts the driver's own time. A terminal shows a progress bar, of `total` samples if that is known.
 
@@ -133,16 +135,26 @@ def run_offline(
             try:
                 sample = samples.get(POLL_S)
             except Closed:
+                ended = True
                 break
             if controls.stop.is_set():
-                done = f"{counters['sent']}" if total is None else f"{counters['sent']} of {total}"
-                raise ICFaceError(f"stopped after {done} frames; what was being written holds these")
+                raise ICFaceError(stopped_after(counters["sent"], total))
             if sample is None:
                 continue
             if config.is_over(counters["sent"], sample.time_s):
+                ended = False
                 break
             reenactment.step(sample.attributes, sample.time_s)
             controls.poll()
             bar.update()
     if reenactment.outputs.lost:
         raise DeviceError(f"not everything was written: {reenactment.outputs.lost[0]}")
+    return ended
+
+
+def stopped_after(sent: int, total: int | None = None) -> str:
+    """What to say where the user stopped a run before its end."""
+    if sent == 0:
+        return "stopped before the first frame; nothing was written"
+    done = f"{sent}" if total is None else f"{sent} of {total}"
+    return f"stopped after {done} frames; what was being written holds these"

@@ -10,7 +10,7 @@ from fractions import Fraction
 from icface.arrays import Frame
 from icface.errors import ICFaceError
 from realtime.metrics import Metrics
-from realtime.sinks import Sink
+from realtime.sinks import TICK_S, Sink
 from realtime.transparency import Key
 
 logger = logging.getLogger(__name__)
@@ -27,12 +27,12 @@ class Outputs:
         self.lost: list[str] = []
         """What became of each sink that failed."""
 
-    def open(self, width_px: int, height_px: int, fps: Fraction) -> None:
+    def open(self, width_px: int, height_px: int, fps: Fraction, time_base: Fraction = TICK_S) -> None:
         """Open all sinks. If one fails, its error is raised and those that are open are closed."""
         with ExitStack() as stack:
             for sink in self._sinks:
                 stack.callback(sink.close)
-                sink.open(width_px, height_px, fps)
+                sink.open(width_px, height_px, fps, time_base)
                 logger.info("output: %s", sink.describe())
             self._closing = stack.pop_all()
 
@@ -64,6 +64,11 @@ class Outputs:
             sink.close()
         except ICFaceError as again:
             logger.debug("closing the lost sink: %s", again)
+
+    def finish(self, end_s: float | None) -> None:
+        """Tell all sinks that the driver has come to its own end, at `end_s`."""
+        for sink in self._sinks:
+            sink.finish(end_s)
 
     def poll_key(self) -> str | None:
         """A key pressed in a window, or None. A closed window is dropped; if it was the last sink, the key is `q`."""

@@ -17,7 +17,7 @@ import platformdirs
 
 from icface.attributes import PLACE
 from icface.bundle import DEFAULT_BUNDLE
-from icface.errors import SourceError
+from icface.errors import ICFaceError, SourceError
 from icface.face.landmarks import open_detector
 from icface.face.tracker import FaceTracker
 from icface.images import load_photo
@@ -34,7 +34,7 @@ from realtime.engine import open_reenactor
 from realtime.gaze import CameraGaze
 from realtime.hotkeys import Controls, TerminalKeys
 from realtime.idle import Idle
-from realtime.loop import run_live, run_offline
+from realtime.loop import run_live, run_offline, stopped_after
 from realtime.metrics import Metrics
 from realtime.outputs import Outputs
 from realtime.photos import Photos
@@ -115,7 +115,7 @@ class _Session:
         logger.info("%s", self.reenactor.describe())
         self._describe(first, driver.fps)
         if stop.is_set():
-            return
+            raise ICFaceError(stopped_after(0))
 
         take_engine = None
         if self.upgrade is not None:
@@ -124,7 +124,7 @@ class _Session:
             take_engine = self.upgrade.take
         renderer = Renderer(self.reenactor, first, metrics, mark=config.mark, take_engine=take_engine)
         outputs = Outputs(sinks, metrics)
-        outputs.open(*renderer.size_px, driver.fps)
+        outputs.open(*renderer.size_px, driver.fps, driver.time_base)
         stack.callback(outputs.close)
         csv = config.record_attributes
         recorder = stack.enter_context(closing(Recorder(csv))) if csv is not None else None
@@ -140,8 +140,10 @@ class _Session:
             stack.callback(stop.set)
             scheduler = DeadlineScheduler(1 / float(driver.fps), driver.halve_tracking, renderer.drop_network)
             run_live(reenactment, driver.play(stop), controls, scheduler, config)
-        else:
-            run_offline(reenactment, driver.read_in_order(), controls, config, driver.frame_count)
+        elif run_offline(reenactment, driver.read_in_order(), controls, config, driver.frame_count):
+            outputs.finish(driver.end_s)
+        if driver.missing:
+            raise ICFaceError(f"{driver.missing}; the output has the rest")
 
     def _open_engine(self, photos: Photos[Scene]) -> Scene:
         """Open the engine, and with it the first photo, which decides the size of all pictures."""

@@ -23,6 +23,8 @@ logger = logging.getLogger(__name__)
 
 QUEUE_FRAMES = 4
 RETRY_EVERY_S = 1.0
+_SLOWEST_FPS, _FASTEST_FPS = Fraction(10), Fraction(120)
+"""Of a live output, whatever the rate of a file that drives it."""
 
 
 class FaceDriver(Driver):
@@ -46,6 +48,8 @@ class FaceDriver(Driver):
         self._half_rate = False
         # Some devices state no rate. Then what was asked for is the best guess.
         self.fps = camera.info.fps if camera.info.fps > 0 else Fraction(config.camera_fps)
+        if config.live:  # the window and its keys stay quick, and a screen shows no more
+            self.fps = min(max(self.fps, _SLOWEST_FPS), _FASTEST_FPS)
         self.frame_count = camera.info.frame_count
         self.condition = Continuity().update
         self.ask_neutral = self._neutral_asked.set
@@ -66,6 +70,18 @@ class FaceDriver(Driver):
         self._start("decode", read_file, self._camera, frames, self._metrics)
         self._start("track", self.track, frames, samples)
         return samples
+
+    @property
+    def time_base(self) -> Fraction:
+        return self._camera.info.time_base
+
+    @property
+    def end_s(self) -> float | None:
+        return self._camera.end_s
+
+    @property
+    def missing(self) -> str:
+        return self._camera.missing
 
     def halve_tracking(self, half: bool) -> None:
         self._half_rate = half

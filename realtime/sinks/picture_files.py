@@ -15,7 +15,7 @@ from PIL.PngImagePlugin import PngInfo
 from icface.arrays import Frame
 from icface.errors import ConfigError, DeviceError
 from icface.files import replacing_file
-from realtime.sinks import Sink, SinkSettings
+from realtime.sinks import TICK_S, Sink, SinkSettings
 from realtime.slot import Closed, Lane
 from realtime.transparency import straight
 
@@ -46,7 +46,7 @@ class PictureFilesSink(Sink):
         self._path = path
         self._is_open = False
 
-    def open(self, width_px: int, height_px: int, fps: Fraction) -> None:
+    def open(self, width_px: int, height_px: int, fps: Fraction, time_base: Fraction = TICK_S) -> None:
         named = re.escape(_NUMBER.sub("\0", self._path.name)).replace(re.escape("\0"), r"\d+")
         try:
             earlier = next(

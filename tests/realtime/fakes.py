@@ -23,7 +23,7 @@ from realtime.outputs import Outputs
 from realtime.photos import Photos
 from realtime.recorder import Recorder
 from realtime.renderer import Renderer, Scene, make_scene
-from realtime.sinks import Sink, SinkSettings, create_sink
+from realtime.sinks import TICK_S, Sink, SinkSettings, create_sink
 from realtime.step import Reenactment
 
 
@@ -164,7 +164,7 @@ class KeepingSink(Sink):
         self._fail_at = fail_at
         self._keys = list(keys)
 
-    def open(self, width_px: int, height_px: int, fps: Fraction) -> None:
+    def open(self, width_px: int, height_px: int, fps: Fraction, time_base: Fraction = TICK_S) -> None:
         self.opened = (width_px, height_px, fps)
 
     def send(self, frame: Frame, time_s: float) -> None:
