@@ -17,7 +17,7 @@ import traceback
 from collections.abc import Iterator, Sequence
 from dataclasses import fields
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 from icface.command import Parser, print_error
 from icface.errors import ConfigError, ICFaceError
@@ -114,7 +114,8 @@ def parser() -> Parser:
         help="let the eyes look as the driver's do, or into the camera (default: %(default)s)")
     driver.add_argument("--idle", action="store_true", help="blink and breathe while no driver is there")
 
-    where = p.add_argument_group("where it goes (several at once; a virtual camera if none is given)")
+    where = p.add_argument_group("where it goes (several at once; if none is given, a virtual camera, "
+        "or a window for a file that drives)")
     where.add_argument("--virtual-camera", nargs="?", const="", metavar="DEVICE",
         help="a virtual camera (default: the first)")
     where.add_argument("--window", action="store_true", help="a window; keys: see below")
@@ -122,9 +123,11 @@ def parser() -> Parser:
         help="a video file (.mp4, .mov, .mkv, .webm), with the sound of a --camera file; or PNG files: a folder, "
         "or a name such as out-%%05d.png")
     where.add_argument("--null", action="store_true", help="nowhere: for measuring")
+    where.add_argument("--overwrite", action="store_true",
+        help="write over files that are there already; without it a terminal is asked, and otherwise they stay")
     where.add_argument("--record-attributes", type=Path, metavar="CSV",
         help="write what really drove, frame by frame")
-    where.add_argument("--stats", type=Path, metavar="JSON", help="write what was measured")
+    where.add_argument("--stats", type=Path, metavar="JSON", help="write what was measured, and print it")
     where.add_argument("--duration", type=float, metavar="SECONDS", dest="duration_s",
         help="end after this long")
     where.add_argument("--frames", type=int, metavar="N", help="end after this many output frames")
@@ -143,15 +146,43 @@ def parser() -> Parser:
     return p
 
 
+def _at_home(value: Any) -> Any:
+    """A setting with `~` replaced in its paths. The shell leaves it after `=`, as in --output=~/out.mp4."""
+    if isinstance(value, tuple):
+        return tuple(map(_at_home, value))
+    if isinstance(value, (str, Path)) and str(value).startswith("~"):
+        return type(value)(os.path.expanduser(value))
+    return value
+
+
+def _ask_to_overwrite(flags: argparse.Namespace) -> None:
+    """On a terminal, ask whether files that are there may be written over; `flags.overwrite` gets the answer."""
+    written = (*flags.outputs, flags.record_attributes, flags.stats)
+    there = [str(path) for path in map(_at_home, written) if path is not None and path.is_file()]
+    if (
+        there
+        and not flags.overwrite
+        and all(stream and stream.isatty() for stream in (sys.stdin, sys.stderr))
+    ):
+        verb = "are" if len(there) > 1 else "is"
+        print(
+            f"{', '.join(there)} {verb} there already; write over? [y/N] ",
+            end="",
+            file=sys.stderr,
+            flush=True,
+        )
+        flags.overwrite = sys.stdin.readline().strip().lower() in ("y", "yes")
+
+
 def config_from(flags: argparse.Namespace) -> LiveConfig:
     """The settings that the flags mean; raises ConfigError where they cannot be used, or not together."""
     if flags.camera is not None and flags.attributes is not None:
         raise ConfigError("--camera and --attributes both drive; give one of them")
-    settings = {field.name: getattr(flags, field.name) for field in fields(LiveConfig)}
+    settings = {field.name: _at_home(getattr(flags, field.name)) for field in fields(LiveConfig)}
     settings.update(
-        sources=tuple(flags.sources),
-        outputs=tuple(flags.outputs),
-        camera=flags.camera if flags.camera is not None else LiveConfig.camera,
+        sources=_at_home(tuple(flags.sources)),
+        outputs=_at_home(tuple(flags.outputs)),
+        camera=_at_home(flags.camera) if flags.camera is not None else LiveConfig.camera,
         size_px=SIZES[flags.size_px],
         call_size_px=CALL_SIZES[flags.call_size_px],
         mark=flags.mark == "on",
@@ -210,13 +241,19 @@ def _own_stderr(verbose: int) -> Iterator[None]:
 
 @contextlib.contextmanager
 def _signals(stop: threading.Event) -> Iterator[None]:
-    """Ctrl-C and SIGTERM ask for the end, so that files are finished. A second one ends at once."""
-    ends = (signal.SIGINT, signal.SIGTERM)
+    """Ctrl-C, SIGTERM and a terminal that closes ask for the end, so that files are finished. A second Ctrl-C or SIGTERM
+    ends at once."""
+    ends = [signal.SIGINT, signal.SIGTERM]
+    hang_up = getattr(signal, "SIGHUP", None)
+    # `nohup` lets a run outlive its terminal.
+    if hang_up is not None and signal.getsignal(hang_up) is not signal.SIG_IGN:
+        ends.append(hang_up)
 
     def ask(*_: object) -> None:
         stop.set()
         for number in ends:
-            signal.signal(number, signal.default_int_handler)  # raises KeyboardInterrupt
+            if number is not hang_up:  # a terminal that closes sends it more than once
+                signal.signal(number, signal.default_int_handler)  # raises KeyboardInterrupt
 
     before = {number: signal.signal(number, ask) for number in ends}
     try:
@@ -233,9 +270,9 @@ def _list_cameras() -> None:
     for listing in listings:
         path = f" ({listing.path})" if listing.path else ""
         note = f"; {listing.note}" if listing.note else ""
-        print(f"{listing.number}: {listing.name}{path}{note}")
+        _tell(f"{listing.number}: {listing.name}{path}{note}")
     if not listings:
-        print("no camera found; a video file works as one: --camera FILE")
+        _tell("no camera found; a video file works as one: --camera FILE")
 
 
 def _run(config: LiveConfig) -> None:
@@ -245,10 +282,14 @@ def _run(config: LiveConfig) -> None:
     stop = threading.Event()
 
     def report() -> None:
-        if metrics.counters["sent"]:
-            print(metrics.table())
-            if config.stats is not None:
-                metrics.save(config.stats)
+        if not metrics.counters["sent"]:
+            return
+        made = (path for path in (*config.outputs, config.record_attributes) if path is not None)
+        _tell(metrics.summary([path for path in made if path.exists() or "%" in path.name]))
+        if config.stats is not None or logging.getLogger("realtime").isEnabledFor(logging.DEBUG):
+            _tell(metrics.table())
+        if config.stats is not None:
+            metrics.save(config.stats)
 
     with _signals(stop):
         from realtime.session import run
@@ -274,6 +315,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
     with _own_stderr(flags.verbose), _logging(flags.verbose):
         try:
+            if not flags.list_cameras:
+                _ask_to_overwrite(flags)
             config = None if flags.list_cameras else config_from(flags)
             # First of all, so that a system library that it lacks is named. It also has to come before PyAV: with
             # PyAV's libxcb loaded first, OpenCV's windows hang when they open.
@@ -293,6 +336,15 @@ def main(argv: Sequence[str] | None = None) -> int:
                 return _fail(f"a system library is missing ({error}); run: {_PACKAGES}", 1, flags.verbose)
             what = f"{type(error).__name__}: {error}"
             return _fail(f"unexpected {what}; run again with -vv and report what it shows", 1, flags.verbose)
+
+
+def _tell(text: str) -> None:
+    """Print on standard output. Nobody may be listening there: a closed pipe is no failure of the run."""
+    try:
+        print(text, flush=True)
+    except (OSError, ValueError):
+        with contextlib.suppress(OSError, ValueError):  # Python flushes it again at the end
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _fail(message: str, code: int, verbose: int) -> int:

@@ -59,10 +59,13 @@ class LiveConfig:
     """Blink and breathe while no driver is there."""
 
     virtual_camera: str | None = None
-    """A device; empty: the first that works. None: no virtual camera, unless no other sink is given."""
+    """A device; empty: the first that works. None: no virtual camera, unless a camera drives and no other sink is
+    given."""
     window: bool = False
     outputs: tuple[Path, ...] = ()
     null: bool = False
+    overwrite: bool = False
+    """Write over files that are there already."""
     record_attributes: Path | None = None
     """The attributes that really drove, after calibration, smoothing, mirror and handling of losses."""
     stats: Path | None = None
@@ -137,9 +140,7 @@ class LiveConfig:
         behind = self.shown_behind.path
         read = (*self.sources, self.attributes, self.model, self.driver_video, behind)
         seen = {path.resolve() for path in read if path is not None}
-        for path in (*self.outputs, self.record_attributes, self.stats):
-            if path is None:
-                continue
+        for path in self.written:
             if path.resolve() in seen:
                 yield f"{path} would be overwritten while it is in use; give another name"
             # A folder takes numbered pictures, unless it looks like a mistake.
@@ -147,7 +148,14 @@ class LiveConfig:
                 yield f"{path} is a folder; give a file's name in it"
             if not path.absolute().parent.is_dir():
                 yield f"cannot write {path}: the folder {path.parent} does not exist; make it first"
+            if path.is_file() and not self.overwrite:
+                yield f"{path} is there already; give --overwrite, or another name"
             seen.add(path.resolve())
+
+    @property
+    def written(self) -> tuple[Path, ...]:
+        """All files and series of files that the run writes."""
+        return tuple(path for path in (*self.outputs, self.record_attributes, self.stats) if path is not None)
 
     @property
     def crop_px(self) -> int | None:
@@ -169,7 +177,7 @@ class LiveConfig:
     @property
     def driver_video(self) -> Path | None:
         """The video file that drives, or None when a camera or a CSV does."""
-        path = Path(self.camera)
+        path = Path(self.camera).expanduser()
         return path if self.attributes is None and path.is_file() else None
 
     @property
@@ -180,14 +188,22 @@ class LiveConfig:
     @property
     def to_virtual_camera(self) -> bool:
         """Whether a virtual camera is asked for, or is meant because no other sink is given."""
-        return self.virtual_camera is not None or not (self.outputs or self.window or self.null)
+        other = self.outputs or self.window or self.null or self.driven_by_file
+        return self.virtual_camera is not None or not other
+
+    @property
+    def to_window(self) -> bool:
+        """Whether a window is asked for, or is meant because a file drives and no other sink is given."""
+        return self.window or not (
+            self.virtual_camera is not None or self.outputs or self.null or self.to_virtual_camera
+        )
 
     @property
     def live(self) -> bool:
         """True: in real time, newest frame only. False: every frame once and in order."""
         if self.pace is not None:
             return self.pace
-        return not self.driven_by_file or self.to_virtual_camera or self.window
+        return not self.driven_by_file or self.to_virtual_camera or self.to_window
 
     @property
     def mirrored(self) -> bool:

@@ -26,6 +26,8 @@ HOTKEYS: Final[dict[str, str]] = {
     "q, Esc": "end",
 }
 
+ENDING_KEYS: Final = ("q", "escape")
+
 
 def key_name(character: str) -> str:
     """One name for each key: `space`, `escape`, or the character, letters small."""
@@ -95,7 +97,7 @@ class Controls:
     def press(self, key: str) -> None:
         """Do what the key means; unknown keys do nothing."""
         reenactment = self.reenactment
-        if key in ("q", "escape"):
+        if key in ENDING_KEYS:
             self.stop.set()
         elif key == "space":
             reenactment.frozen = not reenactment.frozen

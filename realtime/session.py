@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import logging
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, closing
 from dataclasses import dataclass, replace
@@ -25,6 +25,7 @@ from icface.source_cache import SourceCache
 from realtime import version
 from realtime.backdrop import Backdrop
 from realtime.cameras import Camera, CameraConfig, open_camera
+from realtime.claims import claimed
 from realtime.config import LiveConfig
 from realtime.disclosure import Provenance
 from realtime.drivers import Driver
@@ -32,7 +33,7 @@ from realtime.drivers.face import FaceDriver
 from realtime.drivers.table import TableDriver, load_table
 from realtime.engine import open_reenactor
 from realtime.gaze import CameraGaze
-from realtime.hotkeys import Controls, TerminalKeys
+from realtime.hotkeys import ENDING_KEYS, Controls, TerminalKeys
 from realtime.idle import Idle
 from realtime.loop import run_live, run_offline, stopped_after
 from realtime.metrics import Metrics
@@ -87,6 +88,8 @@ class _Session:
 
     def run(self, camera: Camera | None, sinks: Sequence[Sink] | None) -> None:
         config, metrics, stop, stack = self.config, self.metrics, self.stop, self.stack
+        for path in config.written:
+            stack.enter_context(claimed(path))
         table = load_table(config.attributes) if config.attributes is not None else None
         sinks = _create_sinks(config) if sinks is None else sinks
         self.backdrop = Backdrop(config.shown_behind, SourceCache())
@@ -134,8 +137,14 @@ class _Session:
             driver.condition, config.mirrored, renderer, outputs, metrics, recorder, _habits(config)
         )
         stack.callback(driver.close)
-        keyboard = stack.enter_context(TerminalKeys()).poll_key if config.live else None
-        controls = Controls(reenactment, photos, stop, keyboard, driver.ask_neutral)
+        keyboard = stack.enter_context(TerminalKeys()).poll_key
+        controls = Controls(
+            reenactment,
+            photos,
+            stop,
+            keyboard if config.live else _only_the_end(keyboard),
+            driver.ask_neutral,
+        )
         if config.live:
             stack.callback(stop.set)
             scheduler = DeadlineScheduler(1 / float(driver.fps), driver.halve_tracking, renderer.drop_network)
@@ -208,6 +217,16 @@ class _Session:
         }
 
 
+def _only_the_end(poll_key: Callable[[], str | None]) -> Callable[[], str | None]:
+    """From file to file a key ends the run. No other may change what is made."""
+
+    def poll() -> str | None:
+        key = poll_key()
+        return key if key in ENDING_KEYS else None
+
+    return poll
+
+
 def _habits(config: LiveConfig) -> list[Habit]:
     """What the settings want the face to do by itself."""
     habits: list[Habit] = []
@@ -223,6 +242,7 @@ def _create_sinks(config: LiveConfig) -> list[Sink]:
     # `Photos` tells of those that are missing.
     photos = [path for path in config.sources if path.is_file()]
     common = SinkSettings(
+        overwrite=config.overwrite,
         device=config.virtual_camera or None,
         audio_from=None if config.loop else config.driver_video,
         live=config.live,
@@ -233,7 +253,7 @@ def _create_sinks(config: LiveConfig) -> list[Sink]:
             model=(config.model or DEFAULT_BUNDLE).name,
         ),
     )
-    wanted = {"virtual_camera": config.to_virtual_camera, "window": config.window, "null": config.null}
+    wanted = {"virtual_camera": config.to_virtual_camera, "window": config.to_window, "null": config.null}
     sinks = [create_sink(name, common) for name, is_wanted in wanted.items() if is_wanted]
     for path in config.outputs:
         name = "picture_files" if is_picture_series(path) else "video_file"

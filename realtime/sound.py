@@ -55,7 +55,9 @@ class Sound:
         self._target = target
         self._stream = source.streams.audio[0]
         starts_s = [
-            stream.start_time * stream.time_base if stream.start_time is not None and stream.time_base else None
+            stream.start_time * stream.time_base
+            if stream.start_time is not None and stream.time_base
+            else None
             for stream in (*source.streams.video[:1], self._stream)
         ]
         known_s = [start_s for start_s in starts_s if start_s is not None]

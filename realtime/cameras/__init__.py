@@ -78,6 +78,7 @@ class Camera(ABC):
     """Gives frames; a context manager. `read` and `close` may be called from different threads."""
 
     info: CameraInfo
+
     @abstractmethod
     def read(self) -> CapturedFrame | None:
         """Give the next frame (file) or the newest one not yet given (device).

@@ -30,6 +30,8 @@ _FAILED_READS: Final = 50
 """So many failed reads in a row mean that nothing readable follows."""
 _SEAM_S: Final = 1
 """Time that runs back by more than this begins another recording in the same file."""
+_BEGIN_ANYWHERE: Final = ("mpegts", "mpeg", "h264", "hevc", "mpegvideo")
+"""Recordings of these may begin between two key pictures. What cannot be decoded before the first is no damage."""
 _SHORT_S: Final = Fraction(1, 4)
 """A file that ends this much before the end that it states is cut short."""
 
@@ -93,14 +95,14 @@ class Pictures:
     def __iter__(self) -> Iterator[tuple[av.VideoFrame, Fraction]]:
         # Sound is read beside the pictures, because it tells how far the file goes.
         streams = [self._stream, *self._container.streams.audio]
-        begun = False
+        begun = self._container.format.name not in _BEGIN_ANYWHERE
+        waiting: list[int] = []
         for packet in packets(self._container, *streams):
             if packet.pts is not None and packet.time_base is not None and not packet.is_corrupt:
                 end_s = (packet.pts + (packet.duration or 0)) * packet.time_base
                 self._read_until_s = max(self._read_until_s, end_s)
             if packet.stream is not self._stream or (packet.size == 0 and packet.dts is not None):
                 continue  # an empty packet with a time says that the picture stays
-            # A recording may begin between two key pictures. What cannot be decoded before the first is no damage.
             begun = begun or packet.is_keyframe
             try:
                 decoded = packet.decode()
@@ -110,15 +112,25 @@ class Pictures:
                 if begun:
                     self._lose(reason(error))
                 continue
+            if self._last_s is None and begun and packet.pts is not None:
+                waiting.append(packet.pts)
             for picture in decoded:
+                if self._last_s is None and picture.pts is not None:
+                    self._lose_before(picture.pts, waiting)
                 time_s = self._time_s(picture)
                 if picture.is_corrupt:
                     self._lose("parts of a picture are missing")
                 yield picture, time_s
         self._look_for_the_end()
 
-    def _lose(self, why: str) -> None:
-        self.lost += 1
+    def _lose_before(self, first: int, waiting: list[int]) -> None:
+        """Count the packets before the first picture. Some decoders give nothing for them and do not say so."""
+        lost = sum(pts < first for pts in waiting)
+        if lost > self.lost:
+            self._lose("nothing at its start can be decoded", lost - self.lost)
+
+    def _lose(self, why: str, count: int = 1) -> None:
+        self.lost += count
         if self.lost_from_s is None:
             self.lost_from_s = float(self._last_s or 0)
             name = Path(self._container.name).name
@@ -142,7 +154,9 @@ class Pictures:
             elif last_s is not None:
                 self._gap_s = time_s - last_s
         self._last_s = time_s
-        self._last_duration_s = picture.duration * base if picture.duration and base is not None else Fraction(0)
+        self._last_duration_s = (
+            picture.duration * base if picture.duration and base is not None else Fraction(0)
+        )
         if self._stream.duration is None and 2 * self._last_duration_s < self._gap_s:
             self._last_duration_s = self._gap_s  # FFmpeg guessed it from the time base
         return time_s

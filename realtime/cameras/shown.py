@@ -59,7 +59,9 @@ def _square(frame: Frame, pixel_aspect: Fraction | None) -> Frame:
     if not pixel_aspect or pixel_aspect == 1 or not 1 / _WIDEST_PIXEL <= pixel_aspect <= _WIDEST_PIXEL:
         return frame
     height, width = frame.shape[:2]
-    size = (round(width * pixel_aspect), height) if pixel_aspect > 1 else (width, round(height / pixel_aspect))
+    size = (
+        (round(width * pixel_aspect), height) if pixel_aspect > 1 else (width, round(height / pixel_aspect))
+    )
     return _as_frame(cv2.resize(frame, size, interpolation=cv2.INTER_LINEAR))
 
 

@@ -79,7 +79,9 @@ class VideoFileCamera(Camera):
             parts.append(f"{pictures.lost} {which} damaged or lost (first at {pictures.lost_from_s:.2f} s)")
         if pictures.missing_s:
             end_s = self.end_s
-            parts.append(f"it is cut short: {end_s:.2f} s are there, and {pictures.missing_s:.2f} s are missing")
+            parts.append(
+                f"it is cut short: {end_s:.2f} s are there, and {pictures.missing_s:.2f} s are missing"
+            )
         return f"{self._path}: {'; '.join(parts)}" if parts else ""
 
     def _count(self, fps: Fraction) -> int | None:

@@ -33,6 +33,8 @@ class SinkSettings:
     path: Path | None = None
     audio_from: Path | None = None
     """The driver's file, whose sound goes along."""
+    overwrite: bool = False
+    """Numbered pictures: delete those that are there already."""
     transparent: bool = False
     """Frames are RGBA, for sinks that take alpha."""
     live: bool = False

@@ -13,7 +13,6 @@ import math
 import threading
 from dataclasses import dataclass, field
 from fractions import Fraction
-from pathlib import Path
 from typing import Final, cast
 
 import av
@@ -66,7 +65,7 @@ CONTAINERS: Final = {
         options=_KEEP_TAGS,
         alpha=("prores_ks", "yuva444p10le", _PRORES),
     ),
-    ".mkv": Container(format="matroska"),
+    ".mkv": Container(format="matroska", options={"avoid_negative_ts": "disabled"}),
     ".webm": Container(
         format="webm",
         video_codec="libvpx-vp9",
@@ -166,7 +165,9 @@ class VideoFileSink(Sink):
         context.options = dict(options)
         path = self._settings.audio_from
         self._sound = (
-            open_sound(path, self._container, kind.copied_audio, kind.audio_codec) if path is not None else None
+            open_sound(path, self._container, kind.copied_audio, kind.audio_codec)
+            if path is not None
+            else None
         )
         self._first_pts = round(self._sound.pictures_after_s / self._tick_s) if self._sound else 0
 
@@ -285,12 +286,17 @@ class VideoFileSink(Sink):
             self._container.mux(packet)
 
     def _mux_last(self, encoded: list[av.Packet[av.VideoStream]], end: int) -> None:
-        """Write the encoder's last packets. MP4's length is that of all decoding steps, so the last one makes it whole."""
+        """Write the encoder's last packets. MP4 is as long as its decoding steps, so the last one makes it whole."""
         self._mux(encoded[:-1])
         for packet in encoded[-1:]:
-            if packet.time_base == self._tick_s and packet.dts is not None and self._kind.format in ("mp4", "mov"):
+            if (
+                packet.time_base == self._tick_s
+                and packet.dts is not None
+                and self._kind.format in ("mp4", "mov")
+            ):
                 first_dts = packet.dts if self._first_dts is None else self._first_dts
                 self._durations[packet.pts or 0] = end - self._first_pts - (packet.dts - first_dts)
             self._mux([packet])
+
 
 create = VideoFileSink

@@ -186,11 +186,17 @@ def limits(frames: int | None = None, duration_s: float | None = None) -> LiveCo
 
 
 def open_sink(
-    name: str, settings: SinkSettings | None = None, *, width_px: int, height_px: int, fps: Fraction
+    name: str,
+    settings: SinkSettings | None = None,
+    *,
+    width_px: int,
+    height_px: int,
+    fps: Fraction,
+    time_base: Fraction = TICK_S,
 ) -> Sink:
     """A real sink, open."""
     sink = create_sink(name, settings)
-    sink.open(width_px, height_px, fps)
+    sink.open(width_px, height_px, fps, time_base)
     return sink
 
 

@@ -79,7 +79,7 @@ def test_every_flag_reaches_its_setting(here: Path) -> None:
     [
         ("", True, True, True),
         ("--window", False, True, True),
-        ("--camera talk.mp4", True, True, False),
+        ("--camera talk.mp4", False, True, False),
         ("--camera talk.mp4 --output o.mp4", False, False, False),
         ("--camera talk.mp4 --null", False, False, False),
         ("--camera talk.mp4 --output o.mp4 --virtual-camera", True, True, False),
@@ -89,7 +89,7 @@ def test_every_flag_reaches_its_setting(here: Path) -> None:
         ("--null --no-mirror", False, True, False),
         ("--output o.mp4", False, True, True),
         ("--attributes drive.csv --output o.mp4", False, False, False),
-        ("--attributes drive.csv", True, True, False),
+        ("--attributes drive.csv", False, True, False),
     ],
 )
 def test_what_the_flags_mean_together(
