@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import stat
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
@@ -24,22 +25,32 @@ def compiled(*arguments: Any) -> Callable[[_Loop], _Loop]:
 
 
 def _find_a_place() -> bool:
-    """Let numba keep its code beside ours, or else in the cache folder; False where neither can be written.
+    """Let numba keep its code beside ours, or else in the cache folder, or else in a private temporary folder.
 
-    It is no shared folder: whoever writes there decides what runs here.
+    It gives False where none can be written. Then each start compiles anew.
     """
     if nb.config.CACHE_DIR or _is_writable(Path(__file__).parent / "__pycache__"):
         return True
     folder = cache_folder() / "compiled"
     if not _is_writable(folder):
-        return False
+        if not hasattr(os, "getuid"):  # Windows has no folder that is read-only to its own user
+            return False
+        folder = Path(tempfile.gettempdir()) / f"icface-live-{os.getuid()}"
+        if not (_is_writable(folder) and _is_private(folder)):
+            return False
     nb.config.CACHE_DIR = str(folder)
     return True
 
 
+def _is_private(folder: Path) -> bool:
+    """Whether nobody else can write to it: who writes there decides what runs here."""
+    facts = folder.lstat()
+    return stat.S_ISDIR(facts.st_mode) and facts.st_uid == os.getuid() and not facts.st_mode & 0o077
+
+
 def _is_writable(folder: Path) -> bool:
     try:
-        os.makedirs(folder, exist_ok=True)
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         with tempfile.TemporaryFile(dir=folder):
             return True
     except OSError:

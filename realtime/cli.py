@@ -212,6 +212,18 @@ def _logging(verbose: int) -> Iterator[None]:
     root.removeHandler(handler)
 
 
+def _open_closed_streams() -> None:
+    """Give 0, 1 and 2 a meaning where they were closed (`2>&-`). The next file would get their numbers, and what
+    libraries print with them."""
+    opened = os.open(os.devnull, os.O_RDWR)
+    while opened <= 2:
+        opened = os.open(os.devnull, os.O_RDWR)
+    os.close(opened)
+    for name in ("stdin", "stdout", "stderr"):
+        if getattr(sys, name) is None:
+            setattr(sys, name, open(os.devnull, "r+"))  # noqa: SIM115 - for as long as the process lives
+
+
 @contextlib.contextmanager
 def _own_stderr(verbose: int) -> Iterator[None]:
     """Keep standard error for our lines. Native libraries write theirs to descriptor 2, past Python's logging.
@@ -306,6 +318,7 @@ def _run(config: LiveConfig) -> None:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command; gives 0, 1 or 2 as `--help` says. Never raises or exits."""
+    _open_closed_streams()
     try:
         flags = parser().parse_args(argv)
     except SystemExit as end:  # argparse: --help, --version, a wrong flag

@@ -162,7 +162,7 @@ class Metrics:
             else f"{what} in {self.elapsed_s:.1f} s ({self.fps:.1f} FPS)"
         ]
         if c["tracked"]:
-            parts.append(f"face seen in {c['faces'] / c['tracked']:.0%}")
+            parts.append(f"face seen in {100 * c['faces'] / c['tracked']:.0f} %")
         for name, word in (("cameras_lost", "camera lost"), ("sinks_lost", "outputs lost")):
             if c[name]:
                 parts.append(f"{word}: {c[name]}")

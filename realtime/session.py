@@ -118,7 +118,8 @@ class _Session:
         logger.info("%s", self.reenactor.describe())
         self._describe(first, driver.fps)
         if stop.is_set():
-            raise ICFaceError(stopped_after(0))
+            self._expect_a_frame()
+            return
 
         take_engine = None
         if self.upgrade is not None:
@@ -151,8 +152,14 @@ class _Session:
             run_live(reenactment, driver.play(stop), controls, scheduler, config)
         elif run_offline(reenactment, driver.read_in_order(), controls, config, driver.frame_count):
             outputs.finish(driver.end_s)
+        self._expect_a_frame()
         if driver.missing:
             raise ICFaceError(f"{driver.missing}; the output has the rest")
+
+    def _expect_a_frame(self) -> None:
+        """Raise where the user stopped a run that should have written something, before it could."""
+        if self.config.written and self.stop.is_set() and self.metrics.counters["sent"] == 0:
+            raise ICFaceError(stopped_after(0))
 
     def _open_engine(self, photos: Photos[Scene]) -> Scene:
         """Open the engine, and with it the first photo, which decides the size of all pictures."""
