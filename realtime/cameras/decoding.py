@@ -110,7 +110,7 @@ class Pictures:
                 continue
             except UNREADABLE as error:
                 if begun:
-                    self._lose(reason(error))
+                    self._lose(reason(error), self._place_s(packet))
                 continue
             if self._last_s is None and begun and packet.pts is not None:
                 waiting.append(packet.pts)
@@ -119,20 +119,25 @@ class Pictures:
                     self._lose_before(picture.pts, waiting)
                 time_s = self._time_s(picture)
                 if picture.is_corrupt:
-                    self._lose("parts of a picture are missing")
+                    self._lose("parts of a picture are missing", float(time_s))
                 yield picture, time_s
         self._look_for_the_end()
 
     def _lose_before(self, first: int, waiting: list[int]) -> None:
         """Count the packets before the first picture. Some decoders give nothing for them and do not say so."""
         lost = sum(pts < first for pts in waiting)
-        if lost > self.lost:
-            self._lose("nothing at its start can be decoded", lost - self.lost)
+        if lost:
+            self._lose("its start cannot be decoded", 0.0, lost)
 
-    def _lose(self, why: str, count: int = 1) -> None:
+    def _place_s(self, packet: av.Packet) -> float:
+        if packet.pts is None or packet.time_base is None or self._start_s is None:
+            return float(self._last_s or 0)
+        return max(0.0, float(packet.pts * packet.time_base - self._start_s))
+
+    def _lose(self, why: str, at_s: float, count: int = 1) -> None:
         self.lost += count
         if self.lost_from_s is None:
-            self.lost_from_s = float(self._last_s or 0)
+            self.lost_from_s = at_s
             name = Path(self._container.name).name
             logger.warning("%s is damaged at %.2f s (%s); going on behind it", name, self.lost_from_s, why)
 
