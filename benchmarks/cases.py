@@ -93,9 +93,9 @@ KINDS: Final[dict[str, Kind]] = {
     "damaged.mp4": Kind(why="a bad packet", damaged=20, sound="aac",
                         wanted={"exit": "1", "frames": "59"} | _ERROR | _SYNC),
     "damaged.webm": Kind(why="a bad packet", damaged=20, codec="libvpx-vp9", tick_s=_MS, options=_VP9,
-                         wanted={"exit": "1", "frames": "59"} | _ERROR),
+                         wanted={"exit": "1", "frames": "59"} | _ERROR | {"error": "0.15"}),
     "damaged_start.mp4": Kind(why="the first packet is bad", damaged=0, key_every=10,
-                              wanted={"exit": "1", "frames": "50"} | _ERROR),
+                              wanted={"exit": "1", "frames": "50", "length_s": "1.667"} | _ERROR),
 }  # fmt: skip
 
 

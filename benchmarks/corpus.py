@@ -124,9 +124,11 @@ def run_case(case: Case, folder: Path, work: Path) -> Result:
     times_s, end_s = _pictures(output) if output.exists() else ([], None)
     result.check("frames", len(times_s), wanted.get("frames", ""), 0)
     result.check("length_s", end_s, wanted.get("length_s", ""), _LENGTH_S)
+    first_s = 0.0
     if case.is_video and times_s:
         with open_camera(CameraConfig(device=str(case.path))) as camera:
             driver_s = [captured.time_s for captured in camera.frames()]
+        first_s = driver_s[0]
         count = min(len(driver_s), len(times_s))
         apart_s = np.subtract(times_s[:count], times_s[0]) - np.subtract(driver_s[:count], driver_s[0])
         result.check("time_ms", 1e3 * float(np.abs(apart_s).max()), f"{1e3 * _TIME_S}")
@@ -138,7 +140,7 @@ def run_case(case: Case, folder: Path, work: Path) -> Result:
             for place in (folder, REPOSITORY / "examples")
             if (place / wanted["clean"]).is_file()
         )
-        result.check("error", _difference(recorded, *_attributes(clean, work)), wanted["error"])
+        result.check("error", _difference(recorded, first_s, *_attributes(clean, work)), wanted["error"])
     return result
 
 
@@ -180,7 +182,10 @@ def _sync_ms(driver: Path, output: Path) -> float | None:
             continue  # silence is like silence
         length = len(heard) + len(wanted)
         likeness = np.fft.irfft(np.fft.rfft(heard, length) * np.conj(np.fft.rfft(wanted, length)), length)
-        late_ms = (int(np.argmax(likeness[: 2 * reach])) - reach) / _RATE * 1e3
+        power = np.cumsum(np.concatenate([[0.0], heard.astype(np.float64) ** 2]))
+        energy = power[len(wanted) : len(wanted) + 2 * reach] - power[: 2 * reach]
+        likeness = likeness[: 2 * reach] / np.sqrt(energy + 1e-6)
+        late_ms = (int(np.argmax(likeness)) - reach) / _RATE * 1e3
         worst = max(worst or 0.0, abs(late_ms))
     return worst
 
@@ -205,10 +210,13 @@ def _attributes(clip: Path, work: Path) -> tuple[NDArray[np.float64], FloatArray
     return table.times_s, table.values
 
 
-def _difference(recorded: Path, times_s: NDArray[np.float64], values: FloatArray) -> float:
-    """The largest mean difference of an attribute from those of the clean clip at the same times."""
+def _difference(recorded: Path, first_s: float, times_s: NDArray[np.float64], values: FloatArray) -> float:
+    """The largest mean difference of an attribute from those of the clean clip at the same times.
+
+    `first_s`: the time of the first row, which a recording counts from.
+    """
     table = load_table(recorded)
-    clean = np.stack([np.interp(table.times_s, times_s, column) for column in values.T], axis=1)
+    clean = np.stack([np.interp(table.times_s + first_s, times_s, column) for column in values.T], axis=1)
     return float(np.abs(table.values - clean).mean(axis=0).max())
 
 

@@ -29,7 +29,8 @@ def _find_a_place() -> bool:
 
     It gives False where none can be written. Then each start compiles anew.
     """
-    if nb.config.CACHE_DIR or _is_writable(Path(__file__).parent / "__pycache__"):
+    config: Any = nb.config  # its names are made at run time
+    if config.CACHE_DIR or _is_writable(Path(__file__).parent / "__pycache__"):
         return True
     folder = cache_folder() / "compiled"
     if not _is_writable(folder):
@@ -38,7 +39,7 @@ def _find_a_place() -> bool:
         folder = Path(tempfile.gettempdir()) / f"icface-live-{os.getuid()}"
         if not (_is_writable(folder) and _is_private(folder)):
             return False
-    nb.config.CACHE_DIR = str(folder)
+    config.CACHE_DIR = str(folder)
     return True
 
 

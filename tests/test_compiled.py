@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numba as nb
 import pytest
@@ -15,7 +16,8 @@ def place(monkeypatch: pytest.MonkeyPatch, package: Path, cache: Path, temporary
     monkeypatch.setattr(compiled, "__file__", str(package / "compiled.py"))
     monkeypatch.setenv("ICFACE_CACHE_DIR", str(cache))
     monkeypatch.setattr("tempfile.gettempdir", lambda: str(temporary))
-    return compiled._find_a_place(), nb.config.CACHE_DIR
+    config: Any = nb.config
+    return compiled._find_a_place(), config.CACHE_DIR
 
 
 def test_the_first_place_that_can_be_written_is_taken(

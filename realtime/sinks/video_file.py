@@ -120,7 +120,7 @@ class VideoFileSink(Sink):
         self._frame_ticks = max(1, round(1 / fps / self._tick_s))
         self._count = 0
         self._first_s = 0.0
-        self._last_pts = 0
+        self._last_pts = self._begin_pts = 0
         self._end_pts: int | None = None
         self._finished = False
         self._failure: BaseException | None = None
@@ -196,6 +196,8 @@ class VideoFileSink(Sink):
             self._last_pts = self._first_pts - 1
         pts = self._pts(time_s)
         self._last_pts = max(self._last_pts + 1, pts)
+        if self._count == 0:
+            self._begin_pts = self._last_pts
         self._count += 1
         try:
             self._lane.put((planes, self._last_pts))
@@ -295,7 +297,7 @@ class VideoFileSink(Sink):
                 and self._kind.format in ("mp4", "mov")
             ):
                 first_dts = packet.dts if self._first_dts is None else self._first_dts
-                self._durations[packet.pts or 0] = end - self._first_pts - (packet.dts - first_dts)
+                self._durations[packet.pts or 0] = end - self._begin_pts - (packet.dts - first_dts)
             self._mux([packet])
 
 
