@@ -14,7 +14,7 @@ import numpy as np
 from av.audio.resampler import AudioResampler
 from av.container import InputContainer, OutputContainer
 
-from realtime.cameras.decoding import UNREADABLE, open_container, packets, reason
+from realtime.cameras.decoding import SEAM_S, UNREADABLE, open_container, packets, picture_stream, reason
 
 logger = logging.getLogger(__name__)
 
@@ -54,11 +54,12 @@ class Sound:
         self._source = source
         self._target = target
         self._stream = source.streams.audio[0]
+        pictures = [picture_stream(source)] if source.streams.video else []
         starts_s = [
             stream.start_time * stream.time_base
             if stream.start_time is not None and stream.time_base
             else None
-            for stream in (*source.streams.video[:1], self._stream)
+            for stream in (*pictures, self._stream)
         ]
         known_s = [start_s for start_s in starts_s if start_s is not None]
         self._start_s = min(known_s, default=Fraction(0))
@@ -88,14 +89,20 @@ class Sound:
 
     def _copied(self, out: av.AudioStream) -> _Pieces:
         last_dts: int | None = None
+        shift, lasts = 0, 1
         for packet in packets(self._source, self._stream):
             if packet.dts is None or packet.time_base is None or packet.size == 0:
                 continue  # the empty packet that ends a stream
-            shift = round(self._start_s / packet.time_base)
+            if last_dts is None:
+                shift = round(self._start_s / packet.time_base)
+            elif (
+                packet.dts - shift < last_dts - SEAM_S / packet.time_base
+            ):  # another recording in the same file
+                shift = packet.dts - last_dts - lasts
             pts = packet.dts if packet.pts is None else packet.pts
             packet.pts, packet.dts = pts - shift, packet.dts - shift
             if last_dts is None or last_dts < packet.dts <= packet.pts:  # as muxers demand
-                last_dts = packet.dts
+                last_dts, lasts = packet.dts, packet.duration or 1
                 packet.stream = out
                 yield float(packet.pts * packet.time_base), packet
 
@@ -124,6 +131,9 @@ class Sound:
                     written = round((due_s or 0) / tick_s)
                 late_s = 0.0 if due_s is None else float(due_s - written * tick_s)
                 due_s = None  # the first piece has the frame's time
+                if late_s < -SEAM_S:  # another recording in the same file
+                    self._start_s += Fraction(late_s)
+                    late_s = 0.0
                 if late_s > _STEP_S:
                     silence = _silence(piece, round(late_s / tick_s))
                     silence.pts, silence.time_base = written, tick_s

@@ -28,7 +28,7 @@ _THREADED_FROM_PX: Final = 1920 * 1088
 """Larger pictures are decoded several at a time. Then those beside a damaged one may be lost with it."""
 _FAILED_READS: Final = 50
 """So many failed reads in a row mean that nothing readable follows."""
-_SEAM_S: Final = 1
+SEAM_S: Final = 1
 """Time that runs back by more than this begins another recording in the same file."""
 _BEGIN_ANYWHERE: Final = ("mpegts", "mpeg", "h264", "hevc", "mpegvideo")
 """Recordings of these may begin between two key pictures. What cannot be decoded before the first is no damage."""
@@ -41,6 +41,12 @@ def open_container(path: Path) -> InputContainer:
     options = {"format_whitelist": _FORMATS, "protocol_whitelist": "file"}
     # Titles of old files are often not UTF-8; nothing here reads them.
     return av.open(str(path.absolute()), options=options, metadata_errors="replace")
+
+
+def picture_stream(container: InputContainer) -> av.VideoStream:
+    """The stream that players show: not the cover picture of an album, and the largest of several."""
+    best = container.streams.best("video")
+    return best if isinstance(best, av.VideoStream) else container.streams.video[0]
 
 
 def packets(container: InputContainer, *streams: av.stream.Stream) -> Iterator[av.Packet]:
@@ -69,7 +75,7 @@ class Pictures:
 
     def __init__(self, container: InputContainer, fps: Fraction) -> None:
         self._container = container
-        self._stream = container.streams.video[0]
+        self._stream = picture_stream(container)
         context = self._stream.codec_context
         large = context.width * context.height > _THREADED_FROM_PX
         self._stream.thread_type = "AUTO" if large else "SLICE"
@@ -151,7 +157,7 @@ class Pictures:
             if self._start_s is None or (last_s is None and own_s < self._start_s):
                 self._start_s = own_s
             time_s = own_s - self._start_s
-            if last_s is not None and time_s < last_s - _SEAM_S:
+            if last_s is not None and time_s < last_s - SEAM_S:
                 self._start_s -= last_s + self._gap_s - time_s
                 time_s = last_s + self._gap_s
             elif last_s is not None and time_s <= last_s:

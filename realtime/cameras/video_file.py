@@ -13,7 +13,7 @@ import av
 from icface.arrays import Frame
 from icface.errors import ConfigError, DeviceError
 from realtime.cameras import Camera, CameraInfo, CapturedFrame
-from realtime.cameras.decoding import UNREADABLE, Pictures, open_container, reason
+from realtime.cameras.decoding import UNREADABLE, Pictures, open_container, picture_stream, reason
 from realtime.cameras.shown import fitted, shown
 
 _SLOWEST_FPS: Final = Fraction(1, 60)
@@ -42,7 +42,7 @@ class VideoFileCamera(Camera):
         try:
             if not self._container.streams.video:
                 raise ConfigError(f"{path} has no video in it")
-            self._stream = self._container.streams.video[0]
+            self._stream = picture_stream(self._container)
             fps = _file_rate(self._stream)
             self._pictures = Pictures(self._container, fps)
             self._decoded = self._decode()

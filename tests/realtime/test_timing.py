@@ -138,3 +138,19 @@ def test_a_run_that_was_cut_short_ends_its_sound_with_the_pictures(tmp_path: Pat
     pass_on(driver, tmp_path / "out.mp4", frames=25)
     assert len(picture_times(tmp_path / "out.mp4")) == 25
     assert len(sound_of(tmp_path / "out.mp4")[0]) / RATE == pytest.approx(1.0, abs=0.05)
+
+
+@pytest.mark.parametrize("suffix", [".mp4", ".webm"])
+def test_two_recordings_in_one_file_follow_each_other(tmp_path: Path, suffix: str) -> None:
+    one = write_clip(tmp_path / "one.ts", STEADY, sound="aac")
+    both, output = tmp_path / "both.ts", tmp_path / f"out{suffix}"
+    both.write_bytes(one.read_bytes() * 2)
+    pass_on(both, output)
+    times_s = picture_times(output)
+    assert len(times_s) == 100
+    assert np.diff(times_s) == pytest.approx(np.full(99, 0.04), abs=2e-3)
+    length = len(sound_of(one)[0])
+    assert len(sound_of(output)[0]) == pytest.approx(2 * length, abs=2200)
+    second_s = times_s[50] - times_s[0]
+    shift_s = late_ms(output, times_s[0] + 0.5, times_s[0]) / 1000
+    assert abs(late_ms(output, times_s[0] + second_s + 0.5, times_s[0] + second_s) / 1000 - shift_s) < 0.03
