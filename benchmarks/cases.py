@@ -74,6 +74,7 @@ _UNEVEN: Final = tuple(
 _ERROR: Final = {"error": "0.06", "clean": "driver.mp4"}
 _SYNC: Final = {"sync_ms": "1"}
 _VP9: Final = {"deadline": "realtime", "cpu-used": "8"}
+_ENCODERS: Final = {"libx264": {"preset": "ultrafast"}, "libvpx-vp9": _VP9}
 _MS: Final = Fraction(1, 1000)
 KINDS: Final[dict[str, Kind]] = {
     "phone.mp4": Kind(why="variable rate", times_s=_UNEVEN, sound="aac", wanted=_ERROR | _SYNC),
@@ -115,7 +116,7 @@ def make(folder: Path, table: str) -> None:
             right = {
                 "exit": "0",
                 "frames": str(frames),
-                **({} if "live" in kind.options else {"length_s": f"{length_s:.3f}"}),
+                "length_s": "" if "live" in kind.options else f"{length_s:.3f}",
             }
             writer.writerow({"case": name, "why": kind.why, **right, **kind.wanted})
 
@@ -132,9 +133,7 @@ def write(path: Path, kind: Kind, pictures: list[Frame]) -> None:
         video = cast("av.VideoStream", target.add_stream(kind.codec, rate=_RATE))
         video.height, video.width = shown[0].shape[:2]
         video.pix_fmt, video.codec_context.time_base = kind.pix_fmt, kind.tick_s
-        video.options = (
-            {"preset": "ultrafast"} if kind.codec == "libx264" else _VP9 if "vpx" in kind.codec else {}
-        )
+        video.options = {**_ENCODERS.get(kind.codec, {})}
         if kind.key_every:
             video.codec_context.gop_size = kind.key_every
         if kind.aspect is not None:
@@ -173,9 +172,9 @@ def _sound(audio: av.AudioStream, seconds: float, at_s: float) -> list[av.AudioF
     wave = np.fft.irfft(spectrum, count)
     wave *= 0.3 / wave.std()
     floats = audio.format.name.startswith("flt")
-    data = (
-        wave[None].astype(np.float32) if floats else (wave[None] * 32767).clip(-32768, 32767).astype(np.int16)
-    )
+    data: np.ndarray = wave[None].astype(np.float32)
+    if not floats:
+        data = (wave[None] * 32767).clip(-32768, 32767).astype(np.int16)
     pieces = []
     for start in range(0, count, 960):
         piece = av.AudioFrame.from_ndarray(

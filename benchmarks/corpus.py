@@ -149,8 +149,9 @@ def _pictures(path: Path) -> tuple[list[float], float | None]:
     with av.open(str(path)) as container:
         stream = container.streams.video[0]
         times_s = [float(picture.time or 0) for picture in container.decode(stream)]
-        known = stream.duration is not None and stream.time_base is not None
-        return times_s, float(stream.duration * stream.time_base) if known else None
+        if stream.duration is None or stream.time_base is None:
+            return times_s, None
+        return times_s, float(stream.duration * stream.time_base)
 
 
 def _sound(path: Path) -> tuple[NDArray[np.float32], float]:

@@ -6,7 +6,7 @@ import logging
 from collections.abc import Iterator
 from fractions import Fraction
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import av
 import av.error
@@ -49,7 +49,7 @@ def picture_stream(container: InputContainer) -> av.VideoStream:
     return best if isinstance(best, av.VideoStream) else container.streams.video[0]
 
 
-def packets(container: InputContainer, *streams: av.stream.Stream) -> Iterator[av.Packet]:
+def packets(container: InputContainer, *streams: av.stream.Stream) -> Iterator[av.Packet[Any]]:
     """Yield the packets of the streams to the end of the file, over places that cannot be read.
 
     An empty packet without a time ends each stream, as `demux` gives it.
@@ -135,7 +135,7 @@ class Pictures:
         if lost:
             self._lose("its start cannot be decoded", 0.0, lost)
 
-    def _place_s(self, packet: av.Packet) -> float:
+    def _place_s(self, packet: av.Packet[Any]) -> float:
         if packet.pts is None or packet.time_base is None or self._start_s is None:
             return float(self._last_s or 0)
         return max(0.0, float(packet.pts * packet.time_base - self._start_s))

@@ -22,7 +22,7 @@ def noise() -> np.ndarray:
     spectrum = np.fft.rfft(np.random.default_rng(7).standard_normal(count))
     spectrum[np.fft.rfftfreq(count, 1 / RATE) > 4000] = 0
     wave = np.fft.irfft(spectrum, count)
-    return (0.3 * wave / wave.std()).astype(np.float32)
+    return np.asarray(0.3 * wave / wave.std(), dtype=np.float32)
 
 
 def write_clip(

@@ -74,7 +74,7 @@ def test_damage_in_the_first_packet_moves_nothing(tmp_path: Path, name: str) -> 
 
 @pytest.mark.parametrize("name", ["clip.mp4", "clip.webm"])
 def test_a_file_that_was_cut_short_says_how_much_is_missing(tmp_path: Path, name: str) -> None:
-    options = {"movflags": "faststart"} if name == "clip.mp4" else {}
+    options: dict[str, Any] = {"movflags": "faststart"} if name == "clip.mp4" else {}
     path = write_clip(tmp_path / name, STEADY, sound="libopus", key_every=10, **KINDS[name], **options)
     assert read(path)[1] == ""
     data = path.read_bytes()

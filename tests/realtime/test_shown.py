@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from fractions import Fraction
 from pathlib import Path
-from typing import cast
 
 import av
 import cv2
@@ -24,7 +23,7 @@ def ring(width_px: int, height_px: int) -> np.ndarray:
 
 def write(path: Path, frames: list[np.ndarray], aspect: Fraction | None = None, **options: str) -> Path:
     with av.open(str(path), "w") as container:
-        stream = cast("av.VideoStream", container.add_stream("libx264", rate=25))
+        stream = container.add_stream("libx264", rate=25)
         stream.height, stream.width = frames[0].shape[:2]
         stream.pix_fmt, stream.options = "yuv420p", {"preset": "ultrafast", "crf": "10", **options}
         if aspect is not None:
@@ -70,7 +69,7 @@ def test_the_fields_of_a_moving_picture_make_no_comb(tmp_path: Path) -> None:
     woven[1::2] = late[1::2]
     plain = first(write(tmp_path / "plain.mp4", [woven] * 2))
     options = {"flags": "+ildct+ilme", "x264-params": "tff=1"}
-    frame = first(write(tmp_path / "fields.mp4", [woven] * 2, **options))
+    frame = first(write(tmp_path / "fields.mp4", [woven] * 2, None, **options))
 
     def comb(picture: np.ndarray) -> float:
         return float(np.abs(np.diff(picture[20:220, 105:115].astype(float), axis=0)).mean())
