@@ -90,6 +90,9 @@ class Pictures:
         """Packets that could not be decoded, and pictures that the decoder calls damaged."""
         self.lost_from_s: float | None = None
         """The place of the first one."""
+        self.doubtful = 0
+        """Pictures behind these that build on them, up to the next key picture."""
+        self._in_doubt = False
         self.missing_s = 0.0
         """How much is missing at the end of a file that was cut short."""
 
@@ -126,6 +129,9 @@ class Pictures:
                 time_s = self._time_s(picture)
                 if picture.is_corrupt:
                     self._lose("parts of a picture are missing", float(time_s))
+                elif picture.key_frame:
+                    self._in_doubt = False
+                self.doubtful += self._in_doubt and not picture.is_corrupt
                 yield picture, time_s
         self._look_for_the_end()
 
@@ -142,6 +148,7 @@ class Pictures:
 
     def _lose(self, why: str, at_s: float, count: int = 1) -> None:
         self.lost += count
+        self._in_doubt = True
         if self.lost_from_s is None:
             self.lost_from_s = at_s
             name = Path(self._container.name).name

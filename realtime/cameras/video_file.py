@@ -76,7 +76,10 @@ class VideoFileCamera(Camera):
         parts = []
         if pictures.lost:
             which = "picture is" if pictures.lost == 1 else "pictures are"
-            parts.append(f"{pictures.lost} {which} damaged or lost (first at {pictures.lost_from_s:.2f} s)")
+            after = f", and {pictures.doubtful} that build on such may be wrong" if pictures.doubtful else ""
+            parts.append(
+                f"{pictures.lost} {which} damaged or lost (first at {pictures.lost_from_s:.2f} s){after}"
+            )
         if pictures.missing_s:
             end_s = self.end_s
             parts.append(

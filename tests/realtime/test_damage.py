@@ -52,7 +52,11 @@ def test_what_follows_a_damaged_packet_is_read_at_its_own_time(
     times_s = [frame.time_s for frame in frames]
     assert set(times_s) <= {frame.time_s for frame in whole} and times_s[-1] == whole[-1].time_s
     assert caplog.text.count(f"{name} is damaged at 0.80 s") == 1
-    assert missing == f"{path}: 1 picture is damaged or lost (first at 0.80 s)"
+    assert missing.startswith(f"{path}: 1 picture is damaged or lost (first at 0.80 s)")
+    # Each picture of MJPEG stands alone. In MP4 and WebM only the first one is a key picture.
+    if name != "clip.avi":
+        told = "" if name == "motion.avi" else ", and 29 that build on such may be wrong"
+        assert missing.endswith(f"(first at 0.80 s){told}")
 
 
 @pytest.mark.parametrize("name", ["clip.mp4", "motion.avi"])
