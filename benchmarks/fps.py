@@ -61,7 +61,13 @@ def run_leg(leg: str, config: LiveConfig, camera: Path, folder: Path) -> dict[st
     outputs = (folder / "out.mp4",) if leg == "file" else ()
     # An engine that was asked for by name may be built before a leg. Nothing is built beside one.
     config = replace(
-        config, camera=str(camera), outputs=outputs, null=not outputs, pace=leg == "live", build=leg != "live"
+        config,
+        camera=str(camera),
+        outputs=outputs,
+        null=not outputs,
+        overwrite=True,
+        pace=leg == "live",
+        build=leg != "live",
     )
     stats = Metrics()
     run(config, stats, threading.Event())

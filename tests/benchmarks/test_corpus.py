@@ -61,8 +61,8 @@ def test_a_case_is_run_and_what_is_wrong_with_it_is_told(tmp_path: Path) -> None
     clip = tmp_path / "mirrored.mp4"
     cases.write(clip, kind, pictures)
     right = {"frames": "12", "length_s": "0.4", "sync_ms": "1", "error": "0.06", "clean": "driver.mp4"}
-    (tmp_path / "clean-driver.mp4.csv").unlink(missing_ok=True)
     assert run_case(Case(clip, right), tmp_path, tmp_path).wrong == []
-    cases.write(clip, replace(kind, matrix=None), pictures)  # shown as it is stored
-    wrong = run_case(Case(clip, right | {"frames": "13"}), tmp_path, tmp_path).wrong
-    assert wrong[0] == "frames 12 instead of 13" and wrong[1].startswith("error ")
+    wrong = run_case(
+        Case(clip, right | {"frames": "13", "error": "0", "exit": "1"}), tmp_path, tmp_path
+    ).wrong
+    assert wrong[:2] == ["exit 0 instead of 1", "frames 12 instead of 13"] and wrong[2].startswith("error ")
