@@ -10,7 +10,7 @@ import av
 import numpy as np
 
 from icface.arrays import Frame
-from realtime.cameras.video_file import upright
+from realtime.cameras.shown import upright
 
 
 def remux(clip: Path, target: Path, *, fps: Fraction | None = None, frames: int | None = None) -> Path:

@@ -65,6 +65,7 @@ def run_leg(leg: str, config: LiveConfig, camera: Path, folder: Path) -> dict[st
         drivers=(str(camera),),
         outputs=outputs,
         null=not outputs,
+        overwrite=True,
         pace=leg == "live",
         build=leg != "live",
     )

@@ -52,7 +52,7 @@ from icface.errors import ConfigError, ICFaceError
 from realtime.cameras import Camera, CameraConfig, CameraInfo, CapturedFrame, open_camera
 from realtime.config import SIZES, LiveConfig
 from realtime.metrics import Metrics
-from realtime.sinks import Sink
+from realtime.sinks import TICK_S, Sink
 
 LEGS = ("floor", "product")
 MEASURES = {"onset": "onset_s", "half-way": "halfway_s", "arrived": "arrived_s"}
@@ -196,7 +196,7 @@ class RecordingSink(Sink):
         self._recorder = recorder
         self._player = player
 
-    def open(self, width_px: int, height_px: int, fps: Fraction) -> None:
+    def open(self, width_px: int, height_px: int, fps: Fraction, time_base: Fraction = TICK_S) -> None:
         """Nothing to open."""
 
     def send(self, frame: Frame, time_s: float) -> None:

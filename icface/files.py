@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import errno
+import itertools
 import os
 import shutil
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Final
+
+_LONGEST_NAME: Final = 180
+"""Bytes of a file's name that its hidden name takes over. Most systems allow 255 in all."""
 
 
 @contextmanager
@@ -59,5 +64,10 @@ def replacing_folder(path: Path) -> Iterator[Path]:
 
 
 def _beside(path: Path, what: str) -> Path:
-    """A hidden name in the same folder that no other process or thread uses."""
-    return path.with_name(f".{path.name}.{os.getpid()}-{threading.get_ident()}.{what}")
+    """A hidden name in the same folder that nobody uses: no other process or thread, and no file of the user's."""
+    name = os.fsdecode(os.fsencode(path.name)[:_LONGEST_NAME])
+    for number in itertools.count():
+        beside = path.with_name(f".{name}.{os.getpid()}-{threading.get_ident()}-{number}.{what}")
+        if not os.path.lexists(beside):
+            return beside
+    raise AssertionError("there are always more numbers")

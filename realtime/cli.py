@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import logging
 import os
 import sys
 import threading
@@ -15,7 +16,7 @@ import traceback
 from collections.abc import Sequence
 from dataclasses import fields
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 from icface.command import Parser, print_error
 from icface.errors import ICFaceError
@@ -33,7 +34,7 @@ from realtime.config import (
 )
 from realtime.given import NONE
 from realtime.hotkeys import HOTKEYS
-from realtime.process import logged, own_stderr, signals
+from realtime.process import logged, open_closed_streams, own_stderr, signals
 
 _PACKAGES: Final = "sudo apt install libgl1 libglib2.0-0"
 """Debian's and Ubuntu's packages that OpenCV needs on a machine without a desktop."""
@@ -181,7 +182,8 @@ def parser() -> Parser:
         help="let the eyes look as the driver's do, or into the camera (default: %(default)s)")
     what.add_argument("--idle", action="store_true", help="blink and breathe while a driver is not there")
 
-    where = p.add_argument_group("where it goes (several at once; a virtual camera if none is given)")
+    where = p.add_argument_group("where it goes (several at once; if none is given, a virtual camera, "
+        "or a window for a file that drives)")
     where.add_argument("--virtual-camera", nargs="?", const="", metavar="DEVICE",
         help="a virtual camera (default: the first)")
     where.add_argument("--window", action="store_true", help="a window; keys: see below")
@@ -195,9 +197,11 @@ def parser() -> Parser:
     where.add_argument("--views", metavar="LOW:HIGH:N",
         help="make --output views.png a picture that shows the head turned by these degrees")
     where.add_argument("--null", action="store_true", help="nowhere: for measuring")
+    where.add_argument("--overwrite", action="store_true",
+        help="write over files that are there already; without it a terminal is asked, and otherwise they stay")
     where.add_argument("--record-attributes", type=Path, metavar="CSV",
         help="write what really drove, frame by frame")
-    where.add_argument("--stats", type=Path, metavar="JSON", help="write what was measured")
+    where.add_argument("--stats", type=Path, metavar="JSON", help="write what was measured, and print it")
     where.add_argument("--duration", type=float, metavar="SECONDS", dest="duration_s",
         help="end after this long")
     where.add_argument("--frames", type=int, metavar="N", help="end after this many output frames")
@@ -214,6 +218,34 @@ def parser() -> Parser:
         "(default: on)")
     # fmt: on
     return p
+
+
+def _at_home(value: Any) -> Any:
+    """A setting with `~` replaced in its paths. The shell leaves it after `=`, as in --output=~/out.mp4."""
+    if isinstance(value, tuple):
+        return tuple(map(_at_home, value))
+    if isinstance(value, (str, Path)) and str(value).startswith("~"):
+        return type(value)(os.path.expanduser(value))
+    return value
+
+
+def _ask_to_overwrite(flags: argparse.Namespace) -> None:
+    """On a terminal, ask whether files that are there may be written over; `flags.overwrite` gets the answer."""
+    written = (*flags.outputs, flags.record_attributes, flags.stats)
+    there = [str(path) for path in map(_at_home, written) if path is not None and path.is_file()]
+    if (
+        there
+        and not flags.overwrite
+        and all(stream and stream.isatty() for stream in (sys.stdin, sys.stderr))
+    ):
+        verb = "are" if len(there) > 1 else "is"
+        print(
+            f"{', '.join(there)} {verb} there already; write over? [y/N] ",
+            end="",
+            file=sys.stderr,
+            flush=True,
+        )
+        flags.overwrite = sys.stdin.readline().strip().lower() in ("y", "yes")
 
 
 def config_from(flags: argparse.Namespace) -> LiveConfig:
@@ -233,7 +265,7 @@ def config_from(flags: argparse.Namespace) -> LiveConfig:
         call_size_px=CALL_SIZES[flags.call_size_px],
         mark=flags.mark == "on",
     )
-    return LiveConfig(**settings)
+    return LiveConfig(**{name: _at_home(value) for name, value in settings.items()})
 
 
 def _list_cameras() -> None:
@@ -243,9 +275,9 @@ def _list_cameras() -> None:
     for listing in listings:
         path = f" ({listing.path})" if listing.path else ""
         note = f"; {listing.note}" if listing.note else ""
-        print(f"{listing.number}: {listing.name}{path}{note}")
+        _tell(f"{listing.number}: {listing.name}{path}{note}")
     if not listings:
-        print("no camera found; a video file works as one: --driver FILE")
+        _tell("no camera found; a video file works as one: --driver FILE")
 
 
 def _run(config: LiveConfig) -> None:
@@ -255,10 +287,14 @@ def _run(config: LiveConfig) -> None:
     stop = threading.Event()
 
     def report() -> None:
-        if metrics.counters["sent"]:
-            print(metrics.table())
-            if config.stats is not None:
-                metrics.save(config.stats)
+        if not metrics.counters["sent"]:
+            return
+        made = (path for path in (*config.outputs, config.record_attributes) if path is not None)
+        _tell(metrics.summary([path for path in made if path.exists() or "%" in path.name]))
+        if config.stats is not None or logging.getLogger("realtime").isEnabledFor(logging.DEBUG):
+            _tell(metrics.table())
+        if config.stats is not None:
+            metrics.save(config.stats)
 
     with signals(stop):
         from realtime.session import run
@@ -275,6 +311,7 @@ def _run(config: LiveConfig) -> None:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command; gives 0, 1 or 2 as `--help` says. Never raises or exits."""
+    open_closed_streams()
     argv = sys.argv[1:] if argv is None else argv
     if argv[:1] == ["attributes"]:
         return edit_attributes(argv[1:])
@@ -290,8 +327,10 @@ def main(argv: Sequence[str] | None = None) -> int:
             if flags.list_faces is not None:
                 from realtime.listing import list_faces
 
-                print("\n".join(list_faces(flags.sources, flags.list_faces)))
+                _tell("\n".join(list_faces(flags.sources, flags.list_faces)))
                 return 0
+            if not flags.list_cameras:
+                _ask_to_overwrite(flags)
             config = None if flags.list_cameras else config_from(flags)
             # First of all, so that a system library that it lacks is named. It also has to come before PyAV: with
             # PyAV's libxcb loaded first, OpenCV's windows hang when they open.
@@ -311,6 +350,15 @@ def main(argv: Sequence[str] | None = None) -> int:
                 return _fail(f"a system library is missing ({error}); run: {_PACKAGES}", 1, flags.verbose)
             what = f"{type(error).__name__}: {error}"
             return _fail(f"unexpected {what}; run again with -vv and report what it shows", 1, flags.verbose)
+
+
+def _tell(text: str) -> None:
+    """Print on standard output. Nobody may be listening there: a closed pipe is no failure of the run."""
+    try:
+        print(text, flush=True)
+    except (OSError, ValueError):
+        with contextlib.suppress(OSError, ValueError):  # Python flushes it again at the end
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _fail(message: str, code: int, verbose: int) -> int:

@@ -90,7 +90,8 @@ class LiveConfig:
     """Blink and breathe while a driver is not there."""
 
     virtual_camera: str | None = None
-    """A device; empty: the first that works. None: no virtual camera, unless no other sink is given."""
+    """A device; empty: the first that works. None: no virtual camera, unless a camera drives and no other sink is
+    given."""
     window: bool = False
     panel: bool = False
     """A page in the browser of this machine shows and controls the run."""
@@ -101,6 +102,8 @@ class LiveConfig:
     views: str | None = None
     """Degrees of yaw to show in one picture: `-30:30:7`."""
     null: bool = False
+    overwrite: bool = False
+    """Write over files that are there already."""
     record_attributes: Path | None = None
     """The attributes that really drove, after calibration, smoothing, mirror and handling of losses."""
     stats: Path | None = None
@@ -193,9 +196,7 @@ class LiveConfig:
         behind = self.shown_behind.path
         read = (*self.sources, *(given.path for given in self.given), self.model, behind)
         seen = {path.resolve() for path in read if path is not None}
-        for path in (*self.outputs, self.record_attributes, self.stats):
-            if path is None:
-                continue
+        for path in self.written:
             if path.resolve() in seen:
                 yield f"{path} would be overwritten while it is in use; give another name"
             # A folder takes numbered pictures, unless it looks like a mistake.
@@ -203,6 +204,8 @@ class LiveConfig:
                 yield f"{path} is a folder; give a file's name in it"
             if not path.absolute().parent.is_dir():
                 yield f"cannot write {path}: the folder {path.parent} does not exist; make it first"
+            if path.is_file() and not self.overwrite:
+                yield f"{path} is there already; give --overwrite, or another name"
             seen.add(path.resolve())
 
     def _still_problems(self) -> Iterator[str]:
@@ -232,6 +235,11 @@ class LiveConfig:
     def sheet(self) -> bool:
         """Whether that picture shows many."""
         return self.sweep is not None or self.views is not None
+
+    @property
+    def written(self) -> tuple[Path, ...]:
+        """All files and series of files that the run writes."""
+        return tuple(path for path in (*self.outputs, self.record_attributes, self.stats) if path is not None)
 
     @property
     def crop_px(self) -> int | None:
@@ -281,7 +289,14 @@ class LiveConfig:
     @property
     def to_virtual_camera(self) -> bool:
         """Whether a virtual camera is asked for, or is meant because no other sink is given."""
-        return self.virtual_camera is not None or not (self.outputs or self.window or self.panel or self.null)
+        other = self.outputs or self.window or self.panel or self.null or self.driven_by_file
+        return self.virtual_camera is not None or not other
+
+    @property
+    def to_window(self) -> bool:
+        """Whether a window is asked for, or is meant because a file drives and no other sink is given."""
+        other = self.outputs or self.panel or self.null or self.to_virtual_camera
+        return self.window or not other
 
     @property
     def live(self) -> bool:
@@ -290,7 +305,7 @@ class LiveConfig:
             return False
         if self.pace is not None:
             return self.pace
-        return not self.driven_by_file or self.to_virtual_camera or self.window or self.panel
+        return not self.driven_by_file or self.to_virtual_camera or self.to_window or self.panel
 
     @property
     def mirrored(self) -> bool:

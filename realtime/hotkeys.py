@@ -31,6 +31,8 @@ HOTKEYS: Final[dict[str, str]] = {
     "q, Esc": "end",
 }
 
+ENDING_KEYS: Final = ("q", "escape")
+
 
 def key_name(character: str) -> str:
     """One name for each key: `space`, `escape`, or the character, letters small."""
@@ -105,7 +107,7 @@ class Controls:
     def press(self, key: str) -> None:
         """Do what the key means; unknown keys do nothing."""
         reenactment, control = self.reenactment, self.reenactment.control
-        if key in ("q", "escape"):
+        if key in ENDING_KEYS:
             self.stop.set()
         elif key == "space":
             reenactment.frozen = not reenactment.frozen

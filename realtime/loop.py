@@ -81,8 +81,10 @@ def run_offline(
     controls: Controls,
     config: LiveConfig,
     total: int | None = None,
-) -> None:
+) -> bool:
     """Send one picture for each frame of the driver that sets the beat, until it ends or a limit is reached.
+
+    It gives True where that driver came to its own end.
 
     A limit in seconds counts that driver's own time. A terminal shows a progress bar, of `total` frames if that is known.
 
@@ -96,13 +98,13 @@ def run_offline(
     with tqdm(total=expected, unit="frame", file=sys.stderr, disable=None, dynamic_ncols=True) as bar:
         for samples in drivers.frames():
             if controls.stop.is_set():
-                done = f"{counters['sent']}" if total is None else f"{counters['sent']} of {total}"
-                raise ICFaceError(f"stopped after {done} frames; what was being written holds these")
+                raise ICFaceError(stopped_after(counters["sent"], total))
             if samples is None:
                 continue
             beat = samples[drivers.beat]
             assert beat is not None
             if config.is_over(counters["sent"], beat.time_s):
+                ended = False
                 break
             reenactment.step(samples, beat.time_s)
             controls.poll()
@@ -111,3 +113,12 @@ def run_offline(
         raise DeviceError(f"not everything was written: {reenactment.outputs.lost[0]}")
     if drivers.lost is not None:
         raise ICFaceError(f"the output is whole, but without a driver that was lost: {drivers.lost}")
+    return ended
+
+
+def stopped_after(sent: int, total: int | None = None) -> str:
+    """What to say where the user stopped a run before its end."""
+    if sent == 0:
+        return "stopped before the first frame; nothing was written"
+    done = f"{sent}" if total is None else f"{sent} of {total}"
+    return f"stopped after {done} frames; what was being written holds these"

@@ -14,7 +14,7 @@ import platform
 import sys
 import time
 from bisect import bisect_left
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from itertools import accumulate
 from pathlib import Path
@@ -87,6 +87,8 @@ class Metrics:
         self.drivers: list[tuple[str, Metrics]] = []
         """Each driver's name and what its own threads measured; the first one's are these metrics."""
         self._first_tracked_s = self._last_tracked_s = 0.0
+        self.made_s = 0.0
+        """How long what was made lasts."""
         self._first_s = self._last_s = 0.0
         self._first_cpu_s = self._last_cpu_s = 0.0
 
@@ -157,6 +159,7 @@ class Metrics:
             "schema": SCHEMA,
             "fps": round(self.fps, 2),
             "elapsed_s": round(self.elapsed_s, 3),
+            "made_s": round(self.made_s, 3),
             "cpu_share": round(self.cpu_share, 4),
             "frames": self.counters,
             "levels": self.levels,
@@ -174,6 +177,22 @@ class Metrics:
             "about": self.about,
             "machine": machine(),
         }
+
+    def summary(self, files: Sequence[Path] = ()) -> str:
+        """What was made, how long and how good, in a line for people."""
+        c = self.counters
+        what = f"{c['sent']} frame{'s' if c['sent'] != 1 else ''}"
+        parts = [
+            f"{what}, {self.made_s:.1f} s"
+            if files
+            else f"{what} in {self.elapsed_s:.1f} s ({self.fps:.1f} FPS)"
+        ]
+        if c["tracked"]:
+            parts.append(f"face seen in {100 * c['faces'] / c['tracked']:.0f} %")
+        for name, word in (("cameras_lost", "camera lost"), ("sinks_lost", "outputs lost")):
+            if c[name]:
+                parts.append(f"{word}: {c[name]}")
+        return f"{', '.join(map(str, files))}: {', '.join(parts)}" if files else ", ".join(parts)
 
     def table(self) -> str:
         """The report for people: a line for each stage, then a line of counts."""

@@ -10,7 +10,7 @@ from fractions import Fraction
 from icface.arrays import Frame
 from icface.errors import ICFaceError
 from realtime.metrics import Metrics
-from realtime.sinks import Sink
+from realtime.sinks import TICK_S, Sink
 from realtime.transparency import Key
 
 logger = logging.getLogger(__name__)
@@ -24,15 +24,18 @@ class Outputs:
         self._metrics = metrics
         self._closing = ExitStack()
         self._key: Key | None = None
+        self._start_s: float | None = None
+        self._usual_s = 0.0
         self.lost: list[str] = []
         """What became of each sink that failed."""
 
-    def open(self, width_px: int, height_px: int, fps: Fraction) -> None:
+    def open(self, width_px: int, height_px: int, fps: Fraction, time_base: Fraction = TICK_S) -> None:
         """Open all sinks. If one fails, its error is raised and those that are open are closed."""
+        self._usual_s = float(1 / fps)
         with ExitStack() as stack:
             for sink in self._sinks:
                 stack.callback(sink.close)
-                sink.open(width_px, height_px, fps)
+                sink.open(width_px, height_px, fps, time_base)
                 logger.info("output: %s", sink.describe())
             self._closing = stack.pop_all()
 
@@ -51,6 +54,8 @@ class Outputs:
 
         A transparent frame is (H, W, 4), colours multiplied by alpha. Other sinks get it over a key colour.
         """
+        self._start_s = time_s if self._start_s is None else self._start_s
+        self._metrics.made_s = time_s - self._start_s + self._usual_s
         opaque = frame
         if frame.shape[2] == 4 and not all(sink.takes_alpha for sink in self._sinks):
             self._key = self._key or Key(frame.shape[1], frame.shape[0])
@@ -74,6 +79,13 @@ class Outputs:
             sink.close()
         except ICFaceError as again:
             logger.debug("closing the lost sink: %s", again)
+
+    def finish(self, end_s: float | None) -> None:
+        """Tell all sinks that the driver has come to its own end, at `end_s`."""
+        for sink in self._sinks:
+            sink.finish(end_s)
+        if end_s is not None and self._start_s is not None:
+            self._metrics.made_s = end_s - self._start_s
 
     def poll_key(self) -> str | None:
         """A key pressed in a window, or None. A closed window is dropped; if it was the last sink, the key is `q`."""

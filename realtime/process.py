@@ -60,15 +60,33 @@ def own_stderr(verbose: int) -> Iterator[None]:
             os.dup2(ours, 2)
 
 
+def open_closed_streams() -> None:
+    """Give 0, 1 and 2 a meaning where they were closed (`2>&-`). The next file would get their numbers, and what
+    libraries print with them."""
+    opened = os.open(os.devnull, os.O_RDWR)
+    while opened <= 2:
+        opened = os.open(os.devnull, os.O_RDWR)
+    os.close(opened)
+    for name in ("stdin", "stdout", "stderr"):
+        if getattr(sys, name) is None:
+            setattr(sys, name, open(os.devnull, "r+"))  # noqa: SIM115 - for as long as the process lives
+
+
 @contextlib.contextmanager
 def signals(stop: threading.Event) -> Iterator[None]:
-    """Ctrl-C and SIGTERM ask for the end, so that files are finished. A second one ends at once."""
-    ends = (signal.SIGINT, signal.SIGTERM)
+    """Ctrl-C, SIGTERM and a terminal that closes ask for the end, so that files are finished. A second Ctrl-C or SIGTERM
+    ends at once."""
+    ends = [signal.SIGINT, signal.SIGTERM]
+    hang_up = getattr(signal, "SIGHUP", None)
+    # `nohup` lets a run outlive its terminal.
+    if hang_up is not None and signal.getsignal(hang_up) is not signal.SIG_IGN:
+        ends.append(hang_up)
 
     def ask(*_: object) -> None:
         stop.set()
         for number in ends:
-            signal.signal(number, signal.default_int_handler)  # raises KeyboardInterrupt
+            if number is not hang_up:  # a terminal that closes sends it more than once
+                signal.signal(number, signal.default_int_handler)  # raises KeyboardInterrupt
 
     before = {number: signal.signal(number, ask) for number in ends}
     try:

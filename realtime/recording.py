@@ -21,7 +21,7 @@ from realtime.control import Control
 from realtime.disclosure import Provenance
 from realtime.recorder import Recorder
 from realtime.renderer import Renderer
-from realtime.sinks import Sink, SinkSettings, create_sink
+from realtime.sinks import TICK_S, Sink, SinkSettings, create_sink
 
 if TYPE_CHECKING:
     from realtime.step import Reenactment
@@ -80,7 +80,7 @@ class Recordings:
 
         def take_out(reenactment: Reenactment) -> None:
             reenactment.outputs.remove(recording)
-            threading.Thread(target=recording.finish, name="finish a recording", daemon=True).start()
+            threading.Thread(target=recording.complete, name="finish a recording", daemon=True).start()
 
         self._control.ask(take_out)
         return recording
@@ -115,7 +115,7 @@ class Recording(Sink):
         self.began_s = time.monotonic()
         self.finished = threading.Event()
 
-    def open(self, width_px: int, height_px: int, fps: Fraction) -> None:
+    def open(self, width_px: int, height_px: int, fps: Fraction, time_base: Fraction = TICK_S) -> None:
         try:
             self._folder.mkdir(parents=True, exist_ok=True)
         except OSError as error:
@@ -129,7 +129,7 @@ class Recording(Sink):
         settings = SinkSettings(path=self.path, live=True, provenance=self._provenance)
         self._table = Recorder(self.path.with_suffix(".csv"))
         self._video = create_sink("video_file", settings)
-        self._video.open(width_px, height_px, fps)
+        self._video.open(width_px, height_px, fps, time_base)
 
     def send(self, frame: Frame, time_s: float) -> None:
         assert self._video is not None and self._table is not None
@@ -139,7 +139,7 @@ class Recording(Sink):
     def describe(self) -> str:
         return f"{self.path}"
 
-    def finish(self) -> None:
+    def complete(self) -> None:
         """Close it, and say where it is. It is the body of a thread."""
         try:
             self.close()

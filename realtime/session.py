@@ -22,14 +22,15 @@ from icface.source_cache import SourceCache
 from realtime import version
 from realtime.backdrop import Backdrop
 from realtime.cameras import Camera
+from realtime.claims import claimed
 from realtime.config import LiveConfig
 from realtime.control import Control
 from realtime.disclosure import provenance_of
 from realtime.drivers.opening import load_tables, open_driver
 from realtime.drivers.several import FileDrivers, LiveDrivers
 from realtime.engine import open_reenactor
-from realtime.hotkeys import Controls, TerminalKeys
-from realtime.loop import run_live, run_offline
+from realtime.hotkeys import ENDING_KEYS, Controls, TerminalKeys
+from realtime.loop import run_live, run_offline, stopped_after
 from realtime.metrics import Metrics
 from realtime.outputs import Outputs
 from realtime.photos import Photos
@@ -87,6 +88,8 @@ class _Session:
 
     def run(self, camera: Camera | None, sinks: Sequence[Sink] | None) -> None:
         config, metrics, stop, stack = self.config, self.metrics, self.stop, self.stack
+        for path in config.written:
+            stack.enter_context(claimed(path))
         self.backdrop = Backdrop(config.shown_behind, SourceCache())
         if config.still:
             self._make_still()
@@ -126,6 +129,7 @@ class _Session:
         logger.info("%s", self.reenactor.describe())
         self._describe(first, beat.fps)
         if stop.is_set():
+            self._expect_a_frame()
             return
 
         take_engine = None
@@ -135,7 +139,7 @@ class _Session:
             take_engine = self.upgrade.take
         renderer = Renderer(self.reenactor, first, metrics, mark=config.mark, take_engine=take_engine)
         outputs = Outputs(sinks, metrics)
-        outputs.open(*renderer.size_px, beat.fps)
+        outputs.open(*renderer.size_px, beat.fps, beat.time_base)
         stack.callback(outputs.close)
         csv = config.record_attributes
         recorder = stack.enter_context(closing(Recorder(csv))) if csv is not None else None
@@ -144,7 +148,8 @@ class _Session:
         reenactment = Reenactment(renderer, outputs, metrics, control, Mixer(control.tracks), recorder)
         for driver in drivers:
             stack.callback(driver.close)
-        keyboard = stack.enter_context(TerminalKeys()).poll_key if config.live else None
+        poll_key = stack.enter_context(TerminalKeys()).poll_key
+        keyboard = poll_key if config.live else _only_the_end(poll_key)
         tracked = [each for each in drivers if each.ask_neutral is not None]
         ask_neutral = partial(_all, [each.ask_neutral for each in tracked]) if tracked else None
         ask_next = partial(_all, [each.ask_next for each in tracked]) if tracked else None
@@ -164,8 +169,18 @@ class _Session:
             run_live(reenactment, playing, controls, scheduler, config)
         else:
             reading = FileDrivers([each.read_in_order() for each in drivers], metrics, still, labels)
-            run_offline(reenactment, reading, controls, config, beat.frame_count)
+            if run_offline(reenactment, reading, controls, config, beat.frame_count):
+                outputs.finish(beat.end_s)
             self._check_seen()
+        self._expect_a_frame()
+        for driver in drivers:
+            if driver.missing:
+                raise ICFaceError(f"{driver.missing}; the output has the rest")
+
+    def _expect_a_frame(self) -> None:
+        """Raise where the user stopped a run that should have written something, before it could."""
+        if self.config.written and self.stop.is_set() and self.metrics.counters["sent"] == 0:
+            raise ICFaceError(stopped_after(0))
 
     def _check_seen(self) -> None:
         """Raise where a video drove and no face was seen in it."""
@@ -235,16 +250,27 @@ def _all(functions: Sequence[Callable[..., None] | None], *arguments: object) ->
             function(*arguments)
 
 
+def _only_the_end(poll_key: Callable[[], str | None]) -> Callable[[], str | None]:
+    """From file to file a key ends the run. No other may change what is made."""
+
+    def poll() -> str | None:
+        key = poll_key()
+        return key if key in ENDING_KEYS else None
+
+    return poll
+
+
 def _create_sinks(config: LiveConfig) -> list[Sink]:
     """Make all sinks that are wanted, not yet open; first those that somebody watches."""
     common = SinkSettings(
+        overwrite=config.overwrite,
         device=config.virtual_camera or None,
         audio_from=None if config.loop else config.driver_video,
         live=config.live,
         transparent=config.shown_behind.kind == "transparent",
         provenance=provenance_of(config),
     )
-    wanted = {"virtual_camera": config.to_virtual_camera, "window": config.window, "null": config.null}
+    wanted = {"virtual_camera": config.to_virtual_camera, "window": config.to_window, "null": config.null}
     sinks = [create_sink(name, common) for name, is_wanted in wanted.items() if is_wanted]
     for path in config.outputs:
         name = "picture_files" if is_picture_series(path) else "video_file"

@@ -114,6 +114,7 @@ def drive(case: Case, photo: Path, model: Path, folder: Path) -> AttributeTrack:
         build=False,
         frames=case.frames,
         record_attributes=table,
+        overwrite=True,
     )
     run(config, Metrics(), threading.Event())
     return read_csv(table)

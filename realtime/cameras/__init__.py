@@ -1,7 +1,7 @@
 """Cameras: where the driver's frames come from. A camera is a device or a video file, one module each.
 
 A device is read on a thread of its own, so one that hangs cannot hold the caller. It gives the newest frame only. A file
-gives every frame once, in order, upright, at its media time. Network addresses and playlists are refused.
+gives every frame once, in order, as a player shows it, at its media time. Network addresses and playlists are refused.
 """
 
 from __future__ import annotations
@@ -47,7 +47,8 @@ class CapturedFrame:
     index: int
     """Counts captured frames from 0; a gap is a frame that was skipped."""
     time_s: float
-    """Device: when it was captured, on the clock of `time.monotonic`. File: media time, from 0."""
+    """Device: when it was captured, on the clock of `time.monotonic`. File: media time from the start of its pictures,
+    rising from frame to frame."""
 
 
 @dataclass(frozen=True)
@@ -64,6 +65,8 @@ class CameraInfo:
     is_file: bool
     frame_count: int | None
     """What a file's header claims or its duration implies, so perhaps off by a few. None: not known."""
+    time_base: Fraction = Fraction(1, 90_000)
+    """Seconds that all times of a file are multiples of. Devices: MPEG's."""
 
     def describe(self) -> str:
         """One line for the user."""
@@ -90,6 +93,16 @@ class Camera(ABC):
     @abstractmethod
     def close(self) -> None:
         """Release the camera; may be called twice."""
+
+    @property
+    def end_s(self) -> float | None:
+        """File: when the last frame read so far ends. None: not known."""
+        return None
+
+    @property
+    def missing(self) -> str:
+        """File: what could not be read so far, in a sentence; empty: nothing is known to be missing."""
+        return ""
 
     def frames(self) -> Iterator[CapturedFrame]:
         """Yield until the end."""

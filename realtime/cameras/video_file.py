@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import threading
 from collections.abc import Iterator
 from fractions import Fraction
@@ -10,31 +9,20 @@ from pathlib import Path
 from typing import Final
 
 import av
-import av.error
-import cv2
-import numpy as np
-from av.container import InputContainer
-from av.sidedata.sidedata import SideData
 
 from icface.arrays import Frame
 from icface.errors import ConfigError, DeviceError
 from realtime.cameras import Camera, CameraInfo, CapturedFrame
+from realtime.cameras.decoding import UNREADABLE, Pictures, open_container, picture_stream, reason
+from realtime.cameras.shown import fitted, shown
 
-logger = logging.getLogger(__name__)
-
-_FORMATS: Final = (
-    "apng,asf,avi,dv,flv,gif,h264,hevc,ivf,m4v,matroska,mjpeg,mov,mpeg,mpegts,mpegvideo,mxf,nut,ogg,"
-    "yuv4mpegpipe"
-)
-"""What is read as a video. Pictures, text (FFmpeg would show it as frames) and playlists are left out. A playlist would
-open further files and addresses, and try a dead one for minutes."""
-
-UNREADABLE: Final = (av.error.FFmpegError, OSError)
-"""What PyAV raises for files that are not there or damaged."""
+_SLOWEST_FPS: Final = Fraction(1, 60)
+_FASTEST_FPS: Final = 960
+"""Beyond these, a rate is a time base that was taken for one: browsers write no rate, and FFmpeg then says 1000."""
 
 
 class VideoFileCamera(Camera):
-    """Every frame of a file, upright, in order, at its media time. Damage ends it early, with a log line.
+    """Every frame of a file as a player shows it, in order, at its media time. Damage is skipped; `missing` tells of it.
 
     Raises:
         ConfigError: it is not a video.
@@ -45,25 +33,23 @@ class VideoFileCamera(Camera):
         self._path = path
         self._index = 0
         self._reading = threading.Lock()  # FFmpeg's file must not be closed under a thread that decodes
-        self._first_time_s: float | None = None
-        self._last_time_s = 0.0
         try:
             self._container = open_container(path)
         except PermissionError as error:
             raise DeviceError(f"{path} cannot be read: permission denied") from error
         except UNREADABLE as error:
-            raise ConfigError(f"{path} is not a video that can be read ({_reason(error)})") from error
+            raise ConfigError(f"{path} is not a video that can be read ({reason(error)})") from error
         try:
             if not self._container.streams.video:
                 raise ConfigError(f"{path} has no video in it")
-            self._stream = self._container.streams.video[0]
-            self._stream.thread_type = "AUTO"
+            self._stream = picture_stream(self._container)
+            fps = _file_rate(self._stream)
+            self._pictures = Pictures(self._container, fps)
             self._decoded = self._decode()
             self._next = next(self._decoded, None)
             if self._next is None:
                 raise ConfigError(f"{path} has no frame that can be decoded")
             height_px, width_px = self._next[0].shape[:2]
-            fps = _file_rate(self._stream)
             self.info = CameraInfo(
                 name=path.name,
                 width_px=width_px,
@@ -72,10 +58,34 @@ class VideoFileCamera(Camera):
                 fourcc=self._stream.codec_context.name,
                 is_file=True,
                 frame_count=self._count(fps),
+                time_base=self._stream.time_base or 1 / fps,
             )
         except BaseException:
             self._container.close()
             raise
+
+    @property
+    def end_s(self) -> float:
+        """When the last frame read so far ends."""
+        return float(self._pictures.end_s)
+
+    @property
+    def missing(self) -> str:
+        """What of the file could not be read so far, in a sentence; empty: nothing is known to be missing."""
+        pictures = self._pictures
+        parts = []
+        if pictures.lost:
+            which = "picture is" if pictures.lost == 1 else "pictures are"
+            after = f", and {pictures.doubtful} that build on such may be wrong" if pictures.doubtful else ""
+            parts.append(
+                f"{pictures.lost} {which} damaged or lost (first at {pictures.lost_from_s:.2f} s){after}"
+            )
+        if pictures.missing_s:
+            end_s = self.end_s
+            parts.append(
+                f"it is cut short: {end_s:.2f} s are there, and {pictures.missing_s:.2f} s are missing"
+            )
+        return f"{self._path}: {'; '.join(parts)}" if parts else ""
 
     def _count(self, fps: Fraction) -> int | None:
         if self._stream.frames:
@@ -86,46 +96,22 @@ class VideoFileCamera(Camera):
             return max(1, round(Fraction(self._container.duration, av.time_base) * fps))
         return None
 
-    def _decode(self) -> Iterator[tuple[Frame, float | None]]:
-        """Yield (upright RGB frame, media seconds) until the end or the first damage."""
-        done = 0
-        try:
-            for decoded in self._container.decode(self._stream):
-                yield upright(_to_rgb(decoded), decoded), decoded.time
-                done += 1
-        except av.error.EOFError:
-            return
-        except UNREADABLE as error:
-            reason = _reason(error)
-            if done == 0:
-                raise ConfigError(f"{self._path} has no frame that can be decoded ({reason})") from error
-            damage = "%s is damaged after frame %d (%.2f s): %s; the rest is left out"
-            logger.warning(damage, self._path, done, self._last_time_s, reason)
+    def _decode(self) -> Iterator[tuple[Frame, Fraction]]:
+        for decoded, time_s in self._pictures:
+            yield shown(decoded, self._stream.sample_aspect_ratio), time_s
 
     def read(self) -> CapturedFrame | None:
         with self._reading:
             if self._next is None:
                 return None
-            frame, media_time_s = self._next
+            frame, time_s = self._next
             size_px = self.info.width_px, self.info.height_px
-            if frame.shape[1::-1] != size_px:  # some files change their size on the way
-                resized = cv2.resize(frame, size_px, interpolation=cv2.INTER_AREA)
-                frame = resized.astype(np.uint8, copy=False)
-            captured = CapturedFrame(frame, self._index, self._time_s(media_time_s))
+            if frame.shape[1::-1] != size_px:
+                frame = fitted(frame, size_px)
+            captured = CapturedFrame(frame, self._index, float(time_s))
             self._index += 1
             self._next = next(self._decoded, None)
             return captured
-
-    def _time_s(self, media_time_s: float | None) -> float:
-        """Seconds from the first frame, never backwards; from the rate where the file has no times."""
-        if media_time_s is None:
-            time_s = self._index / float(self.info.fps)
-        else:
-            if self._first_time_s is None:
-                self._first_time_s = media_time_s
-            time_s = media_time_s - self._first_time_s
-        self._last_time_s = max(self._last_time_s, time_s)
-        return self._last_time_s
 
     def close(self) -> None:
         with self._reading:
@@ -133,45 +119,9 @@ class VideoFileCamera(Camera):
             self._container.close()
 
 
-def open_container(path: Path) -> InputContainer:
-    """Open a local media file, and nothing that it may refer to; raises as `av.open`."""
-    options = {"format_whitelist": _FORMATS, "protocol_whitelist": "file"}
-    # Titles of old files are often not UTF-8; nothing here reads them.
-    return av.open(str(path.absolute()), options=options, metadata_errors="replace")
-
-
-def upright(frame: Frame, decoded: av.VideoFrame) -> Frame:
-    """Turn and mirror a frame as its display matrix says: a pixel (x, y) is shown at (a·x + c·y, b·x + d·y)."""
-    matrix = decoded.side_data.get("DISPLAYMATRIX")
-    if not isinstance(matrix, SideData):
-        return frame
-    a, b, _, c, d = np.frombuffer(bytes(matrix), dtype="<i4")[:5].tolist()
-    turned = a == 0 and d == 0
-    across, down = (c, b) if turned else (a, d)
-    shown = frame.transpose(1, 0, 2) if turned else frame
-    return np.ascontiguousarray(shown[:: -1 if down < 0 else 1, :: -1 if across < 0 else 1])
-
-
-def _to_rgb(decoded: av.VideoFrame) -> Frame:
-    """Convert to (H, W, 3) RGB.
-
-    OpenCV's 4:2:0 conversion takes a fifth of swscale's time (0.26 against 1.5 ms at 640x360). It knows only BT.601 in
-    limited range, so full range goes to swscale. BT.709 is treated as BT.601: the driver's picture is never shown.
-    """
-    even = decoded.width % 2 == 0 and decoded.height % 2 == 0
-    if decoded.format.name == "yuv420p" and even and decoded.color_range != 2:
-        return cv2.cvtColor(decoded.to_ndarray(), cv2.COLOR_YUV2RGB_I420).astype(np.uint8, copy=False)
-    return np.ascontiguousarray(decoded.to_ndarray(format="rgb24"))
-
-
 def _file_rate(stream: av.VideoStream) -> Fraction:
     """Frames a second: the average where it is believable, else the container's guess, else 25."""
     for rate in (stream.average_rate, stream.guessed_rate, stream.base_rate):
-        if rate is not None and 1 <= rate <= 240:
+        if rate is not None and _SLOWEST_FPS <= rate <= _FASTEST_FPS:
             return Fraction(rate)
     return Fraction(25)
-
-
-def _reason(error: BaseException) -> str:
-    text = getattr(error, "strerror", None) or str(error)
-    return str(text)

@@ -79,6 +79,21 @@ class Driver(ABC):
     def read_in_order(self) -> Lane[Sample]:
         """Start, file to file: all samples, each as soon as it is there."""
 
+    @property
+    def time_base(self) -> Fraction:
+        """Seconds that the times of all samples are multiples of, file to file."""
+        return 1 / self.fps
+
+    @property
+    def end_s(self) -> float | None:
+        """When the last sample ends, file to file; None: not known."""
+        return float(self.frame_count / self.fps) if self.frame_count else None
+
+    @property
+    def missing(self) -> str:
+        """What could not be read so far, in a sentence; empty: nothing is known to be missing."""
+        return ""
+
     def close(self) -> None:
         """Close what it gave and wait for its threads, each within JOIN_TIMEOUT_S."""
         for lane in self._lanes:

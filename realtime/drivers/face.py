@@ -25,6 +25,8 @@ NOBODY_AFTER_S = 3.0
 """So long after the start it is said that no face was seen yet, and then ever less often."""
 RETRY_EVERY_S = 1.0
 NO_FACE_HELP = "look at the camera, with light from the front, so close that the face has 48 pixels"
+_SLOWEST_FPS, _FASTEST_FPS = Fraction(10), Fraction(120)
+"""Of a live output, whatever the rate of a file that drives it."""
 
 
 class FaceDriver(Driver):
@@ -48,6 +50,8 @@ class FaceDriver(Driver):
         self._half_rate = False
         # Some devices state no rate. Then what was asked for is the best guess.
         self.fps = camera.info.fps if camera.info.fps > 0 else Fraction(config.camera_fps)
+        if config.live:  # the window and its keys stay quick, and a screen shows no more
+            self.fps = min(max(self.fps, _SLOWEST_FPS), _FASTEST_FPS)
         self.frame_count = camera.info.frame_count
         self.aspect = camera.info.width_px / camera.info.height_px
         self.ask_neutral = self._neutral_asked.set
@@ -69,6 +73,18 @@ class FaceDriver(Driver):
         self._start("decode", read_file, self._camera, frames, self._metrics)
         self._start("track", self.track, frames, samples)
         return samples
+
+    @property
+    def time_base(self) -> Fraction:
+        return self._camera.info.time_base
+
+    @property
+    def end_s(self) -> float | None:
+        return self._camera.end_s
+
+    @property
+    def missing(self) -> str:
+        return self._camera.missing
 
     def halve_tracking(self, half: bool) -> None:
         self._half_rate = half

@@ -20,7 +20,7 @@ from icface.arrays import Frame
 from icface.attributes import SIZE
 from icface.errors import DeviceError
 from realtime.control import Observed
-from realtime.sinks import Sink, SinkSettings
+from realtime.sinks import TICK_S, Sink, SinkSettings
 
 LARGEST_PX: Final = 1280
 """A larger picture is shown with every second, third … pixel. The panel is for watching, not for keeping."""
@@ -50,7 +50,7 @@ class PanelSink(Sink):
         self.interval_ms = 0.0
         """Between the last two frames that the loop sent."""
 
-    def open(self, width_px: int, height_px: int, fps: Fraction) -> None:
+    def open(self, width_px: int, height_px: int, fps: Fraction, time_base: Fraction = TICK_S) -> None:
         self._step = max(1, -(-max(width_px, height_px) // LARGEST_PX))
 
     def send(self, frame: Frame, time_s: float) -> None:

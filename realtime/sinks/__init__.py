@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from fractions import Fraction
 from pathlib import Path
+from typing import Final
 
 import cv2
 import numpy as np
@@ -19,6 +20,9 @@ import numpy as np
 from icface.arrays import Frame
 from icface.errors import ConfigError
 from realtime.disclosure import Provenance
+
+TICK_S: Final = Fraction(1, 90_000)
+"""Time base where there is no other. It is MPEG's."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -30,11 +34,12 @@ class SinkSettings:
     path: Path | None = None
     audio_from: Path | None = None
     """The driver's file, whose sound goes along."""
+    overwrite: bool = False
+    """Numbered pictures: delete those that are there already."""
     transparent: bool = False
     """Frames are RGBA, for sinks that take alpha."""
     live: bool = False
-    """True: each frame is at its `time_s`, so that a recording with dropped frames plays at the right speed. False: frame
-    i is at i / fps."""
+    """True: times are on the clock, and the first frame starts the file. False: times are the driver's own."""
     provenance: Provenance = field(default_factory=Provenance)
 
 
@@ -49,8 +54,11 @@ class Sink(ABC):
         self._settings = settings
 
     @abstractmethod
-    def open(self, width_px: int, height_px: int, fps: Fraction) -> None:
-        """Get ready for frames of this size and nominal rate; raises DeviceError where that fails."""
+    def open(self, width_px: int, height_px: int, fps: Fraction, time_base: Fraction = TICK_S) -> None:
+        """Get ready for frames of this size and nominal rate; raises DeviceError where that fails.
+
+        `time_base`: seconds that their times are multiples of.
+        """
 
     @abstractmethod
     def send(self, frame: Frame, time_s: float) -> None:
@@ -64,6 +72,13 @@ class Sink(ABC):
         Raises:
             DeviceError: it could not be passed on.
         """
+
+    def finish(self, end_s: float | None) -> None:
+        """Know that the driver has come to its own end: its last frame is shown until `end_s` (None: as long as usual).
+
+        Without this call the run was cut short.
+        """
+        return
 
     @abstractmethod
     def close(self) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from fractions import Fraction
 
 from icface.arrays import Frame
-from realtime.sinks import Sink
+from realtime.sinks import TICK_S, Sink
 
 
 class NullSink(Sink):
@@ -14,7 +14,7 @@ class NullSink(Sink):
     name = "null"
     takes_alpha = True
 
-    def open(self, width_px: int, height_px: int, fps: Fraction) -> None:
+    def open(self, width_px: int, height_px: int, fps: Fraction, time_base: Fraction = TICK_S) -> None:
         """Nothing to open."""
 
     def send(self, frame: Frame, time_s: float) -> None:

@@ -15,7 +15,7 @@ from PIL.PngImagePlugin import PngInfo
 from icface.arrays import Frame
 from icface.errors import ConfigError, DeviceError
 from icface.files import replacing_file
-from realtime.sinks import Sink, SinkSettings
+from realtime.sinks import TICK_S, Sink, SinkSettings
 from realtime.slot import Closed, Lane
 from realtime.transparency import straight
 
@@ -46,19 +46,16 @@ class PictureFilesSink(Sink):
         self._path = path
         self._is_open = False
 
-    def open(self, width_px: int, height_px: int, fps: Fraction) -> None:
+    def open(self, width_px: int, height_px: int, fps: Fraction, time_base: Fraction = TICK_S) -> None:
         named = re.escape(_NUMBER.sub("\0", self._path.name)).replace(re.escape("\0"), r"\d+")
         try:
-            earlier = next(
-                (file for file in self._path.parent.iterdir() if re.fullmatch(named, file.name)), None
-            )
+            # A shorter run would leave the end of a longer one behind.
+            for earlier in [file for file in self._path.parent.iterdir() if re.fullmatch(named, file.name)]:
+                if not self._settings.overwrite:
+                    raise DeviceError(f"{earlier} is there already; give --overwrite, or another name")
+                earlier.unlink()
         except OSError as error:
             raise self._error(error) from error
-        if earlier is not None:
-            # A shorter run would leave the end of a longer one behind.
-            raise DeviceError(
-                f"{earlier} is there already; delete the earlier pictures, or give another name"
-            )
         self._size_px = (width_px, height_px)
         self._info = PngInfo()
         for key, value in self._settings.provenance.metadata().items():

@@ -1,4 +1,4 @@
-"""The file sink: every frame sent becomes exactly one frame of a video file, beside the driver's sound.
+"""The file sink: every frame sent becomes exactly one frame of a video file, at its own time, beside the driver's sound.
 
 `send` converts to 4:2:0 (OpenCV: 0.15 ms at 512x512, swscale: 1.3 ms) and hands over to a thread that encodes and writes,
 through a bounded queue. The file gets its name when it is complete, also after an interrupted run, so it always plays.
@@ -9,26 +9,24 @@ from __future__ import annotations
 import contextlib
 import errno
 import logging
+import math
 import threading
-from collections.abc import Iterator
 from dataclasses import dataclass, field
 from fractions import Fraction
-from pathlib import Path
-from typing import Final, TypeVar, cast
+from typing import Final, cast
 
 import av
 import cv2
 import numpy as np
-from av.audio.resampler import AudioResampler
-from av.container import InputContainer, OutputContainer
 from av.video.reformatter import ColorRange, Colorspace
 
 from icface.arrays import Frame
 from icface.errors import ConfigError, DeviceError
 from icface.files import replacing_file
-from realtime.cameras.video_file import UNREADABLE, open_container
-from realtime.sinks import Sink, SinkSettings, even_sides
+from realtime.cameras.decoding import UNREADABLE, reason
+from realtime.sinks import TICK_S, Sink, SinkSettings, even_sides
 from realtime.slot import Closed, Lane
+from realtime.sound import open_sound
 from realtime.transparency import straight
 
 logger = logging.getLogger(__name__)
@@ -60,14 +58,14 @@ class Container:
 
 
 CONTAINERS: Final = {
-    ".mp4": Container(format="mp4", copied_audio=_MP4_AUDIO | {"opus"}, options=_KEEP_TAGS),
+    ".mp4": Container(format="mp4", copied_audio=_MP4_AUDIO, options=_KEEP_TAGS),
     ".mov": Container(
         format="mov",
         copied_audio=_MP4_AUDIO | {"pcm_s16le", "pcm_s24le"},
         options=_KEEP_TAGS,
         alpha=("prores_ks", "yuva444p10le", _PRORES),
     ),
-    ".mkv": Container(format="matroska"),
+    ".mkv": Container(format="matroska", options={"avoid_negative_ts": "disabled"}),
     ".webm": Container(
         format="webm",
         video_codec="libvpx-vp9",
@@ -76,13 +74,6 @@ CONTAINERS: Final = {
         alpha=("libvpx-vp9", "yuva420p", _VP9 | {"auto-alt-ref": "0"}),
     ),
 }
-
-_TICKS_PER_S = 90_000
-"""Time base of frames with times of their own; it is MPEG's."""
-
-_Piece = TypeVar("_Piece")
-_Sound = Iterator[tuple[float, "av.Packet[av.AudioStream]"]]
-"""Pairs of (start in the output in seconds, packet)."""
 
 
 class VideoFileSink(Sink):
@@ -120,16 +111,21 @@ class VideoFileSink(Sink):
         self._path = settings.path
         self._is_open = False
 
-    def open(self, width_px: int, height_px: int, fps: Fraction) -> None:
-        self._constant = not self._settings.live
+    def open(self, width_px: int, height_px: int, fps: Fraction, time_base: Fraction = TICK_S) -> None:
         self._size_px = (width_px, height_px)
         self._even_px = (width_px + width_px % 2, height_px + height_px % 2)
-        self._time_base = 1 / Fraction(fps) if self._constant else Fraction(1, _TICKS_PER_S)
-        self._frame_s = float(1 / Fraction(fps))
+        # Fine enough for the sound, and the driver's times are whole ticks.
+        parts = time_base.denominator
+        self._tick_s = Fraction(1, parts * math.ceil(1 / (TICK_S * parts)))
+        self._frame_ticks = max(1, round(1 / fps / self._tick_s))
         self._count = 0
         self._first_s = 0.0
-        self._last_pts = -1
+        self._last_pts = self._begin_pts = 0
+        self._end_pts: int | None = None
+        self._finished = False
         self._failure: BaseException | None = None
+        self._durations: dict[int, int] = {}
+        self._first_dts: int | None = None
         # PyAV's frames of transparent pictures, and planes of others.
         self._lane: Lane[tuple[Frame, int]] = Lane(1)
         try:
@@ -160,15 +156,20 @@ class VideoFileSink(Sink):
         context = self._stream.codec_context
         context.width, context.height = self._even_px
         context.pix_fmt = self._pixels
-        context.time_base = self._time_base
+        context.time_base = self._tick_s
         # This is OpenCV's conversion. Without it players guess BT.709 for large pictures.
         context.colorspace, context.color_range = 6, 1
         context.color_primaries, context.color_trc = 1, 1
         # One thread makes 400 FPS at 512x512 with a third less CPU than two. Large pictures need all.
         context.thread_count = 1 if context.width * context.height <= 1_000_000 else 0
         context.options = dict(options)
-        sound = self._settings.audio_from
-        self._audio = _open_audio(sound, self._container, kind) if sound is not None else None
+        path = self._settings.audio_from
+        self._sound = (
+            open_sound(path, self._container, kind.copied_audio, kind.audio_codec)
+            if path is not None
+            else None
+        )
+        self._first_pts = round(self._sound.pictures_after_s / self._tick_s) if self._sound else 0
 
     def _release_container(self) -> None:
         """Close it after an error, which is the one to tell. After the writer closed it this does nothing."""
@@ -177,7 +178,7 @@ class VideoFileSink(Sink):
 
     def describe(self) -> str:
         width_px, height_px = self._even_px
-        sound = f", sound {self._audio.how}" if self._audio else ", no sound"
+        sound = f", sound {self._sound.how}" if self._sound else ", no sound"
         alpha = " with transparency" if self.takes_alpha else ""
         return f"{self._path}: {width_px}x{height_px} {self._stream.codec_context.name}{alpha}{sound}"
 
@@ -191,14 +192,24 @@ class VideoFileSink(Sink):
         else:
             planes = cv2.cvtColor(frame, cv2.COLOR_RGB2YUV_I420).astype(np.uint8, copy=False)
         if self._count == 0:
-            self._first_s = time_s
-        ticks = round((time_s - self._first_s) * _TICKS_PER_S)
-        self._last_pts = self._count if self._constant else max(self._last_pts + 1, ticks)
+            self._first_s = time_s if self._settings.live else 0.0
+            self._last_pts = self._first_pts - 1
+        pts = self._pts(time_s)
+        self._last_pts = max(self._last_pts + 1, pts)
+        if self._count == 0:
+            self._begin_pts = self._last_pts
         self._count += 1
         try:
             self._lane.put((planes, self._last_pts))
         except Closed:  # the writer failed
             self.close()
+
+    def _pts(self, time_s: float) -> int:
+        return self._first_pts + round((time_s - self._first_s) * self._tick_s.denominator)
+
+    def finish(self, end_s: float | None) -> None:
+        self._finished = True
+        self._end_pts = self._pts(end_s) if end_s is not None else None
 
     def close(self) -> None:
         """Write what is left and give the file its name. There is no file where no frame was sent.
@@ -223,8 +234,7 @@ class VideoFileSink(Sink):
         number = getattr(error, "errno", None)
         if number in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
             return DeviceError(f"no space left for {self._path}; free some and run again")
-        reason = getattr(error, "strerror", None) or str(error)
-        return DeviceError(f"{self._path} cannot be written: {reason}")
+        return DeviceError(f"{self._path} cannot be written: {reason(error)}")
 
     # The writer thread
 
@@ -243,110 +253,52 @@ class VideoFileSink(Sink):
         )
 
     def _write(self) -> None:
+        before: tuple[Frame, int] | None = None
         with contextlib.suppress(Closed):
             while (item := self._lane.get()) is not None:
-                planes, pts = item
-                picture = self._picture(planes)
-                picture.pts = pts
-                picture.time_base = self._time_base
-                self._container.mux(self._stream.encode(picture))
-                if self._audio is not None:
-                    self._audio.write_until(float(pts * self._time_base) + self._frame_s)
-        if self._count > 0:
-            self._container.mux(self._stream.encode(None))
-        if self._audio is not None:
-            self._audio.close()
+                # A picture is encoded when the next one tells how long it is shown.
+                if before is not None:
+                    self._encode(*before, item[1])
+                before = item
+        if before is not None:
+            usual = before[1] + self._frame_ticks
+            end = usual if self._end_pts is None else max(before[1] + 1, self._end_pts)
+            self._encode(*before, end)
+            self._mux_last(self._stream.encode(None), end)
+        if self._sound is not None:
+            if self._finished:
+                self._sound.write_until()
+            self._sound.close()
         self._container.close()
 
+    def _encode(self, planes: Frame, pts: int, end: int) -> None:
+        picture = self._picture(planes)
+        picture.pts, picture.time_base = pts, self._tick_s
+        self._durations[pts] = end - pts
+        self._mux(self._stream.encode(picture))
+        if self._sound is not None:
+            self._sound.write_until(float(min(end, pts + self._frame_ticks) * self._tick_s))
 
-def _open_audio(path: Path, target: OutputContainer, kind: Container) -> _Audio | None:
-    """The sound of a file; None where it has none or it cannot be read."""
-    try:
-        source = open_container(path)
-    except UNREADABLE as error:
-        logger.warning("no sound is taken from %s: %s", path, error)
-        return None
-    if not source.streams.audio or source.streams.audio[0].codec_context is None:
-        source.close()
-        return None
-    return _Audio(source, target, kind)
+    def _mux(self, encoded: list[av.Packet[av.VideoStream]]) -> None:
+        for packet in encoded:
+            if self._first_dts is None:
+                self._first_dts = packet.dts
+            if packet.pts is not None and packet.time_base == self._tick_s:
+                packet.duration = self._durations.pop(packet.pts, None) or packet.duration
+            self._container.mux(packet)
 
-
-class _Audio:
-    """The driver's sound. Packets are copied, or encoded anew where they do not fit the container."""
-
-    def __init__(self, source: InputContainer, target: OutputContainer, kind: Container) -> None:
-        self._source = source
-        self._target = target
-        self._stream = source.streams.audio[0]
-        # The output starts with the driver's first picture, which may come late in its file.
-        self._start_s = Fraction(0)
-        for video in source.streams.video[:1]:
-            if video.start_time is not None and video.time_base is not None:
-                self._start_s = video.start_time * video.time_base
-        name = self._stream.codec_context.name
-        if name in (target.supported_codecs if kind.copied_audio is None else kind.copied_audio):
-            self.how = f"copied ({name})"
-            self._packets = self._copied(target.add_stream_from_template(self._stream))
-        else:
-            self.how = f"encoded anew ({name} to {kind.audio_codec})"
-            rate = self._stream.codec_context.sample_rate
-            possible = av.Codec(kind.audio_codec, "w").audio_rates or [rate]
-            out = target.add_stream(kind.audio_codec, rate=rate if rate in possible else 48_000)
-            self._packets = self._encoded(cast("av.AudioStream", out))
-        self._next = next(self._packets, None)
-
-    def write_until(self, end_s: float) -> None:
-        """Write the sound that starts before `end_s`."""
-        while self._next is not None and self._next[0] < end_s:
-            self._target.mux(self._next[1])
-            self._next = next(self._packets, None)
-
-    def close(self) -> None:
-        """Let go of the driver's file."""
-        self._source.close()
-
-    def _copied(self, out: av.AudioStream) -> _Sound:
-        last_dts = -1
-        for packet in self._undamaged(self._source.demux(self._stream)):
-            if packet.pts is None or packet.dts is None or packet.time_base is None:
-                continue  # the empty packet that ends a demux
-            shift = round(self._start_s / packet.time_base)
-            packet.pts -= shift
-            packet.dts -= shift
-            if last_dts < packet.dts <= packet.pts:  # as muxers demand; otherwise only in damaged files
-                last_dts = packet.dts
-                packet.stream = out
-                yield float(packet.pts * packet.time_base), packet
-
-    def _encoded(self, out: av.AudioStream) -> _Sound:
-        for piece in self._resampled(out):
-            for packet in out.encode(piece):
-                yield (float(packet.pts * packet.time_base) if packet.pts is not None else 0.0), packet
-
-    def _resampled(self, out: av.AudioStream) -> Iterator[av.AudioFrame | None]:
-        """Yield the sound as the encoder takes it, and None at its end."""
-        context = out.codec_context
-        resampler, resampled = None, None
-        end_s = self._start_s
-        for frame in self._undamaged(self._source.decode(self._stream)):
-            if frame.pts is None or frame.time_base is None or frame.pts * frame.time_base < end_s:
-                continue  # before the start, or given already
-            end_s = frame.pts * frame.time_base + Fraction(frame.samples, 2 * frame.sample_rate)
-            frame.pts -= round(self._start_s / frame.time_base)
-            kind = (frame.format.name, frame.layout.name, frame.sample_rate)
-            if resampler is None or kind != resampled:  # broadcasts change from stereo to 5.1 on the way
-                resampler = AudioResampler(context.format, context.layout, context.sample_rate)
-                resampled = kind
-            yield from resampler.resample(frame)
-        yield None
-
-    def _undamaged(self, pieces: Iterator[_Piece]) -> Iterator[_Piece]:
-        """Yield up to the end or the first damage."""
-        try:
-            yield from pieces
-        except UNREADABLE as error:
-            logger.warning("the driver's sound is damaged (%s); the rest is left out", error)
+    def _mux_last(self, encoded: list[av.Packet[av.VideoStream]], end: int) -> None:
+        """Write the encoder's last packets. MP4 is as long as its decoding steps, so the last one makes it whole."""
+        self._mux(encoded[:-1])
+        for packet in encoded[-1:]:
+            if (
+                packet.time_base == self._tick_s
+                and packet.dts is not None
+                and self._kind.format in ("mp4", "mov")
+            ):
+                first_dts = packet.dts if self._first_dts is None else self._first_dts
+                self._durations[packet.pts or 0] = end - self._begin_pts - (packet.dts - first_dts)
+            self._mux([packet])
 
 
 create = VideoFileSink

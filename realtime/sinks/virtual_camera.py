@@ -17,7 +17,7 @@ from typing import Any, Final
 from icface.arrays import Frame
 from icface.errors import DeviceError
 from realtime.cameras.v4l2 import query_capabilities
-from realtime.sinks import Sink, even_sides
+from realtime.sinks import TICK_S, Sink, even_sides
 
 logger = logging.getLogger(__name__)
 
@@ -41,7 +41,7 @@ class VirtualCameraSink(Sink):
     name = "virtual_camera"
     _camera: Any = None  # pyvirtualcam.Camera, which has no type information
 
-    def open(self, width_px: int, height_px: int, fps: Fraction) -> None:
+    def open(self, width_px: int, height_px: int, fps: Fraction, time_base: Fraction = TICK_S) -> None:
         asked = self._settings.device
         try:
             import pyvirtualcam

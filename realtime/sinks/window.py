@@ -16,7 +16,7 @@ import numpy as np
 
 from icface.arrays import Frame
 from icface.errors import DeviceError
-from realtime.sinks import Sink
+from realtime.sinks import TICK_S, Sink
 
 _TITLE = "ICface Live"
 _LARGEST_PX = 960
@@ -30,7 +30,7 @@ class WindowSink(Sink):
     _open = False
     _help: tuple[str, ...] = ()
 
-    def open(self, width_px: int, height_px: int, fps: Fraction) -> None:
+    def open(self, width_px: int, height_px: int, fps: Fraction, time_base: Fraction = TICK_S) -> None:
         check_display()
         scale = min(1.0, _LARGEST_PX / max(width_px, height_px))
         try:

@@ -27,7 +27,7 @@ from realtime.outputs import Outputs
 from realtime.photos import Photos
 from realtime.recorder import Recorder
 from realtime.renderer import Renderer, Scene, make_scene
-from realtime.sinks import Sink, SinkSettings, create_sink
+from realtime.sinks import TICK_S, Sink, SinkSettings, create_sink
 from realtime.step import Reenactment
 
 
@@ -172,7 +172,7 @@ class KeepingSink(Sink):
         self._fail_at = fail_at
         self._keys = list(keys)
 
-    def open(self, width_px: int, height_px: int, fps: Fraction) -> None:
+    def open(self, width_px: int, height_px: int, fps: Fraction, time_base: Fraction = TICK_S) -> None:
         self.opened = (width_px, height_px, fps)
 
     def send(self, frame: Frame, time_s: float) -> None:
@@ -194,11 +194,17 @@ def limits(frames: int | None = None, duration_s: float | None = None) -> LiveCo
 
 
 def open_sink(
-    name: str, settings: SinkSettings | None = None, *, width_px: int, height_px: int, fps: Fraction
+    name: str,
+    settings: SinkSettings | None = None,
+    *,
+    width_px: int,
+    height_px: int,
+    fps: Fraction,
+    time_base: Fraction = TICK_S,
 ) -> Sink:
     """A real sink, open."""
     sink = create_sink(name, settings)
-    sink.open(width_px, height_px, fps)
+    sink.open(width_px, height_px, fps, time_base)
     return sink
 
 

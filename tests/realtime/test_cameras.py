@@ -196,21 +196,6 @@ def test_a_truncated_file_gives_its_frames_up_to_the_damage(
         np.testing.assert_array_equal(item.frame, frame)
 
 
-def test_damage_inside_a_file_ends_it_with_a_log_line(
-    tmp_path: Path, rng: np.random.Generator, caplog: pytest.LogCaptureFixture
-) -> None:
-    frames = [rng.integers(0, 255, (48, 64, 3), dtype=np.uint8) for _ in range(20)]
-    path = write_clip(tmp_path / "scratched.mkv", frames, codec="ffv1", pix_fmt="bgr0")
-    data = bytearray(path.read_bytes())
-    for start in range(len(data) // 2, len(data) * 3 // 4, 500):
-        data[start : start + 64] = bytes(64)
-    path.write_bytes(data)
-    with caplog.at_level(logging.WARNING, logger="realtime.cameras"):
-        captured = read_all(path)
-    assert 5 <= len(captured) < 20
-    assert "scratched.mkv is damaged after frame" in caplog.text
-
-
 def test_what_is_not_a_video_is_refused_in_one_line(tmp_path: Path) -> None:
     text = tmp_path / "notes.txt"
     text.write_text("not a video\n" * 50)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import io
+import os
 import signal
 import subprocess
 import sys
@@ -27,6 +29,7 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     for name in ("me.jpg", "talk.mp4"):
         Path(name).write_bytes(b"not really")
     Path("link.mp4").symlink_to("talk.mp4")
+    Path("link.mkv").symlink_to("drive.csv")
     Path("folder.mp4").mkdir()
     track = AttributeTrack(
         times_s=np.array([0.0, 0.04]), values=np.stack([neutral()] * 2), present=np.ones(2, bool)
@@ -73,6 +76,7 @@ def test_every_flag_reaches_its_setting(here: Path) -> None:
         "--camera", "talk.mp4", "--camera-size", "1280x720", "--camera-fps", "60", "--camera-retry-s", "3",
         "--no-mirror", "--neutral-after", "1.5", "--pace", "--loop", "--gaze", "camera", "--idle",
         "--virtual-camera", "/dev/video9", "--window", "--output", "a.mp4", "--output", "b.mkv", "--null",
+        "--overwrite",
         "--record-attributes", "r.csv", "--stats", "s.json", "--duration", "9", "--frames", "7",
         "--model", "m.icface", "--engine", "onnxruntime", "--no-build",
     )  # fmt: skip
@@ -82,7 +86,7 @@ def test_every_flag_reaches_its_setting(here: Path) -> None:
         drivers=("talk.mp4",), camera_size_px=(1280, 720), camera_fps=60.0, camera_retry_s=3.0,
         mirror=False, neutral_after_s=1.5, pace=True, loop=True, gaze="camera", idle=True,
         virtual_camera="/dev/video9", window=True,
-        outputs=(Path("a.mp4"), Path("b.mkv")), null=True,
+        outputs=(Path("a.mp4"), Path("b.mkv")), null=True, overwrite=True,
         record_attributes=Path("r.csv"), stats=Path("s.json"), duration_s=9.0, frames=7,
         model=Path("m.icface"), engine="onnxruntime", build=False,
     )  # fmt: skip
@@ -93,7 +97,7 @@ def test_every_flag_reaches_its_setting(here: Path) -> None:
     [
         ("", True, True, True),
         ("--window", False, True, True),
-        ("--camera talk.mp4", True, True, False),
+        ("--camera talk.mp4", False, True, False),
         ("--camera talk.mp4 --output o.mp4", False, False, False),
         ("--camera talk.mp4 --null", False, False, False),
         ("--camera talk.mp4 --output o.mp4 --virtual-camera", True, True, False),
@@ -103,7 +107,7 @@ def test_every_flag_reaches_its_setting(here: Path) -> None:
         ("--null --no-mirror", False, True, False),
         ("--output o.mp4", False, True, True),
         ("--attributes drive.csv --output o.mp4", False, False, False),
-        ("--attributes drive.csv", True, True, False),
+        ("--attributes drive.csv", False, True, False),
     ],
 )
 def test_what_the_flags_mean_together(
@@ -152,6 +156,9 @@ def test_what_the_flags_mean_together(
         ("--source me.jpg --attributes drive.csv --null --record-attributes drive.csv", "overwritten"),
         ("--source me.jpg --output o.mp4 --output ./o.mp4", "overwritten"),
         ("--source me.jpg --output missing/o.mp4", "make it first"),
+        ("--source me.jpg --camera talk.mp4 --output link.mkv", "is there already; give --overwrite"),
+        ("--source me.jpg --camera talk.mp4 --null --record-attributes drive.csv", "is there already"),
+        ("--source me.jpg --camera talk.mp4 --null --stats drive.csv", "is there already"),
         ("--source me.jpg --stats missing/s.json", "make it first"),
         ("--source me.jpg --stats .", "is a folder"),
         ("--source me.jpg --output o.txt --camera talk.mp4", "must end in"),
@@ -185,6 +192,57 @@ def test_wrong_flags_are_one_line_and_exit_code_2(
     err = capsys.readouterr().err
     assert err.startswith("error: ") and words in err
     assert err.count("\n") == 1, err
+
+
+@pytest.mark.parametrize(("answer", "code"), [("y\n", 1), ("\n", 2), ("", 2)])
+def test_a_terminal_is_asked_before_a_file_is_written_over(
+    here: Path, answer: str, code: int, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    class Terminal(io.StringIO):
+        def isatty(self) -> bool:
+            return True
+
+    shown = Terminal()
+    monkeypatch.setattr(sys, "stdin", Terminal(answer))
+    monkeypatch.setattr(sys, "stderr", shown)
+    # With a yes it goes on to the photo, which is none.
+    assert main(["--source", "me.jpg", "--camera", "talk.mp4", "--output", "drive.csv.mp4"]) == 1
+    Path("old.mp4").write_bytes(b"earlier")
+    assert main(["--source", "me.jpg", "--camera", "talk.mp4", "--output", "old.mp4"]) == code
+    assert shown.getvalue().count("old.mp4 is there already; write over? [y/N]") == 1
+    assert Path("old.mp4").read_bytes() == b"earlier", "until the new one is complete"
+
+
+def test_a_tilde_is_the_home_folder_in_every_path(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", str(here))
+    monkeypatch.setenv("USERPROFILE", str(here))
+    got = config("--source=~/you.jpg", "--camera=~/talk.mp4", "--output=~/o.mp4", "--background=~/me.jpg",
+                 "--record-attributes=~/r.csv", "--stats=~/s.json", "--model=~/m.icface")  # fmt: skip
+    paths = (*got.sources[1:], got.driver_video, *got.written, got.model, got.shown_behind.path)
+    assert all(path is not None and path.is_absolute() and path.parent == here for path in paths), paths
+
+
+def test_a_closed_standard_output_is_no_failure(monkeypatch: pytest.MonkeyPatch) -> None:
+    reading, writing = os.pipe()
+    os.close(reading)
+    with os.fdopen(writing, "w") as pipe:
+        monkeypatch.setattr(sys, "stdout", pipe)
+        cli._tell("nobody reads this")
+        cli._tell("nor this")
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="descriptors are closed in other ways there")
+def test_closed_streams_do_not_give_their_numbers_to_files() -> None:
+    script = (
+        "import os, sys\n"
+        "from realtime.cli import main\n"
+        "main(['--version'])\n"
+        "first = os.open(os.devnull, os.O_RDONLY)\n"
+        "print('to nowhere', file=sys.stderr)\n"
+        "sys.exit(first)"
+    )
+    command = f'exec {sys.executable} -c "$0" <&- >&- 2>&-'
+    assert subprocess.run(["sh", "-c", command, script], timeout=60).returncode > 2
 
 
 def test_a_missing_photo_is_one_line_and_exit_code_1(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -299,6 +357,21 @@ def test_the_first_signal_asks_and_the_second_does_not() -> None:
         with pytest.raises(KeyboardInterrupt):
             signal.raise_signal(signal.SIGINT)
     assert signal.getsignal(signal.SIGTERM) is before
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows has no SIGHUP")
+def test_a_terminal_that_closes_asks_however_often_unless_nohup_was_used() -> None:
+    stop = threading.Event()
+    with signals(stop):
+        for _ in range(3):
+            signal.raise_signal(signal.SIGHUP)
+        assert stop.is_set()
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    try:
+        with signals(stop):
+            assert signal.getsignal(signal.SIGHUP) is signal.SIG_IGN
+    finally:
+        signal.signal(signal.SIGHUP, before)
 
 
 def test_a_signal_after_the_run_has_ended_by_itself_still_only_asks() -> None:

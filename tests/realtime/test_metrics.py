@@ -105,3 +105,13 @@ def test_a_file_that_cannot_be_written_is_told(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     with pytest.raises(ICFaceError, match="cannot write the metrics"):
         Metrics().save(tmp_path / "file" / "metrics.json")
+
+
+def test_the_summary_names_what_was_made() -> None:
+    metrics = Metrics()
+    metrics.counters.update(sent=472, tracked=470, faces=456)
+    metrics.made_s = 19.66
+    assert metrics.summary([Path("out.mp4")]) == "out.mp4: 472 frames, 19.7 s, face seen in 97 %"
+    assert metrics.summary().startswith("472 frames in 0.0 s")
+    metrics.counters.update(sent=1, tracked=0, cameras_lost=2)
+    assert metrics.summary([Path("a.mp4"), Path("b.csv")]) == "a.mp4, b.csv: 1 frame, 19.7 s, camera lost: 2"

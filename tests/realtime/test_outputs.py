@@ -10,7 +10,7 @@ import pytest
 from icface.errors import DeviceError
 from realtime.metrics import Metrics
 from realtime.outputs import Outputs
-from realtime.sinks import Sink
+from realtime.sinks import TICK_S, Sink
 from tests.realtime.fakes import KeepingSink, frame
 
 
@@ -53,7 +53,7 @@ def test_the_last_sink_lost_is_an_error() -> None:
 
 def test_a_sink_that_does_not_open_undoes_the_others() -> None:
     class Missing(KeepingSink):
-        def open(self, width_px: int, height_px: int, fps: Fraction) -> None:
+        def open(self, width_px: int, height_px: int, fps: Fraction, time_base: Fraction = TICK_S) -> None:
             raise DeviceError("no virtual camera")
 
     a, b = KeepingSink("a"), Missing("b")

@@ -138,6 +138,61 @@ def test_without_a_face_every_frame_is_the_neutral_one_and_the_run_fails(
     assert shown[0].std() > 15, "a face, not the dark room"
 
 
+def test_the_end_of_a_run_says_what_was_made_and_the_table_comes_when_asked_for(
+    photo: Path, clip: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    flags = ("--source", photo, "--camera", clip, "--frames", "6")
+    run(*flags, "--output", tmp_path / "out.mp4")
+    assert capsys.readouterr().out == f"{tmp_path / 'out.mp4'}: 6 frames, 0.2 s, face seen in 100 %\n"
+    run(*flags, "--output", tmp_path / "again.mp4", "--stats", tmp_path / "stats.json")
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0].startswith(f"{tmp_path / 'again.mp4'}: 6 frames") and lines[1].startswith("stage")
+    assert json.loads((tmp_path / "stats.json").read_text())["made_s"] == pytest.approx(0.2, abs=1e-3)
+
+
+def test_a_damaged_driver_gives_what_is_there_and_exit_code_1(
+    photo: Path, clip: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A packet near the start of the example is spoilt; the faces behind it are as in the whole clip."""
+    with av.open(str(clip)) as container:
+        packet = [bytes(packet) for packet in container.demux(video=0)][10]
+    data = bytearray(clip.read_bytes())
+    place = data.index(packet)
+    data[place : place + 8] = b"\xff" * 8
+    damaged = tmp_path / "damaged.mp4"
+    damaged.write_bytes(data)
+    recorded = tmp_path / "drive.csv"
+    run(
+        "--source", photo, "--camera", damaged, "--frames", str(FRAMES), "--output", tmp_path / "out.mp4",
+        "--record-attributes", recorded, code=1,
+    )  # fmt: skip
+    said = capsys.readouterr()
+    assert "1 picture is damaged or lost (first at 0.3" in said.err.splitlines()[-1]
+    assert said.out.startswith(f"{tmp_path / 'out.mp4'}")
+    assert len(decoded(tmp_path / "out.mp4")) == FRAMES
+    gaps_s = np.diff(read_csv(recorded).times_s)
+    assert sorted(gaps_s)[-1] == pytest.approx(2 / 30, abs=1e-5) and sorted(gaps_s)[-2] < 0.04
+
+
+def test_q_ends_a_run_from_file_to_file_and_other_keys_do_nothing(
+    photo: Path,
+    clip: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    keys = iter(["m", "space", "n", "q"])
+    monkeypatch.setattr(TerminalKeys, "poll_key", lambda self: next(keys, None))
+    run(
+        "--source", photo, "--camera", clip, "--output", tmp_path / "out.mp4",
+        "--record-attributes", tmp_path / "drive.csv", code=1,
+    )  # fmt: skip
+    err = capsys.readouterr().err
+    assert "error: stopped after 4 of 240 frames; what was being written holds these" in err
+    assert "mirror" not in err and "frozen" not in err
+    assert len(decoded(tmp_path / "out.mp4")) == 4
+
+
 def test_live_at_the_files_rate(photo: Path, clip: Path, tmp_path: Path) -> None:
     run(
         "--source", photo, "--camera", clip, "--null", "--pace", "--frames", "20", "--stats",
@@ -329,6 +384,6 @@ def test_sigterm_ends_a_live_run_well(photo: Path, clip: Path, tmp_path: Path, r
     process.send_signal(signal.SIGTERM)
     out, err = process.communicate(timeout=60)
     assert process.returncode == 0, err
-    assert "FPS" in out and "Traceback" not in err and "error" not in err
+    assert "out.mp4: " in out and "Traceback" not in err and "error" not in err
     assert decoded(tmp_path / "out.mp4")
     assert json.loads((tmp_path / "stats.json").read_text())["frames"]["sent"] > 0

@@ -15,7 +15,7 @@ from icface.errors import ConfigError, DeviceError
 from realtime.disclosure import Mark, Provenance
 from realtime.metrics import Metrics
 from realtime.outputs import Outputs
-from realtime.sinks import Sink, SinkSettings, create_sink, is_picture_series
+from realtime.sinks import TICK_S, Sink, SinkSettings, create_sink, is_picture_series
 from realtime.transparency import straight
 from tests.realtime.test_sinks import make_driver, samples
 
@@ -157,7 +157,7 @@ class Screen(Sink):
         super().__init__(SinkSettings())
         self.last: Frame | None = None
 
-    def open(self, width_px: int, height_px: int, fps: Fraction) -> None: ...
+    def open(self, width_px: int, height_px: int, fps: Fraction, time_base: Fraction = TICK_S) -> None: ...
 
     def send(self, frame: Frame, time_s: float) -> None:
         self.last = frame.copy()
