@@ -95,6 +95,7 @@ def run_offline(
 
     expected = total if config.frames is None or total is None else min(total, config.frames)
     counters = reenactment.metrics.counters
+    ended = True
     with tqdm(total=expected, unit="frame", file=sys.stderr, disable=None, dynamic_ncols=True) as bar:
         for samples in drivers.frames():
             if controls.stop.is_set():
