@@ -306,7 +306,7 @@ class Driver:
         stays = False
         for region in new[:READ]:
             points = self._networks.landmarks(frame, region)
-            verdict = "stranger" if points is None else self._verdict(frame, points)
+            verdict = "stranger" if points is None else self._verdict(frame, points, now_s)
             if verdict == "driver" and points is not None:
                 self._rival_s = None
                 self._turn(points)
@@ -329,7 +329,7 @@ class Driver:
     def _unread(self, regions: list[Region]) -> list[Region]:
         return [r for r in distinct(regions) if not any(_same(r, other) for other, _ in self._strangers)]
 
-    def _verdict(self, frame: Frame, points: Points) -> str:
+    def _verdict(self, frame: Frame, points: Points, now_s: float) -> str:
         """`driver`, `stays` of one who drives if they stay, or `stranger`."""
         person = self._person
         assert person is not None
@@ -340,7 +340,8 @@ class Driver:
             return "driver"
         near, least, most = IN_PLACE
         in_place = math.hypot(x - person.x, y - person.y) < near * person.size_px and least < ratio < most
-        if in_place and alike >= STRANGE:
+        # Who covers the driver for a moment stands in the same place, too.
+        if in_place and alike >= (OTHER if now_s - person.seen_s < STAYS_S else STRANGE):
             return "driver"
         return "stays" if in_place or (self._prefer == LARGEST and ratio >= 1) else "stranger"
 
