@@ -29,7 +29,7 @@ from icface.attributes import (
 )
 from icface.attributes import neutral as neutral_attributes
 from icface.bundle import Bundle
-from icface.engines import Engine, neutralise, one_frame, open_engine
+from icface.engines import Engine, HostFrames, neutralise, open_engine
 from icface.errors import ConfigError, EngineError, SourceError
 from icface.face.expectations import expectations, numbered
 from icface.face.landmarks import MODEL_SHA256, LandmarkDetector, Landmarks, open_detector
@@ -228,11 +228,13 @@ class Reenactor:
         if face is None and len(found) > 1:
             notes.insert(0, numbered(found, next(i for i, other in enumerate(found) if other is seen)))
         view = {} if frame is photo.frame else {"view": frame}
-        with closing(open_detector(video=False, max_faces=MAX_FACES)) as detector:
-            corrected = partial(one_frame, self._bundle, threads=self._threads)
+        with (
+            closing(open_detector(video=False, max_faces=MAX_FACES)) as detector,
+            closing(HostFrames(self._bundle, threads=self._threads)) as corrected,
+        ):
             means = Means(
                 detector, run_graph, crop_px, free_layer=self._free_layer, wide=self._still_border,
-                corrected=corrected if self._bundle.correct is not None else None,
+                corrected=corrected if self.has_network else None,
             )  # fmt: skip
             try:
                 if self._view_px is not None:

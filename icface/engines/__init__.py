@@ -2,10 +2,11 @@
 
 from icface.engines.backends import available
 from icface.engines.base import Engine, Outputs, Step, golden_psnr_db
-from icface.engines.opening import candidates, needs_build, neutralise, one_frame, open_engine
+from icface.engines.opening import HostFrames, candidates, needs_build, neutralise, open_engine
 
 __all__ = [
     "Engine",
+    "HostFrames",
     "Outputs",
     "Step",
     "available",
@@ -13,6 +14,5 @@ __all__ = [
     "golden_psnr_db",
     "needs_build",
     "neutralise",
-    "one_frame",
     "open_engine",
 ]

@@ -70,11 +70,23 @@ def neutralise(name: str, bundle: Bundle, inputs: Tensors, *, threads: int = 1) 
         return {name: output.copy() for name, output in zip(names, outputs, strict=True)}
 
 
-def one_frame(bundle: Bundle, cache: Tensors, motion: Tensors, *, threads: int = 1) -> Frame:
-    """A frame (H, W, 3) by the bundle's host variant, the caller's own."""
-    with closing(open_engine("host", bundle, threads=threads)) as engine:
-        engine.set_source(cache)
-        return engine.animate(motion).copy()
+class HostFrames:
+    """Frames by a bundle's host variant, of one cache after the other. It is opened at the first frame."""
+
+    def __init__(self, bundle: Bundle, *, threads: int = 1) -> None:
+        self._bundle, self._threads = bundle, threads
+        self._engine: Engine | None = None
+
+    def __call__(self, cache: Tensors, motion: Tensors) -> Frame:
+        """A frame (H, W, 3), the caller's own."""
+        if self._engine is None:
+            self._engine = open_engine("host", self._bundle, threads=self._threads)
+        self._engine.set_source(cache)
+        return self._engine.animate(motion).copy()
+
+    def close(self) -> None:
+        if self._engine is not None:
+            self._engine.close()
 
 
 def candidates(bundle: Bundle, step: Step = "animate") -> tuple[str, ...]:

@@ -59,7 +59,7 @@ def test_the_example_mixes_two_drivers(repository: Path, tmp_path: Path) -> None
     shown = list(frames(output))
     assert len(shown) == 6
     (seen,) = measured(shown[-1])
-    assert seen[YAW] > 0.58 and seen[SMILE] > 0.4 and seen[LIDS] > 0.6
+    assert seen[YAW] > 0.58 and seen[SMILE] > 0.35 and seen[LIDS] > 0.6
 
 
 @pytest.mark.slow

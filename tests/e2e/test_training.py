@@ -37,14 +37,14 @@ pytestmark = [
 ]
 
 CONFIG = """
-steps = 2000
+steps = 1300
 batch_size = 4
 workers = 0
 seed = 1
 channels_last = true
 ema = 0.99
 log_every = 50
-validate_every = 500
+validate_every = 325
 validation_pairs = 16
 
 [networks]

@@ -12,7 +12,7 @@ import pytest
 from icface.arrays import Frame, Tensors
 from icface.attributes import neutral
 from icface.bundle import Bundle
-from icface.engines import one_frame
+from icface.engines import HostFrames
 from icface.face.landmarks import open_detector
 from icface.families import Means, edge, open_family
 from icface.geometry.layers import mouth_anchor
@@ -74,7 +74,10 @@ def test_the_family_renews_by_the_bundles_network(
 ) -> None:
     photo = load_photo(shared_file("data/london/s_103_08.jpg")).frame
     versions = set()
-    with closing(open_detector(video=False)) as detector:
+    with (
+        closing(open_detector(video=False)) as detector,
+        closing(HostFrames(corrected_bundle)) as frames,
+    ):
         (face,) = detector.detect(photo)
         neutrals = []
         for renews in (False, True):
@@ -85,7 +88,7 @@ def test_the_family_renews_by_the_bundles_network(
                 detector,
                 lambda inputs: inputs,
                 SIZE_PX,
-                corrected=lambda cache, motion: one_frame(corrected_bundle, cache, motion),
+                corrected=frames,
             )
             neutrals.append(family.prepare(photo, face, means)["neutral"].astype(int))
     assert len(versions) == 2, "prepared photos of the one are never shown as those of the other"

@@ -362,12 +362,13 @@ def test_the_first_signal_asks_and_the_second_does_not() -> None:
 @pytest.mark.skipif(sys.platform == "win32", reason="Windows has no SIGHUP")
 def test_a_terminal_that_closes_asks_however_often_unless_nohup_was_used() -> None:
     stop = threading.Event()
-    with signals(stop):
-        for _ in range(3):
-            signal.raise_signal(signal.SIGHUP)
-        assert stop.is_set()
-    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    before = signal.signal(signal.SIGHUP, signal.SIG_DFL)
     try:
+        with signals(stop):
+            for _ in range(3):
+                signal.raise_signal(signal.SIGHUP)
+            assert stop.is_set()
+        signal.signal(signal.SIGHUP, signal.SIG_IGN)
         with signals(stop):
             assert signal.getsignal(signal.SIGHUP) is signal.SIG_IGN
     finally:

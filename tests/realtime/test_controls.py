@@ -26,6 +26,7 @@ def room(photos: list[Path]) -> Bench:
     bank: Photos[Scene] = Photos(photos, lambda number: make_scene(number, source(), "crop", (16, 16)))
     bank.first()
     bank.start_others()
+    bank._waiting.put(None)  # it ends after those that wait
     bank._thread.join(30)
     return Bench(photos=bank)
 
