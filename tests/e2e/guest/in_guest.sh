@@ -4,8 +4,8 @@
 # on; benchmarks/latency.py takes its place; it goes away and comes back as another device, and that one is unplugged
 # for good.
 #
-# in_guest.sh SHARE PYTHON RETRY_S: SHARE is a folder of the host that holds clip.bin, source.jpg and two poses, and
-# takes the results.
+# in_guest.sh SHARE PYTHON RETRY_S: SHARE is a folder of the host that holds clip.bin, source.jpg, edge.icface and two poses,
+# and takes the results.
 share=$1
 python=$2
 retry_s=$3
@@ -67,9 +67,9 @@ in_host -S -E "$repository/tests/e2e/guest/feed.py" "$share/clip.bin" /dev/video
 feeder=$!
 say "the webcam runs"
 
-# Without the network: emulated it takes seconds a frame, and the scheduler would turn it off and on.
+# A bundle without a network: emulated, that takes seconds a frame, and the scheduler would turn it off and on.
 in_host -m realtime.cli --source "$share/source.jpg" --camera /dev/webcam --virtual-camera /dev/video1 \
-    --camera-size 320x240 --camera-fps 10 --camera-retry-s "$retry_s" --size 256 --quality fast \
+    --camera-size 320x240 --camera-fps 10 --camera-retry-s "$retry_s" --size 256 --model "$share/edge.icface" \
     --stats "$share/stats.json" \
     > "$share/table.txt" 2> "$share/live.log" &
 live=$!

@@ -32,6 +32,7 @@ from icface.images import load_photo
 from realtime.cameras import CameraConfig, open_camera
 from realtime.drivers.several import STALE_MAX_S
 from tests.e2e.measuring import REPOSITORY, icface_live, pad_by_half
+from tests.export.geometry_alone import geometry_alone
 
 pytestmark = [pytest.mark.guest, pytest.mark.long]
 
@@ -123,6 +124,7 @@ def guest(tmp_path_factory: pytest.TempPathFactory) -> Iterator[GuestRun]:
         pytest.skip(reason)
     share = tmp_path_factory.mktemp("guest")
     shutil.copyfile(SOURCE, share / "source.jpg")
+    shutil.copytree(geometry_alone(), share / "edge.icface")
     write_webcam_clip(share / "clip.bin")
     for number, frame in enumerate(choose_poses(DRIVER)):
         cv2.imwrite(str(share / f"pose{number}.png"), small(frame))
@@ -147,8 +149,8 @@ def guest(tmp_path_factory: pytest.TempPathFactory) -> Iterator[GuestRun]:
                 DRIVER,
                 "--size",
                 SIZE_PX,
-                "--quality",
-                "fast",
+                "--model",
+                share / "edge.icface",
                 "--frames",
                 2,
                 "--null",
