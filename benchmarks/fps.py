@@ -1,7 +1,7 @@
 """End to end on a clip: tracker, generator and compose, stage by stage, as fast as it goes and at 30 FPS.
 
-    python benchmarks/fps.py [--clip C] [--source S] [--size 512] [--engine auto] [--model BUNDLE]
-                             [--vs engine=NAME | size=N | model=BUNDLE]... [--json FILE] [--plot FILE]
+    python benchmarks/fps.py [--clip C] [--source S] [--size 512] [--engine auto] [--model BUNDLE] [--json FILE]
+                             [--vs engine=NAME | size=N | model=BUNDLE | quality=fast]... [--plot FILE]
 
 Three legs: `null` (file in, nothing written), `file` (file in, video out) and `live` (the clip played as a
 30 FPS camera: capture to send, and the share of the CPU). With --vs the legs of each variant run in turn with
@@ -32,7 +32,7 @@ from benchmarks.common import benchmark_parser, check_counts, write_figures
 from benchmarks.plots import save_stages
 from icface.command import Parser, run_command
 from icface.errors import ConfigError
-from realtime.config import SIZES, LiveConfig
+from realtime.config import QUALITIES, SIZES, LiveConfig
 from realtime.metrics import STAGES, Metrics
 from realtime.session import run
 
@@ -41,7 +41,7 @@ LIVE_FPS = 30
 
 
 def variant(base: LiveConfig, text: str) -> LiveConfig:
-    """The settings with `size=256`, `engine=NAME` or `model=BUNDLE`.
+    """The settings with `size=256`, `engine=NAME`, `model=BUNDLE` or `quality=fast`.
 
     Raises:
         ConfigError: the text is none of these.
@@ -53,7 +53,10 @@ def variant(base: LiveConfig, text: str) -> LiveConfig:
         return replace(base, engine=value)
     if name == "model" and value:
         return replace(base, model=Path(value))
-    raise ConfigError(f"--vs {text}: expected engine=NAME, model=BUNDLE or size={'|'.join(SIZES)}")
+    if name == "quality" and value in QUALITIES:
+        return replace(base, quality=value)
+    known = f"engine=NAME, model=BUNDLE, size={'|'.join(SIZES)} or quality={'|'.join(QUALITIES)}"
+    raise ConfigError(f"--vs {text}: expected {known}")
 
 
 def run_leg(leg: str, config: LiveConfig, camera: Path, folder: Path) -> dict[str, Any]:

@@ -26,11 +26,12 @@ def test_variants_change_one_setting() -> None:
     assert variant(BASE, "size=native").size_px is None
     assert variant(BASE, "engine=openvino:int8").engine == "openvino:int8"
     assert variant(BASE, "model=my.icface").model == Path("my.icface")
+    assert variant(BASE, "quality=fast").quality == "fast" != BASE.quality
 
 
-@pytest.mark.parametrize("text", ["size=7", "engine=", "model=", "colour=red", ""])
+@pytest.mark.parametrize("text", ["size=7", "engine=", "model=", "quality=good", "colour=red", ""])
 def test_what_is_no_variant(text: str) -> None:
-    with pytest.raises(ConfigError, match="expected engine=NAME, model=BUNDLE or size=256"):
+    with pytest.raises(ConfigError, match="expected engine=NAME, model=BUNDLE, size=256"):
         variant(BASE, text)
 
 
