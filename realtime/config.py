@@ -20,7 +20,10 @@ FIRST_CAMERA: Final = "0"
 
 SIZES: Final = {"256": 256, "512": 512, "native": None}
 VIDEO_SUFFIXES: Final = (".mp4", ".mov", ".mkv", ".webm")
-DRIVER_SUFFIXES: Final = (*VIDEO_SUFFIXES, ".avi", ".m4v", ".gif", ".csv", ".tsv")
+DRIVER_SUFFIXES: Final = (
+    *VIDEO_SUFFIXES, ".3gp", ".avi", ".flv", ".gif", ".m2ts", ".m4v", ".mpeg", ".mpg", ".mts", ".ogv", ".ts", ".wmv",
+    ".csv", ".tsv",
+)  # fmt: skip
 """Of files that drive, and are no photos."""
 PICTURE_SUFFIXES: Final = (".png", ".jpg", ".jpeg", ".webp")
 FRAMINGS: Final = ("crop", "photo", "call")

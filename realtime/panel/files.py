@@ -17,7 +17,7 @@ from starlette.routing import Route
 
 from icface.errors import ICFaceError
 from icface.images import load_photo
-from realtime.config import VIDEO_SUFFIXES
+from realtime.config import DRIVER_SUFFIXES
 from realtime.panel.desk import ControlDesk
 from realtime.panel.pictures import jpeg
 from realtime.panel.tracks import packed
@@ -29,7 +29,6 @@ MAX_PHOTO_PIXELS: Final = 60_000_000
 MAX_DRIVER_BYTES: Final = 500_000_000
 MAX_PHOTOS: Final = 48
 PHOTO_SUFFIXES: Final = (".jpg", ".jpeg", ".png", ".webp", ".avif", ".bmp", ".gif", ".tif", ".tiff", ".jp2")
-DRIVER_SUFFIXES: Final = (*VIDEO_SUFFIXES, ".avi", ".m4v", ".csv")
 _THUMBNAIL_PX: Final = 192
 
 

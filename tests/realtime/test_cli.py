@@ -58,8 +58,14 @@ def test_a_folder_takes_numbered_pictures(here: Path) -> None:
 
 
 def test_what_stands_without_a_flag_is_shown_or_drives(here: Path) -> None:
-    got = config_from(parser().parse_args(["you.jpg", "--window", "me.png", "talk.mp4", "drive.csv"]))
-    assert got.sources == (Path("you.jpg"), Path("me.png")) and got.drivers == ("talk.mp4", "drive.csv")
+    got = config_from(
+        parser().parse_args(["you.jpg", "--window", "me.png", "talk.mp4", "drive.csv", "old.mpg"])
+    )
+    assert got.sources == (Path("you.jpg"), Path("me.png")) and got.drivers == (
+        "talk.mp4",
+        "drive.csv",
+        "old.mpg",
+    )
 
 
 @pytest.mark.parametrize("name", ["o.png", "o.jpg", "o.webp"])
