@@ -6,6 +6,7 @@ import json
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Callable
 from fractions import Fraction
 from itertools import islice, pairwise
@@ -27,6 +28,7 @@ from realtime.cameras import Camera, CameraConfig, CameraInfo, CapturedFrame, op
 from realtime.cli import main
 from realtime.drivers import opening
 from realtime.hotkeys import TerminalKeys
+from realtime.renderer import Renderer, Scene
 
 FRAMES = 24
 
@@ -323,11 +325,27 @@ def test_sources_are_switched_between_two_pictures(
     from PIL import Image
 
     Image.fromarray(np.ascontiguousarray(other)).save(mirrored)
-    monkeypatch.setattr(TerminalKeys, "poll_key", lambda self: "2")
+    shown_s: list[float] = []
+    show = Renderer.show
+
+    def showing(renderer: Renderer, scene: Scene) -> None:
+        if scene.number == 1:
+            shown_s.append(time.monotonic())
+        show(renderer, scene)
+
+    def key(keys: TerminalKeys) -> str | None:
+        """Ask for the second photo until it is ready, and end a second later."""
+        if not shown_s:
+            return "2"
+        return "q" if time.monotonic() > shown_s[0] + 1 else None
+
+    monkeypatch.setattr(Renderer, "show", showing)
+    monkeypatch.setattr(TerminalKeys, "poll_key", key)
     run(
         "--source", photo, "--source", mirrored, "--camera", dark_video(tmp_path / "dark.mp4", 100),
-        "--pace", "--output", tmp_path / "out.mp4", "--mark", "off", "--loop", "--duration", "4",
+        "--pace", "--output", tmp_path / "out.mp4", "--mark", "off", "--loop", "--duration", "60",
     )  # fmt: skip
+    assert len(shown_s) == 1
     shown = decoded(tmp_path / "out.mp4")
     steps = [np.abs(a.astype(int) - b).mean() for a, b in pairwise(shown)]
     assert sum(step > 3 for step in steps) == 1, "one cut, from the first photo to the second"
