@@ -98,8 +98,8 @@ def test_noise_of_one_level_changes_little(faces: list[Frame]) -> None:
     assert report.faces_compared == len(faces) and report.faces_lost == 0
     assert report.psnr_db == pytest.approx(49.9, abs=0.2)
     assert report.pose_error_deg < 0.3
-    # As the gate counts it: beyond what rounding alone changes in the reading.
-    assert report.au_error - report.au_noise < 0.03
+    # The unit is the one with the largest excess over its reading's own noise, so the excess is what is bounded.
+    assert report.au_error - report.au_noise < 0.02
     assert json.loads(json.dumps(asdict(report)))["faces_compared"] == len(faces)
     assert "pose within" in report.describe() and "\n" not in report.describe()
 
