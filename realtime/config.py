@@ -292,7 +292,8 @@ class LiveConfig:
     @property
     def to_virtual_camera(self) -> bool:
         """Whether a virtual camera is asked for, or is meant because no other sink is given."""
-        other = self.outputs or self.window or self.panel or self.null or self.driven_by_file
+        plays = self.driven_by_file and any(given.kind in ("video", "table") for given in self.given)
+        other = self.outputs or self.window or self.panel or self.null or plays
         return self.virtual_camera is not None or not other
 
     @property

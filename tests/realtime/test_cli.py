@@ -114,6 +114,9 @@ def test_every_flag_reaches_its_setting(here: Path) -> None:
         ("--output o.mp4", False, True, True),
         ("--attributes drive.csv --output o.mp4", False, False, False),
         ("--attributes drive.csv", False, True, False),
+        ("--driver none", True, True, False),
+        ("--driver me.jpg", True, True, False),
+        ("--preset avatar-idle", True, True, False),
     ],
 )
 def test_what_the_flags_mean_together(
