@@ -76,7 +76,8 @@ _SYNONYMS: Final = {
     **dict.fromkeys(("--resolution", "-r"), "--camera-size"),
     **dict.fromkeys(("--preview", "--show", "--display"), "--window"),
     **dict.fromkeys(("--obs", "--v4l2", "--virtualcam"), "--virtual-camera"),
-    **dict.fromkeys(("--watermark", "--no-mark", "--no-watermark"), "--mark"),
+    **dict.fromkeys(("--no-mark", "--badge"), "--mark"),
+    **dict.fromkeys(("--no-watermark", "--invisible-watermark"), "--watermark"),
     **dict.fromkeys(("--device", "--gpu", "--cpu", "--backend"), "--engine"),
 }
 """What people try, and what it is called here."""
@@ -139,6 +140,8 @@ def parser() -> Parser:
         help="the person moves in the picture as you do before the camera: aside, up and down, nearer")
     who.add_argument("--mark", choices=("on", "off"), default="on" if d.mark else "off",
         help="the small mark that discloses a synthetic picture (default: %(default)s)")
+    who.add_argument("--watermark", choices=("on", "off"), default="on" if d.watermark else "off",
+        help="the invisible watermark that icface-live check finds (default: %(default)s)")
 
     driver = p.add_argument_group("who drives")
     driver.add_argument("--driver", "--camera", "--attributes", action="append", default=[], metavar="WHAT",
@@ -264,6 +267,7 @@ def config_from(flags: argparse.Namespace) -> LiveConfig:
         size_px=SIZES[flags.size_px],
         call_size_px=CALL_SIZES[flags.call_size_px],
         mark=flags.mark == "on",
+        watermark=flags.watermark == "on",
     )
     return LiveConfig(**{name: _at_home(value) for name, value in settings.items()})
 

@@ -56,6 +56,9 @@ class LiveConfig:
     follow: bool = False
     """The person moves in the picture as the driver does."""
     mark: bool = True
+    """Draw the badge that people see."""
+    watermark: bool = True
+    """Add the pattern that `icface-live check` sees."""
 
     drivers: tuple[str, ...] = ()
     """Each a camera's number or device, a video, a CSV, a photo, or `none` alone. Empty: the first camera, where the

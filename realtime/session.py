@@ -137,7 +137,7 @@ class _Session:
             self.upgrade.start()
             stack.callback(self.upgrade.close)
             take_engine = self.upgrade.take
-        renderer = Renderer(self.reenactor, first, metrics, mark=config.mark, take_engine=take_engine)
+        renderer = Renderer(self.reenactor, first, metrics, mark=config.mark, watermark=config.watermark, take_engine=take_engine)
         outputs = Outputs(sinks, metrics)
         outputs.open(*renderer.size_px, beat.fps, beat.time_base)
         stack.callback(outputs.close)
@@ -238,6 +238,7 @@ class _Session:
             "mirror": config.mirrored,
             "preset": config.preset,
             "mark": config.mark,
+            "watermark": config.watermark,
             "sources": [path.name for path in config.sources],
             "driver": config.given[0].label,
         }
