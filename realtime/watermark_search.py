@@ -20,23 +20,23 @@ from numpy.typing import NDArray
 from icface.arrays import Frame
 from realtime.watermark import TILE_PX, in_band, pattern
 
-THRESHOLD: Final = 8.0
+THRESHOLD: Final = 7.5
 """In standard deviations. A picture without the watermark is compared at about a million places and scales, so its
-highest score is near 5.5. A score of 8 then comes by chance once in some billion pictures."""
+highest score is near 5. A score of 7.5 then comes by chance once in some ten million pictures."""
 SURE: Final = 12.0
-"""From this score on no further scales and frames are looked at."""
+"""From this score on no further frames are looked at."""
 _HALF_PX: Final = TILE_PX // 2
 """Pictures are looked at in half the size in which the pattern was added. It has nothing finer."""
-_STEPS_PER_OCTAVE: Final = 58
-_SCALES: Final = tuple(
-    sorted((2 ** (n / _STEPS_PER_OCTAVE) for n in range(-87, 67)), key=lambda s: (abs(np.log2(s)) % 1, s))
-)
-"""Sizes of the picture now by its size then, from .35 to 2.2, whole octaves first. At 640 pixels a step shifts the
-pattern's edges by two pixels at most."""
-_MOST_TILES: Final = 5
+_STEP: Final = 2 ** (1 / 58)
+_TOGETHER: Final = 7
+"""Steps of scale that share one filtered picture."""
+_SCALES: Final = np.array([_STEP ** np.arange(n - 3, n + 4) for n in range(-85, 67, _TOGETHER)])
+"""Sizes of the picture now by its size then, from .35 to 2.2, among them nearly 1/2, 1 and 2. At 512 pixels a step moves
+the pattern by three pixels at the picture's edges. Rows share a filtered picture."""
+_MOST_TILES: Final = 4
 """Along a side. More would ask for finer steps."""
-_SMALLEST_PX: Final = 64
-"""A side of a picture that is smaller in its original size has too little pattern."""
+_LEAST_PX: Final = 128
+"""A side of a picture that was smaller than this at first has too little pattern."""
 
 
 @dataclass(frozen=True)
@@ -60,57 +60,62 @@ def search(frames: Iterable[Frame]) -> Found:
     Args:
         frames: (H, W, 3) RGB or (H, W) grey.
     """
-    sums: dict[float, NDArray[np.float64]] = {}
-    best = Found(0.0, 1.0)
+    tiles = np.zeros((_SCALES.size, _HALF_PX, _HALF_PX))
+    found = Found(0.0, 1.0)
     for number, frame in enumerate(frames, start=1):
         grey = frame if frame.ndim == 2 else cv2.cvtColor(frame, cv2.COLOR_RGB2GRAY)
-        grey = grey.astype(np.float32)
-        for scale in _SCALES:
-            tile = _folded(grey, scale)
-            if tile is None:
-                continue
-            sums[scale] = tile if scale not in sums else sums[scale] + tile
-            # Scores are taken when the number of frames has doubled, so that chance has few tries.
-            if number & (number - 1) == 0:
-                best = max(best, Found(_score(sums[scale]), scale), key=lambda found: found.score)
-                if best.score >= SURE:
-                    return best
-    for scale, tile in sums.items():
-        best = max(best, Found(_score(tile), scale), key=lambda found: found.score)
-    return best
+        _fold(grey.astype(np.float32), tiles)
+        # Scores are taken when the number of frames has doubled, so that chance has few tries.
+        if number & (number - 1) == 0:
+            scores = _scores(tiles)
+            best = int(scores.argmax())
+            found = max(found, Found(float(scores[best]), float(_SCALES.flat[best])), key=lambda f: f.score)
+            if found.score >= SURE:
+                break
+    return found
 
 
-def _folded(grey: NDArray[np.float32], scale: float) -> NDArray[np.float64] | None:
-    """What may be pattern, summed over all tiles: (_HALF_PX, _HALF_PX). None: too little is left at this scale."""
-    most = _MOST_TILES * _HALF_PX
-    # Cut before scaling: the middle of a large picture is enough.
-    keep = int(np.ceil(most * 2 * scale))
-    top, left = (max(0, (side - keep) // 2) for side in grey.shape)
-    part = grey[top : top + keep, left : left + keep]
-    size = tuple(min(most, round(side / (2 * scale))) for side in part.shape[::-1])
-    if min(size) < _SMALLEST_PX // 2:
+def _fold(grey: NDArray[np.float32], tiles: NDArray[np.float64]) -> None:
+    """Add what may be pattern to the (scales, _HALF_PX, _HALF_PX) tiles; nothing where too little would be left."""
+    most_px = _MOST_TILES * _HALF_PX
+    number = 0
+    for scales in _SCALES:
+        middle = scales[_TOGETHER // 2]
+        # The middle of a large picture is enough. A little more, because steps may need it.
+        keep = int(np.ceil(most_px * 2 * scales[-1]))
+        top, left = (max(0, (side - keep) // 2) for side in grey.shape)
+        part = grey[top : top + keep, left : left + keep]
+        fine = _filtered(part, (part.shape[1] / (2 * middle), part.shape[0] / (2 * middle)))
+        for scale in scales:
+            width, height = (round(side / (2 * scale)) for side in part.shape[::-1])
+            if fine is not None and min(width, height) >= _LEAST_PX // 2:
+                small = cv2.resize(fine, (width, height), interpolation=cv2.INTER_LINEAR)
+                whole = np.zeros((most_px, most_px), dtype=np.float32)
+                whole[:height, :width] = small[:most_px, :most_px]
+                tiles[number] += whole.reshape(_MOST_TILES, _HALF_PX, _MOST_TILES, _HALF_PX).sum(axis=(0, 2))
+            number += 1
+
+
+def _filtered(part: NDArray[np.float32], size: tuple[float, float]) -> NDArray[np.float32] | None:
+    """The picture at that size without its coarse parts, and everywhere of the same strength; None: it would be tiny."""
+    width, height = map(round, size)
+    if min(width, height) < _LEAST_PX // 3:
         return None
-    shrinks = size[0] < part.shape[1]
-    small = cv2.resize(part, size, interpolation=cv2.INTER_AREA if shrinks else cv2.INTER_CUBIC)
+    shrinks = width < part.shape[1]
+    small = cv2.resize(part, (width, height), interpolation=cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR)
     fine = small - cv2.GaussianBlur(small, (0, 0), 2.5, borderType=cv2.BORDER_REFLECT)
     strength = cv2.blur(fine * fine, (9, 9), borderType=cv2.BORDER_REFLECT)
     fine /= np.sqrt(np.maximum(strength, 0)) + 0.5
-    np.clip(fine, -2.0, 2.0, out=fine)
-    tile = np.zeros((_HALF_PX, _HALF_PX), dtype=np.float64)
-    for y in range(0, fine.shape[0], _HALF_PX):
-        for x in range(0, fine.shape[1], _HALF_PX):
-            piece = fine[y : y + _HALF_PX, x : x + _HALF_PX]
-            tile[: piece.shape[0], : piece.shape[1]] += piece
-    return tile
+    return np.clip(fine, -2.0, 2.0).astype(np.float32, copy=False)
 
 
-def _score(tile: NDArray[np.float64]) -> float:
-    """The best agreement of a folded tile with the pattern, mirrored or not, at any shift."""
-    spectrum = np.fft.rfft2(tile)
-    size = np.abs(spectrum)
-    phases = np.divide(spectrum, size, out=np.zeros_like(spectrum), where=size > 1e-9)
+def _scores(tiles: NDArray[np.float64]) -> NDArray[np.float64]:
+    """The best agreement of each tile with the pattern, mirrored or not, at any shift."""
+    spectra = np.fft.rfft2(tiles)
+    size = np.abs(spectra)
+    phases = np.divide(spectra, size, out=np.zeros_like(spectra), where=size > 1e-9)
     wanted, deviation = _wanted()
-    return max(float(np.fft.irfft2(phases * one).max()) for one in wanted) / deviation
+    return np.max([np.fft.irfft2(phases * one).max(axis=(1, 2)) for one in wanted], axis=0) / deviation
 
 
 @cache
