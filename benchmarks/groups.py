@@ -6,10 +6,10 @@ The labels are a CSV with the column `file` (a path in FOLDER) and any others (t
 divides the photos into groups. Skin tone is also measured in the photo, as the individual typology angle of its cheeks
 (ITA, Chardon and others 1991), which the light of the photo changes as well.
 
-For each photo: is it taken, does its person have a clear outline (layers), in how many of 12 moved frames does the tracker
-see a face, and how far are those frames from what was asked (of the Action Units that the tracker sees well, and pose;
-1 is a whole movement)? Of the photo itself: how much do the measured attributes change when it is mirrored, and when it
-gets a quarter of its light? Each is a mean of a group with its 95 % interval, by drawing the photos again.
+For each photo: is it taken, and does its person have a clear outline (layers)? In how many of 12 moved frames does the
+tracker see a face, and how far are those frames from what was asked (of pose and the Action Units that the tracker sees
+well; 1 is a whole movement)? Of the photo itself: how much do the measured attributes change when it is mirrored, and when
+it gets a quarter of its light? Each is a mean of a group with its 95 % interval, by drawing the photos again.
 """
 
 from __future__ import annotations
@@ -190,9 +190,7 @@ def table(groups: Mapping[str, Any]) -> Iterator[str]:
     yield "|---" * (2 + len(MEASURES)) + "|"
     for label, kinds in groups.items():
         for kind, figures in kinds.items():
-            cells = (
-                "{:.2f} ({:.2f}–{:.2f})".format(*figures[m]) if m in figures else "–" for m in MEASURES
-            )
+            cells = ("{:.2f} ({:.2f}–{:.2f})".format(*figures[m]) if m in figures else "–" for m in MEASURES)
             name = kind if label == "all" else f"{label}: {kind}"
             yield f"| {name} | {figures['n']} | " + " | ".join(cells) + " |"
 
@@ -202,7 +200,9 @@ def arguments() -> Parser:
     parser = benchmark_parser(__doc__, "json", model=DEFAULT_BUNDLE)
     parser.add_argument("--photos", type=Path, required=True, metavar="FOLDER", help="where the photos lie")
     parser.add_argument("--labels", type=Path, required=True, metavar="CSV", help="their groups")
-    parser.add_argument("--sheet", type=Path, metavar="PICTURE", help="draw some of the frames of every photo")
+    parser.add_argument(
+        "--sheet", type=Path, metavar="PICTURE", help="draw some of the frames of every photo"
+    )
     return parser
 
 

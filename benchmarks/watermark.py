@@ -2,7 +2,7 @@
 
     python -m benchmarks.watermark --photos FOLDER --count 200 --without 10000 --json watermark.json
 
-The first `--count` photos of the folder, at 512 pixels, get the watermark and are then scaled, compressed, cut or made into
+Photos of the folder, `--count` of them, at 512 pixels, get the watermark and are then scaled, compressed, cut or made into
 a video whose picture drifts, at a rate that x264 has to keep. Pictures `--without` it are cut at random from all photos,
 scaled and compressed at random. The benchmark ends with 1 where any of those is taken for marked.
 """
@@ -125,7 +125,9 @@ def arguments() -> Parser:
     """All flags."""
     parser = benchmark_parser(__doc__, "json")
     parser.add_argument("--photos", type=Path, required=True, metavar="FOLDER", help="pictures of any kind")
-    parser.add_argument("--count", type=int, default=200, help="photos that are marked (default: %(default)s)")
+    parser.add_argument(
+        "--count", type=int, default=200, help="photos that are marked (default: %(default)s)"
+    )
     parser.add_argument(
         "--without", type=int, default=1000, help="pictures that are not marked (default: %(default)s)"
     )

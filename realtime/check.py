@@ -85,7 +85,11 @@ def check(path: Path) -> Report:
         raise SourceError(f"{path} has no pictures")
     try:
         signed = read_credentials(path)
-        said = "none" if signed is None else f"{signed.state}, signed by {signed.signer}, made by {signed.generator}"
+        said = (
+            "none"
+            if signed is None
+            else f"{signed.state}, signed by {signed.signer}, made by {signed.generator}"
+        )
     except ConfigError:
         said = 'not looked for; run: pip install "icface-live[c2pa]"'
     except DeviceError as error:

@@ -36,7 +36,9 @@ def _check(flags: argparse.Namespace) -> int:
             print_error(str(error))
             code = 1
             continue
-        print(f"{path}: {'made by ICface Live' if report.is_ours else 'nothing says that ICface Live made it'}")
+        print(
+            f"{path}: {'made by ICface Live' if report.is_ours else 'nothing says that ICface Live made it'}"
+        )
         for line in report.lines():
             print(f"  {line}")
         if not report.is_ours:

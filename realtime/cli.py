@@ -105,7 +105,8 @@ def parser() -> Parser:
     d = LiveConfig
     p = Parser(
         prog="icface-live",
-        usage="icface-live PHOTO … [DRIVER …] [flags]\n       icface-live attributes COMMAND …\n       icface-live check FILE …",
+        usage="icface-live PHOTO … [DRIVER …] [flags]\n       icface-live attributes COMMAND …\n"
+        "       icface-live check FILE …",
         description="A photo and a webcam become a virtual webcam that shows the photo's face, in real time.",
         epilog=_EXAMPLES,
         formatter_class=argparse.RawDescriptionHelpFormatter,

@@ -205,7 +205,14 @@ class LiveConfig:
 
     def _file_problems(self) -> Iterator[str]:
         behind = self.shown_behind.path
-        read = (*self.sources, *(given.path for given in self.given), self.model, behind, self.c2pa_certificate, self.c2pa_key)
+        read = (
+            *self.sources,
+            *(given.path for given in self.given),
+            self.model,
+            behind,
+            self.c2pa_certificate,
+            self.c2pa_key,
+        )
         seen = {path.resolve() for path in read if path is not None}
         for path in self.written:
             if path.resolve() in seen:

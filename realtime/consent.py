@@ -11,8 +11,9 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Final
 
-from icface.errors import ConfigError
+from icface.errors import ConfigError, SourceError
 from icface.files import write_file
+from icface.images import load_photo
 from icface.source_cache import cache_folder
 
 logger = logging.getLogger(__name__)
@@ -31,7 +32,7 @@ def check_consent(photos: Sequence[Path], given: str, ask: Callable[[str], bool]
     """Make sure that each photo may be used, and remember it.
 
     Args:
-        photos: files; those that are missing are passed over, because preparing them says so.
+        photos: files; those that are missing or no photos are passed over, because preparing them says so.
         given: the flag's value: `yes` answers for all photos, `ask` asks.
         ask: puts a question to the user and gives the answer; None where nobody can answer. Then a line says what is
             taken for granted, the photo is used, and nothing is kept.
@@ -46,6 +47,10 @@ def check_consent(photos: Sequence[Path], given: str, ask: Callable[[str], bool]
             continue
         kept = cache_folder() / "consent" / digest
         if digest in NOBODY or kept.is_file():
+            continue
+        try:
+            load_photo(path)
+        except SourceError:
             continue
         if given != "yes":
             if ask is None:

@@ -1,13 +1,14 @@
 """Content Credentials: a C2PA manifest in a file says what made it, and a certificate signs that.
 
-`pip install "icface-live[c2pa]"` brings c2pa-python. Without it there are IPTC's and XMP's tags alone. Nothing is fetched:
-no time stamp, no revocation list, no manifest from elsewhere.
+`pip install "icface-live[c2pa]"` brings c2pa-python. Without it there are IPTC's and XMP's tags alone. Nothing is
+fetched: no time stamp, no revocation list, no manifest from elsewhere.
 """
 
 from __future__ import annotations
 
 import logging
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 from types import ModuleType
 from typing import Any, Final
@@ -57,13 +58,16 @@ class Credentials:
         self._c2pa = _library()
         chain, private = _read("--c2pa-certificate", certificate), _read("--c2pa-key", key)
         algorithm = _algorithm(key, private)
+        _check_chain(certificate, chain)
         try:
             self._signer = self._c2pa.Signer.from_info(
                 self._c2pa.C2paSignerInfo(algorithm, chain, private, None)
             )
             self._context = self._c2pa.Context.from_dict(_SETTINGS)
         except self._c2pa.C2paError as error:
-            raise ConfigError(f"--c2pa-certificate {certificate} cannot sign with that key: {error}") from error
+            raise ConfigError(
+                f"--c2pa-certificate {certificate} cannot sign with that key: {error}"
+            ) from error
 
     def sign(self, path: Path, suffix: str, record: dict[str, Any]) -> None:
         """Put a signed manifest into a finished file.
@@ -119,7 +123,9 @@ def _algorithm(path: Path, private: bytes) -> str:
     try:
         key = load_pem_private_key(private, None)
     except (ValueError, TypeError) as error:
-        raise ConfigError(f"--c2pa-key {path} is no private key in PEM without a password: {error}") from error
+        raise ConfigError(
+            f"--c2pa-key {path} is no private key in PEM without a password: {error}"
+        ) from error
     if isinstance(key, ed25519.Ed25519PrivateKey):
         return "ed25519"
     if isinstance(key, rsa.RSAPrivateKey):
@@ -128,6 +134,21 @@ def _algorithm(path: Path, private: bytes) -> str:
     if isinstance(key, ec.EllipticCurvePrivateKey) and key.curve.key_size in sizes:
         return sizes[key.curve.key_size]
     raise ConfigError(f"--c2pa-key {path}: such a key cannot sign; take P-256, P-384, P-521, Ed25519 or RSA")
+
+
+def _check_chain(path: Path, chain: bytes) -> None:
+    """Raise ConfigError where these are no certificates, or the signer's is not valid today."""
+    from cryptography import x509
+
+    try:
+        signer = x509.load_pem_x509_certificates(chain)[0]
+    except ValueError as error:
+        raise ConfigError(f"--c2pa-certificate {path} has no certificate in PEM: {error}") from error
+    begins, ends = signer.not_valid_before_utc, signer.not_valid_after_utc
+    if not begins <= datetime.now(UTC) <= ends:
+        raise ConfigError(
+            f"--c2pa-certificate {path} is valid from {begins:%Y-%m-%d} to {ends:%Y-%m-%d} alone"
+        )
 
 
 @dataclass(frozen=True)

@@ -21,7 +21,7 @@ from icface.control.state import ControlState
 from icface.control.units import read_value, show_value
 from icface.errors import ConfigError
 from realtime.config import LiveConfig, is_still
-from realtime.disclosure import Mark, provenance_of
+from realtime.disclosure import Mark, Provenance
 from realtime.drawing import FAINT, INK, PAPER, save_picture, width_of, write
 from realtime.drivers.still import read_still
 from realtime.renderer import Renderer, Scene
@@ -40,7 +40,13 @@ USUAL_DEG: Final = {"pitch": 20.0, "yaw": 30.0, "roll": 20.0, "gaze_pitch": 20.0
 _GAP_PX: Final = 6
 
 
-def make_still(config: LiveConfig, state: ControlState, renderer: Renderer, scenes: Sequence[Scene]) -> None:
+def make_still(
+    config: LiveConfig,
+    state: ControlState,
+    renderer: Renderer,
+    scenes: Sequence[Scene],
+    provenance: Provenance,
+) -> None:
     """Make the picture that the settings ask for, and write it.
 
     Args:
@@ -48,6 +54,7 @@ def make_still(config: LiveConfig, state: ControlState, renderer: Renderer, scen
         state: of control.
         renderer: without a mark.
         scenes: one for each source.
+        provenance: goes into the picture.
 
     Raises:
         ICFaceError: a driver has no face, a track is to be shown, or the picture cannot be written.
@@ -62,7 +69,7 @@ def make_still(config: LiveConfig, state: ControlState, renderer: Renderer, scen
     if not config.follow and any(row.name in PLACE_NAMES for row in rows):
         logger.info("the place in the picture (%s) is shown with --follow alone", ", ".join(PLACE_NAMES))
     picture = stills.sheet(rows) if rows else stills.portrait()
-    save_picture(picture, path, provenance_of(config))
+    save_picture(picture, path, provenance)
     logger.info("%s: %dx%d", path, picture.shape[1], picture.shape[0])
 
 

@@ -60,7 +60,7 @@ def search(frames: Iterable[Frame]) -> Found:
     Args:
         frames: (H, W, 3) RGB or (H, W) grey.
     """
-    tiles = np.zeros((_SCALES.size, _HALF_PX, _HALF_PX))
+    tiles = np.zeros((_SCALES.size, _HALF_PX, _HALF_PX), dtype=np.float32)
     found = Found(0.0, 1.0)
     for number, frame in enumerate(frames, start=1):
         grey = frame if frame.ndim == 2 else cv2.cvtColor(frame, cv2.COLOR_RGB2GRAY)
@@ -75,7 +75,7 @@ def search(frames: Iterable[Frame]) -> Found:
     return found
 
 
-def _fold(grey: NDArray[np.float32], tiles: NDArray[np.float64]) -> None:
+def _fold(grey: NDArray[np.float32], tiles: NDArray[np.float32]) -> None:
     """Add what may be pattern to the (scales, _HALF_PX, _HALF_PX) tiles; nothing where too little would be left."""
     most_px = _MOST_TILES * _HALF_PX
     number = 0
@@ -109,22 +109,25 @@ def _filtered(part: NDArray[np.float32], size: tuple[float, float]) -> NDArray[n
     return np.clip(fine, -2.0, 2.0).astype(np.float32, copy=False)
 
 
-def _scores(tiles: NDArray[np.float64]) -> NDArray[np.float64]:
+def _scores(tiles: NDArray[np.float32]) -> NDArray[np.float32]:
     """The best agreement of each tile with the pattern, mirrored or not, at any shift."""
     spectra = np.fft.rfft2(tiles)
     size = np.abs(spectra)
     phases = np.divide(spectra, size, out=np.zeros_like(spectra), where=size > 1e-9)
     wanted, deviation = _wanted()
-    return np.max([np.fft.irfft2(phases * one).max(axis=(1, 2)) for one in wanted], axis=0) / deviation
+    best = np.max([np.fft.irfft2(phases * one).max(axis=(1, 2)) for one in wanted], axis=0)
+    return np.asarray(best / deviation, dtype=np.float32)
 
 
 @cache
-def _wanted() -> tuple[tuple[NDArray[np.complex128], ...], float]:
+def _wanted() -> tuple[tuple[NDArray[np.complex64], ...], float]:
     """The conjugate phases of the pattern and of its mirror image, and the standard deviation that chance gives."""
     half = pattern().reshape(_HALF_PX, 2, _HALF_PX, 2).mean(axis=(1, 3))
     band = in_band(_HALF_PX)
     spectra = (np.fft.rfft2(tile) for tile in (half, half[:, ::-1]))
-    conjugates = tuple(np.where(band, np.exp(-1j * np.angle(spectrum)), 0) for spectrum in spectra)
+    conjugates = tuple(
+        np.where(band, np.exp(-1j * np.angle(spectrum)), 0).astype(np.complex64) for spectrum in spectra
+    )
     # `rfft2` leaves out the half that follows from the other half.
     count = 2 * np.count_nonzero(band[:, 1:]) + np.count_nonzero(band[:, 0])
     return conjugates, float(np.sqrt(count)) / _HALF_PX**2
