@@ -8,8 +8,8 @@ divides the photos into groups. Skin tone is also measured in the photo, as the 
 
 For each photo: is it taken, and does its person have a clear outline (layers)? In how many of 12 moved frames does the
 tracker see a face, and how far are those frames from what was asked (of pose and the Action Units that the tracker sees
-well; 1 is a whole movement)? Of the photo itself: how much do the measured attributes change when it is mirrored, and when
-it gets a quarter of its light? Each is a mean of a group with its 95 % interval, by drawing the photos again.
+well; 1 is a whole movement)? Of the photo itself: how much do the measured attributes change when it is mirrored, and
+when it gets a quarter of its light? Each is a mean of a group with its 95 % interval, by drawing the photos again.
 """
 
 from __future__ import annotations

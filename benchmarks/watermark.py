@@ -2,9 +2,9 @@
 
     python -m benchmarks.watermark --photos FOLDER --count 200 --without 10000 --json watermark.json
 
-Photos of the folder, `--count` of them, at 512 pixels, get the watermark and are then scaled, compressed, cut or made into
-a video whose picture drifts, at a rate that x264 has to keep. Pictures `--without` it are cut at random from all photos,
-scaled and compressed at random. The benchmark ends with 1 where any of those is taken for marked.
+Photos of the folder, `--count` of them, at 512 pixels, get the watermark and are then scaled, compressed, cut or made
+into a video whose picture drifts, at a rate that x264 has to keep. Pictures `--without` it are cut at random from all
+photos, scaled and compressed at random. The benchmark ends with 1 where any of those is taken for marked.
 """
 
 from __future__ import annotations
