@@ -37,7 +37,9 @@ Change = Callable[[Frame], Sequence[Frame]]
 def jpeg(frame: Frame, quality: int) -> Frame:
     """Compressed and read again."""
     _, coded = cv2.imencode(".jpg", frame[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, quality])
-    return np.ascontiguousarray(cv2.imdecode(coded, cv2.IMREAD_COLOR)[..., ::-1]).astype(np.uint8)
+    decoded = cv2.imdecode(coded, cv2.IMREAD_COLOR)
+    assert decoded is not None
+    return np.ascontiguousarray(decoded[..., ::-1]).astype(np.uint8)
 
 
 def scaled(frame: Frame, by: float) -> Frame:
@@ -59,9 +61,13 @@ def h264(frames: Sequence[Frame], bits_a_second: int) -> list[Frame]:
             container.mux(stream.encode(av.VideoFrame.from_ndarray(frame, format="rgb24")))
         container.mux(stream.encode(None))
     file.seek(0)
-    with av.open(file) as container:
-        decoded = enumerate(container.decode(video=0))
-        return [frame.to_ndarray(format="rgb24") for number, frame in decoded if number % 6 == 0]
+    with av.open(file, "r") as reader:
+        decoded = enumerate(reader.decode(video=0))
+        return [_rgb(frame) for number, frame in decoded if number % 6 == 0]
+
+
+def _rgb(frame: av.VideoFrame) -> Frame:
+    return frame.to_ndarray(format="rgb24").astype(np.uint8, copy=False)
 
 
 def drifting(photo: Frame, watermark: Watermark) -> list[Frame]:

@@ -148,7 +148,7 @@ def _video(path: Path) -> tuple[list[Frame], tuple[str, str]]:
             try:
                 for number, frame in enumerate(container.decode(video=0)):
                     if number % EVERY == 0:
-                        picture = frame.to_ndarray(format="rgb24")
+                        picture = frame.to_ndarray(format="rgb24").astype(np.uint8, copy=False)
                         if not frames or picture.shape == frames[0].shape:
                             frames.append(picture)
                     if len(frames) == MOST:

@@ -30,7 +30,7 @@ _SEED: Final = 1904_01909
 def in_band(size: int = TILE_PX) -> NDArray[np.bool_]:
     """Which frequencies of a tile's `rfft2` the pattern has, (size, size // 2 + 1)."""
     periods = np.hypot(np.fft.fftfreq(size, 1 / size)[:, None], np.fft.rfftfreq(size, 1 / size)[None])
-    return (periods >= BAND[0]) & (periods <= BAND[1])
+    return np.asarray((periods >= BAND[0]) & (periods <= BAND[1]), dtype=np.bool_)
 
 
 @cache

@@ -106,7 +106,7 @@ def _filtered(part: NDArray[np.float32], size: tuple[float, float]) -> NDArray[n
     fine = small - cv2.GaussianBlur(small, (0, 0), 2.5, borderType=cv2.BORDER_REFLECT)
     strength = cv2.blur(fine * fine, (9, 9), borderType=cv2.BORDER_REFLECT)
     fine /= np.sqrt(np.maximum(strength, 0)) + 0.5
-    return np.clip(fine, -2.0, 2.0).astype(np.float32, copy=False)
+    return np.asarray(np.clip(fine, -2.0, 2.0), dtype=np.float32)
 
 
 def _scores(tiles: NDArray[np.float32]) -> NDArray[np.float32]:

@@ -114,5 +114,7 @@ def _through_h264(frames: list[Frame], bits_a_second: int) -> list[Frame]:
             container.mux(stream.encode(av.VideoFrame.from_ndarray(noisy, format="rgb24")))
         container.mux(stream.encode(None))
     file.seek(0)
-    with av.open(file) as container:
-        return [frame.to_ndarray(format="rgb24") for frame in container.decode(video=0)]
+    with av.open(file, "r") as reader:
+        return [
+            frame.to_ndarray(format="rgb24").astype(np.uint8, copy=False) for frame in reader.decode(video=0)
+        ]

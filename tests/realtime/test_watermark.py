@@ -72,7 +72,9 @@ def test_transparent_pixels_stay_as_they_are(photo: Frame) -> None:
 
 def _jpeg(frame: Frame, quality: int) -> Frame:
     coded = cv2.imencode(".jpg", frame[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, quality])[1]
-    return np.ascontiguousarray(cv2.imdecode(coded, cv2.IMREAD_COLOR)[..., ::-1]).astype(np.uint8)
+    decoded = cv2.imdecode(coded, cv2.IMREAD_COLOR)
+    assert decoded is not None
+    return np.ascontiguousarray(decoded[..., ::-1]).astype(np.uint8)
 
 
 def _half(frame: Frame) -> Frame:
