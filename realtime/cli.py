@@ -22,6 +22,7 @@ from icface.command import Parser, print_error
 from icface.errors import ICFaceError
 from realtime import version
 from realtime.attributes_command import main as edit_attributes
+from realtime.check_command import main as check_files
 from realtime.config import (
     CALL_SIZES,
     DRIVER_SUFFIXES,
@@ -34,7 +35,7 @@ from realtime.config import (
 )
 from realtime.given import NONE
 from realtime.hotkeys import HOTKEYS
-from realtime.process import logged, open_closed_streams, own_stderr, signals
+from realtime.process import asking, logged, open_closed_streams, own_stderr, signals
 
 _PACKAGES: Final = "sudo apt install libgl1 libglib2.0-0"
 """Debian's and Ubuntu's packages that OpenCV needs on a machine without a desktop."""
@@ -76,7 +77,8 @@ _SYNONYMS: Final = {
     **dict.fromkeys(("--resolution", "-r"), "--camera-size"),
     **dict.fromkeys(("--preview", "--show", "--display"), "--window"),
     **dict.fromkeys(("--obs", "--v4l2", "--virtualcam"), "--virtual-camera"),
-    **dict.fromkeys(("--watermark", "--no-mark", "--no-watermark"), "--mark"),
+    **dict.fromkeys(("--no-mark", "--badge"), "--mark"),
+    **dict.fromkeys(("--no-watermark", "--invisible-watermark"), "--watermark"),
     **dict.fromkeys(("--device", "--gpu", "--cpu", "--backend"), "--engine"),
 }
 """What people try, and what it is called here."""
@@ -103,7 +105,8 @@ def parser() -> Parser:
     d = LiveConfig
     p = Parser(
         prog="icface-live",
-        usage="icface-live PHOTO … [DRIVER …] [flags]\n       icface-live attributes COMMAND …",
+        usage="icface-live PHOTO … [DRIVER …] [flags]\n       icface-live attributes COMMAND …\n"
+        "       icface-live check FILE …",
         description="A photo and a webcam become a virtual webcam that shows the photo's face, in real time.",
         epilog=_EXAMPLES,
         formatter_class=argparse.RawDescriptionHelpFormatter,
@@ -139,6 +142,12 @@ def parser() -> Parser:
         help="the person moves in the picture as you do before the camera: aside, up and down, nearer")
     who.add_argument("--mark", choices=("on", "off"), default="on" if d.mark else "off",
         help="the small mark that discloses a synthetic picture (default: %(default)s)")
+    who.add_argument("--watermark", choices=("on", "off"), default="on" if d.watermark else "off",
+        help="the invisible watermark that icface-live check finds (default: %(default)s)")
+
+    who.add_argument("--consent", choices=("ask", "yes"), default="ask",
+        help="yes: you are in the photos, their people agreed, or nobody looks like this; kept for these photos "
+        "(default: ask once, on a terminal)")
 
     driver = p.add_argument_group("who drives")
     driver.add_argument("--driver", "--camera", "--attributes", action="append", default=[], metavar="WHAT",
@@ -196,6 +205,10 @@ def parser() -> Parser:
         help="make --output sheet.png a picture that moves these attributes, one a row")
     where.add_argument("--views", metavar="LOW:HIGH:N",
         help="make --output views.png a picture that shows the head turned by these degrees")
+    where.add_argument("--c2pa-certificate", type=Path, metavar="PEM",
+        help="sign .mp4, .mov, .png, .jpg and .webp outputs as Content Credentials with this certificate (and those that "
+        "vouch for it) ...")
+    where.add_argument("--c2pa-key", type=Path, metavar="PEM", help="... and this private key")
     where.add_argument("--null", action="store_true", help="nowhere: for measuring")
     where.add_argument("--overwrite", action="store_true",
         help="write over files that are there already; without it a terminal is asked, and otherwise they stay")
@@ -233,19 +246,10 @@ def _ask_to_overwrite(flags: argparse.Namespace) -> None:
     """On a terminal, ask whether files that are there may be written over; `flags.overwrite` gets the answer."""
     written = (*flags.outputs, flags.record_attributes, flags.stats)
     there = [str(path) for path in map(_at_home, written) if path is not None and path.is_file()]
-    if (
-        there
-        and not flags.overwrite
-        and all(stream and stream.isatty() for stream in (sys.stdin, sys.stderr))
-    ):
+    ask = asking()
+    if there and not flags.overwrite and ask is not None:
         verb = "are" if len(there) > 1 else "is"
-        print(
-            f"{', '.join(there)} {verb} there already; write over? [y/N] ",
-            end="",
-            file=sys.stderr,
-            flush=True,
-        )
-        flags.overwrite = sys.stdin.readline().strip().lower() in ("y", "yes")
+        flags.overwrite = ask(f"{', '.join(there)} {verb} there already; write over? [y/N] ")
 
 
 def config_from(flags: argparse.Namespace) -> LiveConfig:
@@ -264,6 +268,7 @@ def config_from(flags: argparse.Namespace) -> LiveConfig:
         size_px=SIZES[flags.size_px],
         call_size_px=CALL_SIZES[flags.call_size_px],
         mark=flags.mark == "on",
+        watermark=flags.watermark == "on",
     )
     return LiveConfig(**{name: _at_home(value) for name, value in settings.items()})
 
@@ -313,6 +318,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run the command; gives 0, 1 or 2 as `--help` says. Never raises or exits."""
     open_closed_streams()
     argv = sys.argv[1:] if argv is None else argv
+    if argv[:1] == ["check"]:
+        return check_files(argv[1:])
     if argv[:1] == ["attributes"]:
         return edit_attributes(argv[1:])
     try:
@@ -339,6 +346,9 @@ def main(argv: Sequence[str] | None = None) -> int:
             if config is None:
                 _list_cameras()
             else:
+                from realtime.consent import check_consent
+
+                check_consent(config.sources, flags.consent, asking())
                 _run(config)
             return 0
         except ICFaceError as error:

@@ -56,6 +56,9 @@ class LiveConfig:
     follow: bool = False
     """The person moves in the picture as the driver does."""
     mark: bool = True
+    """Draw the badge that people see."""
+    watermark: bool = True
+    """Add the pattern that `icface-live check` sees."""
 
     drivers: tuple[str, ...] = ()
     """Each a camera's number or device, a video, a CSV, a photo, or `none` alone. Empty: the first camera, where the
@@ -110,6 +113,9 @@ class LiveConfig:
     record_attributes: Path | None = None
     """The attributes that really drove, after calibration, smoothing, mirror and handling of losses."""
     stats: Path | None = None
+    c2pa_certificate: Path | None = None
+    """Signs the outputs, with `c2pa_key`."""
+    c2pa_key: Path | None = None
     duration_s: float | None = None
     """By the clock when live, in the file's own time otherwise."""
     frames: int | None = None
@@ -162,6 +168,8 @@ class LiveConfig:
         ):  # fmt: skip
             if not right:
                 yield f"{flag} {value:g}: {rule}" if isinstance(value, float) else f"{flag} {value}: {rule}"
+        if (self.c2pa_certificate is None) != (self.c2pa_key is None):
+            yield "--c2pa-certificate and --c2pa-key go together; give both"
         if self.framing != "call" and self.call_size_px != LiveConfig.call_size_px:
             yield "--call-size is for --framing call"
         if self.framing == "call" and self.size_px != LiveConfig.size_px:
@@ -197,7 +205,14 @@ class LiveConfig:
 
     def _file_problems(self) -> Iterator[str]:
         behind = self.shown_behind.path
-        read = (*self.sources, *(given.path for given in self.given), self.model, behind)
+        read = (
+            *self.sources,
+            *(given.path for given in self.given),
+            self.model,
+            behind,
+            self.c2pa_certificate,
+            self.c2pa_key,
+        )
         seen = {path.resolve() for path in read if path is not None}
         for path in self.written:
             if path.resolve() in seen:

@@ -11,8 +11,10 @@ from __future__ import annotations
 
 import hashlib
 import json
+import struct
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Final
 from xml.sax.saxutils import escape
 
@@ -23,6 +25,7 @@ from numpy.typing import NDArray
 from icface.bundle import DEFAULT_BUNDLE
 from realtime import version
 from realtime.config import LiveConfig
+from realtime.credentials import Credentials
 
 DIGITAL_SOURCE_TYPE = "http://cv.iptc.org/newscodes/digitalsourcetype/compositeSynthetic"
 
@@ -99,6 +102,8 @@ def _pill(width: int, height: int, inset: int) -> NDArray[np.uint8]:
     return picture
 
 
+_XMP_BOX: Final = bytes.fromhex("be7acfcb97a942e89c71999491e3afac")
+"""UUID of the box of MP4 and MOV that holds XMP (XMP specification, part 3)."""
 _XMP: Final = """<?xpacket begin="\ufeff" id="W5M0MpCehiHzreSzNTczkc9d"?>
 <x:xmpmeta xmlns:x="adobe:ns:meta/"><rdf:RDF xmlns:rdf="http://www.w3.org/1999/02/22-rdf-syntax-ns#">
 <rdf:Description rdf:about="" xmlns:dc="http://purl.org/dc/elements/1.1/" xmlns:xmp="http://ns.adobe.com/xap/1.0/"
@@ -124,6 +129,8 @@ class Provenance:
     """Name of the bundle."""
     created: datetime | None = None
     """When the recording began, with a time zone; None: at the time of `metadata`."""
+    credentials: Credentials | None = None
+    """Sign the file."""
 
     def metadata(self) -> dict[str, str]:
         """The container's tags: title and comment for people, the others for programs."""
@@ -156,13 +163,40 @@ class Provenance:
             source=escape(" ".join(f"sha256:{digest}" for digest in self.source_sha256)),
         ).encode()
 
+    def complete(self, path: Path, suffix: str) -> None:
+        """Add to a written file what its encoder could not: XMP in MP4 and MOV, and the signature over all of it.
+
+        Args:
+            path: of the file, closed.
+            suffix: of the name that it will have.
+
+        Raises:
+            DeviceError: it cannot be signed.
+            OSError: it cannot be written.
+        """
+        if suffix.lower() in (".mp4", ".mov"):
+            packet = self.xmp()
+            with path.open("ab") as file:
+                file.write(struct.pack(">I4s", len(packet) + 24, b"uuid") + _XMP_BOX + packet)
+        if self.credentials is not None:
+            record = {
+                "generator": "ICface Live",
+                "version": self.version or "unknown",
+                "digitalSourceType": DIGITAL_SOURCE_TYPE,
+            }
+            self.credentials.sign(path, suffix, record)
+
 
 def provenance_of(config: LiveConfig) -> Provenance:
-    """What the files of a run say about themselves."""
+    """What the files of a run say about themselves; raises ConfigError where they cannot be signed."""
     # `Photos` tells of those that are missing.
     photos = [path for path in config.sources if path.is_file()]
+    credentials = None
+    if config.c2pa_certificate is not None and config.c2pa_key is not None:
+        credentials = Credentials(config.c2pa_certificate, config.c2pa_key)
     return Provenance(
         source_sha256=tuple(hashlib.sha256(path.read_bytes()).hexdigest() for path in photos),
         version=version(),
         model=(config.model or DEFAULT_BUNDLE).name,
+        credentials=credentials,
     )

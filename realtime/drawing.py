@@ -65,5 +65,7 @@ def save_picture(picture: NDArray[np.uint8], path: Path, provenance: Provenance 
     try:
         with replacing_file(path) as unfinished:
             Image.fromarray(picture).save(unfinished, **how)
+            if provenance is not None:
+                provenance.complete(unfinished, path.suffix)
     except OSError as error:
         raise DeviceError(f"{path} cannot be written: {error.strerror or error}") from error

@@ -8,7 +8,7 @@ import os
 import signal
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 
 class _Line(logging.Formatter):
@@ -94,3 +94,15 @@ def signals(stop: threading.Event) -> Iterator[None]:
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
+
+
+def asking() -> Callable[[str], bool] | None:
+    """A question on the terminal; None without one."""
+    if not all(stream and stream.isatty() for stream in (sys.stdin, sys.stderr)):
+        return None
+
+    def ask(question: str) -> bool:
+        print(question, end="", file=sys.stderr, flush=True)
+        return sys.stdin.readline().strip().lower() in ("y", "yes")
+
+    return ask

@@ -1,4 +1,4 @@
-"""Attributes in, finished picture out: animate the crop, put it into its frame, draw the mark."""
+"""Attributes in, finished picture out: animate the crop, put it into its frame, mark it."""
 
 from __future__ import annotations
 
@@ -19,6 +19,7 @@ from realtime.disclosure import Mark
 from realtime.follow import Mover
 from realtime.framing import CropFraming, PhotoFraming, even
 from realtime.metrics import Metrics
+from realtime.watermark import Watermark
 
 if TYPE_CHECKING:
     from icface.engines import Engine
@@ -138,6 +139,7 @@ class Renderer:
         scene: what is shown first. It decides the size of all pictures.
         metrics: of the run.
         mark: draw the disclosure mark.
+        watermark: add the invisible one.
         take_engine: gives a better engine, once, when one is ready; else None. It never waits.
     """
 
@@ -148,6 +150,7 @@ class Renderer:
         metrics: Metrics,
         *,
         mark: bool,
+        watermark: bool = False,
         take_engine: Callable[[], Engine | None] | None = None,
     ) -> None:
         self._reenactor = reenactor
@@ -156,6 +159,7 @@ class Renderer:
         self.size_px = scene.size_px
         """(width, height) of every picture."""
         self._mark = Mark(*self.size_px) if mark else None
+        self._watermark = Watermark() if watermark else None
         self._made_of: tuple[bytes, int] | None = None
         self.attributes = neutral()
         """(SIZE,) that the last picture shows."""
@@ -187,6 +191,8 @@ class Renderer:
             self.picture = self.scene.framing.compose(crop)
             if self.scene.mover is not None:
                 self.picture = self.scene.mover.lay(self.picture, attributes[PLACE])
+            if self._watermark is not None:
+                self._watermark.apply(self.picture)
             if self._mark is not None:
                 self._mark.apply(self.picture)
         self._metrics.count("animated")

@@ -25,7 +25,7 @@ from realtime.cameras import Camera
 from realtime.claims import claimed
 from realtime.config import LiveConfig
 from realtime.control import Control
-from realtime.disclosure import provenance_of
+from realtime.disclosure import Provenance, provenance_of
 from realtime.drivers.opening import load_tables, open_driver
 from realtime.drivers.several import FileDrivers, LiveDrivers
 from realtime.engine import open_reenactor
@@ -90,15 +90,16 @@ class _Session:
         config, metrics, stop, stack = self.config, self.metrics, self.stop, self.stack
         for path in config.written:
             stack.enter_context(claimed(path))
+        provenance = provenance_of(config)
         self.backdrop = Backdrop(config.shown_behind, SourceCache())
         if config.still:
-            self._make_still()
+            self._make_still(provenance)
             return
         control = self.control
         tables = load_tables(config)
         if any(table.people > 1 for table in tables.values()):
             self.face = None  # it says who drives, not who is shown
-        sinks = _create_sinks(config) if sinks is None else sinks
+        sinks = _create_sinks(config, provenance) if sinks is None else sinks
         panel: Panel | None = None
         if config.panel:
             from realtime.panel import Panel  # a web server comes with it
@@ -137,7 +138,14 @@ class _Session:
             self.upgrade.start()
             stack.callback(self.upgrade.close)
             take_engine = self.upgrade.take
-        renderer = Renderer(self.reenactor, first, metrics, mark=config.mark, take_engine=take_engine)
+        renderer = Renderer(
+            self.reenactor,
+            first,
+            metrics,
+            mark=config.mark,
+            watermark=config.watermark,
+            take_engine=take_engine,
+        )
         outputs = Outputs(sinks, metrics)
         outputs.open(*renderer.size_px, beat.fps, beat.time_base)
         stack.callback(outputs.close)
@@ -153,7 +161,7 @@ class _Session:
         tracked = [each for each in drivers if each.ask_neutral is not None]
         ask_neutral = partial(_all, [each.ask_neutral for each in tracked]) if tracked else None
         ask_next = partial(_all, [each.ask_next for each in tracked]) if tracked else None
-        recordings = Recordings(control, renderer, beat.fps, recordings_folder(), provenance_of(config))
+        recordings = Recordings(control, renderer, beat.fps, recordings_folder(), provenance)
         controls = Controls(reenactment, photos, stop, keyboard, ask_neutral, recordings.toggle, ask_next)
         if panel is not None:
             stack.callback(panel.close)
@@ -192,14 +200,14 @@ class _Session:
                     "rest; use a video in which a face of at least 48 pixels looks at the camera"
                 )
 
-    def _make_still(self) -> None:
+    def _make_still(self, provenance: Provenance) -> None:
         """Make one picture of the photos, and no run."""
         from realtime.stills import make_still
 
         photos = self.photos = Photos(self.config.sources, self._prepare)
         scenes = [self._open_engine(photos), *map(self._prepare, range(1, len(self.config.sources)))]
         renderer = Renderer(self.reenactor, scenes[0], self.metrics, mark=False)
-        make_still(self.config, self.control.state, renderer, scenes)
+        make_still(self.config, self.control.state, renderer, scenes, provenance)
 
     def _open_engine(self, photos: Photos[Scene]) -> Scene:
         """Open the engine, and with it the first photo, which decides the size of all pictures."""
@@ -238,6 +246,7 @@ class _Session:
             "mirror": config.mirrored,
             "preset": config.preset,
             "mark": config.mark,
+            "watermark": config.watermark,
             "sources": [path.name for path in config.sources],
             "driver": config.given[0].label,
         }
@@ -260,7 +269,7 @@ def _only_the_end(poll_key: Callable[[], str | None]) -> Callable[[], str | None
     return poll
 
 
-def _create_sinks(config: LiveConfig) -> list[Sink]:
+def _create_sinks(config: LiveConfig, provenance: Provenance) -> list[Sink]:
     """Make all sinks that are wanted, not yet open; first those that somebody watches."""
     common = SinkSettings(
         overwrite=config.overwrite,
@@ -268,7 +277,7 @@ def _create_sinks(config: LiveConfig) -> list[Sink]:
         audio_from=None if config.loop else config.driver_video,
         live=config.live,
         transparent=config.shown_behind.kind == "transparent",
-        provenance=provenance_of(config),
+        provenance=provenance,
     )
     wanted = {"virtual_camera": config.to_virtual_camera, "window": config.to_window, "null": config.null}
     sinks = [create_sink(name, common) for name, is_wanted in wanted.items() if is_wanted]

@@ -21,11 +21,12 @@ from icface.control.state import ControlState
 from icface.control.units import read_value, show_value
 from icface.errors import ConfigError
 from realtime.config import LiveConfig, is_still
-from realtime.disclosure import Mark, provenance_of
+from realtime.disclosure import Mark, Provenance
 from realtime.drawing import FAINT, INK, PAPER, save_picture, width_of, write
 from realtime.drivers.still import read_still
 from realtime.renderer import Renderer, Scene
 from realtime.transparency import straight
+from realtime.watermark import Watermark
 
 logger = logging.getLogger(__name__)
 
@@ -39,7 +40,13 @@ USUAL_DEG: Final = {"pitch": 20.0, "yaw": 30.0, "roll": 20.0, "gaze_pitch": 20.0
 _GAP_PX: Final = 6
 
 
-def make_still(config: LiveConfig, state: ControlState, renderer: Renderer, scenes: Sequence[Scene]) -> None:
+def make_still(
+    config: LiveConfig,
+    state: ControlState,
+    renderer: Renderer,
+    scenes: Sequence[Scene],
+    provenance: Provenance,
+) -> None:
     """Make the picture that the settings ask for, and write it.
 
     Args:
@@ -47,6 +54,7 @@ def make_still(config: LiveConfig, state: ControlState, renderer: Renderer, scen
         state: of control.
         renderer: without a mark.
         scenes: one for each source.
+        provenance: goes into the picture.
 
     Raises:
         ICFaceError: a driver has no face, a track is to be shown, or the picture cannot be written.
@@ -56,12 +64,12 @@ def make_still(config: LiveConfig, state: ControlState, renderer: Renderer, scen
         raise ConfigError(f"{path} is one picture, and a track makes many; give a name such as out-%05d.png")
     drivers = [read_still(each.path) for each in config.given if each.path is not None]
     drivers = [mirror(driver) for driver in drivers] if state.mirrored else drivers
-    stills = Stills(renderer, scenes, state, drivers, mark=config.mark)
+    stills = Stills(renderer, scenes, state, drivers, mark=config.mark, watermark=config.watermark)
     rows = read_sweeps(config.sweep, config.views)
     if not config.follow and any(row.name in PLACE_NAMES for row in rows):
         logger.info("the place in the picture (%s) is shown with --follow alone", ", ".join(PLACE_NAMES))
     picture = stills.sheet(rows) if rows else stills.portrait()
-    save_picture(picture, path, provenance_of(config))
+    save_picture(picture, path, provenance)
     logger.info("%s: %dx%d", path, picture.shape[1], picture.shape[0])
 
 
@@ -136,6 +144,7 @@ class Stills:
         state: of control.
         drivers: (SIZE,) of each still driver, as it is to be shown.
         mark: draw the disclosure mark.
+        watermark: add the invisible one.
     """
 
     def __init__(
@@ -146,16 +155,19 @@ class Stills:
         drivers: Sequence[FloatArray] = (),
         *,
         mark: bool = True,
+        watermark: bool = False,
     ) -> None:
         self._renderer = renderer
         self._scenes = scenes
         self._state = state
         self._drivers = drivers
         self._marked = mark
+        self._watermark = Watermark() if watermark else None
 
     def portrait(self) -> NDArray[np.uint8]:
         """The first photo as the state says: (H, W, 3) RGB, or RGBA with straight colours of a transparent scene."""
         picture = self._render(self._scenes[0], self._state).copy()
+        self._add_watermark(picture)
         self._mark(picture)
         return straight(picture) if picture.shape[2] == 4 else picture
 
@@ -176,7 +188,9 @@ class Stills:
             for scene in self._scenes
             for row in rows
         ]
-        return _laid_out([*rows] * len(self._scenes), tiles, labels)
+        picture = _laid_out([*rows] * len(self._scenes), tiles, labels)
+        self._add_watermark(picture)
+        return picture
 
     def _tile(
         self, scene: Scene, name: str, value: float, size_px: tuple[int, int], mark: Mark | None
@@ -196,6 +210,10 @@ class Stills:
         if scene is not self._renderer.scene:
             self._renderer.show(scene)
         return self._renderer.render(mix(state, Inputs(drivers=self._drivers, photo=scene.source.own)))
+
+    def _add_watermark(self, picture: Frame) -> None:
+        if self._watermark is not None:
+            self._watermark.apply(picture)
 
     def _mark(self, picture: Frame) -> None:
         if self._marked:

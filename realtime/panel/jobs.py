@@ -129,6 +129,7 @@ def same_picture(config: LiveConfig) -> Sequence[str | Path]:
         flags += ["--size", next(text for text, side in SIZES.items() if side == config.size_px)]
     background = config.background if config.background != "transparent" else "green"
     flags += ["--background", background, "--mark", "on" if config.mark else "off"]
+    flags += ["--watermark", "on" if config.watermark else "off"]
     if config.follow:
         flags.append("--follow")
     if config.model is not None:

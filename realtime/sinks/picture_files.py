@@ -60,6 +60,7 @@ class PictureFilesSink(Sink):
         self._info = PngInfo()
         for key, value in self._settings.provenance.metadata().items():
             self._info.add_itxt(key, value)
+        self._info.add_itxt("XML:com.adobe.xmp", self._settings.provenance.xmp().decode())
         self._count = 0
         self._failure: BaseException | None = None
         self._lane: Lane[Frame] = Lane(2)
@@ -101,6 +102,7 @@ class PictureFilesSink(Sink):
                         Image.fromarray(frame).save(
                             unfinished, format="PNG", pnginfo=self._info, compress_level=_COMPRESSION
                         )
+                        self._settings.provenance.complete(unfinished, ".png")
         except BaseException as error:  # a thread's top: kept, and raised by the next send or close
             self._failure = error
             self._lane.close()

@@ -131,6 +131,7 @@ class VideoFileSink(Sink):
         try:
             with contextlib.ExitStack() as stack:
                 unfinished = stack.enter_context(replacing_file(self._path))
+                self._unfinished = unfinished
                 unfinished.touch()  # FFmpeg would open the file only when there is something to write
                 kind = self._kind
                 self._container = av.open(
@@ -231,6 +232,8 @@ class VideoFileSink(Sink):
             raise self._error(self._failure) from self._failure
 
     def _error(self, error: BaseException) -> DeviceError:
+        if isinstance(error, DeviceError):
+            return DeviceError(f"{self._path} cannot be written: {error}")
         number = getattr(error, "errno", None)
         if number in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
             return DeviceError(f"no space left for {self._path}; free some and run again")
@@ -270,6 +273,8 @@ class VideoFileSink(Sink):
                 self._sound.write_until()
             self._sound.close()
         self._container.close()
+        if self._count:
+            self._settings.provenance.complete(self._unfinished, self._path.suffix)
 
     def _encode(self, planes: Frame, pts: int, end: int) -> None:
         picture = self._picture(planes)
