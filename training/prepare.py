@@ -62,6 +62,8 @@ def parser() -> argparse.ArgumentParser:
     add("--min-face", type=float, metavar="PX", help=small)
     unusable = "a clip whose OpenFace CSV cannot be used is skipped, or measured here (default: skip)"
     add("--csv-errors", choices=("skip", "tracker"), default="skip", help=unusable)
+    scale = "of the Action Units: 1 is the whole movement, or OpenFace's AUxx_r / 5 as in the paper (default: full-shape)"
+    add("--scale", choices=("full-shape", "openface"), default="full-shape", help=scale)
     tested = "of the persons, kept for testing (default: .25)"
     add("--test-share", type=float, default=0.25, metavar="SHARE", help=tested)
     named = "keep this person for testing instead of drawing; may be given again, and be a pattern, as 'id0*'"
@@ -99,6 +101,7 @@ def prepare(flags: argparse.Namespace) -> None:
         test_share=flags.test_share,
         test_identities=flags.test_identity,
         seed=flags.seed,
+        attribute_scale=flags.scale,
         shard_bytes=round(flags.shard_mb * 1e6),
         clean=flags.clean,
     )
@@ -106,6 +109,11 @@ def prepare(flags: argparse.Namespace) -> None:
     if flags.clean:
         shutil.rmtree(flags.out / PARTS_FOLDER)
         remove_leftovers(flags.out)
+    if index.attribute_scale == "openface" and index.attribute_source != "openface":
+        logger.warning(
+            "clips without an OpenFace CSV of their own were measured here and converted to OpenFace's scale; "
+            "what OpenFace itself would read is another number"
+        )
     train, test = len(index.splits["train"]), len(index.splits["test"])
     left_out = (
         f"{len(skipped)} clips skipped, see {flags.out / 'skipped.json'}" if skipped else "no clip skipped"

@@ -26,7 +26,7 @@ class OpenFaceTable:
     times_s: NDArray[np.float64]
     """(n,) from the first row."""
     values: FloatArray
-    """(n, 20) full-shape."""
+    """(n, 20) full-shape; an Action Unit that OpenFace reads above the whole movement is above 1."""
     presence: NDArray[np.int8]
     """(n, 17) AUxx_c; −1 where the file has no such column, or no face."""
     usable: NDArray[np.bool_]
@@ -47,7 +47,7 @@ def read_openface(path: Path, fps: float) -> OpenFaceTable:
         ConfigError: it cannot be read, lacks columns, has values that are no numbers or a presence that is not
             0 or 1, or rows of several faces.
     """
-    track = read_csv(path, fps=fps)
+    track = read_csv(path, fps=fps, clamp=False)
     cells = read_cells(path)
     if track.people > 1:
         raise ConfigError(

@@ -34,6 +34,8 @@ from training.preparation.clips import Clip
 
 FORMAT: Final = 2
 """Raise it when the meaning of a measurement changes: parts of another format are made again."""
+TABLE_FORMAT: Final = 2
+"""The same for what is read from CSV files; parts of clips without one stay."""
 PARTS_FOLDER: Final = "parts"
 _HEADER: Final = "part"
 _PICTURES: Final = frozenset(("ends", "jpegs"))
@@ -79,7 +81,7 @@ class Part:
     """(n,) number of the track, from 0, rising."""
     measured: Measured
     openface: FloatArray | None = None
-    """(n, 20) full-shape attributes from a CSV."""
+    """(n, 20) full-shape attributes from a CSV, Action Units not clamped."""
     presence: NDArray[np.int8] | None = None
     """(n, 17) from the same."""
     jpegs: tuple[bytes, ...] = field(default=(), repr=False)
@@ -106,6 +108,8 @@ def stamp_of(clip: Clip, settings: Settings) -> str:
     files = [file.stat() for file in (clip.path, clip.csv) if file]
     sizes = [[file.st_size, file.st_mtime_ns] for file in files]
     made_by = {"format": FORMAT, "alignment": ALIGNMENT, **asdict(settings), "landmarker": MODEL_SHA256}
+    if clip.csv:
+        made_by["table"] = TABLE_FORMAT
     return json.dumps({"name": clip.name, "files": sizes, "settings": made_by}, sort_keys=True)
 
 
