@@ -28,7 +28,7 @@ from icface.command import Parser, run_command
 from icface.errors import ConfigError, ICFaceError
 from icface.files import write_file
 from training.dataset.writing import remove_leftovers
-from training.preparation.clips import Clip, find_clips
+from training.preparation.clips import FRAME_RATE, Clip, find_clips
 from training.preparation.data_report import write_report
 from training.preparation.pack import pack
 from training.preparation.parts import PARTS_FOLDER, PartInfo, Settings, is_done, load_info, part_path
@@ -51,6 +51,10 @@ def parser() -> argparse.ArgumentParser:
     layout = "folder laid out as VoxCeleb: identity/video/clip.mp4; also a file"
     add("videos", nargs="*", type=Path, metavar="VIDEOS", help=layout)
     add("--out", type=Path, required=True, metavar="DATA", help="folder of the data set")
+    layout = "each folder of numbered pictures below it is a clip: identity/1.6/video/0000025.jpg, as VoxCeleb's crops"
+    add("--frames", type=Path, action="append", default=[], metavar="FOLDER", help=layout)
+    rate = "frames a second that the names of such pictures count (default: 25)"
+    add("--frame-rate", type=float, default=FRAME_RATE, metavar="FPS", help=rate)
     portraits = "portraits, each a person of its own, for unpaired training"
     add("--images", type=Path, action="append", default=[], metavar="FOLDER", help=portraits)
     who = "who a clip shows: its first folder; each file another; one person below each VIDEOS (default: folder)"
@@ -85,7 +89,9 @@ def parser() -> argparse.ArgumentParser:
 def prepare(flags: argparse.Namespace) -> None:
     """Run the command; raises ICFaceError, and OSError where DATA cannot be written."""
     settings = _settings(flags)
-    clips = find_clips(flags.videos, flags.images, flags.identity_from)
+    if not 0 < flags.frame_rate <= 1000:
+        raise ConfigError(f"--frame-rate {flags.frame_rate:g}: a rate from above 0 to 1000 is needed")
+    clips = find_clips(flags.videos, flags.images, flags.identity_from, flags.frames, flags.frame_rate)
     flags.out.mkdir(parents=True, exist_ok=True)
     unexpected = _make_parts(flags, settings, clips)
     infos = {

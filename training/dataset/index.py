@@ -33,7 +33,8 @@ SCHEMA: Final = pa.schema(
         pa.field("presence", pa.list_(pa.int8(), len(AU_NAMES)), nullable=False),
     ]
 )
-"""One frame: aligned crop, attributes on the scale of the index, seconds in its clip, and OpenFace's AUxx_c (0, 1, or −1: not known)."""
+"""One frame: aligned crop, attributes on the scale of the index, seconds in its clip, and OpenFace's AUxx_c (0, 1, or −1:
+not known)."""
 
 _Count = Annotated[int, Meta(ge=0)]
 

@@ -38,7 +38,7 @@ class LossConfig(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Weight of D's gradient penalty ½‖∇D‖² on real images. 0 as in the paper; training code beside the release has
     .05 ‖∇D‖², which is .1 here."""
     anchor: Weight = 0.0
-    """Weight of G_N's distance to driving frames that happen to be neutral, full-shape. It is not in the paper. Without an identity
+    """Weight of G_N's distance to driving frames that happen to be neutral. It is not in the paper. Without an identity
     network nothing else keeps G_N's picture from becoming a code that only G_A can read."""
 
 
