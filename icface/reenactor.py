@@ -271,8 +271,7 @@ class Reenactor:
         """One frame.
 
         Args:
-            attributes: (SIZE,) full-shape, clamped to the range of the model's own scale here; or the paper's
-                (COUNT,) alone.
+            attributes: (SIZE,) full-shape, clamped to their ranges here; or the paper's (COUNT,) alone.
 
         Returns:
             (H, W, 3) RGB, valid until the next call.
@@ -287,12 +286,11 @@ class Reenactor:
             )
         if self._source is None:
             raise EngineError("no source is set; call set_source first")
-        asked = attributes if len(attributes) == SIZE else with_extensions(attributes)
-        if self._bundle.attribute_scale == "openface":
-            asked = to_openface(asked)
-        asked = in_range(asked)
+        asked = in_range(attributes if len(attributes) == SIZE else with_extensions(attributes))
         if asked[self._untaken].any():
             self._leave_out(asked)
+        if self._bundle.attribute_scale == "openface":
+            asked = to_openface(asked)
         self._motion = self._source.rig.motion(asked)
         if not self.corrected and self._bundle.correct is not None:
             self._motion["gates"][:] = 0
