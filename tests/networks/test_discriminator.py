@@ -77,7 +77,7 @@ def test_the_released_layers() -> None:
     assert network.patches.bias is not None
     # The last features have both signs; with an activation they would have one.
     torch.manual_seed(3)
-    features = network.trunk(images(32))
+    features = network.trunk(images(32)).detach()
     assert float(features.min()) < 0 < float(features.max())
     every = Discriminator(DiscriminatorConfig(width=4), 32).trunk
     assert "".join("R" if isinstance(part, nn.ReLU) else "C" for part in every) == "CR" * 9
