@@ -44,11 +44,6 @@ NETWORKS: dict[str, NetworksConfig] = {
         generator=GeneratorConfig(width=8, blocks=1),
         image_encoder=EncoderConfig(width=4, depth=2, channels=5),
     ),
-    "image encoder of the release": NetworksConfig(
-        size_px=SIZE_PX,
-        generator=GeneratorConfig(width=4, blocks=0),
-        image_encoder=EncoderConfig(kind="release", width=4, depth=0, channels=3),
-    ),
     "no blocks": NetworksConfig(size_px=48, generator=GeneratorConfig(width=5, blocks=0, head_kernel=5)),
 }
 
