@@ -147,10 +147,15 @@ def to_openface(attributes: FloatArray) -> FloatArray:
     return values
 
 
-def from_openface(attributes: FloatArray) -> FloatArray:
-    """OpenFace scale (..., SIZE or COUNT) to full-shape, Action Units clamped to [0, 1]. New array."""
+def from_openface(attributes: FloatArray, *, clamp: bool = True) -> FloatArray:
+    """OpenFace scale (..., SIZE or COUNT) to full-shape. New array.
+
+    Action Units are clamped to [0, 1]. Without `clamp` they may exceed 1, and `to_openface` gives all of them back.
+    """
     values = attributes.copy()
-    values[..., ACTION_UNITS] = np.clip(values[..., ACTION_UNITS] * FULL_SHAPE_GAIN, 0.0, 1.0)
+    values[..., ACTION_UNITS] *= FULL_SHAPE_GAIN
+    if clamp:
+        values[..., ACTION_UNITS] = np.clip(values[..., ACTION_UNITS], 0.0, 1.0)
     return values
 
 

@@ -43,7 +43,7 @@ _SURE: Final = 0.5
 """Confidence of a row with a face, in files that have no `success`."""
 
 
-def read_csv(path: Path, *, fps: float = 25.0, face: int | None = None) -> AttributeTrack:
+def read_csv(path: Path, *, fps: float = 25.0, face: int | None = None, clamp: bool = True) -> AttributeTrack:
     """Read a track from an OpenFace CSV or from one that `write_csv` made.
 
     Columns are found by name, whatever their order, their case and the spaces around them. An extension that a file
@@ -56,6 +56,7 @@ def read_csv(path: Path, *, fps: float = 25.0, face: int | None = None) -> Attri
         fps: frames a second of a file without times.
         face: which person of a file with several, counted from 1 in the order of `face_id`. None: whoever was seen
             longest with most confidence, and a line says so. Frames that lack the person are rows without a face.
+        clamp: False keeps what OpenFace reads above the whole movement; `to_openface` then gives AUxx_r / 5 back.
 
     Raises:
         ConfigError: as `read_cells`; missing columns, a value that is no number in a row with a face, time that runs
@@ -81,11 +82,12 @@ def read_csv(path: Path, *, fps: float = 25.0, face: int | None = None) -> Attri
             raise cells.error(rows[int(bad[0])], name, remedy)
         values[:, INDEX[wanted]] = column
     if openface:
-        values = _full_shape(values, {wanted for wanted, _ in found})
+        values = _full_shape(values, {wanted for wanted, _ in found}, clamp)
     lost = ~present & (~mine | ~np.isfinite(values).all(axis=1) | openface)
+    held = _held(values, lost)
     return AttributeTrack(
         times_s=times_s - times_s[0],
-        values=in_range(_held(values, lost)),
+        values=in_range(held) if clamp else held,
         present=present,
         filled=not (openface or lost.any()),
         people=people,
@@ -205,13 +207,13 @@ def _seen(cells: Cells, rows: Sequence[int]) -> NDArray[np.bool_]:
     return success > 0.5
 
 
-def _full_shape(values: FloatArray, found: set[str]) -> FloatArray:
+def _full_shape(values: FloatArray, found: set[str], clamp: bool) -> FloatArray:
     """OpenFace's radians and intensities (N, SIZE) to full-shape, where a file has such columns."""
     paper = values[:, :COUNT].copy()
     if NAMES[0] in found:
         paper[:, POSE] = pose_to_unit(paper[:, POSE])
     paper[:, ACTION_UNITS] = np.clip(paper[:, ACTION_UNITS] / 5.0, 0.0, 1.0)
-    result = with_extensions(from_openface(paper))
+    result = with_extensions(from_openface(paper, clamp=clamp))
     result[:, COUNT:] = values[:, COUNT:]
     return result
 

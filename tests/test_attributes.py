@@ -113,3 +113,13 @@ def test_scales_take_whole_tracks() -> None:
     track = np.stack([fa.neutral(), np.full(fa.SIZE, 0.2, dtype=np.float32)])
     assert fa.to_openface(track).shape == (2, fa.SIZE)
     np.testing.assert_allclose(fa.from_openface(fa.to_openface(track)), track, rtol=1e-6)
+
+
+def test_openface_without_a_clamp_comes_back() -> None:
+    """AU12_r 4 is .8 on OpenFace's scale; 2.2 times that is more than the whole movement."""
+    values = fa.neutral(fa.COUNT)
+    values[fa.INDEX["AU12"]] = 0.8
+    assert fa.from_openface(values)[fa.INDEX["AU12"]] == 1.0
+    kept = fa.from_openface(values, clamp=False)
+    assert kept[fa.INDEX["AU12"]] == pytest.approx(1.76)
+    np.testing.assert_allclose(fa.to_openface(kept), values, rtol=1e-6)

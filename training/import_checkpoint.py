@@ -3,6 +3,8 @@
     python training/import_checkpoint.py --generator-neutral latest_net_GN.pth --generator-animate latest_net_G.pth \\
         --out original.safetensors
 
+The files of the first release have a third one, the image encoder before both: `--image-encoder latest_net_I_E.pth`.
+
 This is for those who have the files. We may not hand them on, and their licence allows non-commercial use only; the model
 keeps that sentence. No code of a file is run, and every weight must find its place.
 
@@ -13,6 +15,8 @@ The layout is that of the residual generators of pix2pix and CycleGAN, one list 
     7 conv3 stride 2  8 norm   9 ReLU          13+n  transposed conv  14+n norm  15+n ReLU  16+n pad  17+n conv7
 
     conv_block: 0 pad  1 conv3  2 norm  3 ReLU  (4 dropout)  then pad, conv3, norm
+
+The encoder's list `features`: 0 conv3  1 conv3  2 batch norm  3 ReLU  4 conv3  5 batch norm  6 ReLU  7 conv3  (tanh)
 """
 
 from __future__ import annotations
@@ -33,7 +37,15 @@ from torch import Tensor
 from icface.attributes import COUNT
 from icface.command import Parser, run_command
 from icface.errors import ConfigError
-from icface.networks import Generator, GeneratorConfig, ICface, ModelInfo, NetworksConfig, save_model
+from icface.networks import (
+    EncoderConfig,
+    Generator,
+    GeneratorConfig,
+    ICface,
+    ModelInfo,
+    NetworksConfig,
+    save_model,
+)
 from icface.networks.checkpoint import load_weights
 from icface.networks.config import INSTANCE_NORM
 from training.networks.complexity import count_parameters
@@ -49,8 +61,8 @@ NOTICE: Final = """\
 ********************************************************************************"""
 
 
-def import_model(neutral: Path, animate: Path) -> tuple[ICface, ModelInfo]:
-    """G_N and G_A from their files in the authors' layout as one model.
+def import_model(neutral: Path, animate: Path, encoder: Path | None = None) -> tuple[ICface, ModelInfo]:
+    """G_N, G_A and I_E, if there is one, from their files in the authors' layout as one model.
 
     Raises:
         ConfigError: a file cannot be read, or its first weight that does not fit.
@@ -63,8 +75,12 @@ def import_model(neutral: Path, animate: Path) -> tuple[ICface, ModelInfo]:
             f"{neutral} and {animate} are of different shapes, while G_N and G_A have the same: "
             f"{_described(config)}; {_described(other)}"
         )
-    networks = NetworksConfig(generator=config)
+    published = None if encoder is None else read_published(encoder)
+    shape = None if published is None else read_encoder_config(published, str(encoder))
+    networks = NetworksConfig(generator=config, image_encoder=shape)
     model = ICface(networks)
+    if model.image_encoder is not None and published is not None:
+        load_weights(model.image_encoder, renamed_encoder(published), str(encoder))
     assert model.generator_neutral is not None
     for path, generator in ((neutral, model.generator_neutral), (animate, model.generator_animate)):
         load_weights(generator, renamed_weights(files[str(path)], config, str(path)), str(path))
@@ -102,6 +118,34 @@ def read_config(weights: Mapping[str, Tensor], where: str) -> GeneratorConfig:
         # Dropout has no weights, but moves the second convolution from place 5 to 6, and its norm to 7.
         dropout=0.0 if _block(0) + "5.weight" in weights else 0.5,
     )
+
+
+def read_encoder_config(weights: Mapping[str, Tensor], where: str) -> EncoderConfig:
+    """I_E's numbers, from the shapes of its weights.
+
+    Raises:
+        ConfigError: it is not such an encoder.
+    """
+    first, last = (weights.get(f"features.{number}.weight") for number in (0, 7))
+    if first is None or last is None or first.ndim != 4 or last.ndim != 4 or 0 in (len(first), len(last)):
+        raise ConfigError(
+            f"{where} is not an image encoder of the authors' first release, four convolutions features.0, 1, 4 and 7 "
+            f"(its first weight is {next(iter(weights))})"
+        )
+    if len(last) != 3:
+        raise ConfigError(
+            f"{where}: features.7.weight gives {len(last)} channels; the generators here take 3"
+        )
+    return EncoderConfig(kind="release", depth=0, width=len(first), channels=3)
+
+
+def renamed_encoder(weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """The weights under our names; those that have no place keep theirs."""
+    renamed = {name.replace("features.", "layers.", 1): tensor for name, tensor in weights.items()}
+    for norm in ("layers.2", "layers.5"):
+        # torch before 0.4.1 did not write the counter, and nothing here reads it.
+        renamed.setdefault(f"{norm}.num_batches_tracked", torch.zeros((), dtype=torch.int64))
+    return renamed
 
 
 def renamed_weights(weights: Mapping[str, Tensor], config: GeneratorConfig, where: str) -> dict[str, Tensor]:
@@ -172,6 +216,8 @@ def parser() -> argparse.ArgumentParser:
     add = result.add_argument
     add("--generator-neutral", type=Path, required=True, metavar="FILE", help="G_N: latest_net_GN.pth")
     add("--generator-animate", type=Path, required=True, metavar="FILE", help="G_A: latest_net_G.pth")
+    encoder = "I_E of the first release: latest_net_I_E.pth; leave it out where there is none"
+    add("--image-encoder", type=Path, metavar="FILE", help=encoder)
     add("--out", type=Path, required=True, metavar="MODEL", help="the model, a .safetensors file")
     add("-v", "--verbose", action="count", default=0, help="-vv shows tracebacks")
     return result
@@ -179,11 +225,13 @@ def parser() -> argparse.ArgumentParser:
 
 def import_checkpoint(flags: argparse.Namespace) -> None:
     """Run the command. An ICFaceError says in one line what failed and what to do."""
-    model, info = import_model(flags.generator_neutral, flags.generator_animate)
+    model, info = import_model(flags.generator_neutral, flags.generator_animate, flags.image_encoder)
     save_model(flags.out, model, info)
     print(NOTICE)
     size = count_parameters(model.generator_animate) / 1e6
     print(f"{flags.out}: G_N and G_A, each {_described(info.networks.generator)}, {size:.2f} M parameters")
+    if info.networks.image_encoder is not None:
+        print(f"Before both I_E, of width {info.networks.image_encoder.width}.")
     print("Attributes on OpenFace's scale, 128 px. Next: python export/pack_paper.py", flags.out)
 
 

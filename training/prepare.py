@@ -28,7 +28,7 @@ from icface.command import Parser, run_command
 from icface.errors import ConfigError, ICFaceError
 from icface.files import write_file
 from training.dataset.writing import remove_leftovers
-from training.preparation.clips import Clip, find_clips
+from training.preparation.clips import FRAME_RATE, Clip, find_clips
 from training.preparation.data_report import write_report
 from training.preparation.pack import pack
 from training.preparation.parts import PARTS_FOLDER, PartInfo, Settings, is_done, load_info, part_path
@@ -51,6 +51,10 @@ def parser() -> argparse.ArgumentParser:
     layout = "folder laid out as VoxCeleb: identity/video/clip.mp4; also a file"
     add("videos", nargs="*", type=Path, metavar="VIDEOS", help=layout)
     add("--out", type=Path, required=True, metavar="DATA", help="folder of the data set")
+    layout = "each folder of numbered pictures below it is a clip: identity/1.6/video/0000025.jpg, as VoxCeleb's crops"
+    add("--frames", type=Path, action="append", default=[], metavar="FOLDER", help=layout)
+    rate = "frames a second that the names of such pictures count (default: 25)"
+    add("--frame-rate", type=float, default=FRAME_RATE, metavar="FPS", help=rate)
     portraits = "portraits, each a person of its own, for unpaired training"
     add("--images", type=Path, action="append", default=[], metavar="FOLDER", help=portraits)
     who = "who a clip shows: its first folder; each file another; one person below each VIDEOS (default: folder)"
@@ -62,6 +66,8 @@ def parser() -> argparse.ArgumentParser:
     add("--min-face", type=float, metavar="PX", help=small)
     unusable = "a clip whose OpenFace CSV cannot be used is skipped, or measured here (default: skip)"
     add("--csv-errors", choices=("skip", "tracker"), default="skip", help=unusable)
+    scale = "of the Action Units: 1 is the whole movement, or OpenFace's AUxx_r / 5 as in the paper (default: full-shape)"
+    add("--scale", choices=("full-shape", "openface"), default="full-shape", help=scale)
     tested = "of the persons, kept for testing (default: .25)"
     add("--test-share", type=float, default=0.25, metavar="SHARE", help=tested)
     named = "keep this person for testing instead of drawing; may be given again, and be a pattern, as 'id0*'"
@@ -83,7 +89,9 @@ def parser() -> argparse.ArgumentParser:
 def prepare(flags: argparse.Namespace) -> None:
     """Run the command; raises ICFaceError, and OSError where DATA cannot be written."""
     settings = _settings(flags)
-    clips = find_clips(flags.videos, flags.images, flags.identity_from)
+    if not 0 < flags.frame_rate <= 1000:
+        raise ConfigError(f"--frame-rate {flags.frame_rate:g}: a rate from above 0 to 1000 is needed")
+    clips = find_clips(flags.videos, flags.images, flags.identity_from, flags.frames, flags.frame_rate)
     flags.out.mkdir(parents=True, exist_ok=True)
     unexpected = _make_parts(flags, settings, clips)
     infos = {
@@ -99,6 +107,7 @@ def prepare(flags: argparse.Namespace) -> None:
         test_share=flags.test_share,
         test_identities=flags.test_identity,
         seed=flags.seed,
+        attribute_scale=flags.scale,
         shard_bytes=round(flags.shard_mb * 1e6),
         clean=flags.clean,
     )
@@ -106,6 +115,11 @@ def prepare(flags: argparse.Namespace) -> None:
     if flags.clean:
         shutil.rmtree(flags.out / PARTS_FOLDER)
         remove_leftovers(flags.out)
+    if index.attribute_scale == "openface" and index.attribute_source != "openface":
+        logger.warning(
+            "clips without an OpenFace CSV of their own were measured here and converted to OpenFace's scale; "
+            "what OpenFace itself would read is another number"
+        )
     train, test = len(index.splits["train"]), len(index.splits["test"])
     left_out = (
         f"{len(skipped)} clips skipped, see {flags.out / 'skipped.json'}" if skipped else "no clip skipped"

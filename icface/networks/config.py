@@ -1,9 +1,12 @@
-"""The numbers of the networks. The defaults are the configuration that the paper's authors released."""
+"""The numbers of the networks. The generators' defaults are the configuration that the paper's authors released.
+
+docs/paper-numbers.md says of each number where it comes from.
+"""
 
 from __future__ import annotations
 
 import typing
-from typing import Annotated, Any, Final, TypeVar
+from typing import Annotated, Any, Final, Literal, TypeVar
 
 import msgspec
 from msgspec import Meta, Struct
@@ -48,6 +51,9 @@ class DiscriminatorConfig(Struct, frozen=True, kw_only=True, forbid_unknown_fiel
 
     width: Annotated[int, Meta(ge=2)] = 256
     """Channels of the first stage (ndf); 2, 4 and 8 times as many in the next."""
+    layers: Literal["relu", "release"] = "relu"
+    """`relu`: one after each convolution, which all have biases. `release`: as in the authors' release, where some have
+    neither."""
     attributes: bool = True
     """Whether there is a head C2."""
     identities: Annotated[int, Meta(ge=2)] | None = None
@@ -55,14 +61,23 @@ class DiscriminatorConfig(Struct, frozen=True, kw_only=True, forbid_unknown_fiel
 
 
 class EncoderConfig(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """I_E of the first arXiv version: an hourglass over the image, before both generators."""
+    """I_E of the first arXiv version, before both generators."""
 
+    kind: Literal["hourglass", "release"] = "hourglass"
+    """`release`: four convolutions at full size, as in the authors' first release. `hourglass`: what the paper says."""
     width: Annotated[int, Meta(ge=1)] = 64
-    """Channels at full size. Each step down doubles them, to at most four times as many."""
-    depth: Annotated[int, Meta(ge=1, le=16)] = 3
-    """Steps down, each halving the size."""
+    """Channels at full size. In an hourglass each step down doubles them, to at most four times as many."""
+    depth: Annotated[int, Meta(ge=0, le=16)] = 3
+    """Steps down, each halving the size; 0 for `release`, and only there."""
     channels: Annotated[int, Meta(ge=1)] = 64
-    """Channels that the generators get."""
+    """Channels that the generators get; 3 in the release."""
+
+    def __post_init__(self) -> None:
+        if (self.kind == "release") != (self.depth == 0):
+            raise ConfigError(
+                f"image_encoder.depth is {self.depth}, but kind {self.kind!r} has "
+                + ("no steps down; set it to 0" if self.kind == "release" else "at least 1 step down")
+            )
 
 
 class NetworksConfig(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):

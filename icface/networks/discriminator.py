@@ -2,8 +2,8 @@
 
 One D judges both generators. Its heads share one trunk.
 
-Source: ICface (arXiv 1904.01909). The layers are those of the release: nine 3×3 convolutions from 128² to 128×8×8,
-without normalisation.
+Source: ICface (arXiv 1904.01909). As in the release, there are nine 3×3 convolutions from 128² to 128×8×8, without
+normalisation. Which of them have an activation and a bias is a setting; docs/paper-numbers.md has the table.
 """
 
 from __future__ import annotations
@@ -17,6 +17,9 @@ from icface.attributes import COUNT
 from icface.networks.config import DiscriminatorConfig
 
 _STRIDES: Final = (1, 2, 1, 2, 1, 2, 1, 1, 2)
+_RELEASED_RELU: Final = (1, 3, 5, 6)
+"""Places of the convolutions that an activation follows in the release; the others are linear."""
+_RELEASED_BIAS: Final = (0, 1, 7, 8)
 
 
 class Judgement(NamedTuple):
@@ -41,9 +44,14 @@ class Discriminator(nn.Module):
         self.config = config
         gathered = config.width // 2
         widths = [*(factor * config.width for factor in (1, 1, 2, 2, 4, 4, 8, 8)), gathered]
+        every = range(len(_STRIDES))
+        released = config.layers == "release"
+        active, biased = (_RELEASED_RELU, _RELEASED_BIAS) if released else (every, every)
         layers: list[nn.Module] = []
-        for (channels, out_channels), stride in zip(pairwise([in_channels, *widths]), _STRIDES, strict=True):
-            layers += [nn.Conv2d(channels, out_channels, 3, stride=stride, padding=1), nn.ReLU(inplace=True)]
+        for i, (channels, out_channels) in enumerate(pairwise([in_channels, *widths])):
+            layers.append(nn.Conv2d(channels, out_channels, 3, _STRIDES[i], padding=1, bias=i in biased))
+            if i in active:
+                layers.append(nn.ReLU(inplace=True))
         self.trunk = nn.Sequential(*layers)
         self.patches = nn.Conv2d(gathered, 1, 4, padding=1)
         features = gathered * (size_px // 16) ** 2

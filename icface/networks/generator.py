@@ -92,32 +92,53 @@ def _doubling(channels: int, out_channels: int, bias: bool) -> nn.ConvTranspose2
 class ImageEncoder(nn.Module):
     """I_E of the first arXiv version: (B, 3, H, W) in [−1, 1] to features (B, channels, H, W).
 
-    H and W are multiples of 2^depth.
+    H and W are multiples of 2^depth. G_N and G_A share it, and the attributes join its features instead of the image. The
+    final version of the paper has no I_E.
 
-    The paper says that I_E is an hourglass that keeps the resolution, that G_N and G_A share it, and that the attributes
-    join its features instead of the image. Its layers were not published. Ours follow the hourglass of Newell et al.
-    (arXiv 1603.06937), with one 3×3 convolution in place of a residual module, and strides in place of pooling. The final
-    version of the paper has no I_E.
+    `release` has the layers of the authors' first test code: 3→64→64→128→3 channels at full size, zero padding, and tanh
+    at the end, so that the generators again see three channels in [−1, 1]. It is no hourglass.
 
-    The output is batch normalised, so that features and attributes enter the generators at similar scales. There is no
-    instance normalisation, because a photo's brightness and contrast have to reach the generators.
+    `hourglass` is ours. It follows that of Newell et al. (arXiv 1603.06937), with one 3×3 convolution in place of a
+    residual module, and strides in place of pooling. The output is batch normalised, so that features and attributes
+    enter the generators at similar scales.
+
+    Neither has instance normalisation, because a photo's brightness and contrast have to reach the generators.
     """
 
     def __init__(self, config: EncoderConfig) -> None:
         super().__init__()
         self.config = config
         self.out_channels = config.channels
-        self.layers = nn.Sequential(
-            _layer(3, config.width),
-            Hourglass(config.width, 4 * config.width, config.depth),
-            nn.Conv2d(config.width, config.channels, 1, bias=False),
-            nn.BatchNorm2d(config.channels),
-        )
+        self.layers = _released(config) if config.kind == "release" else _hourglass(config)
 
     def forward(self, image: Tensor) -> Tensor:
         """Features of an image, pixel by pixel."""
         features: Tensor = self.layers(image)
         return features
+
+
+def _released(config: EncoderConfig) -> nn.Sequential:
+    width, wide = config.width, 2 * config.width
+    return nn.Sequential(
+        nn.Conv2d(3, width, 3, padding=1),
+        nn.Conv2d(width, width, 3, padding=1),
+        nn.BatchNorm2d(width),
+        nn.ReLU(inplace=True),
+        nn.Conv2d(width, wide, 3, padding=1),
+        nn.BatchNorm2d(wide),
+        nn.ReLU(inplace=True),
+        nn.Conv2d(wide, config.channels, 3, padding=1),
+        nn.Tanh(),
+    )
+
+
+def _hourglass(config: EncoderConfig) -> nn.Sequential:
+    return nn.Sequential(
+        _layer(3, config.width),
+        Hourglass(config.width, 4 * config.width, config.depth),
+        nn.Conv2d(config.width, config.channels, 1, bias=False),
+        nn.BatchNorm2d(config.channels),
+    )
 
 
 class Hourglass(nn.Module):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from icface.attributes import COUNT
 from icface.networks import Discriminator, DiscriminatorConfig
@@ -65,3 +65,19 @@ def test_answers_are_logits() -> None:
             assert head is not None and head.bias is not None
             head.bias.fill_(5.0)
         assert all(logits is not None and 4 < float(logits.mean()) < 6 for logits in network(images(32)))
+
+
+def test_the_released_layers() -> None:
+    """Activations after the second, fourth, sixth and seventh convolution; biases in the first and last two."""
+    network = Discriminator(DiscriminatorConfig(width=4, layers="release"), 32)
+    drawn = "".join(
+        "R" if isinstance(part, nn.ReLU) else "c" if part.bias is None else "C" for part in network.trunk
+    )
+    assert drawn == "CCRccRccRcRCC"
+    assert network.patches.bias is not None
+    # The last features have both signs; with an activation they would have one.
+    torch.manual_seed(3)
+    features = network.trunk(images(32)).detach()
+    assert float(features.min()) < 0 < float(features.max())
+    every = Discriminator(DiscriminatorConfig(width=4), 32).trunk
+    assert "".join("R" if isinstance(part, nn.ReLU) else "C" for part in every) == "CR" * 9

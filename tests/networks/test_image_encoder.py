@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import pytest
 import torch
 from msgspec.structs import replace
@@ -75,3 +77,31 @@ def test_brightness_is_kept() -> None:
     with torch.no_grad():
         dark, bright = (encoder(torch.full((1, 3, 32, 32), value)) for value in (-0.5, 0.5))
     assert float((bright - dark).abs().max()) > 1e-3
+
+
+def test_the_released_layers_by_hand() -> None:
+    """3→2→2→4→3 channels at full size: a bright spot in the middle, through convolutions that copy it."""
+    encoder = ImageEncoder(EncoderConfig(kind="release", width=2, depth=0, channels=3)).eval()
+    convolutions = [part for part in encoder.modules() if isinstance(part, nn.Conv2d)]
+    assert [(c.in_channels, c.out_channels, c.kernel_size, c.stride) for c in convolutions] == [
+        (3, 2, (3, 3), (1, 1)), (2, 2, (3, 3), (1, 1)), (2, 4, (3, 3), (1, 1)), (4, 3, (3, 3), (1, 1)),
+    ]  # fmt: skip
+    with torch.no_grad():
+        for convolution in convolutions:
+            assert convolution.bias is not None
+            convolution.weight.zero_()
+            convolution.bias.fill_(0.1)
+            convolution.weight[0, 0, 1, 1] = 2.0
+        image = torch.zeros(1, 3, 5, 5)
+        image[0, 0, 2, 2] = 0.05
+        made = encoder(image)
+    # .05 → .2 → .5 → 1.1 → 2.3; elsewhere 0 → .1 → .3 → .7 → 1.5. Batch norm leaves them, but for its ε.
+    assert float(made[0, 0, 2, 2]) == pytest.approx(math.tanh(2.3), abs=1e-4)
+    assert float(made[0, 0, 0, 0]) == pytest.approx(math.tanh(1.5), abs=1e-4)
+    assert float(made[0, 1, 2, 2]) == pytest.approx(math.tanh(0.1), abs=1e-6)
+
+
+@pytest.mark.parametrize(("kind", "depth"), [("release", 1), ("hourglass", 0)])
+def test_only_an_hourglass_has_steps_down(kind: str, depth: int) -> None:
+    with pytest.raises(ConfigError, match=rf"image_encoder.depth is {depth}, but kind '{kind}' has"):
+        EncoderConfig(kind=kind, depth=depth)  # type: ignore[arg-type]

@@ -105,6 +105,10 @@ def test_discriminator_by_its_table() -> None:
         network = Discriminator(DiscriminatorConfig(identities=939), 128)
     assert count_parameters(network) == parameters + heads + 20 + 939
     assert count_macs(network, on_meta(1, 3, 128, 128)) == macs + heads
+    with torch.device("meta"):
+        released = Discriminator(DiscriminatorConfig(identities=939, layers="release"), 128)
+    # Five convolutions without a bias.
+    assert count_parameters(network) - count_parameters(released) == 512 + 512 + 1024 + 1024 + 2048
 
 
 def test_lightcnn_by_its_table() -> None:

@@ -46,6 +46,11 @@ def test_paper_is_the_released_configuration() -> None:
         "log",
     )
     assert (config.losses.attributes, config.losses.identity, config.losses.reconstruction) == (10, 10, 10)
+    assert (config.attribute_scale, config.networks.discriminator.layers, config.ema) == (
+        "openface",
+        "release",
+        0,
+    )
 
 
 def test_ablation_differs_in_the_neutraliser_alone() -> None:
@@ -83,6 +88,15 @@ def test_overrides() -> None:
         ("networks.generator.dropout=1.0", "networks.generator.dropout: Expected `float` < 1.0"),
         ("networks.size_px=100", "networks.size_px: Expected `int` that's a multiple of 16"),
         ("networks.size_px=16", "networks.size_px: Expected `int` >= 32"),
+        (
+            "networks.image_encoder.kind=release",
+            "image_encoder.depth is 3, but kind 'release' has no steps down",
+        ),
+        (
+            "attribute_scale=percent",
+            "attribute_scale: Invalid enum value 'percent'; choose full-shape, openface",
+        ),
+        ("losses.identity_reduction=max", "Invalid enum value 'max'; choose mean, sum"),
         ("networks.image_encoder.depth=7", "image_encoder.depth 7 is too deep for size_px 128"),
         ("losses.identity=-1", "losses.identity: Expected `float` >= 0.0"),
         ("losses.identity=nan", "losses.identity: Expected `float` >= 0.0"),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import multiprocessing
+import pickle
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
@@ -16,7 +17,7 @@ import pytest
 import torch
 from torch.utils.data import DataLoader
 
-from icface.attributes import mirror
+from icface.attributes import mirror, to_openface
 from icface.errors import ConfigError
 from tests.training.tiny_data import make_tiny_dataset, picture, tiny_tracks
 from training.dataset.pairs import PairConfig, PairDataset, PortraitDataset
@@ -236,6 +237,19 @@ def test_threads_read_the_same(tracks: FaceTracks) -> None:
         found = list(pool.map(tracks.frame, rows))
     for row, frame in zip(rows[:48], found, strict=False):
         np.testing.assert_array_equal(frame, tracks.frame(row))
+
+
+def test_attributes_come_full_shape_or_as_they_are_stored(tmp_path: Path) -> None:
+    folder = make_tiny_dataset(tmp_path, attribute_scale="openface")
+    written = next(iter(tiny_tracks(4, 2, 6, 32))).attributes
+    stored = pickle.loads(pickle.dumps(FaceTracks(folder, stored=True)))  # as a worker process gets it
+    np.testing.assert_array_equal(stored.values(0).attributes, written)
+    units = PairDataset(stored)[0]["driving_attributes"].numpy()[3:]  # the same in a mirror
+    assert any(np.array_equal(units, row[3:]) for row in stored.all_values().attributes)
+    full = FaceTracks(folder).values(0).attributes
+    assert full[:, 3:].max() > 1
+    np.testing.assert_allclose(to_openface(full), written, atol=1e-6)
+    np.testing.assert_array_equal(full[:, :3], written[:, :3])
 
 
 # What can be wrong with a data set.

@@ -314,6 +314,11 @@ def test_a_checkpoint_on_openfaces_scale_gets_it(tmp_path: Path, data: Path) -> 
     smaller = asked.copy()
     smaller[0, NAMES.index("AU12")] = 0.4  # gain 2.2
     np.testing.assert_array_equal(theirs.animate(asked), ours.animate(smaller))
+    asked[0, NAMES.index("AU12")] = 1.76  # OpenFace reads more than the whole movement
+    smaller[0, NAMES.index("AU12")] = 0.8
+    np.testing.assert_array_equal(theirs.animate(asked), ours.animate(smaller))
+    smaller[0, NAMES.index("AU12")] = 1.0
+    np.testing.assert_array_equal(ours.animate(asked), ours.animate(smaller))
 
 
 def test_a_checkpoint_of_another_size_is_scaled_and_says_so(tmp_path: Path, data: Path) -> None:

@@ -390,3 +390,18 @@ def test_a_few_steps_bring_the_output_nearer() -> None:
 def test_identity_that_nothing_measures_is_refused() -> None:
     with pytest.raises(ConfigError, match="no identity network is given: --identity"):
         method_of(replace(CONFIG, losses=LossConfig(identity=10.0)))
+
+
+def test_identity_as_the_norm_and_an_anchor_on_openfaces_scale(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Three and three features: the sums are three times the means. AU45 .05 of OpenFace's is .18 full-shape."""
+    changed = replace(WEIGHTS, identity_reduction="sum")
+    stage = Stage(replace(CONFIG, losses=changed, attribute_scale="openface"), monkeypatch, Colours())
+    batch = grey_batch()
+    batch["driving_attributes"][:, 19] = torch.tensor((0.07, 0.05))  # root of the mean square .056 and .040
+    found = {name: loss.item() for name, loss in stage.method.step(batch).items()}
+    assert found["identity"] == pytest.approx(
+        3 * (5 * apart(SOURCE, SOURCE) + 5 * abs(SHADE_N))
+        + 15 * mean(abs(SHADE_N + SHADE_A * (1 + eye)) for eye in (0.07, 0.05)),
+        rel=1e-4,
+    )
+    assert found["anchor"] == pytest.approx(abs(NEUTRAL[1] - DRIVING[1]), rel=1e-4)

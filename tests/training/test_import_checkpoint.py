@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from icface.attributes import COUNT
-from icface.networks import load_model
+from icface.networks import EncoderConfig, load_model
 from tests.training.published import save_with_code
 from training.import_checkpoint import LICENCE, main
 
@@ -289,3 +289,67 @@ def test_help_and_wrong_flags(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["--help"]) == 0
     assert "non-commercial" in capsys.readouterr().out
     assert main([]) == 2
+
+
+class PublishedEncoder(nn.Module):
+    """I_E of the first release: a list `features`, and tanh after it."""
+
+    def __init__(self, width: int = 4, channels: int = 3) -> None:
+        super().__init__()
+        torch.manual_seed(7)
+        w = width
+        self.features = nn.Sequential(
+            nn.Conv2d(3, w, 3, padding=1), nn.Conv2d(w, w, 3, padding=1), nn.BatchNorm2d(w), nn.ReLU(True),
+            nn.Conv2d(w, 2 * w, 3, padding=1), nn.BatchNorm2d(2 * w), nn.ReLU(True),
+            nn.Conv2d(2 * w, channels, 3, padding=1),
+        )  # fmt: skip
+        for part in self.features:
+            if isinstance(part, nn.BatchNorm2d):
+                nn.init.normal_(part.bias, 0.0, 0.3)
+                nn.init.uniform_(dict(part.named_buffers())["running_var"], 0.1, 0.5)
+        self.eval()
+
+    def forward(self, image: Tensor) -> Tensor:
+        return torch.tanh(self.features(image))
+
+
+def test_the_first_releases_encoder_comes_before_both(files: Files, tmp_path: Path) -> None:
+    neutral, animate, encoder = Published(1), Published(2), PublishedEncoder()
+    for path, network in ((files.neutral, neutral), (files.animate, animate)):
+        torch.save(held(network), path)
+    weights = held(encoder)["state_dict"]
+    assert isinstance(weights, dict)
+    for name in [name for name in weights if name.endswith("num_batches_tracked")]:
+        del weights[name]  # as torch before 0.4.1 left them
+    torch.save(weights, tmp_path / "latest_net_I_E.pth")
+    assert files.run("--image-encoder", str(tmp_path / "latest_net_I_E.pth")) == 0
+    model, info = load_model(files.out)
+    assert info.networks.image_encoder == EncoderConfig(kind="release", width=4, depth=0, channels=3)
+    image, asked = torch.rand(2, 3, 32, 32) * 2 - 1, torch.rand(2, COUNT)
+    with torch.no_grad():
+        wanted = animate(encoder(neutral(encoder(image), model.neutral_attributes.expand(2, -1))), asked)
+        assert float(wanted.std()) > 1e-3
+        assert float((model(image, asked) - wanted).abs().max()) <= 1e-5
+
+
+@pytest.mark.parametrize(
+    ("network", "said"),
+    [
+        (Published(1), "is not an image encoder of the authors' first release"),
+        (PublishedEncoder(channels=8), "features.7.weight gives 8 channels; the generators here take 3"),
+        (
+            nn.ModuleDict({"features": nn.Sequential(*PublishedEncoder().features, nn.Conv2d(3, 3, 3))}),
+            "layers.8",
+        ),
+    ],
+    ids=["a generator", "wide", "another layer"],
+)
+def test_other_encoders_are_refused(
+    network: nn.Module, said: str, files: Files, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    torch.save(held(Published(1)), files.neutral)
+    torch.save(held(Published(2)), files.animate)
+    torch.save(held(network), tmp_path / "latest_net_I_E.pth")
+    assert files.run("--image-encoder", str(tmp_path / "latest_net_I_E.pth")) == 2
+    assert said in (line := capsys.readouterr().err) and line.count("\n") == 1 and "I_E.pth" in line
+    assert not files.out.exists()

@@ -227,3 +227,14 @@ def touched(module: nn.Module) -> set[str]:
         for name, parameter in module.named_parameters()
         if parameter.grad is not None and bool(parameter.grad.any())
     }
+
+
+def test_identity_as_a_sum_is_the_l1_norm() -> None:
+    """Unit differences: 2 as means, 8·8·128 + 256 as the norm; λ2 of 10 for one is 10 / 4,224 for the other."""
+    ones = IdentityFeatures(torch.ones(2, 128, 8, 8), torch.ones(2, 256))
+    zeros = IdentityFeatures(torch.zeros(2, 128, 8, 8), torch.zeros(2, 256))
+    assert float(losses.identity_loss(ones, zeros)) == 2.0
+    assert float(losses.identity_loss(ones, zeros, "sum")) == 8448.0
+    # The mean over the batch stays: one face that differs of two.
+    half = IdentityFeatures(ones.pool * torch.tensor([1.0, 0.0])[:, None, None, None], zeros.fc - 0.5)
+    assert float(losses.identity_loss(half, zeros, "sum")) == 8192 / 2 + 128

@@ -22,7 +22,7 @@ import cv2
 import numpy as np
 import pytest
 
-from icface.attributes import INDEX, mirror
+from icface.attributes import INDEX, mirror, to_openface
 from icface.errors import ConfigError
 from icface.face.alignment import face_square
 from icface.face.landmarks import open_detector
@@ -288,6 +288,61 @@ def test_openface_tables_beside_clips_are_believed(tmp_path: Path) -> None:
     assert (tracks.all_values().presence[one.first : one.first + one.frames, 8] == 1).all()  # AU12
     two = next(t for t in tracks.tracks if t.name == "two#0")
     assert (tracks.all_values().presence[two.first : two.first + two.frames] == -1).all()
+
+
+def test_openfaces_scale_keeps_what_full_shape_clamps(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """AU45_r 3 is .6 of OpenFace's range; full-shape it is more than a closed eye. Nothing is measured twice."""
+    with_table(tmp_path / "v", "one", 2, AU45_r=[3.0] * 6, pose_Rx=[0.35] * 6)
+    write_clip(tmp_path / "v/two.mp4", driver_frames()[:2])
+    out = tmp_path / "out"
+    assert run(tmp_path / "v", "--out", out, "--scale", "openface") == 0
+    assert "clips without an OpenFace CSV of their own were measured here" in caplog.text
+    own = FaceTracks(out, stored=True)
+    assert own.index.attribute_scale == own.attribute_scale == "openface"
+    at = {track.identity: number for number, track in enumerate(own.tracks)}
+    np.testing.assert_allclose(
+        own.values(at["one"]).attributes[:, [INDEX["pitch"], INDEX["AU45"]]], [[0.75, 0.6]] * 2
+    )
+    full = FaceTracks(out).values(at["one"]).attributes
+    np.testing.assert_allclose(full[:, INDEX["AU45"]], 0.6 * 3.6, rtol=1e-6)
+    converted = own.values(at["two"]).attributes
+    monkeypatch.setattr(work, "prepare_clip", None)  # a clip that is made again would fail
+    assert run(tmp_path / "v", "--out", out) == 0
+    again = FaceTracks(out, stored=True)
+    at = {track.identity: number for number, track in enumerate(again.tracks)}
+    np.testing.assert_array_equal(again.values(at["one"]).attributes[:, INDEX["AU45"]], 1.0)
+    np.testing.assert_allclose(to_openface(again.values(at["two"]).attributes), converted, atol=1e-6)
+
+
+def test_a_folder_of_numbered_pictures_is_one_track(tmp_path: Path) -> None:
+    """Seconds apart, with one that cannot be read, and OpenFace's rows of the pictures in their order."""
+    folder = tmp_path / "faces/anna/1.6/xyz"
+    folder.mkdir(parents=True)
+    for number, frame in zip((25, 50, 100, 125), driver_frames()[::20], strict=True):
+        cv2.imwrite(str(folder / f"{number:07d}.jpg"), frame[..., ::-1])
+    (folder / "0000075.jpg").write_bytes(b"no picture")
+    write_table(folder.with_name("xyz.csv"), 5, 30.0, {"pose_Ry": [0.1 * row for row in range(5)]})
+    out = tmp_path / "out"
+    assert run("--frames", tmp_path / "faces", "--out", out) == 0
+    tracks = FaceTracks(out)
+    ((name, identity, video, frames, fps),) = [
+        (t.name, t.identity, t.video, t.frames, t.fps) for t in tracks.tracks
+    ]
+    assert (name, identity, video, frames, fps) == ("anna/1.6/xyz#0", "anna", "xyz", 4, 0.75)
+    values = tracks.values(0)
+    np.testing.assert_array_equal(values.times_s, [0.0, 1.0, 3.0, 4.0])
+    np.testing.assert_allclose(
+        values.attributes[:, INDEX["yaw"]] * 1.4 - 0.7, [0.0, 0.1, 0.3, 0.4], atol=1e-6
+    )
+    # Below a rate, pictures are left out as frames of a video are; a picture more is measured anew.
+    assert run("--frames", tmp_path / "faces", "--out", out, "--fps", "0.4") == 0
+    np.testing.assert_array_equal(FaceTracks(out).values(0).times_s, [0.0, 3.0])
+    (folder / "picture.jpg").write_bytes(b"")
+    assert run("--frames", tmp_path / "faces", "--out", out) == 2
+    assert "picture.jpg has no number" in skipped(out)["xyz"]
+    assert run("--frames", tmp_path / "faces", "--out", out, "--frame-rate", "0") == 2
 
 
 @pytest.mark.usefixtures("report_too")

@@ -6,8 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from icface.errors import ConfigError
+from icface.errors import ConfigError, SourceError
 from training.preparation.clips import find_clips
+from training.preparation.frame_folders import times_of
 from training.preparation.pack import split_by_name, split_identities
 
 
@@ -118,3 +119,45 @@ def test_persons_to_test_on_can_be_named() -> None:
         split_by_name(names, ["id1", "nobody"])
     with pytest.raises(ConfigError, match="leaves nobody to train on"):
         split_by_name(names, ["*"])
+
+
+def test_folders_of_face_crops(tmp_path: Path) -> None:
+    """VoxCeleb's layout, in which 1.6 is no video, and any other."""
+    touch(tmp_path, "Anna_B/1.6/xyz/0000025.jpg", "Anna_B/1.6/xyz/0000050.jpg", "Anna_B/1.6/xyz.csv")
+    touch(tmp_path, "id2/vid/00001/1.PNG", "id2/vid/00002/1.png", "id3/7.jpg", "id3/.8.jpg", "id4/talk.mp4")
+    clips = find_clips([], frames=[tmp_path], frame_rate=30)
+    assert [(c.name, c.identity, c.video) for c in clips] == [
+        ("Anna_B/1.6/xyz", "Anna_B", "xyz"),
+        ("id2/vid/00001", "id2", "vid"),
+        ("id2/vid/00002", "id2", "vid"),
+        ("id3", "id3", "id3"),
+    ]
+    assert [c.csv for c in clips] == [tmp_path / "Anna_B/1.6/xyz.csv", None, None, None]
+    assert {c.frame_rate for c in clips} == {30}
+    assert [path.name for path in clips[0].files] == ["0000025.jpg", "0000050.jpg"]
+    # Without being asked for, pictures beside videos are not taken.
+    assert [c.name for c in find_clips([tmp_path])] == ["id4/talk"]
+
+
+@pytest.mark.parametrize(
+    ("identity_from", "who"), [("folder", ["a", "b"]), ("file", ["a-x", "b-y"]), ("one", ["top", "top"])]
+)
+def test_who_a_folder_of_pictures_shows(tmp_path: Path, identity_from: str, who: list[str]) -> None:
+    folder = touch(tmp_path / "top", "a/x/1.jpg", "b/y/1.jpg")
+    assert [c.identity for c in find_clips([], (), identity_from, [folder])] == who
+
+
+def test_no_pictures_to_prepare_is_said(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=r"found no pictures in .*; expected .* with --frames folders as"):
+        find_clips([], frames=[tmp_path])
+    with pytest.raises(ConfigError, match="is not a folder; --frames takes folders of pictures"):
+        find_clips([], frames=[tmp_path / "missing"])
+
+
+def test_names_of_pictures_tell_their_times() -> None:
+    names = ["0000025.jpg", "frame_det_00_000050.png", "7.5.bmp"]
+    assert times_of([Path(name) for name in names], 25.0) == [1.0, 2.0, 7.5]
+    with pytest.raises(SourceError, match=r"anna\.jpg has no number at the end of its name"):
+        times_of([Path("anna.jpg")], 25.0)
+    with pytest.raises(SourceError, match=r"1\.jpg and 01\.png have the same number"):
+        times_of([Path("1.jpg"), Path("01.png")], 25.0)

@@ -113,3 +113,11 @@ def test_smoothing_looks_no_further_than_a_moment() -> None:
     squares = np.array([[0.0, 0, 0], [5, 5, 5], [-3, 0, 1]])
     np.testing.assert_allclose(smooth(squares, times_s), squares)
     assert smooth(squares[:1], times_s[:1]).tolist() == [[0, 0, 0]]
+
+
+def test_pictures_of_a_folder_are_one_track_however_far_apart(face: Landmarks) -> None:
+    follower = Follower(whole=True)
+    there, here = placed(face, 200, 300), placed(face, 600, 300)
+    other = placed(face, 200, 300, 0.5)
+    found = [follower.update(FRAME, faces, i * 10.0) for i, faces in enumerate([[there], [], [here, other]])]
+    assert found == [there, None, here] and follower.track == 0

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from icface.attributes import AU_NAMES, FULL_SHAPE_GAIN, INDEX
+from icface.attributes import AU_NAMES, FULL_SHAPE_GAIN, INDEX, to_openface
 from icface.errors import ConfigError
 from training.preparation.openface_csv import read_openface
 
@@ -118,3 +118,27 @@ def test_a_confidence_that_is_no_number_is_refused(tmp_path: Path) -> None:
 
 def test_one_row_is_right_for_any_moment(tmp_path: Path) -> None:
     assert read_openface(write_table(tmp_path / "a.csv", 1), 25.0).row_at(3.0) == 0
+
+
+def test_strong_movements_keep_openfaces_number(tmp_path: Path) -> None:
+    columns = {"AU45_r": [0.0, 3.0], "AU12_r": [7.0, 4.0]}
+    table = read_openface(write_table(tmp_path / "a.csv", 2, columns=columns), 25.0)
+    values = to_openface(table.values)
+    np.testing.assert_allclose(values[:, INDEX["AU45"]], [0.0, 0.6], rtol=1e-6)
+    np.testing.assert_allclose(values[:, INDEX["AU12"]], [1.0, 0.8], rtol=1e-6)  # OpenFace's own end is 5
+
+
+def test_rows_of_pictures_in_their_order(tmp_path: Path) -> None:
+    """OpenFace read a folder of three: its timestamps mean nothing, the order does."""
+    table = read_openface(write_table(tmp_path / "a.csv", 3, 30.0), 25.0).of_pictures([1.0, 2.0, 5.0], 25.0)
+    assert [table.row_at(t) for t in (0.0, 1.0, 4.0)] == [0, 1, 2]
+
+
+def test_rows_of_the_video_that_pictures_were_cut_from(tmp_path: Path) -> None:
+    """Pictures 25 and 50 at 25 frames a second are rows 24 and 49 of their video's table."""
+    path = write_table(tmp_path / "a.csv", 60)
+    table = read_openface(path, 25.0).of_pictures([1.0, 2.0], 25.0)
+    assert [table.row_at(t) for t in (0.0, 1.0)] == [24, 49]
+    path.write_text(path.read_text().replace("frame,", "number,", 1))
+    with pytest.raises(ConfigError, match="60 rows for 2 pictures and no column `frame`; let OpenFace read"):
+        read_openface(path, 25.0).of_pictures([1.0, 2.0], 25.0)

@@ -166,6 +166,21 @@ def test_first_version_trains_encoder_and_identity_head(config: Path, data: Path
     assert fresh
 
 
+def test_first_version_as_released_keeps_openfaces_scale(config: Path, tmp_path: Path) -> None:
+    data = make_tiny_dataset(tmp_path / "data", attribute_scale="openface")
+    settings = [
+        "steps=2",
+        "attribute_scale=openface",
+        "networks.image_encoder={kind='release', width=4, depth=0, channels=3}",
+        "networks.discriminator.layers=release",
+    ]
+    flags = [part for setting in settings for part in ("--set", setting)]
+    assert run(config, data, tmp_path / "run", *flags) == 0
+    model, info = load_model(tmp_path / "run" / MODEL)
+    assert info.attribute_scale == "openface"
+    assert info.networks.discriminator.layers == "release" and model.image_encoder is not None
+
+
 def test_failure_on_nan_keeps_the_last_state(
     config: Path,
     data: Path,
@@ -550,6 +565,10 @@ def test_damaged_state_is_refused(
         (["--nodes", "-1"], "--nodes is -1; it has to be at least 1"),
         (["--minutes", "-1"], "--minutes is -1.0; it cannot be negative"),
         (["--minutes", "nan"], "--minutes is nan; it cannot be negative"),
+        (
+            ["--set", "attribute_scale=openface"],
+            "has attributes on the scale full-shape, the settings say openface; prepare it with --scale openface",
+        ),
         (["--set", "networks.image_encoder.depth=7"], "image_encoder.depth 7 is too deep for size_px 32"),
     ],
 )

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from icface.attributes import AU_NAMES, COUNT
+from training.dataset.index import Scale
 from training.dataset.writing import TrackData, write_dataset
 
 
@@ -56,6 +57,7 @@ def make_tiny_dataset(
     size_px: int = 32,
     shard_bytes: int = 25_000,
     presence: int = -1,
+    attribute_scale: Scale = "full-shape",
 ) -> Path:
     """Write it; the last quarter of the identities (at least one of several) is for testing."""
     names = [f"person{n}" for n in range(identities)]
@@ -67,6 +69,7 @@ def make_tiny_dataset(
         size_px=size_px,
         attribute_source="tracker",
         seed=20,
+        attribute_scale=attribute_scale,
         shard_bytes=shard_bytes,
     )
     return folder

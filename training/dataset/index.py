@@ -23,6 +23,8 @@ SHARDS_FOLDER: Final = "shards"
 SPLITS: Final = ("train", "test")
 Source = Literal["tracker", "openface", "mixed"]
 """`tracker`: attributes are measured here; `openface`: they come from CSV files; `mixed`."""
+Scale = Literal["full-shape", "openface"]
+"""Of the Action Units (docs/attributes.md): `openface` is AUxx_r / 5, as the paper has it."""
 SCHEMA: Final = pa.schema(
     [
         pa.field("jpeg", pa.large_binary(), nullable=False),
@@ -31,7 +33,8 @@ SCHEMA: Final = pa.schema(
         pa.field("presence", pa.list_(pa.int8(), len(AU_NAMES)), nullable=False),
     ]
 )
-"""One frame: aligned crop, full-shape attributes, seconds in its clip, and OpenFace's AUxx_c (0, 1, or −1: not known)."""
+"""One frame: aligned crop, attributes on the scale of the index, seconds in its clip, and OpenFace's AUxx_c (0, 1, or −1:
+not known)."""
 
 _Count = Annotated[int, Meta(ge=0)]
 
@@ -77,7 +80,7 @@ class Index(Struct, frozen=True, kw_only=True):
     """Identities to train on and to test on. Nobody is in both."""
     shards: tuple[Shard, ...]
     tracks: tuple[Track, ...]
-    attribute_scale: Literal["full-shape"] = "full-shape"
+    attribute_scale: Scale = "full-shape"
     alignment: str = ALIGNMENT
 
     def __post_init__(self) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import threading
 from collections.abc import Iterable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -14,16 +15,16 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from icface.arrays import Frame
-from icface.attributes import FloatArray
+from icface.attributes import FloatArray, from_openface
 from icface.errors import ConfigError
-from training.dataset.index import SCHEMA, SPLITS, Track, read_index
+from training.dataset.index import SCHEMA, SPLITS, Scale, Track, read_index
 
 
 class Values(NamedTuple):
     """What is known of n frames; read-only."""
 
     attributes: FloatArray
-    """(n, 20) full-shape."""
+    """(n, 20) on the scale that `FaceTracks` was asked for."""
     times_s: NDArray[np.float32]
     """(n,) in their clips."""
     presence: NDArray[np.int8]
@@ -35,14 +36,21 @@ class FaceTracks:
 
     Several threads and processes may read it at once. Shards are mapped into memory, not read.
 
+    Args:
+        folder: that of the data set.
+        stored: attributes come on the scale of the index, as training takes them. Else they are full-shape; Action
+            Units of a data set on OpenFace's scale may then exceed 1, and `to_openface` gives back what is stored.
+
     Raises:
         ConfigError: it is missing, damaged, or its files do not fit its index.
     """
 
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
+    def __init__(self, folder: Path, *, stored: bool = False) -> None:
+        self.folder, self._stored = folder, stored
         self.index = read_index(folder)
-        self.size_px, self.attribute_scale = self.index.size_px, self.index.attribute_scale
+        self.size_px = self.index.size_px
+        self.attribute_scale: Scale = self.index.attribute_scale if stored else "full-shape"
+        """Of the attributes that come from here."""
         self.tracks = self.index.tracks
         self.identities = (*self.index.splits["train"], *self.index.splits["test"])
         """Those to train on come first, so that they are numbered from 0."""
@@ -99,7 +107,10 @@ class FaceTracks:
     def values(self, track: int) -> Values:
         """What is known of a track's frames; raises ConfigError where its shard cannot be read or is damaged."""
         batch = self._batch(track)
-        return Values(_rows(batch, "attributes"), batch.column("time_s").to_numpy(), _rows(batch, "presence"))
+        attributes = _rows(batch, "attributes")
+        if self.attribute_scale != self.index.attribute_scale:
+            attributes = from_openface(attributes, clamp=False)
+        return Values(attributes, batch.column("time_s").to_numpy(), _rows(batch, "presence"))
 
     def values_of(self, rows: Iterable[int]) -> Values:
         """What is known of some frames."""
@@ -127,7 +138,7 @@ class FaceTracks:
 
     def __reduce__(self) -> tuple[Any, ...]:
         # A worker process that is not forked opens the files anew.
-        return FaceTracks, (self.folder,)
+        return partial(FaceTracks, stored=self._stored), (self.folder,)
 
     def _batch(self, number: int) -> pa.RecordBatch:
         """The record batch of a track, a view of its shard; checked when it is first used."""

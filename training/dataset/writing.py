@@ -17,7 +17,17 @@ from numpy.typing import NDArray
 from icface.attributes import FloatArray
 from icface.errors import ConfigError
 from icface.files import replacing_file, write_file
-from training.dataset.index import INDEX_FILE, SCHEMA, SHARDS_FOLDER, Index, Shard, Source, Track, read_index
+from training.dataset.index import (
+    INDEX_FILE,
+    SCHEMA,
+    SHARDS_FOLDER,
+    Index,
+    Scale,
+    Shard,
+    Source,
+    Track,
+    read_index,
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -31,7 +41,7 @@ class TrackData:
     jpegs: Sequence[bytes]
     """(n) aligned crops."""
     attributes: FloatArray
-    """(n, 20) full-shape."""
+    """(n, 20) on the scale of the data set."""
     times_s: NDArray[np.float32]
     """(n,) in the clip."""
     presence: NDArray[np.int8]
@@ -46,6 +56,7 @@ def write_dataset(
     size_px: int,
     attribute_source: Source,
     seed: int,
+    attribute_scale: Scale = "full-shape",
     shard_bytes: int = 256_000_000,
     stored: Callable[[Shard, Sequence[Track]], None] = lambda shard, tracks: None,
 ) -> Index:
@@ -57,7 +68,7 @@ def write_dataset(
     Args:
         groups: tracks; those of one group come into one shard. Groups are read one after another, so they need not
             be in memory together.
-        splits, size_px, attribute_source, seed: of the index.
+        splits, size_px, attribute_source, seed, attribute_scale: of the index.
         shard_bytes: a shard that has reached this size is closed.
         stored: is told of every shard that is on the disk for good, with its tracks in the order of its batches.
 
@@ -94,6 +105,7 @@ def write_dataset(
         size_px=size_px,
         attribute_source=attribute_source,
         seed=seed,
+        attribute_scale=attribute_scale,
         splits=splits,
         shards=tuple(shards),
         tracks=tuple(tracks),

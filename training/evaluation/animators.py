@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from icface.arrays import Frame
-from icface.attributes import FloatArray, to_openface
+from icface.attributes import FloatArray, in_range, to_openface
 from icface.bundle import MANIFEST, Bundle
 from icface.errors import ConfigError
 from icface.face.alignment import ALIGNMENT, align
@@ -46,7 +46,7 @@ class Animator(Protocol):
         ...
 
     def animate(self, attributes: FloatArray) -> Frame:
-        """Crops (n, S, S, 3) of the source with full-shape attributes (n, 20)."""
+        """Crops (n, S, S, 3) of the source with full-shape attributes (n, 20); Action Units may exceed 1."""
         ...
 
     def close(self) -> None: ...
@@ -127,9 +127,8 @@ class CheckpointAnimator:
     @torch.inference_mode()
     def animate(self, attributes: FloatArray) -> Frame:
         """See Animator."""
-        asked = np.clip(attributes, 0.0, 1.0).astype(np.float32)
-        asked = to_openface(asked) if self._info.attribute_scale == "openface" else asked
-        wanted = torch.from_numpy(asked).to(self._device)
+        asked = to_openface(attributes) if self._info.attribute_scale == "openface" else attributes
+        wanted = torch.from_numpy(in_range(asked).astype(np.float32)).to(self._device)
         parts = [
             to_frames(self._model.animate(self._neutral.expand(len(part), -1, -1, -1), part))
             for part in wanted.split(BATCH)

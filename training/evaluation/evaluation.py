@@ -89,6 +89,7 @@ class Evaluation:
                 "tracks": len(self._clips),
                 "size_px": data.size_px,
                 "attribute_source": data.index.attribute_source,
+                "attribute_scale": data.index.attribute_scale,
             },
             "settings": {name: getattr(flags, name) for name in settings} | {"landmarks": MODEL_SHA256},
             "models": {animator.name: animator.facts for animator in self._animators},

@@ -80,7 +80,8 @@ def _head(report: dict[str, Any]) -> str:
     lines = [
         "# Evaluation",
         f"Data: `{data['folder']}`, split {data['split']}: {data['identities']} identities, {data['tracks']} clips, "
-        f"crops of {data['size_px']} pixels, attributes from {data['attribute_source']}; "
+        f"crops of {data['size_px']} pixels, attributes from {data['attribute_source']}, "
+        f"on the scale {data['attribute_scale']}; "
         f"index sha256 `{data['sha256'][:16]}…`.",
         f"Command: `{report['command']}`",
         table(["model", "kind", "step", "sha256", "trained on", "licence"], rows),

@@ -13,7 +13,7 @@ from typing import Any, Final
 import numpy as np
 
 from icface.arrays import Frame
-from icface.attributes import AU_NAMES, COUNT, FloatArray, neutral
+from icface.attributes import AU_NAMES, COUNT, FloatArray, in_range, neutral
 from icface.errors import SourceError
 from icface.face.action_units import Baseline, population
 from icface.face.viewer import Viewer
@@ -134,7 +134,7 @@ def evaluate_tasks(
             neutral_unseen += baseline is None
             shown = viewer.measure(result.output, baseline)
             got = presence("output", task, shown)
-            clips.append((asked, shown))
+            clips.append((in_range(asked), shown))
             for name, values in _scores(result, judges, same_person).items():
                 scores.setdefault(name, []).extend(map(float, values))
             if keep is not None:

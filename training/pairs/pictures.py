@@ -18,7 +18,8 @@ from icface.face.pose import head_pose
 from icface.images import load_photo
 from training.pairs.seen import Seen, look
 from training.pairs.settings import PairsConfig, SetConfig
-from training.preparation.clips import IMAGES, VIDEOS
+from training.preparation.clips import VIDEOS
+from training.preparation.frame_folders import IMAGES
 
 
 class Picture(NamedTuple):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 from typing import Final
 
@@ -14,6 +15,7 @@ import numpy as np
 from icface.arrays import Frame
 from icface.errors import ConfigError, SourceError
 from icface.images import load_photo
+from training.preparation.frame_folders import IMAGES, pictures_in, read_frames, video_of
 
 VIDEOS: Final = (
     ".mp4",
@@ -29,12 +31,13 @@ VIDEOS: Final = (
     ".ts",
     ".gif",
 )
-IMAGES: Final = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff", ".avif")
+FRAME_RATE: Final = 25.0
+"""That of VoxCeleb, by which names of pictures count."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Clip:
-    """A video or a portrait, and who is in it."""
+    """A video, a portrait or a folder of numbered pictures, and who is in it."""
 
     name: str
     """`identity/video/clip`; unique."""
@@ -45,27 +48,46 @@ class Clip:
     csv: Path | None = None
     """OpenFace's table of the same stem, where there is one."""
     is_portrait: bool = False
+    frame_rate: float | None = None
+    """Frames a second that the names of a folder's pictures count; None: it is no folder of pictures."""
+
+    @property
+    def files(self) -> list[Path]:
+        """What it is read from."""
+        return [self.path] if self.frame_rate is None else pictures_in(self.path)
 
 
 def find_clips(
-    folders: Sequence[Path], images: Sequence[Path] = (), identity_from: str = "folder"
+    folders: Sequence[Path],
+    images: Sequence[Path] = (),
+    identity_from: str = "folder",
+    frames: Sequence[Path] = (),
+    frame_rate: float = FRAME_RATE,
 ) -> list[Clip]:
-    """All clips below `folders` and all portraits below `images`, in the order of their names.
+    """All clips below `folders` and `frames` and all portraits below `images`, in the order of their names.
 
     Args:
         folders: laid out as VoxCeleb, `identity/video/clip.mp4`, or in any other way; a file counts too.
         images: each picture below is a person of its own.
         identity_from: `folder`: the first folder is the person, for files without one their stem; `file`: each file
             is a person; `one`: all below a given folder is one person.
+        frames: folders below which each folder that holds pictures is a clip, laid out as VoxCeleb's face crops,
+            `identity/1.6/video/0000025.jpg`, or in any other way.
+        frame_rate: frames a second that the names of those pictures count.
 
     Raises:
         ConfigError: a folder is missing, nothing was found, or two clips have the same name.
     """
     clips = [_clip(folder, path, identity_from) for folder in folders for path in _files(folder, VIDEOS)]
     clips += [_portrait(folder, path) for folder in images for path in _files(folder, IMAGES)]
+    clips += [_folder(root, path, identity_from, frame_rate) for root in frames for path in _holders(root)]
     if not clips:
-        places = ", ".join(str(folder) for folder in (*folders, *images))
-        raise ConfigError(f"found no videos in {places}; expected files as identity/video/clip.mp4")
+        places = ", ".join(str(folder) for folder in (*folders, *images, *frames))
+        what = "pictures" if frames and not folders else "videos"
+        raise ConfigError(
+            f"found no {what} in {places}; expected files as identity/video/clip.mp4, or with --frames folders as "
+            "identity/video/0000025.jpg"
+        )
     named: dict[str, Clip] = {}
     for clip in clips:
         other = named.setdefault(clip.name, clip)
@@ -113,6 +135,34 @@ def _clip(folder: Path, path: Path, identity_from: str) -> Clip:
     )
 
 
+def _holders(root: Path) -> list[Path]:
+    """Folders that hold pictures."""
+    if not root.is_dir():
+        raise ConfigError(f"{root} is not a folder; --frames takes folders of pictures")
+    return sorted({path.parent for path in _files(root, IMAGES)})
+
+
+def _folder(root: Path, path: Path, identity_from: str, frame_rate: float) -> Clip:
+    parts = path.relative_to(root).parts
+    own = (path if parts else path.resolve()).name
+    match identity_from:
+        case "one":
+            identity, between = root.resolve().name, parts[:-1]
+        case "file":
+            identity, between = "-".join(parts) or own, ()
+        case _:
+            identity, between = parts[0] if parts else own, parts[1:-1]
+    csv = path.with_name(f"{path.name}.csv")
+    return Clip(
+        name="/".join(dict.fromkeys((identity, *between, own))),
+        identity=identity,
+        video=video_of(between, own),
+        path=path,
+        csv=csv if csv.is_file() else None,
+        frame_rate=frame_rate,
+    )
+
+
 def _portrait(folder: Path, path: Path) -> Clip:
     within = path.relative_to(folder).with_suffix("") if path != folder else Path(path.stem)
     identity = "-".join((folder.name, *within.parts))
@@ -126,11 +176,31 @@ def frames_of(clip: Clip, fps: float, max_frames: int | None = None) -> Iterator
 
     Raises:
         SourceError: it is not a video or a picture, damaged, or without a frame. Frames before the damage have been
-            given by then.
+            given by then. In a folder only the pictures that cannot be read are left out.
     """
     if clip.is_portrait:
         return iter([(load_photo(clip.path).frame, 0.0)])
+    if clip.frame_rate is not None:
+        due = _Due(fps, clip.frame_rate)
+        wanted = (each for each in read_frames(clip.path, clip.frame_rate) if due.is_now(each[1]))
+        return islice(wanted, max_frames)
     return _read(clip.path, fps, max_frames)
+
+
+class _Due:
+    """Tells which frames to keep, at rising times, so that no more than `fps` a second are left of `rate`."""
+
+    def __init__(self, fps: float, rate: float) -> None:
+        self._step_s, self._slack_s = 1 / fps, 0.5 / max(rate, fps)
+        self._last_s, self._due_s = -1.0, 0.0
+
+    def is_now(self, time_s: float) -> bool:
+        # Half a frame of slack, so that 25 of 25.01 FPS are all kept.
+        if time_s <= self._last_s or time_s < self._due_s - self._slack_s:
+            return False
+        self._due_s = max(self._due_s + self._step_s, time_s)
+        self._last_s = time_s
+        return True
 
 
 def _read(path: Path, fps: float, max_frames: int | None) -> Iterator[tuple[Frame, float]]:
@@ -144,16 +214,13 @@ def _read(path: Path, fps: float, max_frames: int | None) -> Iterator[tuple[Fram
             stream.codec_context.thread_count = 1
             rate = float(stream.average_rate or fps)
             first_s: float | None = None
-            last_s, due_s = -1.0, 0.0
+            due = _Due(fps, rate)
             for index, decoded in enumerate(container.decode(stream)):
                 seen_s = index / rate if decoded.time is None else decoded.time
                 first_s = seen_s if first_s is None else first_s
                 time_s = seen_s - first_s
-                # Half a frame of slack, so that 25 of 25.01 FPS are all kept.
-                if time_s <= last_s or time_s < due_s - 0.5 / max(rate, fps):
+                if not due.is_now(time_s):
                     continue
-                due_s = max(due_s + 1 / fps, time_s)
-                last_s = time_s
                 frame = decoded.to_ndarray(format="rgb24")
                 # `rotation` is counter-clockwise, as np.rot90 turns.
                 if decoded.rotation % 90 == 0:

@@ -41,7 +41,7 @@ def write_report(folder: Path, clips: Sequence[Clip], infos: Mapping[str, PartIn
     Raises:
         OSError: it cannot be written.
     """
-    tracks = FaceTracks(folder)
+    tracks = FaceTracks(folder, stored=True)
     attributes = tracks.all_values().attributes
     numbers = _numbers(tracks, attributes, clips, infos)
     report = folder / "report"
@@ -80,6 +80,7 @@ def _numbers(
         "persons_with_one_track": sum(count == 1 for count in own.values()),
         "size_px": index.size_px,
         "attribute_source": index.attribute_source,
+        "attribute_scale": index.attribute_scale,
         "face_px": {
             name: round(float(side), 1) for name, side in _quantiles([info.face_px for info in used]).items()
         },
@@ -111,7 +112,8 @@ def _text(numbers: Mapping[str, Any]) -> str:
         f"{numbers['frames']} frames in {numbers['tracks']} tracks of {sum(persons.values())} persons "
         f"({persons['train']} to train on, {persons['test']} to test on), {numbers['hours']:.2f} hours of video; "
         f"{numbers['persons_with_one_track']} persons have one track only.",
-        f"Crops of {size_px} pixels; attributes by: {numbers['attribute_source']}. The face's box in the clips is "
+        f"Crops of {size_px} pixels; attributes by: {numbers['attribute_source']}, on the scale "
+        f"{numbers['attribute_scale']}. The face's box in the clips is "
         f"{faces['p50']:g} pixels wide (5 % below {faces['p5']:g}, 5 % above {faces['p95']:g}); a crop of {size_px} is "
         "cut from 1.6 times that.",
         f"{numbers['bytes'] / 1e6:.1f} MB{hourly}.",

@@ -30,10 +30,15 @@ _LOOK_PX: Final = 16
 
 
 class Follower:
-    """Follows one face from frame to frame."""
+    """Follows one face from frame to frame.
 
-    def __init__(self) -> None:
-        self.track = -1
+    Args:
+        whole: all frames are one piece, however far apart they are in time.
+    """
+
+    def __init__(self, *, whole: bool = False) -> None:
+        self._whole = whole
+        self.track = 0 if whole else -1
         """Number of the piece, from 0."""
         self._last: Landmarks | None = None
         self._last_s = 0.0
@@ -47,7 +52,7 @@ class Follower:
         face = followed or faces[0]
         look = _look(frame, face)
         is_cut = self._look is not None and float(np.abs(look - self._look).mean()) > CUT_LEVELS
-        if followed is None or is_cut:
+        if not self._whole and (followed is None or is_cut):
             self.track += 1
         self._last, self._last_s, self._look = face, time_s, look
         return face

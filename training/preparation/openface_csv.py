@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final
 
@@ -26,11 +27,14 @@ class OpenFaceTable:
     times_s: NDArray[np.float64]
     """(n,) from the first row."""
     values: FloatArray
-    """(n, 20) full-shape."""
+    """(n, 20) full-shape; an Action Unit that OpenFace reads above the whole movement is above 1."""
     presence: NDArray[np.int8]
     """(n, 17) AUxx_c; −1 where the file has no such column, or no face."""
     usable: NDArray[np.bool_]
     """(n,) a face was found, and with confidence."""
+    frames: NDArray[np.float64] | None
+    """(n,) number of the frame in its video, from 1; None without such a column."""
+    path: Path
 
     def row_at(self, time_s: float) -> int | None:
         """The usable row of a moment; None where there is none within half a frame."""
@@ -38,6 +42,25 @@ class OpenFaceTable:
         step_s = float(np.median(np.diff(self.times_s))) if len(self.times_s) > 1 else np.inf
         near = abs(float(self.times_s[row]) - time_s) <= 0.5 * step_s + 1e-3
         return row if near and self.usable[row] else None
+
+    def of_pictures(self, times_s: Sequence[float], frame_rate: float) -> OpenFaceTable:
+        """The same table for pictures at these times (m,) in their video: times are those since the first picture.
+
+        As many rows as pictures are theirs, in this order: OpenFace numbers the pictures of a folder from 1. Else the
+        rows are of the whole video.
+
+        Raises:
+            ConfigError: the rows are others, and do not say of which frame.
+        """
+        first_s = times_s[0]
+        if len(times_s) == len(self.times_s):
+            return replace(self, times_s=np.array(times_s) - first_s)
+        if self.frames is None:
+            raise ConfigError(
+                f"{self.path} has {len(self.times_s)} rows for {len(times_s)} pictures and no column `frame`; "
+                "let OpenFace read these pictures, or their whole video"
+            )
+        return replace(self, times_s=self.frames / frame_rate - first_s)
 
 
 def read_openface(path: Path, fps: float) -> OpenFaceTable:
@@ -47,7 +70,7 @@ def read_openface(path: Path, fps: float) -> OpenFaceTable:
         ConfigError: it cannot be read, lacks columns, has values that are no numbers or a presence that is not
             0 or 1, or rows of several faces.
     """
-    track = read_csv(path, fps=fps)
+    track = read_csv(path, fps=fps, clamp=False)
     cells = read_cells(path)
     if track.people > 1:
         raise ConfigError(
@@ -57,6 +80,8 @@ def read_openface(path: Path, fps: float) -> OpenFaceTable:
         times_s=track.times_s,
         values=track.values[:, :COUNT],
         presence=_presence(cells, track.present),
+        frames=_numbers(cells, "frame", 0.0) if "frame" in cells.columns else None,
+        path=path,
         usable=track.present & (_numbers(cells, "confidence", 1.0) >= MIN_CONFIDENCE),
     )
 

@@ -10,10 +10,10 @@ from pathlib import Path
 
 import numpy as np
 
-from icface.attributes import AU_NAMES
+from icface.attributes import AU_NAMES, in_range, to_openface
 from icface.errors import ConfigError
 from icface.face.action_units import Baseline, population
-from training.dataset.index import SPLITS, Index, Shard, Source, Track
+from training.dataset.index import SPLITS, Index, Scale, Shard, Source, Track
 from training.dataset.writing import TrackData, remove_leftovers, write_dataset
 from training.preparation.calibrate import Measured, attributes_of, learn_baseline
 from training.preparation.clips import Clip
@@ -59,6 +59,7 @@ def pack(
     test_share: float,
     test_identities: Sequence[str],
     seed: int,
+    attribute_scale: Scale,
     shard_bytes: int,
     clean: bool,
 ) -> Index:
@@ -69,6 +70,7 @@ def pack(
         test_share: see `split_identities`.
         test_identities: patterns of names instead; see `split_by_name`.
         seed: of the split and the order.
+        attribute_scale: of the data set; measurements of our tracker are converted to it.
         shard_bytes: see `write_dataset`.
         clean: parts give up their pictures as soon as these lie in shards.
 
@@ -90,7 +92,10 @@ def pack(
     order = sorted(clips, key=lambda clip: hashlib.sha256(f"{seed}:{clip.name}".encode()).digest())
     groups = (
         tracks_of(
-            load_part(part_path(out, clip.name), pictures=True), clip, baselines[clip.identity, clip.video]
+            load_part(part_path(out, clip.name), pictures=True),
+            clip,
+            baselines[clip.identity, clip.video],
+            attribute_scale,
         )
         for clip in order
     )
@@ -113,6 +118,7 @@ def pack(
             size_px=size_px,
             attribute_source=sources.pop() if len(sources) == 1 else "mixed",
             seed=seed,
+            attribute_scale=attribute_scale,
             shard_bytes=shard_bytes,
             stored=stored,
         )
@@ -143,9 +149,10 @@ def _first_look(out: Path, clips: Sequence[Clip]) -> tuple[dict[tuple[str, str],
     return baselines, sources
 
 
-def tracks_of(part: Part, clip: Clip, baseline: Baseline) -> list[TrackData]:
+def tracks_of(part: Part, clip: Clip, baseline: Baseline, scale: Scale = "full-shape") -> list[TrackData]:
     """The tracks of a part with their attributes."""
     values = attributes_of(part.measured, baseline) if part.openface is None else part.openface
+    values = in_range(to_openface(values) if scale == "openface" else values)
     presence = part.presence
     if presence is None:
         presence = np.full((len(values), len(AU_NAMES)), -1, dtype=np.int8)

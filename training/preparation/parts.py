@@ -34,6 +34,8 @@ from training.preparation.clips import Clip
 
 FORMAT: Final = 2
 """Raise it when the meaning of a measurement changes: parts of another format are made again."""
+TABLE_FORMAT: Final = 2
+"""The same for what is read from CSV files; parts of clips without one stay."""
 PARTS_FOLDER: Final = "parts"
 _HEADER: Final = "part"
 _PICTURES: Final = frozenset(("ends", "jpegs"))
@@ -79,7 +81,7 @@ class Part:
     """(n,) number of the track, from 0, rising."""
     measured: Measured
     openface: FloatArray | None = None
-    """(n, 20) full-shape attributes from a CSV."""
+    """(n, 20) full-shape attributes from a CSV, Action Units not clamped."""
     presence: NDArray[np.int8] | None = None
     """(n, 17) from the same."""
     jpegs: tuple[bytes, ...] = field(default=(), repr=False)
@@ -103,9 +105,19 @@ class _Header(Struct, frozen=True, kw_only=True):
 
 def stamp_of(clip: Clip, settings: Settings) -> str:
     """Changes when the clip, its CSV, a setting or the landmark model does."""
-    files = [file.stat() for file in (clip.path, clip.csv) if file]
+    files = [file.stat() for file in (*clip.files, clip.csv) if file]
     sizes = [[file.st_size, file.st_mtime_ns] for file in files]
-    made_by = {"format": FORMAT, "alignment": ALIGNMENT, **asdict(settings), "landmarker": MODEL_SHA256}
+    made_by: dict[str, Any] = {
+        "format": FORMAT,
+        "alignment": ALIGNMENT,
+        **asdict(settings),
+        "landmarker": MODEL_SHA256,
+    }
+    if clip.csv:
+        made_by["table"] = TABLE_FORMAT
+    if clip.frame_rate is not None:
+        made_by["frame_rate"] = clip.frame_rate
+        sizes = [[len(sizes), *map(sum, zip(*sizes, strict=True))]]
     return json.dumps({"name": clip.name, "files": sizes, "settings": made_by}, sort_keys=True)
 
 

@@ -22,6 +22,7 @@ from training.preparation import parts
 from training.preparation.calibrate import Measured
 from training.preparation.clips import Clip, frames_of
 from training.preparation.follow import Follower, smooth, square_of
+from training.preparation.frame_folders import in_order
 from training.preparation.openface_csv import OpenFaceTable, read_openface
 
 logger = logging.getLogger(__name__)
@@ -106,7 +107,7 @@ def prepare_clip(clip: Clip, settings: parts.Settings) -> parts.Part:
     notes: list[str] = []
     table = None
     try:
-        table = read_openface(clip.csv, settings.fps) if clip.csv else None
+        table = _table_of(clip, settings)
     except ConfigError as error:
         if settings.csv_errors != "tracker":
             raise
@@ -120,7 +121,9 @@ def prepare_clip(clip: Clip, settings: parts.Settings) -> parts.Part:
     rows = [sighting.row for sighting in flat]
     return parts.Part(
         info=parts.PartInfo(
-            fps=round((len(flat) - len(tracks)) / lasting_s, 3) if lasting_s > 0 else settings.fps,
+            fps=max(round((len(flat) - len(tracks)) / lasting_s, 3), 0.001)
+            if lasting_s > 0
+            else settings.fps,
             face_px=round(_side_px(flat), 1),
             notes=tuple(notes),
         ),
@@ -132,18 +135,30 @@ def prepare_clip(clip: Clip, settings: parts.Settings) -> parts.Part:
     )
 
 
+def _table_of(clip: Clip, settings: parts.Settings) -> OpenFaceTable | None:
+    """What OpenFace says of a clip, if it says anything; raises ConfigError where it cannot be used."""
+    if clip.csv is None:
+        return None
+    if clip.frame_rate is None:
+        return read_openface(clip.csv, settings.fps)
+    times_s = [time_s for time_s, _ in in_order(clip.path, clip.frame_rate)]
+    return read_openface(clip.csv, clip.frame_rate).of_pictures(times_s, clip.frame_rate)
+
+
 def _look(
     clip: Clip, settings: parts.Settings, table: OpenFaceTable | None, notes: list[str]
 ) -> list[_Sighting]:
     """The followed face in each frame that has one."""
     sightings: list[_Sighting] = []
-    follower = Follower()
+    # Pictures in a folder may be seconds apart, so a face is looked for in each anew.
+    apart = clip.is_portrait or clip.frame_rate is not None
+    follower = Follower(whole=apart)
     seen = faces_at_once = 0
-    with closing(open_detector(video=not clip.is_portrait, max_faces=MAX_FACES)) as detector:
+    with closing(open_detector(video=not apart, max_faces=MAX_FACES)) as detector:
         try:
             for number, (frame, time_s) in enumerate(frames_of(clip, settings.fps, settings.max_frames)):
                 seen = number + 1
-                faces = detector.detect(frame, None if clip.is_portrait else time_s)
+                faces = detector.detect(frame, None if apart else time_s)
                 faces_at_once = max(faces_at_once, len(faces))
                 face = follower.update(frame, faces, time_s)
                 row = table.row_at(time_s) if table else -1

@@ -8,6 +8,7 @@ from msgspec import Struct
 
 from icface.errors import ConfigError
 from icface.networks import NetworksConfig
+from training.dataset.index import Scale
 from training.learning.settings import RunConfig, Share, Weight
 
 Adversarial = Literal["log", "saturating", "lsgan"]
@@ -15,6 +16,7 @@ Adversarial = Literal["log", "saturating", "lsgan"]
 non-saturating (−log C1, the default), and `saturating` is minimax as the paper writes it (log(1 − C1)). `lsgan` has
 squares."""
 Norm = Literal["l2", "l1"]
+Reduction = Literal["mean", "sum"]
 
 
 class LossConfig(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -22,7 +24,10 @@ class LossConfig(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
 
     adversarial: Adversarial = "log"
     attribute_norm: Norm = "l2"
-    """Norm of L_FA: `l2` as published, `l1` as in a later draft."""
+    """Norm of L_FA: `l2` as in the paper, `l1` as in training code beside the release."""
+    identity_reduction: Reduction = "mean"
+    """How equation 3's differences become a number: `mean` of each feature's elements, or their `sum`, the L1 norm as
+    the paper writes it. docs/paper-numbers.md has the reason and the λ2 that fits each."""
     attributes: Weight = 10.0
     """λ1."""
     identity: Weight = 10.0
@@ -30,7 +35,8 @@ class LossConfig(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     reconstruction: Weight = 10.0
     """λ3."""
     r1: Weight = 0.0
-    """Weight of D's gradient penalty on real images; .05 in a later draft."""
+    """Weight of D's gradient penalty ½‖∇D‖² on real images. 0 as in the paper; training code beside the release has
+    .05 ‖∇D‖², which is .1 here."""
     anchor: Weight = 0.0
     """Weight of G_N's distance to driving frames that happen to be neutral. It is not in the paper. Without an identity
     network nothing else keeps G_N's picture from becoming a code that only G_A can read."""
@@ -61,6 +67,8 @@ class TrainConfig(RunConfig, frozen=True, kw_only=True, forbid_unknown_fields=Tr
 
     method: Literal["icface", "unpaired"] = "icface"
     """`icface`, or `unpaired`: with portraits without a known second picture."""
+    attribute_scale: Scale = "full-shape"
+    """Scale that the data set has to have: that of `prepare.py --scale`. The model keeps it."""
     networks: NetworksConfig = NetworksConfig()
     losses: LossConfig = LossConfig()
     sampling: SamplingConfig = SamplingConfig()

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 from torch.optim import Optimizer
 
+from icface.attributes import COUNT, from_openface
 from icface.errors import ConfigError
 from icface.networks import ICface, Judgement
 from training.learning.paper import losses
@@ -48,6 +50,10 @@ class Gan:
             "d_r1": weights.r1,
             "anchor": weights.anchor,
         }
+        unit = np.ones(COUNT, dtype=np.float32)
+        if config.attribute_scale == "openface":
+            unit = from_openface(unit, clamp=False)
+        self._to_full_shape = torch.from_numpy(unit).to(runtime.device)
         self._runtime = runtime
         self._identity = identity if config.losses.identity > 0 else None
         if self._identity is not None:
@@ -143,7 +149,10 @@ class Gan:
             with torch.no_grad():
                 wanted = self._identity(source)
             found["identity"] = losses.sum_of(
-                [losses.identity_loss(self._identity(image), wanted) for image in images]
+                [
+                    losses.identity_loss(self._identity(image), wanted, weights.identity_reduction)
+                    for image in images
+                ]
             )
         return found
 
@@ -154,7 +163,10 @@ class Gan:
         if self._weights.anchor > 0:
             nothing = self._generators.neutral_attributes
             found["anchor"] = losses.sum_of(
-                [losses.anchor_loss(neutral, pictures, shown, nothing) for pictures, shown in known]
+                [
+                    losses.anchor_loss(neutral, pictures, shown * self._to_full_shape, nothing)
+                    for pictures, shown in known
+                ]
             )
         return found
 

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from training.learning.paper.config import Adversarial, Norm
+from training.learning.paper.config import Adversarial, Norm, Reduction
 from training.networks.lightcnn import IdentityFeatures
 
 NEUTRAL_RMS: Final = 0.05
@@ -68,13 +68,21 @@ def attribute_loss(logits: Tensor, attributes: Tensor, norm: Norm = "l2") -> Ten
     return distance.sum(dim=1).mean()
 
 
-def identity_loss(made: IdentityFeatures, source: IdentityFeatures) -> Tensor:
-    """Equation 3: ‖f^p(made) − f^p(source)‖₁ + ‖f^fc(made) − f^fc(source)‖₁, means over the elements.
+def identity_loss(made: IdentityFeatures, source: IdentityFeatures, reduction: Reduction = "mean") -> Tensor:
+    """Equation 3: ‖f^p(made) − f^p(source)‖₁ + ‖f^fc(made) − f^fc(source)‖₁, mean over the batch.
 
     No gradient flows into the source's features.
+
+    Args:
+        made, source: features of (B) images, 128·8·8 and 256 numbers each.
+        reduction: `mean` over each feature's elements, or their `sum`, which is the L1 norm. Where all elements differ
+            by 1, these are 2 and 8,448.
     """
-    of_pool = functional.l1_loss(made.pool, source.pool.detach())
-    return of_pool + functional.l1_loss(made.fc, source.fc.detach())
+    found = []
+    for ours, theirs in zip(made, source, strict=True):
+        distance = functional.l1_loss(ours, theirs.detach())
+        found.append(distance if reduction == "mean" else distance * ours[0].numel())
+    return sum_of(found)
 
 
 def reconstruction_loss(output: Tensor, driving: Tensor) -> Tensor:
@@ -98,7 +106,7 @@ def anchor_loss(neutral_image: Tensor, pictures: Tensor, attributes: Tensor, neu
     Args:
         neutral_image: (B, 3, S, S) from G_N.
         pictures: (B, 3, S, S) real ones of the same faces.
-        attributes: (B, 20) of `pictures`.
+        attributes: (B, 20) of `pictures`, full-shape.
         neutral: (20,) FA_N.
     """
     is_neutral = ((attributes - neutral).square().mean(1).sqrt() < NEUTRAL_RMS).float()

@@ -50,7 +50,7 @@ class PaperTask(Task):
     ) -> None:
         self.config: TrainConfig = config
         self._runtime = runtime
-        tracks = FaceTracks(data)
+        tracks = FaceTracks(data, stored=True)
         _check_data(config, tracks)
         self._info = ModelInfo(
             networks=config.networks,
@@ -62,7 +62,7 @@ class PaperTask(Task):
         pairs = PairConfig(sampling=config.sampling.mode, flip=config.sampling.flip, seed=config.seed)
         self._datasets: list[Dataset[dict[str, Tensor]]] = [PairDataset(tracks, "train", pairs)]
         if config.method == "unpaired":
-            faces = tracks if portraits is None else FaceTracks(portraits)
+            faces = tracks if portraits is None else FaceTracks(portraits, stored=True)
             _check_data(config, faces)
             self._datasets.append(PortraitDataset(faces, "train", seed=config.seed))
         network = None if identity is None else load_lightcnn(identity)
@@ -110,6 +110,12 @@ def _check_data(config: TrainConfig, tracks: FaceTracks) -> None:
         raise ConfigError(
             f"{tracks.folder} holds crops of {tracks.size_px} pixels, the settings say {size_px}; "
             f"prepare it with --size {size_px}, or --set networks.size_px={tracks.size_px}"
+        )
+    scale, named = tracks.attribute_scale, config.attribute_scale
+    if scale != named:
+        raise ConfigError(
+            f"{tracks.folder} has attributes on the scale {scale}, the settings say {named}; prepare it with "
+            f"--scale {named} (what is measured is kept), or --set attribute_scale={scale}"
         )
     wanted, found = config.networks.discriminator.identities, len(tracks.index.splits["train"])
     if wanted is not None and wanted != found:
