@@ -191,7 +191,7 @@ def made(tmp_path_factory: pytest.TempPathFactory, repository: Path) -> Run:
     # Sweeps are what is looked at here; of the tables little, of the figures nothing.
     command(
         repository, "training/evaluate.py", "--data", data, "--model", model, "--out", report,
-        "--only", "tables", "--max-tracks", "2", "--max-frames", "4",
+        "--only", "tables", "--max-tracks", "2", "--max-frames", "4", "--source-frame", "neutral",
     )  # fmt: skip
     command(repository, "export/pack_paper.py", model, "--out", bundle)
     return Run(data, run, report, bundle)
