@@ -83,7 +83,9 @@ class Reader(ClipViewer):
     def baseline(self, neutral: Frame) -> Baseline | None:
         return population() if self._sees(neutral) else None
 
-    def measure_clip(self, frames: Iterable[Frame]) -> tuple[FloatArray, Baseline]:
+    def measure_clip(
+        self, frames: Iterable[Frame], baseline: Baseline | None = None
+    ) -> tuple[FloatArray, Baseline]:
         return self.measure(frames), population()
 
     def measure(self, frames: Iterable[Frame], baseline: Baseline | None = None) -> FloatArray:

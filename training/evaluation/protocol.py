@@ -41,20 +41,22 @@ PresenceOf = Callable[[str, Task], Presence | None]
 class ClipViewer(Viewer):
     """Also measures the frames of one person together, as the attributes of the data were measured."""
 
-    def measure_clip(self, frames: Iterable[Frame]) -> tuple[FloatArray, Baseline]:
+    def measure_clip(
+        self, frames: Iterable[Frame], baseline: Baseline | None = None
+    ) -> tuple[FloatArray, Baseline]:
         """(n, 20) full-shape attributes of frames (S, S, 3) of one person, NaN where no face is seen, and the baseline.
 
-        The neutral is learned from the frames themselves, as the data's was and as OpenFace does. So it is no model's
-        word: a smile that is left in every frame counts as a smile, as far as a tracker can tell.
+        Without a baseline, the neutral is learned from the frames themselves, as the data's was and as OpenFace does.
+        So it is no model's word: a smile that is left in every frame counts as one, as far as a tracker can tell.
         """
         faces = [self.look(frame) for frame in frames]
         values = np.full((len(faces), COUNT), np.nan, dtype=np.float32)
         seen = [face for face in faces if face is not None]
         if not seen:
-            return values, population()
+            return values, baseline or population()
         # Equal times: the pictures need not be neighbours.
         measured = Measured.of(seen, np.zeros(len(seen)))
-        baseline = learn_baseline([measured], population())
+        baseline = baseline or learn_baseline([measured], population())
         values[[face is not None for face in faces]] = attributes_of(measured, baseline)
         return values, baseline
 
@@ -143,7 +145,7 @@ def evaluate_tasks(
         else:
             shown, baseline = viewer.measure_clip(result.output)
             if result.neutral is not None:
-                neutrals.extend(viewer.measure([result.neutral], baseline))
+                neutrals.extend(viewer.measure_clip([result.neutral], baseline)[0])
             got = presence("output", task, shown)
             clips.append((asked, shown))
             missing += 0 if result.made is None else int((~result.made).sum())
