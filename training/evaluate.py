@@ -2,7 +2,11 @@
 
     python training/evaluate.py --data DATA --model run/model.safetensors --model icface/models/edge.icface --out REPORT
 
-A model is a checkpoint (.safetensors) or a bundle (a folder). REPORT gets report.md, report.json and pictures.
+A model is a checkpoint (.safetensors) or a bundle (a folder). REPORT gets report.md, report.json and pictures. Other
+methods take part by their pictures:
+
+    python training/evaluate.py --data DATA --list-cases cases.csv
+    python training/evaluate.py --data DATA --model run/model.safetensors --frames X2Face=x2face --out REPORT
 """
 
 from __future__ import annotations
@@ -24,8 +28,9 @@ import torch
 from icface.command import Parser, run_command
 from icface.errors import ConfigError
 from training.evaluation.embedding import COLOURS, RANGES, SIZES_PX
-from training.evaluation.evaluation import JUDGES, Evaluation
+from training.evaluation.evaluation import JUDGES, Evaluation, list_cases
 from training.evaluation.model_report import replacing_report
+from training.evaluation.tasks import SOURCES
 
 logger = logging.getLogger(__name__)
 
@@ -42,16 +47,25 @@ NUMBERS: Final = {
 
 def parser() -> argparse.ArgumentParser:
     """The command's flags."""
-    result = Parser(description="Measure models on people they were not trained on.")
+    result = Parser(
+        description="Measure models on people they were not trained on.",
+        synonyms={"--source": "--source-frame"},
+    )
     add = result.add_argument
     add("--data", type=Path, required=True, help="folder that training/prepare.py made")
     models = "checkpoint or bundle; repeatable"
-    add("--model", type=Path, required=True, action="append", metavar="PATH", help=models)
-    add("--out", type=Path, required=True, help="folder of the report; an older report in it is replaced")
-    add("--split", default="test", help="test or train (default: %(default)s)")
+    add("--model", type=Path, default=[], action="append", metavar="PATH", help=models)
+    frames = "pictures that another method made of the cases of --list-cases; repeatable"
+    add("--frames", default=[], action="append", metavar="NAME=FOLDER", help=frames)
+    add("--out", type=Path, help="folder of the report; an older report in it is replaced")
+    listed = (
+        "write the cases, for other methods to read: a table, and their pictures beside it; measure nothing"
+    )
+    add("--list-cases", type=Path, metavar="CSV", help=listed)
+    add("--split", default="test", help="test, validation or train (default: %(default)s)")
     add("--only", choices=("tables", "figures"), help="leave the other out")
-    source = "a clip's source frame: the most neutral one (default) or its first"
-    add("--source", choices=("neutral", "first"), default="neutral", help=source)
+    source = "a clip's source: a frame drawn by the seed (default), or its most neutral, expressive or turned, or first"
+    add("--source-frame", choices=SOURCES, default="random", help=source)
     add("--max-frames", type=int, default=24, help="driving frames a clip (default: %(default)s)")
     clips = "clips, from as many people as possible (default: %(default)s)"
     add("--max-tracks", type=int, default=16, help=clips)
@@ -68,7 +82,7 @@ def parser() -> argparse.ArgumentParser:
     tables = "OpenFace's CSV files of the frames that --save-frames wrote"
     add("--openface-source", type=Path, nargs="+", default=[], metavar="CSV", help=tables)
     add("--save-frames", action="store_true", help="write outputs and drivers to REPORT/frames, for OpenFace")
-    add("--seed", type=int, default=20, help="chooses clips (default: %(default)s)")
+    add("--seed", type=int, default=20, help="chooses clips and sources (default: %(default)s)")
     add("--device", default="auto", help="where checkpoints run: auto, cpu, cuda (default: auto)")
     add("--threads", type=int, help="CPU threads (default: all)")
     add("-v", "--verbose", action="count", default=0, help="-vv shows tracebacks")
@@ -97,6 +111,17 @@ def _device(wanted: str) -> str:
 def evaluate(flags: argparse.Namespace, command: str) -> None:
     """Run the command. An ICFaceError says in one line what failed and what to do."""
     _check_numbers(flags)
+    if flags.list_cases is not None:
+        list_cases(flags)
+        return
+    if not flags.model and not flags.frames:
+        raise ConfigError(
+            "there is nothing to measure; give --model PATH, or --frames NAME=FOLDER of another method"
+        )
+    if flags.only == "figures" and not flags.model:
+        raise ConfigError("--only figures draws models; give --model PATH")
+    if flags.out is None:
+        raise ConfigError("give --out FOLDER for the report")
     if flags.threads is not None:
         torch.set_num_threads(flags.threads)
     with ExitStack() as stack:

@@ -27,12 +27,14 @@ from tqdm import tqdm
 from icface.command import Parser, run_command
 from icface.errors import ConfigError, ICFaceError
 from icface.files import write_file
+from training.dataset.index import SPLITS
 from training.dataset.writing import remove_leftovers
 from training.preparation.clips import FRAME_RATE, Clip, find_clips
 from training.preparation.data_report import write_report
 from training.preparation.pack import pack
 from training.preparation.parts import PARTS_FOLDER, PartInfo, Settings, is_done, load_info, part_path
 from training.preparation.runners import run_on_ray
+from training.preparation.split import KEPT, Wanted, too_few
 from training.preparation.work import TRIES_SUFFIX, Outcome, make_part
 
 logger = logging.getLogger("training.prepare")
@@ -68,11 +70,15 @@ def parser() -> argparse.ArgumentParser:
     add("--csv-errors", choices=("skip", "tracker"), default="skip", help=unusable)
     scale = "of the Action Units: 1 is the whole movement, or OpenFace's AUxx_r / 5 as in the paper (default: full-shape)"
     add("--scale", choices=("full-shape", "openface"), default="full-shape", help=scale)
-    tested = "of the persons, kept for testing (default: .25)"
-    add("--test-share", type=float, default=0.25, metavar="SHARE", help=tested)
-    named = "keep this person for testing instead of drawing; may be given again, and be a pattern, as 'id0*'"
-    add("--test-identity", action="append", default=[], metavar="NAME", help=named)
-    add("--seed", type=int, default=20, help="decides who is kept for testing (default: 20)")
+    for split, share, use in (
+        ("validation", 0.1, "choosing the best model"),
+        ("test", 0.25, "evaluation"),
+    ):
+        drawn = f"of the persons, kept for {use} (default: {share:g})"
+        add(f"--{split}-share", type=float, default=share, metavar="SHARE", help=drawn)
+        named = f"keep this person for {use} instead of drawing; repeatable, and may be a pattern, as 'id0*'"
+        add(f"--{split}-identity", action="append", default=[], metavar="NAME", help=named)
+    add("--seed", type=int, default=20, help="decides who is kept from training (default: 20)")
     add("--shard-mb", type=float, default=256.0, metavar="MB", help="size of a shard (default: 256)")
     processes = "processes, by Ray; 0: this one alone, without Ray (default: one a core)"
     add("--workers", type=int, metavar="N", help=processes)
@@ -100,12 +106,15 @@ def prepare(flags: argparse.Namespace) -> None:
     infos |= {name: PartInfo(reason=reason) for name, reason in unexpected.items()}
     skipped = {str(clip.path): reason for clip in clips if (reason := infos[clip.name].reason)}
     write_file(flags.out / "skipped.json", json.dumps(skipped, indent=1, ensure_ascii=False) + "\n")
+    wanted = Wanted(
+        shares={split: getattr(flags, f"{split}_share") for split in KEPT},
+        names={split: getattr(flags, f"{split}_identity") for split in KEPT},
+    )
     index = pack(
         flags.out,
         [clip for clip in clips if infos[clip.name].reason is None],
         size_px=settings.size_px,
-        test_share=flags.test_share,
-        test_identities=flags.test_identity,
+        wanted=wanted,
         seed=flags.seed,
         attribute_scale=flags.scale,
         shard_bytes=round(flags.shard_mb * 1e6),
@@ -120,24 +129,30 @@ def prepare(flags: argparse.Namespace) -> None:
             "clips without an OpenFace CSV of their own were measured here and converted to OpenFace's scale; "
             "what OpenFace itself would read is another number"
         )
-    train, test = len(index.splits["train"]), len(index.splits["test"])
+    train, validation, test = (len(index.splits[split]) for split in SPLITS)
     left_out = (
         f"{len(skipped)} clips skipped, see {flags.out / 'skipped.json'}" if skipped else "no clip skipped"
     )
     logger.info(
-        f"{flags.out}: {len(index.tracks)} tracks, {index.rows} frames of {train + test} persons "
-        f"({train} to train on, {test} to test on); {left_out}"
+        f"{flags.out}: {len(index.tracks)} tracks, {index.rows} frames of {train + validation + test} persons "
+        f"({train} to train on, {validation} for validation, {test} to test on); {left_out}"
     )
+    warning = too_few(index.splits, wanted)
+    if warning:
+        logger.warning("%s", warning)
 
 
 def _settings(flags: argparse.Namespace) -> Settings:
-    size, fps, share, shard_mb, seed = flags.size, flags.fps, flags.test_share, flags.shard_mb, flags.seed
+    size, fps, shard_mb, seed = flags.size, flags.fps, flags.shard_mb, flags.seed
+    tested, validated = flags.test_share, flags.validation_share
     frames, face_px, workers = flags.max_frames_per_clip, flags.min_face, flags.workers
     # NaN fails these comparisons, too.
     for flag, value, is_right, wanted in (
         ("size", size, size in range(32, 1025, 8), "a multiple of 8 from 32 to 1024 is needed, as 128"),
         ("fps", fps, 0 < fps <= 1000, "a rate from above 0 to 1000 is needed"),
-        ("test-share", share, 0 <= share < 1, "a share from 0 to below 1 is needed"),
+        ("test-share", tested, 0 <= tested < 1, "a share from 0 to below 1 is needed"),
+        ("validation-share", validated, 0 <= validated < 1, "a share from 0 to below 1 is needed"),
+        ("validation-share", validated, validated + tested < 1, "with --test-share it has to stay below 1"),
         ("shard-mb", shard_mb, 0 < shard_mb <= 1e6, "from above 0 to 1000000 is needed"),
         ("seed", seed, 0 <= seed < 2**32, "a whole number from 0 to 4294967295 is needed"),
         # Ray starts a process for each at once.

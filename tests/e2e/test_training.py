@@ -1,7 +1,8 @@
 """That training teaches something: from clips to a live bundle with the real commands, in minutes.
 
 A rendered avatar closes its eyes, parts its lips, drops its jaw, turns its head and talks, each in a clip of its own; and
-there is a real speaker. Their even frames are trained on, their odd ones held out.
+there is a real speaker. Their even frames are trained on, their odd ones held out. Moments between these, of the talking
+avatar, choose the best model.
 """
 
 from __future__ import annotations
@@ -127,18 +128,19 @@ def acting(time_s: float) -> dict[str, Performance]:
     }
 
 
-def acted() -> dict[str, list[Frame]]:
-    """The avatar's clips."""
+def acted() -> tuple[dict[str, list[Frame]], list[Frame]]:
+    """The avatar's clips, and moments of its talk that lie between the frames of them."""
     pytest.importorskip("meshoptimizer", reason="decoding avatars needs meshoptimizer")
     from training.avatars.glb import load_avatar
 
     view = View(width_px=192, height_px=192, head_px=92, centre=(0.5, 0.52))
     studio = Studio(load_avatar(AVATAR), view)
     frames_of = {name: 50 if name == "turn" else 36 for name in acting(0)}
-    return {
+    clips = {
         name: [studio.frame(acting(number / FPS)[name]) for number in range(count)]
         for name, count in frames_of.items()
     }
+    return clips, [studio.frame(acting((number + 0.5) / FPS)["talk"]) for number in range(8, 24)]
 
 
 def command(repository: Path, script: str, *arguments: str | Path) -> None:
@@ -171,12 +173,14 @@ def write_clip(path: Path, shown: Sequence[NDArray[np.uint8]]) -> None:
 def made(tmp_path_factory: pytest.TempPathFactory, repository: Path) -> Run:
     folder = tmp_path_factory.mktemp("training")
     clips, data, run = folder / "clips", folder / "data", folder / "run"
-    for name, filmed in (("avatar", acted()), ("speaker", {"speech": list(frames(SPEAKER))})):
+    avatar, between = acted()
+    write_clip(clips / "between/avatar/talk.mp4", between)
+    for name, filmed in (("avatar", avatar), ("speaker", {"speech": list(frames(SPEAKER))})):
         for clip, shown in filmed.items():
             write_clip(clips / name / f"even/{clip}.mp4", shown[0::2])
             write_clip(clips / "held_out" / name / f"{clip}.mp4", shown[1::2])
     command(repository, "training/prepare.py", clips, "--out", data, "--workers", "0", "--size", "64",
-            "--test-identity", "held_out")  # fmt: skip
+            "--test-identity", "held_out", "--validation-identity", "between")  # fmt: skip
     config = folder / "tiny.toml"
     config.write_text(CONFIG)
     # One thread adds in one order on any machine, and does not wait for another one where the cores are busy.
@@ -188,7 +192,7 @@ def made(tmp_path_factory: pytest.TempPathFactory, repository: Path) -> Run:
     # Sweeps are what is looked at here; of the tables little, of the figures nothing.
     command(
         repository, "training/evaluate.py", "--data", data, "--model", model, "--out", report,
-        "--only", "tables", "--max-tracks", "4", "--max-frames", "4",
+        "--only", "tables", "--max-tracks", "4", "--max-frames", "4", "--source-frame", "neutral",
     )  # fmt: skip
     command(repository, "export/pack_paper.py", model, "--out", bundle)
     return Run(data, run, report, bundle)
@@ -196,7 +200,7 @@ def made(tmp_path_factory: pytest.TempPathFactory, repository: Path) -> Run:
 
 def test_held_out_frames_were_not_trained_on(made: Run) -> None:
     splits = json.loads((made.data / "index.json").read_text())["splits"]
-    assert splits == {"train": ["avatar", "speaker"], "test": ["held_out"]}
+    assert splits == {"train": ["avatar", "speaker"], "validation": ["between"], "test": ["held_out"]}
 
 
 def test_losses_fall(made: Run) -> None:

@@ -20,9 +20,11 @@ from torch.utils.data import DataLoader
 from icface.attributes import mirror, to_openface
 from icface.errors import ConfigError
 from tests.training.tiny_data import make_tiny_dataset, picture, tiny_tracks
+from training.dataset.index import SPLITS
 from training.dataset.pairs import PairConfig, PairDataset, PortraitDataset
 from training.dataset.reading import FaceTracks, Values
 from training.dataset.writing import write_dataset
+from training.learning.paper.validation import validation_pairs
 
 
 @pytest.fixture(scope="module")
@@ -100,8 +102,37 @@ def test_splits_share_no_identity_and_training_identities_are_numbered_from_0(tr
     assert not {tracks.tracks[n].identity for n in train} & {tracks.tracks[n].identity for n in test}
     assert {tracks.identity_number(n) for n in train} == {0, 1, 2}
     assert {tracks.identity_number(n) for n in test} == {3}
-    with pytest.raises(ConfigError, match="split 'all' is unknown; choose train or test"):
+    with pytest.raises(ConfigError, match="split 'all' is unknown; choose train, validation or test"):
         tracks.split("all")
+
+
+def test_people_for_validation_are_a_split_of_their_own(tmp_path: Path) -> None:
+    tracks = FaceTracks(make_tiny_dataset(tmp_path, validated=1))
+    of_split = {name: {tracks.tracks[n].identity for n in tracks.split(name)} for name in SPLITS}
+    assert of_split == {"train": {"person0", "person1"}, "validation": {"person2"}, "test": {"person3"}}
+    assert [tracks.identity_number(n) for n in tracks.split("validation")] == [2, 2]
+
+
+def test_the_best_model_is_chosen_on_people_for_validation(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    def people(folder: Path) -> set[str]:
+        tracks = FaceTracks(folder)
+        pairs = validation_pairs(tracks)
+        return {tracks.tracks[tracks.track_of(row)].identity for i in range(40) for row in pairs.rows(i)[:2]}
+
+    assert people(make_tiny_dataset(tmp_path / "new", validated=1)) == {"person2"}
+    assert not caplog.records
+    # An index of an earlier version knows two splits. Those who are reported do not choose.
+    old = make_tiny_dataset(tmp_path / "old")
+    index = json.loads((old / "index.json").read_text())
+    del index["splits"]["validation"]
+    (old / "index.json").write_text(json.dumps(index))
+    assert people(old) == {"person0", "person1", "person2"}
+    assert [record.getMessage() for record in caplog.records] == [
+        f"{old} has nobody for validation: best.safetensors is chosen on people who are trained on; prepare the data "
+        "again with --validation-share or --validation-identity"
+    ]
 
 
 def test_an_item_depends_on_seed_and_number_alone(folder: Path) -> None:
@@ -284,6 +315,14 @@ def leak(folder: Path, index: dict[str, Any]) -> None:
     index["splits"]["test"].append("person0")
 
 
+def leak_of_validation(folder: Path, index: dict[str, Any]) -> None:
+    index["splits"]["validation"].append("person3")
+
+
+def another_split(folder: Path, index: dict[str, Any]) -> None:
+    index["splits"]["dev"] = []
+
+
 def shifted_rows(folder: Path, index: dict[str, Any]) -> None:
     index["tracks"][1]["first"] = 5
 
@@ -340,6 +379,8 @@ def nobodys(folder: Path, index: dict[str, Any]) -> None:
         (outside, r"Expected `str` matching regex .* - at `\$\.shards\[0\]\.file`"),
         (outside_within, r"at `\$\.shards\[0\]\.file`"),
         (leak, "'person0' is in train and in test"),
+        (leak_of_validation, "'person3' is in validation and in test"),
+        (another_split, "its splits are train, validation, test, dev instead of train, validation, test"),
         (shifted_rows, "does not follow"),
         (unknown_shard, "does not follow"),
         (negative_shard, r"Expected `int` >= 0 - at `\$\.tracks\[1\]\.shard`"),

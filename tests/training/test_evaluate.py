@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import hashlib
 import json
 import math
@@ -123,6 +124,7 @@ def test_a_report_of_pictures_without_any_face(data: Path, checkpoint: Path, tmp
         assert cv2.imread(str(tmp_path / "out" / name)) is not None
         assert f"({name})" in text
     wanted = ["neutral", "reenactment_self", "reenactment_cross", "expression_only", "mixed_mouth_eyes",
+              "figure_1.model", "figure_4b.model",
               "mixed_pose_expression", "multi_view.model", "au_sweep.model"]  # fmt: skip
     assert {f"{name}.png" for name in wanted} <= set(report["figures"])
 
@@ -135,7 +137,7 @@ def test_csim_by_a_network_of_ones_own(data: Path, checkpoint: Path, tmp_path: P
     assert report["self"]["source kept (does nothing)"]["csim"] == pytest.approx(1.0)
     # The driving frames' mean colours against those of their source, from the data.
     tracks = FaceTracks(data)
-    tasks = self_tasks(tracks, tracks_of(tracks, "test", 2, 20), 2)
+    tasks = self_tasks(tracks, tracks_of(tracks, "test", 2, 20), 2, "random", 20)
     wanted = []
     for task in tasks:
         a = tracks.frame(task.source).mean(axis=(0, 1))
@@ -247,6 +249,58 @@ def test_a_run_that_fails_leaves_the_older_report(
     assert [p.name for p in tmp_path.iterdir()] == ["out"]
 
 
+# Other methods
+
+
+def test_other_methods_are_scored_by_their_pictures(
+    data: Path, checkpoint: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """One answers with the driving frames, enlarged, and leaves out three; it does so by the list alone."""
+    table = tmp_path / "list" / "cases.csv"
+    assert main([str(a) for a in ("--data", data, *QUICK, "--list-cases", table)]) == 0
+    lines = list(csv.DictReader(table.read_text().splitlines()))
+    wanted = [f"{kind}-00{n}" for kind in ("self", "cross") for n in (0, 0, 1, 1)]
+    assert [line["case"].rpartition("-")[0] for line in lines] == wanted
+    for number, line in enumerate(lines):
+        source, driving = (load_photo(table.parent / line[name]).frame for name in ("source", "driving"))
+        assert source.shape == driving.shape == (32, 32, 3)
+        target = tmp_path / "other" / line["output"]
+        target.parent.mkdir(parents=True, exist_ok=True)
+        if number not in (0, 6, 7):
+            cv2.imwrite(
+                str(target), cv2.resize(driving, (64, 64), interpolation=cv2.INTER_NEAREST)[..., ::-1]
+            )
+    more = (*QUICK, "--only", "tables", "--frames", f"Other={tmp_path / 'other'}")
+    report = evaluate(data, tmp_path / "out", more=more)
+    found = report["self"]["Other"]
+    assert (found["frames"], found["missing"], found["presence"]["frames"]) == (4, 1, 4)
+    assert found["l1"] == 0 and "l1" not in report["cross"]["Other"]
+    assert report["cross"]["Other"]["missing"] == 2
+    assert set(report["self"]) == {
+        "Other",
+        "driving frames (the answer itself)",
+        "source kept (does nothing)",
+    }
+    assert report["response"] == {}
+    facts = report["models"]["Other"]
+    assert (facts["kind"], facts["missing"], facts["wanted"]) == ("frames", 3, 8)
+    text = (tmp_path / "out/report.md").read_text()
+    assert "| Other | – | – | 1/4 |" in text and "3 of 8 are missing" in text
+    # Other frames of other flags are other cases: pictures never count for a case that they were not made for.
+    arguments = ["--data", data, "--out", tmp_path / "out", *more]
+    capsys.readouterr()
+    assert main([str(a) for a in (*arguments, "--max-frames", "3")]) == 2
+    assert "has no picture of a case" in capsys.readouterr().err
+    first = next((tmp_path / "other").glob("*/00001.png"))
+    cv2.imwrite(str(first), np.zeros((20, 30, 3), np.uint8))
+    assert main([str(a) for a in arguments]) == 2
+    assert f"{first} has 30×20 pixels; square pictures" in capsys.readouterr().err
+    first.write_bytes(b"no picture")
+    assert main([str(a) for a in arguments]) == 2
+    assert f"--frames Other: {first} is not a picture" in capsys.readouterr().err
+    assert main([str(a) for a in (*arguments, "--model", checkpoint, "--frames", "model=x")]) == 2
+
+
 # Errors
 
 
@@ -269,6 +323,12 @@ def test_a_run_that_fails_leaves_the_older_report(
         (("--device", "abacus"), "--device abacus"),
         (("--split", "holdout"), "holdout"),
         (("--data", "nowhere"), "nowhere"),
+        (("--source", "first"), "did you mean --source-frame?"),
+        (("--source-frame", "last"), "invalid choice: 'last'"),
+        (("--frames", "x2face"), "write NAME=FOLDER"),
+        (("--frames", "a/b=x2face"), "write NAME=FOLDER"),
+        (("--frames", "X2Face=nowhere"), "nowhere has no picture of a case, such as self-000-"),
+        (("--list-cases", "cases.txt"), "has to end in .csv"),
     ],
 )
 def test_errors_are_one_line(
@@ -285,6 +345,19 @@ def test_errors_are_one_line(
     lines = [line for line in capsys.readouterr().err.splitlines() if line.startswith("error:")]
     assert len(lines) == 1 and told in lines[0]
     assert not (tmp_path / "out").exists()
+
+
+def test_what_is_missing_from_the_command_is_said(
+    data: Path, checkpoint: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for flags, told in (
+        (["--out", tmp_path / "out"], "nothing to measure; give --model PATH, or --frames"),
+        (["--model", checkpoint], "give --out FOLDER"),
+        (["--frames", "a=b", "--only", "figures", "--out", tmp_path / "out"], "--only figures draws models"),
+    ):
+        assert main([str(a) for a in ("--data", data, *flags)]) == 2
+        assert told in capsys.readouterr().err
+    assert list(tmp_path.iterdir()) == []
 
 
 # Models
@@ -348,7 +421,7 @@ def test_a_bundles_frame_goes_back_to_its_place(rng: np.random.Generator) -> Non
 @pytest.mark.slow
 def test_the_shipped_bundle_follows_what_it_is_asked(repository: Path, tmp_path: Path) -> None:
     folder = make_clip_dataset(tmp_path / "data", [repository / "examples/driver.mp4"], every=5)
-    more = ("--max-frames", "20", "--sweep-sources", "1")
+    more = ("--max-frames", "20", "--sweep-sources", "1", "--source-frame", "neutral")
     report = evaluate(folder, tmp_path / "out", DEFAULT_BUNDLE, more=more)
     found = report["self"]["edge"]
     assert found["faces_found"] == found["frames"] == 40 and not found["refused"]

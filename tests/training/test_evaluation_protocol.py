@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable
+from dataclasses import replace
+from itertools import permutations
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +19,7 @@ from icface.face.action_units import Baseline, population
 from icface.face.landmarks import Landmarks
 from tests.training.tiny_data import make_tiny_dataset
 from training.dataset.reading import FaceTracks
-from training.evaluation import figures
+from training.evaluation import control_figures, figures
 from training.evaluation.agreement import agreement, correlation, jitter_iod, slope, spearman
 from training.evaluation.animators import to_frames, to_images, unique_names
 from training.evaluation.judges import Judges
@@ -25,6 +27,7 @@ from training.evaluation.presence import surrogate
 from training.evaluation.protocol import (
     DRIVER,
     KEPT,
+    Answer,
     ClipViewer,
     answer_of,
     evaluate_tasks,
@@ -80,8 +83,10 @@ class Reader(ClipViewer):
     def baseline(self, neutral: Frame) -> Baseline | None:
         return population() if self._sees(neutral) else None
 
-    def clip_baseline(self, crops: Iterable[Frame]) -> Baseline:
-        return population()
+    def measure_clip(
+        self, frames: Iterable[Frame], baseline: Baseline | None = None
+    ) -> tuple[FloatArray, Baseline]:
+        return self.measure(frames), population()
 
     def measure(self, frames: Iterable[Frame], baseline: Baseline | None = None) -> FloatArray:
         return np.stack([self._read(frame) for frame in frames])
@@ -145,6 +150,20 @@ def test_the_source_is_the_most_neutral_frame(data: FaceTracks) -> None:
     smiling[INDEX["AU12"]] = 0.5
     near, a, b = distance_from_neutral(np.stack([neutral(COUNT), turned, smiling]))
     assert near == 0 and a == pytest.approx(0.2) and b == pytest.approx(0.5 / 17)
+
+
+def test_a_source_can_be_as_hard_as_a_clip_has_it(data: FaceTracks) -> None:
+    track = data.tracks[0]
+    values = np.array(data.all_values().attributes[track.first : track.first + track.frames])
+    assert source_row(data, track, "strongest") - track.first == values[:, 3:].sum(axis=1).argmax()
+    turned = np.abs(values[:, :3] - 0.5).sum(axis=1)
+    assert source_row(data, track, "extreme-pose") - track.first == turned.argmax()
+    assert source_row(data, track, "strongest") != source_row(data, track, "neutral")
+    # Drawn by the seed and the clip's name, whatever else is evaluated; every frame has a chance.
+    assert source_row(data, track, "random", 3) == source_row(data, track, "random", 3)
+    assert {source_row(data, track, "random", seed) for seed in range(60)} == set(track.rows)
+    drawn = {source_row(data, one, "random", 3) - one.first for one in data.tracks}
+    assert len(drawn) > 2
 
 
 def test_rows_are_spread_evenly() -> None:
@@ -312,6 +331,50 @@ def test_a_model_that_does_not_move_is_seen_through(data: FaceTracks) -> None:
     assert found["presence"]["macro"]["f"] == 0.0
 
 
+class Smiling(Told):
+    """Leaves a smile of the source in every frame, its neutral picture too, and turns its neutral by 8 degrees."""
+
+    def neutralise(self, crop: Frame) -> Frame:
+        asked = neutral(COUNT)
+        asked[INDEX["yaw"]] = pose_to_unit([0, math.radians(8.0), 0])[1]
+        frame: Frame = self.animate(asked[None])[0]
+        return frame
+
+    def animate(self, attributes: FloatArray) -> Frame:
+        smiling = attributes.copy()
+        smiling[:, INDEX["AU12"]] = 0.68
+        return super().animate(smiling)
+
+
+def test_a_smile_that_is_left_in_the_neutral_picture_is_a_smile(data: FaceTracks) -> None:
+    """Relative to the model's own neutral, this model would show no smile at all, and score as if it had none."""
+    found = run(data, lambda task: answer_of(Smiling(), data, task))
+    smile = found["presence"]["per_au"]["AU12"]
+    assert smile["in_output"] == 24 and 0 < smile["in_driver"] < 24
+    assert smile["balanced_accuracy"] == 0.5
+    assert found["neutral_without_face"] == 0
+    # Of the three angles one is 8 degrees off, of 17 Action Units one is .68.
+    assert found["neutral_angle_deg"] == pytest.approx(8 / 3, abs=0.15)
+    assert found["neutral_expression"] == pytest.approx(0.68 / 17, abs=0.001)
+    followed = run(data, lambda task: answer_of(Told(), data, task))
+    assert followed["neutral_angle_deg"] == pytest.approx(0, abs=0.01) and followed["neutral_expression"] == 0
+
+
+def test_missing_frames_show_nothing_and_are_not_scored(data: FaceTracks) -> None:
+    def half(task: Any) -> Answer:
+        whole = reference_of(DRIVER, data, task)
+        output, made = whole.output.copy(), np.arange(4) < 2
+        output[~made] = 255
+        return replace(whole, output=output, made=made)
+
+    found = run(data, half)
+    assert found["missing"] == 12 and found["frames"] == 24
+    assert found["l1"] == 0  # of those that are there, which are the driving frames
+    assert found["presence"]["frames"] == 24 and found["presence"]["frames_with_face"] == 12
+    nothing = run(data, lambda task: replace(half(task), made=np.zeros(4, dtype=bool)))
+    assert nothing["missing"] == 24 and "l1" not in nothing
+
+
 def test_refused_sources_are_counted_not_raised(data: FaceTracks) -> None:
     found = run(data, lambda task: answer_of(Told(refuses=True), data, task))
     assert len(found["refused"]) == found["tasks"] == 6
@@ -477,13 +540,59 @@ def test_figures_ask_models_for_what_they_show(data: FaceTracks) -> None:
     np.testing.assert_array_equal(both[:3], scene.turned.attributes[:3])
     np.testing.assert_array_equal(both[3:], scenes[1].acting.attributes[3:])
     parts = said(figures.mixed_mouth_eyes([model], scenes), 0)
-    np.testing.assert_array_equal(parts[:3], [0.5, 0.5, 0.5])
+    np.testing.assert_array_equal(parts[:3], scene.source.attributes[:3])
     assert parts[INDEX["AU12"]] == scene.mouth.attributes[INDEX["AU12"]]
     assert parts[INDEX["AU45"]] == scenes[1].eyes.attributes[INDEX["AU45"]]
+    mixes = control_figures.figure_4b(model, scenes)
+    assert mixes.dtype == np.uint8
+    donors = [
+        scene.source,
+        scenes[1].acting,
+        scenes[0].turned,
+    ]  # with two people the second next is the first
+    wanted = [a for a in asked if not np.array_equal(a, neutral(COUNT))][:6]
+    asked.clear()
+    for values, (pose, mouth, eyes) in zip(wanted, permutations(donors), strict=True):
+        np.testing.assert_array_equal(values[:3], pose.attributes[:3])
+        assert values[INDEX["AU12"]] == mouth.attributes[INDEX["AU12"]]
+        assert values[INDEX["AU45"]] == eyes.attributes[INDEX["AU45"]]
     first, last = said(figures.multi_view(model, scenes[:1]), 0), None
     assert first[INDEX["yaw"]] == pytest.approx(0.3)
     last = said(figures.au_sweep(model, scene), -1)
     assert last[INDEX["AU45"]] == 1 and last.sum() == pytest.approx(2.5)
+
+
+def test_figure_1_has_every_way_of_control(data: FaceTracks) -> None:
+    tasks = self_tasks(data, tracks_of(data, "test", None, 1), 5)
+    asked: list[np.ndarray] = []
+
+    class Listening(Told):
+        def animate(self, attributes: FloatArray) -> Frame:
+            asked.extend(attributes)
+            return super().animate(attributes)
+
+    picture = control_figures.figure_1(Listening(), data, tasks)
+    assert picture.shape[0] > 9 * figures.TILE_PX
+    own = data.values_of([tasks[0].source]).attributes[0]
+    d1, d2, d3 = (np.array(data.values_of(tasks[i].driving).attributes) for i in (1, 2, 3))
+    d1 = d1[d1[:, INDEX["yaw"]].argsort()]
+    d2 = d2[d2[:, 3:].sum(axis=1).argsort()]
+    pose, expression, parts, mixes, whole, numbers = np.array(asked)[1:].reshape(
+        6, 5, COUNT
+    )  # first: the neutral
+    mouth, eyes = ([INDEX[name] for name in names] for names in (figures.MOUTH, figures.EYES))
+    np.testing.assert_array_equal(pose, np.hstack([d1[:, :3], np.tile(own[3:], (5, 1))]))
+    np.testing.assert_array_equal(expression, np.hstack([np.tile(own[:3], (5, 1)), d2[:, 3:]]))
+    np.testing.assert_array_equal(parts[:, :3], np.tile(own[:3], (5, 1)))
+    np.testing.assert_array_equal(parts[:, mouth], d1[:, mouth])
+    np.testing.assert_array_equal(parts[:, eyes], d2[:, eyes])
+    np.testing.assert_array_equal(mixes, np.hstack([d1[:, :3], d2[:, 3:]]))
+    np.testing.assert_array_equal(whole, d3)
+    assert numbers[1, INDEX["yaw"]] == pytest.approx(pose_to_unit([0, math.radians(-22), 0])[1])
+    assert numbers[0, INDEX["AU12"]] == pytest.approx(0.9) and numbers[0, INDEX["yaw"]] == 0.5
+    # One clip alone drives itself, and a short clip shows a frame again.
+    alone = self_tasks(data, tracks_of(data, "test", 1, 1), 2)
+    assert control_figures.figure_1(Told(), data, alone).shape == picture.shape
 
 
 def test_figures_leave_room_for_a_model_that_refuses(data: FaceTracks) -> None:
@@ -492,6 +601,7 @@ def test_figures_leave_room_for_a_model_that_refuses(data: FaceTracks) -> None:
     assert with_it.shape == figures.reenactment([Told(), Told()], scenes).shape
     figures.neutral_row([Told(refuses=True)], scenes)
     figures.au_sweep(Told(refuses=True), scenes[0])
+    control_figures.figure_4b(Told(refuses=True), scenes)
 
 
 def test_the_response_plot_stands_gaps() -> None:

@@ -31,6 +31,7 @@ from tests.training.footage import PORTRAIT, driver_frames, portrait, turn_displ
 from tests.training.test_prepare_openface import write_table
 from training import prepare
 from training.assets.render_examples import performance_at
+from training.dataset.index import SPLITS
 from training.dataset.pairs import PairDataset, PortraitDataset
 from training.dataset.reading import FaceTracks
 from training.preparation import data_report, runners, work
@@ -108,7 +109,7 @@ def test_a_data_set_comes_out_that_can_be_trained_on(tracks: FaceTracks) -> None
         "anna/v1/00001#0": 6, "anna/v1/00002#0": 6, "ben/v1/00001#0": 6, "cara/v1/00001#0": 6,
     }  # fmt: skip
     assert {t.fps for t in tracks.tracks} == {10.0}
-    assert len(tracks.index.splits["train"]) == 2 and len(tracks.index.splits["test"]) == 1
+    assert [len(tracks.index.splits[split]) for split in SPLITS] == [1, 1, 1]
     assert tracks.index.attribute_source == "tracker" and tracks.size_px == 128
     assert (tracks.all_values().presence == -1).all()
     tracks.verify()
@@ -358,13 +359,21 @@ def test_a_broken_table_skips_its_clip_or_is_passed_over(tmp_path: Path) -> None
     assert any("measured here" in note for texts in notes.values() for note in texts)
 
 
-def test_test_persons_can_be_named(videos: Path, parts: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_persons_of_each_split_can_be_named(
+    videos: Path, parts: Path, capsys: pytest.CaptureFixture[str], caplog: pytest.LogCaptureFixture
+) -> None:
     assert run(videos, "--out", parts, "--test-identity", "b*", "--test-identity", "cara") == 0
-    assert FaceTracks(parts).index.splits == {"train": ("anna",), "test": ("ben", "cara")}
+    assert FaceTracks(parts).index.splits == {"train": ("anna",), "validation": (), "test": ("ben", "cara")}
+    assert (
+        "nobody is left for validation" in caplog.text and "add clips of others, or name fewer" in caplog.text
+    )
+    assert run(videos, "--out", parts, "--test-identity", "ben", "--validation-identity", "c*") == 0
+    assert FaceTracks(parts).index.splits == {"train": ("anna",), "validation": ("cara",), "test": ("ben",)}
+    assert FaceTracks(parts).identities == ("anna", "cara", "ben")
     assert run(videos, "--out", parts, "--test-identity", "dora") == 2
     assert "--test-identity dora: there is no such person" in capsys.readouterr().err
     assert run(videos, "--out", parts, "--test-identity", "*") == 2
-    assert "leaves nobody to train on" in capsys.readouterr().err
+    assert "--test-identity: nobody is left to train on" in capsys.readouterr().err
 
 
 # What is left out.
@@ -423,6 +432,8 @@ def test_nothing_usable_is_an_error(tmp_path: Path, capsys: pytest.CaptureFixtur
         (["--size", "100"], "--size 100: a multiple of 8"),
         (["--fps", "0"], "--fps 0"),
         (["--test-share", "1"], "--test-share 1"),
+        (["--validation-share", "-.1"], "--validation-share -0.1: a share from 0"),
+        (["--validation-share", ".8"], "--validation-share 0.8: with --test-share it has to stay below 1"),
         (["--max-frames-per-clip", "1"], "a pair needs at least 2"),
         (["--fps", "nan"], "--fps nan"),
         (["--test-share", "nan"], "--test-share nan"),
@@ -778,16 +789,19 @@ def test_the_report_counts_and_shows(data: Path, tracks: FaceTracks) -> None:
     numbers = json.loads((data / "report/report.json").read_text())
     assert (numbers["clips"], numbers["tracks"], numbers["frames"], numbers["skipped_clips"]) == (4, 4, 24, 0)
     assert numbers["hours"] == pytest.approx(2.4 / 3600, abs=1e-4)
-    assert numbers["persons"] == {"train": 2, "test": 1} and numbers["persons_with_one_track"] == 2
+    assert (
+        numbers["persons"] == {"train": 1, "validation": 1, "test": 1}
+        and numbers["persons_with_one_track"] == 2
+    )
     assert numbers["attributes"]["yaw"]["mean"] == pytest.approx(
         float(tracks.all_values().attributes[:, 1].mean()), abs=1e-4
     )
     assert 60 < numbers["face_px"]["p50"] < 160
-    for name in ("attributes", "pose", "faces", "extremes", "crops_train", "crops_test"):
+    for name in ("attributes", "pose", "faces", "extremes", "crops_train", "crops_validation", "crops_test"):
         picture = cv2.imread(str(data / f"report/{name}.png"))
         assert picture is not None and min(picture.shape[:2]) > 100, name
     text = (data / "report/report.md").read_text()
-    assert "24 frames in 4 tracks of 3 persons (2 to train on, 1 to test on)" in text
+    assert "24 frames in 4 tracks of 3 persons (1 to train on, 1 for validation, 1 to test on)" in text
     assert "| AU45 |" in text
 
 

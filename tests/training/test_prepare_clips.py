@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
@@ -9,7 +10,7 @@ import pytest
 from icface.errors import ConfigError, SourceError
 from training.preparation.clips import find_clips
 from training.preparation.frame_folders import times_of
-from training.preparation.pack import split_by_name, split_identities
+from training.preparation.split import Wanted, split_identities, too_few
 
 
 def touch(folder: Path, *names: str) -> Path:
@@ -85,40 +86,93 @@ def test_nothing_to_prepare_is_said(tmp_path: Path) -> None:
         find_clips([tmp_path / "missing"])
 
 
-def test_a_quarter_of_the_persons_is_kept_for_testing() -> None:
+def split(names: Sequence[str], validation: float, test: float, seed: int = 20) -> dict[str, tuple[str, ...]]:
+    return split_identities([names], Wanted(shares={"validation": validation, "test": test}), seed)
+
+
+def test_persons_are_kept_for_validation_and_for_testing() -> None:
     names = [f"id{n:03d}" for n in range(100)]
-    splits = split_identities(names, 0.25, seed=20)
-    assert len(splits["test"]) == 25
-    assert sorted((*splits["train"], *splits["test"])) == names
-    assert split_identities(names[::-1], 0.25, seed=20) == splits
-    assert split_identities(names, 0.25, seed=21)["test"] != splits["test"]
+    splits = split(names, 0.1, 0.25)
+    assert [len(splits[name]) for name in ("train", "validation", "test")] == [65, 10, 25]
+    assert sorted(name for people in splits.values() for name in people) == names
+    assert split(names[::-1], 0.1, 0.25) == splits
+    assert split(names, 0.1, 0.25, seed=21)["test"] != splits["test"]
+    # Who is tested on does not depend on the share for validation.
+    assert split(names, 0.0, 0.25)["test"] == splits["test"]
 
 
 def test_a_new_person_hardly_moves_the_others() -> None:
     names = [f"id{n:03d}" for n in range(100)]
-    before = set(split_identities(names, 0.25, seed=20)["test"])
-    after = set(split_identities([*names, "new"], 0.25, seed=20)["test"])
-    assert len(before ^ after) <= 2
+    before, after = split(names, 0.1, 0.25), split([*names, "new"], 0.1, 0.25)
+    for name in ("validation", "test"):
+        assert len(set(before[name]) ^ set(after[name])) <= 3
 
 
 @pytest.mark.parametrize(
-    ("count", "share", "tested"), [(1, 0.25, 0), (2, 0.25, 1), (2, 0.99, 1), (3, 0.0, 0), (0, 0.25, 0)]
+    ("count", "validation", "test", "found"),
+    [
+        (1, 0.1, 0.25, (1, 0, 0)),
+        (2, 0.1, 0.25, (1, 0, 1)),
+        (2, 0.1, 0.89, (1, 0, 1)),
+        (2, 0.1, 0.0, (1, 1, 0)),
+        (3, 0.0, 0.0, (3, 0, 0)),
+        (3, 0.1, 0.25, (1, 1, 1)),
+        (4, 0.1, 0.25, (2, 1, 1)),
+        (10, 0.5, 0.49, (1, 4, 5)),
+    ],
 )
-def test_few_persons(count: int, share: float, tested: int) -> None:
-    splits = split_identities([f"id{n}" for n in range(count)], share, seed=20)
-    assert (len(splits["train"]), len(splits["test"])) == (count - tested, tested)
+def test_few_persons(count: int, validation: float, test: float, found: tuple[int, int, int]) -> None:
+    splits = split([f"id{n}" for n in range(count)], validation, test)
+    assert tuple(len(splits[name]) for name in ("train", "validation", "test")) == found
 
 
-def test_persons_to_test_on_can_be_named() -> None:
+def test_too_few_persons_say_so_in_one_line() -> None:
+    wanted = Wanted(shares={"validation": 0.1, "test": 0.25})
+    said = too_few(split_identities([["a", "b"]], wanted, 20), wanted)
+    assert said == (
+        "nobody is left for validation (train.py will choose best.safetensors on people whom it trains on): there "
+        "are only 1 persons to train on and 1 to test on; add clips of others"
+    )
+    alone = too_few(split_identities([["a"]], wanted, 20), wanted)
+    assert (
+        alone is not None and "nobody is left for test and validation" in alone and "--split train" in alone
+    )
+    assert too_few(split_identities([["a", "b", "c"]], wanted, 20), wanted) is None
+    nobody = Wanted(shares={"validation": 0.0, "test": 0.0})
+    assert too_few(split_identities([["a"]], nobody, 20), nobody) is None
+
+
+def named(names: Sequence[str], **patterns: Sequence[str]) -> dict[str, tuple[str, ...]]:
+    return split_identities([names], Wanted(shares={"validation": 0.1, "test": 0.25}, names=patterns), 20)
+
+
+def test_persons_can_be_named() -> None:
     names = ["id1", "id2", "other", "id[3]"]
-    assert split_by_name(names, ["id?"]) == {"train": ("id[3]", "other"), "test": ("id1", "id2")}
-    assert split_by_name(names, ["other", "id1"])["test"] == ("id1", "other")
+    both = named(names, test=["id?"], validation=["other"])
+    assert both == {"train": ("id[3]",), "validation": ("other",), "test": ("id1", "id2")}
+    assert named(names, test=["other", "id1"])["test"] == ("id1", "other")
+    # The other split is drawn from those who are left.
+    rest = named(names, test=["id?"])
+    assert (len(rest["train"]), len(rest["validation"])) == (1, 1)
+    assert named(["a", "b"], test=["a"]) == {"train": ("b",), "validation": (), "test": ("a",)}
+    drawn = named(names, validation=["other"])
+    assert drawn["validation"] == ("other",) and len(drawn["test"]) == 1
+
+
+def test_names_that_cannot_be_are_refused() -> None:
+    names = ["id1", "id2", "other", "id[3]"]
     with pytest.raises(
         ConfigError, match="--test-identity nobody: there is no such person; there are id1, id2"
     ):
-        split_by_name(names, ["id1", "nobody"])
-    with pytest.raises(ConfigError, match="leaves nobody to train on"):
-        split_by_name(names, ["*"])
+        named(names, test=["id1", "nobody"])
+    with pytest.raises(ConfigError, match="--validation-identity x: there is no such person"):
+        named(names, validation=["x"])
+    with pytest.raises(ConfigError, match="--test-identity: nobody is left to train on"):
+        named(names, test=["*"])
+    with pytest.raises(ConfigError, match="--test-identity and --validation-identity: nobody is left"):
+        named(names, test=["id*"], validation=["other"])
+    with pytest.raises(ConfigError, match="--test-identity and --validation-identity both name id1"):
+        named(names, test=["id1"], validation=["id*"])
 
 
 def test_folders_of_face_crops(tmp_path: Path) -> None:

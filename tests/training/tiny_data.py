@@ -58,14 +58,22 @@ def make_tiny_dataset(
     shard_bytes: int = 25_000,
     presence: int = -1,
     attribute_scale: Scale = "full-shape",
+    validated: int = 0,
 ) -> Path:
-    """Write it; the last quarter of the identities (at least one of several) is for testing."""
+    """Write it; the last quarter of the identities (at least one of several) is for testing.
+
+    `validated` identities before them are for validation.
+    """
     names = [f"person{n}" for n in range(identities)]
     tested = max(1, identities // 4) if identities > 1 else 0
     write_dataset(
         folder,
         ([track] for track in tiny_tracks(identities, tracks, frames, size_px, presence)),
-        splits={"train": tuple(names[: identities - tested]), "test": tuple(names[identities - tested :])},
+        splits={
+            "train": tuple(names[: identities - tested - validated]),
+            "validation": tuple(names[identities - tested - validated : identities - tested]),
+            "test": tuple(names[identities - tested :]),
+        },
         size_px=size_px,
         attribute_source="tracker",
         seed=20,

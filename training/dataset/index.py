@@ -7,6 +7,7 @@ through all tracks, in the order of the index.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from itertools import combinations
 from pathlib import Path
 from typing import Annotated, Final, Literal
 
@@ -20,7 +21,8 @@ from icface.face.alignment import ALIGNMENT
 
 INDEX_FILE: Final = "index.json"
 SHARDS_FOLDER: Final = "shards"
-SPLITS: Final = ("train", "test")
+SPLITS: Final = ("train", "validation", "test")
+"""People to train on, to choose the best model on, and to report."""
 Source = Literal["tracker", "openface", "mixed"]
 """`tracker`: attributes are measured here; `openface`: they come from CSV files; `mixed`."""
 Scale = Literal["full-shape", "openface"]
@@ -77,7 +79,7 @@ class Index(Struct, frozen=True, kw_only=True):
     seed: _Count
     """Decided the split."""
     splits: Mapping[str, tuple[str, ...]]
-    """Identities to train on and to test on. Nobody is in both."""
+    """Identities by split. Nobody is in two. Data sets of earlier versions lack `validation`."""
     shards: tuple[Shard, ...]
     tracks: tuple[Track, ...]
     attribute_scale: Scale = "full-shape"
@@ -87,12 +89,13 @@ class Index(Struct, frozen=True, kw_only=True):
         """Raise ValueError where the index contradicts itself."""
         if self.alignment != ALIGNMENT:
             raise ValueError(f"alignment {self.alignment!r} is not known, only {ALIGNMENT}")
-        if set(self.splits) != set(SPLITS):
-            raise ValueError(f"its splits are {', '.join(self.splits)} instead of {' and '.join(SPLITS)}")
-        train, test = (set(self.splits[name]) for name in SPLITS)
-        if train & test:
-            raise ValueError(f"identity {min(train & test)!r} is in train and in test")
-        known = train | test
+        if set(self.splits) not in (set(SPLITS), set(SPLITS) - {"validation"}):
+            raise ValueError(f"its splits are {', '.join(self.splits)} instead of {', '.join(SPLITS)}")
+        for one, other in combinations(SPLITS, 2):
+            both = set(self.people(one)) & set(self.people(other))
+            if both:
+                raise ValueError(f"identity {min(both)!r} is in {one} and in {other}")
+        known = {name for people in self.splits.values() for name in people}
         row = shard = 0
         for track in self.tracks:
             if track.first != row or not shard <= track.shard < len(self.shards):
@@ -100,6 +103,10 @@ class Index(Struct, frozen=True, kw_only=True):
             if track.identity not in known:
                 raise ValueError(f"track {track.name!r} is of {track.identity!r}, which is in no split")
             row, shard = track.rows.stop, track.shard
+
+    def people(self, split: str) -> tuple[str, ...]:
+        """Identities of a split; none where an earlier version did not know it."""
+        return self.splits.get(split, ())
 
     @property
     def rows(self) -> int:

@@ -52,7 +52,7 @@ class FaceTracks:
         self.attribute_scale: Scale = self.index.attribute_scale if stored else "full-shape"
         """Of the attributes that come from here."""
         self.tracks = self.index.tracks
-        self.identities = (*self.index.splits["train"], *self.index.splits["test"])
+        self.identities = tuple(name for split in SPLITS for name in self.index.people(split))
         """Those to train on come first, so that they are numbered from 0."""
         self._paths = tuple(folder / shard.file for shard in self.index.shards)
         for path, shard in zip(self._paths, self.index.shards, strict=True):
@@ -74,10 +74,10 @@ class FaceTracks:
         self._lock = threading.Lock()
 
     def split(self, name: str) -> tuple[int, ...]:
-        """Numbers of the tracks of `train` or `test`; raises ConfigError for any other name."""
+        """Numbers of the tracks of a split of `SPLITS`; raises ConfigError for any other name."""
         if name not in SPLITS:
-            raise ConfigError(f"split {name!r} is unknown; choose {' or '.join(SPLITS)}")
-        identities = set(self.index.splits[name])
+            raise ConfigError(f"split {name!r} is unknown; choose {', '.join(SPLITS[:-1])} or {SPLITS[-1]}")
+        identities = set(self.index.people(name))
         return tuple(n for n, track in enumerate(self.tracks) if track.identity in identities)
 
     def identity_number(self, track: int) -> int:

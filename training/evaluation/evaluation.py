@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import hashlib
 import logging
+from collections.abc import Sequence
 from contextlib import ExitStack, closing
 from functools import partial
 from pathlib import Path
@@ -15,16 +16,18 @@ import cv2
 from icface.arrays import Frame
 from icface.errors import ConfigError
 from icface.face.landmarks import MODEL_SHA256
-from training.dataset.index import INDEX_FILE
+from training.dataset.index import INDEX_FILE, Track
 from training.dataset.reading import FaceTracks
 from training.evaluation import figures, protocol
-from training.evaluation.animators import open_animators
+from training.evaluation.animators import Animator, open_animators
+from training.evaluation.cases import Frames, write_cases
+from training.evaluation.control_figures import figure_1, figure_4b
 from training.evaluation.embedding import Taken
 from training.evaluation.judges import load_judges
 from training.evaluation.model_report import write_report
 from training.evaluation.openface_frames import find_tables, openface_presence, save_frames
 from training.evaluation.response import response
-from training.evaluation.tasks import cross_tasks, self_tasks, tracks_of
+from training.evaluation.tasks import Task, cross_tasks, self_tasks, tracks_of
 
 logger = logging.getLogger(__name__)
 
@@ -40,6 +43,24 @@ JUDGES: Final = {
 """Flag -> what is measured with its file, and what the file is."""
 
 
+def tasks_of(data: FaceTracks, clips: Sequence[Track], flags: argparse.Namespace) -> dict[str, list[Task]]:
+    """The tasks by kind, as the flags say."""
+    how = (flags.max_frames, flags.source_frame, flags.seed)
+    return {"self": self_tasks(data, clips, *how), "cross": cross_tasks(data, clips, *how)}
+
+
+def list_cases(flags: argparse.Namespace) -> None:
+    """Write the cases that `--frames` will look for.
+
+    Raises:
+        ConfigError: there are none, or the table cannot be called so.
+    """
+    with closing(FaceTracks(flags.data)) as data:
+        clips = tracks_of(data, flags.split, flags.max_tracks, flags.seed)
+        count = write_cases(flags.list_cases, data, tasks_of(data, clips, flags))
+    logger.info("%s: %d cases; the pictures are beside it", flags.list_cases, count)
+
+
 class Evaluation:
     """One run of training/evaluate.py with its flags; the stack closes what is opened."""
 
@@ -48,10 +69,7 @@ class Evaluation:
         self._tables = find_tables(flags.openface_source)
         self._data = stack.enter_context(closing(FaceTracks(flags.data)))
         self._clips = tracks_of(self._data, flags.split, flags.max_tracks, flags.seed)
-        self._tasks = {
-            "self": self_tasks(self._data, self._clips, flags.max_frames, flags.source),
-            "cross": cross_tasks(self._data, self._clips, flags.max_frames, flags.source),
-        }
+        self._tasks = tasks_of(self._data, self._clips, flags)
         taken = Taken(range=flags.identity_range, colour=flags.identity_colour, size_px=flags.identity_size)
         self._judges = load_judges(
             **{name: getattr(flags, name) for name in JUDGES},
@@ -59,9 +77,15 @@ class Evaluation:
             size_px=self._data.size_px,
             device=device,
         )
+        self._others = [Frames(given, self._data, self._tasks) for given in flags.frames]
         self._animators = open_animators(flags.model, self._data.size_px, device=device)
         for animator in self._animators:
             stack.callback(animator.close)
+        self._compared: list[Animator | Frames] = [*self._animators, *self._others]
+        names = [compared.name for compared in self._compared]
+        twice = {name for name in names if names.count(name) > 1} | {"driver"} & set(names)
+        if twice:
+            raise ConfigError(f"--frames {min(twice)}=…: the name is taken; choose another one")
         self._viewer = stack.enter_context(protocol.ClipViewer())
 
     def run(self, folder: Path, command: str) -> None:
@@ -69,7 +93,7 @@ class Evaluation:
         report = self._facts(command)
         if self._flags.only != "figures":
             report |= self._measure(folder)
-        if self._flags.only != "tables":
+        if self._flags.only != "tables" and self._animators:
             report["figures"] += self._draw(folder)
         plot = figures.response_plot(report.get("response", {}))
         if plot is not None:
@@ -78,7 +102,7 @@ class Evaluation:
 
     def _facts(self, command: str) -> dict[str, Any]:
         flags, data = self._flags, self._data
-        settings = ("seed", "source", "max_frames", "max_tracks", "sweep_sources", "only")
+        settings = ("seed", "source_frame", "max_frames", "max_tracks", "sweep_sources", "only")
         return {
             "command": command,
             "data": {
@@ -92,7 +116,7 @@ class Evaluation:
                 "attribute_scale": data.index.attribute_scale,
             },
             "settings": {name: getattr(flags, name) for name in settings} | {"landmarks": MODEL_SHA256},
-            "models": {animator.name: animator.facts for animator in self._animators},
+            "models": {compared.name: compared.facts for compared in self._compared},
             "judges": self._judges.files,
             "figures": [],
             "notes": self._notes(),
@@ -103,9 +127,10 @@ class Evaluation:
         result: dict[str, Any] = {"self": {}, "cross": {}, "response": {}, "jitter": {}}
         # One source from each of the first people, then their further clips.
         crops = [data.frame(task.source) for task in self._tasks["self"][: flags.sweep_sources]]
-        answers = {animator.name: partial(protocol.answer_of, animator, data) for animator in self._animators}
+        models = {animator.name: partial(protocol.answer_of, animator, data) for animator in self._animators}
         references = {n: partial(protocol.reference_of, n, data) for n in (protocol.DRIVER, protocol.KEPT)}
         for kind, tasks in self._tasks.items():
+            answers = models | {other.name: partial(other.answer, kind) for other in self._others}
             for name, answer in (answers | (references if kind == "self" else {})).items():
                 if not tasks:
                     continue
@@ -142,6 +167,8 @@ class Evaluation:
         if crossed:
             drawn["reenactment_cross"] = figures.reenactment(models, crossed)
         for animator in models:
+            drawn[f"figure_1.{animator.name}"] = figure_1(animator, self._data, self._tasks["self"])
+            drawn[f"figure_4b.{animator.name}"] = figure_4b(animator, scenes)
             drawn[f"multi_view.{animator.name}"] = figures.multi_view(animator, scenes[:3])
             drawn[f"au_sweep.{animator.name}"] = figures.au_sweep(animator, scenes[0])
         return [_write_picture(folder, f"{name}.png", picture) for name, picture in drawn.items()]
@@ -158,6 +185,15 @@ class Evaluation:
         ]
         if self._flags.split == "train":
             notes.insert(0, "These are people that models may have been trained on.")
+        if self._flags.split == "validation":
+            notes.insert(0, "On these people best.safetensors was chosen.")
+        if "validation" not in data.index.splits:
+            notes.insert(
+                0,
+                "The data were prepared by an earlier version, without people for validation. A best.safetensors that "
+                "was trained then was chosen on the people of the split test; prepare the data again.",
+            )
+            logger.warning("%s", notes[0])
         if not self._tasks["cross"]:
             notes.append("Cross-reenactment is not measured: the split has only one identity.")
         for name, (measure, told) in JUDGES.items():

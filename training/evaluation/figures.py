@@ -16,13 +16,11 @@ from PIL import Image, ImageDraw, ImageFont
 
 from icface.arrays import Frame
 from icface.attributes import (
-    ACTION_UNITS,
     AU_NAMES,
     COUNT,
     GROUPS,
     INDEX,
     NAMES,
-    POSE,
     POSE_LIMIT_RAD,
     POSE_NAMES,
     FloatArray,
@@ -32,7 +30,7 @@ from icface.errors import SourceError
 from training.dataset.reading import FaceTracks
 from training.evaluation.animators import Animator, resized
 from training.evaluation.response import POSE_REACH
-from training.evaluation.tasks import Task
+from training.evaluation.tasks import Task, expression, turn
 
 TILE_PX: Final = 128
 """Smaller frames are enlarged to this."""
@@ -87,6 +85,11 @@ class Shown(NamedTuple):
     attributes: FloatArray
 
 
+def shown(tracks: FaceTracks, row: int) -> Shown:
+    """A frame by its row."""
+    return Shown(tracks.frame(row), tracks.values_of([row]).attributes[0])
+
+
 class Scene(NamedTuple):
     """One row of a figure: a source, and the frames of its driver that stand out."""
 
@@ -107,20 +110,21 @@ def scenes_of(tracks: FaceTracks, tasks: Sequence[Task]) -> list[Scene]:
     scenes = []
     for task in tasks[:ROWS]:
         values = tracks.values_of(task.driving).attributes
-        turn = np.abs(values[:, POSE] - 0.5).sum(axis=1)
-        expression = values[:, ACTION_UNITS].sum(axis=1)
+        turned, acting = turn(values), expression(values)
         if len(values) > 1:
-            expression[np.argmax(turn)] = -1.0
+            acting[np.argmax(turned)] = -1.0
         eyes, mouth = (values[:, np.isin(NAMES, names)].sum(axis=1) for names in (EYES, MOUTH))
-        strongest = [int(np.argmax(strength)) for strength in (turn, expression, eyes, mouth)]
+        strongest = [int(np.argmax(strength)) for strength in (turned, acting, eyes, mouth)]
         label = tracks.tracks[tracks.track_of(task.source)].identity
-        source = Shown(tracks.frame(task.source), tracks.values_of([task.source]).attributes[0])
-        driving = (Shown(tracks.frame(task.driving[i]), values[i]) for i in strongest)
-        scenes.append(Scene(label, source, *driving))
+        scenes.append(
+            Scene(
+                label, *(shown(tracks, row) for row in (task.source, *(task.driving[i] for i in strongest)))
+            )
+        )
     return scenes
 
 
-def _made(animator: Animator, source: Frame, attributes: FloatArray) -> list[Frame | None]:
+def made_by(animator: Animator, source: Frame, attributes: FloatArray) -> list[Frame | None]:
     """The neutral picture and the frames for attributes (n, 20); all None where the model refuses the source."""
     try:
         first = animator.neutralise(source)
@@ -135,7 +139,7 @@ def reenactment(animators: Sequence[Animator], scenes: Sequence[Scene]) -> Frame
     rows = []
     for scene in scenes:
         asked = np.stack([scene.turned.attributes, scene.acting.attributes])
-        made = [_made(animator, scene.source.frame, asked) for animator in animators]
+        made = [made_by(animator, scene.source.frame, asked) for animator in animators]
         for i, driving in enumerate((scene.turned.frame, scene.acting.frame)):
             answers = [tile for frames in made for tile in (frames[0], frames[1 + i])]
             tiles.append([scene.source.frame, driving, *answers])
@@ -158,11 +162,11 @@ def mixed_pose_expression(animators: Sequence[Animator], scenes: Sequence[Scene]
 
 
 def mixed_mouth_eyes(animators: Sequence[Animator], scenes: Sequence[Scene]) -> Frame:
-    """Mouth and nose of one driving frame, brows and eyes of another, the pose frontal."""
+    """Mouth and nose of one driving frame, brows and eyes of another, the source's own pose."""
     mouths, eyes = [s.mouth for s in scenes], _next([s.eyes for s in scenes])
     asked = [
-        mixed(mixed(neutral(COUNT), m.attributes, MOUTH), e.attributes, EYES)
-        for m, e in zip(mouths, eyes, strict=True)
+        mixed(mixed(s.source.attributes, m.attributes, MOUTH), e.attributes, EYES)
+        for s, m, e in zip(scenes, mouths, eyes, strict=True)
     ]
     return _one_output(animators, scenes, asked, {"mouth from": mouths, "eyes from": eyes})
 
@@ -181,19 +185,20 @@ def _one_output(
     """A row a scene: source, the frames that drive it by heading, one output of each model."""
     tiles: list[list[Frame | None]] = []
     for scene, attributes, *frames in zip(scenes, asked, *drivers.values(), strict=True):
-        outputs = [_made(animator, scene.source.frame, attributes[None])[1] for animator in animators]
+        outputs = [made_by(animator, scene.source.frame, attributes[None])[1] for animator in animators]
         tiles.append([scene.source.frame, *(shown.frame for shown in frames), *outputs])
     names = [f"output {animator.name}" for animator in animators]
     return sheet(tiles, ["source", *drivers, *names], [scene.label for scene in scenes])
 
 
 def neutral_row(animators: Sequence[Animator], scenes: Sequence[Scene]) -> Frame:
-    """Sources above, each model's neutral pictures below."""
+    """Each person's source, most turned and most acting frame, and each model's neutral picture of it below."""
     nothing = neutral(COUNT)[None]
-    tiles: list[list[Frame | None]] = [[scene.source.frame for scene in scenes]]
+    hard = [(s.label, shown.frame) for s in scenes[: ROWS // 2] for shown in (s.source, s.turned, s.acting)]
+    tiles: list[list[Frame | None]] = [[frame for _, frame in hard]]
     for animator in animators:
-        tiles.append([_made(animator, scene.source.frame, nothing)[0] for scene in scenes])
-    return sheet(tiles, [s.label for s in scenes], ["source", *(f"neutral {a.name}" for a in animators)])
+        tiles.append([made_by(animator, frame, nothing)[0] for _, frame in hard])
+    return sheet(tiles, [label for label, _ in hard], ["source", *(f"neutral {a.name}" for a in animators)])
 
 
 def _sweeps(
@@ -203,7 +208,7 @@ def _sweeps(
     asked = np.tile(neutral(COUNT), (len(names), len(values), 1))
     for i, name in enumerate(names):
         asked[i, :, INDEX[name]] = values
-    made = _made(animator, source, asked.reshape(-1, COUNT))[1:]
+    made = made_by(animator, source, asked.reshape(-1, COUNT))[1:]
     return [made[i : i + len(values)] for i in range(0, len(made), len(values))]
 
 

@@ -16,6 +16,13 @@ from training.preparation.markdown import NOTHING, number, table
 
 NUMBERS: Final = "report.json"
 TEXT: Final = "report.md"
+SOURCE: Final = {
+    "neutral": "the most neutral frame of each clip",
+    "strongest": "the frame with the most expression of each clip",
+    "extreme-pose": "the frame of each clip in which the head is turned most",
+    "random": "a frame of each clip, drawn by the seed",
+    "first": "the first frame of each clip",
+}
 QUALITY: Final = (("X2Face", 28.89, 39.49), ("ICface", 25.02, 33.08))
 """The paper's table 1: method, CNNIQA of the output, DeepIQA of the output against the source; lower is better."""
 PRESENCE: Final = (
@@ -99,14 +106,15 @@ def _reenactment(report: dict[str, Any], kind: str) -> str:
         return title + "Not measured: the split has only one identity."
     same = kind == "self"
     told = (
-        f"The {report['settings']['source']} frame of each clip is the source, the others drive it. L1, PSNR and SSIM "
+        f"The source is {SOURCE[report['settings']['source_frame']]}; the others drive it. L1, PSNR and SSIM "
         "are on [0, 1] against the driving frame."
         if same
         else "The clip of one person drives the source of another; there is no right picture to compare with."
     )
     columns = (*(PICTURES if same else ()), ("CSIM ↑", "csim", 3))
     angles = [f"{name}° ↓" for name in POSE_NAMES]
-    head = ["model", *(c[0] for c in columns), *angles, "APD° ↓", "AED ↓", "AU r ↑", "faces seen", "refused"]
+    head = ["model", *(c[0] for c in columns), *angles, "APD° ↓", "AED ↓", "AU r ↑",
+            "neutral° ↓", "neutral AU ↓", "faces seen", "missing", "refused"]  # fmt: skip
     rows = []
     for name, result in results.items():
         errors = result.get("pose_error_deg", {})
@@ -118,7 +126,10 @@ def _reenactment(report: dict[str, Any], kind: str) -> str:
                 number(result.get("apd_deg"), 1),
                 number(result.get("aed"), 3),
                 number(result.get("au_correlation_mean"), 2),
+                number(result.get("neutral_angle_deg"), 1),
+                number(result.get("neutral_expression"), 3),
                 f"{result['faces_found']}/{result['frames']}" if "frames" in result else NOTHING,
+                result["missing"],
                 f"{len(result['refused'])}/{result['tasks']}",
             ]
         )
@@ -128,13 +139,17 @@ def _reenactment(report: dict[str, Any], kind: str) -> str:
         f" CSIM is the cosine between output and source of the features of {identity}. Pose (mean absolute error in "
         "degrees, APD their mean) and Action Units (AED: mean absolute error; r: mean correlation, inside clips, over "
         "those that the drivers use) are what was asked for against what is measured again in the output, where it "
-        "shows a face."
+        "shows a face. As in the data, the tracker learns the neutral face from the measured frames themselves. Neutral: "
+        "how far the model's neutral pictures are from it, in degrees (mean of pitch, yaw and roll) and as the mean "
+        "Action Unit."
     )
     return f"{title}{told}\n\n{table(head, rows)}"
 
 
 def _response(report: dict[str, Any]) -> str:
     results = report["response"]
+    if not results:
+        return ""
     first = next(iter(results.values()))
     told = (
         f"Each attribute is swept in {first['steps']} steps (pose ±{first['pose_reach_deg']:.0f}°, Action Units 0 to 1) "
@@ -177,6 +192,8 @@ def _per_au(report: dict[str, Any]) -> str:
 
 
 def _jitter(report: dict[str, Any]) -> str:
+    if not report["jitter"]:
+        return ""
     rows = [
         [name, *(number(None if j[kind] is None else 1000 * j[kind], 2) for kind in ("exact", "noisy"))]
         for name, j in report["jitter"].items()
@@ -189,23 +206,24 @@ def _jitter(report: dict[str, Any]) -> str:
 
 
 def _table_1(report: dict[str, Any]) -> str:
-    rows = [[f"{name} (paper)", number(a, 2), number(b, 2)] for name, a, b in QUALITY]
+    rows = [[f"{name} (paper)", number(a, 2), number(b, 2), NOTHING] for name, a, b in QUALITY]
     for name, result in report["self"].items():
-        rows.append([name, number(result.get("cnniqa"), 2), number(result.get("deepiqa"), 2)])
+        missing = f"{result['missing']}/{result['presence']['frames']}"
+        rows.append([name, number(result.get("cnniqa"), 2), number(result.get("deepiqa"), 2), missing])
     told = (
         "Lower is better, with weights trained on LIVE. The paper's numbers are of VoxCeleb and its own set-up; they "
         "stand here for orientation."
     )
-    missing = [f"--{flag} WEIGHTS" for flag in ("cnniqa", "deepiqa") if flag not in report["judges"]]
-    if missing:
-        told += f" Not measured: give {' and '.join(missing)}."
-    head = ["method", "CNNIQA ↓", "DeepIQA-FR against the source ↓"]
+    lacking = [f"--{flag} WEIGHTS" for flag in ("cnniqa", "deepiqa") if flag not in report["judges"]]
+    if lacking:
+        told += f" Not measured: give {' and '.join(lacking)}."
+    head = ["method", "CNNIQA ↓", "DeepIQA-FR against the source ↓", "missing"]
     return f"## Table 1 of the paper: image quality (self-reenactment)\n\n{told}\n\n{table(head, rows)}"
 
 
 def _table_2(report: dict[str, Any]) -> str:
     rows = [
-        [f"{name} (paper)", "OpenFace", NOTHING, number(accuracy, 2), number(f, 4), NOTHING, NOTHING]
+        [f"{name} (paper)", "OpenFace", NOTHING, number(accuracy, 2), number(f, 4), *[NOTHING] * 3]
         for name, accuracy, f in PRESENCE
     ]
     detail: list[str] = []
@@ -219,7 +237,13 @@ def _table_2(report: dict[str, Any]) -> str:
                 for cell in (_percent(counts["balanced_accuracy"], 2), number(counts["f"], 4))
             ]
             rows.append(
-                [f"{name}, {kind}", "; ".join(presence["measured_by"]), f"{100 * coverage:.1f} %", *numbers]
+                [
+                    f"{name}, {kind}",
+                    "; ".join(presence["measured_by"]),
+                    f"{100 * coverage:.1f} %",
+                    *numbers,
+                    f"{report[kind][name]['missing']}/{presence['frames']}",
+                ]
             )
         if results:
             head = [
@@ -237,14 +261,16 @@ def _table_2(report: dict[str, Any]) -> str:
             detail.append(f"{kind.capitalize()}-reenactment, per Action Unit:\n\n{table(head, body)}")
     told = (
         "Balanced accuracy in percent and F of Action Unit presence in the output against the driver; higher is better. "
-        "Every frame whose driver is known counts, the same for all models: where the output shows no face, or the "
-        "source was refused, no Action Unit is present in it. Coverage: the share of frames with a face in the output. "
+        "Every frame whose driver is known counts, the same for all models: where the output shows no face or is "
+        "missing, or the source was refused, no Action Unit is present in it. Coverage: the share of frames with a face "
+        "in the output. "
         f"“Surrogate” is not OpenFace's classifier: present means an intensity of {THRESHOLD:g} or more on OpenFace's "
-        "scale, from our own landmarks, and such rows cannot be compared with the paper's. Macro: mean over the Action "
+        "scale, from our own landmarks and relative to the neutral face that the tracker learns from the frames "
+        "themselves, as OpenFace does; such rows cannot be compared with the paper's. Macro: mean over the Action "
         "Units for which it is defined (balanced accuracy needs both classes in the driver); micro: all counts together."
     )
     scores = [f"{score} ({how})" for how in ("macro", "micro") for score in ("bal. acc. %", "F")]
-    head = ["method", "presence by", "coverage", *scores]
+    head = ["method", "presence by", "coverage", *scores, "missing"]
     return "\n\n".join(
         [f"## Table 2 of the paper: Action Unit presence\n\n{told}", table(head, rows), *detail]
     )

@@ -11,9 +11,10 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 import numpy as np
+from numpy.typing import NDArray
 
 from icface.arrays import Frame
-from icface.attributes import AU_NAMES, COUNT, FloatArray, in_range, neutral
+from icface.attributes import AU_NAMES, COUNT, POSE_LIMIT_RAD, FloatArray, in_range, neutral
 from icface.errors import SourceError
 from icface.face.action_units import Baseline, population
 from icface.face.viewer import Viewer
@@ -24,8 +25,8 @@ from training.evaluation.animators import Animator
 from training.evaluation.judges import Judges
 from training.evaluation.presence import Presence, confusion, summary, surrogate
 from training.evaluation.similarity import WINDOW_PX, l1, ssim
-from training.evaluation.tasks import Task
-from training.preparation.calibrate import Measured, learn_baseline
+from training.evaluation.tasks import Task, expression, turn
+from training.preparation.calibrate import Measured, attributes_of, learn_baseline
 
 DRIVER: Final = "driving frames (the answer itself)"
 KEPT: Final = "source kept (does nothing)"
@@ -38,15 +39,26 @@ PresenceOf = Callable[[str, Task], Presence | None]
 
 
 class ClipViewer(Viewer):
-    """Also learns how a real person looks without expression, as the attributes of the data were learned."""
+    """Also measures the frames of one person together, as the attributes of the data were measured."""
 
-    def clip_baseline(self, crops: Iterable[Frame]) -> Baseline:
-        """The neutral of the person in many pictures (S, S, 3); the population's where no face is seen."""
-        faces = [face for face in map(self.look, crops) if face is not None]
-        if not faces:
-            return population()
+    def measure_clip(
+        self, frames: Iterable[Frame], baseline: Baseline | None = None
+    ) -> tuple[FloatArray, Baseline]:
+        """(n, 20) full-shape attributes of frames (S, S, 3) of one person, NaN where no face is seen, and the baseline.
+
+        Without a baseline, the neutral is learned from the frames themselves, as the data's was and as OpenFace does.
+        So it is no model's word: a smile that is left in every frame counts as one, as far as a tracker can tell.
+        """
+        faces = [self.look(frame) for frame in frames]
+        values = np.full((len(faces), COUNT), np.nan, dtype=np.float32)
+        seen = [face for face in faces if face is not None]
+        if not seen:
+            return values, baseline or population()
         # Equal times: the pictures need not be neighbours.
-        return learn_baseline([Measured.of(faces, np.zeros(len(faces)))], population())
+        measured = Measured.of(seen, np.zeros(len(seen)))
+        baseline = baseline or learn_baseline([measured], population())
+        values[[face is not None for face in faces]] = attributes_of(measured, baseline)
+        return values, baseline
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -59,9 +71,11 @@ class Answer:
     driving: Frame
     """(n, S, S, 3)"""
     neutral: Frame | None
-    """(S, S, 3) the model's neutral picture; None for a reference, whose neutral is learned from the clip."""
+    """(S, S, 3) the model's neutral picture; None for what has none."""
     output: Frame
     """(n, S, S, 3)"""
+    made: NDArray[np.bool_] | None = None
+    """(n,) which frames there are; None for all. The others show no face, and no picture is scored."""
 
 
 def answer_of(animator: Animator, tracks: FaceTracks, task: Task) -> Answer:
@@ -70,7 +84,7 @@ def answer_of(animator: Animator, tracks: FaceTracks, task: Task) -> Answer:
     Raises:
         SourceError: the model cannot use this source.
     """
-    source, driving = _frames(tracks, task)
+    source, driving = frames_of(tracks, task)
     first = animator.neutralise(source)
     output = animator.animate(tracks.values_of(task.driving).attributes)
     return Answer(task=task, source=source, driving=driving, neutral=first, output=output)
@@ -78,12 +92,13 @@ def answer_of(animator: Animator, tracks: FaceTracks, task: Task) -> Answer:
 
 def reference_of(name: str, tracks: FaceTracks, task: Task) -> Answer:
     """What the references answer."""
-    source, driving = _frames(tracks, task)
+    source, driving = frames_of(tracks, task)
     output = driving if name == DRIVER else np.repeat(source[None], len(driving), axis=0)
     return Answer(task=task, source=source, driving=driving, neutral=None, output=output)
 
 
-def _frames(tracks: FaceTracks, task: Task) -> tuple[Frame, Frame]:
+def frames_of(tracks: FaceTracks, task: Task) -> tuple[Frame, Frame]:
+    """The source (S, S, 3) and the driving frames (n, S, S, 3) of a task."""
     return tracks.frame(task.source), np.stack([tracks.frame(row) for row in task.driving])
 
 
@@ -108,7 +123,8 @@ def evaluate_tasks(
     scores: dict[str, list[float]] = {}
     clips: list[tuple[FloatArray, FloatArray]] = []
     counts = np.zeros((4, len(AU_NAMES)), dtype=np.int64)
-    frames = frames_with_face = neutral_unseen = 0
+    frames = frames_with_face = missing = 0
+    neutrals: list[FloatArray] = []
     measured_by: set[str] = set()
     refused: list[str] = []
 
@@ -127,14 +143,12 @@ def evaluate_tasks(
             refused.append(f"{task.name}: {error}")
             got = np.full_like(wanted, -1)
         else:
-            if result.neutral is None:
-                baseline: Baseline | None = viewer.clip_baseline([result.source, *result.driving])
-            else:
-                baseline = viewer.baseline(result.neutral)
-            neutral_unseen += baseline is None
-            shown = viewer.measure(result.output, baseline)
+            shown, baseline = viewer.measure_clip(result.output)
+            if result.neutral is not None:
+                neutrals.extend(viewer.measure_clip([result.neutral], baseline)[0])
             got = presence("output", task, shown)
             clips.append((in_range(asked), shown))
+            missing += 0 if result.made is None else int((~result.made).sum())
             for name, values in _scores(result, judges, same_person).items():
                 scores.setdefault(name, []).extend(map(float, values))
             if keep is not None:
@@ -145,7 +159,8 @@ def evaluate_tasks(
     return {
         "tasks": len(tasks),
         "refused": refused,
-        "neutral_without_face": neutral_unseen,
+        "missing": missing,
+        **_neutrality(neutrals),
         **{name: _mean(values) for name, values in scores.items()},
         **(agreement(clips) if clips else {}),
         "presence": {
@@ -157,9 +172,29 @@ def evaluate_tasks(
     }
 
 
+def _neutrality(values: Sequence[FloatArray]) -> dict[str, Any]:
+    """How neutral a model's neutral pictures are, from what was measured in them (20,).
+
+    The angle is the mean of the absolute pitch, yaw and roll, the expression the mean Action Unit; None where no face
+    is seen.
+    """
+    if not values:
+        return {}
+    seen = np.array([row for row in values if np.isfinite(row).all()], dtype=np.float32)
+    return {
+        "neutral_without_face": len(values) - len(seen),
+        "neutral_angle_deg": float(np.degrees(2 * POSE_LIMIT_RAD * turn(seen).mean())) if len(seen) else None,
+        "neutral_expression": float(expression(seen).mean()) if len(seen) else None,
+    }
+
+
 def _scores(result: Answer, judges: Judges, same_person: bool) -> dict[str, Iterable[float]]:
     """Of the pictures, frame by frame; without those whose judge is not there."""
     output, driving, source = result.output, result.driving, result.source
+    if result.made is not None:
+        output, driving = output[result.made], driving[result.made]
+    if not len(output):
+        return {}
     found: dict[str, Iterable[float] | None] = {}
     if same_person:
         pairs = list(zip(output, driving, strict=True))

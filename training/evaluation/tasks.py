@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Final
 
 import numpy as np
 
@@ -50,19 +52,19 @@ def tracks_of(tracks: FaceTracks, split: str, most: int | None, seed: int) -> li
 
 
 def self_tasks(
-    tracks: FaceTracks, chosen: Sequence[Track], most_frames: int, source: str = "neutral"
+    tracks: FaceTracks, chosen: Sequence[Track], most_frames: int, source: str = "neutral", seed: int = 0
 ) -> list[Task]:
-    """Each clip drives a frame of its own; `source` is `neutral` or `first`."""
+    """Each clip drives a frame of its own; see `source_row` for `source`."""
     tasks = []
     for number, track in enumerate(chosen):
-        row = source_row(tracks, track, source)
+        row = source_row(tracks, track, source, seed)
         rows = spread([r for r in track.rows if r != row], most_frames)
         tasks.append(Task(number=number, name=track.name, source=row, driving=rows))
     return tasks
 
 
 def cross_tasks(
-    tracks: FaceTracks, chosen: Sequence[Track], most_frames: int, source: str = "neutral"
+    tracks: FaceTracks, chosen: Sequence[Track], most_frames: int, source: str = "neutral", seed: int = 0
 ) -> list[Task]:
     """Each clip's source, driven by the next clip of another identity; none where there is but one identity."""
     tasks: list[Task] = []
@@ -70,24 +72,47 @@ def cross_tasks(
         later = [*chosen[i + 1 :], *chosen[:i]]
         driver = next((other for other in later if other.identity != track.identity), None)
         if driver is not None:
-            row, rows = source_row(tracks, track, source), spread(driver.rows, most_frames)
+            row, rows = source_row(tracks, track, source, seed), spread(driver.rows, most_frames)
             name = f"{track.name} by {driver.name}"
             tasks.append(Task(number=len(tasks), name=name, source=row, driving=rows))
     return tasks
 
 
-def source_row(tracks: FaceTracks, track: Track, choice: str) -> int:
-    """The clip's `first` frame, or the one nearest to a frontal face without expression (`neutral`)."""
+SOURCES: Final = ("neutral", "strongest", "extreme-pose", "random", "first")
+"""Which frame of a clip is its source."""
+
+
+def source_row(tracks: FaceTracks, track: Track, choice: str, seed: int = 0) -> int:
+    """A frame of a clip.
+
+    Args:
+        choice: `neutral`, nearest to a frontal face without expression; `strongest`, the most expression;
+            `extreme-pose`, turned most; `random`, drawn by the seed and the clip's name alone; `first`.
+    """
     if choice == "first":
         return track.first
+    if choice == "random":
+        rng = np.random.default_rng([seed, zlib.crc32(track.name.encode())])
+        return track.first + int(rng.integers(track.frames))
     values = tracks.values(tracks.track_of(track.first)).attributes
-    return track.first + int(np.argmin(distance_from_neutral(values)))
+    if choice == "neutral":
+        return track.first + int(np.argmin(distance_from_neutral(values)))
+    return track.first + int(np.argmax(expression(values) if choice == "strongest" else turn(values)))
+
+
+def expression(attributes: FloatArray) -> FloatArray:
+    """(n,) mean Action Unit of attributes (n, 20)."""
+    return np.asarray(attributes[:, ACTION_UNITS].mean(axis=1), dtype=np.float32)
+
+
+def turn(attributes: FloatArray) -> FloatArray:
+    """(n,) mean turn of attributes (n, 20), over the three angles; .5 is the end of their range."""
+    return np.asarray(np.abs(attributes[:, POSE] - 0.5).mean(axis=1), dtype=np.float32)
 
 
 def distance_from_neutral(attributes: FloatArray) -> FloatArray:
-    """(n,) of attributes (n, 20): mean Action Unit plus twice the mean turn, where .5 is the end of the range."""
-    turn = np.abs(attributes[:, POSE] - 0.5).mean(axis=1)
-    return np.asarray(attributes[:, ACTION_UNITS].mean(axis=1) + 2 * turn, dtype=np.float32)
+    """(n,) of attributes (n, 20): mean Action Unit plus twice the mean turn."""
+    return expression(attributes) + 2 * turn(attributes)
 
 
 def spread(rows: Sequence[int], most: int) -> tuple[int, ...]:

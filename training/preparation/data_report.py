@@ -75,7 +75,7 @@ def _numbers(
         "tracks": len(index.tracks),
         "frames": index.rows,
         "hours": round(hours, 4),
-        "persons": {split: len(index.splits[split]) for split in SPLITS},
+        "persons": {split: len(index.people(split)) for split in SPLITS},
         "tracks_by_split": {split: len(tracks.split(split)) for split in SPLITS},
         "persons_with_one_track": sum(count == 1 for count in own.values()),
         "size_px": index.size_px,
@@ -110,7 +110,8 @@ def _text(numbers: Mapping[str, Any]) -> str:
     paragraphs = [
         "# What this data set holds",
         f"{numbers['frames']} frames in {numbers['tracks']} tracks of {sum(persons.values())} persons "
-        f"({persons['train']} to train on, {persons['test']} to test on), {numbers['hours']:.2f} hours of video; "
+        f"({persons['train']} to train on, {persons['validation']} for validation, {persons['test']} to test on), "
+        f"{numbers['hours']:.2f} hours of video; "
         f"{numbers['persons_with_one_track']} persons have one track only.",
         f"Crops of {size_px} pixels; attributes by: {numbers['attribute_source']}, on the scale "
         f"{numbers['attribute_scale']}. The face's box in the clips is "
@@ -123,7 +124,7 @@ def _text(numbers: Mapping[str, Any]) -> str:
         "Each row is one attribute, its largest values by different persons: closed eyes for AU45, an open mouth for "
         "AU26, the nose to image-left for yaw +. If a row does not look so, the attributes are wrong.",
         "![Extremes](extremes.png)",
-        *(f"## Crops to {split} on\n\n![Crops](crops_{split}.png)" for split in SPLITS),
+        *(f"## Crops for {split}\n\n![Crops](crops_{split}.png)" for split in SPLITS if persons[split]),
         f"## Skipped: {numbers['skipped_clips']} of {numbers['clips']} clips",
         listing({name: [reason] for name, reason in numbers["skipped"].items()}),
         f"## Notes on {len(numbers['notes'])} clips",

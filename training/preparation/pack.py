@@ -1,11 +1,10 @@
-"""Makes a data set of parts: decides who is for testing, learns every neutral face, writes attributes and shards."""
+"""Makes a data set of parts: learns every neutral face, writes attributes and shards."""
 
 from __future__ import annotations
 
 import hashlib
 from collections import defaultdict
 from collections.abc import Sequence
-from fnmatch import fnmatchcase
 from pathlib import Path
 
 import numpy as np
@@ -13,42 +12,12 @@ import numpy as np
 from icface.attributes import AU_NAMES, in_range, to_openface
 from icface.errors import ConfigError
 from icface.face.action_units import Baseline, population
-from training.dataset.index import SPLITS, Index, Scale, Shard, Source, Track
+from training.dataset.index import Index, Scale, Shard, Source, Track
 from training.dataset.writing import TrackData, remove_leftovers, write_dataset
 from training.preparation.calibrate import Measured, attributes_of, learn_baseline
 from training.preparation.clips import Clip
 from training.preparation.parts import Part, hand_over, load_part, part_path, shards_relied_on
-
-
-def split_identities(identities: Sequence[str], test_share: float, seed: int) -> dict[str, tuple[str, ...]]:
-    """Who is trained on and who is tested on. The split hardly changes when identities come or go.
-
-    Both sides get at least one where there are two and the share is not 0.
-    """
-    drawn = sorted(identities, key=lambda name: hashlib.sha256(f"{seed}:{name}".encode()).digest())
-    tested = round(len(drawn) * test_share)
-    if test_share > 0 and len(drawn) > 1:
-        tested = min(max(tested, 1), len(drawn) - 1)
-    return {"train": tuple(sorted(drawn[tested:])), "test": tuple(sorted(drawn[:tested]))}
-
-
-def split_by_name(identities: Sequence[str], patterns: Sequence[str]) -> dict[str, tuple[str, ...]]:
-    """The user says who is tested on, by patterns of names as `id0*`.
-
-    Raises:
-        ConfigError: a pattern fits nobody, or they leave nobody to train on.
-    """
-    tested: set[str] = set()
-    for pattern in patterns:
-        found = [name for name in identities if fnmatchcase(name, pattern)]
-        if not found:
-            raise ConfigError(
-                f"--test-identity {pattern}: there is no such person; there are {', '.join(sorted(identities)[:5])} …"
-            )
-        tested.update(found)
-    if len(tested) == len(identities):
-        raise ConfigError("--test-identity leaves nobody to train on")
-    return {"train": tuple(sorted(set(identities) - tested)), "test": tuple(sorted(tested))}
+from training.preparation.split import Wanted, split_clips
 
 
 def pack(
@@ -56,8 +25,7 @@ def pack(
     clips: Sequence[Clip],
     *,
     size_px: int,
-    test_share: float,
-    test_identities: Sequence[str],
+    wanted: Wanted,
     seed: int,
     attribute_scale: Scale,
     shard_bytes: int,
@@ -67,27 +35,20 @@ def pack(
 
     Args:
         out: folder of the data set, where the parts are.
-        test_share: see `split_identities`.
-        test_identities: patterns of names instead; see `split_by_name`.
+        wanted: who is kept from training.
         seed: of the split and the order.
         attribute_scale: of the data set; measurements of our tracker are converted to it.
         shard_bytes: see `write_dataset`.
         clean: parts give up their pictures as soon as these lie in shards.
 
     Raises:
-        ConfigError: there is no clip, or nobody of such a name, or pictures cannot be read any more.
+        ConfigError: there is no clip, the persons cannot be split so, or pictures cannot be read any more.
         OSError: it cannot be written.
     """
     if not clips:
         raise ConfigError("no clip has a face that can be used; skipped.json says why")
     baselines, sources = _first_look(out, clips)
-    # Persons with clips and portraits are split apart, so that both sides get some of each.
-    moving = {clip.identity for clip in clips if not clip.is_portrait}
-    still = {clip.identity for clip in clips} - moving
-    if test_identities:
-        halves = [split_by_name([*sorted(moving), *sorted(still)], test_identities)]
-    else:
-        halves = [split_identities(sorted(group), test_share, seed) for group in (moving, still)]
+    splits = split_clips(clips, wanted, seed)
     # Persons are mixed, so that reading shards from front to back gives many of them soon.
     order = sorted(clips, key=lambda clip: hashlib.sha256(f"{seed}:{clip.name}".encode()).digest())
     groups = (
@@ -114,7 +75,7 @@ def pack(
         return write_dataset(
             out,
             groups,
-            splits={name: tuple(one for half in halves for one in half[name]) for name in SPLITS},
+            splits=splits,
             size_px=size_px,
             attribute_source=sources.pop() if len(sources) == 1 else "mixed",
             seed=seed,

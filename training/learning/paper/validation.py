@@ -1,4 +1,4 @@
-"""Measures the generators on people they were not trained on, with the same pairs each time."""
+"""Measures the generators on people who are neither trained on nor reported, with the same pairs each time."""
 
 from __future__ import annotations
 
@@ -19,10 +19,18 @@ logger = logging.getLogger(__name__)
 
 
 def validation_pairs(tracks: FaceTracks) -> PairDataset:
-    """Pairs of the test split. Where it is empty, they are those of the training split, and a warning says so."""
-    split = "test" if tracks.split("test") else "train"
-    if split == "train":
-        logger.warning("the data have no test identities; validating on identities that are trained on")
+    """Pairs of the validation split. Where it has no clip, they are of the training split, and a warning says so.
+
+    They are never of the test split: a model that was chosen on people would be reported on the same people.
+    """
+    moving = any(tracks.tracks[number].frames > 1 for number in tracks.split("validation"))
+    split = "validation" if moving else "train"
+    if not moving:
+        logger.warning(
+            "%s has nobody for validation: best.safetensors is chosen on people who are trained on; prepare the data "
+            "again with --validation-share or --validation-identity",
+            tracks.folder,
+        )
     return PairDataset(tracks, split, PairConfig(flip=False, seed=0))
 
 
