@@ -133,4 +133,7 @@ def same_picture(config: LiveConfig) -> Sequence[str | Path]:
         flags.append("--follow")
     if config.model is not None:
         flags += ["--model", config.model]
+    if config.require_signature is not None:
+        flags.append("--require-signature")
+        flags += [config.require_signature] if config.require_signature else []
     return flags
