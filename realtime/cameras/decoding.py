@@ -26,6 +26,8 @@ UNREADABLE: Final = (av.error.FFmpegError, OSError)
 
 _THREADED_FROM_PX: Final = 1920 * 1088
 """Larger pictures are decoded several at a time. Then those beside a damaged one may be lost with it."""
+MAX_PIXELS: Final = 8192 * 8192
+"""Of a picture. A file of a few bytes can ask for one that fills the memory."""
 _FAILED_READS: Final = 50
 """So many failed reads in a row mean that nothing readable follows."""
 SEAM_S: Final = 1
@@ -77,6 +79,7 @@ class Pictures:
         self._container = container
         self._stream = picture_stream(container)
         context = self._stream.codec_context
+        context.options = {"max_pixels": str(MAX_PIXELS)}
         large = context.width * context.height > _THREADED_FROM_PX
         self._stream.thread_type = "AUTO" if large else "SLICE"
         self._gap_s = 1 / fps
