@@ -10,32 +10,13 @@ import argparse
 import multiprocessing
 import sys
 import time
-import traceback
 from pathlib import Path
 
-from icface.errors import ICFaceError
-from tests.fuzz.running import fuzz
+from tests.fuzz.running import turn
 from tests.fuzz.targets import TARGETS
 
-_AT_ONCE = 200
-"""Inputs of one seed."""
 _EACH_S = 30.0
 """A target's turn."""
-
-
-def _turn(name: str, seed: int, until_s: float, keep: Path) -> None:
-    """Fuzz a target with one seed after the other; the process ends with 1 where something was found."""
-    while True:
-        try:
-            fuzz(TARGETS[name], _AT_ONCE, seed, keep)
-        except ICFaceError:
-            raise
-        except BaseException:
-            keep.with_suffix(".txt").write_text(traceback.format_exc(), encoding="utf-8")
-            sys.exit(1)
-        if time.time() >= until_s:
-            return
-        seed += 1
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -52,13 +33,13 @@ def main(argv: list[str] | None = None) -> int:
         p.error(f"there is no target {', '.join(sorted(unknown))}; there are {', '.join(TARGETS)}")
     flags.found.mkdir(parents=True, exist_ok=True)
     names = flags.targets or list(TARGETS)
-    end_s, turn, found = time.time() + 60 * flags.minutes, 0, 0
+    end_s, turns, found = time.time() + 60 * flags.minutes, 0, 0
     context = multiprocessing.get_context("spawn")
-    while time.time() < end_s or turn < len(names):
-        name, seed = names[turn % len(names)], flags.seed + 1_000_000 * turn
+    while time.time() < end_s or turns < len(names):
+        name, seed = names[turns % len(names)], flags.seed + 1_000_000 * turns
         keep = flags.found / f"{name}-{seed}"
         until_s = min(end_s, time.time() + _EACH_S)
-        process = context.Process(target=_turn, args=(name, seed, until_s, keep))
+        process = context.Process(target=turn, args=(name, seed, until_s, keep))
         process.start()
         process.join()
         if process.exitcode:
@@ -66,8 +47,8 @@ def main(argv: list[str] | None = None) -> int:
             print(f"{name}: broken by seed {seed} (code {process.exitcode}); the input is {keep}", flush=True)
         else:
             keep.unlink(missing_ok=True)
-        turn += 1
-    print(f"{turn} turns of {len(names)} targets, {found} inputs found")
+        turns += 1
+    print(f"{turns} turns of {len(names)} targets, {found} inputs found")
     return 1 if found else 0
 
 

@@ -4,14 +4,20 @@ from __future__ import annotations
 
 import logging
 import shutil
+import sys
 import tempfile
+import time
+import traceback
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import hypothesis
 from hypothesis import HealthCheck, Phase
 
-from tests.fuzz.targets import Target
+from tests.fuzz.targets import TARGETS, Target
+
+AT_ONCE: Final = 200
+"""Inputs of one seed."""
 
 
 def fuzz(target: Target, examples: int, seed: int | None = None, keep: Path | None = None) -> None:
@@ -55,3 +61,16 @@ def fuzz(target: Target, examples: int, seed: int | None = None, keep: Path | No
     finally:
         logging.disable(before)
         shutil.rmtree(folder, ignore_errors=True)
+
+
+def turn(name: str, seed: int, until_s: float, keep: Path) -> None:
+    """Fuzz a target with one seed after the other; the process ends with 1 where something was found."""
+    while True:
+        try:
+            fuzz(TARGETS[name], AT_ONCE, seed, keep)
+        except BaseException:
+            keep.with_suffix(".txt").write_text(traceback.format_exc(), encoding="utf-8")
+            sys.exit(1)
+        if time.time() >= until_s:
+            return
+        seed += 1
