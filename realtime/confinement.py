@@ -103,7 +103,7 @@ def _system() -> Iterator[Path]:
     if home == home.parent:  # a service without a home
         yield home
     for folder in home.parents:
-        for path in folder.iterdir():
+        for path in map(Path.resolve, folder.iterdir()):  # a link beside may lead to it
             if not home.is_relative_to(path) and not temporary.is_relative_to(path):
                 yield path
 

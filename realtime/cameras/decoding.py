@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import logging
 from collections.abc import Iterator
 from fractions import Fraction
@@ -40,6 +41,8 @@ _SHORT_S: Final = Fraction(1, 4)
 
 def open_container(path: Path) -> InputContainer:
     """Open a local media file, and nothing that it may refer to; raises as `av.open`."""
+    if path.exists() and not path.is_file():  # a pipe would wait for ever
+        raise FileNotFoundError(errno.ENOENT, "it is not a file", str(path))
     options = {"format_whitelist": _FORMATS, "protocol_whitelist": "file"}
     # Titles of old files are often not UTF-8; nothing here reads them.
     return av.open(str(path.absolute()), options=options, metadata_errors="replace")

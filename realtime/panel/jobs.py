@@ -154,12 +154,7 @@ def work(scratch: str, argv: list[str]) -> int:
     given = [Path(word).absolute() for word in argv if not word.startswith("--")]
     output, inputs = given[0], [path for path in given[1:] if path.exists()]
     settings = platformdirs.user_config_path("icface-live", appauthor=False)
-    cache = cache_folder()
-    if confine(read=[cache, settings, *inputs], write=[output.parent, Path(scratch)]):
-        # OpenVINO keeps files in the home folder and fails where it is closed. Our own folders stay where they are.
-        own = {"HOME": scratch, "ICFACE_CACHE_DIR": str(cache), "XDG_CONFIG_HOME": str(settings.parent)}
-        os.environ.update(own)
-    else:
+    if not confine(read=[cache_folder(), settings, *inputs], write=[output.parent, Path(scratch)]):
         logger.debug("this system does not confine processes")
     return main(argv)
 
