@@ -6,19 +6,22 @@ docs/bundle.md describes the format.
 from __future__ import annotations
 
 import hashlib
+import math
+import os
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Annotated, Final
 
 import msgspec
-import numpy as np
-from safetensors import SafetensorError
-from safetensors.numpy import load
 
 from icface.arrays import Tensors
 from icface.attributes import EXTENSIONS
 from icface.errors import BundleError
+from icface.files import read_file
+from icface.graphs import MAX_ELEMENTS, MAX_GRAPH_BYTES, check_graph
+from icface.signing import check_signature
+from icface.tensors import read_tensors
 
 FORMAT_VERSION: Final = 1
 FAMILIES: Final = tuple(
@@ -36,7 +39,15 @@ DEFAULT_BUNDLE: Final = Path(__file__).parent / "models" / "edge.icface"
 
 _FILE_NAME: Final = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]*(/[A-Za-z0-9_][A-Za-z0-9_.-]*)*")
 _SHA256: Final = re.compile(r"[0-9a-f]{64}")
-_Size = Annotated[int, msgspec.Meta(ge=1)]
+_MANIFEST_BYTES: Final = 4_000_000
+_MAX_FILES: Final = 64
+_MAX_BYTES: Final = 2_000_000_000
+"""Of one file."""
+_DTYPES: Final = (
+    *("bool", "uint8", "int8", "uint16", "int16", "uint32", "int32", "uint64", "int64"),
+    *("float16", "float32", "float64"),
+)
+_Size = Annotated[int, msgspec.Meta(ge=1, le=65_536)]
 
 
 class TensorSpec(msgspec.Struct, frozen=True, kw_only=True):
@@ -121,23 +132,35 @@ class Bundle(msgspec.Struct, frozen=True, kw_only=True):
     """Digest of every other file, by its name inside the folder."""
 
     @classmethod
-    def load(cls, path: Path) -> Bundle:
-        """Read and check a bundle; BundleError where it is missing, damaged, changed, or of another version."""
+    def load(cls, path: Path, keys: Sequence[Path] | None = None) -> Bundle:
+        """Read and check a bundle.
+
+        Args:
+            path: its folder.
+            keys: files of public keys, one of which has to have signed it; None: it needs no signature. The bundle that
+                ships needs none: it comes with the program.
+
+        Raises:
+            BundleError: it is missing, damaged, changed, not signed, of another version, or nothing an engine may read.
+        """
         if not (path / MANIFEST).is_file():
             raise BundleError(f"{path} is not a model bundle: a folder with {MANIFEST} is expected")
+        ships = path.resolve() == DEFAULT_BUNDLE.resolve()
         try:
-            content = (path / MANIFEST).read_bytes()
+            content = read_file(_inside(path, MANIFEST), _MANIFEST_BYTES)
+            sha256 = hashlib.sha256(content).hexdigest()
+            if keys is not None and not ships:
+                check_signature(path, sha256, keys)
             # The version comes first, because a newer manifest may have other entries.
             version = msgspec.json.decode(content, type=_Version).format_version
             if version != FORMAT_VERSION:
                 remedy = "upgrade icface-live" if version > FORMAT_VERSION else "get a newer bundle"
                 raise ValueError(f"format {version}, while this program reads {FORMAT_VERSION}; {remedy}")
-            own = {"path": path, "sha256": hashlib.sha256(content).hexdigest()}
-            bundle = msgspec.convert(msgspec.json.decode(content) | own, cls)
-            for problem in _problems(bundle):
+            bundle = msgspec.convert(msgspec.json.decode(content) | {"path": path, "sha256": sha256}, cls)
+            for problem in _problems(bundle, ships):
                 raise ValueError(problem)
         except (OSError, ValueError, RecursionError, msgspec.DecodeError) as error:
-            raise BundleError(f"{path / MANIFEST}: {error}") from error
+            raise BundleError(f"{path / MANIFEST}: {_reason(error)}") from error
         return bundle
 
     @property
@@ -158,9 +181,9 @@ class Bundle(msgspec.Struct, frozen=True, kw_only=True):
         """The golden inputs and outputs of all variants; BundleError where the file is damaged or lacks one."""
         path = self.file(self.golden)
         try:
-            tensors = load(path.read_bytes())
-        except (OSError, SafetensorError, KeyError) as error:
-            raise BundleError(f"cannot read {path}: {error}") from error
+            tensors = read_tensors(read_file(path, _MAX_BYTES))
+        except (OSError, ValueError) as error:
+            raise BundleError(f"cannot read {path}: {_reason(error)}") from error
         wanted = dict.fromkeys(spec.name for variant in _all(self) for spec in variant.tensors)
         if self.correct is not None:
             wanted |= {GEOMETRY: None}
@@ -168,6 +191,22 @@ class Bundle(msgspec.Struct, frozen=True, kw_only=True):
         if missing := [name for name in wanted if name not in tensors]:
             raise BundleError(f"{path} lacks {', '.join(missing)}")
         return tensors
+
+
+def _reason(error: Exception) -> str:
+    """What went wrong, in one line without what would steer a terminal."""
+    text = " ".join(str(getattr(error, "strerror", None) or error).split())
+    return "".join(character if character.isprintable() else "\ufffd" for character in text)
+
+
+def _inside(folder: Path, name: str) -> Path:
+    """Path of a file in the folder; ValueError where a link leads out of it, or there is no file."""
+    path = folder / name
+    if not path.resolve().is_relative_to(folder.resolve()):
+        raise ValueError(f"{name} is a link to a file outside of the bundle; copy the file into it")
+    if path.exists() and not path.is_file():
+        raise ValueError(f"{name} is not a file")
+    return path
 
 
 def _all(bundle: Bundle) -> list[Variant]:
@@ -186,8 +225,12 @@ def _correction_problems(bundle: Bundle, correct: Variant) -> Iterator[str]:
             yield f"a bundle with 'correct' should have {', '.join(missing)} among the motion of both variants"
 
 
-def _problems(bundle: Bundle) -> Iterator[str]:
-    """What is wrong with a manifest whose entries are all there and of the right type."""
+def _problems(bundle: Bundle, ships: bool) -> Iterator[str]:
+    """What is wrong with a manifest whose entries are all there and of the right type, and with the files it names."""
+    if not (bundle.name.isprintable() and len(bundle.name) <= 100):
+        yield "'name' should be at most 100 characters of text in one line"
+    if len(bundle.hashes) > _MAX_FILES:
+        yield f"'files' names {len(bundle.hashes)} files; at most {_MAX_FILES} are read"
     for key, known in (("family", FAMILIES), ("attribute_scale", ATTRIBUTE_SCALES)):
         if (value := getattr(bundle, key)) not in known:
             yield f"{key} {value!r} is unknown; known: {', '.join(known)}"
@@ -200,7 +243,7 @@ def _problems(bundle: Bundle) -> Iterator[str]:
             yield f"{name!r} is not the name of a file inside the bundle"
         if not _SHA256.fullmatch(digest):
             yield f"the hash of {name} is not a sha256 in hexadecimal"
-    graphs = (name for variant in _all(bundle) for name in (variant.graph, variant.graph_fp16))
+    graphs = [name for variant in _all(bundle) for name in (variant.graph, variant.graph_fp16)]
     for file in (bundle.golden, *graphs):
         if file is not None and file not in bundle.hashes:
             yield f"'files' gives no hash for {file}"
@@ -208,10 +251,10 @@ def _problems(bundle: Bundle) -> Iterator[str]:
         if not isinstance(variant, _Apart) and [spec.name for spec in variant.outputs] != ["frame"]:
             yield "'outputs' of a variant should be one tensor, 'frame'"
         for spec in variant.tensors:
-            try:
-                np.dtype(spec.dtype)
-            except TypeError:
+            if spec.dtype not in _DTYPES:
                 yield f"{spec.name} has the unknown type {spec.dtype!r}"
+            if math.prod(size for size in spec.shape if isinstance(size, int)) > MAX_ELEMENTS:
+                yield f"{spec.name} would have more than {MAX_ELEMENTS:,} numbers"
     if bundle.host is not None and bundle.host.graph is not None:
         yield "the host variant has a graph, as in older bundles; get a newer bundle"
     if bundle.correct is not None:
@@ -225,10 +268,18 @@ def _problems(bundle: Bundle) -> Iterator[str]:
                 yield f"'neutralise' does not give {spec.name} as the graph variant takes it"
     for name, digest in bundle.hashes.items():
         try:
-            with bundle.file(name).open("rb") as opened:
+            with _inside(bundle.path, name).open("rb") as opened:
+                if os.fstat(opened.fileno()).st_size > _MAX_BYTES:
+                    yield f"{name} is larger than {_MAX_BYTES / 1e9:g} GB"
+                    return
                 found = hashlib.file_digest(opened, "sha256").hexdigest()
         except OSError as error:
             yield f"the bundle lacks {name} ({error.strerror}); install it again"
             return
         if found != digest:
             yield f"{name} is not the file that {MANIFEST} names (changed or damaged); install the bundle again"
+    for name in () if ships else dict.fromkeys(name for name in graphs if name is not None):
+        try:
+            check_graph(read_file(bundle.file(name), MAX_GRAPH_BYTES))
+        except ValueError as error:
+            yield f"{name} {error}; no engine is given it"

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from icface.attributes import ALL_NAMES, AU_NAMES
 from icface.errors import ConfigError
+from icface.files import read_file
 
 OPENFACE_NAMES: Final = ("pose_Rx", "pose_Ry", "pose_Rz", *(f"{name}_r" for name in AU_NAMES))
 """In the order of NAMES."""
@@ -23,6 +24,8 @@ _KNOWN: Final = {
     **{name.lower(): name for name in (*ALL_NAMES, *OPENFACE_NAMES, *_OTHERS)},
     "face": "face_id",  # of OpenFace's tables of one picture
 }
+MAX_BYTES: Final = 600_000_000
+"""OpenFace writes 5 kB a row: an hour of 30 frames a second."""
 _ONE_DIGIT: Final = re.compile(r"^au(\d)(?!\d)")
 _DELIMITERS: Final = (",", ";", "\t")
 
@@ -68,7 +71,7 @@ def read_cells(path: Path) -> Cells:
         ConfigError: it cannot be read, is no such text, has no rows, a name twice, or a row with more cells than names.
     """
     try:
-        lines = _decoded(path.read_bytes()).splitlines(keepends=True)
+        lines = _decoded(read_file(path, MAX_BYTES)).splitlines(keepends=True)
         # The header may stand below a title, and below Excel's word on its own files.
         declared = re.match(r"(?i)sep=(.)\s*$", lines[0]) if lines else None
         first = 1 if declared else 0

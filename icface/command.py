@@ -90,4 +90,7 @@ def run_command(
 
 def print_error(message: str) -> None:
     """Print one `error:` line on standard error."""
-    print(f"error: {' '.join(message.split())}", file=sys.stderr)
+    text = " ".join(message.split())
+    # Names of files and models come from others; they may hold what steers a terminal.
+    text = "".join(character if character.isprintable() else "\ufffd" for character in text)
+    print(f"error: {text}", file=sys.stderr)

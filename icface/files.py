@@ -16,6 +16,20 @@ _LONGEST_NAME: Final = 180
 """Bytes of a file's name that its hidden name takes over. Most systems allow 255 in all."""
 
 
+def read_file(path: Path, most_bytes: int) -> bytes:
+    """The content of a file; OSError where it cannot be read, is no file, or has more than `most_bytes`.
+
+    A pipe would wait for ever, and some devices never end.
+    """
+    if path.exists() and not path.is_file():
+        raise OSError(errno.EINVAL, "it is not a file", str(path))
+    with path.open("rb") as file:
+        content = file.read(most_bytes + 1)
+    if len(content) > most_bytes:
+        raise OSError(errno.EFBIG, f"it is larger than {most_bytes / 1e6:g} MB", str(path))
+    return content
+
+
 @contextmanager
 def replacing_file(path: Path) -> Iterator[Path]:
     """Give a new path to write to. After the block the new file takes the place of `path`.

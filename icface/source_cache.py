@@ -15,11 +15,11 @@ from typing import Final
 
 import numpy as np
 import platformdirs
-from safetensors import SafetensorError
-from safetensors.numpy import load, save
+from safetensors.numpy import save
 
 from icface.arrays import Tensors
 from icface.files import replacing_file
+from icface.tensors import read_tensors
 
 logger = logging.getLogger(__name__)
 
@@ -54,8 +54,8 @@ class SourceCache:
         try:
             if hashlib.sha256(body).digest() != digest:
                 raise ValueError("its checksum does not match")
-            tensors = load(body)
-        except (ValueError, SafetensorError) as error:
+            tensors = read_tensors(body)
+        except ValueError as error:
             logger.warning("a cached source is damaged (%s) and is made again", error)
             with contextlib.suppress(OSError):
                 path.unlink(missing_ok=True)

@@ -36,6 +36,7 @@ from realtime.config import (
 from realtime.given import NONE
 from realtime.hotkeys import HOTKEYS
 from realtime.process import asking, logged, open_closed_streams, own_stderr, signals
+from realtime.sign_command import main as sign
 
 _PACKAGES: Final = "sudo apt install libgl1 libglib2.0-0"
 """Debian's and Ubuntu's packages that OpenCV needs on a machine without a desktop."""
@@ -106,7 +107,7 @@ def parser() -> Parser:
     p = Parser(
         prog="icface-live",
         usage="icface-live PHOTO … [DRIVER …] [flags]\n       icface-live attributes COMMAND …\n"
-        "       icface-live check FILE …",
+        "       icface-live check FILE …\n       icface-live sign BUNDLE --key KEY.pem",
         description="A photo and a webcam become a virtual webcam that shows the photo's face, in real time.",
         epilog=_EXAMPLES,
         formatter_class=argparse.RawDescriptionHelpFormatter,
@@ -222,6 +223,8 @@ def parser() -> Parser:
     how = p.add_argument_group("how it is made")
     how.add_argument("--model", type=Path, metavar="BUNDLE",
         help="a model (default: the one that comes along)")
+    how.add_argument("--require-signature", nargs="?", const="", metavar="KEY.pem",
+        help="take a --model only if this public key signed it (default: one of your trusted keys)")
     how.add_argument("--quality", choices=QUALITIES, default=d.quality,
         help="best: a network corrects folds, teeth and lids, where the model has one; fast: geometry alone "
         "(default: %(default)s)")
@@ -322,6 +325,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         return check_files(argv[1:])
     if argv[:1] == ["attributes"]:
         return edit_attributes(argv[1:])
+    if argv[:1] == ["sign"]:
+        return sign(argv[1:])
     try:
         flags = parser().parse_args(argv)
     except SystemExit as end:  # argparse: --help, --version, a wrong flag

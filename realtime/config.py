@@ -122,6 +122,8 @@ class LiveConfig:
 
     model: Path | None = None
     """None: the bundle that comes along."""
+    require_signature: str | None = None
+    """The file of a public key that has to have signed `model`; empty: one of those that the user trusts."""
     quality: str = "best"
     """`best`: a network corrects what geometry made, where the bundle has one; `fast`: geometry alone."""
     engine: str = "auto"
@@ -293,6 +295,15 @@ class LiveConfig:
         from realtime.asked import state_of  # numpy comes with it, which `--help` does without
 
         return state_of(self, drivers)
+
+    @property
+    def keys(self) -> tuple[Path, ...] | None:
+        """The public keys of which one has to have signed the model; None: it needs no signature."""
+        if self.require_signature is None or self.model is None:
+            return None
+        from icface.signing import trusted_keys
+
+        return (Path(self.require_signature),) if self.require_signature else tuple(trusted_keys())
 
     @property
     def driver_video(self) -> Path | None:

@@ -54,6 +54,7 @@ def _order(config: LiveConfig, engine: str) -> Order:
         bundle=config.model or DEFAULT_BUNDLE,
         engine=engine,
         photos=config.sources[:GATE_PHOTOS],
+        keys=config.keys,
         size_px=config.crop_px,
         beside=config.live,
     )
@@ -64,7 +65,7 @@ def _open(config: LiveConfig, engine: str) -> Reenactor:
     # face tracker starts on another thread: .6 s of the time to the first frame, and 1.5 s once.
     from icface.reenactor import Reenactor
 
-    bundle = Bundle.load(config.model or DEFAULT_BUNDLE)
+    bundle = Bundle.load(config.model or DEFAULT_BUNDLE, config.keys)
     return Reenactor(
         bundle,
         engine=engine,

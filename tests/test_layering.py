@@ -24,7 +24,17 @@ MAY_IMPORT = {
 # The rooms of icface, from the lowest up. A room may import itself and what its line names, so no arrow leads upward.
 BASE = {
     *("arrays", "attributes", "bundle", "cells", "command", "cpu", "errors", "files", "images", "quality"),
-    *("compiled", "editing", "openvino_core", "pyramid", "source_cache", "tables"),
+    *(
+        "compiled",
+        "editing",
+        "graphs",
+        "openvino_core",
+        "pyramid",
+        "signing",
+        "source_cache",
+        "tables",
+        "tensors",
+    ),
 }
 ROOMS = {
     **dict.fromkeys(BASE, BASE),
@@ -71,8 +81,10 @@ KEPT_INSIDE = {
         "icface/face/landmarker.py",
     ),
     "onnxruntime": ("icface/engines/backends/onnxruntime.py", "icface/engines/precision.py"),
+    "cryptography": ("icface/signing.py",),
     "onnx": (
         *(f"icface/engines/{name}.py" for name in ("parity", "precision")),
+        "icface/graphs.py",
         *("export/", "training/assets/derive_segmenters.py", "training/networks/squeezenet.py"),
     ),
     "mediapipe": (),
@@ -83,6 +95,7 @@ KEPT_INSIDE = {
             "icface/engines/command.py",
             "realtime/attributes_command.py",
             "realtime/cli.py",
+            "realtime/sign_command.py",
         ),
         *("export/", "training/"),
     ),

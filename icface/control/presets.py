@@ -11,9 +11,10 @@ import platformdirs
 
 from icface.control.state import ControlState
 from icface.errors import ConfigError
-from icface.files import write_file
+from icface.files import read_file, write_file
 
 SHIPPED: Final = Path(__file__).parent / "presets"
+_MOST_BYTES: Final = 1_000_000
 _NAME: Final = re.compile(r"[\w][\w .-]{0,63}")
 
 
@@ -40,7 +41,7 @@ def load(name: str, base: ControlState) -> ControlState:
     if not path.is_file():
         path = SHIPPED / f"{name}.toml"
     try:
-        document = tomllib.loads(path.read_text(encoding="utf-8"))
+        document = tomllib.loads(read_file(path, _MOST_BYTES).decode("utf-8"))
         return ControlState.from_dict(document, base)
     except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError, ConfigError) as error:
         raise ConfigError(f"preset {path}: {error}") from error

@@ -56,6 +56,8 @@ class Order:
     """The photos that a lower precision is calibrated and compared on."""
     size_px: int | None = None
     """Side of the frames that a model of any size is tuned for; None takes the usual one."""
+    keys: tuple[Path, ...] | None = None
+    """One of these has to have signed the bundle; None: it needs no signature."""
     beside: bool = False
     """Whether a live loop runs meanwhile, so that the build has to use only what is left of the machine."""
 
@@ -95,7 +97,9 @@ class BackgroundBuild:
         order = self._order
         try:
             run_builder(order, self._stop)
-            self._ready = open_engine(order.engine, Bundle.load(order.bundle), threads=self._threads)
+            self._ready = open_engine(
+                order.engine, Bundle.load(order.bundle, order.keys), threads=self._threads
+            )
         except ICFaceError as error:
             if not self._stop.is_set():
                 logger.warning("the engine %s is not used: %s", order.engine, error)
@@ -182,7 +186,7 @@ def build_ordered(order: Order) -> None:
     from icface.engines.building import build
     from icface.engines.samples import collect
 
-    bundle = Bundle.load(order.bundle)
+    bundle = Bundle.load(order.bundle, order.keys)
     backend, _, precision = order.engine.partition(":")
     job = Job(bundle=bundle, backend=backend, precision=precision, size_px=order.size_px or Job.size_px)
     build(job, functools.cache(lambda: collect(bundle, order.photos)))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import logging
 from collections.abc import Iterator
 from fractions import Fraction
@@ -26,6 +27,8 @@ UNREADABLE: Final = (av.error.FFmpegError, OSError)
 
 _THREADED_FROM_PX: Final = 1920 * 1088
 """Larger pictures are decoded several at a time. Then those beside a damaged one may be lost with it."""
+MAX_PIXELS: Final = 8192 * 8192
+"""Of a picture. A file of a few bytes can ask for one that fills the memory."""
 _FAILED_READS: Final = 50
 """So many failed reads in a row mean that nothing readable follows."""
 SEAM_S: Final = 1
@@ -38,6 +41,8 @@ _SHORT_S: Final = Fraction(1, 4)
 
 def open_container(path: Path) -> InputContainer:
     """Open a local media file, and nothing that it may refer to; raises as `av.open`."""
+    if path.exists() and not path.is_file():  # a pipe would wait for ever
+        raise FileNotFoundError(errno.ENOENT, "it is not a file", str(path))
     options = {"format_whitelist": _FORMATS, "protocol_whitelist": "file"}
     # Titles of old files are often not UTF-8; nothing here reads them.
     return av.open(str(path.absolute()), options=options, metadata_errors="replace")
@@ -77,6 +82,7 @@ class Pictures:
         self._container = container
         self._stream = picture_stream(container)
         context = self._stream.codec_context
+        context.options = {"max_pixels": str(MAX_PIXELS)}
         large = context.width * context.height > _THREADED_FROM_PX
         self._stream.thread_type = "AUTO" if large else "SLICE"
         self._gap_s = 1 / fps

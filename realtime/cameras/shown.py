@@ -35,7 +35,7 @@ def fitted(frame: Frame, size_px: tuple[int, int]) -> Frame:
     """The frame at (width, height): as large as fits, in the middle of black. Some files change their size on the way."""
     height, width = frame.shape[:2]
     scale = min(size_px[0] / width, size_px[1] / height)
-    inner = round(width * scale), round(height * scale)
+    inner = max(1, round(width * scale)), max(1, round(height * scale))
     resized = cv2.resize(frame, inner, interpolation=cv2.INTER_AREA)
     left, top = (size_px[0] - inner[0]) // 2, (size_px[1] - inner[1]) // 2
     right, bottom = size_px[0] - inner[0] - left, size_px[1] - inner[1] - top

@@ -43,6 +43,8 @@ class VideoFileCamera(Camera):
             if not self._container.streams.video:
                 raise ConfigError(f"{path} has no video in it")
             self._stream = picture_stream(self._container)
+            if self._stream.codec_context is None:
+                raise ConfigError(f"{path} is a video of a kind that cannot be decoded; convert it to H.264")
             fps = _file_rate(self._stream)
             self._pictures = Pictures(self._container, fps)
             self._decoded = self._decode()

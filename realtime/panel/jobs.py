@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import subprocess
 import sys
@@ -11,17 +12,20 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any, Final
 
+import platformdirs
+
 from icface.errors import ICFaceError
 from realtime.config import SIZES, LiveConfig
+from realtime.confinement import confine
+
+logger = logging.getLogger(__name__)
 
 _COMMAND: Final = """
-import os, sys
+import sys
 if sys.argv[1] not in sys.path:
     sys.path.insert(0, sys.argv[1])
-if hasattr(os, "nice"):
-    os.nice(15)
-from realtime.cli import main
-sys.exit(main(sys.argv[2:]))
+from realtime.panel.jobs import work
+sys.exit(work(sys.argv[2], sys.argv[3:]))
 """
 
 
@@ -33,6 +37,8 @@ class Job:
     unfinished: Path
     process: subprocess.Popen[bytes]
     said: IO[bytes]
+    scratch: tempfile.TemporaryDirectory[str]
+    """For its temporary files."""
     state: str = "running"
     """`running`, `done` or `failed`."""
     error: str = ""
@@ -43,7 +49,7 @@ class Job:
             return
         self.said.seek(0)
         lines = self.said.read().decode(errors="replace").splitlines()
-        self.said.close()
+        self._let_go()
         errors = [line.removeprefix("error: ") for line in lines if line.startswith("error: ")]
         code = self.process.returncode
         self.state = "done" if code == 0 and self.unfinished.is_file() else "failed"
@@ -58,8 +64,12 @@ class Job:
         if self.state == "running":
             self.process.kill()
             self.process.wait()
-            self.said.close()
+            self._let_go()
             self.unfinished.unlink(missing_ok=True)
+
+    def _let_go(self) -> None:
+        self.said.close()
+        self.scratch.cleanup()
 
 
 class Jobs:
@@ -82,10 +92,15 @@ class Jobs:
         unfinished = path.with_name(f".{path.stem}.part{path.suffix}")
         root = str(Path(__file__).resolve().parents[2])
         said = tempfile.TemporaryFile()  # noqa: SIM115 - closed by Job
+        scratch = tempfile.TemporaryDirectory(prefix="icface-job-", ignore_cleanup_errors=True)
+        arguments = [output_flag, str(unfinished), *map(str, flags)]
+        # OpenBLAS starts its threads when it is loaded, before the process is confined.
+        environment = {**os.environ, "TMPDIR": scratch.name, "OPENBLAS_NUM_THREADS": "1"}
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
             process = subprocess.Popen(
-                [sys.executable, "-P", "-c", _COMMAND, root, output_flag, unfinished, *map(str, flags)],
+                [sys.executable, "-P", "-c", _COMMAND, root, scratch.name, *arguments],
+                env=environment,
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.DEVNULL,
                 stderr=said,
@@ -95,8 +110,9 @@ class Jobs:
             )
         except OSError as error:
             said.close()
+            scratch.cleanup()
             raise ICFaceError(f"{path.name} cannot be made: {error.strerror or error}") from error
-        self.all[path.name] = Job(path, unfinished, process, said)
+        self.all[path.name] = Job(path, unfinished, process, said, scratch)
         return self.all[path.name]
 
     def listed(self) -> list[dict[str, Any]]:
@@ -120,6 +136,29 @@ class Jobs:
             job.close()
 
 
+# In the process of a job
+
+
+def work(scratch: str, argv: list[str]) -> int:
+    """Run `icface-live` at a low priority, confined: what it reads may have been made by somebody else.
+
+    The program is loaded before, so that numba finds its compiled code, which the confined process may not write.
+    """
+    if hasattr(os, "nice"):
+        os.nice(15)
+    from icface import reenactor  # noqa: F401
+    from icface.source_cache import cache_folder
+    from realtime import session  # noqa: F401
+    from realtime.cli import main
+
+    given = [Path(word).absolute() for word in argv if not word.startswith("--")]
+    output, inputs = given[0], [path for path in given[1:] if path.exists()]
+    settings = platformdirs.user_config_path("icface-live", appauthor=False)
+    if not confine(read=[cache_folder(), settings, *inputs], write=[output.parent, Path(scratch)]):
+        logger.debug("this system does not confine processes")
+    return main(argv)
+
+
 def same_picture(config: LiveConfig) -> Sequence[str | Path]:
     """The flags that make the same kind of picture as this run."""
     flags: list[str | Path] = ["--framing", config.framing, "--quality", config.quality, "--no-build"]
@@ -134,4 +173,7 @@ def same_picture(config: LiveConfig) -> Sequence[str | Path]:
         flags.append("--follow")
     if config.model is not None:
         flags += ["--model", config.model]
+    if config.require_signature is not None:
+        flags.append("--require-signature")
+        flags += [config.require_signature] if config.require_signature else []
     return flags

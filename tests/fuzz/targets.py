@@ -1,0 +1,293 @@
+"""What is fuzzed: each place where the product reads what others made. A new one is an entry in TARGETS."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import json
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import Any, Final
+from unittest import mock
+
+import msgspec
+import numpy as np
+from hypothesis import strategies as st
+
+from icface import signing
+from icface.bundle import MANIFEST, Bundle
+from icface.control import presets
+from icface.control.state import ControlState
+from icface.images import MAX_SIDE_PX, load_photo
+from realtime.cameras.video_file import VideoFileCamera
+from realtime.drivers.table import load_table
+from realtime.panel import commands
+from realtime.panel.desk import ControlDesk
+from realtime.panel.files import MAX_PHOTO_PIXELS, PHOTO_SUFFIXES, Files
+from tests.fuzz.contract import holding
+from tests.fuzz.mutations import PLAIN, WORDS, changed, changed_document
+
+CORPUS: Final = Path(__file__).parent / "corpus"
+_FRAMES: Final = 60
+"""Of a video that are read. The corpus has clips of ten."""
+
+
+@dataclass(frozen=True)
+class Target:
+    """A place that reads files."""
+
+    name: str
+    inputs: Callable[[], st.SearchStrategy[Any]]
+    read: Callable[[Any, Path], None]
+    """Reads an input, inside of an empty folder. It asserts what a result has to be."""
+    needs: str = ""
+    """A package that it cannot do without."""
+
+    def run(self, given: Any, folder: Path) -> None:
+        """Read an input under the contract; Broken where that does not hold."""
+        with holding(folder):
+            self.read(given, folder)
+
+
+@cache
+def seeds(name: str) -> list[bytes]:
+    """The files of the corpus for a target."""
+    return [path.read_bytes() for path in sorted((CORPUS / name).iterdir()) if path.is_file()]
+
+
+def written(folder: Path, name: str, content: bytes) -> Path:
+    path = folder / name
+    path.write_bytes(content)
+    return path
+
+
+def read_photo(content: bytes, folder: Path) -> None:
+    frame = load_photo(written(folder, "me.jpg", content), MAX_PHOTO_PIXELS).frame
+    assert frame.dtype == np.uint8 and frame.ndim == 3 and frame.shape[2] == 3
+    assert frame.size <= 3 * 2 * MAX_SIDE_PX**2
+
+
+def read_video(content: bytes, folder: Path) -> None:
+    camera = VideoFileCamera(written(folder, "clip.mp4", content))
+    try:
+        last_s = -1.0
+        for _ in range(_FRAMES):
+            captured = camera.read()
+            if captured is None:
+                break
+            assert captured.frame.shape == (camera.info.height_px, camera.info.width_px, 3)
+            assert captured.time_s > last_s
+            last_s = captured.time_s
+        assert "\n" not in camera.missing and camera.end_s >= last_s
+    finally:
+        camera.close()
+
+
+def read_table(content: bytes, folder: Path) -> None:
+    track = load_table(written(folder, "talk.csv", content))
+    assert len(track.times_s) == len(track.values) == len(track.present) > 0
+    assert np.isfinite(track.values).all() and (np.diff(track.times_s) >= 0).all()
+
+
+def read_preset(content: bytes, folder: Path) -> None:
+    written(folder, "mine.toml", content)
+    with mock.patch.object(presets, "folder", lambda: folder):
+        state = presets.load("mine", ControlState.default(2))
+        presets.save("again", state)
+        assert presets.load("again", ControlState.default(2)) == state, "it is saved as it was read"
+
+
+def bundle_of(
+    folder: Path, *, change: Callable[[dict[str, Any]], None] | None = None, **files: bytes
+) -> Path:
+    """The corpus' bundle with other files (`graph`, `golden`), and with their right hashes."""
+    names = {"graph": "animate.onnx", "golden": "golden.safetensors"}
+    manifest = json.loads((CORPUS / "bundle" / MANIFEST).read_bytes())
+    for what, name in names.items():
+        content = files.get(what, (CORPUS / "bundle" / name).read_bytes())
+        written(folder, name, content)
+        manifest["files"][name] = hashlib.sha256(content).hexdigest()
+    if change is not None:
+        change(manifest)
+    written(folder, MANIFEST, json.dumps(manifest).encode())
+    return folder
+
+
+def read_manifest(document: Any, folder: Path) -> None:
+    bundle_of(folder)
+    written(folder, MANIFEST, document if isinstance(document, bytes) else json.dumps(document).encode())
+    bundle = Bundle.load(folder)
+    assert all((folder / name).resolve().is_relative_to(folder.resolve()) for name in bundle.hashes)
+
+
+def read_graph(content: bytes, folder: Path) -> None:
+    Bundle.load(bundle_of(folder, graph=content))
+
+
+def read_golden(content: bytes, folder: Path) -> None:
+    tensors = Bundle.load(bundle_of(folder, golden=content)).golden_tensors()
+    assert sum(tensor.nbytes for tensor in tensors.values()) <= len(content)
+
+
+def read_signature(content: bytes, folder: Path) -> None:
+    """Of the corpus' bundle by the corpus' key: what the file means stays the same, or it is refused."""
+    bundle = Bundle.load(bundle_of(folder))
+    written(folder, signing.SIGNATURE, content)
+    signing.check_signature(folder, bundle.sha256, [CORPUS / "key.public.pem"])
+    right, found = (msgspec.json.decode(each) for each in (seeds("signature")[0], content))
+    assert bytes.fromhex(found["signature"]) == bytes.fromhex(right["signature"])
+
+
+@cache
+def a_desk() -> ControlDesk:
+    """A panel's desk on a run of fakes."""
+    import tempfile
+    from fractions import Fraction
+
+    from realtime.config import LiveConfig
+    from realtime.disclosure import Provenance
+    from realtime.photos import Photos
+    from realtime.recording import Recordings
+    from realtime.renderer import make_scene
+    from tests.realtime.fakes import Bench, source
+
+    folder = Path(tempfile.mkdtemp(prefix="icface-fuzz-"))
+    photos: Photos[Any] = Photos(
+        [folder / "me.png"], lambda number: make_scene(number, source(), "crop", None)
+    )
+    bench = Bench(photos=photos)
+    recordings = Recordings(
+        bench.reenactment.control, bench.reenactment.renderer, Fraction(25), folder, Provenance()
+    )
+    config = LiveConfig(sources=(folder / "me.png",), null=True)
+    desk = ControlDesk(config, bench.reenactment, photos, recordings, (), Fraction(25), None)
+    written(folder, "talk.csv", seeds("table")[0])
+    return desk
+
+
+_UNFUZZED: Final = ("render", "record", "stop_recording")
+"""They start processes and threads, with nothing of the page's in it but a track's name, which others have too."""
+
+
+def a_command() -> st.SearchStrategy[Any]:
+    """What a page may say: right commands with odd fields, and anything else."""
+    name = st.one_of(st.sampled_from(("talk", *WORDS)), PLAIN)
+    number = st.one_of(st.integers(-3, 3), st.floats(-10, 10), PLAIN)
+    fields = {
+        **dict.fromkeys(("name", "attribute"), name),
+        "names": st.one_of(st.lists(name, max_size=3), PLAIN),
+        "values": st.one_of(st.lists(st.floats(), max_size=4), PLAIN),
+        "changes": st.dictionaries(
+            st.sampled_from(("source", "gain", "offset", "low", "high", "locked", "smoothing_s", "x")),
+            number | name,
+        ),
+        **dict.fromkeys(("number", "start", "position_s"), number),
+        **dict.fromkeys(("on", "playing", "paused"), st.booleans() | number),
+    }
+    right: list[st.SearchStrategy[Any]] = []
+    for kind in commands.Command.__subclasses__():
+        tag = kind.__struct_config__.tag
+        if tag not in _UNFUZZED:
+            own = {each: fields[each] for each in kind.__struct_fields__}
+            right.append(st.fixed_dictionaries({"does": st.just(tag), **own}))
+    return st.one_of(*right, PLAIN)
+
+
+def perform(command: Any, folder: Path) -> None:
+    desk = a_desk()
+    with mock.patch.object(presets, "folder", lambda: folder), holding(desk.tracks.folder):
+        msgspec.json.encode(desk.perform(command))
+    json.dumps(desk.news({}), allow_nan=False)
+
+
+def upload(given: tuple[str, bytes], folder: Path) -> None:
+    """A photo under any name: its file lies in the folder, or nowhere."""
+    name, content = given
+    inner = folder / "uploads"
+    inner.mkdir()
+    added: list[Path] = []
+    desk = mock.Mock(spec=ControlDesk)
+
+    def add(path: Path) -> int:
+        added.append(path)
+        return 0
+
+    desk.photos = mock.Mock(paths=[], add=add)
+
+    async def on_desk(function: Callable[..., Any], *arguments: Any) -> Any:
+        return function(*arguments)
+
+    async def ask() -> list[dict[str, Any]]:
+        from urllib.parse import quote
+
+        from starlette.applications import Starlette
+
+        said: list[dict[str, Any]] = []
+        asked = iter([{"type": "http.request", "body": content, "more_body": False}])
+
+        async def receive() -> dict[str, Any]:
+            return next(asked, {"type": "http.disconnect"})
+
+        async def send(message: Any) -> None:
+            said.append(message)
+
+        query = f"name={quote(name, errors='replace')}".encode()
+        scope = {
+            "type": "http",
+            "method": "POST",
+            "path": "/api/photos",
+            "query_string": query,
+            "headers": [],
+        }
+        await Starlette(routes=Files(desk, on_desk, inner).routes())(scope, receive, send)
+        return said
+
+    loop = _loop()
+    start, *body = loop.run_until_complete(ask())
+    text = b"".join(part.get("body", b"") for part in body).decode()
+    assert start["status"] in (200, 413, 422) and "\n" not in text and str(folder) not in text
+    assert [path.parent for path in added] == ([inner] if start["status"] == 200 else [])
+    assert sorted(inner.iterdir()) == added, "what was refused is gone"
+
+
+@cache
+def _loop() -> asyncio.AbstractEventLoop:
+    return asyncio.new_event_loop()  # it opens a socket pair, which the contract would take for a connection
+
+
+def _manifests() -> st.SearchStrategy[Any]:
+    content = (CORPUS / "bundle" / MANIFEST).read_bytes()
+    return st.one_of(changed_document(json.loads(content)), changed([content]))
+
+
+def _of(name: str) -> Callable[[], st.SearchStrategy[Any]]:
+    return lambda: changed(seeds(name))
+
+
+def _in_bundle(name: str) -> Callable[[], st.SearchStrategy[Any]]:
+    return lambda: changed([(CORPUS / "bundle" / name).read_bytes()])
+
+
+def _uploads() -> st.SearchStrategy[Any]:
+    suffixes = st.sampled_from((*PHOTO_SUFFIXES, ".exe", "", "."))
+    names = st.tuples(st.one_of(st.sampled_from(WORDS), st.text(max_size=20)), suffixes).map("".join)
+    return st.tuples(names, changed(seeds("photo")))
+
+
+TARGETS: Final = {
+    target.name: target
+    for target in (
+        Target("photo", _of("photo"), read_photo),
+        Target("video", _of("video"), read_video),
+        Target("table", _of("table"), read_table),
+        Target("preset", _of("preset"), read_preset),
+        Target("manifest", _manifests, read_manifest),
+        Target("graph", _in_bundle("animate.onnx"), read_graph),
+        Target("golden", _in_bundle("golden.safetensors"), read_golden),
+        Target("signature", _of("signature"), read_signature, needs="cryptography"),
+        Target("command", a_command, perform),
+        Target("upload", _uploads, upload),
+    )
+}
