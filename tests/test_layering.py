@@ -83,6 +83,7 @@ KEPT_INSIDE = {
             "icface/engines/command.py",
             "realtime/attributes_command.py",
             "realtime/cli.py",
+            "realtime/doctor/command.py",
         ),
         *("export/", "training/"),
     ),
