@@ -297,11 +297,17 @@ def _run(config: LiveConfig) -> None:
         if config.stats is not None:
             metrics.save(config.stats)
 
+    def abandon(error: ICFaceError) -> None:
+        with contextlib.suppress(ICFaceError, OSError):
+            report()
+        _fail(str(error), 1, 0)
+        os._exit(1)  # the main thread is stuck for good
+
     with signals(stop):
         from realtime.session import run
 
         try:
-            run(config, metrics, stop)
+            run(config, metrics, stop, abandon=abandon)
         except BaseException:
             # The first error is the one to tell.
             with contextlib.suppress(ICFaceError, OSError):
@@ -351,6 +357,9 @@ def main(argv: Sequence[str] | None = None) -> int:
             return _fail(str(error), error.exit_code, flags.verbose, ask_doctor=_doctor_helps(error, config))
         except KeyboardInterrupt:
             return _fail("stopped at once, as asked twice; files may be cut short", 1, flags.verbose)
+        except MemoryError:
+            advice = "close other programs, or take a smaller --size or photo"
+            return _fail(f"the memory of this machine is used up; {advice}", 1, flags.verbose)
         except Exception as error:  # the main thread's top: a defect is one line, too
             if "cannot open shared object file" in str(error):  # the words of Linux's loader
                 return _fail(f"a system library is missing ({error}); run: {_PACKAGES}", 1, flags.verbose)

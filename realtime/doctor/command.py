@@ -89,5 +89,5 @@ def main(argv: Sequence[str]) -> int:
     except SystemExit as end:  # a check that is not there
         return int(end.code or 0)
     except BrokenPipeError:  # nobody reads the table any more
-        sys.stdout = None  # type: ignore[assignment]
+        sys.stdout = None
         return 1

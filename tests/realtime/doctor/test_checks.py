@@ -10,7 +10,7 @@ import pytest
 
 from icface.arrays import Frame
 from icface.errors import DeviceError, EngineError, NotBuiltError
-from realtime.cameras import Camera, CameraListing, CapturedFrame
+from realtime.cameras import Camera, CameraConfig, CameraListing, CapturedFrame
 from realtime.doctor import FAILED, NOTE, OK, devices, installed, models
 from tests.realtime import fakes
 
@@ -103,11 +103,11 @@ class Reader(Camera):
 
 
 def test_the_virtual_camera_s_picture_is_read_back(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(devices.sys, "platform", "linux")
+    monkeypatch.setattr("realtime.doctor.devices.sys.platform", "linux")
     sink = Loopback()
     asked: list[str] = []
 
-    def give(config: devices.CameraConfig) -> Camera:
+    def give(config: CameraConfig) -> Camera:
         asked.append(config.device)
         return Reader((sink.picture.astype(int) + 9).clip(0, 255).astype(np.uint8))
 
@@ -120,7 +120,7 @@ def test_the_virtual_camera_s_picture_is_read_back(monkeypatch: pytest.MonkeyPat
     upside_down = devices.written(sink)
     assert upside_down.state == FAILED and "another picture" in upside_down.found
 
-    def refuse(config: devices.CameraConfig) -> Camera:
+    def refuse(config: CameraConfig) -> Camera:
         raise DeviceError("it gives no pictures")
 
     monkeypatch.setattr(devices, "open_camera", refuse)
