@@ -2,9 +2,15 @@
 the end.
 
     python benchmarks/soak.py [--frames 20000] [--output] [--clip C] [--source S]
+    python benchmarks/soak.py --frames 1000000 --faults [--seed 1] [--log soak.jsonl]
+    python benchmarks/soak.py --frames 9000 --load 2
 
 Every frame is decoded, tracked, animated, composed and sent (to nowhere, or with --output into a video file).
 Exit code 1 when the memory grew by more than 1 %. Linux: reads /proc.
+
+With --faults everything breaks at random instead (benchmarks/faults.py), in live runs one after another; the log holds a
+line for each, and a soak goes on where its log ends. With --load 2 each picture takes twice the time that there is for
+it, live, and the latency is compared: p99 may be twice p50.
 """
 
 from __future__ import annotations
@@ -32,6 +38,9 @@ from realtime.metrics import Metrics
 from realtime.session import run
 
 ALLOWED_GROWTH = 0.01
+ALLOWED_GROWTH_FAULTS = 0.05
+"""Each round opens everything anew."""
+SECOND_SOURCE = Path(__file__).resolve().parents[1] / "examples/rendered.jpg"
 
 
 def resident_mib() -> float:
@@ -71,11 +80,56 @@ def arguments() -> Parser:
     parser = benchmark_parser(__doc__, "clip", "source", "json", frames=20_000)
     parser.add_argument("--warm-up", type=int, default=2_000, help="frames before the first look that counts")
     parser.add_argument("--output", action="store_true", help="encode a video file, too")
+    parser.add_argument("--faults", action="store_true", help="let everything break at random, live")
+    parser.add_argument("--seed", type=int, default=1, help="of the faults (default: %(default)s)")
+    parser.add_argument(
+        "--log", type=Path, metavar="JSONL", help="of the faults; a soak goes on where it ends"
+    )
+    parser.add_argument("--load", type=float, metavar="N", help="live, pictures that take N times their time")
     return parser
 
 
+def break_things(flags: argparse.Namespace) -> int:
+    """Soak with faults; 1 when the memory grew by more than ALLOWED_GROWTH_FAULTS after the first rounds."""
+    from benchmarks.faults import soak
+
+    sources = (flags.source, SECOND_SOURCE)
+    rounds = soak(flags.frames, flags.seed, flags.clip, sources, flags.log, resident_mib)
+    # A file of rounds that was gone on with has several processes, whose memory begins anew. The last is looked at.
+    mib = [line["mib"] for line in rounds]
+    growth = max(mib[-3:]) / max(mib[:3]) - 1
+    frames, seconds = sum(line["frames"] for line in rounds), sum(line["seconds"] for line in rounds)
+    faults = sum(sum(line["faults"].values()) for line in rounds)
+    print(f"{len(rounds)} rounds, {frames} frames, {faults} faults in {seconds:.0f} s; memory {growth:+.2%}")
+    write_figures(flags.json, {"rounds": rounds, "growth": round(growth, 5)})
+    return int(growth > ALLOWED_GROWTH_FAULTS)
+
+
+def overload(flags: argparse.Namespace) -> int:
+    """A live run whose pictures take `--load` times the time there is; 1 where latency or memory grew."""
+    from benchmarks.faults import FPS, frames_of, steady_camera, taking
+
+    stats = Metrics()
+    config = LiveConfig(sources=(flags.source,), drivers=("0",), null=True, frames=flags.frames, build=False)
+    with Sampler(stats, every=max(1, flags.frames // 20)) as sampler, taking(flags.load / FPS):
+        run(config, stats, threading.Event(), camera=steady_camera(frames_of(flags.clip)))
+    print(stats.table())
+    latency = stats.stages["latency"]
+    p50_ms, p99_ms = latency.percentile_s(50) * 1e3, latency.percentile_s(99) * 1e3
+    mib = [each for _, each in sampler.samples]
+    growth = mib[-1] / mib[len(mib) // 4] - 1
+    print(f"latency p99 is {p99_ms / p50_ms:.2f} times p50 ({p50_ms:.0f} ms); memory {growth:+.2%}")
+    document = {"seconds": round(stats.elapsed_s, 1), "p50_ms": p50_ms, "p99_ms": p99_ms, "growth": growth}
+    write_figures(flags.json, document)
+    return int(p99_ms > 2 * p50_ms or growth > ALLOWED_GROWTH)
+
+
 def measure(flags: argparse.Namespace) -> int:
-    """Run the soak; 1 when memory grew."""
+    """Run the soak that was asked for; 1 when memory grew."""
+    if flags.faults:
+        return break_things(flags)
+    if flags.load is not None:
+        return overload(flags)
     if not 0 < flags.warm_up < flags.frames:
         raise ConfigError("--warm-up must be less than --frames")
     stats = Metrics()

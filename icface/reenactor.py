@@ -278,7 +278,7 @@ class Reenactor:
 
         Raises:
             ValueError: the attributes are not so many finite numbers.
-            EngineError: no source is set.
+            EngineError: no source is set, the engine fails, or its frame is black.
         """
         if attributes.shape not in ((SIZE,), (COUNT,)) or not np.isfinite(attributes).all():
             raise ValueError(
@@ -294,7 +294,14 @@ class Reenactor:
         self._motion = self._source.rig.motion(asked)
         if not self.corrected and self._bundle.correct is not None:
             self._motion["gates"][:] = 0
-        return _scale(self._engine.animate(self._motion), self._scaled)
+        frame = self._engine.animate(self._motion)
+        if not frame[
+            frame.shape[0] // 2
+        ].any():  # a face is there; this is a device that failed without a word
+            raise EngineError(
+                f"the engine {self._engine.name} gives a black picture; choose another with --engine"
+            )
+        return _scale(frame, self._scaled)
 
     def alpha(self) -> NDArray[np.uint8]:
         """How much of each pixel of the last frame is the person, (H, W), valid until the next call.

@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from icface.command import Parser, print_error
-from icface.errors import ICFaceError
+from icface.errors import BundleError, DeviceError, EngineError, ICFaceError
 from realtime import version
 from realtime.attributes_command import main as edit_attributes
 from realtime.check_command import main as check_files
@@ -107,7 +107,8 @@ def parser() -> Parser:
     p = Parser(
         prog="icface-live",
         usage="icface-live PHOTO … [DRIVER …] [flags]\n       icface-live attributes COMMAND …\n"
-        "       icface-live check FILE …\n       icface-live sign BUNDLE --key KEY.pem",
+        "       icface-live check FILE …\n       icface-live sign BUNDLE --key KEY.pem\n"
+        "       icface-live doctor",
         description="A photo and a webcam become a virtual webcam that shows the photo's face, in real time.",
         epilog=_EXAMPLES,
         formatter_class=argparse.RawDescriptionHelpFormatter,
@@ -304,11 +305,17 @@ def _run(config: LiveConfig) -> None:
         if config.stats is not None:
             metrics.save(config.stats)
 
+    def abandon(error: ICFaceError) -> None:
+        with contextlib.suppress(ICFaceError, OSError):
+            report()
+        _fail(str(error), 1, 0)
+        os._exit(1)  # the main thread is stuck for good
+
     with signals(stop):
         from realtime.session import run
 
         try:
-            run(config, metrics, stop)
+            run(config, metrics, stop, abandon=abandon)
         except BaseException:
             # The first error is the one to tell.
             with contextlib.suppress(ICFaceError, OSError):
@@ -327,6 +334,10 @@ def main(argv: Sequence[str] | None = None) -> int:
         return edit_attributes(argv[1:])
     if argv[:1] == ["sign"]:
         return sign(argv[1:])
+    if argv[:1] == ["doctor"]:
+        from realtime.doctor.command import main as examine
+
+        return examine(argv[1:])
     try:
         flags = parser().parse_args(argv)
     except SystemExit as end:  # argparse: --help, --version, a wrong flag
@@ -334,6 +345,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     # OpenBLAS reads this when numpy is loaded. Its second thread waits for work by spinning. For the small products of
     # one frame it gains nothing and costs 10 ms of CPU a frame, more than everything else together.
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
+    config = None
     with own_stderr(flags.verbose), logged(flags.verbose):
         try:
             if flags.list_faces is not None:
@@ -357,9 +369,12 @@ def main(argv: Sequence[str] | None = None) -> int:
                 _run(config)
             return 0
         except ICFaceError as error:
-            return _fail(str(error), error.exit_code, flags.verbose)
+            return _fail(str(error), error.exit_code, flags.verbose, ask_doctor=_doctor_helps(error, config))
         except KeyboardInterrupt:
             return _fail("stopped at once, as asked twice; files may be cut short", 1, flags.verbose)
+        except MemoryError:
+            advice = "close other programs, or take a smaller --size or photo"
+            return _fail(f"the memory of this machine is used up; {advice}", 1, flags.verbose)
         except Exception as error:  # the main thread's top: a defect is one line, too
             if "cannot open shared object file" in str(error):  # the words of Linux's loader
                 return _fail(f"a system library is missing ({error}); run: {_PACKAGES}", 1, flags.verbose)
@@ -376,10 +391,21 @@ def _tell(text: str) -> None:
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
-def _fail(message: str, code: int, verbose: int) -> int:
+def _doctor_helps(error: ICFaceError, config: LiveConfig | None) -> bool:
+    """Whether an error is of what the doctor looks at: a model, an engine or a device, and no file."""
+    if isinstance(error, EngineError | BundleError):
+        return True
+    if config is None or not isinstance(error, DeviceError):
+        return False
+    return config.to_virtual_camera or config.to_window or not config.driven_by_file
+
+
+def _fail(message: str, code: int, verbose: int, *, ask_doctor: bool = False) -> int:
     if verbose > 1:
         traceback.print_exc()
     print_error(message)
+    if ask_doctor:
+        print("icface-live doctor says more", file=sys.stderr)
     return code
 
 

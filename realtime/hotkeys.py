@@ -99,10 +99,11 @@ class Controls:
 
     def poll(self) -> None:
         """Do what other threads asked for and what the next key means, in a window or the terminal. Never waits."""
-        self.reenactment.control.do_asked(self.reenactment)
-        key = self.reenactment.outputs.poll_key() or (self.keyboard() if self.keyboard else None)
-        if key is not None:
-            self.press(key_name(key))
+        with self.reenactment.metrics.within("controls"):
+            self.reenactment.control.do_asked(self.reenactment)
+            key = self.reenactment.outputs.poll_key() or (self.keyboard() if self.keyboard else None)
+            if key is not None:
+                self.press(key_name(key))
 
     def press(self, key: str) -> None:
         """Do what the key means; unknown keys do nothing."""

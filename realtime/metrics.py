@@ -78,6 +78,8 @@ class Metrics:
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock
         self.stages = {name: Histogram() for name in STAGES}
+        self.passes = dict.fromkeys((*STAGES, "record", "controls"), 0)
+        """For the watchdog: grows when a pass of a stage begins and when it ends, so it is odd while the stage works."""
         self.counters = dict.fromkeys(COUNTERS, 0)
         self.level = "full"
         """The scheduler's level at which frames are made now."""
@@ -96,8 +98,18 @@ class Metrics:
     def time(self, stage: str) -> Iterator[None]:
         """Count how long the block takes as one pass of `stage`."""
         start_s = self._clock()
-        yield
+        with self.within(stage):
+            yield
         self.stages[stage].add(self._clock() - start_s)
+
+    @contextmanager
+    def within(self, stage: str) -> Iterator[None]:
+        """Let the watchdog know that the block is a pass of `stage`."""
+        self.passes[stage] += 1
+        try:
+            yield
+        finally:
+            self.passes[stage] += 1
 
     def count(self, name: str, by: int = 1) -> None:
         """Add to a counter; each is counted in one thread."""

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import logging
+import threading
+import time
 from collections.abc import Sequence
 from contextlib import ExitStack
 from fractions import Fraction
@@ -24,6 +26,7 @@ class Outputs:
         self._metrics = metrics
         self._closing = ExitStack()
         self._key: Key | None = None
+        self._sending: Sink | None = None
         self._start_s: float | None = None
         self._usual_s = 0.0
         self.lost: list[str] = []
@@ -61,12 +64,14 @@ class Outputs:
             self._key = self._key or Key(frame.shape[1], frame.shape[0])
             opaque = self._key.lay(frame)
         for sink in tuple(self._sinks):
+            self._sending = sink
             try:
                 sink.send(frame if sink.takes_alpha else opaque, time_s)
             except ICFaceError as error:
                 self._lose(sink, error)
                 if not self._sinks:
                     raise
+        self._sending = None
 
     def _lose(self, sink: Sink, error: ICFaceError) -> None:
         self._sinks.remove(sink)
@@ -104,6 +109,19 @@ class Outputs:
     def show_help(self, lines: Sequence[str]) -> bool:
         """Draw these lines over the picture in the windows, or take them away; False: there is no window."""
         return any([sink.show_help(lines) for sink in self._sinks])
+
+    def finish_files(self, timeout_s: float) -> None:
+        """Close the files from another thread, because the one that sends is stuck; returns within the time.
+
+        The sink that it is stuck in is left, and so are windows and devices, which end with the process.
+        """
+        files = [sink for sink in tuple(self._sinks) if sink.is_file and sink is not self._sending]
+        threads = [threading.Thread(target=sink.close, daemon=True) for sink in files]
+        for thread in threads:
+            thread.start()
+        ends_s = time.monotonic() + timeout_s
+        for thread in threads:
+            thread.join(max(0.0, ends_s - time.monotonic()))
 
     def _names(self) -> str:
         return ", ".join(sink.name for sink in self._sinks)

@@ -100,6 +100,7 @@ class Recording(Sink):
     """Writes a video and a table. Any thread opens and closes it; the loop only sends."""
 
     name = "recording"
+    is_file = True
 
     def __init__(self, folder: Path, renderer: Renderer, provenance: Provenance, control: Control) -> None:
         super().__init__(SinkSettings())

@@ -19,6 +19,8 @@ ROOM: Final = 0.65
 """Below this load there is room for the better level. The gap to OVER keeps the level from flapping."""
 MEMORY: Final = 10
 """The load is averaged (EMA) over about this many frames: one slow frame is no reason to step down."""
+MOST: Final = 4.0
+"""No frame counts for more load: a machine that slept for an hour is not slow."""
 SETTLE_S: Final = 1.0
 """Least time at a level before it is judged."""
 RECOVER_S: Final = 4.0
@@ -67,7 +69,7 @@ class DeadlineScheduler:
         At the level of repeated frames only the animated ones are observed. Each of them has two periods.
         """
         allowed_s = self.period_s * (2 if self.repeats else 1)
-        self._load += (work_s / allowed_s - self._load) / MEMORY
+        self._load += (min(work_s / allowed_s, MOST) - self._load) / MEMORY
         self._since_s = min(self._since_s, now_s)
         if now_s - self._since_s < SETTLE_S:
             return False

@@ -6,7 +6,7 @@ import logging
 import threading
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack, closing
+from contextlib import ExitStack, closing, suppress
 from dataclasses import dataclass, replace
 from fractions import Fraction
 from functools import partial
@@ -40,11 +40,15 @@ from realtime.renderer import Renderer, Scene, make_scene
 from realtime.scheduler import DeadlineScheduler
 from realtime.sinks import Sink, SinkSettings, create_sink, is_picture_series
 from realtime.step import Reenactment
+from realtime.watchdog import StoppedError, Watchdog
 
 if TYPE_CHECKING:
     from realtime.panel import Panel
 
 logger = logging.getLogger(__name__)
+
+FINISH_TIMEOUT_S = 10.0
+"""Files are finished within this where a stage has stopped."""
 
 
 def run(
@@ -55,6 +59,7 @@ def run(
     control: Control | None = None,
     camera: Camera | None = None,
     sinks: Sequence[Sink] | None = None,
+    abandon: Callable[[StoppedError], None] | None = None,
 ) -> None:
     """Do what the settings say until it ends, or until any thread sets `stop`; `metrics` fills meanwhile.
 
@@ -62,14 +67,18 @@ def run(
         control: of other threads; its state is that of the settings, or another.
         camera: open; used instead of the first in the settings, and closed in the end.
         sinks: not yet open; used instead of those in the settings.
+        abandon: ends the process. It is called from another thread, where the calling one is stuck for good in an engine
+            or an output; the files are finished then. None: the run stays there until the stage comes back.
 
     Raises:
+        StoppedError: a stage stopped.
         ICFaceError: something cannot be used, or was lost for good.
     """
     # Tracker and engine share the cores already. OpenCV's threads would only get in their way.
     cv2.setNumThreads(1)
     with ExitStack() as stack:
-        _Session(config, metrics, stop, stack, control or Control(config.control)).run(camera, sinks)
+        session = _Session(config, metrics, stop, stack, control or Control(config.control), abandon)
+        session.run(camera, sinks)
 
 
 @dataclass
@@ -81,6 +90,7 @@ class _Session:
     stop: threading.Event
     stack: ExitStack
     control: Control
+    abandon: Callable[[StoppedError], None] | None = None
     size_px: tuple[int, int] | None = None
 
     def __post_init__(self) -> None:
@@ -156,7 +166,8 @@ class _Session:
         reenactment = Reenactment(renderer, outputs, metrics, control, Mixer(control.tracks), recorder)
         for driver in drivers:
             stack.callback(driver.close)
-        poll_key = stack.enter_context(TerminalKeys()).poll_key
+        keys = stack.enter_context(TerminalKeys())
+        poll_key = keys.poll_key
         keyboard = poll_key if config.live else _only_the_end(poll_key)
         tracked = [each for each in drivers if each.ask_neutral is not None]
         ask_neutral = partial(_all, [each.ask_neutral for each in tracked]) if tracked else None
@@ -167,6 +178,8 @@ class _Session:
             stack.callback(panel.close)
             url = panel.serve(config, reenactment, photos, recordings, drivers, beat.fps, ask_neutral)
             logger.info("panel: %s", url)
+        end = partial(self._end_from_outside, outputs, recorder, keys) if self.abandon is not None else None
+        stack.enter_context(Watchdog([metrics, *(each for _, each in metrics.drivers)], stop, end))
         still, labels = [each.is_still for each in drivers], [each.label for each in config.given]
         if config.live:
             stack.callback(stop.set)
@@ -184,6 +197,18 @@ class _Session:
         for driver in drivers:
             if driver.missing:
                 raise ICFaceError(f"{driver.missing}; the output has the rest")
+
+    def _end_from_outside(
+        self, outputs: Outputs, recorder: Recorder | None, keys: TerminalKeys, error: StoppedError
+    ) -> None:
+        """Finish what can be finished while the main thread is stuck, and end the process."""
+        outputs.finish_files(FINISH_TIMEOUT_S)
+        if recorder is not None and error.stage != "record":
+            with suppress(ICFaceError):
+                recorder.close()
+        keys.__exit__()
+        assert self.abandon is not None
+        self.abandon(error)
 
     def _expect_a_frame(self) -> None:
         """Raise where the user stopped a run that should have written something, before it could."""

@@ -52,7 +52,8 @@ class Reenactment:
         shown = self.renderer.attributes
         if self.recorder is not None:
             present = not state.drivers or any(values is not None for values in said)
-            self.recorder.add(shown, time_s, present=present, state=state)
+            with self.metrics.within("record"):
+                self.recorder.add(shown, time_s, present=present, state=state)
         observed = self.control.observed
         if observed.wanted:
             faces = tuple(None if sample is None else sample.shares() for sample in drivers)

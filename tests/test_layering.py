@@ -96,6 +96,7 @@ KEPT_INSIDE = {
             "realtime/attributes_command.py",
             "realtime/cli.py",
             "realtime/sign_command.py",
+            "realtime/doctor/command.py",
         ),
         *("export/", "training/"),
     ),

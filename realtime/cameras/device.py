@@ -45,10 +45,8 @@ class DeviceCamera(Camera):
     ) -> None:
         self._config = config
         self._clock = clock
-        self._open_capture = open_capture or _open_capture
+        self._open_capture = open_capture or _open_device
         self._frames: Slot[CapturedFrame] = Slot()
-        if open_capture is None and sys.platform == "linux":
-            v4l2.check_device(config.device)
         self._thread = threading.Thread(target=self._run, name=f"camera {config.device}", daemon=True)
         self._thread.start()
         if not self._frames.wait(config.open_timeout_s):
@@ -136,6 +134,13 @@ class DeviceCamera(Camera):
             is_file=False,
             frame_count=None,
         )
+
+
+def _open_device(config: CameraConfig) -> cv2.VideoCapture:
+    """Check a device and open it, both on the reader's thread: a driver may hang at the first question."""
+    if sys.platform == "linux":
+        v4l2.check_device(config.device)
+    return _open_capture(config)
 
 
 def _open_capture(config: CameraConfig) -> cv2.VideoCapture:

@@ -16,6 +16,7 @@ from realtime.cameras import Camera, CameraInfo, CapturedFrame
 from realtime.cameras.decoding import UNREADABLE, Pictures, open_container, picture_stream, reason
 from realtime.cameras.shown import fitted, shown
 
+CLOSE_TIMEOUT_S: Final = 5.0
 _SLOWEST_FPS: Final = Fraction(1, 60)
 _FASTEST_FPS: Final = 960
 """Beyond these, a rate is a time base that was taken for one: browsers write no rate, and FFmpeg then says 1000."""
@@ -116,9 +117,11 @@ class VideoFileCamera(Camera):
             return captured
 
     def close(self) -> None:
-        with self._reading:
+        # A disk that is gone may hold a reader for ever. Then the file is left to the end of the process.
+        if self._reading.acquire(timeout=CLOSE_TIMEOUT_S):
             self._next = None
             self._container.close()
+            self._reading.release()
 
 
 def _file_rate(stream: av.VideoStream) -> Fraction:

@@ -10,6 +10,9 @@ from contextlib import closing
 from dataclasses import dataclass, replace
 from fractions import Fraction
 
+import numpy as np
+
+from icface.arrays import Frame
 from icface.errors import DeviceError, ICFaceError
 from icface.face.tracker import FaceTracker
 from realtime.cameras import Camera, CapturedFrame
@@ -24,6 +27,10 @@ QUEUE_FRAMES = 4
 NOBODY_AFTER_S = 3.0
 """So long after the start it is said that no face was seen yet, and then ever less often."""
 RETRY_EVERY_S = 1.0
+FROZEN_S = 5.0
+FROZEN_HELP = "if it is frozen, unplug it and plug it in again"
+_EVERY_PX = 31
+"""So far apart are the pixels that are compared: a few hundred of a picture."""
 NO_FACE_HELP = "look at the camera, with light from the front, so close that the face has 48 pixels"
 _SLOWEST_FPS, _FASTEST_FPS = Fraction(10), Fraction(120)
 """Of a live output, whatever the rate of a file that drives it."""
@@ -137,6 +144,26 @@ def read_file(camera: Camera, lane: Lane[CapturedFrame], metrics: Metrics) -> No
             lane.put(captured)
 
 
+class Frozen:
+    """Notices a camera that gives frames, and always the same. A sensor's noise makes all its frames differ."""
+
+    def __init__(self) -> None:
+        self._seen: Frame | None = None
+        self._since_s = 0.0
+        self._told = False
+
+    def sees(self, captured: CapturedFrame) -> bool:
+        """Whether the picture has been the same for FROZEN_S; True once, until it moves."""
+        seen = captured.frame[::_EVERY_PX, ::_EVERY_PX]
+        if self._seen is None or not np.array_equal(seen, self._seen):
+            # A copy, because a view would keep the whole frame.
+            self._seen, self._since_s, self._told = seen.copy(), captured.time_s, False
+        if self._told or captured.time_s - self._since_s < FROZEN_S:
+            return False
+        self._told = True
+        return True
+
+
 @dataclass
 class CameraFeed:
     """Reads a camera until it ends or is asked to stop; `run` is the body of a thread."""
@@ -166,6 +193,7 @@ class CameraFeed:
 
     def _feed_device(self) -> None:
         base = 0
+        frozen = Frozen()
         while not self.stop.is_set():
             try:
                 captured = self.camera.read()
@@ -176,6 +204,10 @@ class CameraFeed:
             if captured is None:
                 return
             self.metrics.stages["capture"].add(max(0.0, self.clock() - captured.time_s))
+            if frozen.sees(captured):
+                name = self.camera.info.name
+                logger.warning("%s has shown the same picture for %g s; %s", name, FROZEN_S, FROZEN_HELP)
+                self.metrics.event("camera frozen")
             self._put(replace(captured, index=base + captured.index))
 
     def _recover(self, error: DeviceError) -> None:

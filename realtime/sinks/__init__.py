@@ -21,6 +21,8 @@ from icface.arrays import Frame
 from icface.errors import ConfigError
 from realtime.disclosure import Provenance
 
+CLOSE_TIMEOUT_S: Final = 60.0
+"""A file is finished within this, or given up."""
 TICK_S: Final = Fraction(1, 90_000)
 """Time base where there is no other. It is MPEG's."""
 
@@ -47,6 +49,8 @@ class Sink(ABC):
     """Takes finished frames; a context manager. One thread makes all calls."""
 
     name: str
+    is_file = False
+    """Whether it writes files, which any thread may close while no other one sends."""
     takes_alpha = False
     """Whether it takes transparent frames: (H, W, 4), colours multiplied by alpha. Other sinks get a key colour there."""
 

@@ -15,7 +15,7 @@ from PIL.PngImagePlugin import PngInfo
 from icface.arrays import Frame
 from icface.errors import ConfigError, DeviceError
 from icface.files import replacing_file
-from realtime.sinks import TICK_S, Sink, SinkSettings
+from realtime.sinks import CLOSE_TIMEOUT_S, TICK_S, Sink, SinkSettings
 from realtime.slot import Closed, Lane
 from realtime.transparency import straight
 
@@ -32,6 +32,7 @@ class PictureFilesSink(Sink):
     """
 
     name = "picture_files"
+    is_file = True
     takes_alpha = True
 
     def __init__(self, settings: SinkSettings) -> None:
@@ -85,7 +86,9 @@ class PictureFilesSink(Sink):
             return
         self._is_open = False
         self._lane.close()
-        self._thread.join()
+        self._thread.join(CLOSE_TIMEOUT_S)
+        if self._thread.is_alive():
+            raise self._error(TimeoutError(f"the disk did not take the rest within {CLOSE_TIMEOUT_S:.0f} s"))
         if self._failure is not None:
             raise self._error(self._failure) from self._failure
 

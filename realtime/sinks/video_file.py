@@ -24,7 +24,7 @@ from icface.arrays import Frame
 from icface.errors import ConfigError, DeviceError
 from icface.files import replacing_file
 from realtime.cameras.decoding import UNREADABLE, reason
-from realtime.sinks import TICK_S, Sink, SinkSettings, even_sides
+from realtime.sinks import CLOSE_TIMEOUT_S, TICK_S, Sink, SinkSettings, even_sides
 from realtime.slot import Closed, Lane
 from realtime.sound import open_sound
 from realtime.transparency import straight
@@ -83,6 +83,7 @@ class VideoFileSink(Sink):
     """
 
     name = "video_file"
+    is_file = True
     takes_alpha = False
 
     def __init__(self, settings: SinkSettings) -> None:
@@ -222,7 +223,10 @@ class VideoFileSink(Sink):
             return
         self._is_open = False
         self._lane.close()
-        self._thread.join()
+        self._thread.join(CLOSE_TIMEOUT_S)
+        if self._thread.is_alive():
+            # The writer still uses the file, which keeps its hidden name.
+            raise self._error(TimeoutError(f"the disk did not take the rest within {CLOSE_TIMEOUT_S:.0f} s"))
         dropped = self._failure or (EOFError("no frame was sent") if self._count == 0 else None)
         try:
             self._finishing.__exit__(type(dropped) if dropped else None, dropped, None)

@@ -72,7 +72,12 @@ class VirtualCameraSink(Sink):
         # pyvirtualcam only prints a line when a v4l2loopback device is gone.
         if sys.platform == "linux" and not os.path.exists(self._camera.device):
             raise DeviceError(f"virtual camera {self._camera.device} is gone; {_HOW['linux']}; {_INSTEAD}")
-        self._camera.send(even_sides(frame))
+        try:
+            self._camera.send(even_sides(frame))
+        except (OSError, RuntimeError) as error:  # another program has closed it
+            raise DeviceError(
+                f"virtual camera {self._camera.device} takes no more pictures ({error}); {_INSTEAD}"
+            ) from error
 
     def close(self) -> None:
         if self._camera is not None:

@@ -493,6 +493,20 @@ def test_a_virtual_camera_that_goes_is_told(pyvirtualcam: type[FakeVirtualCamera
             sink.send(picture(1), 0.0)
 
 
+def test_a_virtual_camera_that_takes_no_more_pictures(
+    pyvirtualcam: type[FakeVirtualCamera], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with open_sink("virtual_camera", width_px=64, height_px=48, fps=FPS) as sink:
+        sink.send(picture(0), 0.0)
+
+        def refuse(camera: FakeVirtualCamera, frame: np.ndarray) -> None:
+            raise RuntimeError("the device was closed")
+
+        monkeypatch.setattr(FakeVirtualCamera, "send", refuse)
+        with pytest.raises(DeviceError, match=r"takes no more pictures \(the device was closed\); or see"):
+            sink.send(picture(1), 0.0)
+
+
 # The window
 
 
