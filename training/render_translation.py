@@ -30,6 +30,7 @@ from icface.geometry import topology as mesh
 from icface.geometry.shape import Projection, rotation_matrix
 from icface.geometry.topology import face_tables
 from training.avatars.raster import raster
+from training.learning.translation.pictures import write_picture
 
 SUPERSAMPLING: Final = 4
 AWAY_IOD: Final = 12.0
@@ -219,18 +220,9 @@ def render(flags: argparse.Namespace) -> None:
         for _ in range(count):
             pictures = dict(zip("AB", scene(flags.seed, number, flags.size), strict=True))
             for domain in domains:
-                _write(flags.out / room / domain / f"{number:05d}.png", pictures[domain])
+                write_picture(flags.out / room / domain / f"{number:05d}.png", pictures[domain])
             number += 1
     print(f"{flags.out}: {flags.pairs} pairs, {unpaired} faces, {unpaired} maps and {flags.test} test pairs")
-
-
-def _write(path: Path, frame: Frame) -> None:
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise ConfigError(f"cannot write to {path.parent}: {error}") from error
-    if not cv2.imwrite(str(path), frame[..., ::-1]):
-        raise ConfigError(f"cannot write {path}")
 
 
 def main(argv: Sequence[str] | None = None) -> int:

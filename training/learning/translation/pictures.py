@@ -53,8 +53,8 @@ def find_pictures(data: Path) -> Pictures:
         ConfigError: there are none, or a picture of a pair is missing.
     """
     pairs, test = find_pairs(data / "pairs"), find_pairs(data / "test")
-    a = [first for first, _ in pairs] + _files(data / "A")
-    b = [second for _, second in pairs] + _files(data / "B")
+    a = [first for first, _ in pairs] + files_of(data / "A")
+    b = [second for _, second in pairs] + files_of(data / "B")
     if not a or not b:
         wanted = "A" if not a else "B"
         raise ConfigError(
@@ -70,7 +70,7 @@ def find_pairs(folder: Path) -> Pairs:
         ConfigError: a picture has no counterpart.
     """
     firsts, seconds = (
-        {path.relative_to(folder / name).with_suffix("").as_posix(): path for path in _files(folder / name)}
+        {path.relative_to(folder / name).with_suffix("").as_posix(): path for path in files_of(folder / name)}
         for name in ("A", "B")
     )
     for there, here in (("A", firsts.keys() - seconds.keys()), ("B", seconds.keys() - firsts.keys())):
@@ -83,7 +83,8 @@ def find_pairs(folder: Path) -> Pairs:
     return [(firsts[name], seconds[name]) for name in sorted(firsts)]
 
 
-def _files(folder: Path) -> list[Path]:
+def files_of(folder: Path) -> list[Path]:
+    """All pictures of a folder and its subfolders, sorted."""
     return sorted(path for path in folder.rglob("*") if path.suffix.lower() in SUFFIXES and path.is_file())
 
 
@@ -101,6 +102,17 @@ def read_picture(path: Path, size_px: int) -> Frame:
         return frame
     how = cv2.INTER_AREA if min(frame.shape[:2]) >= size_px else cv2.INTER_LINEAR
     return np.asarray(cv2.resize(frame, (size_px, size_px), interpolation=how), dtype=np.uint8)
+
+
+def write_picture(path: Path, frame: Frame) -> None:
+    """A frame (H, W, 3) RGB as a PNG file, in a folder that may have to be made. OSError: it cannot be made.
+
+    Raises:
+        ConfigError: the file cannot be written.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    if not cv2.imwrite(str(path), frame[..., ::-1]):
+        raise ConfigError(f"cannot write {path}")
 
 
 def as_image(frame: Frame) -> Tensor:
