@@ -178,7 +178,7 @@ def test_discriminators_of_pictures_see_the_pool_and_those_of_pairs_do_not() -> 
     seen: dict[str, list[Tensor]] = {name: [] for name in JUDGES}
     for name in JUDGES:
         method.modules[name].register_forward_pre_hook(
-            lambda _, inputs, name=name: seen[name].append(inputs[0].detach())  # type: ignore[misc]
+            lambda _, inputs, name=name: seen[name].append(inputs[0].detach())
         )
     batch = batch_of(paired=True, count=6)
     method.step(batch)
