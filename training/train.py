@@ -41,11 +41,16 @@ LOCK = "run.lock"
 def parser() -> argparse.ArgumentParser:
     """The command's flags."""
     result = Parser(
-        description="Train G_N and G_A as ICface does, or the patch corrector; the config says what."
+        description="Train G_N and G_A as ICface does, the patch corrector, or image translation; the config says what."
     )
     add = result.add_argument
     add("--config", type=Path, required=True, help="settings, a TOML file; see training/configs")
-    add("--data", type=Path, required=True, help="folder of the data set, or of pairs of patches")
+    add(
+        "--data",
+        type=Path,
+        required=True,
+        help="folder of the data set, of pairs of patches, or of A/, B/ and pairs/",
+    )
     add("--out", type=Path, required=True, help="folder of the run; a run in it goes on")
     change = "change a setting, as optimizer.rate=1e-4"
     add("--set", action="append", default=[], metavar="KEY=VALUE", help=change)

@@ -72,7 +72,7 @@ def save_model(path: Path, model: ICface, info: ModelInfo) -> None:
         ConfigError: it cannot be written.
     """
     # The numbers of the discriminator are part of the header, its weights are not part of the model.
-    _save(path, model, _HEADER, info)
+    save_described(path, model, _HEADER, info)
 
 
 def load_model(path: Path) -> tuple[ICface, ModelInfo]:
@@ -82,7 +82,7 @@ def load_model(path: Path) -> tuple[ICface, ModelInfo]:
         ConfigError: it is missing, damaged or not one of ours, or a weight is not a finite number.
     """
     writers = "training/train.py or training/import_checkpoint.py"
-    info, tensors = _read(path, _HEADER, ModelInfo, f"an ICface model; one is written by {writers}")
+    info, tensors = read_described(path, _HEADER, ModelInfo, f"an ICface model; one is written by {writers}")
     model = ICface(info.networks)
     load_weights(model, tensors, str(path))
     return model.eval().requires_grad_(False), info
@@ -94,7 +94,7 @@ def save_corrector(path: Path, model: PatchCorrector, info: CorrectorInfo) -> No
     Raises:
         ConfigError: it cannot be written.
     """
-    _save(path, model, _CORRECTOR, info)
+    save_described(path, model, _CORRECTOR, info)
 
 
 def load_corrector(path: Path) -> tuple[PatchCorrector, CorrectorInfo]:
@@ -104,19 +104,31 @@ def load_corrector(path: Path) -> tuple[PatchCorrector, CorrectorInfo]:
         ConfigError: it is missing, damaged or not one, or a weight is not a finite number.
     """
     what = "a patch corrector; one is written by training/train.py with a config whose method is patch"
-    info, tensors = _read(path, _CORRECTOR, CorrectorInfo, what)
+    info, tensors = read_described(path, _CORRECTOR, CorrectorInfo, what)
     model = PatchCorrector(info.network)
     load_weights(model, tensors, str(path))
     return model.eval().requires_grad_(False), info
 
 
-def _save(path: Path, model: nn.Module, header: str, info: Struct) -> None:
+def save_described(path: Path, model: nn.Module, header: str, info: Struct) -> None:
+    """Write a network's weights, and what it is under the name `header`. The file appears whole or not at all.
+
+    Raises:
+        ConfigError: it cannot be written.
+    """
     text = json.dumps({"format": FORMAT, **msgspec.to_builtins(info)})
     write_tensors(path, model.state_dict(), {header: text})
 
 
-def _read(path: Path, header: str, kind: type[_Info], what: str) -> tuple[_Info, dict[str, Tensor]]:
-    """The header of a file, checked, and its weights."""
+def read_described(path: Path, header: str, kind: type[_Info], what: str) -> tuple[_Info, dict[str, Tensor]]:
+    """What `save_described` wrote: the header, checked, and the weights.
+
+    Args:
+        what: what the file should be and what writes it, for the message.
+
+    Raises:
+        ConfigError: it is missing, damaged or something else.
+    """
     tensors, metadata = read_tensors(path)
     if header not in metadata:
         raise ConfigError(f"{path} is not {what}")

@@ -13,16 +13,19 @@ from icface.networks.config import EncoderConfig, GeneratorConfig
 
 
 class Generator(nn.Module):
-    """The attributes join the picture as constant planes, so an RGB image of 3 `in_channels` makes 23 channels."""
+    """The attributes join the picture as constant planes, so an RGB image of 3 `in_channels` makes 23 channels.
 
-    def __init__(self, config: GeneratorConfig, in_channels: int = 3) -> None:
+    One with 0 `attributes` sees the picture alone.
+    """
+
+    def __init__(self, config: GeneratorConfig, in_channels: int = 3, attributes: int = COUNT) -> None:
         super().__init__()
         self.config = config
         width = config.width
-        # Batch normalisation, which follows, has its own bias.
+        # Batch normalisation, which follows, has its own bias, and instance normalisation would take a bias away.
         bias = config.norm == "none"
         self.pad = padded(config.padding, 3)
-        self.stem = nn.Conv2d(in_channels + COUNT, width, 7, bias=bias)
+        self.stem = nn.Conv2d(in_channels + attributes, width, 7, bias=bias)
         self.stem_norm = normalised(config.norm, width)
         self.down = nn.Sequential(
             *_step(nn.Conv2d(width, 2 * width, 3, stride=2, padding=1, bias=bias), config.norm),
@@ -39,13 +42,15 @@ class Generator(nn.Module):
             nn.Tanh(),
         )
 
-    def forward(self, picture: Tensor, attributes: Tensor) -> Tensor:
+    def forward(self, picture: Tensor, attributes: Tensor | None = None) -> Tensor:
         """(B, 3, H, W) RGB in [−1, 1] from attributes (B, 20) in [0, 1] and a picture (B, C, H, W).
 
-        The picture is an image in [−1, 1], or features of one.
+        The picture is an image in [−1, 1], or features of one. H and W are multiples of 4.
         """
-        planes = attributes[:, :, None, None].expand(-1, -1, *picture.shape[2:])
-        return self.decode(self.stem(self.pad(torch.cat([picture, planes], dim=1))))
+        if attributes is not None:
+            planes = attributes[:, :, None, None].expand(-1, -1, *picture.shape[2:])
+            picture = torch.cat([picture, planes], dim=1)
+        return self.decode(self.stem(self.pad(picture)))
 
     def decode(self, stem: Tensor) -> Tensor:
         """From the first convolution's output (B, width, H, W) to the image."""
@@ -77,7 +82,9 @@ def padded(kind: str, width: int) -> nn.Module:
 
 
 def normalised(kind: str, channels: int) -> nn.Module:
-    """The normalisation after a convolution."""
+    """The normalisation after a convolution: `batch`, `instance` or `none`."""
+    if kind == "instance":
+        return nn.InstanceNorm2d(channels)
     return nn.BatchNorm2d(channels) if kind == "batch" else nn.Identity()
 
 

@@ -11,9 +11,11 @@ import pytest
 
 COMMANDS = (
     "evaluate_patch.py",
+    "evaluate_translation.py",
     "import_checkpoint.py",
     "make_pairs.py",
     "render_clips.py",
+    "render_translation.py",
     "assets/derive_displacements.py",
     "assets/derive_population.py",
     "assets/derive_segmenters.py",

@@ -11,16 +11,20 @@ from icface.errors import ConfigError
 from icface.networks.config import read_settings
 from training.learning.paper.config import TrainConfig
 from training.learning.patch.config import PatchTrainConfig
+from training.learning.translation.config import TranslationConfig
 
-KINDS: Final[dict[str, type[TrainConfig] | type[PatchTrainConfig]]] = {
+AnyConfig = TrainConfig | PatchTrainConfig | TranslationConfig
+
+KINDS: Final[dict[str, type[AnyConfig]]] = {
     "icface": TrainConfig,
     "unpaired": TrainConfig,
     "patch": PatchTrainConfig,
+    "translation": TranslationConfig,
 }
 """Settings of each method."""
 
 
-def load_config(path: Path, overrides: Sequence[str] = ()) -> TrainConfig | PatchTrainConfig:
+def load_config(path: Path, overrides: Sequence[str] = ()) -> AnyConfig:
     """Read a TOML file, and overrides such as `optimizer.rate=1e-4`; quotes of their values may be left out.
 
     Raises:

@@ -5,12 +5,14 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Protocol
 
-from training.learning.paper.config import TrainConfig
+from training.learning.config import AnyConfig
 from training.learning.paper.task import PaperTask
 from training.learning.patch.config import PatchTrainConfig
 from training.learning.patch.task import PatchTask
 from training.learning.runtime import Runtime
 from training.learning.task import Task
+from training.learning.translation.config import TranslationConfig
+from training.learning.translation.task import TranslationTask
 
 
 class Flags(Protocol):
@@ -23,8 +25,10 @@ class Flags(Protocol):
     validation: Path | None
 
 
-def build_task(config: TrainConfig | PatchTrainConfig, flags: Flags, runtime: Runtime) -> Task:
+def build_task(config: AnyConfig, flags: Flags, runtime: Runtime) -> Task:
     """The task that the settings name."""
     if isinstance(config, PatchTrainConfig):
         return PatchTask(config, flags.data, runtime, flags.validation, flags.perceptual)
+    if isinstance(config, TranslationConfig):
+        return TranslationTask(config, flags.data, runtime)
     return PaperTask(config, flags.data, runtime, flags.portraits, flags.identity)

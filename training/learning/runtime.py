@@ -114,7 +114,7 @@ class Runtime:
 def initialise(module: nn.Module) -> None:
     """Starting weights; biases are 0.
 
-    N(0, .02), as DCGAN and the authors' release start, with batch normalisation and in a D from width `WIDE_D` on;
+    N(0, .02), as DCGAN and the authors' releases start, with normalisation and in a D from width `WIDE_D` on;
     torch's own start is wider in narrow networks and made the 32-channel generator diverge.
 
     Without normalisation a narrow network starts from He's weights, which keep the signal's size. What D's nine layers
@@ -131,7 +131,7 @@ def initialise(module: nn.Module) -> None:
     33 at 128, 590 and 8200 at 256.
     """
     parts = list(module.modules())
-    as_released = any(isinstance(part, nn.BatchNorm2d) for part in parts) or (
+    as_released = any(isinstance(part, nn.BatchNorm2d | nn.InstanceNorm2d) for part in parts) or (
         isinstance(module, Discriminator) and module.config.width >= WIDE_D
     )
     for part in parts:

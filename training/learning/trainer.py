@@ -146,7 +146,9 @@ class Trainer:
         torch.manual_seed(hash((config.seed, step, self._runtime.rank)) % 2**63)
         for optimizer in self._task.optimizers.values():
             for group in optimizer.param_groups:
-                group["lr"] = config.optimizer.rate * self._rate_factor(step - 1)
+                group["lr"] = (
+                    config.optimizer.rate * self._rate_factor(step - 1) * group.get("rate_share", 1.0)
+                )
         try:
             losses = self._task.step(batch)
         except DivergedError as error:

@@ -1,10 +1,7 @@
-"""Paired and unpaired training: frames of one track, and portraits without a known second picture.
+"""Paired and unpaired training of faces: frames of one track, and portraits without a known second picture.
 
-The published method translates between two domains A and B by two mappings. Each mapping has a discriminator of its
-images (D_A, D_B) and one of (output, input) pairs (D_C, D_D). Paired batches show true pairs to the pair
-discriminators. In unpaired batches the pair (A, fake B) is true and (A cycled through fake B, fake B) is fake: an
-adversarial cycle. Both have an L1 cycle (λ 10), and a mapping leaves alone what is in its target domain already (λ
-5).
+This is our adaptation of a method that translates pictures between two domains A and B. The method as it was published
+is in `training/learning/translation/`.
 
 Here A is a face with the attributes it has, and B is the same face with the attributes asked for. So both directions
 are one mapping, R(image, FA) = G_A(G_N(image), FA), and both domains are faces. D_A and D_B are one D, the paper's;
@@ -20,8 +17,8 @@ neutral → face asks for no attributes.
 - both: R(A, FA_A) is A; D judges G_N(A) and R(A, FA) with C1 and C2 (equations 1 and 2). G_N has its pseudo ground truth
   (equation 4), its anchor and, if there is an identity network, equation 3. The weights are those of `losses`.
 
-There is no pool of older fakes, which some cycle methods have: a resumed run would have lost it. A step passes through
-generators about five times as often as a step of the paper's method.
+There is no pool of older outputs. A step passes through generators about five times as often as a step of the paper's
+method.
 
 Source: Tripathy, Kannala, Rahtu, Learning image-to-image translation using paired and unpaired training samples, ACCV
 2018 (arXiv 1805.03189); ICface (arXiv 1904.01909).
@@ -29,7 +26,7 @@ Source: Tripathy, Kannala, Rahtu, Learning image-to-image translation using pair
 
 from __future__ import annotations
 
-from typing import Final, NamedTuple
+from typing import NamedTuple
 
 import torch
 from msgspec.structs import replace
@@ -38,24 +35,18 @@ from torch.nn import functional
 
 from icface.errors import ConfigError
 from icface.networks import Discriminator
+from training.learning.mixing import takes_pairs
 from training.learning.paper import losses
 from training.learning.paper.config import TrainConfig, UnpairedConfig
 from training.learning.paper.gan import Batch, Gan
 from training.learning.runtime import Runtime
 from training.networks.lightcnn import LightCNN29
 
-_GOLDEN: Final = (5**0.5 - 1) / 2
-
 
 def is_paired(step: int, steps: int, config: UnpairedConfig) -> bool:
-    """Which kind of batch a step, counted from 0, takes.
-
-    Paired ones come first. Then the multiples of the golden ratio decide: any stretch of steps has both kinds in their
-    proportion, and there is no rhythm that the logged steps could share.
-    """
-    joined = step - round(config.paired_share * steps)
-    unpaired_share = config.unpaired_per_paired / (1 + config.unpaired_per_paired)
-    return joined < 0 or joined * _GOLDEN % 1 >= unpaired_share
+    """Which kind of batch a step, counted from 0, takes: paired ones come first, then both."""
+    share = 1 / (1 + config.unpaired_per_paired)
+    return takes_pairs(step, round(config.paired_share * steps), share)
 
 
 class Task(NamedTuple):
