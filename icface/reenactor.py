@@ -37,6 +37,7 @@ from icface.face.photo import faces_of, put_upright, without_far
 from icface.face.suitability import MAX_FACES, check_suitable, choose_face
 from icface.families import Alpha, Means, Rig, open_family
 from icface.geometry.call_view import VIEW_VERSION, call_view
+from icface.geometry.tight import TIGHT_VERSION, with_room
 from icface.images import Photo
 from icface.source_cache import SourceCache, source_key
 
@@ -195,7 +196,7 @@ class Reenactor:
         crop_px = self._size_px if self._bundle.size_px is None else self._bundle.size_px
         key = source_key(
             photo.sha256, self._bundle.sha256, crop_px, face, self._still_border, self._free_layer, self._view_px,
-            VIEW_VERSION, _READING, self._family.version, MODEL_SHA256,
+            VIEW_VERSION, TIGHT_VERSION, _READING, self._family.version, MODEL_SHA256,
         )  # fmt: skip
         with self._preparing:
             cache = self._cache.load(key)
@@ -237,15 +238,20 @@ class Reenactor:
                 corrected=corrected if self.has_network else None,
             )  # fmt: skip
             try:
+                check_suitable(chosen)
+                added_px = 0, 0
                 if self._view_px is not None:
-                    check_suitable(chosen)
                     frame, chosen = _as_in_a_call(frame, chosen, self._view_px, detector)
                     view = {"view": frame}
+                else:
+                    frame, chosen, added_px = with_room(frame, chosen)
                 cache = self._family.prepare(frame, chosen, means)
             except SourceError as error:
                 raise SourceError(f"{photo.path}: {error}") from error
+        place = cache["crop_to_photo"].copy()
+        place[:, 2] -= added_px
         said = np.frombuffer("\n".join(notes).encode(), dtype=np.uint8)
-        return {**cache, **view, **({"notes": said} if notes else {})}
+        return {**cache, "crop_to_photo": place, **view, **({"notes": said} if notes else {})}
 
     def set_source(self, source: PreparedSource) -> None:
         """Show this source from the next frame on."""
