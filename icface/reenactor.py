@@ -20,6 +20,7 @@ from icface.attributes import (
     ALL_NAMES,
     COUNT,
     EXTENSIONS,
+    INDEX,
     PLACE_NAMES,
     SIZE,
     FloatArray,
@@ -31,7 +32,7 @@ from icface.attributes import neutral as neutral_attributes
 from icface.bundle import Bundle
 from icface.engines import Engine, HostFrames, neutralise, open_engine
 from icface.errors import ConfigError, EngineError, SourceError
-from icface.face.expectations import expectations, numbered
+from icface.face.expectations import expectations, hides_mouth, numbered
 from icface.face.landmarks import MODEL_SHA256, LandmarkDetector, Landmarks, open_detector
 from icface.face.photo import faces_of, put_upright, without_far
 from icface.face.suitability import MAX_FACES, check_suitable, choose_face
@@ -43,8 +44,10 @@ from icface.source_cache import SourceCache, source_key
 
 logger = logging.getLogger(__name__)
 
-_READING = 1
+_READING = 2
 """Raise it when another face of a photo is taken than before, or other notes."""
+_OPENS_MOUTH = [INDEX[name] for name in ("AU10", "AU25", "AU26", "AU22")]
+"""What a covered mouth does not do. All else moves what covers it like skin."""
 
 
 @dataclass(frozen=True)
@@ -226,6 +229,7 @@ class Reenactor:
         seen = choose_face(found, photo.path, face)
         frame, chosen = put_upright(*without_far(photo.frame, seen))
         notes = expectations(photo.frame, seen, frame, chosen)
+        uncut = frame, chosen
         if face is None and len(found) > 1:
             notes.insert(0, numbered(found, next(i for i, other in enumerate(found) if other is seen)))
         view = {} if frame is photo.frame else {"view": frame}
@@ -248,10 +252,11 @@ class Reenactor:
                 cache = self._family.prepare(frame, chosen, means)
             except SourceError as error:
                 raise SourceError(f"{photo.path}: {error}") from error
+        covered = {"mouth_covered": np.array(1, dtype=np.uint8)} if hides_mouth(*uncut) else {}
         place = cache["crop_to_photo"].copy()
         place[:, 2] -= added_px
         said = np.frombuffer("\n".join(notes).encode(), dtype=np.uint8)
-        return {**cache, "crop_to_photo": place, **view, **({"notes": said} if notes else {})}
+        return {**cache, "crop_to_photo": place, **view, **covered, **({"notes": said} if notes else {})}
 
     def set_source(self, source: PreparedSource) -> None:
         """Show this source from the next frame on."""
@@ -295,6 +300,8 @@ class Reenactor:
         asked = in_range(attributes if len(attributes) == SIZE else with_extensions(attributes))
         if asked[self._untaken].any():
             self._leave_out(asked)
+        if "mouth_covered" in self._source.cache:
+            asked[_OPENS_MOUTH] = 0
         if self._bundle.attribute_scale == "openface":
             asked = to_openface(asked)
         self._motion = self._source.rig.motion(asked)

@@ -26,6 +26,12 @@ UNREADABLE: Final = (av.error.FFmpegError, OSError)
 
 _THREADED_FROM_PX: Final = 1920 * 1088
 """Larger pictures are decoded several at a time. Then those beside a damaged one may be lost with it."""
+_STRICT: Final = ("mjpeg",)
+"""These decoders show rubbish for a damaged packet and tell of it only when asked to fail instead. Those of H.264
+and MPEG-4 mark such pictures. Those of VP8, VP9 and HEVC notice some damage only: a HEVC one that is asked to fail gives
+nothing at all up to the next key picture."""
+_COUNTED: Final = ("hevc",)
+"""These leave a damaged picture out without a word. Each of their packets is one picture, so it is missed."""
 _FAILED_READS: Final = 50
 """So many failed reads in a row mean that nothing readable follows."""
 SEAM_S: Final = 1
@@ -79,6 +85,8 @@ class Pictures:
         context = self._stream.codec_context
         large = context.width * context.height > _THREADED_FROM_PX
         self._stream.thread_type = "AUTO" if large else "SLICE"
+        if context.name in _STRICT:
+            context.options = {"err_detect": "explode"}
         self._gap_s = 1 / fps
         self._start_s: Fraction | None = None
         if self._stream.start_time is not None and self._stream.time_base is not None:
@@ -106,6 +114,7 @@ class Pictures:
         streams = [self._stream, *self._container.streams.audio]
         begun = self._container.format.name not in _BEGIN_ANYWHERE
         waiting: list[int] = []
+        context_name = self._stream.codec_context.name
         for packet in packets(self._container, *streams):
             if packet.pts is not None and packet.time_base is not None and not packet.is_corrupt:
                 end_s = (packet.pts + (packet.duration or 0)) * packet.time_base
@@ -121,11 +130,12 @@ class Pictures:
                 if begun:
                     self._lose(reason(error), self._place_s(packet))
                 continue
-            if self._last_s is None and begun and packet.pts is not None:
+            counts = self._last_s is None or context_name in _COUNTED
+            if counts and begun and packet.pts is not None and not packet.is_discard:
                 waiting.append(packet.pts)
             for picture in decoded:
-                if self._last_s is None and picture.pts is not None:
-                    self._lose_before(picture.pts, waiting)
+                if picture.pts is not None:
+                    self._lose_before(picture.pts, waiting, packet.time_base)
                 time_s = self._time_s(picture)
                 if picture.is_corrupt:
                     self._lose("parts of a picture are missing", float(time_s))
@@ -135,11 +145,15 @@ class Pictures:
                 yield picture, time_s
         self._look_for_the_end()
 
-    def _lose_before(self, first: int, waiting: list[int]) -> None:
-        """Count the packets before the first picture. Some decoders give nothing for them and do not say so."""
-        lost = sum(pts < first for pts in waiting)
-        if lost:
-            self._lose("its start cannot be decoded", 0.0, lost)
+    def _lose_before(self, shown: int, waiting: list[int], base: Fraction | None) -> None:
+        """Count the packets before a picture that none was shown for. Some decoders do not say so."""
+        lost = [pts for pts in waiting if pts < shown]
+        waiting[:] = [pts for pts in waiting if pts > shown]
+        if lost and self._last_s is None:
+            self._lose("its start cannot be decoded", 0.0, len(lost))
+        elif lost:
+            at_s = float(min(lost) * (base or 0) - (self._start_s or 0))
+            self._lose("a picture cannot be decoded", at_s, len(lost))
 
     def _place_s(self, packet: av.Packet[Any]) -> float:
         if packet.pts is None or packet.time_base is None or self._start_s is None:

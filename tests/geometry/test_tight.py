@@ -28,7 +28,7 @@ def cropped(
 ) -> tuple[Frame, Landmarks]:
     """The part of a portrait that reaches so many face widths beyond the face, left, right and below."""
     photo, face = portrait
-    x0, y0, x1, y1 = face.box_px
+    x0, _, x1, y1 = face.box_px
     wide = x1 - x0
     first, last = max(0, round(x0 - left * wide)), min(photo.shape[1], round(x1 + right * wide))
     part = np.ascontiguousarray(photo[: min(len(photo), round(y1 + below * wide)), first:last])
