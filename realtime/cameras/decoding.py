@@ -52,6 +52,10 @@ def open_container(path: Path) -> InputContainer:
 def picture_stream(container: InputContainer) -> av.VideoStream:
     """The stream that players show: not the cover picture of an album, and the largest of several."""
     best = container.streams.best("video")
+    cover = av.stream.Disposition.attached_pic | av.stream.Disposition.still_image
+    moving = [stream for stream in container.streams.video if not stream.disposition & cover]
+    if len(moving) > 1:
+        return max(moving, key=lambda stream: stream.codec_context.width * stream.codec_context.height)
     return best if isinstance(best, av.VideoStream) else container.streams.video[0]
 
 
