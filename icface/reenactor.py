@@ -20,6 +20,7 @@ from icface.attributes import (
     ALL_NAMES,
     COUNT,
     EXTENSIONS,
+    INDEX,
     PLACE_NAMES,
     SIZE,
     FloatArray,
@@ -31,19 +32,22 @@ from icface.attributes import neutral as neutral_attributes
 from icface.bundle import Bundle
 from icface.engines import Engine, HostFrames, neutralise, open_engine
 from icface.errors import ConfigError, EngineError, SourceError
-from icface.face.expectations import expectations, numbered
+from icface.face.expectations import expectations, hides_mouth, numbered
 from icface.face.landmarks import MODEL_SHA256, LandmarkDetector, Landmarks, open_detector
 from icface.face.photo import faces_of, put_upright, without_far
 from icface.face.suitability import MAX_FACES, check_suitable, choose_face
 from icface.families import Alpha, Means, Rig, open_family
 from icface.geometry.call_view import VIEW_VERSION, call_view
+from icface.geometry.tight import TIGHT_VERSION, with_room
 from icface.images import Photo
 from icface.source_cache import SourceCache, source_key
 
 logger = logging.getLogger(__name__)
 
-_READING = 1
+_READING = 2
 """Raise it when another face of a photo is taken than before, or other notes."""
+_OPENS_MOUTH = [INDEX[name] for name in ("AU10", "AU25", "AU26", "AU22")]
+"""What a covered mouth does not do. All else moves what covers it like skin."""
 
 
 @dataclass(frozen=True)
@@ -195,7 +199,7 @@ class Reenactor:
         crop_px = self._size_px if self._bundle.size_px is None else self._bundle.size_px
         key = source_key(
             photo.sha256, self._bundle.sha256, crop_px, face, self._still_border, self._free_layer, self._view_px,
-            VIEW_VERSION, _READING, self._family.version, MODEL_SHA256,
+            VIEW_VERSION, TIGHT_VERSION, _READING, self._family.version, MODEL_SHA256,
         )  # fmt: skip
         with self._preparing:
             cache = self._cache.load(key)
@@ -225,6 +229,7 @@ class Reenactor:
         seen = choose_face(found, photo.path, face)
         frame, chosen = put_upright(*without_far(photo.frame, seen))
         notes = expectations(photo.frame, seen, frame, chosen)
+        uncut = frame, chosen
         if face is None and len(found) > 1:
             notes.insert(0, numbered(found, next(i for i, other in enumerate(found) if other is seen)))
         view = {} if frame is photo.frame else {"view": frame}
@@ -237,15 +242,21 @@ class Reenactor:
                 corrected=corrected if self.has_network else None,
             )  # fmt: skip
             try:
+                check_suitable(chosen)
+                added_px = 0, 0
                 if self._view_px is not None:
-                    check_suitable(chosen)
                     frame, chosen = _as_in_a_call(frame, chosen, self._view_px, detector)
                     view = {"view": frame}
+                else:
+                    frame, chosen, added_px = with_room(frame, chosen)
                 cache = self._family.prepare(frame, chosen, means)
             except SourceError as error:
                 raise SourceError(f"{photo.path}: {error}") from error
+        covered = {"mouth_covered": np.array(1, dtype=np.uint8)} if hides_mouth(*uncut) else {}
+        place = cache["crop_to_photo"].copy()
+        place[:, 2] -= added_px
         said = np.frombuffer("\n".join(notes).encode(), dtype=np.uint8)
-        return {**cache, **view, **({"notes": said} if notes else {})}
+        return {**cache, "crop_to_photo": place, **view, **covered, **({"notes": said} if notes else {})}
 
     def set_source(self, source: PreparedSource) -> None:
         """Show this source from the next frame on."""
@@ -289,6 +300,8 @@ class Reenactor:
         asked = in_range(attributes if len(attributes) == SIZE else with_extensions(attributes))
         if asked[self._untaken].any():
             self._leave_out(asked)
+        if "mouth_covered" in self._source.cache:
+            asked[_OPENS_MOUTH] = 0
         if self._bundle.attribute_scale == "openface":
             asked = to_openface(asked)
         self._motion = self._source.rig.motion(asked)

@@ -14,6 +14,7 @@ from icface.face.landmarker import GROWN, Landmarks, Networks, Points, Region, r
 from icface.face.likeness import MATCH, OTHER, STRANGE, Likeness, picture_of
 from icface.face.search import around, distinct, looks, oriented, quarter_turns, with_margin
 from icface.face.smoothing import PointSmoothing
+from icface.face.stillness import Stillness
 
 logger = logging.getLogger(__name__)
 
@@ -37,6 +38,8 @@ LEAST_RETURN: Final = 0.3
 """A driver who looks the same may come back this much smaller."""
 IN_PLACE: Final = (1.2, 0.6, 1.7)
 """A face stands where the driver stood: distance in the driver's face sizes, and least and largest size against it."""
+HANGS: Final = (0.2, 1.4)
+"""A picture is known by its place, within this part of its size, and by its size, within this factor."""
 STAYS_S: Final = 1.0
 """A stranger who is as large, or stands where the driver stood, drives after so long without the driver."""
 JUMP: Final = (0.3, 1.35)
@@ -70,6 +73,7 @@ class _Person:
     since_s: float
     seen_s: float
     likeness: Likeness = field(default_factory=Likeness)
+    stillness: Stillness = field(default_factory=Stillness)
 
 
 class Driver:
@@ -101,6 +105,10 @@ class Driver:
         self._look_s = -math.inf
         self._rival_s: float | None = None
         """Since when a face is there that may take over."""
+        self._beside: tuple[Region, Stillness] | None = None
+        """Another face that is watched while the driver's may be a picture."""
+        self._pictures: list[Region] = []
+        """Where pictures of faces hang."""
         self._strangers: list[tuple[Region, float]] = []
         """What is not the driver's face, and when it was read."""
         self._stranger_seen = False
@@ -263,11 +271,15 @@ class Driver:
         others = [r for r in self._networks.find(frame, turns=person.turns) if not _same(r, own)]
         if others and "several" not in self._told:
             self._say_several(1 + sum(self._networks.landmarks(frame, r) is not None for r in others[:3]))
+        others = self._not_pictures(others)
+        if self._prefer == LARGEST and self._is_picture(frame, points, others, now_s):
+            return True
         width = frame.shape[1]
         x, _, size_px = _place(points)
         rivals = [r for r in others if self._wins(r.x, r.width * FINDER_SIZE, x, size_px, width)]
         large = size_px > LARGE_SHARE * min(frame.shape[:2]) and now_s - person.since_s > 1
-        self._look_s = now_s + (LOOK_S if large and not rivals else LOOK_OFTEN_S)
+        watched = rivals or self._beside is not None
+        self._look_s = now_s + (LOOK_S if large and not watched else LOOK_OFTEN_S)
         if not rivals:
             self._rival_s = None
             return False
@@ -283,6 +295,35 @@ class Driver:
         self._smoothing = None
         logger.info("a larger face drives now" if self._prefer == LARGEST else "another face drives now")
         return self._take(frame, rival, now_s) is not None
+
+    def _is_picture(self, frame: Frame, points: Points, others: list[Region], now_s: float) -> bool:
+        """Whether the driver's face was a picture all the time and a living one has taken over. One more is read at most.
+
+        A picture alone goes on driving.
+        """
+        person = self._person
+        assert person is not None
+        if not others or person.stillness.lives:
+            self._beside = None
+            return False
+        person.stillness.see(points, now_s)
+        region, stillness = self._beside or (max(others, key=lambda r: r.width), Stillness())
+        seen = self._networks.landmarks(frame, region)
+        if seen is None:
+            self._beside = None
+            return False
+        stillness.see(seen, now_s)
+        if not (person.stillness.is_picture and stillness.lives):
+            self._beside = region_around(seen), stillness
+            if stillness.is_picture:  # the next one may live
+                self._pictures.append(region)
+                self._beside = None
+            return False
+        self._beside = None
+        self._pictures.append(region_around(points))
+        self._smoothing = None
+        logger.info("the face that drove is a picture; another face drives now")
+        return self._take(frame, region_around(seen), now_s) is not None
 
     def _wins(self, x: float, size_px: float, driver_x: float, driver_px: float, width: int) -> bool:
         """Whether a face of that place and size takes over from the driver's."""
@@ -327,7 +368,19 @@ class Driver:
         return None
 
     def _unread(self, regions: list[Region]) -> list[Region]:
-        return [r for r in distinct(regions) if not any(_same(r, other) for other, _ in self._strangers)]
+        regions = self._not_pictures(distinct(regions))
+        return [r for r in regions if not any(_same(r, other) for other, _ in self._strangers)]
+
+    def _not_pictures(self, regions: list[Region]) -> list[Region]:
+        near, grown = HANGS
+        return [
+            r
+            for r in regions
+            if not any(
+                math.hypot(r.x - p.x, r.y - p.y) < near * p.width and 1 / grown < r.width / p.width < grown
+                for p in self._pictures
+            )
+        ]
 
     def _verdict(self, frame: Frame, points: Points, now_s: float) -> str:
         """`driver`, `stays` of one who drives if they stay, or `stranger`."""

@@ -25,6 +25,8 @@ LENSES: Final = 0.28
 """Eyes are covered where the brighter quarter of what surrounds them has less than this share of the skin's lightness."""
 COVERED: Final = 10.0
 """So much more (CIELAB, lightness counted half) differ lips, chin and cheeks from the forehead than from each other."""
+MOUTH_LINE: Final = 7.0
+"""Lips vary by more than this in lightness, in a beard too, and cloth by less."""
 CLOSED: Final = 0.6
 OPEN: Final = 0.5
 
@@ -50,6 +52,29 @@ def expectations(photo: Frame, seen: Landmarks, frame: Frame, face: Landmarks) -
     part = "of the panorama the part around the face is shown" if is_panorama(photo) else None
     looks = [] if cut else _looks(frame, face)  # what is missing has no colours
     return [note for note in (cut, part, _tilt(seen), _turn(face), *looks) if note]
+
+
+def hides_mouth(frame: Frame, face: Landmarks) -> bool:
+    """Whether something of another colour than the forehead covers lips, chin and cheeks (a face mask).
+
+    Args:
+        frame: (H, W, 3) RGB, upright.
+        face: the face in it.
+    """
+    if _border(frame, face):  # what is missing has no colours
+        return False
+    points = face.points_px[:, :2].astype(np.float64)
+    radius_px = 0.03 * float(np.linalg.norm(points[_CORNERS[0]] - points[_CORNERS[1]]))
+    forehead, cheeks, *others = (
+        _colour(frame, points[list(group)], radius_px) for group in (_FOREHEAD, _CHEEKS, _LIPS, _CHIN, _JOWLS)
+    )
+    if float(forehead[0] + cheeks[0]) / 2 < DARK:
+        return False
+    apart = min(_apart(forehead, colour) for colour in others)
+    among = max(_apart(one, other) for one in others for other in others)
+    patches = [_lab(frame, points[place], 2 * radius_px, 2 * radius_px) for place in _LIPS]
+    varies = float(np.median([patch[:, 0].std() for patch in patches if len(patch)]))
+    return apart - among > COVERED and varies < MOUTH_LINE
 
 
 def numbered(faces: list[Landmarks], chosen: int) -> str:
@@ -113,10 +138,7 @@ def _looks(frame: Frame, face: Landmarks) -> list[str | None]:
     """What the colours and the expression tell."""
     iod_px = float(np.linalg.norm(face.points_px[_CORNERS[0], :2] - face.points_px[_CORNERS[1], :2]))
     points = face.points_px[:, :2].astype(np.float64)
-    forehead, cheeks, lips, chin, jowls = (
-        _colour(frame, points[list(group)], 0.03 * iod_px)
-        for group in (_FOREHEAD, _CHEEKS, _LIPS, _CHIN, _JOWLS)
-    )
+    forehead, cheeks = (_colour(frame, points[list(group)], 0.03 * iod_px) for group in (_FOREHEAD, _CHEEKS))
     skin = float(forehead[0] + cheeks[0]) / 2
     if skin < DARK:
         return ["the face is very dark; a photo with more light shows eyes, teeth and skin"]
@@ -127,11 +149,8 @@ def _looks(frame: Frame, face: Landmarks) -> list[str | None]:
         notes.append("the eyes are covered (sunglasses, deep shadow); they will not blink or look about well")
     elif units[INDEX["AU45"]] > CLOSED:
         notes.append("the eyes are closed and will not open; take a photo with open ones")
-    others = lips, chin, jowls
-    apart = min(_apart(forehead, colour) for colour in others)
-    among = max(_apart(one, other) for one in others for other in others)
-    if apart - among > COVERED:
-        notes.append("mouth and chin seem to be covered (a face mask); what covers them will move like skin")
+    if hides_mouth(frame, face):
+        notes.append("mouth and chin seem to be covered (a face mask); the mouth will not open")
     elif units[INDEX["AU25"]] > OPEN and units[INDEX["AU26"]] > OPEN:
         notes.append("the mouth is wide open; closing it bends the cheeks, so take a photo with a closed one")
     return notes

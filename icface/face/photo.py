@@ -15,6 +15,8 @@ from icface.face.search import distinct, oriented, parts, with_margin
 
 MOST: Final = 32
 """More faces of a photo are not read."""
+LEAST_SIDE_PX: Final = 32
+"""A narrower photo shows no face."""
 SMALLER: Final = 3.0
 """Faces are looked for down to this part of the largest one."""
 SEEN: Final = 0.15
@@ -31,8 +33,10 @@ _EYES: Final = (33, 263)
 
 def faces_of(frame: Frame) -> list[Landmarks]:
     """The faces of a photo (H, W, 3) RGB, whatever way they lie, from left to right."""
-    networks = Networks()
     height, width = frame.shape[:2]
+    if min(height, width) < LEAST_SIDE_PX:  # a line of pixels would be searched in hundreds of parts
+        return []
+    networks = Networks()
     size_px = width, height
     regions: list[Region] = []
     for turns in (0, 2, 1, 3):

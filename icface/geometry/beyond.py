@@ -13,9 +13,10 @@ from icface.attributes import FloatArray
 from icface.geometry import plate
 from icface.geometry.cutout import LEAST_SEEN, MOST_UNSURE
 from icface.geometry.follow import smooth
+from icface.geometry.skull import continue_side
 from icface.geometry.topology import OVAL
 from icface.pyramid import Colours, push_pull
-from icface.segmentation.matte import grown, person_matte
+from icface.segmentation.matte import Matte, grown, person_matte
 from icface.segmentation.segmenters import Mask
 
 Pads = tuple[int, int, int, int]
@@ -44,23 +45,36 @@ MIRROR_BLUR: Final = 0.25
 HAIR_REACH: Final = 0.35
 
 
-def continued(photo: Frame, points: FloatArray, pads: Pads) -> Frame:
+def continued(
+    photo: Frame,
+    points: FloatArray,
+    pads: Pads,
+    *,
+    matte: Matte | None = None,
+    blur: tuple[float, float] = (BLUR_FROM, BLUR_OVER),
+) -> Frame:
     """The photo and what could lie around it.
 
     Args:
         photo: (H, W, 3) RGB.
         points: (468, 2) the face.
         pads: pixels to add.
+        matte: of the person, where it is known.
+        blur: how far inside of the photo's edge a structured room begins to blur, and how far from there it is blurred
+            most, in IOD. The photo stays as it is where the first is 0.
 
     Returns:
-        The larger picture. Where the photo is, a structured room is blurred towards the edge too; all else is as it was.
+        The larger picture.
     """
     iod_px = float(np.linalg.norm(points[_EYE_CORNERS[0]] - points[_EYE_CORNERS[1]]))
-    matte = person_matte(photo, points[list(OVAL)], iod_px)
+    oval_px = points[list(OVAL)]
+    matte = matte or person_matte(photo, oval_px, iod_px)
     if matte.seen < LEAST_SEEN or matte.unsure > MOST_UNSURE:
         return _before_itself(photo, pads, iod_px)
     alpha = matte.alpha
     near = grown(alpha > 0.02, 0.02 * iod_px)
+    if near.all():
+        return _before_itself(photo, pads, iod_px)
     room, plain = plate.emptied(photo, near, iod_px)
     height, width = photo.shape[:2]
     top, _, left, right = pads
@@ -74,19 +88,16 @@ def continued(photo: Frame, points: FloatArray, pads: Pads) -> Frame:
     distance: Any = (away - np.where(inside > 0, depth, 0)) / iod_px
     behind: Any = whole.astype(np.float32)
     if not plain:  # which has nothing to blur but its grain
-        behind = _blurred(whole, MOST_BLUR * iod_px * smooth((distance + BLUR_FROM) / BLUR_OVER))
+        behind = blurred(whole, MOST_BLUR * iod_px * smooth((distance + blur[0]) / blur[1]))
 
-    person = np.zeros(whole.shape[:2], dtype=np.float32)
-    person[top : top + height, left : left + width] = alpha
-    picture = np.zeros(whole.shape, dtype=np.float32)
-    picture[top : top + height, left : left + width] = photo
+    person, picture, others = _with_other_side(alpha, photo, pads, oval_px)
     face = float(points[:, 0].min()), float(points[:, 0].max())
     for side, pad in ((0, left), (1, right)):
-        if pad:
+        if pad and not others[side]:
             _round_off(person, picture, (left, left + width), side, face, iod_px)
     share = person[..., None]
     composed = picture * share + behind * (1 - share)
-    if plain:  # the photo itself, where there is one
+    if plain or not blur[0]:  # the photo itself, where there is one
         composed[top : top + height, left : left + width] = photo
     else:
         # Hair keeps the photo's own edge as long as the room behind is sharp.
@@ -106,7 +117,7 @@ def _before_itself(photo: Frame, pads: Pads, iod_px: float) -> Frame:
     large: Any = cv2.resize(photo, None, fx=scale, fy=scale, interpolation=cv2.INTER_LINEAR)
     y, x = (large.shape[0] - whole[0]) // 2, (large.shape[1] - whole[1]) // 2
     large = large[y : y + whole[0], x : x + whole[1]]
-    behind: Any = _blurred(np.ascontiguousarray(large), np.full(whole, MOST_BLUR * iod_px))
+    behind: Any = blurred(np.ascontiguousarray(large), np.full(whole, MOST_BLUR * iod_px))
     inside = np.zeros(whole, dtype=np.uint8)
     inside[top : top + height, left : left + width] = 1
     framed = cv2.copyMakeBorder(inside, 1, 1, 1, 1, cv2.BORDER_REPLICATE)
@@ -131,7 +142,7 @@ def _mirrored(room: Frame, pads: Pads) -> Frame:
     return room
 
 
-def _blurred(picture: Frame, sigma_px: Array) -> Colours:
+def blurred(picture: Frame, sigma_px: Array) -> Colours:
     """A picture with a blur of its own at each pixel: between five that are blurred evenly."""
     most = float(sigma_px.max())
     out: Any = picture.astype(np.float32)
@@ -203,6 +214,31 @@ def _round_off(
     share = smooth(away / (MIRROR_SHARP * iod_px))[..., None]
     picture[:, :edge] = colours[:, mirrored] + share * (soft[:, mirrored] - colours[:, mirrored])
     person[:, :edge] = outline
+
+
+def _with_other_side(
+    alpha: Mask, photo: Frame, pads: Pads, oval_px: FloatArray
+) -> tuple[Mask, Colours, tuple[bool, bool]]:
+    """The person of the larger picture, their colours, and whether they go on left and right.
+
+    There the photo's edge cuts one side of the head, and the mirror image of the other side is taken.
+    """
+    top, _, left, _ = pads
+    height, width = alpha.shape
+    layer = np.round(np.dstack([photo * alpha[..., None], 255 * alpha])).astype(np.uint8)
+    layer = np.asarray(cv2.copyMakeBorder(layer, *pads, cv2.BORDER_REFLECT_101), dtype=np.uint8)
+    oval_px = oval_px + np.array([left, top], dtype=np.float32)
+    others = continue_side(layer, left, left + width, oval_px)
+    outside = np.ones(layer.shape[:2], dtype=np.bool_)
+    outside[top : top + height, left : left + width] = False
+    for other, columns in zip(others, (np.s_[:left], np.s_[left + width :]), strict=True):
+        outside[:, columns] &= not other
+    layer[outside] = 0
+    person = layer[..., 3] / np.float32(255)
+    picture = layer[..., :3] / np.maximum(person, np.float32(1 / 255))[..., None]
+    inside = np.s_[top : top + height, left : left + width]
+    person[inside], picture[inside] = alpha, photo
+    return person, picture, others
 
 
 def _shoulder(

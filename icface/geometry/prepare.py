@@ -31,7 +31,7 @@ from icface.geometry.topology import (
 )
 from icface.geometry.warp import HostWarp
 
-_CODE_VERSION: Final = 9
+_CODE_VERSION: Final = 10
 """Raise it when this code gives other tensors than before."""
 
 
@@ -45,6 +45,9 @@ GEOMETRY_VERSION: Final = f"{_CODE_VERSION}-{_table_digest()}"
 
 CROP_SCALE: Final = 1.75
 TIGHT_CROP_SCALE: Final = 1.4
+CUT_CROP_SCALE: Final = 1.15
+CUT_ABOVE: Final = 0.08
+"""The photo's upper edge cuts the head where the forehead ends so near to it, of the face box."""
 WIDER: Final = 1.25
 """A crop that has to fit into its photo is so much wider: where it ends, nothing moves, and hair needs room before."""
 CROP_RAISE: Final = 0.06
@@ -67,16 +70,20 @@ def crop_affine(
 ) -> Array:
     """(2, 3) affine from crop to photo pixels: the face box × `of_face`, raised by CROP_RAISE of its side.
 
-    Where that square leaves the photo it is moved inside and shrunk, but not below the face box × TIGHT_CROP_SCALE.
+    Where that square leaves the photo it is moved inside and shrunk, but not below the face box × TIGHT_CROP_SCALE, or
+    CUT_CROP_SCALE where the photo's upper edge cuts the head: the crop's own edge cuts it there.
     `cut_crop` mirrors the photo into what still lies outside. `points_px` (478, 3) and `photo_size_px` (width, height)
     are of the photo, `size_px` is the side of the crop.
     """
     low, high = points_px[:FACE_VERTICES, :2].min(0), points_px[:FACE_VERTICES, :2].max(0)
     extent = float((high - low).max())
-    side = float(np.clip(min(photo_size_px), extent * TIGHT_CROP_SCALE, extent * of_face))
+    cut_above = low[1] < CUT_ABOVE * extent
+    tight = CUT_CROP_SCALE if cut_above else TIGHT_CROP_SCALE
+    side = float(np.clip(min(photo_size_px), extent * tight, extent * of_face))
     centre = (low + high) / 2 - [0, CROP_RAISE * side]
     corner, room = centre - side / 2, np.subtract(photo_size_px, side)
-    corner = np.where(room < 0, corner, np.clip(corner, 0, np.maximum(room, 0)))
+    inside = np.clip(corner, 0, np.maximum(room, 0))
+    corner = np.where((room < 0) & [True, not cut_above], corner, inside)
     scale = side / size_px
     # Pixel centres are integers: crop pixel 0 covers the first `scale` photo pixels.
     offset = scale / 2 - 0.5

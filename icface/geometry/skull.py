@@ -24,6 +24,8 @@ FARTHEST_RAD: Final = 1.7
 """Hair is taken from no farther down than this from the top of the head: there are the ears."""
 MEETING: Final = 0.06
 """Over so much of the face's width the two mirror images meet beyond the photo's edge."""
+OTHER_SIDE: Final = 0.8, 0.25
+"""The mirror image of the other side is taken where that is so wide, and so much wider than the cut one (face widths)."""
 SEAM_RAD: Final = 0.25
 """Over so much the hair of both sides meets on top."""
 BROWS: Final = 0.14
@@ -59,9 +61,12 @@ def continue_side(layer: NDArray[np.uint8], first: int, end: int, oval_px: Float
     across = np.array([down[1], -down[0]], dtype=np.float32)
     face = float(np.ptp(oval_px @ across))
     middle = float(((forehead + chin) / 2)[0])
-    # The head is cut where the edge is nearer than a face is wide. As far out, the other side has to be there.
-    near = middle - first < face, end - middle < face
-    has = near[0] and not near[1], near[1] and not near[0]
+    # The head is cut where the edge is nearer than a face is wide. Farther out, the other side has to be there.
+    sides = middle - first, end - middle
+    has = tuple(
+        own < face and other > max(OTHER_SIDE[0] * face, own + OTHER_SIDE[1] * face)
+        for own, other in (sides, sides[::-1])
+    )
     for there, columns, out in ((has[0], slice(0, first), -1), (has[1], slice(end, None), 1)):
         y, x = _pixels(layer)
         x = x[:, columns]
@@ -73,7 +78,7 @@ def continue_side(layer: NDArray[np.uint8], first: int, end: int, oval_px: Float
         # Near the edge the photo's own mirror image joins without a step.
         share = np.clip(beyond / (MEETING * face), 0, 1)[..., None]
         layer[:, columns] = layer[:, columns] + (image - layer[:, columns]) * share + 0.5
-    return has
+    return has[0], has[1]
 
 
 def continue_skull(layer: NDArray[np.uint8], top: int, oval_px: FloatArray, hair: Mask) -> None:

@@ -136,6 +136,8 @@ def open_camera(config: CameraConfig) -> Camera:
         raise ConfigError(f"--camera {name} is a folder; give a video file in it")
     if path.is_char_device() or name.startswith("/dev/"):
         return DeviceCamera(config)
+    if path.exists():
+        raise ConfigError(f"--camera {name} is neither a file nor a device; give a video file")
     raise DeviceError(f"camera {name} is not there: no such file or device. {LIST_HINT}")
 
 

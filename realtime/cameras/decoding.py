@@ -29,6 +29,12 @@ _THREADED_FROM_PX: Final = 1920 * 1088
 """Larger pictures are decoded several at a time. Then those beside a damaged one may be lost with it."""
 MAX_PIXELS: Final = 8192 * 8192
 """Of a picture. A file of a few bytes can ask for one that fills the memory."""
+_STRICT: Final = ("mjpeg",)
+"""These decoders show rubbish for a damaged packet and tell of it only when asked to fail instead. Those of H.264
+and MPEG-4 mark such pictures. Those of VP8, VP9 and HEVC notice some damage only: a HEVC one that is asked to fail gives
+nothing at all up to the next key picture."""
+_COUNTED: Final = ("hevc",)
+"""These leave a damaged picture out without a word. Each of their packets is one picture, so it is missed."""
 _FAILED_READS: Final = 50
 """So many failed reads in a row mean that nothing readable follows."""
 SEAM_S: Final = 1
@@ -51,6 +57,10 @@ def open_container(path: Path) -> InputContainer:
 def picture_stream(container: InputContainer) -> av.VideoStream:
     """The stream that players show: not the cover picture of an album, and the largest of several."""
     best = container.streams.best("video")
+    cover = av.stream.Disposition.attached_pic | av.stream.Disposition.still_image
+    moving = [stream for stream in container.streams.video if not stream.disposition & cover]
+    if len(moving) > 1:
+        return max(moving, key=lambda stream: stream.codec_context.width * stream.codec_context.height)
     return best if isinstance(best, av.VideoStream) else container.streams.video[0]
 
 
@@ -82,7 +92,8 @@ class Pictures:
         self._container = container
         self._stream = picture_stream(container)
         context = self._stream.codec_context
-        context.options = {"max_pixels": str(MAX_PIXELS)}
+        strict = {"err_detect": "explode"} if context.name in _STRICT else {}
+        context.options = {"max_pixels": str(MAX_PIXELS)} | strict
         large = context.width * context.height > _THREADED_FROM_PX
         self._stream.thread_type = "AUTO" if large else "SLICE"
         self._gap_s = 1 / fps
@@ -112,6 +123,7 @@ class Pictures:
         streams = [self._stream, *self._container.streams.audio]
         begun = self._container.format.name not in _BEGIN_ANYWHERE
         waiting: list[int] = []
+        context_name = self._stream.codec_context.name
         for packet in packets(self._container, *streams):
             if packet.pts is not None and packet.time_base is not None and not packet.is_corrupt:
                 end_s = (packet.pts + (packet.duration or 0)) * packet.time_base
@@ -127,11 +139,12 @@ class Pictures:
                 if begun:
                     self._lose(reason(error), self._place_s(packet))
                 continue
-            if self._last_s is None and begun and packet.pts is not None:
+            counts = self._last_s is None or context_name in _COUNTED
+            if counts and begun and packet.pts is not None and not packet.is_discard:
                 waiting.append(packet.pts)
             for picture in decoded:
-                if self._last_s is None and picture.pts is not None:
-                    self._lose_before(picture.pts, waiting)
+                if picture.pts is not None:
+                    self._lose_before(picture.pts, waiting, packet.time_base)
                 time_s = self._time_s(picture)
                 if picture.is_corrupt:
                     self._lose("parts of a picture are missing", float(time_s))
@@ -141,11 +154,15 @@ class Pictures:
                 yield picture, time_s
         self._look_for_the_end()
 
-    def _lose_before(self, first: int, waiting: list[int]) -> None:
-        """Count the packets before the first picture. Some decoders give nothing for them and do not say so."""
-        lost = sum(pts < first for pts in waiting)
-        if lost:
-            self._lose("its start cannot be decoded", 0.0, lost)
+    def _lose_before(self, shown: int, waiting: list[int], base: Fraction | None) -> None:
+        """Count the packets before a picture that none was shown for. Some decoders do not say so."""
+        lost = [pts for pts in waiting if pts < shown]
+        waiting[:] = [pts for pts in waiting if pts > shown]
+        if lost and self._last_s is None:
+            self._lose("its start cannot be decoded", 0.0, len(lost))
+        elif lost:
+            at_s = float(min(lost) * (base or 0) - (self._start_s or 0))
+            self._lose("a picture cannot be decoded", at_s, len(lost))
 
     def _place_s(self, packet: av.Packet[Any]) -> float:
         if packet.pts is None or packet.time_base is None or self._start_s is None:

@@ -77,6 +77,25 @@ def test_a_portrait_on_the_wall_gives_way_to_the_driver_who_comes(
     assert caplog.text.count("2 faces are in the driver's picture") == 1
 
 
+@pytest.mark.slow
+def test_a_larger_picture_on_the_wall_gives_way_to_a_face_that_lives(
+    acted: list[Frame], portrait: Frame, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The picture is there from the first frame on, and larger. It does not come back when the driver leaves."""
+    beside = [scene(1280, 720, (portrait, 20, 20, 0.6), (acted[i % 40], 840, 300, 0.6)) for i in range(70)]
+    alone = [scene(1280, 720, (portrait, 20, 20, 0.6))] * 14
+    with caplog.at_level(logging.INFO, logger="icface.face.driver"):
+        faces = follow([*beside, *alone])
+    assert (x_of(faces[20]) or 0) < 640 < (x_of(faces[69]) or 0)
+    assert caplog.text.count("the face that drove is a picture") == 1
+    assert not any(faces[71:])
+
+
+def test_a_picture_alone_drives_for_as_long_as_it_is_shown(portrait: Frame) -> None:
+    faces = follow([scene(640, 480, (portrait, 100, 20, 0.4))] * 75)
+    assert all(faces)
+
+
 def test_a_bystander_never_drives_while_the_driver_is_away(
     acted: list[Frame], portrait: Frame, caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -59,6 +59,27 @@ def test_what_follows_a_damaged_packet_is_read_at_its_own_time(
         assert missing.endswith(f"(first at 0.80 s){told}")
 
 
+@pytest.mark.parametrize("name", ["still.avi", "clip.mov"])
+def test_damage_that_a_decoder_would_hide_is_told(tmp_path: Path, name: str) -> None:
+    """MJPEG shows rubbish without a word unless it is asked, and HEVC leaves the picture out."""
+    kind = {"codec": "mjpeg", "pix_fmt": "yuvj420p"} if name == "still.avi" else {"codec": "libx265"}
+    path = write_clip(tmp_path / name, STEADY, tick_s=Fraction(1, 25), key_every=10, **kind)
+    whole, nothing, end_s = read(path)
+    assert len(whole) == 50 and nothing == ""
+    with av.open(str(path)) as container:
+        packet = [bytes(packet) for packet in container.demux(video=0) if packet.size][20]
+    data = bytearray(path.read_bytes())
+    start = data.index(packet)
+    if name == "still.avi":
+        data[start + len(packet) // 2 : start + len(packet)] = b"\x55" * (len(packet) - len(packet) // 2)
+    else:
+        data[start + 4 : start + 6] = b"\x7e\x01"  # the header of a unit that nobody knows
+    path.write_bytes(data)
+    frames, missing, damaged_end_s = read(path)
+    assert len(frames) == 49 and damaged_end_s == end_s
+    assert missing.startswith(f"{path}: 1 picture is damaged or lost (first at 0.")
+
+
 @pytest.mark.parametrize("name", ["clip.mp4", "motion.avi"])
 def test_damage_in_the_first_packet_moves_nothing(tmp_path: Path, name: str) -> None:
     # Every tenth picture stands alone.
