@@ -98,6 +98,18 @@ def _names(text: str) -> list[str]:
     return [name.strip() for name in text.split(",") if name.strip()]
 
 
+class _Mirror(argparse.Action):
+    """`--mirror`, `--no-mirror`, and either with a driver's number. Another word after it stands for itself."""
+
+    def __call__(self, parser: Any, namespace: Any, values: Any, option_string: str | None = None) -> None:
+        turned = "off" if option_string == "--no-mirror" else "on"
+        if values is not None and not values.isdecimal():
+            namespace.words = [*namespace.words, values]
+            values = None
+        said = turned if values is None else f"{values}={turned}"
+        setattr(namespace, self.dest, [*getattr(namespace, self.dest), said])
+
+
 def parser() -> Parser:
     """All flags; defaults come from LiveConfig."""
     d = LiveConfig
@@ -153,8 +165,8 @@ def parser() -> Parser:
         help="how long a camera that was lost is tried again (default: %(default)g)")
     driver.add_argument("--driver-face", type=_face, default=d.driver_face, metavar="WHICH",
         help="which face of its picture drives: largest, left, right, or a number from the left (default: %(default)s)")
-    driver.add_argument("--mirror", action=argparse.BooleanOptionalAction, default=d.mirror,
-        help="show the drivers as in a mirror (default: on where the first is a camera)")
+    driver.add_argument("--mirror", "--no-mirror", action=_Mirror, nargs="?", metavar="N", default=list(d.mirror),
+        help="show the drivers, or driver N alone, as in a mirror, or not (default: cameras are, files are not)")
     driver.add_argument("--neutral-after", type=float, metavar="SECONDS", dest="neutral_after_s",
         help="take the drivers' faces as neutral then, as the key c does at any time")
     driver.add_argument("--pace", action=argparse.BooleanOptionalAction, default=d.pace,
@@ -259,7 +271,7 @@ def config_from(flags: argparse.Namespace) -> LiveConfig:
         outputs=tuple(flags.outputs),
         **{
             name: tuple(getattr(flags, name))
-            for name in ("drivers", "only", "mix", "values", "gains", "locks")
+            for name in ("drivers", "mirror", "only", "mix", "values", "gains", "locks")
         },
         size_px=SIZES[flags.size_px],
         call_size_px=CALL_SIZES[flags.call_size_px],

@@ -67,8 +67,8 @@ class LiveConfig:
     """How long a lost camera is tried again, once a second. Then the run ends."""
     driver_face: str | int = "largest"
     """Which face of the driver's picture drives: `largest`, `left`, `right`, or a number from the left, from 1 on."""
-    mirror: bool | None = None
-    """None: where the first driver is a camera."""
+    mirror: tuple[str, ...] = ()
+    """`on` or `off` for all drivers, or `2=on` for one. What is not said: a camera is mirrored and a file is not."""
     neutral_after_s: float | None = None
     """Counts from the first frame. None: only when the key is pressed."""
     pace: bool | None = None
@@ -189,6 +189,10 @@ class LiveConfig:
             yield "--loop is for drivers that are files; a camera does not end"
         if self.loop and not self.live:
             yield "--loop never ends when a file is written as fast as it goes; give --pace as well"
+        for number in (text.partition("=")[0] for text in self.mirror if "=" in text):
+            if not 1 <= int(number) <= len(self.given):
+                there = "there is only one" if len(self.given) == 1 else f"there are {len(self.given)}"
+                yield f"--mirror {number}: {there} driver{'s' * (len(self.given) > 1)}"
         if self.neutral_after_s is not None and not any(given.is_tracked for given in self.given):
             yield "--neutral-after is for a camera's or a video's driver; this one is used as it is"
         endless = all(given.kind in ("photo", "none") for given in self.given)
@@ -312,9 +316,17 @@ class LiveConfig:
         return not self.driven_by_file or self.to_virtual_camera or self.to_window or self.panel
 
     @property
-    def mirrored(self) -> bool:
-        """Whether the driver is shown as in a mirror, with `mirror` unset decided."""
-        return self.mirror if self.mirror is not None else self.given[0].kind == "camera"
+    def mirrored(self) -> frozenset[int]:
+        """Numbers of the drivers that are shown as in a mirror."""
+        said = dict(text.rpartition("=")[::2] for text in self.mirror)
+
+        def is_mirrored(number: int, given: Given) -> bool:
+            usual = "on" if given.kind == "camera" else "off"
+            return said.get(f"{number}", said.get("", usual)) == "on"
+
+        return frozenset(
+            number for number, given in enumerate(self.given, start=1) if is_mirrored(number, given)
+        )
 
     def is_over(self, frames: int, elapsed_s: float) -> bool:
         """Whether the run ends after so many output frames, or after so much time."""

@@ -135,6 +135,17 @@ class Control:
         looks = self.change(toggled).channel("gaze_yaw").source
         return "into the camera" if looks == source.oscillator("camera") else f"as {looks}"
 
+    def mirror(self, on: bool, driver: int | None = None) -> None:
+        """Show a driver as in a mirror, or not. None: all; those that were mirrored at the start, where some were."""
+
+        def turned(state: ControlState) -> ControlState:
+            if driver is not None:
+                return replace(state, mirrored=state.mirrored - {driver} | ({driver} if on else set()))
+            all_of_them = self.start.mirrored or frozenset(range(1, state.drivers + 1))
+            return replace(state, mirrored=all_of_them if on else frozenset())
+
+        self.change(turned)
+
     def use_preset(self, name: str) -> ControlState:
         """Change to a preset, applied to the state at the start; an empty name is that state. The mirror stays.
 

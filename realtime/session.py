@@ -235,7 +235,7 @@ class _Session:
             "framing": config.framing,
             "background": config.background,
             "follow": config.follow,
-            "mirror": config.mirrored,
+            "mirror": sorted(config.mirrored),
             "preset": config.preset,
             "mark": config.mark,
             "sources": [path.name for path in config.sources],

@@ -83,12 +83,13 @@ class SavePreset(Command, tag="save_preset"):
 
 
 class Mirror(Command, tag="mirror"):
-    """Show the driver as in a mirror, or not."""
+    """Show a driver, counted from 1, as in a mirror, or not; without a number all."""
 
     on: bool
+    driver: int | None = None
 
     def perform(self, desk: ControlDesk) -> None:
-        desk.control.change(lambda state: replace(state, mirrored=self.on))
+        desk.control.mirror(self.on, self.driver)
 
 
 class Freeze(Command, tag="freeze"):

@@ -109,7 +109,7 @@ class ControlDesk:
         recording = self.recordings.current
         yield {
             "is": "run",
-            "mirrored": state.mirrored,
+            "mirrored": sorted(state.mirrored),
             "frozen": self.reenactment.frozen,
             "tracked": self.ask_neutral is not None,
             "recording": None
