@@ -201,6 +201,11 @@ def parser() -> Parser:
     where.add_argument("--window", action="store_true", help="a window; keys: see below")
     where.add_argument("--panel", action="store_true",
         help="a page in the browser of this machine, whose address is printed: sliders, photos, recordings")
+    where.add_argument("--panel-webrtc", nargs="?", const="", metavar="HOST:PORT",
+        help="the panel with the browser's own camera as a driver ('--driver browser') and the output as its video; "
+        "with an address for a browser elsewhere, which needs:")
+    where.add_argument("--panel-cert", type=Path, metavar="FILE", help="TLS certificate chain of that address, PEM")
+    where.add_argument("--panel-key", type=Path, metavar="FILE", help="private key of that certificate, PEM")
     where.add_argument("--output", type=Path, action="append", default=[], metavar="FILE", dest="outputs",
         help="a video file (.mp4, .mov, .mkv, .webm), with the sound of a --driver video; or PNG files: a folder, "
         "or a name such as out-%%05d.png; or one picture of the photo: portrait.png, .jpg or .webp")
@@ -276,6 +281,7 @@ def config_from(flags: argparse.Namespace) -> LiveConfig:
         size_px=SIZES[flags.size_px],
         call_size_px=CALL_SIZES[flags.call_size_px],
         mark=flags.mark == "on",
+        panel=flags.panel or flags.panel_webrtc is not None,
     )
     return LiveConfig(**{name: _at_home(value) for name, value in settings.items()})
 

@@ -5,13 +5,15 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from functools import cached_property
+from importlib.util import find_spec
 from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from icface.errors import ConfigError
+from realtime.address import Address
 from realtime.backgrounds import Background, read_background
-from realtime.given import NONE, Given, read_driver
+from realtime.given import BROWSER, NONE, Given, read_driver
 
 if TYPE_CHECKING:
     from icface.control.state import ControlState
@@ -98,6 +100,11 @@ class LiveConfig:
     window: bool = False
     panel: bool = False
     """A page in the browser of this machine shows and controls the run."""
+    panel_webrtc: str | None = None
+    """The panel's page gives its camera and gets the output by WebRTC. `HOST:PORT` lets in browsers elsewhere, with
+    TLS; empty is this machine alone. None: no WebRTC."""
+    panel_cert: Path | None = None
+    panel_key: Path | None = None
     outputs: tuple[Path, ...] = ()
     """Videos, or numbered pictures; or one picture (`still`) and nothing else."""
     sweep: str | None = None
@@ -166,6 +173,14 @@ class LiveConfig:
             yield "--call-size is for --framing call"
         if self.framing == "call" and self.size_px != LiveConfig.size_px:
             yield "--size is for the other framings; with --framing call the picture's size is --call-size"
+        if self.panel_webrtc is None and (self.panel_cert is not None or self.panel_key is not None):
+            yield "--panel-cert and --panel-key are for --panel-webrtc"
+        if self.panel_webrtc is not None and find_spec("aiortc") is None:
+            yield "--panel-webrtc needs aiortc; run: pip install 'icface-live[webrtc]'"
+        try:
+            _ = self.panel_address
+        except ConfigError as error:
+            yield str(error)
         try:
             read_background(self.background)
         except ConfigError as error:
@@ -179,6 +194,8 @@ class LiveConfig:
                 yield f"--driver {name}: network addresses are not read; give a device or a file"
             if self.virtual_camera in (name, f"/dev/video{name}"):
                 yield f"{self.virtual_camera} cannot be both --driver and --virtual-camera"
+        if BROWSER in self.drivers and self.panel_webrtc is None:
+            yield f"--driver {BROWSER} is the camera of a browser at the panel; give --panel-webrtc as well"
         for name in {name for name in self.drivers if self.drivers.count(name) > 1}:
             yield f"--driver {name} is given twice; name it once, and use its number where it drives"
         if len(self.drivers) > 1 and NONE in self.drivers:
@@ -260,6 +277,11 @@ class LiveConfig:
             return self.call_size_px
         return None if self.framing == "photo" or self.size_px is None else (self.size_px, self.size_px)
 
+    @cached_property
+    def panel_address(self) -> Address:
+        """Where the panel listens."""
+        return Address.read(self.panel_webrtc or "", self.panel_cert, self.panel_key)
+
     @property
     def shown_behind(self) -> Background:
         """The background, understood."""
@@ -270,7 +292,8 @@ class LiveConfig:
         """The drivers, understood; at least one."""
         if self.drivers:
             return tuple(read_driver(name) for name in self.drivers)
-        return (read_driver(NONE if self.still or not self._state_of(1).takes_drivers else FIRST_CAMERA),)
+        first = FIRST_CAMERA if self.panel_webrtc is None else BROWSER
+        return (read_driver(NONE if self.still or not self._state_of(1).takes_drivers else first),)
 
     @cached_property
     def control(self) -> ControlState:

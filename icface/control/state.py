@@ -127,6 +127,15 @@ class ControlState:
                         sides[i] = None
         return replace(self, channels=tuple(channels), sides=tuple(sides))
 
+    def with_source_replaced(self, before: Source, after: Source) -> ControlState:
+        """The state with another source for everything that has this one."""
+
+        def moved(channel: Channel) -> Channel:
+            return replace(channel, source=after) if channel.source == before else channel
+
+        sides = tuple(None if side is None else moved(side) for side in self.sides)
+        return replace(self, channels=tuple(map(moved, self.channels)), sides=sides)
+
     def to_dict(self) -> dict[str, Any]:
         """Plain values for TOML and JSON. `from_dict` gives an equal state again."""
         usual, named = Channel(source=_usual(self.drivers)), self.named()
