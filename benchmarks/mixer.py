@@ -24,7 +24,7 @@ BUDGET_US: Final = 30.0
 
 def states() -> dict[str, ControlState]:
     """From the plainest to one that uses everything."""
-    two = ControlState.default(2, mirrored=True)
+    two = ControlState.default(2, mirrored=frozenset({1}))
     mixed = two.with_channels("mouth", source=source.driver(2)).with_channels("expression", gain=1.3)
     everything = (
         mixed.with_channels("pose", smoothing_s=0.1)

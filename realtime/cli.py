@@ -101,6 +101,18 @@ def _names(text: str) -> list[str]:
     return [name.strip() for name in text.split(",") if name.strip()]
 
 
+class _Mirror(argparse.Action):
+    """`--mirror`, `--no-mirror`, and either with a driver's number. Another word after it stands for itself."""
+
+    def __call__(self, parser: Any, namespace: Any, values: Any, option_string: str | None = None) -> None:
+        turned = "off" if option_string == "--no-mirror" else "on"
+        if values is not None and not values.isdecimal():
+            namespace.words = [*namespace.words, values]
+            values = None
+        said = turned if values is None else f"{values}={turned}"
+        setattr(namespace, self.dest, [*getattr(namespace, self.dest), said])
+
+
 def parser() -> Parser:
     """All flags; defaults come from LiveConfig."""
     d = LiveConfig
@@ -164,8 +176,8 @@ def parser() -> Parser:
         help="how long a camera that was lost is tried again (default: %(default)g)")
     driver.add_argument("--driver-face", type=_face, default=d.driver_face, metavar="WHICH",
         help="which face of its picture drives: largest, left, right, or a number from the left (default: %(default)s)")
-    driver.add_argument("--mirror", action=argparse.BooleanOptionalAction, default=d.mirror,
-        help="show the drivers as in a mirror (default: on where the first is a camera)")
+    driver.add_argument("--mirror", "--no-mirror", action=_Mirror, nargs="?", metavar="N", default=list(d.mirror),
+        help="show the drivers, or driver N alone, as in a mirror, or not (default: cameras are, files are not)")
     driver.add_argument("--neutral-after", type=float, metavar="SECONDS", dest="neutral_after_s",
         help="take the drivers' faces as neutral then, as the key c does at any time")
     driver.add_argument("--pace", action=argparse.BooleanOptionalAction, default=d.pace,
@@ -200,6 +212,11 @@ def parser() -> Parser:
     where.add_argument("--window", action="store_true", help="a window; keys: see below")
     where.add_argument("--panel", action="store_true",
         help="a page in the browser of this machine, whose address is printed: sliders, photos, recordings")
+    where.add_argument("--panel-webrtc", nargs="?", const="", metavar="HOST:PORT",
+        help="the panel with the browser's own camera as a driver ('--driver browser') and the output as its video; "
+        "with an address for a browser elsewhere, which needs:")
+    where.add_argument("--panel-cert", type=Path, metavar="FILE", help="TLS certificate chain of that address, PEM")
+    where.add_argument("--panel-key", type=Path, metavar="FILE", help="private key of that certificate, PEM")
     where.add_argument("--output", type=Path, action="append", default=[], metavar="FILE", dest="outputs",
         help="a video file (.mp4, .mov, .mkv, .webm), with the sound of a --driver video; or PNG files: a folder, "
         "or a name such as out-%%05d.png; or one picture of the photo: portrait.png, .jpg or .webp")
@@ -267,12 +284,13 @@ def config_from(flags: argparse.Namespace) -> LiveConfig:
         outputs=tuple(flags.outputs),
         **{
             name: tuple(getattr(flags, name))
-            for name in ("drivers", "only", "mix", "values", "gains", "locks")
+            for name in ("drivers", "mirror", "only", "mix", "values", "gains", "locks")
         },
         size_px=SIZES[flags.size_px],
         call_size_px=CALL_SIZES[flags.call_size_px],
         mark=flags.mark == "on",
         watermark=flags.watermark == "on",
+        panel=flags.panel or flags.panel_webrtc is not None,
     )
     return LiveConfig(**{name: _at_home(value) for name, value in settings.items()})
 

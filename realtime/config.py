@@ -5,13 +5,15 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from functools import cached_property
+from importlib.util import find_spec
 from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from icface.errors import ConfigError
+from realtime.address import Address
 from realtime.backgrounds import Background, read_background
-from realtime.given import NONE, Given, read_driver
+from realtime.given import BROWSER, NONE, Given, read_driver
 
 if TYPE_CHECKING:
     from icface.control.state import ControlState
@@ -70,8 +72,8 @@ class LiveConfig:
     """How long a lost camera is tried again, once a second. Then the run ends."""
     driver_face: str | int = "largest"
     """Which face of the driver's picture drives: `largest`, `left`, `right`, or a number from the left, from 1 on."""
-    mirror: bool | None = None
-    """None: where the first driver is a camera."""
+    mirror: tuple[str, ...] = ()
+    """`on` or `off` for all drivers, or `2=on` for one. What is not said: a camera is mirrored and a file is not."""
     neutral_after_s: float | None = None
     """Counts from the first frame. None: only when the key is pressed."""
     pace: bool | None = None
@@ -101,6 +103,11 @@ class LiveConfig:
     window: bool = False
     panel: bool = False
     """A page in the browser of this machine shows and controls the run."""
+    panel_webrtc: str | None = None
+    """The panel's page gives its camera and gets the output by WebRTC. `HOST:PORT` lets in browsers elsewhere, with
+    TLS; empty is this machine alone. None: no WebRTC."""
+    panel_cert: Path | None = None
+    panel_key: Path | None = None
     outputs: tuple[Path, ...] = ()
     """Videos, or numbered pictures; or one picture (`still`) and nothing else."""
     sweep: str | None = None
@@ -176,6 +183,14 @@ class LiveConfig:
             yield "--call-size is for --framing call"
         if self.framing == "call" and self.size_px != LiveConfig.size_px:
             yield "--size is for the other framings; with --framing call the picture's size is --call-size"
+        if self.panel_webrtc is None and (self.panel_cert is not None or self.panel_key is not None):
+            yield "--panel-cert and --panel-key are for --panel-webrtc"
+        if self.panel_webrtc is not None and find_spec("aiortc") is None:
+            yield "--panel-webrtc needs aiortc; run: pip install 'icface-live[webrtc]'"
+        try:
+            _ = self.panel_address
+        except ConfigError as error:
+            yield str(error)
         try:
             read_background(self.background)
         except ConfigError as error:
@@ -189,6 +204,8 @@ class LiveConfig:
                 yield f"--driver {name}: network addresses are not read; give a device or a file"
             if self.virtual_camera in (name, f"/dev/video{name}"):
                 yield f"{self.virtual_camera} cannot be both --driver and --virtual-camera"
+        if BROWSER in self.drivers and self.panel_webrtc is None:
+            yield f"--driver {BROWSER} is the camera of a browser at the panel; give --panel-webrtc as well"
         for name in {name for name in self.drivers if self.drivers.count(name) > 1}:
             yield f"--driver {name} is given twice; name it once, and use its number where it drives"
         if len(self.drivers) > 1 and NONE in self.drivers:
@@ -199,6 +216,10 @@ class LiveConfig:
             yield "--loop is for drivers that are files; a camera does not end"
         if self.loop and not self.live:
             yield "--loop never ends when a file is written as fast as it goes; give --pace as well"
+        for number in (text.partition("=")[0] for text in self.mirror if "=" in text):
+            if not 1 <= int(number) <= len(self.given):
+                there = "there is only one" if len(self.given) == 1 else f"there are {len(self.given)}"
+                yield f"--mirror {number}: {there} driver{'s' * (len(self.given) > 1)}"
         if self.neutral_after_s is not None and not any(given.is_tracked for given in self.given):
             yield "--neutral-after is for a camera's or a video's driver; this one is used as it is"
         endless = all(given.kind in ("photo", "none") for given in self.given)
@@ -273,6 +294,11 @@ class LiveConfig:
             return self.call_size_px
         return None if self.framing == "photo" or self.size_px is None else (self.size_px, self.size_px)
 
+    @cached_property
+    def panel_address(self) -> Address:
+        """Where the panel listens."""
+        return Address.read(self.panel_webrtc or "", self.panel_cert, self.panel_key)
+
     @property
     def shown_behind(self) -> Background:
         """The background, understood."""
@@ -283,7 +309,8 @@ class LiveConfig:
         """The drivers, understood; at least one."""
         if self.drivers:
             return tuple(read_driver(name) for name in self.drivers)
-        return (read_driver(NONE if self.still or not self._state_of(1).takes_drivers else FIRST_CAMERA),)
+        first = FIRST_CAMERA if self.panel_webrtc is None else BROWSER
+        return (read_driver(NONE if self.still or not self._state_of(1).takes_drivers else first),)
 
     @cached_property
     def control(self) -> ControlState:
@@ -338,9 +365,17 @@ class LiveConfig:
         return not self.driven_by_file or self.to_virtual_camera or self.to_window or self.panel
 
     @property
-    def mirrored(self) -> bool:
-        """Whether the driver is shown as in a mirror, with `mirror` unset decided."""
-        return self.mirror if self.mirror is not None else self.given[0].kind == "camera"
+    def mirrored(self) -> frozenset[int]:
+        """Numbers of the drivers that are shown as in a mirror."""
+        said = dict(text.rpartition("=")[::2] for text in self.mirror)
+
+        def is_mirrored(number: int, given: Given) -> bool:
+            usual = "on" if given.kind == "camera" else "off"
+            return said.get(f"{number}", said.get("", usual)) == "on"
+
+        return frozenset(
+            number for number, given in enumerate(self.given, start=1) if is_mirrored(number, given)
+        )
 
     def is_over(self, frames: int, elapsed_s: float) -> bool:
         """Whether the run ends after so many output frames, or after so much time."""

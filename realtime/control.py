@@ -98,7 +98,7 @@ class Control:
         self._asked: queue.SimpleQueue[Callable[[Reenactment], None]] = queue.SimpleQueue()
         self.state: ControlState = state or ControlState.default()
         """As it is now. Read it freely; `change` replaces it."""
-        self.start: Final = self.state
+        self.start = self.state
         """As the run began; presets are applied to it."""
         self.history: deque[tuple[float, ControlState]] = deque([(clock(), self.state)], KEPT_CHANGES)
         """(time, state) of each change."""
@@ -134,6 +134,22 @@ class Control:
 
         looks = self.change(toggled).channel("gaze_yaw").source
         return "into the camera" if looks == source.oscillator("camera") else f"as {looks}"
+
+    def set_drivers(self, count: int) -> None:
+        """There are so many drivers from now on, at least as many as before."""
+        self.start = replace(self.start, drivers=count)
+        self.change(lambda state: replace(state, drivers=count))
+
+    def mirror(self, on: bool, driver: int | None = None) -> None:
+        """Show a driver as in a mirror, or not. None: all; those that were mirrored at the start, where some were."""
+
+        def turned(state: ControlState) -> ControlState:
+            if driver is not None:
+                return replace(state, mirrored=state.mirrored - {driver} | ({driver} if on else set()))
+            all_of_them = self.start.mirrored or frozenset(range(1, state.drivers + 1))
+            return replace(state, mirrored=all_of_them if on else frozenset())
+
+        self.change(turned)
 
     def use_preset(self, name: str) -> ControlState:
         """Change to a preset, applied to the state at the start; an empty name is that state. The mirror stays.

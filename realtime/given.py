@@ -8,8 +8,10 @@ from typing import Final, Literal
 
 Kind = Literal["camera", "video", "table", "photo", "none"]
 NONE: Final = "none"
+BROWSER: Final = "browser"
+"""The camera of a browser that is at the panel, with `--panel-webrtc`."""
 _TABLES: Final = (".csv", ".tsv")
-_PHOTOS: Final = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff", ".heic", ".avif")
+PHOTOS: Final = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff", ".heic", ".avif")
 
 
 @dataclass(frozen=True)
@@ -42,6 +44,6 @@ def read_driver(text: str) -> Given:
         return Given(text, "none")
     if suffix in _TABLES:
         return Given(text, "table")
-    if suffix in _PHOTOS:
+    if suffix in PHOTOS:
         return Given(text, "photo")
     return Given(text, "video" if Path(text).is_file() else "camera")

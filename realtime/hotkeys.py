@@ -8,7 +8,7 @@ import os
 import sys
 import threading
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
 if TYPE_CHECKING:  # the command line imports this module, and must answer at once
@@ -114,8 +114,8 @@ class Controls:
             reenactment.frozen = not reenactment.frozen
             logger.info("frozen" if reenactment.frozen else "going on")
         elif key == "m":
-            state = control.change(lambda state: replace(state, mirrored=not state.mirrored))
-            logger.info("mirror %s", "on" if state.mirrored else "off")
+            control.mirror(not control.state.mirrored)
+            logger.info("mirror %s", "on" if control.state.mirrored else "off")
         elif key in ("c", "n") and self.ask_neutral is not None:
             self.ask_neutral()
             logger.info("the drivers' faces as they are now count as neutral")

@@ -26,6 +26,7 @@ from realtime.claims import claimed
 from realtime.config import LiveConfig
 from realtime.control import Control
 from realtime.disclosure import Provenance, provenance_of
+from realtime.drivers.crew import Crew, Member
 from realtime.drivers.opening import load_tables, open_driver
 from realtime.drivers.several import FileDrivers, LiveDrivers
 from realtime.engine import open_reenactor
@@ -130,12 +131,15 @@ class _Session:
         ]
         with ThreadPoolExecutor(4, thread_name_prefix="opening") as pool:
             # Loading a face tracker and starting a camera take up to a second each.
+            each_closing = [stack.enter_context(ExitStack()) for _ in config.given]
             opening = [
-                pool.submit(open_driver, config, number, tables, measured, stack, camera)
+                pool.submit(open_driver, config, number, tables, measured, each_closing[number], camera)
                 for number, (_, measured) in enumerate(metrics.drivers)
             ]
             first = self._open_engine(photos)
             drivers = [each.result() for each in opening]
+        members = map(Member, config.given, drivers, (each for _, each in metrics.drivers), each_closing)
+        crew = Crew(config, control, metrics, stop, tuple(members))
         beat = next((each for each in drivers if not each.is_still), drivers[0])
         logger.info("%s", self.reenactor.describe())
         self._describe(first, beat.fps)
@@ -164,29 +168,38 @@ class _Session:
         photos.start_others()
         stack.callback(photos.close)
         reenactment = Reenactment(renderer, outputs, metrics, control, Mixer(control.tracks), recorder)
-        for driver in drivers:
-            stack.callback(driver.close)
+        for driver, closing_it in zip(drivers, each_closing, strict=True):
+            closing_it.callback(driver.close)
+        stack.callback(crew.close)
         keys = stack.enter_context(TerminalKeys())
-        poll_key = keys.poll_key
-        keyboard = poll_key if config.live else _only_the_end(poll_key)
-        tracked = [each for each in drivers if each.ask_neutral is not None]
-        ask_neutral = partial(_all, [each.ask_neutral for each in tracked]) if tracked else None
-        ask_next = partial(_all, [each.ask_next for each in tracked]) if tracked else None
+        keyboard = keys.poll_key if config.live else _only_the_end(keys.poll_key)
+        tracks = crew.is_tracked or panel is not None
         recordings = Recordings(control, renderer, beat.fps, recordings_folder(), provenance)
-        controls = Controls(reenactment, photos, stop, keyboard, ask_neutral, recordings.toggle, ask_next)
+        controls = Controls(
+            reenactment,
+            photos,
+            stop,
+            keyboard,
+            crew.ask_neutral if tracks else None,
+            recordings.toggle,
+            crew.ask_next if tracks else None,
+        )
         if panel is not None:
             stack.callback(panel.close)
-            url = panel.serve(config, reenactment, photos, recordings, drivers, beat.fps, ask_neutral)
+            url = panel.serve(config, reenactment, photos, recordings, crew, beat.fps)
             logger.info("panel: %s", url)
         end = partial(self._end_from_outside, outputs, recorder, keys) if self.abandon is not None else None
-        stack.enter_context(Watchdog([metrics, *(each for _, each in metrics.drivers)], stop, end))
+        stack.enter_context(Watchdog(metrics, stop, end))
         still, labels = [each.is_still for each in drivers], [each.label for each in config.given]
         if config.live:
             stack.callback(stop.set)
-            halve = partial(_all, [each.halve_tracking for each in tracked]) if tracked else None
             period_s = 1 / float(beat.fps)
-            scheduler = DeadlineScheduler(period_s, halve, renderer.drop_network)
-            playing = LiveDrivers([each.play(stop) for each in drivers], period_s, metrics, still, labels)
+            scheduler = DeadlineScheduler(
+                period_s, crew.halve_tracking if tracks else None, renderer.drop_network
+            )
+            playing = crew.playing = LiveDrivers(
+                [each.play(stop) for each in drivers], period_s, metrics, still, labels
+            )
             run_live(reenactment, playing, controls, scheduler, config)
         else:
             reading = FileDrivers([each.read_in_order() for each in drivers], metrics, still, labels)
@@ -268,20 +281,13 @@ class _Session:
             "framing": config.framing,
             "background": config.background,
             "follow": config.follow,
-            "mirror": config.mirrored,
+            "mirror": sorted(config.mirrored),
             "preset": config.preset,
             "mark": config.mark,
             "watermark": config.watermark,
             "sources": [path.name for path in config.sources],
             "driver": config.given[0].label,
         }
-
-
-def _all(functions: Sequence[Callable[..., None] | None], *arguments: object) -> None:
-    """Call all of them with the same arguments."""
-    for function in functions:
-        if function is not None:
-            function(*arguments)
 
 
 def _only_the_end(poll_key: Callable[[], str | None]) -> Callable[[], str | None]:

@@ -63,7 +63,9 @@ def make_still(
     if any(channel.source.kind == "track" for channel in state.named().values()):
         raise ConfigError(f"{path} is one picture, and a track makes many; give a name such as out-%05d.png")
     drivers = [read_still(each.path) for each in config.given if each.path is not None]
-    drivers = [mirror(driver) for driver in drivers] if state.mirrored else drivers
+    drivers = [
+        mirror(one) if number in state.mirrored else one for number, one in enumerate(drivers, start=1)
+    ]
     stills = Stills(renderer, scenes, state, drivers, mark=config.mark, watermark=config.watermark)
     rows = read_sweeps(config.sweep, config.views)
     if not config.follow and any(row.name in PLACE_NAMES for row in rows):

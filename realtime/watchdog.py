@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Final
 
 from icface.errors import ICFaceError
@@ -49,7 +49,7 @@ class Watchdog:
     Leaving it raises StoppedError where a stage has stopped, instead of what else ends the run.
 
     Args:
-        watched: the metrics in which the stages count their passes.
+        metrics: of the run; its stages and those of its drivers count their passes there.
         stop: set when a stage has stopped. A loop that still runs ends by it.
         abandon: called where the stage that stopped holds the main thread, which can do nothing more. It finishes the
             files and ends the process. None: nothing is done but to say so.
@@ -57,14 +57,14 @@ class Watchdog:
 
     def __init__(
         self,
-        watched: Sequence[Metrics],
+        metrics: Metrics,
         stop: threading.Event,
         abandon: Callable[[StoppedError], None] | None = None,
     ) -> None:
-        self._watched = tuple({id(metrics): metrics for metrics in watched}.values())
+        self._metrics = metrics
         self._stop = stop
         self._abandon = abandon
-        self._seen: dict[tuple[int, str], tuple[int, int]] = {}
+        self._seen: dict[tuple[Metrics, str], tuple[int, int]] = {}
         self._ended = threading.Event()
         self._thread = threading.Thread(target=self._watch, name="watchdog", daemon=True)
         self.error: StoppedError | None = None
@@ -72,12 +72,13 @@ class Watchdog:
 
     def look(self) -> None:
         """Look once at every stage."""
-        for number, metrics in enumerate(self._watched):
+        # Drivers may join. The first one counts in the metrics of the run.
+        for metrics in {self._metrics, *(each for _, each in self._metrics.drivers)}:
             for stage, passes in metrics.passes.items():
-                before, looks = self._seen.get((number, stage), (-1, 0))
+                before, looks = self._seen.get((metrics, stage), (-1, 0))
                 # Odd: it is at work. The same number: in the same pass as at the last look.
                 looks = looks + 1 if passes % 2 and passes == before else 0
-                self._seen[number, stage] = passes, looks
+                self._seen[metrics, stage] = passes, looks
                 if looks >= LOOKS and self.error is None:
                     self._end(stage)
 

@@ -51,7 +51,7 @@ class Inputs:
     """What the sources give at one moment, each (SIZE,)."""
 
     drivers: Sequence[FloatArray] = ()
-    """Driver n is number n - 1; as it is to be shown: held or eased where no face is seen, and mirrored."""
+    """Driver n is number n - 1; as it is to be shown: held or eased where no face is seen, and mirrored or not."""
     photo: FloatArray = field(default_factory=neutral)
     """The photo's own pose and expression."""
     tracks: Mapping[str, FloatArray] = field(default_factory=dict)
@@ -159,7 +159,7 @@ class Mixer:
             values = drivers[number] if number < len(drivers) else None
             if values is not None and not math.isfinite(float(values.sum())):
                 values = None
-            if values is not None and state.mirrored:
+            if values is not None and number + 1 in state.mirrored:
                 values = mirror(values)
             heard.append(values)
             away = self._away.get(number) or self._away.setdefault(number, _Away())

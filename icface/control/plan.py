@@ -141,8 +141,8 @@ class Plan:
         """Attributes whose channels differ from those of another plan."""
         was, now = before.state.named(), self.state.named()
         names = {name for name in was.keys() | now.keys() if was.get(name) != now.get(name)}
-        if before.state.mirrored != self.state.mirrored:
-            names |= {name for name, channel in now.items() if channel.source.kind == "driver"}
+        turned = before.state.mirrored ^ self.state.mirrored
+        names |= {name for name, channel in now.items() if channel.source.number in turned}
         places = {INDEX[name] for name in names if name in INDEX}
         for name in names & set(SIDED_NAMES):
             whole = name.partition(" ")[2]

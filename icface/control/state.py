@@ -59,8 +59,8 @@ class ControlState:
     """One for each of `SIDED_NAMES`; None: that side moves as AUxx and AUxx_side say."""
     drivers: int = 1
     """How many there are."""
-    mirrored: bool = False
-    """Drivers are shown as in a mirror."""
+    mirrored: frozenset[int] = frozenset()
+    """Numbers of the drivers that are shown as in a mirror."""
     idle: bool = False
     """The face blinks and breathes while no driver is there."""
 
@@ -127,6 +127,15 @@ class ControlState:
                         sides[i] = None
         return replace(self, channels=tuple(channels), sides=tuple(sides))
 
+    def with_source_replaced(self, before: Source, after: Source) -> ControlState:
+        """The state with another source for everything that has this one."""
+
+        def moved(channel: Channel) -> Channel:
+            return replace(channel, source=after) if channel.source == before else channel
+
+        sides = tuple(None if side is None else moved(side) for side in self.sides)
+        return replace(self, channels=tuple(map(moved, self.channels)), sides=sides)
+
     def to_dict(self) -> dict[str, Any]:
         """Plain values for TOML and JSON. `from_dict` gives an equal state again."""
         usual, named = Channel(source=_usual(self.drivers)), self.named()
@@ -136,7 +145,7 @@ class ControlState:
             "format_version": FORMAT_VERSION,
             "whole": True,
             "drivers": self.drivers,
-            "mirrored": self.mirrored,
+            "mirrored": sorted(self.mirrored),
             "idle": self.idle,
             "channels": {name: _plain(name, channel) for name, channel in named.items() if name in changed},
         }
@@ -164,14 +173,16 @@ class ControlState:
                 f"unknown: {', '.join(sorted(unknown))}; expected {', '.join(sorted(_DOCUMENT))}"
             )
         drivers = base.drivers if base is not None else _checked("drivers", document.get("drivers", 1), int)
-        flags = {
-            name: _checked(name, document[name], bool) for name in ("mirrored", "idle") if name in document
-        }
+        others: dict[str, Any] = {}
+        if "mirrored" in document:
+            others["mirrored"] = _mirrored(document["mirrored"], drivers)
+        if "idle" in document:
+            others["idle"] = _checked("idle", document["idle"], bool)
         whole = _checked("whole", document.get("whole", False), bool)
         state = cls.default(drivers) if base is None else base
         if whole and base is not None:
             state = cls.default(drivers, mirrored=base.mirrored)
-        state = replace(state, **flags)
+        state = replace(state, **others)
         channels = document.get("channels", {})
         if not isinstance(channels, dict):
             raise ConfigError("channels must be a table of attributes and groups")
@@ -219,6 +230,13 @@ def _read(changes: Any) -> dict[str, Any]:
         elif at is not None or name not in ("low", "high"):
             read[name] = float(_checked(name, at, (int, float)))
     return read
+
+
+def _mirrored(at: Any, drivers: int) -> frozenset[int]:
+    """Numbers of drivers, from a list of them, or from whether all are mirrored."""
+    if isinstance(at, bool):
+        return frozenset(range(1, drivers + 1)) if at else frozenset()
+    return frozenset(_checked("mirrored", one, int) for one in _checked("mirrored", at, list))
 
 
 def _checked(name: str, at: Any, kind: Any) -> Any:

@@ -6,7 +6,6 @@ import logging
 import threading
 import time
 from collections.abc import Callable
-from contextlib import closing
 from dataclasses import dataclass, replace
 from fractions import Fraction
 
@@ -17,26 +16,24 @@ from icface.errors import DeviceError, ICFaceError
 from icface.face.tracker import FaceTracker
 from realtime.cameras import Camera, CapturedFrame
 from realtime.config import LiveConfig
-from realtime.drivers import POLL_S, Driver, Sample
+from realtime.drivers import Sample
+from realtime.drivers.tracking import TrackingDriver
 from realtime.metrics import Metrics
 from realtime.slot import Lane, Slot, filling
 
 logger = logging.getLogger(__name__)
 
 QUEUE_FRAMES = 4
-NOBODY_AFTER_S = 3.0
-"""So long after the start it is said that no face was seen yet, and then ever less often."""
 RETRY_EVERY_S = 1.0
 FROZEN_S = 5.0
 FROZEN_HELP = "if it is frozen, unplug it and plug it in again"
 _EVERY_PX = 31
 """So far apart are the pixels that are compared: a few hundred of a picture."""
-NO_FACE_HELP = "look at the camera, with light from the front, so close that the face has 48 pixels"
 _SLOWEST_FPS, _FASTEST_FPS = Fraction(10), Fraction(120)
 """Of a live output, whatever the rate of a file that drives it."""
 
 
-class FaceDriver(Driver):
+class FaceDriver(TrackingDriver):
     """A face in front of a camera or in a video. The camera is open; see CameraFeed for `reopen`."""
 
     def __init__(
@@ -47,22 +44,15 @@ class FaceDriver(Driver):
         config: LiveConfig,
         metrics: Metrics,
     ) -> None:
-        super().__init__()
+        super().__init__(tracker, config, metrics)
         self._camera = camera
         self._reopen = reopen
-        self._tracker = tracker
-        self._config = config
-        self._metrics = metrics
-        self._neutral_asked = threading.Event()
-        self._half_rate = False
         # Some devices state no rate. Then what was asked for is the best guess.
         self.fps = camera.info.fps if camera.info.fps > 0 else Fraction(config.camera_fps)
         if config.live:  # the window and its keys stay quick, and a screen shows no more
             self.fps = min(max(self.fps, _SLOWEST_FPS), _FASTEST_FPS)
         self.frame_count = camera.info.frame_count
         self.aspect = camera.info.width_px / camera.info.height_px
-        self.ask_neutral = self._neutral_asked.set
-        self.ask_next = tracker.choose_next
 
     def play(self, stop: threading.Event) -> Slot[Sample]:
         frames: Slot[CapturedFrame] = Slot()
@@ -92,44 +82,6 @@ class FaceDriver(Driver):
     @property
     def missing(self) -> str:
         return self._camera.missing
-
-    def halve_tracking(self, half: bool) -> None:
-        self._half_rate = half
-
-    def track(self, frames: Lane[CapturedFrame], samples: Lane[Sample]) -> None:
-        """Turn frames into samples until either side ends, then close both. It is the body of a thread."""
-        metrics, neutral_after_s = self._metrics, self._config.neutral_after_s
-        first_s: float | None = None
-        nobody_s = NOBODY_AFTER_S
-        last_index = -1
-        serial = 0
-        with closing(frames), filling(samples):
-            while True:
-                captured = frames.get(POLL_S)
-                if captured is None or (self._half_rate and captured.index == last_index + 1):
-                    continue
-                metrics.count("dropped_before_tracking", captured.index - last_index - 1)
-                last_index = captured.index
-                first_s = captured.time_s if first_s is None else first_s
-                if neutral_after_s is not None and captured.time_s - first_s >= neutral_after_s:
-                    neutral_after_s = None
-                    self._neutral_asked.set()
-                if self._neutral_asked.is_set():
-                    self._neutral_asked.clear()
-                    self._tracker.set_neutral()
-                with metrics.time("track"):
-                    face = self._tracker.read(captured.frame, captured.time_s)
-                metrics.tracked(found=face is not None)
-                if face is None:
-                    if not metrics.counters["faces"] and captured.time_s - first_s >= nobody_s:
-                        logger.warning(
-                            "no face was seen in %.0f s; %s", captured.time_s - first_s, NO_FACE_HELP
-                        )
-                        nobody_s *= 3
-                    samples.put(Sample(serial, captured.time_s, None))
-                else:
-                    samples.put(Sample(serial, captured.time_s, face.attributes, face.landmarks))
-                serial += 1
 
 
 def read_file(camera: Camera, lane: Lane[CapturedFrame], metrics: Metrics) -> None:

@@ -16,9 +16,11 @@ from icface.face.tracker import FaceTracker
 from realtime.cameras import Camera, CameraConfig, open_camera
 from realtime.config import LiveConfig
 from realtime.drivers import Driver
+from realtime.drivers.browser import BrowserDriver
 from realtime.drivers.face import FaceDriver
 from realtime.drivers.still import StillDriver, read_still
 from realtime.drivers.table import TableDriver, load_table
+from realtime.given import BROWSER
 from realtime.metrics import Metrics
 
 logger = logging.getLogger(__name__)
@@ -66,16 +68,23 @@ def open_driver(
         return StillDriver(None)
     if given.kind == "photo":
         return StillDriver(read_still(Path(given.name)))
+    if given.name == BROWSER:
+        return BrowserDriver(_tracker(config, stack, mine=True), config, metrics)
     reopen = partial(_open_camera, config, given.name)
     opened = camera if camera is not None and number == 0 else reopen(CameraConfig.open_timeout_s)
     stack.callback(opened.close)
     logger.info("%s: %s", "camera" if number == 0 else f"driver {number + 1}", opened.info.describe())
     # A neutral face that was set belongs to whoever sits at this computer, not to the person in a file.
     mine = given.kind == "camera" and given is next(each for each in config.given if each.kind == "camera")
+    return FaceDriver(opened, reopen, _tracker(config, stack, mine=mine), config, metrics)
+
+
+def _tracker(config: LiveConfig, stack: ExitStack, *, mine: bool) -> FaceTracker:
+    """Open a tracker; `mine`: it keeps the user's neutral face."""
     detector = open_detector(video=True, prefer=config.driver_face)
     tracker = FaceTracker(neutral_file() if mine else None, detector, follow=config.follow)
     stack.callback(tracker.close)
-    return FaceDriver(opened, reopen, tracker, config, metrics)
+    return tracker
 
 
 def _open_camera(config: LiveConfig, name: str, timeout_s: float) -> Camera:

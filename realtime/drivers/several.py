@@ -61,12 +61,36 @@ class LiveDrivers:
         still: Sequence[bool] = (),
         labels: Sequence[str] = (),
     ) -> None:
-        self._newest = [_Newest(slot, period_s) for slot in slots]
+        self._newest: list[_Newest | None] = [_Newest(slot, period_s) for slot in slots]
+        self._period_s = period_s
         self._metrics = metrics
-        self._losses = _Losses(metrics, labels)
+        self._labels = list(labels)
+        self._losses = _Losses(metrics, self._labels)
         lasting = list(range(len(slots)))
         # The run ends with the last driver that can end.
         self._playing = [number for number in lasting if not (still and still[number])] or lasting
+        self._nobody: Slot[Sample] = Slot()
+        """What is waited for while all drivers have left."""
+
+    def join(self, number: int, slot: Slot[Sample], label: str) -> None:
+        """Take a driver in as that number, counted from 0; one that has the number leaves."""
+        self.leave(number)
+        missing = number + 1 - len(self._newest)
+        self._newest += [None] * missing
+        self._labels += [""] * (number + 1 - len(self._labels))
+        self._newest[number], self._labels[number] = _Newest(slot, self._period_s), label
+        self._playing.append(number)
+
+    def leave(self, number: int) -> None:
+        """Let go of a driver. The run goes on, also without any."""
+        if number in self._playing:
+            self._playing.remove(number)
+        if number < len(self._newest):
+            self._newest[number] = None
+
+    def has_ended(self, number: int) -> bool:
+        """Whether that driver came to its end, or was lost. Any thread may ask."""
+        return number not in self._playing
 
     def wait(self, timeout_s: float) -> Sample | None:
         """The next sample of the driver that sets the beat: the first that has not ended. None: none in time.
@@ -75,9 +99,14 @@ class LiveDrivers:
             Closed: all drivers have ended.
             ICFaceError: all have ended, and one of them because of this.
         """
+        if not self._playing:
+            self._nobody.wait(timeout_s)
+            return None
         number = self._playing[0]
+        beat = self._newest[number]
+        assert beat is not None
         try:
-            sample = self._newest[number].slot.get(timeout_s)
+            sample = beat.slot.get(timeout_s)
         except (Closed, ICFaceError) as end:
             self._playing.remove(number)
             if not self._playing:
@@ -86,12 +115,11 @@ class LiveDrivers:
                 self._losses.add(number, end)
             return None
         if sample is not None:
-            self._keep(number, sample)
+            self._keep(beat, sample, is_beat=True)
         return sample
 
-    def _keep(self, number: int, sample: Sample) -> None:
-        newest = self._newest[number]
-        if number == self._playing[0]:
+    def _keep(self, newest: _Newest, sample: Sample, *, is_beat: bool = False) -> None:
+        if is_beat:
             missed = sample.serial - newest.serial - 1
             self._metrics.count("dropped_before_animation", missed)
         newest.sample = sample
@@ -99,8 +127,9 @@ class LiveDrivers:
 
     def samples(self, now_s: float) -> Samples:
         """What each says now. Never waits."""
+        beat = self._playing[0] if self._playing else -1
         for number, newest in enumerate(self._newest):
-            if number == self._playing[0] or newest.ended:
+            if newest is None or number == beat or newest.ended:
                 continue
             try:
                 sample = newest.slot.get(0)
@@ -112,8 +141,8 @@ class LiveDrivers:
                     self._losses.add(number, end)
                 continue
             if sample is not None:
-                self._keep(number, sample)
-        return tuple(newest.at(now_s) for newest in self._newest)
+                self._keep(newest, sample)
+        return tuple(newest.at(now_s) if newest is not None else None for newest in self._newest)
 
 
 class _Newest:

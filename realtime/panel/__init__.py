@@ -11,7 +11,7 @@ from __future__ import annotations
 import asyncio
 import functools
 import tempfile
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from fractions import Fraction
@@ -22,7 +22,7 @@ from starlette.routing import WebSocketRoute
 
 from realtime.config import LiveConfig
 from realtime.control import Control
-from realtime.drivers import Driver
+from realtime.drivers.crew import Crew
 from realtime.panel.desk import ControlDesk
 from realtime.panel.files import Files
 from realtime.panel.pictures import PanelSink, Pictures
@@ -57,9 +57,8 @@ class Panel:
         reenactment: Reenactment,
         photos: Photos[Scene],
         recordings: Recordings,
-        drivers: Sequence[Driver],
+        crew: Crew,
         fps: Fraction,
-        ask_neutral: Callable[[], None] | None,
     ) -> str:
         """Start serving pages; gives the address to open.
 
@@ -68,14 +67,13 @@ class Panel:
             reenactment: is read here, and changed by its control alone.
             photos: can be added to.
             recordings: can be begun and ended.
-            drivers: that there are.
+            crew: the drivers; some may join and leave.
             fps: that the pictures are meant to have.
-            ask_neutral: takes the drivers' faces as neutral; None where no tracker runs.
 
         Raises:
             DeviceError: there is no port, or the server does not start.
         """
-        desk = ControlDesk(config, reenactment, photos, recordings, drivers, fps, ask_neutral)
+        desk = ControlDesk(config, reenactment, photos, recordings, crew, fps)
         self.desk = desk
         with ExitStack() as stack:
             stack.callback(desk.close)
@@ -91,7 +89,15 @@ class Panel:
             )
             stream = Stream(self._pictures, desk, on_desk, lambda: self._control.observed)
             files = Files(desk, on_desk, Path(folder))
-            self._server = PanelServer([*files.routes(), WebSocketRoute("/stream", stream.serve)])
+            routes = [*files.routes(), WebSocketRoute("/stream", stream.serve)]
+            at_end = None
+            if config.panel_webrtc is not None:
+                from realtime.panel.calls import Calls  # aiortc comes with it, which is optional
+
+                calls = Calls(desk, self._pictures, on_desk)
+                routes, at_end = [*routes, *calls.routes()], calls.close
+            camera = config.panel_webrtc is not None
+            self._server = PanelServer(routes, config.panel_address, camera=camera, at_end=at_end)
             stack.callback(self._server.close)
             self._server.start()
             self._closing = stack.pop_all()

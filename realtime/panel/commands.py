@@ -10,6 +10,7 @@ import msgspec
 from icface.control import presets
 from icface.control.source import Source
 from icface.errors import ConfigError, ICFaceError
+from realtime import cameras
 
 if TYPE_CHECKING:
     from realtime.panel.desk import ControlDesk
@@ -26,15 +27,15 @@ class Command(msgspec.Struct, tag_field="does", forbid_unknown_fields=True):
 
 
 class Changes(msgspec.Struct, omit_defaults=True, forbid_unknown_fields=True):
-    """Fields of a channel that change; see `icface.control.state.Channel`."""
+    """Fields of a channel that change; see `icface.control.state.Channel`. No limit is None."""
 
-    source: Annotated[str, msgspec.Meta(max_length=120)] | None = None
-    gain: float | None = None
-    offset: float | None = None
-    low: float | None = None
-    high: float | None = None
-    locked: bool | None = None
-    smoothing_s: float | None = None
+    source: Annotated[str, msgspec.Meta(max_length=120)] | msgspec.UnsetType = msgspec.UNSET
+    gain: float | msgspec.UnsetType = msgspec.UNSET
+    offset: float | msgspec.UnsetType = msgspec.UNSET
+    low: float | msgspec.UnsetType | None = msgspec.UNSET
+    high: float | msgspec.UnsetType | None = msgspec.UNSET
+    locked: bool | msgspec.UnsetType = msgspec.UNSET
+    smoothing_s: float | msgspec.UnsetType = msgspec.UNSET
 
 
 class Change(Command, tag="change"):
@@ -45,7 +46,7 @@ class Change(Command, tag="change"):
 
     def perform(self, desk: ControlDesk) -> None:
         changes: dict[str, Any] = msgspec.structs.asdict(self.changes)
-        changes = {name: value for name, value in changes.items() if value is not None}
+        changes = {name: value for name, value in changes.items() if value is not msgspec.UNSET}
         if "source" in changes:
             changes["source"] = source = Source.parse(changes["source"])
             if source.kind == "track":
@@ -83,12 +84,13 @@ class SavePreset(Command, tag="save_preset"):
 
 
 class Mirror(Command, tag="mirror"):
-    """Show the driver as in a mirror, or not."""
+    """Show a driver, counted from 1, as in a mirror, or not; without a number all."""
 
     on: bool
+    driver: int | None = None
 
     def perform(self, desk: ControlDesk) -> None:
-        desk.control.change(lambda state: replace(state, mirrored=self.on))
+        desk.control.mirror(self.on, self.driver)
 
 
 class Freeze(Command, tag="freeze"):
@@ -107,9 +109,34 @@ class Neutral(Command, tag="neutral"):
     """Take the driver's face as it is now as neutral."""
 
     def perform(self, desk: ControlDesk) -> None:
-        if desk.ask_neutral is None:
+        if not desk.crew.is_tracked:
             raise ConfigError("no tracker runs, so there is no face to take as neutral")
-        desk.ask_neutral()
+        desk.crew.ask_neutral()
+
+
+class Cameras(Command, tag="cameras"):
+    """Gives the machine's cameras, each as {number, name, note}."""
+
+    def perform(self, desk: ControlDesk) -> Any:
+        return [{"number": one.number, "name": one.name, "note": one.note} for one in cameras.list_cameras()]
+
+
+class Join(Command, tag="join"):
+    """Let a camera of the machine drive; gives its number among the drivers."""
+
+    camera: Annotated[int, msgspec.Meta(ge=0, le=999)]
+
+    def perform(self, desk: ControlDesk) -> int:
+        return desk.crew.join(str(self.camera))
+
+
+class Leave(Command, tag="leave"):
+    """Let a driver go, counted from 1."""
+
+    driver: int
+
+    def perform(self, desk: ControlDesk) -> None:
+        desk.crew.leave(self.driver)
 
 
 class Show(Command, tag="show"):
@@ -179,6 +206,17 @@ class Seek(Command, tag="seek"):
             desk.player.seek(self.position_s)
 
 
+class Loop(Command, tag="loop"):
+    """Repeat a part of the track that plays; both None: all of it."""
+
+    from_s: float | None = None
+    to_s: float | None = None
+
+    def perform(self, desk: ControlDesk) -> None:
+        if desk.player is not None:
+            desk.player.loop(self.from_s, self.to_s)
+
+
 class EditTrack(Command, tag="edit_track"):
     """Replace values of an attribute from a row on. The file stays as it is until it is saved."""
 
@@ -210,8 +248,8 @@ class RenderTrack(Command, tag="render"):
 
 
 AnyCommand = (
-    Change | Reset | LoadPreset | SavePreset | Mirror | Freeze | Neutral | Show | Record | StopRecording
-    | PlayTrack | LeaveTrack | Pause | Seek | EditTrack | SaveTrack | RenderTrack
+    Change | Reset | LoadPreset | SavePreset | Mirror | Freeze | Neutral | Cameras | Join | Leave | Show | Record
+    | StopRecording | PlayTrack | LeaveTrack | Pause | Seek | Loop | EditTrack | SaveTrack | RenderTrack
 )  # fmt: skip
 
 

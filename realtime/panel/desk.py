@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from fractions import Fraction
 from pathlib import Path
@@ -18,7 +18,7 @@ from icface.control.state import ControlState
 from realtime import version
 from realtime.config import LiveConfig
 from realtime.control import Control
-from realtime.drivers import Driver
+from realtime.drivers.crew import Crew
 from realtime.drivers.table import load_table
 from realtime.metrics import Metrics
 from realtime.panel import commands
@@ -46,10 +46,9 @@ class ControlDesk:
     reenactment: Reenactment
     photos: Photos[Scene]
     recordings: Recordings
-    drivers: Sequence[Driver]
+    crew: Crew
     fps: Fraction
     """That the pictures are meant to have."""
-    ask_neutral: Callable[[], None] | None = None
     jobs: Jobs = field(default_factory=Jobs)
     tracks: Tracks = field(init=False)
     playing: str = ""
@@ -90,6 +89,7 @@ class ControlDesk:
                 for name, low, at in zip(ALL_NAMES, LOWEST, rest, strict=True)
             ],
             "groups": _GROUPS,
+            "webrtc": self.config.panel_webrtc is not None,
         }
 
     def news(self, told: dict[str, Any]) -> list[dict[str, Any]]:
@@ -103,15 +103,15 @@ class ControlDesk:
         yield {
             "is": "state",
             "channels": {name: plain(channel) for name, channel in state.named().items()},
-            "drivers": state.drivers,
+            "drivers": list(self.crew.named()),
             "tracks": names,
         }
         recording = self.recordings.current
         yield {
             "is": "run",
-            "mirrored": state.mirrored,
+            "mirrored": sorted(state.mirrored),
             "frozen": self.reenactment.frozen,
-            "tracked": self.ask_neutral is not None,
+            "tracked": self.crew.is_tracked,
             "recording": None
             if recording is None
             else {"name": recording.path.stem, "seconds": int(time.monotonic() - recording.began_s)},
@@ -124,9 +124,15 @@ class ControlDesk:
         yield {
             "is": "drivers",
             "drivers": [
-                {"name": given.label, "kind": given.kind, "aspect": driver.aspect}
-                for given, driver in zip(self.config.given, self.drivers, strict=False)
-                if given.kind != "none"
+                {
+                    "number": number,
+                    "name": member.given.label,
+                    "kind": member.given.kind,
+                    "aspect": member.driver.aspect,
+                    "mirrored": number in state.mirrored,
+                    "ended": self.crew.has_ended(number),
+                }
+                for number, member in self.crew.named().items()
             ],
         }
         yield {"is": "presets", "presets": list(presets.names())}
@@ -135,6 +141,7 @@ class ControlDesk:
             "is": "player",
             "track": self.playing,
             "playing": player is not None and player.playing,
+            "loop_s": player.loop_s if player is not None else None,
             "position_s": round(player.position_s, 3) if player is not None else 0.0,
         }
         yield {"is": "jobs", "jobs": self.jobs.listed()}
@@ -234,6 +241,10 @@ class ControlDesk:
         return saved
 
     def take_driver(self, path: Path) -> str:
+        """Let a video, a photo or a table drive; gives what the user is told."""
+        return f"{path.name} is driver {self.crew.join(str(path))} now"
+
+    def take_track(self, path: Path) -> str:
         """Make a track of a table or a video; gives what the user is told."""
         if path.suffix == ".csv":
             write_track(self.tracks.path(path.stem), load_table(path))

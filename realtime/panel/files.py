@@ -18,6 +18,7 @@ from starlette.routing import Route
 from icface.errors import ICFaceError
 from icface.images import load_photo
 from realtime.config import DRIVER_SUFFIXES
+from realtime.given import PHOTOS
 from realtime.panel.desk import ControlDesk
 from realtime.panel.pictures import jpeg
 from realtime.panel.tracks import packed
@@ -55,6 +56,7 @@ class Files:
             Route("/api/photos", self._answering(self.take_photo), methods=["POST"]),
             Route("/api/photos/{number:int}", self._answering(self.thumbnail)),
             Route("/api/drivers", self._answering(self.take_driver), methods=["POST"]),
+            Route("/api/tracks", self._answering(self.take_track), methods=["POST"]),
             Route("/api/tracks/{name}", self._answering(self.track)),
             Route("/api/videos/{name}", self._answering(self.video)),
         ]
@@ -86,10 +88,21 @@ class Files:
         return PlainTextResponse(f"{path.name} is photo {number + 1}; it is being prepared")
 
     async def take_driver(self, request: Request) -> Response:
+        """Let a file drive, beside those who drive already."""
+        return await self._take(request, self._desk.take_driver, (*DRIVER_SUFFIXES, *PHOTOS))
+
+    async def take_track(self, request: Request) -> Response:
         """Keep a driver as a track: a table as it is, a video once its face was tracked."""
-        path = await self._receive(request, DRIVER_SUFFIXES, MAX_DRIVER_BYTES)
+        return await self._take(request, self._desk.take_track, DRIVER_SUFFIXES)
+
+    async def _take(
+        self, request: Request, take: Callable[[Path], str], suffixes: tuple[str, ...]
+    ) -> Response:
+        path = await self._receive(request, suffixes, MAX_DRIVER_BYTES)
         try:
-            return PlainTextResponse(await self._on_desk(self._desk.take_driver, path))
+            if path.suffix in PHOTOS:
+                await self._on_desk(load_photo, path, MAX_PHOTO_PIXELS)
+            return PlainTextResponse(await self._on_desk(take, path))
         except ICFaceError as error:
             path.unlink(missing_ok=True)
             raise type(error)(str(error).replace(str(path), path.name)) from error

@@ -7,11 +7,12 @@ connect to it. `docs/panel.md` says which check stops whom.
 from __future__ import annotations
 
 import hmac
-from collections.abc import Iterable
 from typing import Final
 
 from starlette.responses import PlainTextResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from realtime.address import Address
 
 SUBPROTOCOL: Final = "icface"
 """Of the WebSocket. The token follows it as a second one, because a browser lets a page set no other header there."""
@@ -27,7 +28,7 @@ _HEADERS: Final = {
     "cross-origin-opener-policy": "same-origin",
     "cross-origin-embedder-policy": "require-corp",
     "cross-origin-resource-policy": "same-origin",
-    "permissions-policy": "camera=(), microphone=(), geolocation=(), display-capture=()",
+    "permissions-policy": "camera=({camera}), microphone=(), geolocation=(), display-capture=()",
     "referrer-policy": "no-referrer",
     "x-content-type-options": "nosniff",
     "x-frame-options": "DENY",
@@ -38,10 +39,19 @@ _HEADERS: Final = {
 class Guard:
     """ASGI middleware: refuses what does not come from the panel's page, and adds security headers to every answer."""
 
-    def __init__(self, app: ASGIApp, port: int, token: str) -> None:
+    def __init__(
+        self, app: ASGIApp, address: Address, port: int, token: str, *, camera: bool = False
+    ) -> None:
         self._app = app
-        self._hosts = (f"127.0.0.1:{port}", f"localhost:{port}")
+        names = ("127.0.0.1", "localhost") if address.is_loopback else (address.host,)
+        self._hosts = tuple(f"{name}:{port}" for name in names)
+        if f"{address.scheme}:{port}" in ("http:80", "https:443"):  # a browser leaves out the usual port
+            self._hosts += names
+        self._scheme = address.scheme
         self._token = token.encode()
+        self._headers = {
+            name: text.replace("({camera})", "(self)" if camera else "()") for name, text in _HEADERS.items()
+        }
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] not in ("http", "websocket"):
@@ -51,9 +61,11 @@ class Guard:
             await self._refuse(*refusal, scope, receive, send)
             return
 
+        encoded = [(name.encode(), text.encode()) for name, text in self._headers.items()]
+
         async def send_with_headers(message: Message) -> None:
             if message["type"] == "http.response.start":
-                message["headers"] = [*message.get("headers", ()), *_encoded()]
+                message["headers"] = [*message.get("headers", ()), *encoded]
             await send(message)
 
         await self._app(scope, receive, send_with_headers)
@@ -71,7 +83,7 @@ class Guard:
             return 421, "this address is not the panel's"
         is_socket = scope["type"] == "websocket"
         changes = is_socket or scope["method"] not in ("GET", "HEAD")
-        if (changes or origin is not None) and origin != f"http://{host}":
+        if (changes or origin is not None) and origin != f"{self._scheme}://{host}":
             return 403, "only the panel's own page may ask this"
         if headers.get("sec-fetch-site", "none") not in ("same-origin", "none") and scope["path"] != "/":
             return 403, "only the panel's own page may ask this"
@@ -94,9 +106,5 @@ class Guard:
                 {"type": "websocket.close", "code": 1008, "reason": reason}
             )  # before accept: status 403
             return
-        response = PlainTextResponse(reason + "\n", status, dict(_HEADERS))
+        response = PlainTextResponse(reason + "\n", status, self._headers)
         await response(scope, receive, send)
-
-
-def _encoded() -> Iterable[tuple[bytes, bytes]]:
-    return ((name.encode(), value.encode()) for name, value in _HEADERS.items())

@@ -11,7 +11,7 @@ import struct
 import threading
 from collections.abc import Callable
 from fractions import Fraction
-from typing import Final
+from typing import Final, NamedTuple
 
 import cv2
 import numpy as np
@@ -76,13 +76,23 @@ class PanelSink(Sink):
         """Nothing to release."""
 
 
+class Taken(NamedTuple):
+    """A picture for the pages."""
+
+    serial: int
+    frame: Frame
+    time_s: float
+
+
 class Pictures:
     """Messages for the pages: the newest picture with the numbers that made it. Lives on the panel's event loop."""
 
     def __init__(self, observed: Observed) -> None:
         self._observed = observed
         self._fresh = asyncio.Event()
-        self._encoded: tuple[int, bytes] = (-1, b"")
+        self._taken = Taken(-1, np.empty((0, 0, 3), np.uint8), 0.0)
+        self._numbers: tuple[int, bytes] = (-1, b"")
+        self._jpeg: tuple[int, bytes] = (-1, b"")
         self.sink: PanelSink | None = None
 
     @property
@@ -95,23 +105,38 @@ class Pictures:
         fresh, self._fresh = self._fresh, asyncio.Event()
         fresh.set()
 
-    async def after(self, serial: int) -> tuple[int, bytes]:
-        """The newest picture's serial and message, as soon as there is one newer than `serial`."""
+    async def newest(self, serial: int) -> Taken:
+        """The newest picture, as soon as there is one newer than `serial`. Read it before anything is awaited."""
         sink = self.sink
         assert sink is not None
-        while max(sink.serial, self._encoded[0]) <= serial:
+        while sink.serial <= serial:
             sink.waiting += 1
             try:
                 await self._fresh.wait()
             finally:
                 sink.waiting -= 1
-        if sink.serial > self._encoded[0]:
-            taken, frame, time_s = sink.take()
-            self._encoded = taken, self._message(taken, frame, time_s, sink.interval_ms)
-        return self._encoded
+        if sink.serial > self._taken.serial:
+            self._taken = Taken(*sink.take())
+        return self._taken
 
-    def _message(self, serial: int, frame: Frame, time_s: float, interval_ms: float) -> bytes:
-        """A length, a JSON head of that length, then: output, drivers (float32), landmarks (uint16), JPEG."""
+    async def after(self, serial: int, *, picture: bool = True) -> tuple[int, bytes]:
+        """The newest picture's serial and message, as soon as there is one newer than `serial`.
+
+        A message has a length, a JSON head of that length, then: output, drivers (float32), landmarks (uint16), and JPEG
+        where a `picture` is wanted.
+        """
+        taken = await self.newest(serial)
+        if self._numbers[0] != taken.serial:
+            assert self.sink is not None
+            self._numbers = taken.serial, self._message(taken.serial, taken.time_s, self.sink.interval_ms)
+        if not picture:
+            return self._numbers
+        if self._jpeg[0] != taken.serial:
+            self._jpeg = taken.serial, jpeg(taken.frame)
+        return taken.serial, self._numbers[1] + self._jpeg[1]
+
+    def _message(self, serial: int, time_s: float, interval_ms: float) -> bytes:
+        """Everything but the picture."""
         seen = self._observed.newest
         head = {
             "serial": serial,
@@ -131,7 +156,6 @@ class Pictures:
             parts += [np.asarray(values, dtype="<f4").tobytes() for values in numbers]
             shares = (points for points in seen.landmarks if points is not None)
             parts += [np.clip(points[:, :2] * 65535, 0, 65535).astype("<u2").tobytes() for points in shares]
-        parts.append(jpeg(frame))
         return b"".join(parts)
 
 

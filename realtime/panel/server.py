@@ -1,4 +1,4 @@
-"""The panel's web server: on loopback alone, in a thread with an event loop of its own."""
+"""The panel's web server: in a thread with an event loop of its own, and on loopback alone unless TLS is there."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import logging
 import secrets
 import socket
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from pathlib import Path
 from typing import Final
 
@@ -17,6 +17,7 @@ from starlette.routing import BaseRoute, Mount
 from starlette.staticfiles import StaticFiles
 
 from icface.errors import DeviceError
+from realtime.address import Address
 from realtime.panel.guard import Guard
 
 logger = logging.getLogger(__name__)
@@ -46,27 +47,41 @@ class PageFiles(StaticFiles):
 
 
 class PanelServer:
-    """Serves routes and the page on a random port of 127.0.0.1.
+    """Serves routes and the page.
 
     Args:
         routes: of commands, stream and uploads. They run on this server's event loop.
+        address: where it listens.
+        camera: whether the page may ask for the browser's camera.
+        at_end: runs on the event loop before it ends.
 
     Raises:
         DeviceError: no port can be had, or the server does not start.
     """
 
-    def __init__(self, routes: Sequence[BaseRoute]) -> None:
+    def __init__(
+        self,
+        routes: Sequence[BaseRoute],
+        address: Address | None = None,
+        *,
+        camera: bool = False,
+        at_end: Callable[[], Awaitable[None]] | None = None,
+    ) -> None:
         self.token = secrets.token_urlsafe(32)
-        self._socket = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
+        self._address = address or Address()
+        self._at_end = at_end
+        host = "127.0.0.1" if self._address.is_loopback else ""
         try:
-            self._socket.bind(("127.0.0.1", 0))
+            self._socket = socket.create_server((host, self._address.port))
         except OSError as error:
-            self._socket.close()
-            raise DeviceError(f"the panel gets no port on 127.0.0.1: {error.strerror or error}") from error
+            where = f"port {self._address.port}" if self._address.port else "a port"
+            raise DeviceError(
+                f"the panel cannot have {where} on {host or 'this machine'}: {error.strerror or error}"
+            ) from error
         self.port: int = self._socket.getsockname()[1]
         app = Starlette(routes=[*routes, Mount("/", PageFiles(directory=PAGE, html=True))])
         config = uvicorn.Config(
-            Guard(app, self.port, self.token),
+            Guard(app, self._address, self.port, self.token, camera=camera),
             loop="asyncio",
             http="h11",
             ws="websockets-sansio",
@@ -78,6 +93,8 @@ class PanelServer:
             proxy_headers=False,
             server_header=False,
             limit_concurrency=64,
+            ssl_certfile=self._address.cert,
+            ssl_keyfile=str(self._address.key) if self._address.key else None,
             timeout_graceful_shutdown=1,
         )
         self._server = uvicorn.Server(config)
@@ -89,7 +106,7 @@ class PanelServer:
     @property
     def url(self) -> str:
         """The page's address with the token. What follows `#` stays in the browser: no request and no log holds it."""
-        return f"http://127.0.0.1:{self.port}/#token={self.token}"
+        return f"{self._address.scheme}://{self._address.host}:{self.port}/#token={self.token}"
 
     def start(self) -> None:
         """Start serving; returns when the event loop runs."""
@@ -121,4 +138,8 @@ class PanelServer:
     async def _serve(self) -> None:
         self._loop = asyncio.get_running_loop()
         self._loop.call_soon(self._ready.set)
-        await self._server.serve(sockets=[self._socket])
+        try:
+            await self._server.serve(sockets=[self._socket])
+        finally:
+            if self._at_end is not None:
+                await self._at_end()

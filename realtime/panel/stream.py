@@ -42,11 +42,22 @@ class Desk(Protocol):
 
 
 class Message(msgspec.Struct):
-    """What a page says: either `seen`, or a command with its number."""
+    """What a page says: `seen`, whether it wants `pictures` here, or a command with its number."""
 
     seen: int | None = None
+    pictures: bool | None = None
+    """False: they come by WebRTC, and numbers alone are wanted."""
     id: int = 0
     command: Any = None
+
+
+class _Page:
+    """What is known of one page."""
+
+    def __init__(self, socket: WebSocket) -> None:
+        self.socket = socket
+        self.may_send = asyncio.BoundedSemaphore(IN_FLIGHT)
+        self.pictures = True
 
 
 class Stream:
@@ -74,14 +85,14 @@ class Stream:
     async def serve(self, socket: WebSocket) -> None:
         """Serve a page until it goes."""
         await socket.accept(SUBPROTOCOL)
-        may_send = asyncio.BoundedSemaphore(IN_FLIGHT)
+        page = _Page(socket)
         with self._listening():
             tasks = [
                 asyncio.ensure_future(work)
                 for work in (
-                    self._send_pictures(socket, may_send),
+                    self._send_pictures(page),
                     self._send_news(socket),
-                    self._hear(socket, may_send),
+                    self._hear(page),
                 )
             ]
             try:
@@ -93,12 +104,12 @@ class Stream:
                     with contextlib.suppress(asyncio.CancelledError, WebSocketDisconnect, RuntimeError):
                         await task
 
-    async def _send_pictures(self, socket: WebSocket, may_send: asyncio.Semaphore) -> None:
+    async def _send_pictures(self, page: _Page) -> None:
         serial = self._pictures.serial
         while True:
-            await may_send.acquire()
-            serial, message = await self._pictures.after(serial)
-            await socket.send_bytes(message)
+            await page.may_send.acquire()
+            serial, message = await self._pictures.after(serial, picture=page.pictures)
+            await page.socket.send_bytes(message)
 
     async def _send_news(self, socket: WebSocket) -> None:
         told: dict[str, Any] = {}
@@ -108,16 +119,19 @@ class Stream:
                 await socket.send_json(message)
             await asyncio.sleep(NEWS_EVERY_S)
 
-    async def _hear(self, socket: WebSocket, may_send: asyncio.Semaphore) -> None:
+    async def _hear(self, page: _Page) -> None:
         while True:
-            text = await socket.receive_text()
+            text = await page.socket.receive_text()
             try:
                 message = msgspec.json.decode(text, type=Message)
             except msgspec.DecodeError:
                 return  # not our page
             if message.seen is not None:
                 with contextlib.suppress(ValueError):  # it says so of more pictures than it got
-                    may_send.release()
+                    page.may_send.release()
+                continue
+            if message.pictures is not None:
+                page.pictures = message.pictures
                 continue
             answer: dict[str, Any] = {"is": "answer", "id": message.id}
             try:
@@ -127,4 +141,4 @@ class Stream:
             except Exception as error:  # a defect in one command is one line on the page, and the run goes on
                 logger.debug("command %s", json.dumps(message.command), exc_info=True)
                 answer["error"] = f"unexpected {type(error).__name__}: {error}"
-            await socket.send_json(answer)
+            await page.socket.send_json(answer)

@@ -76,7 +76,7 @@ def test_one_side_is_set_apart_until_both_are_set_again() -> None:
 
 
 def states() -> list[ControlState]:
-    mixed = ControlState.default(2, mirrored=True, idle=True)
+    mixed = ControlState.default(2, mirrored=frozenset({2}), idle=True)
     mixed = mixed.with_channels("AU12", gain=2.0, low=0.1, high=0.9).with_channels("AU12_side", gain=1.0)
     mixed = mixed.with_channels("left brows", source=source.driver(2), smoothing_s=0.2)
     mixed = mixed.with_channels("yaw", source=source.value(0.350399), locked=True)

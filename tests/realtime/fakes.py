@@ -158,7 +158,7 @@ class NeutralWithoutFace(Mixer):
     ) -> FloatArray:
         self.told.append((round(time_s, 3), drivers[0] is not None))
         values = neutral() if drivers[0] is None else drivers[0]
-        return mirror(values) if state.mirrored else values
+        return mirror(values) if 1 in state.mirrored else values
 
 
 class KeepingSink(Sink):
@@ -237,7 +237,7 @@ class Bench:
         self.neutral_asked = 0
         scene = make_scene(0, source(), "crop", None)
         self.reenactment = Reenactment(
-            control=Control(ControlState.default(1, mirrored=mirrored), self.clock),
+            control=Control(ControlState.default(1, mirrored=frozenset({1} if mirrored else ())), self.clock),
             mixer=self.conditioner if mixer is None else mixer,
             renderer=Renderer(self.animator.as_reenactor(), scene, self.metrics, mark=False),
             outputs=Outputs(self.sinks, self.metrics),

@@ -90,12 +90,28 @@ def test_every_flag_reaches_its_setting(here: Path) -> None:
         sources=(Path("me.jpg"), Path("you.jpg")), face=2, size_px=None, framing="photo",
         background="blur", follow=True, mark=False,
         drivers=("talk.mp4",), camera_size_px=(1280, 720), camera_fps=60.0, camera_retry_s=3.0,
-        mirror=False, neutral_after_s=1.5, pace=True, loop=True, gaze="camera", idle=True,
+        mirror=("off",), neutral_after_s=1.5, pace=True, loop=True, gaze="camera", idle=True,
         virtual_camera="/dev/video9", window=True,
         outputs=(Path("a.mp4"), Path("b.mkv")), null=True, overwrite=True,
         record_attributes=Path("r.csv"), stats=Path("s.json"), duration_s=9.0, frames=7,
         model=Path("m.icface"), engine="onnxruntime", build=False,
     )  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("flags", "mirrored"),
+    [
+        (["--driver", "talk.mp4", "--driver", "0"], {2}),
+        (["--driver", "talk.mp4", "--driver", "0", "--mirror", "1"], {1, 2}),
+        (["--driver", "talk.mp4", "--driver", "0", "--no-mirror", "2"], set()),
+        (["--driver", "talk.mp4", "--driver", "0", "--mirror", "--no-mirror", "1"], {2}),
+        (["--driver", "talk.mp4", "--mirror", "you.jpg"], {1}),
+    ],
+)
+def test_each_driver_has_a_mirror_of_its_own(here: Path, flags: list[str], mirrored: set[int]) -> None:
+    got = config("--window", *flags)
+    assert got.mirrored == got.control.mirrored == mirrored
+    assert len(got.sources) == 1 + ("you.jpg" in flags)
 
 
 @pytest.mark.parametrize(
@@ -123,13 +139,14 @@ def test_what_the_flags_mean_together(
     here: Path, flags: str, virtual: bool, live: bool, mirrored: bool
 ) -> None:
     got = config(*flags.split())
-    assert (got.to_virtual_camera, got.live, got.mirrored) == (virtual, live, mirrored)
+    assert (got.to_virtual_camera, got.live, bool(got.mirrored)) == (virtual, live, mirrored)
 
 
 @pytest.mark.parametrize(
     ("flags", "words"),
     [
         ("", "no photo"),
+        ("--source me.jpg --driver 0 --mirror 3", "--mirror 3: there is only one driver"),
         ("--source me.jpg --size 300", "--size"),
         ("--source me.jpg --framing round", "--framing"),
         ("--source me.jpg --gaze up", "--gaze"),

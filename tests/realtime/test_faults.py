@@ -150,9 +150,10 @@ def test_a_machine_that_slept_for_minutes() -> None:
 @pytest.mark.parametrize("stage", [name for name in Metrics().passes if name not in ("latency", "interval")])
 def test_a_stage_that_does_not_return(stage: str) -> None:
     """It is named after LOOKS looks, and not before; a stage that works on and on is none."""
-    metrics, stop = Metrics(), threading.Event()
+    run, metrics, stop = Metrics(), Metrics(), threading.Event()
     abandoned: list[StoppedError] = []
-    watching = Watchdog([Metrics(), metrics, metrics], stop, abandoned.append)
+    watching = Watchdog(run, stop, abandoned.append)
+    run.drivers = [("first", run), ("joined later", metrics)]
     for _ in range(2 * LOOKS):  # many passes
         with metrics.within(stage):
             watching.look()
@@ -173,7 +174,7 @@ def test_a_machine_that_slept_has_no_stopped_stage(monkeypatch: pytest.MonkeyPat
     """Looks are counted. A clock that jumps by an hour within one pass is one look."""
     clock = Clock()
     metrics = Metrics(clock)
-    watching = Watchdog([metrics], threading.Event())
+    watching = Watchdog(metrics, threading.Event())
     with metrics.time("animate"):
         watching.look()
         clock.now_s += 3600

@@ -27,7 +27,8 @@ def test_whoever_ends_a_run_in_a_terminal_keeps_a_file_that_plays(tmp_path: Path
     terminal, inside = pty.openpty()
     command = [
         sys.executable, "-c", "import sys; from realtime.cli import main; sys.exit(main())",
-        str(REPOSITORY / "examples/rendered.jpg"), "--driver", str(REPOSITORY / "examples/driver.mp4"), "--loop", "--pace",
+        str(REPOSITORY / "examples/rendered.jpg"),
+        "--driver", str(REPOSITORY / "examples/driver.mp4"), "--loop", "--pace",
         "--size", "256", "--quality", "fast", "--output", str(output),
     ]  # fmt: skip
     started = _leader(command, inside)

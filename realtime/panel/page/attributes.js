@@ -27,13 +27,18 @@ export function label(name) {
 export const code = (name) => (name.startsWith("AU") ? name.slice(0, 4) : "");
 
 const DEGREES = 180 / Math.PI;
-const angle = { pitch: 1, yaw: 1, roll: 1, gaze_pitch: 2, gaze_yaw: 2 };
+const POSE = { rest: 0.5, scale: 1.4 * DEGREES, digits: 0, sign: "°" };
+const GAZE = { rest: 0, scale: 0.6 * DEGREES, digits: 0, sign: "°" };
+const UNITS = { pitch: POSE, yaw: POSE, roll: POSE, gaze_pitch: GAZE, gaze_yaw: GAZE };
+const PLAIN = { rest: 0, scale: 1, digits: 2, sign: "" };
+
+/** How an attribute's values are written: `(value - rest) * scale`. */
+export const unit = (name) => UNITS[name] ?? PLAIN;
 
 /** A value as people read it: degrees for angles, else two digits. */
 export function written(name, value) {
-  if (angle[name] === 1) return `${signed((value - 0.5) * 1.4 * DEGREES, 0)}°`;
-  if (angle[name] === 2) return `${signed(value * 0.6 * DEGREES, 0)}°`;
-  return signed(value, 2);
+  const { rest, scale, digits, sign } = unit(name);
+  return signed((value - rest) * scale, digits) + sign;
 }
 
 function signed(value, digits) {

@@ -4,14 +4,13 @@ import { byId, icon, make, say } from "./dom.js";
 import { drawLandmarks } from "./output.js";
 
 const PHOTOS = "image/*";
-const DRIVERS = "video/*,.csv";
+const DRIVERS = "video/*,image/*,.csv";
 
 export class Gallery {
   #link;
   #pictures = new Map();
-  #faces = [];
-  #aspects = [];
-  #places = [];
+  #faces = new Map();
+  #places = new Map();
   #written = {};
 
   constructor(link) {
@@ -24,6 +23,7 @@ export class Gallery {
       event.preventDefault();
       this.#save(byId("preset-name"));
     });
+    byId("do-camera").addEventListener("click", () => this.#cameras());
     this.#takeDrops();
   }
 
@@ -56,21 +56,57 @@ export class Gallery {
   }
 
   #drivers({ drivers }) {
-    this.#aspects = drivers.map(({ aspect }) => aspect);
-    const tiles = drivers.map(({ name, kind }, i) => {
-      const canvas = make("canvas", { role: "img", ariaLabel: `Driver ${i + 1}: ${name}, as landmarks` });
-      const tile = make("div", { class: "tile" }, canvas, make("span", { class: "number" }, String(i + 1)));
-      return make("figure", { class: "driver", title: `${name} (${kind})` }, tile, make("figcaption", {}, name));
-    });
-    this.#places = drivers.map(() => ({}));
-    this.#faces = tiles.map((tile) => tile.querySelector("canvas"));
-    byId("drivers").replaceChildren(...tiles, this.#adder("drivers", "Video or table", DRIVERS));
+    const focused = document.activeElement?.dataset.key;
+    this.#faces.clear();
+    const tiles = drivers.map((driver) => this.#driver(driver));
+    byId("drivers").replaceChildren(...tiles, this.#adder("drivers", "Video or photo", DRIVERS));
+    if (focused) document.querySelector(`[data-key="${CSS.escape(focused)}"]`)?.focus();
+  }
+
+  #driver({ number, name, kind, aspect, mirrored, ended }) {
+    const canvas = make("canvas", { role: "img", ariaLabel: `Driver ${number}: ${name}, as landmarks` });
+    const place = this.#places.get(number) ?? {};
+    this.#places.set(number, place);
+    this.#faces.set(number, { canvas, aspect, mirrored, place });
+    const note = ended ? "ended" : kind === "photo" || kind === "table" ? kind : "";
+    const tile = make("div", { class: "tile" }, canvas, make("span", { class: "number" }, String(number)));
+    if (note) tile.append(make("span", { class: "note" }, note));
+    const button = (key, picture, text, properties, action) => {
+      const made = make("button", { type: "button", class: "icon", ariaLabel: `${text}: driver ${number}`, title: text, ...properties, onclick: action }, icon(picture));
+      made.dataset.key = `${key}-${number}`;
+      return made;
+    };
+    const tools = make("div", { class: "tools" },
+      button("use", "face", "Let it move everything", { disabled: ended }, () => this.#link.ask("change", { names: ["all"], changes: { source: `driver ${number}` } })),
+      button("mirror", "mirror", "Show it as in a mirror", { ariaPressed: String(mirrored) }, () => this.#link.ask("mirror", { on: !mirrored, driver: number })),
+      button("remove", "bin", "Remove it; what it moves eases to the photo's own", {}, () => this.#link.ask("leave", { driver: number })));
+    const figure = make("figure", { class: "driver", title: `${name} (${kind})` }, tile, make("figcaption", {}, name), tools);
+    figure.dataset.driver = number;
+    return figure;
   }
 
   #look({ landmarks }) {
-    this.#faces.forEach((canvas, i) => {
-      if (canvas.offsetParent !== null) drawLandmarks(canvas, landmarks[i] ?? null, this.#aspects[i] || 4 / 3, this.#places[i]);
-    });
+    for (const [number, { canvas, aspect, mirrored, place }] of this.#faces) {
+      if (canvas.offsetParent !== null) drawLandmarks(canvas, landmarks[number - 1] ?? null, aspect || 4 / 3, mirrored, place);
+    }
+  }
+
+  /** List this machine's cameras, each a button that lets it drive. */
+  async #cameras() {
+    const list = byId("camera-list");
+    if (list.childElementCount) {
+      list.replaceChildren();
+      return;
+    }
+    const cameras = (await this.#link.ask("cameras")) ?? [];
+    if (!cameras.length) say("No camera was found on the machine that runs icface-live");
+    list.replaceChildren(...cameras.map(({ number, name, note }) =>
+      make("button", { type: "button", title: note, onclick: async () => {
+        list.replaceChildren();
+        const driver = await this.#link.ask("join", { camera: number });
+        if (driver !== undefined) say(`Camera ${number} is driver ${driver} now`);
+      } }, `${number}: ${name}`)));
+    list.firstElementChild?.focus();
   }
 
   #adder(kind, text, accept) {
@@ -102,7 +138,7 @@ export class Gallery {
       event.preventDefault();
       depth = 0;
       drop.hidden = true;
-      for (const file of event.dataTransfer.files) this.#give(file.type.startsWith("image/") ? "photos" : "drivers", file);
+      for (const file of event.dataTransfer.files) this.#give(kindOf(file, event.target), file);
     });
   }
 
@@ -124,4 +160,12 @@ export class Gallery {
     say(`Preset ${name} is saved`);
     input.value = "";
   }
+}
+
+/** What a file that is dropped becomes: where it is dropped says it, else its own kind. */
+function kindOf(file, place) {
+  if (place.closest?.("#drivers-card")) return "drivers";
+  if (place.closest?.(".timeline")) return "tracks";
+  if (file.type.startsWith("image/")) return "photos";
+  return file.name.toLowerCase().endsWith(".csv") ? "tracks" : "drivers";
 }

@@ -22,6 +22,7 @@ export class Link extends EventTarget {
   #socket = null;
   #waiting = new Map();
   #next = 1;
+  #pictures = true;
 
   /** Connect, and connect again when the link is lost. */
   open() {
@@ -29,11 +30,13 @@ export class Link extends EventTarget {
       this.#tell("connection", { state: "lost", text: "No token: open the address that icface-live printed" });
       return;
     }
-    const socket = new WebSocket(`ws://${location.host}/stream`, ["icface", this.#token]);
+    const scheme = location.protocol === "https:" ? "wss" : "ws";
+    const socket = new WebSocket(`${scheme}://${location.host}/stream`, ["icface", this.#token]);
     socket.binaryType = "arraybuffer";
     let opened = false;
     socket.onopen = () => {
       opened = true;
+      if (!this.#pictures) this.takePictures(false);
       this.#tell("connection", { state: "live", text: "Live" });
     };
     socket.onmessage = ({ data }) => (typeof data === "string" ? this.#hear(JSON.parse(data)) : this.#look(data));
@@ -66,7 +69,19 @@ export class Link extends EventTarget {
     if (this.#socket?.readyState === WebSocket.OPEN) this.#socket.send(JSON.stringify({ seen: serial }));
   }
 
-  /** Give a file to the product: kind is `photos` or `drivers`. */
+  /** Say whether pictures shall come here, or numbers alone. */
+  takePictures(wanted) {
+    this.#pictures = wanted;
+    if (this.#socket?.readyState === WebSocket.OPEN) this.#socket.send(JSON.stringify({ pictures: wanted }));
+  }
+
+  /** Send a question as JSON; gives the answer, or undefined. */
+  async post(path, question) {
+    const answer = await this.#fetch(path, { method: "POST", body: JSON.stringify(question) });
+    return answer?.json();
+  }
+
+  /** Give a file to the product: kind is `photos`, `drivers` or `tracks`. */
   async upload(kind, file) {
     const answer = await this.#fetch(`/api/${kind}?name=${encodeURIComponent(file.name)}`, { method: "POST", body: file });
     if (answer) say(await answer.text());
@@ -113,7 +128,7 @@ export class Link extends EventTarget {
     head.output = head.observed ? take(Float32Array, head.size) : null;
     head.drivers = head.drivers.map((there) => (there ? take(Float32Array, head.size) : null));
     head.landmarks = head.landmarks.map((points) => (points ? take(Uint16Array, 2 * points) : null));
-    head.jpeg = new Blob([data.slice(at)], { type: "image/jpeg" });
+    head.jpeg = at < data.byteLength ? new Blob([data.slice(at)], { type: "image/jpeg" }) : null;
     this.#tell("picture", head);
   }
 

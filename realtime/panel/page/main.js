@@ -1,6 +1,7 @@
 // The page: every part listens to the link and asks it for what the user wants.
 
 import { byId, icon } from "./dom.js";
+import { Call } from "./call.js";
 import { Gallery } from "./gallery.js";
 import { Graph } from "./graph.js";
 import { Link } from "./link.js";
@@ -12,6 +13,7 @@ const link = new Link();
 new Output(link);
 new Sliders(link);
 new Gallery(link);
+new Call(link);
 new Graph(link);
 const timeline = new Timeline(link);
 
@@ -24,14 +26,14 @@ link.addEventListener("connection", ({ detail: { state, text } }) => {
 // Actions
 
 let recording = null;
-let flags = { mirrored: false, frozen: false };
+let flags = { mirrored: [], frozen: false };
 const act = {
   record: async () => {
     const track = await link.ask(recording ? "stop_recording" : "record");
     if (track) timeline.open(track);
   },
   neutral: () => link.ask("neutral"),
-  mirror: () => link.ask("mirror", { on: !flags.mirrored }),
+  mirror: () => link.ask("mirror", { on: !flags.mirrored.length }),
   freeze: () => link.ask("freeze", { on: !flags.frozen }),
 };
 for (const [name, action] of Object.entries(act)) byId(`do-${name}`).addEventListener("click", action);
@@ -50,7 +52,7 @@ addEventListener("keydown", (event) => {
 
 link.addEventListener("run", ({ detail }) => {
   flags = detail;
-  byId("do-mirror").setAttribute("aria-pressed", detail.mirrored);
+  byId("do-mirror").setAttribute("aria-pressed", detail.mirrored.length > 0);
   byId("do-freeze").setAttribute("aria-pressed", detail.frozen);
   byId("do-neutral").disabled = !detail.tracked;
   if (Boolean(recording) !== Boolean(detail.recording)) {

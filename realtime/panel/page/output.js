@@ -34,6 +34,10 @@ export class Output {
     while (this.#next) {
       const now = this.#next;
       this.#next = null;
+      if (!now.jpeg) {  // it comes by WebRTC
+        this.#link.acknowledge(now.serial);
+        continue;
+      }
       try {
         const bitmap = await createImageBitmap(now.jpeg);
         if (this.#canvas.width !== bitmap.width || this.#canvas.height !== bitmap.height) {
@@ -57,10 +61,10 @@ export class Output {
  * Draw a driver's landmarks, shares of the camera picture from 0 to 65535. The view follows the face slowly, so that it
  * fills the tile and its moves are still seen. `place` keeps the view from one picture to the next.
  */
-export function drawLandmarks(canvas, points, aspect, place) {
+export function drawLandmarks(canvas, points, aspect, mirrored, place) {
   const { context, width, height } = fitted(canvas);
   if (!points) return;
-  const x = (i) => (points[2 * i] / 65535) * aspect;
+  const x = (i) => ((mirrored ? 65535 - points[2 * i] : points[2 * i]) / 65535) * aspect;
   const y = (i) => points[2 * i + 1] / 65535;
   const centre = [(x(234) + x(454)) / 2, (y(10) + y(152)) / 2];
   const size = Math.hypot(x(10) - x(152), y(10) - y(152));

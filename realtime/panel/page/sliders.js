@@ -1,6 +1,7 @@
 // One row an attribute: a slider that moves with the output, the driver's value, the source, gain and lock.
 
 import { GROUPS, OPEN_AT_FIRST, code, label, written } from "./attributes.js";
+import { shaping } from "./channel.js";
 import { byId, icon, make } from "./dom.js";
 
 const FIXED = "fixed";
@@ -10,7 +11,7 @@ export class Sliders {
   #rows = new Map();
   #groups = [];
   #names = [];
-  #drivers = 1;
+  #drivers = [1];
 
   constructor(link) {
     this.#link = link;
@@ -33,7 +34,7 @@ export class Sliders {
       if (!names.length) continue;
       const rows = names.map((name) => this.#row(about.get(name)));
       const group = { names, all: this.#groupControls(key, title, names) };
-      group.details = make("details", { class: "group", open: OPEN_AT_FIRST.has(key) }, group.all.summary, ...rows);
+      group.details = make("details", { class: "group", open: OPEN_AT_FIRST.has(key) }, group.all.summary, group.all.more.fields, ...rows);
       group.details.dataset.group = key;
       this.#groups.push(group);
       place.append(group.details);
@@ -46,10 +47,12 @@ export class Sliders {
     source.addEventListener("change", () => source.value && set({ source: source.value }));
     const gain = numberInput(`Gain of ${title}`, (value) => set({ gain: value }));
     const lock = lockButton(`Lock ${title}`, (locked) => set({ locked }));
-    for (const control of [source, gain, lock]) control.addEventListener("click", (event) => event.stopPropagation());
+    const more = shaping(title, names, set);
+    more.button.addEventListener("click", () => (summary.parentElement.open = true));
+    for (const control of [source, gain, lock, more.button]) control.addEventListener("click", (event) => event.stopPropagation());
     const name = make("span", { class: "name" }, title, make("span", { class: "count" }, `${names.length}`));
-    const summary = make("summary", {}, name, source, gain, lock);
-    return { summary, source, gain, lock };
+    const summary = make("summary", {}, name, source, gain, lock, more.button);
+    return { summary, source, gain, lock, more };
   }
 
   #row({ name, low, rest, meaning }) {
@@ -69,8 +72,9 @@ export class Sliders {
     const text = make("label", { htmlFor: id, title: `${name}: ${meaning}` }, label(name));
     if (code(name)) text.append(make("span", { class: "code" }, code(name)));
     const slide = make("div", { class: "slide" }, make("div", { class: "rail" }, fill, mark, tick), slider);
-    const row = make("div", { class: "row" }, text, slide, value, source, gain, lock);
-    const parts = { row, slider, fill, tick, value, source, gain, lock, low, rest, own: false, held: false, pending: null };
+    const more = shaping(label(name), [name], set);
+    const row = make("div", { class: "row" }, text, slide, value, source, gain, lock, more.button, more.fields);
+    const parts = { row, more, slider, fill, tick, value, source, gain, lock, low, rest, own: false, held: false, pending: null };
 
     // While the pointer holds the slider, only the newest value is sent, and the next when that was answered.
     const send = async () => {
@@ -101,11 +105,11 @@ export class Sliders {
   }
 
   #usual() {
-    return this.#drivers ? "driver 1" : "photo";
+    return this.#drivers.length ? `driver ${this.#drivers[0]}` : "photo";
   }
 
   #sources(drivers, tracks) {
-    const names = Array.from({ length: drivers }, (_, i) => [`driver ${i + 1}`, `Driver ${i + 1}`]);
+    const names = drivers.map((number) => [`driver ${number}`, `Driver ${number}`]);
     names.push(["photo", "Photo"], ["neutral", "Neutral"], ["idle", "Idle"], ["camera", "To camera"]);
     for (const track of tracks) names.push([`track ${track}`, `Track ${track}`]);
     return names;
@@ -119,11 +123,13 @@ export class Sliders {
       if (!parts) continue;
       const fixed = channel.source !== "" && !Number.isNaN(Number(channel.source));
       parts.own = fixed;
+      parts.driver = channel.source.startsWith("driver ") ? Number(channel.source.slice(7)) : 0;
       parts.row.dataset.own = fixed;
       fillOptions(parts.source, [...possible, [FIXED, "Fixed"]], fixed ? FIXED : channel.source);
       if (fixed && !parts.held) parts.slider.value = channel.source;
       if (document.activeElement !== parts.gain) parts.gain.value = channel.gain;
       press(parts.lock, channel.locked);
+      parts.more.follow([channel]);
     }
     for (const { names, all } of this.#groups) {
       const own = names.map((name) => channels[name]).filter(Boolean);
@@ -132,12 +138,13 @@ export class Sliders {
       fillOptions(all.source, [["", "Mixed"], ...possible], source);
       if (document.activeElement !== all.gain) all.gain.value = same("gain") ? own[0].gain : "";
       press(all.lock, own.every(({ locked }) => locked));
+      all.more.follow(own);
     }
   }
 
   #move({ output, drivers }) {
     if (!output) return;
-    const driver = drivers.find((values) => values);
+    const first = drivers.find((values) => values);
     this.#names.forEach((name, i) => {
       const parts = this.#rows.get(name);
       if (!parts || parts.row.offsetParent === null) return;
@@ -146,6 +153,7 @@ export class Sliders {
       const rest = share(parts.rest);
       parts.fill.style.transform = `translateX(${100 * Math.min(at, rest)}%) scaleX(${Math.abs(at - rest)})`;
       parts.value.textContent = written(name, output[i]);
+      const driver = drivers[parts.driver - 1] ?? first;
       parts.tick.hidden = !driver;
       if (driver) parts.tick.style.transform = `translateX(${100 * share(driver[i])}%)`;
       // A slider that has the focus is read aloud at each change, so it moves only with what the user fixed.

@@ -1,9 +1,9 @@
 // A recorded track: played, scrubbed, edited by its curves, saved and rendered.
 
 import { label, written } from "./attributes.js";
-import { byId, cachedColour, download, fitted, icon, make, say } from "./dom.js";
-
-const UNDO_STEPS = 100;
+import { byId, cachedColour, download, icon, make, say } from "./dom.js";
+import { Track } from "./track.js";
+import { View, valueAt } from "./view.js";
 
 export class Timeline {
   #link;
@@ -13,8 +13,10 @@ export class Timeline {
   #player = { track: "", playing: false, position_s: 0 };
   #position = 0;
   #scrubbing = false;
-  #undo = [];
-  #stroke = null;
+  #groups = {};
+  #view = new View();
+  #last = null;
+  #drawing = false;
   #listed = "";
 
   constructor(link) {
@@ -27,7 +29,12 @@ export class Timeline {
     byId("track-play").addEventListener("click", () => this.#toggle());
     byId("track-live").addEventListener("click", () => link.ask("leave_track"));
     byId("track-attribute").addEventListener("change", () => this.#draw());
-    byId("track-undo").addEventListener("click", () => this.#takeBack());
+    byId("track-beside").addEventListener("change", () => this.#draw());
+    byId("track-undo").addEventListener("click", () => this.#step("undo"));
+    byId("track-redo").addEventListener("click", () => this.#step("redo"));
+    byId("track-in").addEventListener("click", () => this.#zoom(0.5));
+    byId("track-out").addEventListener("click", () => this.#zoom(2));
+    byId("track-loop").addEventListener("click", () => this.#loop());
     byId("track-save").addEventListener("click", () => this.#save());
     byId("track-render").addEventListener("click", () => this.#render());
     const scrub = byId("track-scrub");
@@ -35,14 +42,16 @@ export class Timeline {
     scrub.addEventListener("change", () => (this.#scrubbing = false));
     const curve = byId("curve");
     curve.addEventListener("pointerdown", (event) => this.#begin(event));
-    curve.addEventListener("pointermove", (event) => this.#stroke && this.#drawTo(event));
+    curve.addEventListener("pointermove", (event) => this.#drawing && this.#drawTo(event));
     for (const end of ["pointerup", "pointercancel"]) curve.addEventListener(end, () => this.#end());
+    curve.addEventListener("wheel", (event) => this.#wheel(event), { passive: false });
     curve.addEventListener("keydown", (event) => this.#key(event));
     new ResizeObserver(() => this.#draw()).observe(curve);
     matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () => this.#draw());
   }
 
-  #know({ attributes }) {
+  #know({ attributes, groups }) {
+    this.#groups = groups;
     this.#names = attributes.map(({ name }) => name);
     for (const { name, low } of attributes) this.#lowest.set(name, low);
     const select = byId("track-attribute");
@@ -64,18 +73,15 @@ export class Timeline {
     if (!name) return;
     const blob = await this.#link.file(`/api/tracks/${encodeURIComponent(name)}`);
     if (!blob) return;
-    const data = await blob.arrayBuffer();
-    const [rows, size] = new Uint32Array(data, 0, 2);
-    const times = new Float32Array(data, 8, rows);
-    const values = new Float32Array(data, 8 + 4 * rows, rows * size);
-    const end = rows > 1 ? times[rows - 1] + (times[rows - 1] - times[0]) / (rows - 1) : times[0] + 0.04;
-    this.#track = { name, rows, size, times, values, end };
-    this.#undo = [];
+    this.#track = new Track(name, await blob.arrayBuffer(), this.#names);
+    const { end } = this.#track;
+    this.#view.all(end);
     this.#position = 0;
     byId("track").value = name;
     byId("track-scrub").max = end;
-    for (const id of ["track-play", "track-scrub", "track-attribute", "track-reach", "track-save", "track-render"]) byId(id).disabled = false;
-    byId("track-hint").textContent = "Draw on the curve to change it. Arrow keys: up and down change, left and right move, space plays.";
+    for (const id of ["track-undo", "track-redo"]) byId(id).disabled = true;
+    for (const id of ["track-play", "track-scrub", "track-attribute", "track-beside", "track-reach", "track-loop", "track-in", "track-out", "track-save", "track-render"]) byId(id).disabled = false;
+    byId("track-hint").textContent = "Draw on the curve to change it; the wheel zooms. Keys: up and down change, left and right move (with Shift by ten), Home and End, + − 0 zoom, L repeats what is seen, space plays, Ctrl Z takes back.";
     await this.#link.ask("play_track", { name, playing: false });
     this.#draw();
   }
@@ -86,7 +92,9 @@ export class Timeline {
     byId("track-play").replaceChildren(icon(mine && player.playing ? "pause" : "play"));
     byId("track-play").ariaLabel = mine && player.playing ? "Pause" : "Play";
     byId("track-live").disabled = !player.track;
+    byId("track-loop").setAttribute("aria-pressed", Boolean(mine && player.loop_s));
     if (mine && !this.#scrubbing) this.#position = player.position_s;
+    if (mine && player.playing && !this.#drawing) this.#view.reveal(this.#position);
     this.#draw();
   }
 
@@ -105,160 +113,172 @@ export class Timeline {
     this.#link.ask("seek", { name: this.#track.name, position_s: this.#position });
   }
 
+  /** Repeat what is seen, or all again. */
+  async #loop() {
+    const { name } = this.#track;
+    if (this.#player.track !== name) await this.#link.ask("play_track", { name, playing: false });
+    await this.#link.ask("loop", this.#player.loop_s ? {} : { from_s: this.#view.from, to_s: this.#view.to });
+  }
+
+  #zoom(factor) {
+    this.#view.reveal(this.#position);
+    this.#view.zoom(factor, this.#position);
+    this.#draw();
+  }
+
+  #wheel(event) {
+    if (!this.#track) return;
+    event.preventDefault();
+    const place = byId("curve").getBoundingClientRect();
+    const along = event.shiftKey ? event.deltaY : event.deltaX;
+    if (Math.abs(along) > Math.abs(event.shiftKey ? 0 : event.deltaY)) this.#view.pan(along / place.width);
+    else this.#view.zoom(Math.exp(event.deltaY / 300), this.#view.time((event.clientX - place.left) / place.width));
+    this.#draw();
+  }
+
   // The curve
 
   get #attribute() {
     return byId("track-attribute").value;
   }
 
-  #row(time) {
-    const { times, rows } = this.#track;
-    let best = 0;
-    while (best < rows - 1 && Math.abs(times[best + 1] - times[0] - time) <= Math.abs(times[best] - times[0] - time)) best++;
-    return best;
-  }
-
-  #value(row) {
-    return this.#track.values[row * this.#track.size + this.#names.indexOf(this.#attribute)];
-  }
-
   #at(event) {
     const place = byId("curve").getBoundingClientRect();
-    const low = this.#lowest.get(this.#attribute);
-    const share = Math.min(Math.max((event.clientY - place.top - 6) / (place.height - 12), 0), 1);
-    const time = ((event.clientX - place.left) / place.width) * this.#track.end;
-    return { time, value: low + (1 - low) * (1 - share) };
+    const time = this.#view.time((event.clientX - place.left) / place.width);
+    return { time, value: valueAt(byId("curve"), event.clientY, this.#lowest.get(this.#attribute)) };
   }
 
   #begin(event) {
     if (!this.#track) return;
     byId("curve").setPointerCapture(event.pointerId);
-    this.#stroke = { before: this.#track.values.slice(), last: null, first: Infinity, end: 0 };
+    this.#track.begin();
+    [this.#drawing, this.#last] = [true, null];
     this.#drawTo(event);
   }
 
   #drawTo(event) {
     const now = this.#at(event);
-    const from = this.#stroke.last ?? now;
+    const from = this.#last ?? now;
+    const track = this.#track;
     // Every row between two places of the pointer is drawn through, so that a quick stroke has no holes.
-    const [a, b] = [this.#row(from.time), this.#row(now.time)];
+    const [a, b] = [track.row(from.time), track.row(now.time)];
     const step = a <= b ? 1 : -1;
     for (let row = a; ; row += step) {
       const share = a === b ? 1 : (row - a) / (b - a);
       this.#pull(row, from.value + (now.value - from.value) * share);
       if (row === b) break;
     }
-    this.#stroke.last = now;
+    this.#last = now;
     this.#seek(now.time);
   }
 
-  /** Move the curve to a value at a row, and its neighbours with it, the less the farther they are. */
   #pull(row, value) {
-    const { times, values, size, rows } = this.#track;
-    const column = this.#names.indexOf(this.#attribute);
-    const low = this.#lowest.get(this.#attribute);
-    const reach = Number(byId("track-reach").value);
-    const by = value - values[row * size + column];
-    for (let i = 0; i < rows; i++) {
-      const away = Math.abs(times[i] - times[row]);
-      if (i !== row && away >= 2 * reach) continue;
-      const share = i === row ? 1 : Math.exp(-0.5 * (away / (reach / 1.5)) ** 2);
-      values[i * size + column] = Math.min(1, Math.max(low, values[i * size + column] + share * by));
-      this.#stroke.first = Math.min(this.#stroke.first, i);
-      this.#stroke.end = Math.max(this.#stroke.end, i + 1);
-    }
+    this.#track.pull(this.#attribute, row, value, Number(byId("track-reach").value), this.#lowest.get(this.#attribute));
   }
 
   #end() {
-    if (!this.#stroke) return;
-    const { before, first, end } = this.#stroke;
-    this.#stroke = null;
-    if (end <= first) return;
-    this.#undo.push({ attribute: this.#attribute, first, values: this.#column(before, first, end) });
-    this.#undo = this.#undo.slice(-UNDO_STEPS);
-    this.#tell(this.#attribute, first, this.#column(this.#track.values, first, end));
+    if (!this.#drawing) return;
+    this.#drawing = false;
+    this.#tell(this.#track.finish(this.#attribute));
   }
 
-  #column(values, first, end) {
-    const { size } = this.#track;
-    const column = this.#names.indexOf(this.#attribute);
-    return Array.from({ length: end - first }, (_, i) => values[(first + i) * size + column]);
-  }
-
-  #tell(attribute, start, values) {
-    byId("track-undo").disabled = !this.#undo.length;
-    this.#link.ask("edit_track", { name: this.#track.name, attribute, start, values });
+  /** Let the product have a change. */
+  #tell(change) {
+    byId("track-undo").disabled = !this.#track.canUndo;
+    byId("track-redo").disabled = !this.#track.canRedo;
+    if (change) this.#link.ask("edit_track", { name: this.#track.name, ...change });
     this.#draw();
   }
 
-  #takeBack() {
-    const step = this.#undo.pop();
-    if (!step) return;
-    const column = this.#names.indexOf(step.attribute);
-    step.values.forEach((value, i) => (this.#track.values[(step.first + i) * this.#track.size + column] = value));
-    byId("track-attribute").value = step.attribute;
-    this.#tell(step.attribute, step.first, step.values);
+  /** Take a change back, or do it again: `undo` or `redo`. */
+  #step(which) {
+    const change = this.#track[which]();
+    if (change) byId("track-attribute").value = change.attribute;
+    this.#tell(change);
   }
 
   #key(event) {
     if (!this.#track) return;
+    const track = this.#track;
     const low = this.#lowest.get(this.#attribute);
-    const row = this.#row(this.#position);
+    const row = track.row(this.#position);
+    const last = track.rows - 1;
     const up = { ArrowUp: 1, ArrowDown: -1, PageUp: 5, PageDown: -5 }[event.key];
-    const along = { ArrowLeft: -1, ArrowRight: 1 }[event.key];
-    if (up) {
-      this.#stroke = { before: this.#track.values.slice(), last: null, first: Infinity, end: 0 };
-      this.#pull(row, this.#value(row) + up * 0.02 * (1 - low));
-      this.#end();
+    const along = { ArrowLeft: -1, ArrowRight: 1, Home: -last, End: last }[event.key];
+    const key = event.key.toLowerCase();
+    if (event.ctrlKey || event.metaKey) {
+      if (key === "y" || (key === "z" && event.shiftKey)) this.#step("redo");
+      else if (key === "z") this.#step("undo");
+      else return;
+    } else if (up) {
+      track.begin();
+      this.#pull(row, track.value(this.#attribute, row) + up * 0.02 * (1 - low));
+      this.#tell(track.finish(this.#attribute));
     } else if (along) {
-      const next = Math.min(Math.max(row + along, 0), this.#track.rows - 1);
-      this.#seek(this.#track.times[next] - this.#track.times[0]);
-    } else if (event.key === " ") this.#toggle();
-    else if (event.key === "z" && (event.ctrlKey || event.metaKey)) this.#takeBack();
-    else return;
+      const next = Math.min(Math.max(row + along * (event.shiftKey ? 10 : 1), 0), last);
+      this.#seek(track.times[next]);
+      this.#view.reveal(this.#position);
+      this.#draw();
+    } else if (key === " ") this.#toggle();
+    else if (key === "l") this.#loop();
+    else if (key === "+" || key === "=") this.#zoom(0.5);
+    else if (key === "-") this.#zoom(2);
+    else if (key === "0") {
+      this.#view.all();
+      this.#draw();
+    } else return;
     event.preventDefault();
+    event.stopPropagation();
+  }
+
+  /** Attributes that are drawn beside the one that is edited. */
+  #beside() {
+    const chosen = byId("track-beside").value;
+    if (!chosen) return [];
+    const group = Object.values(this.#groups).find((names) => names.includes(this.#attribute)) ?? [];
+    return this.#names.filter((name) => name !== this.#attribute && (chosen === "all" || group.includes(name)) && this.#track.moves(name));
   }
 
   #draw() {
     const canvas = byId("curve");
     if (canvas.clientWidth === 0) return;
-    const { context, width, height } = fitted(canvas);
     if (!this.#track) return;
-    const { rows, times, end } = this.#track;
+    const track = this.#track;
+    const { rows, times, end } = track;
     const low = this.#lowest.get(this.#attribute);
-    const x = (time) => (time / end) * width;
-    const y = (value) => 6 + (1 - (value - low) / (1 - low)) * (height - 12);
-    context.strokeStyle = cachedColour("line");
-    context.lineWidth = 1;
-    context.beginPath();
-    const step = [1, 2, 5, 10, 30, 60, 300].find((seconds) => (seconds / end) * width > 40) ?? 600;
-    for (let time = step; time < end; time += step) {
-      context.moveTo(x(time), 0);
-      context.lineTo(x(time), height);
-    }
-    const rest = y(["pitch", "yaw", "roll"].includes(this.#attribute) ? 0.5 : 0);
-    context.moveTo(0, rest);
-    context.lineTo(width, rest);
-    context.stroke();
-    context.strokeStyle = cachedColour("accent");
-    context.lineWidth = 1.8;
-    context.lineJoin = "round";
-    context.beginPath();
-    for (let row = 0; row < rows; row++) context.lineTo(x(times[row] - times[0]), y(this.#value(row)));
-    context.stroke();
-    const row = this.#row(this.#position);
+    const mine = this.#player.track === this.#track.name;
+    const rest = ["pitch", "yaw", "roll"].includes(this.#attribute) ? 0.5 : 0;
+    const view = this.#view;
+    const { context, width, height } = view.begin(canvas, low, rest, mine ? this.#player.loop_s : null);
+    const share = (name, value) => (value - this.#lowest.get(name)) / (1 - this.#lowest.get(name));
+    const named = this.#beside();
+    named.forEach((name, i) => {
+      // Each over its own range, as the one that is edited.
+      const at = (row) => [times[row], low + (1 - low) * share(name, track.value(name, row))];
+      context.globalAlpha = 0.55;
+      view.curve(rows, at, "quiet", 1);
+      context.globalAlpha = 1;
+      context.fillStyle = cachedColour("quiet");
+      context.font = "10px system-ui, sans-serif";
+      const row = track.row(view.time((i + 0.5) / named.length));
+      const [time, value] = at(row);
+      context.fillText(label(name), Math.min(Math.max(view.x(time), 2), width - 60), Math.max(view.y(value) - 3, 10));
+    });
+    view.curve(rows, (row) => [times[row], track.value(this.#attribute, row)], "accent", 1.8);
+    const row = track.row(this.#position);
+    const value = track.value(this.#attribute, row);
     context.strokeStyle = context.fillStyle = cachedColour("driver");
     context.lineWidth = 1.4;
     context.beginPath();
-    context.moveTo(x(this.#position), 0);
-    context.lineTo(x(this.#position), height);
+    context.moveTo(view.x(this.#position), 0);
+    context.lineTo(view.x(this.#position), height);
     context.stroke();
     context.beginPath();
-    context.arc(x(times[row] - times[0]), y(this.#value(row)), 3.5, 0, 7);
+    context.arc(view.x(times[row]), view.y(value), 3.5, 0, 7);
     context.fill();
     canvas.setAttribute("aria-valuemin", low);
-    canvas.setAttribute("aria-valuenow", this.#value(row).toFixed(2));
-    canvas.setAttribute("aria-valuetext", `${label(this.#attribute)} ${written(this.#attribute, this.#value(row))} at ${this.#position.toFixed(2)} seconds`);
+    canvas.setAttribute("aria-valuenow", value.toFixed(2));
+    canvas.setAttribute("aria-valuetext", `${label(this.#attribute)} ${written(this.#attribute, value)} at ${this.#position.toFixed(2)} seconds`);
     byId("track-time").textContent = `${this.#position.toFixed(1)} / ${end.toFixed(1)} s`;
     if (!this.#scrubbing) byId("track-scrub").value = this.#position;
   }

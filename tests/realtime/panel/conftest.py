@@ -18,6 +18,7 @@ from icface.control.state import ControlState
 from realtime.config import LiveConfig
 from realtime.control import Control
 from realtime.disclosure import Provenance
+from realtime.drivers.crew import Crew
 from realtime.panel import Panel
 from realtime.panel.desk import ControlDesk
 from realtime.photos import Photos
@@ -90,7 +91,8 @@ def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
     renderer = bench.reenactment.renderer
     recordings = Recordings(control, renderer, Fraction(25), folder / "tracks", Provenance())
     config = LiveConfig(sources=(path,), null=True)
-    url = panel.serve(config, bench.reenactment, photos, recordings, (), Fraction(25), None)
+    crew = Crew(config, control, bench.reenactment.metrics, threading.Event())
+    url = panel.serve(config, bench.reenactment, photos, recordings, crew, Fraction(25))
     address, _, token = url.partition("/#token=")
     yield Running(panel, panel.desk, control, bench, int(address.rpartition(":")[2]), token, folder)
     panel.close()
