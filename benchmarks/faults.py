@@ -33,6 +33,7 @@ from icface.errors import DeviceError, EngineError, ICFaceError
 from icface.face.tracker import FaceTracker
 from realtime.cameras import Camera, CameraConfig, CameraInfo, CapturedFrame, open_camera
 from realtime.config import LiveConfig
+from realtime.disclosure import provenance_of
 from realtime.drivers import opening
 from realtime.metrics import Metrics
 from realtime.process import signals
@@ -234,7 +235,11 @@ def one_round(number: int, seed: int, sources: tuple[Path, ...], frames: list[Fr
         )
         from realtime.session import _create_sinks  # the real file beside the sink that breaks
 
-        sinks = [] if lost_at else [sink for sink in _create_sinks(config) if sink.name != "null"]
+        sinks = (
+            []
+            if lost_at
+            else [sink for sink in _create_sinks(config, provenance_of(config)) if sink.name != "null"]
+        )
         sinks.append(BreakingSink(dice, lost_at or dice.random.choice((None, at))))
         with broken_parts(frames, dice, ending, at, stop, Path(folder)), signals(stop):
             try:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import json
+import tempfile
+import threading
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache
@@ -143,11 +145,11 @@ def read_signature(content: bytes, folder: Path) -> None:
 @cache
 def a_desk() -> ControlDesk:
     """A panel's desk on a run of fakes."""
-    import tempfile
     from fractions import Fraction
 
     from realtime.config import LiveConfig
     from realtime.disclosure import Provenance
+    from realtime.drivers.crew import Crew
     from realtime.photos import Photos
     from realtime.recording import Recordings
     from realtime.renderer import make_scene
@@ -162,7 +164,8 @@ def a_desk() -> ControlDesk:
         bench.reenactment.control, bench.reenactment.renderer, Fraction(25), folder, Provenance()
     )
     config = LiveConfig(sources=(folder / "me.png",), null=True)
-    desk = ControlDesk(config, bench.reenactment, photos, recordings, (), Fraction(25), None)
+    crew = Crew(config, bench.reenactment.control, bench.metrics, threading.Event())
+    desk = ControlDesk(config, bench.reenactment, photos, recordings, crew, Fraction(25))
     written(folder, "talk.csv", seeds("table")[0])
     return desk
 
