@@ -67,7 +67,10 @@ class TerminalKeys:
 
         if not select.select([sys.stdin], [], [], 0)[0]:
             return None
-        pressed = os.read(sys.stdin.fileno(), 16).decode("ascii", "ignore")
+        try:
+            pressed = os.read(sys.stdin.fileno(), 16).decode("ascii", "ignore")
+        except OSError:  # the terminal was closed
+            return None
         # Arrow and function keys come as several characters that begin with Esc. They are no Esc.
         return key_name(pressed) if len(pressed) == 1 else None
 
@@ -75,7 +78,9 @@ class TerminalKeys:
         if self._settings is not None and sys.platform != "win32":
             import termios
 
-            termios.tcsetattr(sys.stdin, termios.TCSADRAIN, self._settings)
+            # A terminal that was closed has no settings.
+            with contextlib.suppress(OSError, termios.error):
+                termios.tcsetattr(sys.stdin, termios.TCSADRAIN, self._settings)
             self._settings = None
 
 
