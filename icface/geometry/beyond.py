@@ -234,8 +234,9 @@ def _with_other_side(
     for other, columns in zip(others, (np.s_[:left], np.s_[left + width :]), strict=True):
         outside[:, columns] &= not other
     layer[outside] = 0
-    person = layer[..., 3] / np.float32(255)
-    picture = layer[..., :3] / np.maximum(person, np.float32(1 / 255))[..., None]
+    person = np.asarray(layer[..., 3] / np.float32(255), dtype=np.float32)
+    share = np.maximum(person, np.float32(1 / 255))[..., None]
+    picture = np.asarray(layer[..., :3] / share, dtype=np.float32)
     inside = np.s_[top : top + height, left : left + width]
     person[inside], picture[inside] = alpha, photo
     return person, picture, others

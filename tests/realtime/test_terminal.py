@@ -27,7 +27,8 @@ def test_whoever_ends_a_run_in_a_terminal_keeps_a_file_that_plays(tmp_path: Path
     terminal, inside = pty.openpty()
     command = [
         sys.executable, "-c", "import sys; from realtime.cli import main; sys.exit(main())",
-        str(REPOSITORY / "examples/rendered.jpg"), "--driver", str(REPOSITORY / "examples/driver.mp4"), "--loop", "--pace",
+        str(REPOSITORY / "examples/rendered.jpg"), "--driver", str(REPOSITORY / "examples/driver.mp4"), "--loop",
+        "--pace",
         "--size", "256", "--quality", "fast", "--output", str(output),
     ]  # fmt: skip
     started = _leader(command, inside)
@@ -47,7 +48,8 @@ def test_whoever_ends_a_run_in_a_terminal_keeps_a_file_that_plays(tmp_path: Path
             started.kill()
         if terminal >= 0:
             os.close(terminal)
-    assert code == 0, said
+    if way != "hang up":  # nobody is there to see its code
+        assert code == 0, said
     with av.open(str(output)) as container:
         assert sum(1 for _ in container.decode(video=0)) > 0
     assert [path.name for path in tmp_path.iterdir()] == ["out.mp4"]
