@@ -62,17 +62,10 @@ def test_what_follows_a_damaged_packet_is_read_at_its_own_time(
 @pytest.mark.parametrize("name", ["still.avi", "clip.mov"])
 def test_damage_that_a_decoder_would_hide_is_told(tmp_path: Path, name: str) -> None:
     """MJPEG shows rubbish without a word unless it is asked, and HEVC leaves the picture out."""
-<<<<<<< HEAD
     codec, pix_fmt = ("mjpeg", "yuvj420p") if name == "still.avi" else ("libx265", "yuv420p")
     path = write_clip(
         tmp_path / name, STEADY, tick_s=Fraction(1, 25), key_every=10, codec=codec, pix_fmt=pix_fmt
     )
-=======
-    kind: dict[str, Any] = (
-        {"codec": "mjpeg", "pix_fmt": "yuvj420p"} if name == "still.avi" else {"codec": "libx265"}
-    )
-    path = write_clip(tmp_path / name, STEADY, tick_s=Fraction(1, 25), key_every=10, **kind)
->>>>>>> inputs
     whole, nothing, end_s = read(path)
     assert len(whole) == 50 and nothing == ""
     with av.open(str(path)) as container:
