@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+import sys
 import threading
 from functools import cache
-from typing import Any, Final
+from typing import Any, Final, cast
+
+# OpenVINO tells its makers of every import, over the network and unasked. It goes without where its package for that
+# cannot be imported. All imports of OpenVINO come after this line.
+cast("dict[str, Any]", sys.modules).setdefault("openvino_telemetry", None)
 
 _OPENING: Final = threading.Lock()
 
