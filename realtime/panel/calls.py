@@ -161,7 +161,7 @@ class Calls:
         self._open, self._desk.ended_call = None, self._number
         try:
             await asyncio.wait_for(call.close(), _CLOSE_TIMEOUT_S)
-        except asyncio.TimeoutError:
+        except TimeoutError:
             logger.debug("call: it did not close in time")
 
     async def close(self) -> None:
