@@ -163,6 +163,9 @@ class Calls:
             await asyncio.wait_for(call.close(), _CLOSE_TIMEOUT_S)
         except TimeoutError:
             logger.debug("call: it did not close in time")
+        # The camera of a call that never came about does not end by itself.
+        for task in self._watching - {asyncio.current_task()}:
+            task.cancel()
 
     async def close(self) -> None:
         """End the call that is open."""
