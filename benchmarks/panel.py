@@ -24,6 +24,7 @@ from pathlib import Path
 
 from websockets.exceptions import ConnectionClosed
 from websockets.sync.client import connect
+from websockets.typing import Origin, Subprotocol
 
 from benchmarks.common import REPOSITORY, benchmark_parser, check_counts, write_figures
 from icface.command import Parser, run_command
@@ -31,13 +32,12 @@ from icface.errors import DeviceError
 
 FPS = 30
 PAGES = ("nobody", "hidden", "shown")
-_TICK_S = 1 / os.sysconf("SC_CLK_TCK")
 
 
 def used_s(path: Path) -> float:
     """CPU time of a process or a thread so far."""
     fields = path.read_text().rpartition(")")[2].split()
-    return (int(fields[11]) + int(fields[12])) * _TICK_S
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
 def look(address: str, page: str, stop: threading.Event) -> None:
@@ -45,8 +45,8 @@ def look(address: str, page: str, stop: threading.Event) -> None:
     base, _, token = address.partition("/#token=")
     with connect(
         base.replace("http", "ws") + "/stream",
-        subprotocols=["icface", token],  # type: ignore[list-item]
-        origin=base,  # type: ignore[arg-type]
+        subprotocols=[Subprotocol("icface"), Subprotocol(token)],
+        origin=Origin(base),
         compression=None,
         proxy=None,
     ) as socket:
