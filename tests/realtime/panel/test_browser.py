@@ -121,19 +121,46 @@ def test_a_mix_of_two_drivers_plays(stage: Stage) -> None:
     assert page.value("AU12") > 0.95
 
 
+def file_to_drop(page: Any, path: Path, kind: str) -> Any:
+    """What the page gets with a drop of this file."""
+    return page.evaluate_handle(
+        """([content, name, type]) => {
+            const bytes = Uint8Array.from(atob(content), (letter) => letter.charCodeAt(0));
+            const transfer = new DataTransfer();
+            transfer.items.add(new File([bytes], name, { type }));
+            return transfer;
+        }""",
+        [base64.b64encode(path.read_bytes()).decode(), path.name, kind],
+    )
+
+
+def test_a_driver_that_is_dropped_drives_within_limits_and_leaves(stage: Stage) -> None:
+    set_rest(stage)
+    page, browser = stage.page, stage.page.page
+    grinning = driver_table(stage.home / "grinning.csv", AU12=0.9)
+    dropped = file_to_drop(browser, grinning, "text/csv")
+    browser.dispatch_event("#drivers-card", "drop", {"dataTransfer": dropped})
+    browser.wait_for_selector("[data-driver='3']")
+    page.group_source("mouth").select_option("driver 3")
+    page.wait(lambda: page.value("AU12") == 0.9, "the new driver does not move the mouth")
+    browser.locator(".row:has(#slider-AU12) .more").click()
+    field = browser.locator(".row:has(#slider-AU12) [data-field=high]")
+    field.fill("0.4")
+    field.press("Enter")
+    page.wait(lambda: page.value("AU12") == 0.4, "the limit does not act")
+    field.fill("")
+    field.press("Enter")
+    page.wait(lambda: page.value("AU12") == 0.9, "the limit does not go")
+    browser.locator("[data-key=remove-3]").click()
+    browser.wait_for_selector("[data-driver='3']", state="detached")
+    page.wait(lambda: page.value("AU12") < 0.05, "the mouth does not come to rest")
+    assert page.source("AU12").input_value() == "photo"
+
+
 def test_a_photo_that_is_dropped_is_shown(stage: Stage, repository: Path) -> None:
     set_rest(stage)
     page = stage.page
-    content = base64.b64encode((repository / "examples/rendered.jpg").read_bytes()).decode()
-    dropped = page.page.evaluate_handle(
-        """(content) => {
-            const bytes = Uint8Array.from(atob(content), (letter) => letter.charCodeAt(0));
-            const transfer = new DataTransfer();
-            transfer.items.add(new File([bytes], "dropped.jpg", { type: "image/jpeg" }));
-            return transfer;
-        }""",
-        content,
-    )
+    dropped = file_to_drop(page.page, repository / "examples/rendered.jpg", "image/jpeg")
     before = page.frame()
     page.page.dispatch_event("#photos-card", "drop", {"dataTransfer": dropped})
     page.page.locator("[data-photo='1']:not([disabled])").click()
@@ -209,6 +236,27 @@ def test_a_preset_survives_a_restart(stage: Stage) -> None:
         assert again.page.locator("#slider-AU04").input_value() == "0.7"
         assert again.page.locator(".row:has(#slider-AU12) [aria-label^=Gain]").input_value() == "1.5"
         again.page.context.close()
+
+
+def test_a_page_that_is_not_seen_asks_for_no_picture(stage: Stage) -> None:
+    context = stage.browser.new_context()
+    page = Page(context.new_page(), stage.address)
+    page.page.evaluate("Object.defineProperty(document, 'hidden', { get: () => window.unseen })")
+    page.page.evaluate("window.unseen = true")
+
+    def serial() -> int:
+        return int(page.page.locator("#output").get_attribute("data-serial"))
+
+    for _ in range(3):
+        stage.page.frame()  # what was on its way is drawn meanwhile
+    hidden_at = serial()
+    for _ in range(5):
+        stage.page.frame()
+    assert serial() == hidden_at
+    page.page.evaluate("window.unseen = false; document.dispatchEvent(new Event('visibilitychange'))")
+    page.wait(lambda: serial() > hidden_at + 5, "it does not go on when it is seen again")
+    assert page.problems == []
+    context.close()
 
 
 def test_a_page_that_hangs_holds_up_no_other(stage: Stage) -> None:
