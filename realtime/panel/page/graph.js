@@ -11,6 +11,7 @@ export class Graph {
   #latencies = [];
   #budget = 33;
   #stages = {};
+  #fps = 0;
 
   constructor(link) {
     link.addEventListener("picture", ({ detail }) => this.#add(this.#intervals, detail.interval_ms));
@@ -26,7 +27,9 @@ export class Graph {
   #tell({ fps, budget_ms, latency_ms, stages_ms, dropped, sent, engine, mark, level }) {
     this.#budget = budget_ms;
     if (latency_ms) this.#add(this.#latencies, latency_ms);
-    byId("fact-fps").textContent = fps.toFixed(1);
+    // A fifth of a second has six frames, so one figure alone says little.
+    this.#fps = this.#fps && fps ? this.#fps + (fps - this.#fps) / 5 : fps;
+    byId("fact-fps").textContent = this.#fps.toFixed(1);
     byId("fact-latency").textContent = latency_ms ? `${latency_ms.toFixed(0)} ms` : "–";
     byId("fact-dropped").textContent = `${dropped}`;
     byId("fact-dropped").title = `${dropped} of ${sent + dropped} frames`;
