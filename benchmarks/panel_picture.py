@@ -77,7 +77,7 @@ def take(address: str, flags: argparse.Namespace) -> None:
         page.locator("#slider-AU01").fill("0.3")
         page.locator("#slider-roll").fill("0.56")
         page.locator("#slider-AU45").fill("0")  # no picture in the middle of a blink
-        page.locator(".row:has(#slider-AU25) input[type=number]").fill("1.4")
+        page.locator(".row:has(#slider-AU25) [aria-label^=Gain]").fill("1.4")
         page.locator("[aria-label='Lock Gaze']").click()
         page.evaluate("document.activeElement.blur()")
         page.mouse.move(0, 0)

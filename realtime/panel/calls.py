@@ -7,7 +7,6 @@ asked, so nothing is sent to anybody but the page.
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import logging
 import time
 from collections.abc import Awaitable, Callable
@@ -37,7 +36,7 @@ from realtime.slot import Closed
 
 logger = logging.getLogger(__name__)
 
-MOST_CALLS: Final = 4
+_CLOSE_TIMEOUT_S: Final = 2.0
 _LARGEST_OFFER_BYTES: Final = 100_000
 _LARGEST_FRAME_PX: Final = 1280
 """Longer side of a camera's frame as it goes to the tracker, which gains nothing from more."""
@@ -45,11 +44,9 @@ _CLOCK: Final = Fraction(1, 90_000)
 
 
 class Offer(msgspec.Struct):
-    """A page's session description (SDP)."""
+    """A page's session description (SDP), which has its camera's track."""
 
     sdp: str
-    camera: bool = False
-    """Whether the browser's camera comes along."""
 
 
 class OutputTrack(MediaStreamTrack):
@@ -78,10 +75,10 @@ class OutputTrack(MediaStreamTrack):
 
 
 class Calls:
-    """Answers the offers of pages. Lives on the panel's event loop.
+    """Answers the offers of pages. One call at a time: a new one ends the one before. Lives on the panel's event loop.
 
     Args:
-        desk: knows the drivers.
+        desk: knows the drivers, and tells the pages which calls have ended.
         pictures: the output.
         on_desk: runs a function on the desk's thread.
     """
@@ -90,46 +87,48 @@ class Calls:
         self._desk = desk
         self._pictures = pictures
         self._on_desk = on_desk
-        self._open: dict[RTCPeerConnection, bool] = {}
-        """Whether each brings a camera."""
+        self._answering = asyncio.Lock()
+        self._number = 0
+        self._open: RTCPeerConnection | None = None
         self._watching: set[asyncio.Task[None]] = set()
 
     def routes(self) -> list[Route]:
         return [Route("/api/call", self.take, methods=["POST"])]
 
     async def take(self, request: Request) -> Response:
-        """Answer a page's offer."""
+        """Answer a page's offer with {sdp, number of the call}."""
         try:
-            return JSONResponse({"sdp": await self._answer(await _read(request))})
+            offer = await _read(request)
+            async with self._answering:
+                sdp = await self._answer(offer)
+                return JSONResponse({"sdp": sdp, "number": self._number})
         except ICFaceError as error:
             return PlainTextResponse(str(error), 422)
 
     async def _answer(self, offer: Offer) -> str:
-        driver = await self._on_desk(self._driver) if offer.camera else None
-        if driver is not None:  # one camera at a time: the newest
-            for other in [each for each, brings in self._open.items() if brings]:
-                await self._end(other)
-        if len(self._open) >= MOST_CALLS:
-            raise ICFaceError(f"{MOST_CALLS} browsers watch already; close one of their pages")
-        call = RTCPeerConnection(RTCConfiguration(iceServers=[]))
-        self._open[call] = driver is not None
+        driver: BrowserDriver = await self._on_desk(self._driver)
+        await self.close()
+        call = self._open = RTCPeerConnection(RTCConfiguration(iceServers=[]))
+        self._number += 1
 
         @call.on("track")
         def begin(track: MediaStreamTrack) -> None:
-            if track.kind == "video" and driver is not None:
-                task = asyncio.ensure_future(_watch(track, driver))
+            if track.kind == "video":
+                task = asyncio.ensure_future(self._watch(call, track, driver))
                 self._watching.add(task)
                 task.add_done_callback(self._watching.discard)
 
         @call.on("connectionstatechange")
         async def follow() -> None:
             logger.debug("call: %s", call.connectionState)
-            if call.connectionState in ("failed", "closed"):
+            if call.connectionState == "failed":
                 await self._end(call)
 
         try:
-            call.addTrack(OutputTrack(self._pictures))
             await call.setRemoteDescription(RTCSessionDescription(offer.sdp, "offer"))
+            if not any(each.kind == "video" for each in call.getTransceivers()):
+                raise ConfigError("it has no camera")
+            call.addTrack(OutputTrack(self._pictures))
             await call.setLocalDescription(await call.createAnswer())
         except Exception as error:  # whatever a description holds that is none
             await self._end(call)
@@ -142,31 +141,45 @@ class Calls:
             self._desk.crew.join(BROWSER)
         return self._desk.crew.browser()
 
+    async def _watch(self, call: RTCPeerConnection, track: MediaStreamTrack, driver: BrowserDriver) -> None:
+        """Give a camera's frames to the driver until either ends, and the call with them."""
+        try:
+            while True:
+                frame = await track.recv()
+                if isinstance(frame, av.VideoFrame):
+                    driver.show(_fitted(frame))
+        except (MediaStreamError, Closed):
+            pass
+        except Exception as error:  # a task's top: a frame that cannot be read ends the call, not the run
+            logger.warning("the browser's camera is lost: %s", error)
+        await self._end(call)
+
     async def _end(self, call: RTCPeerConnection) -> None:
-        if self._open.pop(call, None) is not None:
-            await call.close()
+        """End a call, where it is not over yet. The pages are told."""
+        if call is not self._open:
+            return
+        self._open, self._desk.ended_call = None, self._number
+        try:
+            await asyncio.wait_for(call.close(), _CLOSE_TIMEOUT_S)
+        except TimeoutError:
+            logger.debug("call: it did not close in time")
+        # The camera of a call that never came about does not end by itself.
+        for task in self._watching - {asyncio.current_task()}:
+            task.cancel()
 
     async def close(self) -> None:
-        """End all calls."""
-        for call in list(self._open):
-            await self._end(call)
-        for task in list(self._watching):
-            task.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await task
+        """End the call that is open."""
+        if self._open is not None:
+            await self._end(self._open)
+        if self._watching:
+            await asyncio.wait(self._watching, timeout=_CLOSE_TIMEOUT_S)
 
 
-async def _watch(track: MediaStreamTrack, driver: BrowserDriver) -> None:
-    """Give a camera's frames to the driver until either ends."""
-    with contextlib.suppress(MediaStreamError, Closed):
-        while True:
-            frame = await track.recv()
-            if not isinstance(frame, av.VideoFrame):
-                continue
-            scale = min(1.0, _LARGEST_FRAME_PX / max(frame.width, frame.height))
-            width, height = round(frame.width * scale), round(frame.height * scale)
-            shown = frame.to_ndarray(format="rgb24", width=width, height=height)
-            driver.show(np.asarray(shown, dtype=np.uint8))
+def _fitted(frame: av.VideoFrame) -> np.ndarray[Any, np.dtype[np.uint8]]:
+    """A camera's frame as (H, W, 3) RGB, no larger than the tracker can use."""
+    scale = min(1.0, _LARGEST_FRAME_PX / max(frame.width, frame.height))
+    width, height = round(frame.width * scale), round(frame.height * scale)
+    return np.asarray(frame.to_ndarray(format="rgb24", width=width, height=height), dtype=np.uint8)
 
 
 async def _read(request: Request) -> Offer:

@@ -55,6 +55,8 @@ class ControlDesk:
     """The track that drives everything; empty: none."""
     player: Player | None = None
     """Plays that track."""
+    ended_call: int = 0
+    """Number of the newest WebRTC call that is over."""
     _before: ControlState | None = None
     """What drove before the track."""
     _stages: dict[str, tuple[int, float]] = field(default_factory=dict)
@@ -144,6 +146,7 @@ class ControlDesk:
             "loop_s": player.loop_s if player is not None else None,
             "position_s": round(player.position_s, 3) if player is not None else 0.0,
         }
+        yield {"is": "call", "ended": self.ended_call}
         yield {"is": "jobs", "jobs": self.jobs.listed()}
         yield self._measure()
 

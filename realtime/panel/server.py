@@ -71,8 +71,13 @@ class PanelServer:
         self._address = address or Address()
         self._at_end = at_end
         host = "127.0.0.1" if self._address.is_loopback else ""
+        both = not host and socket.has_dualstack_ipv6()
         try:
-            self._socket = socket.create_server((host, self._address.port))
+            self._socket = socket.create_server(
+                (host, self._address.port),
+                family=socket.AF_INET6 if both else socket.AF_INET,
+                dualstack_ipv6=both,
+            )
         except OSError as error:
             where = f"port {self._address.port}" if self._address.port else "a port"
             raise DeviceError(

@@ -124,8 +124,11 @@ class Stream:
             text = await page.socket.receive_text()
             try:
                 message = msgspec.json.decode(text, type=Message)
-            except msgspec.DecodeError:
-                return  # not our page
+            except (
+                msgspec.DecodeError
+            ) as error:  # not our page, which knows no NaN and no number beyond all bounds
+                await page.socket.close(1003, f"not understood: {error}"[:120])
+                return
             if message.seen is not None:
                 with contextlib.suppress(ValueError):  # it says so of more pictures than it got
                     page.may_send.release()

@@ -19,7 +19,7 @@ export const GROUPS = [
 export const OPEN_AT_FIRST = new Set(["pose", "brows", "eyes", "mouth"]);
 
 export function label(name) {
-  if (name.endsWith("_side") && name.startsWith("AU")) return LABELS[name.slice(0, 4)];
+  if (name.endsWith("_side") && name.startsWith("AU")) return `${LABELS[name.slice(0, 4)]} L/R`;
   return LABELS[name] ?? name;
 }
 

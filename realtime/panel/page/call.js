@@ -10,12 +10,15 @@ export class Call {
   #link;
   #connection = null;
   #camera = null;
+  #number = Infinity;
 
   constructor(link) {
     this.#link = link;
     const button = byId("do-call");
     link.addEventListener("hello", ({ detail }) => (button.hidden = !detail.webrtc));
     link.addEventListener("connection", ({ detail }) => detail.state === "lost" && this.#end());
+    link.addEventListener("call", ({ detail }) => detail.ended >= this.#number && this.#lose());
+    addEventListener("pagehide", () => this.#end());
     button.addEventListener("click", () => (this.#connection ? this.#end() : this.#begin()));
     byId("video").addEventListener("playing", () => this.#show(true));
   }
@@ -39,26 +42,36 @@ export class Call {
     const connection = (this.#connection = new RTCPeerConnection());
     for (const track of this.#camera.getTracks()) {
       track.contentHint = "motion";
-      track.addEventListener("ended", () => this.#end());
+      track.addEventListener("ended", () => this.#lose());
       connection.addTransceiver(track, { direction: "sendrecv" });
     }
-    connection.addEventListener("track", ({ track }) => (byId("video").srcObject = new MediaStream([track])));
+    connection.addEventListener("track", ({ track }) => {
+      const video = byId("video");
+      video.srcObject = new MediaStream([track]);
+      // A browser starts a video that is not seen only when it is asked to.
+      video.play().catch(() => {});
+    });
     connection.addEventListener("connectionstatechange", () => {
-      if (connection !== this.#connection || !["failed", "closed"].includes(connection.connectionState)) return;
-      say("The call was lost", true);
-      this.#end();
+      if (connection === this.#connection && connection.connectionState === "failed") this.#lose();
     });
     await connection.setLocalDescription(await connection.createOffer());
     await gathered(connection);
-    const answer = await this.#link.post("/api/call", { sdp: connection.localDescription.sdp, camera: true });
+    const answer = await this.#link.post("/api/call", { sdp: connection.localDescription.sdp });
     if (!answer) throw new Error("icface-live did not take it");
+    this.#number = answer.number;
     await connection.setRemoteDescription({ type: "answer", sdp: answer.sdp });
+  }
+
+  #lose() {
+    say("The call has ended: the camera or the connection was lost, or another browser calls now", true);
+    this.#end();
   }
 
   #end() {
     this.#connection?.close();
     for (const track of this.#camera?.getTracks() ?? []) track.stop();
     this.#connection = this.#camera = null;
+    this.#number = Infinity;
     byId("video").srcObject = null;
     this.#show(false);
     this.#press();

@@ -27,11 +27,23 @@ export function icon(name) {
   return svg;
 }
 
+// The canvases' places in CSS pixels. Asked for at each picture, they would make the browser lay out the page each time.
+const places = new WeakMap();
+const resizing = new ResizeObserver((changes) => {
+  for (const { target, contentRect } of changes) {
+    if (target.isConnected) places.set(target, contentRect);
+    else resizing.unobserve(target);
+  }
+});
+
 /** A canvas's context, with the canvas as large as its place on the screen. Drawing is in CSS pixels. */
 export function fitted(canvas) {
+  if (!places.has(canvas)) {
+    places.set(canvas, { width: canvas.clientWidth, height: canvas.clientHeight });
+    resizing.observe(canvas);
+  }
   const ratio = window.devicePixelRatio || 1;
-  const width = canvas.clientWidth;
-  const height = canvas.clientHeight;
+  const { width, height } = places.get(canvas);
   if (canvas.width !== Math.round(width * ratio) || canvas.height !== Math.round(height * ratio)) {
     canvas.width = Math.round(width * ratio);
     canvas.height = Math.round(height * ratio);

@@ -87,7 +87,7 @@ export class Gallery {
 
   #look({ landmarks }) {
     for (const [number, { canvas, aspect, mirrored, place }] of this.#faces) {
-      if (canvas.offsetParent !== null) drawLandmarks(canvas, landmarks[number - 1] ?? null, aspect || 4 / 3, mirrored, place);
+      drawLandmarks(canvas, landmarks[number - 1] ?? null, aspect || 4 / 3, mirrored, place);
     }
   }
 

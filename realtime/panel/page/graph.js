@@ -44,9 +44,8 @@ export class Graph {
   }
 
   #draw() {
-    const canvas = byId("graph");
-    if (canvas.offsetParent === null) return;
-    const { context, width, height } = fitted(canvas);
+    const { context, width, height } = fitted(byId("graph"));
+    if (!width) return;
     const now = performance.now() / 1000;
     const top = Math.max(2.2 * this.#budget, ...this.#latencies.map(([, ms]) => 1.15 * ms));
     const y = (ms) => height - 2 - (Math.min(ms, top) / top) * (height - 4);

@@ -4,6 +4,7 @@ import { byId, icon } from "./dom.js";
 import { Call } from "./call.js";
 import { Gallery } from "./gallery.js";
 import { Graph } from "./graph.js";
+import { Jobs } from "./jobs.js";
 import { Link } from "./link.js";
 import { Output } from "./output.js";
 import { Sliders } from "./sliders.js";
@@ -15,6 +16,7 @@ new Sliders(link);
 new Gallery(link);
 new Call(link);
 new Graph(link);
+new Jobs(link);
 const timeline = new Timeline(link);
 
 link.addEventListener("connection", ({ detail: { state, text } }) => {

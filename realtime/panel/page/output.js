@@ -34,6 +34,7 @@ export class Output {
     while (this.#next) {
       const now = this.#next;
       this.#next = null;
+      await seen();
       if (!now.jpeg) {  // it comes by WebRTC
         this.#link.acknowledge(now.serial);
         continue;
@@ -57,13 +58,18 @@ export class Output {
   }
 }
 
+/** Until the page is seen. One that is not seen asks for no more pictures. */
+async function seen() {
+  while (document.hidden) await new Promise((resolve) => document.addEventListener("visibilitychange", resolve, { once: true }));
+}
+
 /**
  * Draw a driver's landmarks, shares of the camera picture from 0 to 65535. The view follows the face slowly, so that it
  * fills the tile and its moves are still seen. `place` keeps the view from one picture to the next.
  */
 export function drawLandmarks(canvas, points, aspect, mirrored, place) {
   const { context, width, height } = fitted(canvas);
-  if (!points) return;
+  if (!points || !width) return;
   const x = (i) => ((mirrored ? 65535 - points[2 * i] : points[2 * i]) / 65535) * aspect;
   const y = (i) => points[2 * i + 1] / 65535;
   const centre = [(x(234) + x(454)) / 2, (y(10) + y(152)) / 2];

@@ -74,7 +74,7 @@ export class Sliders {
     const slide = make("div", { class: "slide" }, make("div", { class: "rail" }, fill, mark, tick), slider);
     const more = shaping(label(name), [name], set);
     const row = make("div", { class: "row" }, text, slide, value, source, gain, lock, more.button, more.fields);
-    const parts = { row, more, slider, fill, tick, value, source, gain, lock, low, rest, own: false, held: false, pending: null };
+    const parts = { name, row, more, slider, fill, tick, value, source, gain, lock, low, rest, own: false, held: false, pending: null, shown: {} };
 
     // While the pointer holds the slider, only the newest value is sent, and the next when that was answered.
     const send = async () => {
@@ -145,21 +145,14 @@ export class Sliders {
   #move({ output, drivers }) {
     if (!output) return;
     const first = drivers.find((values) => values);
-    this.#names.forEach((name, i) => {
-      const parts = this.#rows.get(name);
-      if (!parts || parts.row.offsetParent === null) return;
-      const share = (value) => (value - parts.low) / (1 - parts.low);
-      const at = share(output[i]);
-      const rest = share(parts.rest);
-      parts.fill.style.transform = `translateX(${100 * Math.min(at, rest)}%) scaleX(${Math.abs(at - rest)})`;
-      parts.value.textContent = written(name, output[i]);
-      const driver = drivers[parts.driver - 1] ?? first;
-      parts.tick.hidden = !driver;
-      if (driver) parts.tick.style.transform = `translateX(${100 * share(driver[i])}%)`;
-      // A slider that has the focus is read aloud at each change, so it moves only with what the user fixed.
-      if (!parts.own && !parts.held && document.activeElement !== parts.slider) parts.slider.value = output[i];
-      if (parts.own) parts.slider.setAttribute("aria-valuetext", written(name, Number(parts.slider.value)));
-    });
+    for (const { names, details } of this.#groups) {
+      if (!details.open || details.hidden) continue;
+      for (const name of names) {
+        const parts = this.#rows.get(name);
+        const i = this.#names.indexOf(name);
+        if (!parts.row.hidden) moveRow(parts, output[i], (drivers[parts.driver - 1] ?? first)?.[i]);
+      }
+    }
   }
 
   #filter() {
@@ -175,6 +168,27 @@ export class Sliders {
       if (wanted && any) details.open = true;
     }
   }
+}
+
+/** Show an attribute's value and its driver's. What looks the same is left alone: each change is layout and paint. */
+function moveRow(parts, value, driven) {
+  const { name, slider, fill, tick, low, shown } = parts;
+  const share = (at) => (at - low) / (1 - low);
+  const text = written(name, value);
+  if (shown.text !== text) parts.value.textContent = shown.text = text;
+  const [at, rest] = [share(value), share(parts.rest)];
+  const bar = `translateX(${(100 * Math.min(at, rest)).toFixed(1)}%) scaleX(${Math.abs(at - rest).toFixed(3)})`;
+  if (shown.bar !== bar) fill.style.transform = shown.bar = bar;
+  const place = driven === undefined ? "" : `translateX(${(100 * share(driven)).toFixed(1)}%)`;
+  if (shown.place !== place) {
+    tick.hidden = !place;
+    tick.style.transform = shown.place = place;
+  }
+  // A slider that has the focus is read aloud at each change, so it moves only with what the user fixed.
+  if (!parts.own && !parts.held && document.activeElement !== slider && Math.abs(slider.value - value) > 0.006) slider.value = value;
+  const aloud = parts.own ? written(name, Number(slider.value)) : "";
+  if (aloud && shown.aloud !== aloud) slider.setAttribute("aria-valuetext", aloud);
+  shown.aloud = aloud;
 }
 
 function numberInput(name, changed) {

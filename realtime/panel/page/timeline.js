@@ -1,7 +1,8 @@
 // A recorded track: played, scrubbed, edited by its curves, saved and rendered.
 
 import { label, written } from "./attributes.js";
-import { byId, cachedColour, download, icon, make, say } from "./dom.js";
+import { drawCurves } from "./curves.js";
+import { byId, icon, make, say } from "./dom.js";
 import { Track } from "./track.js";
 import { View, valueAt } from "./view.js";
 
@@ -24,7 +25,6 @@ export class Timeline {
     link.addEventListener("hello", ({ detail }) => this.#know(detail));
     link.addEventListener("tracks", ({ detail }) => this.#list(detail));
     link.addEventListener("player", ({ detail }) => this.#follow(detail));
-    link.addEventListener("jobs", ({ detail }) => this.#jobs(detail));
     byId("track").addEventListener("change", () => this.open(byId("track").value));
     byId("track-play").addEventListener("click", () => this.#toggle());
     byId("track-live").addEventListener("click", () => link.ask("leave_track"));
@@ -241,45 +241,16 @@ export class Timeline {
 
   #draw() {
     const canvas = byId("curve");
-    if (canvas.clientWidth === 0) return;
-    if (!this.#track) return;
     const track = this.#track;
-    const { rows, times, end } = track;
-    const low = this.#lowest.get(this.#attribute);
-    const mine = this.#player.track === this.#track.name;
-    const rest = ["pitch", "yaw", "roll"].includes(this.#attribute) ? 0.5 : 0;
-    const view = this.#view;
-    const { context, width, height } = view.begin(canvas, low, rest, mine ? this.#player.loop_s : null);
-    const share = (name, value) => (value - this.#lowest.get(name)) / (1 - this.#lowest.get(name));
-    const named = this.#beside();
-    named.forEach((name, i) => {
-      // Each over its own range, as the one that is edited.
-      const at = (row) => [times[row], low + (1 - low) * share(name, track.value(name, row))];
-      context.globalAlpha = 0.55;
-      view.curve(rows, at, "quiet", 1);
-      context.globalAlpha = 1;
-      context.fillStyle = cachedColour("quiet");
-      context.font = "10px system-ui, sans-serif";
-      const row = track.row(view.time((i + 0.5) / named.length));
-      const [time, value] = at(row);
-      context.fillText(label(name), Math.min(Math.max(view.x(time), 2), width - 60), Math.max(view.y(value) - 3, 10));
-    });
-    view.curve(rows, (row) => [times[row], track.value(this.#attribute, row)], "accent", 1.8);
-    const row = track.row(this.#position);
-    const value = track.value(this.#attribute, row);
-    context.strokeStyle = context.fillStyle = cachedColour("driver");
-    context.lineWidth = 1.4;
-    context.beginPath();
-    context.moveTo(view.x(this.#position), 0);
-    context.lineTo(view.x(this.#position), height);
-    context.stroke();
-    context.beginPath();
-    context.arc(view.x(times[row]), view.y(value), 3.5, 0, 7);
-    context.fill();
-    canvas.setAttribute("aria-valuemin", low);
+    if (canvas.clientWidth === 0 || !track) return;
+    const attribute = this.#attribute;
+    const loop = this.#player.track === track.name ? this.#player.loop_s : null;
+    drawCurves(canvas, track, this.#view, { attribute, beside: this.#beside(), position: this.#position, loop }, this.#lowest);
+    const value = track.value(attribute, track.row(this.#position));
+    canvas.setAttribute("aria-valuemin", this.#lowest.get(attribute));
     canvas.setAttribute("aria-valuenow", value.toFixed(2));
-    canvas.setAttribute("aria-valuetext", `${label(this.#attribute)} ${written(this.#attribute, value)} at ${this.#position.toFixed(2)} seconds`);
-    byId("track-time").textContent = `${this.#position.toFixed(1)} / ${end.toFixed(1)} s`;
+    canvas.setAttribute("aria-valuetext", `${label(attribute)} ${written(attribute, value)} at ${this.#position.toFixed(2)} seconds`);
+    byId("track-time").textContent = `${this.#position.toFixed(1)} / ${track.end.toFixed(1)} s`;
     if (!this.#scrubbing) byId("track-scrub").value = this.#position;
   }
 
@@ -295,20 +266,5 @@ export class Timeline {
     const { name } = this.#track;
     const renamed = await this.#link.ask("render", { name });
     if (renamed) this.#track.name = renamed;
-  }
-
-  #jobs({ jobs }) {
-    byId("jobs").replaceChildren(...jobs.map(({ name, state, error, folder, is_video }) => {
-      const item = make("li", { title: folder }, name);
-      item.dataset.job = name;
-      item.dataset.state = state;
-      if (state === "running") item.append(make("span", { class: "quiet" }, is_video ? "rendering" : "reading"));
-      else if (state === "failed") item.append(make("span", { class: "quiet" }, error));
-      else if (is_video) item.append(make("button", { onclick: async () => {
-        const blob = await this.#link.file(`/api/videos/${encodeURIComponent(name)}`);
-        if (blob) download(blob, name);
-      } }, icon("save"), "Download"));
-      return item;
-    }));
   }
 }

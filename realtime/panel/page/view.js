@@ -80,14 +80,14 @@ export class View {
     return { context, width, height };
   }
 
-  /** Draw a curve of `rows` values; `at(row)` gives [time, value]. */
-  curve(rows, at, colour, lineWidth) {
+  /** Draw a curve from row `first` to before `end`; `at(row)` gives [time, value]. */
+  curve(first, end, at, colour, lineWidth) {
     const { context } = this;
     context.strokeStyle = cachedColour(colour);
     context.lineWidth = lineWidth;
     context.lineJoin = "round";
     context.beginPath();
-    for (let row = 0; row < rows; row++) {
+    for (let row = first; row < end; row++) {
       const [time, value] = at(row);
       context.lineTo(this.x(time), this.y(value));
     }

@@ -196,8 +196,8 @@ def test_a_preset_survives_a_restart(stage: Stage) -> None:
     page, browser = stage.page, stage.page.page
     browser.locator("#do-reset").click()
     browser.locator("#slider-AU04").fill("0.7")
-    browser.locator(".row:has(#slider-AU12) input[type=number]").fill("1.5")
-    browser.locator(".row:has(#slider-AU12) input[type=number]").press("Enter")
+    browser.locator(".row:has(#slider-AU12) [aria-label^=Gain]").fill("1.5")
+    browser.locator(".row:has(#slider-AU12) [aria-label^=Gain]").press("Enter")
     page.wait(lambda: page.value("AU04") == 0.7, "the slider is not followed")
     browser.locator("#preset-name").fill("Frown at me")
     browser.locator("#preset-form button").click()
@@ -207,7 +207,7 @@ def test_a_preset_survives_a_restart(stage: Stage) -> None:
         again.page.locator("[data-preset='Frown at me']").click()
         again.wait(lambda: again.source("AU04").input_value() == "fixed", "the preset was not loaded")
         assert again.page.locator("#slider-AU04").input_value() == "0.7"
-        assert again.page.locator(".row:has(#slider-AU12) input[type=number]").input_value() == "1.5"
+        assert again.page.locator(".row:has(#slider-AU12) [aria-label^=Gain]").input_value() == "1.5"
         again.page.context.close()
 
 

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from websockets.exceptions import ConnectionClosedError
 
 from icface.control.state import ControlState
 from icface.errors import ICFaceError
@@ -45,12 +46,35 @@ def test_a_change_of_source_gain_and_lock(running: Running) -> None:
     assert running.control.state == running.control.start
 
 
+def test_a_preset_of_a_newer_version_is_refused(running: Running, tmp_path: Path) -> None:
+    (tmp_path / "presets").mkdir()
+    (tmp_path / "presets" / "later.toml").write_text("format_version = 99\n")
+    before = running.control.state
+    with pytest.raises(ICFaceError, match="format_version 99 is of a newer version"):
+        ask(running, "load_preset", name="later")
+    assert running.control.state is before
+
+
+@pytest.mark.parametrize("text", ['{"id": 1, "command": NaN}', '{"seen": 1e999}', "nonsense", "[]"])
+def test_a_message_that_is_none_ends_the_page_with_a_reason(running: Running, text: str) -> None:
+    with open_stream(running) as socket:
+        socket.send(text)
+        with pytest.raises(ConnectionClosedError) as closed:
+            while True:
+                socket.recv(10)
+    assert closed.value.rcvd is not None and closed.value.rcvd.code == 1003
+    assert closed.value.rcvd.reason.startswith("not understood: ")
+
+
 @pytest.mark.parametrize(
     ("command", "reason"),
     [
         ({"does": "change", "names": ["AU99"], "changes": {}}, "AU99"),
         ({"does": "change", "names": ["AU12"], "changes": {"source": "driver 3"}}, "driver 3"),
         ({"does": "change", "names": ["AU12"], "changes": {"gain": "much"}}, "not understood"),
+        ({"does": "change", "names": ["AU12"], "changes": {"gain": float("nan")}}, "not a finite number"),
+        ({"does": "change", "names": ["AU12"], "changes": {"high": float("inf")}}, "not a finite number"),
+        ({"does": "change", "names": ["AU12"], "changes": {"offset": None}}, "not understood"),
         ({"does": "change", "names": [], "changes": {}}, "not understood"),
         ({"does": "change", "names": ["AU12"], "changes": {"colour": 1}}, "colour"),
         (

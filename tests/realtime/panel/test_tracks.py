@@ -53,6 +53,21 @@ def test_a_track_rests_moves_and_goes_on_from_there() -> None:
     assert smile(player, 31.0) == 0.4, "no farther than the end"
 
 
+def test_a_part_is_repeated_and_then_all_again() -> None:
+    player = Player(track())
+    player.loop(0.1, 0.3)
+    assert [smile(player, 10.0 + t) for t in (0.0, 0.1, 0.2, 0.31, 0.4)] == [0.0, 0.1, 0.2, 0.1, 0.2]
+    player.seek(0.4)
+    assert smile(player, 20.0) == 0.2, "from outside it goes on inside"
+    for from_s, to_s in ((0.3, 0.1), (0.2, 0.2), (9.0, 9.5), (float("nan"), 0.2)):
+        with pytest.raises(ConfigError, match="no part of the track"):
+            player.loop(from_s, to_s)
+    assert player.loop_s == (0.1, 0.3), "what is refused changes nothing"
+    player.loop(None, None)
+    player.seek(0.3)
+    assert [smile(player, 30.0 + t) for t in (0.0, 0.1, 0.2)] == [0.3, 0.4, 0.0]
+
+
 def test_an_edit_is_seen_at_once() -> None:
     player = Player(track(), playing=False)
     player.seek(0.2)
