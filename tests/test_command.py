@@ -141,7 +141,7 @@ def test_names_that_are_no_text_are_shown(monkeypatch: pytest.MonkeyPatch) -> No
     out = io.TextIOWrapper(io.BytesIO(), encoding="ascii", errors="strict", write_through=True)
     monkeypatch.setattr(sys, "stdout", out)
     assert run_command(parser(), lambda flags: print("a\udcff\u6f22.png"), []) == 0
-    assert out.buffer.getvalue().split() == [rb"a\udcff\u6f22.png"]  # type: ignore[attr-defined]
+    assert out.buffer.getvalue().split() == [rb"a\udcff\u6f22.png"]
 
 
 def test_a_name_cannot_steer_the_terminal(capsys: pytest.CaptureFixture[str]) -> None:
