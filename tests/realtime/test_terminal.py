@@ -37,7 +37,7 @@ class Run(NamedTuple):
 @pytest.fixture(scope="module")
 def runs(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Run]]:
     """One run for each way to end it, all at once, because starting takes longest. Only their users end them: the
-    driver is repeated for ever."""
+    driver is repeated for ever. Pictures of full size fill the file's buffer sooner."""
     made: dict[str, Run] = {}
     try:
         for way in WAYS:
@@ -47,7 +47,7 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Run]]:
                 sys.executable, "-c", "import sys; from realtime.cli import main; sys.exit(main())",
                 str(REPOSITORY / "examples/rendered.jpg"),
                 "--driver", str(REPOSITORY / "examples/driver.mp4"), "--loop", "--pace",
-                "--size", "256", "--quality", "fast", "--output", str(output),
+                "--quality", "fast", "--output", str(output),
             ]  # fmt: skip
             made[way] = Run(_leader(command, inside), io.FileIO(terminal, "r+"), output)
             os.close(inside)
