@@ -150,7 +150,8 @@ class LiveConfig:
 
     def _setting_problems(self) -> Iterator[str]:
         if not self.sources:
-            yield "no photo: name one, such as icface-live me.jpg"
+            drives = f"{self.drivers[0]} drives: " if self.drivers else ""
+            yield f"no photo: {drives}name one, such as icface-live me.jpg"
         if len(self.sources) > 9:
             yield f"{len(self.sources)} sources, but only the keys 1 to 9 to choose by; give 9 or fewer"
         size, fps, retry_s = self.camera_size_px, self.camera_fps, self.camera_retry_s

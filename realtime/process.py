@@ -10,8 +10,10 @@ import sys
 import threading
 from collections.abc import Callable, Iterator
 
+from icface.command import Printable
 
-class _Line(logging.Formatter):
+
+class _Line(Printable):
     """The text alone; warnings say that they are."""
 
     def format(self, record: logging.LogRecord) -> str:
