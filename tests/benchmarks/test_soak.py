@@ -103,7 +103,7 @@ def test_a_round_that_did_not_end_as_it_should_is_told(
 @pytest.mark.slow
 def test_a_round_in_which_things_break_ends_well(repository: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(rounds, "ROUND_FRAMES", 60)
-    monkeypatch.setattr(faults, "FAULT_RATE", 0.2)
+    monkeypatch.setattr(faults, "FAULT_RATE", 0.05)
     frames = faults.frames_of(repository / "examples/driver.mp4", count=20)
     line = rounds.one_round(3, 1, (repository / "examples/rendered.jpg",), frames)
     assert line["frames"] > 10 and line["faults"]
