@@ -17,6 +17,7 @@ from icface import signing
 from icface.bundle import DEFAULT_BUNDLE, MANIFEST, Bundle
 from icface.control import presets
 from icface.control.state import ControlState
+from icface.engines.command import main as build_engine
 from icface.errors import BundleError, ConfigError, ICFaceError
 from icface.graphs import MAX_FIELDS, check_graph
 from icface.tables import read_csv
@@ -306,6 +307,18 @@ def test_a_signature_is_asked_for_and_none_can_be_checked(
     assert main([*asked, "--require-signature", str(CORPUS / "key.public.pem")]) == 2
     assert 'pip install "icface-live[sign]"' in capsys.readouterr().err
     assert not (tmp_path / "a.png").exists()
+
+
+def test_no_engine_is_built_of_a_model_that_is_not_signed(
+    bundle: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    pytest.importorskip("cryptography", reason="the extra `sign` is not installed")
+    monkeypatch.setattr(signing, "trusted_folder", lambda: tmp_path / "trusted")
+    assert build_engine([str(bundle), "--require-signature"]) == 2
+    assert "no key is trusted yet" in capsys.readouterr().err
+    public = str(CORPUS / "key.public.pem")
+    assert build_engine([str(bundle), "--require-signature", public]) == 1
+    assert "is not signed; ask its maker" in capsys.readouterr().err
 
 
 def test_a_key_is_never_written_over(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
