@@ -123,6 +123,8 @@ class LiveConfig:
     c2pa_certificate: Path | None = None
     """Signs the outputs, with `c2pa_key`."""
     c2pa_key: Path | None = None
+    consent: str = "ask"
+    """`yes`: the people in all photos agreed; `ask`: that is asked at a photo's first use."""
     duration_s: float | None = None
     """By the clock when live, in the file's own time otherwise."""
     frames: int | None = None
