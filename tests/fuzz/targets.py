@@ -23,7 +23,9 @@ from icface.bundle import MANIFEST, Bundle
 from icface.control import presets
 from icface.control.state import ControlState
 from icface.images import MAX_SIDE_PX, load_photo
+from realtime import consent
 from realtime.cameras.video_file import VideoFileCamera
+from realtime.config import LiveConfig
 from realtime.drivers.table import load_table
 from realtime.panel import commands
 from realtime.panel.desk import ControlDesk
@@ -147,7 +149,6 @@ def a_desk() -> ControlDesk:
     """A panel's desk on a run of fakes."""
     from fractions import Fraction
 
-    from realtime.config import LiveConfig
     from realtime.disclosure import Provenance
     from realtime.drivers.crew import Crew
     from realtime.photos import Photos
@@ -218,6 +219,7 @@ def upload(given: tuple[str, bytes], folder: Path) -> None:
         return 0
 
     desk.photos = mock.Mock(paths=[], add=add)
+    desk.config = LiveConfig(sources=(inner,), null=True, consent="yes")
 
     async def on_desk(function: Callable[..., Any], *arguments: Any) -> Any:
         return function(*arguments)
@@ -248,7 +250,8 @@ def upload(given: tuple[str, bytes], folder: Path) -> None:
         return said
 
     loop = _loop()
-    start, *body = loop.run_until_complete(ask())
+    with mock.patch.object(consent, "cache_folder", lambda: folder / "cache"):
+        start, *body = loop.run_until_complete(ask())
     text = b"".join(part.get("body", b"") for part in body).decode()
     assert start["status"] in (200, 413, 422) and "\n" not in text and str(folder) not in text
     assert [path.parent for path in added] == ([inner] if start["status"] == 200 else [])
