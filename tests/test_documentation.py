@@ -10,6 +10,7 @@ import pytest
 
 from realtime.cli import parser
 from realtime.hotkeys import HOTKEYS
+from training.preparation.split import KEPT
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 README = (REPOSITORY / "README.md").read_text(encoding="utf-8")
@@ -43,11 +44,13 @@ def test_readme_has_no_flag_that_is_not_there() -> None:
     for path in (
         REPOSITORY / "icface/engines/command.py",
         REPOSITORY / "realtime/attributes_command.py",
+        REPOSITORY / "realtime/check_command.py",
         REPOSITORY / "realtime/sign_command.py",
         *others,
     ):
         if path.is_file():
             known |= set(re.findall(r'"(--[a-z][a-z-]+)"', path.read_text(encoding="utf-8")))
+    known |= {f"--{split}-{what}" for split in KEPT for what in ("identity", "share")}
     lines = [line for line in README.splitlines() if not line.startswith(("sudo", "pip", "echo"))]
     named = set(re.findall(r"(?<![\w-])--[a-z][a-z-]+", "\n".join(lines)))
     assert named - known == set()

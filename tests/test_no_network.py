@@ -205,7 +205,7 @@ def visit(desk, url):
     headers = {"Authorization": "Bearer " + address.fragment.partition("=")[2], "Origin": "http://" + address.netloc}
     page = http.client.HTTPConnection(address.hostname, address.port, timeout=60)
     clip = Path("tests/fuzz/corpus/video/h264.mp4").read_bytes()
-    page.request("POST", "/api/drivers?name=clip.mp4", clip, headers)
+    page.request("POST", "/api/tracks?name=clip.mp4", clip, headers)
     done["upload"] = page.getresponse().status
     page.close()
     desk.perform({"does": "record"})

@@ -228,6 +228,10 @@ def test_a_graph_unpacks_to_more_than_the_memory() -> None:
         check_graph(b"\x3a" + length + nodes)
 
 
+def test_a_file_is_no_graph(bundle: Path) -> None:
+    refused(bundle, b"no graph", "is no ONNX graph")
+
+
 def test_the_shipped_graphs_hold_to_the_same_rules() -> None:
     """They are not looked at when the program starts, because they come with it."""
     for path in DEFAULT_BUNDLE.glob("*.onnx"):

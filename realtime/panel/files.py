@@ -143,6 +143,7 @@ class Files:
     async def _receive(self, request: Request, suffixes: tuple[str, ...], most_bytes: int) -> Path:
         """Write a request's body into the folder, under a name that can do no harm; raises ICFaceError."""
         given = Path(request.query_params.get("name", "").replace("\\", "/")).name
+        given = "".join(letter if letter.isprintable() else "_" for letter in given)
         suffix = Path(given).suffix.lower()
         if suffix not in suffixes:
             raise ICFaceError(f"{given[:60] or 'a file without a name'} is none of {', '.join(suffixes)}")

@@ -148,7 +148,7 @@ def work(scratch: str, argv: list[str]) -> int:
         os.nice(15)
     from icface import reenactor  # noqa: F401
     from icface.source_cache import cache_folder
-    from realtime import session  # noqa: F401
+    from realtime import session, watermark_loop  # noqa: F401
     from realtime.cli import main
 
     given = [Path(word).absolute() for word in argv if not word.startswith("--")]

@@ -222,16 +222,10 @@ def broken_bundle(paper: Bundle, folder: Path, content: bytes) -> Bundle:
 
 
 def test_a_graph_that_is_not_ours(paper: Bundle, tmp_path: Path) -> None:
-    other = onnx.load_from_string(paper.file("neutralise.onnx").read_bytes())
-    for number, (content, why) in enumerate(
-        (
-            (b"no graph", "is not a graph"),
-            (other.SerializeToString(), "asks for crop, while the manifest of paper"),
-        )
-    ):
-        bundle = broken_bundle(paper, tmp_path / f"{number}.icface", content)
-        with pytest.raises(BundleError, match=why):
-            build(Job(bundle=bundle, backend="onnxruntime", precision="fp32"), never)
+    other = paper.file("neutralise.onnx").read_bytes()
+    bundle = broken_bundle(paper, tmp_path / "b.icface", other)
+    with pytest.raises(BundleError, match="asks for crop, while the manifest of paper"):
+        build(Job(bundle=bundle, backend="onnxruntime", precision="fp32"), never)
 
 
 # The command

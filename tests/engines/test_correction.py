@@ -162,10 +162,17 @@ def scaled(graph: bytes, factor: float) -> bytes:
     return bytes(model.SerializeToString())
 
 
+def conjuring(graph: bytes) -> bytes:
+    """The graph with an operator that no engine has."""
+    model = onnx.load_from_string(graph)
+    model.graph.node[0].op_type = "Conjure"
+    return bytes(model.SerializeToString())
+
+
 @pytest.mark.parametrize(
     ("change", "why"),
     [
-        (lambda graph: b"no graph", "cannot load correct.onnx"),
+        (conjuring, "cannot load correct.onnx"),
         (lambda graph: scaled(graph, np.nan), "no numbers|wrong golden frame"),
         (lambda graph: scaled(graph, -1.0), "wrong golden frame"),
     ],
@@ -240,7 +247,7 @@ def test_in_one_graph_a_network_of_no_numbers_leaves_geometry(corrected_bundle: 
 def test_an_engine_without_the_network_is_held_to_the_golden_frame_of_geometry(
     corrected_bundle: Bundle, tmp_path: Path
 ) -> None:
-    broken = with_network(corrected_bundle, tmp_path / "b.icface", lambda graph: b"no graph")
+    broken = with_network(corrected_bundle, tmp_path / "b.icface", conjuring)
     golden = load(broken.file(broken.golden).read_bytes())
     content = save(golden | {GEOMETRY: golden[GEOMETRY][::-1].copy()})
     broken.file(broken.golden).write_bytes(content)

@@ -643,11 +643,10 @@ def graph_of_unknown_operators() -> bytes:
 @pytest.mark.parametrize(
     ("graph", "expected"),
     [
-        (b"no graph", "cannot load animate.onnx"),
         (foreign_graph(), "animate.onnx asks for picture, while the manifest of edge geometry states inner"),
         (graph_of_unknown_operators(), "cannot load animate.onnx"),
     ],
-    ids=["not onnx", "foreign", "unknown operators"],
+    ids=["foreign", "unknown operators"],
 )
 def test_a_graph_that_is_not_ours(tmp_path: Path, name: str, graph: bytes, expected: str) -> None:
     foreign = with_files(tmp_path / "b.icface", graph=graph)

@@ -87,10 +87,9 @@ def test_a_graph_in_half_precision_is_hashed_like_every_file(paper: Bundle, tmp_
 
 def test_what_is_no_graph_of_the_bundle(paper: Bundle, tmp_path: Path) -> None:
     other = paper.file("neutralise.onnx").read_bytes()
-    for number, (content, why) in enumerate(((b"none", "is not a graph"), (other, "asks for crop"))):
-        bundle = edited(paper, tmp_path / str(number), content=content)
-        with pytest.raises(BundleError, match=why):
-            graph_for(bundle, "fp32", never)
+    bundle = edited(paper, tmp_path / "b", content=other)
+    with pytest.raises(BundleError, match="asks for crop"):
+        graph_for(bundle, "fp32", never)
 
 
 def test_no_other_precision(paper: Bundle) -> None:

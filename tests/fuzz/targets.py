@@ -171,8 +171,9 @@ def a_desk() -> ControlDesk:
     return desk
 
 
-_UNFUZZED: Final = ("render", "record", "stop_recording")
-"""They start processes and threads, with nothing of the page's in it but a track's name, which others have too."""
+_UNFUZZED: Final = ("render", "record", "stop_recording", "join")
+"""They start processes and threads, with nothing of the page's in it but a track's name, which others have too, or a
+camera's number."""
 
 
 def a_command() -> st.SearchStrategy[Any]:
@@ -187,7 +188,7 @@ def a_command() -> st.SearchStrategy[Any]:
             st.sampled_from(("source", "gain", "offset", "low", "high", "locked", "smoothing_s", "x")),
             number | name,
         ),
-        **dict.fromkeys(("number", "start", "position_s"), number),
+        **dict.fromkeys(("number", "start", "position_s", "driver", "from_s", "to_s"), number),
         **dict.fromkeys(("on", "playing", "paused"), st.booleans() | number),
     }
     right: list[st.SearchStrategy[Any]] = []
