@@ -75,7 +75,7 @@ class Files:
             except TooLarge as error:
                 return PlainTextResponse(str(error), 413)
             except ConsentNeeded as error:
-                return PlainTextResponse(str(error), 428)
+                return PlainTextResponse(str(error), 202)
             except ICFaceError as error:
                 return PlainTextResponse(str(error), 422)
 
