@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import io
 import logging
 import re
 import sys
@@ -70,6 +71,7 @@ def run_command(
     `stopped`. `level` is the lowest level that is logged. A parser with the flag `verbose` logs one level more with
     `-v`, and prints tracebacks with `-vv`.
     """
+    escape_what_cannot_be_printed()
     try:
         flags = parser.parse_args(argv)
     except SystemExit as end:  # --help, or a wrong flag
@@ -86,6 +88,15 @@ def run_command(
     except KeyboardInterrupt:
         print_error(stopped)
         return 1
+
+
+def escape_what_cannot_be_printed() -> None:
+    """Let standard output show characters that its encoding lacks as escapes, as standard error does.
+
+    A pipe has few characters on Windows, and in the locale C.
+    """
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")
 
 
 def print_error(message: str) -> None:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import argparse
+import io
 import logging
+import sys
 from collections.abc import Iterator
 
 import pytest
@@ -127,3 +129,12 @@ def test_words_of_no_flag_are_collected_and_values_may_begin_with_a_minus(words:
 def test_the_nearest_name_is_found(written: str, meant: str) -> None:
     names = ("AU02", "AU12", "AU20", "AU25", "mouth", "expression")
     assert nearest(written, names) == (f" (did you mean {meant}?)" if meant else "")
+
+
+def test_what_standard_output_cannot_show_is_escaped(monkeypatch: pytest.MonkeyPatch) -> None:
+    written = io.BytesIO()
+    with io.TextIOWrapper(written, encoding="ascii") as stream:
+        monkeypatch.setattr(sys, "stdout", stream)
+        assert run_command(parser(), lambda flags: print("caf\u00e9 \u2026"), []) == 0
+        stream.flush()
+        assert written.getvalue().rstrip() == b"caf\\xe9 \\u2026"

@@ -48,7 +48,7 @@ def line_of(finding: Finding, width: int) -> str:
     wrapper.initial_indent, wrapper.subsequent_indent = first, left
     lines = wrapper.wrap(finding.found)
     if finding.remedy:
-        wrapper.initial_indent, wrapper.subsequent_indent = f"{left}→ ", f"{left}  "
+        wrapper.initial_indent, wrapper.subsequent_indent = f"{left}-> ", f"{left}   "
         lines += wrapper.wrap(finding.remedy)
     return "\n".join(lines)
 
