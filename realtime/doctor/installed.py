@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import os
 import platform
@@ -18,6 +19,13 @@ from realtime.doctor import FAILED, OK, Finding
 
 PACKAGES: Final = ("numpy", "opencv-python", "openvino", "onnxruntime", "numba", "av", "pyvirtualcam")
 LEAST_FREE_MB: Final = 500
+_IN_THE_WAY: Final = "a file is where the folder should be; move it away"
+_REMEDIES: Final = {
+    errno.ENOSPC: "free some space",
+    errno.EEXIST: _IN_THE_WAY,
+    errno.ENOTDIR: _IN_THE_WAY,
+    errno.EROFS: "let its disk be written",
+}
 
 
 def versions() -> Iterator[Finding]:
@@ -60,11 +68,13 @@ def _folder(what: str, folder: Path) -> Finding:
     probe = folder / f".doctor-{os.getpid()}"
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        probe.write_bytes(b"written by icface-live doctor")
-        probe.unlink()
+        try:
+            probe.write_bytes(b"written by icface-live doctor")
+        finally:
+            probe.unlink(missing_ok=True)
         free_mb = shutil.disk_usage(folder).free // 1_000_000
     except OSError as error:
-        remedy = "give yourself the right to write there"
+        remedy = _REMEDIES.get(error.errno or 0, "give yourself the right to write there")
         if what == "cache":
             remedy += ", or name another folder: ICFACE_CACHE_DIR=FOLDER"
         return Finding(
