@@ -94,15 +94,19 @@ def _folder(what: str, folder: Path) -> Finding:
 def models() -> Iterator[Finding]:
     """Whether every model file that ships is the one that was shipped."""
     from icface.bundle import DEFAULT_BUNDLE, Bundle
+    from icface.errors import BundleError
     from icface.face.landmarker import MODEL_PATH, MODEL_SHA256
     from icface.segmentation.segmenters import FOLDER, SHA256
 
-    bundle = Bundle.load(DEFAULT_BUNDLE)  # it compares the hashes of its files
-    yield Finding(
-        check="models",
-        state=OK,
-        found=f"generator {bundle.name}: {len(bundle.hashes)} files have their hashes ({bundle.sha256[:12]})",
-    )
+    try:
+        bundle = Bundle.load(DEFAULT_BUNDLE)  # it compares the hashes of its files
+    except BundleError as error:
+        found, _, remedy = str(error).partition("; ")
+        yield Finding(check="models", state=FAILED, found=f"generator: {found}", remedy=remedy)
+    else:
+        named = f"generator {bundle.name}"
+        found = f"{named}: {len(bundle.hashes)} files have their hashes ({bundle.sha256[:12]})"
+        yield Finding(check="models", state=OK, found=found)
     files = {"face tracker": (MODEL_PATH, MODEL_SHA256)}
     files |= {f"segmentation {name}": (FOLDER / name, digest) for name, digest in SHA256.items()}
     for what, (path, digest) in files.items():

@@ -169,6 +169,15 @@ def test_a_model_that_was_changed_fails(monkeypatch: pytest.MonkeyPatch) -> None
     assert len(failed) == 1 and "face_landmarker.task is damaged or changed" in failed[0].found
 
 
+def test_the_model_that_ships_is_damaged_and_the_others_are_looked_at(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr("icface.bundle.DEFAULT_BUNDLE", tmp_path)
+    generator, *others = installed.models()
+    assert generator.state == FAILED and generator.remedy == "install icface-live again"
+    assert others and all(finding.state == OK for finding in others)
+
+
 def test_a_package_that_is_missing_fails(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(installed, "PACKAGES", ("numpy", "no-such-package"))
     about, missing = installed.versions()

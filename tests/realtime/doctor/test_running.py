@@ -35,7 +35,8 @@ def test_a_driver_that_crashes_costs_one_line() -> None:
     program = f"import os, sys; print('{_LINE}', flush=True); print('bus error', file=sys.stderr, flush=True)"
     first, died = found_by(f"{program}; os.kill(os.getpid(), {int(signal.SIGKILL)})")
     assert first.state == OK
-    assert died == Finding(check="camera", state=FAILED, found="its process died (code -9): bus error")
+    assert (died.state, died.found) == (FAILED, "its process died (code -9): bus error")
+    assert died.remedy.startswith("update the driver")
 
 
 def test_a_check_that_finds_nothing_has_failed() -> None:
