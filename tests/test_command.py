@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import io
 import logging
+import subprocess
 import sys
 from collections.abc import Iterator
 
@@ -138,3 +139,17 @@ def test_what_standard_output_cannot_show_is_escaped(monkeypatch: pytest.MonkeyP
         assert run_command(parser(), lambda flags: print("caf\u00e9 \u2026"), []) == 0
         stream.flush()
         assert written.getvalue().rstrip() == b"caf\\xe9 \\u2026"
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows has no such signal of a pipe")
+def test_nobody_reads_the_output_any_more() -> None:
+    program = (
+        "import sys; from icface.command import Parser, run_command\n"
+        "sys.exit(run_command(Parser(), lambda flags: print('x' * 10**6, flush=True), []))"
+    )
+    with subprocess.Popen(
+        [sys.executable, "-c", program], stdout=subprocess.PIPE, stderr=subprocess.PIPE
+    ) as process:
+        assert process.stdout is not None and process.stderr is not None
+        process.stdout.close()
+        assert process.stderr.read() == b"" and process.wait(30) == 1

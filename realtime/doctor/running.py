@@ -134,6 +134,8 @@ def caught(name: str, find: Callable[[], Iterator[Finding]]) -> Iterator[Finding
     except ICFaceError as error:
         found, _, remedy = str(error).partition("; ")
         yield _failed(name, found, remedy)
+    except MemoryError:
+        yield _failed(name, "the memory of this machine is used up", "end other programs")
     except Exception as error:  # the process's top: a defect is one line, too
         found = f"unexpected {type(error).__name__}: {error}"
         if "cannot open shared object file" in str(error):  # the words of Linux's loader

@@ -90,7 +90,7 @@ def test_the_exit_code_is_1_where_a_line_failed(
     assert lines[0] == "ok      versions        all there"
     assert lines[2] == f"{' ' * 24}-> use a file"
     assert lines[-1] == (
-        "1 of 3 lines failed; what to do stands after each arrow" if code else "nothing failed; 1 notes"
+        "1 of 3 lines failed; what to do stands after each arrow" if code else "nothing failed; 1 note"
     )
     assert cli.main(["doctor", "--json"]) == code
     document = json.loads(capsys.readouterr().out)
