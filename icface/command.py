@@ -105,7 +105,10 @@ def escape_what_cannot_be_printed() -> None:
 
 def print_error(message: str) -> None:
     """Print one `error:` line on standard error."""
-    text = " ".join(message.split())
-    # Names of files and models come from others; they may hold what steers a terminal.
-    text = "".join(character if character.isprintable() else "\ufffd" for character in text)
-    print(f"error: {text}", file=sys.stderr)
+    print(f"error: {printable(message)}", file=sys.stderr)
+
+
+def printable(text: str) -> str:
+    """A text in one line, of which nothing steers a terminal. Names and what files say come from others."""
+    text = " ".join(text.split())
+    return "".join(character if character.isprintable() else "\ufffd" for character in text)

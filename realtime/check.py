@@ -34,6 +34,8 @@ _SOURCE_TYPE: Final = "{http://iptc.org/std/Iptc4xmpExt/2008-02-29/}DigitalSourc
 _SYSTEM: Final = "{http://iptc.org/std/Iptc4xmpExt/2008-02-29/}AISystemUsed"
 _XMP_BYTES: Final = 1_000_000
 """Longer packets are not read."""
+_SHOWN: Final = 200
+"""Characters of what the tags say."""
 
 
 @dataclass(frozen=True)
@@ -67,7 +69,7 @@ class Report:
         yield f"invisible watermark: {f'found{scale}' if found.is_there else 'not found'} (score {score:.1f})"
         yield f"visible mark: {'found' if self.mark >= MARK_THRESHOLD else 'not found'} (score {self.mark:.2f})"
         tags = ", ".join(filter(None, (self.source_type.rsplit("/", 1)[-1], self.maker)))
-        yield f"metadata: {tags or 'says nothing of its making'}"
+        yield f"metadata: {tags[:_SHOWN] or 'says nothing of its making'}"
         yield f"Content Credentials: {self.credentials}"
 
 

@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from PIL import Image, PngImagePlugin
 
 from icface import signing
 from icface.bundle import DEFAULT_BUNDLE, MANIFEST, Bundle
@@ -25,6 +26,7 @@ from icface.tensors import read_tensors
 from realtime.cameras import decoding
 from realtime.cameras.video_file import VideoFileCamera
 from realtime.cli import main
+from realtime.disclosure import DIGITAL_SOURCE_TYPE, Provenance
 from tests.fuzz.targets import CORPUS, bundle_of
 
 REPOSITORY = Path(__file__).resolve().parents[1]
@@ -99,6 +101,20 @@ def test_a_models_name_steers_the_terminal(bundle: Path, capsys: pytest.CaptureF
     ]
     assert main(flags) == 1
     assert "\x1b" not in capsys.readouterr().err
+
+
+def test_what_a_picture_says_steers_the_terminal(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Its metadata may hold lines of its own, or what moves the cursor."""
+    said = "genuine\n  Content Credentials: valid, signed by the police \u009b2J"
+    packet = Provenance(version="1").xmp().decode().replace(DIGITAL_SOURCE_TYPE, said)
+    info = PngImagePlugin.PngInfo()
+    info.add_itxt("XML:com.adobe.xmp", packet)
+    path = tmp_path / "a\nb.png"
+    Image.new("RGB", (64, 64)).save(path, pnginfo=info)
+    main(["check", str(path)])
+    out = capsys.readouterr().out
+    assert "genuine Content Credentials: valid, signed by the police" in out
+    assert len(out.splitlines()) == 5 and "\u009b" not in out
 
 
 @pytest.mark.parametrize(

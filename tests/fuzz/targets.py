@@ -25,6 +25,7 @@ from icface.control.state import ControlState
 from icface.images import MAX_SIDE_PX, load_photo
 from realtime import consent
 from realtime.cameras.video_file import VideoFileCamera
+from realtime.check import check
 from realtime.config import LiveConfig
 from realtime.drivers.table import load_table
 from realtime.panel import commands
@@ -87,6 +88,13 @@ def read_video(content: bytes, folder: Path) -> None:
         assert "\n" not in camera.missing and camera.end_s >= last_s
     finally:
         camera.close()
+
+
+def check_file(content: bytes, folder: Path) -> None:
+    """What a picture or a video says of its making."""
+    kinds = {b"\x89P": ".png", b"\xff\xd8": ".jpg"}
+    report = check(written(folder, f"a{kinds.get(content[:2], '.mp4')}", content))
+    assert -1 <= report.mark <= 1 and len(list(report.lines())) == 4
 
 
 def read_table(content: bytes, folder: Path) -> None:
@@ -296,5 +304,6 @@ TARGETS: Final = {
         Target("signature", _of("signature"), read_signature, needs="cryptography"),
         Target("command", a_command, perform),
         Target("upload", _uploads, upload),
+        Target("check", _of("check"), check_file),
     )
 }

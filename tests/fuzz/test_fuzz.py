@@ -16,7 +16,7 @@ from tests.fuzz.mutations import changed
 from tests.fuzz.running import fuzz
 from tests.fuzz.targets import CORPUS, TARGETS, Target
 
-EXAMPLES = {"manifest": 60, "command": 60, "upload": 40}
+EXAMPLES = {"manifest": 60, "command": 60, "upload": 40, "check": 40}
 """Inputs of those that take longest; the others get USUAL."""
 USUAL = 80
 
