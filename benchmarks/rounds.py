@@ -23,7 +23,7 @@ import av
 
 from benchmarks.faults import FPS, BreakingCamera, BreakingSink, Dice, broken_parts, frames_of
 from icface.arrays import Frame
-from icface.errors import ICFaceError
+from icface.errors import ConfigError, ICFaceError
 from realtime.config import LiveConfig
 from realtime.disclosure import provenance_of
 from realtime.metrics import Metrics
@@ -124,10 +124,16 @@ def one_round(number: int, seed: int, sources: tuple[Path, ...], frames: list[Fr
 
 
 def rounds_of(log: Path | None) -> list[dict[str, Any]]:
-    """What was logged before."""
+    """What was logged before; raises ConfigError where a line is no round, as the last of a soak that was killed."""
     if log is None or not log.is_file():
         return []
-    return [json.loads(line) for line in log.read_text(encoding="utf-8").splitlines()]
+    rounds = []
+    for number, line in enumerate(log.read_text(encoding="utf-8").splitlines(), start=1):
+        try:
+            rounds.append(json.loads(line))
+        except json.JSONDecodeError as error:
+            raise ConfigError(f"line {number} of {log} is no round ({error}); take it out") from error
+    return rounds
 
 
 def soak(
@@ -143,6 +149,8 @@ def soak(
     A signal ends it. The round that it falls into is left out.
     """
     rounds = rounds_of(log)
+    if log is not None:
+        log.touch()  # a folder that is not there is told before the first round
     pictures = frames_of(clip)
     while sum(line["frames"] for line in rounds) < frames:
         try:

@@ -32,7 +32,7 @@ import time
 from collections.abc import Sequence
 
 from benchmarks.clips import remux
-from benchmarks.common import benchmark_parser, write_figures
+from benchmarks.common import benchmark_parser, check_counts, write_figures
 from icface.command import Parser, run_command
 from icface.errors import ConfigError
 from realtime.config import LiveConfig
@@ -42,6 +42,8 @@ from realtime.session import run
 ALLOWED_GROWTH = 0.01
 ALLOWED_GROWTH_FAULTS = 0.05
 """Each round opens everything anew."""
+LEAST_OVERLOADED = 300
+"""Frames that latency and memory are measured over."""
 SECOND_SOURCE = Path(__file__).resolve().parents[1] / "examples/rendered.jpg"
 
 
@@ -136,6 +138,11 @@ def overload(flags: argparse.Namespace) -> int:
 
 def measure(flags: argparse.Namespace) -> int:
     """Run the soak that was asked for; 1 when memory grew."""
+    check_counts(flags)
+    if flags.faults and flags.load is not None:
+        raise ConfigError("--faults and --load are two soaks; give one of them")
+    if flags.load is not None and not (0 < flags.load <= 100 and flags.frames >= LEAST_OVERLOADED):
+        raise ConfigError(f"--load takes a number up to 100, and --frames {LEAST_OVERLOADED} or more with it")
     if flags.faults:
         return break_things(flags)
     if flags.load is not None:

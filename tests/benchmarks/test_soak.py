@@ -16,6 +16,7 @@ import pytest
 from benchmarks import faults, rounds
 from benchmarks.faults import FAULT_FRAMES, BreakingCamera, Dice
 from benchmarks.rounds import rounds_of, soak
+from benchmarks.soak import main
 from icface.errors import DeviceError
 
 
@@ -75,7 +76,28 @@ def test_a_signal_from_outside_ends_a_soak_and_is_no_failure(
     before = signal.getsignal(signal.SIGTERM)
     log = tmp_path / "soak.jsonl"
     assert soak(100, 1, Path("clip.mp4"), (tmp_path / "me.jpg",), log, lambda: 1.0) == []
-    assert not log.exists() and signal.getsignal(signal.SIGTERM) is before
+    assert not log.read_text() and signal.getsignal(signal.SIGTERM) is before
+
+
+@pytest.mark.parametrize(
+    ("flags", "words"),
+    [
+        (["--load", "nan"], "--load takes a number up to 100"),
+        (["--load", "2", "--frames", "3"], "--frames 300 or more"),
+        (["--load", "2", "--faults"], "give one of them"),
+        (["--faults", "--frames", "0"], "--frames 0: at least 1"),
+        (["--faults", "--log", "{cut}"], "is no round"),
+        (["--faults", "--log", "{missing}"], "No such file or directory"),
+    ],
+)
+def test_what_cannot_be_soaked_is_one_line(
+    flags: list[str], words: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "cut.jsonl").write_text('{"round')
+    paths = {"cut": tmp_path / "cut.jsonl", "missing": tmp_path / "none" / "soak.jsonl"}
+    assert main([flag.format_map(paths) for flag in flags]) in (1, 2)
+    said = capsys.readouterr().err
+    assert words in said and said.count("\n") == 1
 
 
 def test_a_round_that_did_not_end_as_it_should_is_told(
