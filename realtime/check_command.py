@@ -23,6 +23,11 @@ def parser() -> Parser:
     return p
 
 
+def _line(text: str) -> str:
+    """What a file says may have lines of its own."""
+    return printable(" ".join(text.split()))
+
+
 def _check(flags: argparse.Namespace) -> int:
     from icface.errors import ICFaceError
     from realtime.check import check
@@ -36,9 +41,9 @@ def _check(flags: argparse.Namespace) -> int:
             code = 1
             continue
         said = "made by ICface Live" if report.is_ours else "nothing says that ICface Live made it"
-        print(printable(f"{path}: {said}"))
+        print(_line(f"{path}: {said}"))
         for line in report.lines():
-            print(f"  {printable(line)}")
+            print(f"  {_line(line)}")
         if not report.is_ours:
             code = code or 3
     return code

@@ -18,7 +18,7 @@ from dataclasses import fields
 from pathlib import Path
 from typing import Any, Final
 
-from icface.command import Parser, escape_what_cannot_be_printed, print_error
+from icface.command import Parser, print_error
 from icface.errors import BundleError, DeviceError, EngineError, ICFaceError
 from realtime import version
 from realtime.attributes_command import main as edit_attributes
@@ -345,7 +345,6 @@ def _run(config: LiveConfig) -> None:
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command; gives 0, 1 or 2 as `--help` says. Never raises or exits."""
     open_closed_streams()
-    escape_what_cannot_be_printed()
     argv = sys.argv[1:] if argv is None else argv
     if argv[:1] == ["check"]:
         return check_files(argv[1:])
