@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 import io
 import logging
-import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -165,6 +164,8 @@ def test_the_nearest_name_is_found(written: str, meant: str) -> None:
 
 @pytest.mark.skipif(sys.platform == "win32", reason="Windows has no such signal of a pipe")
 def test_nobody_reads_the_output_any_more() -> None:
+    import subprocess
+
     program = (
         "import sys; from icface.command import Parser, run_command\n"
         "sys.exit(run_command(Parser(), lambda flags: print('x' * 10**6, flush=True), []))"
