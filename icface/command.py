@@ -89,6 +89,9 @@ def run_command(
     logging.basicConfig(level=level - 10 * min(verbose, 1), handlers=[handler])
     try:
         return body(flags) or 0
+    except BrokenPipeError:  # nobody reads what is printed any more, as after `| head`
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # Python flushes it at the end
+        return 1
     except (ICFaceError, OSError) as error:
         if verbose > 1:
             traceback.print_exc()

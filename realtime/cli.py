@@ -159,9 +159,9 @@ def parser() -> Parser:
     who.add_argument("--watermark", choices=("on", "off"), default="on" if d.watermark else "off",
         help="the invisible watermark that icface-live check finds (default: %(default)s)")
 
-    who.add_argument("--consent", choices=("ask", "yes"), default="ask",
+    who.add_argument("--consent", choices=("ask", "yes"), default=d.consent,
         help="yes: you are in the photos, their people agreed, or nobody looks like this; kept for these photos "
-        "(default: ask once, on a terminal)")
+        "(default: ask once, on a terminal or in the panel)")
 
     driver = p.add_argument_group("who drives")
     driver.add_argument("--driver", "--camera", "--attributes", action="append", default=[], metavar="WHAT",
@@ -270,7 +270,7 @@ def _ask_to_overwrite(flags: argparse.Namespace) -> None:
     ask = asking()
     if there and not flags.overwrite and ask is not None:
         verb = "are" if len(there) > 1 else "is"
-        flags.overwrite = ask(f"{', '.join(there)} {verb} there already; write over? [y/N] ")
+        flags.overwrite = ask(f"{', '.join(there)} {verb} there already; write over?")
 
 
 def _of_words(flags: argparse.Namespace) -> tuple[tuple[Path, ...], list[str]]:
@@ -394,7 +394,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             else:
                 from realtime.consent import check_consent
 
-                check_consent(config.sources, flags.consent, asking())
+                check_consent(config.sources, config.consent, asking())
                 _run(config)
             return 0
         except ICFaceError as error:

@@ -123,6 +123,8 @@ class LiveConfig:
     c2pa_certificate: Path | None = None
     """Signs the outputs, with `c2pa_key`."""
     c2pa_key: Path | None = None
+    consent: str = "ask"
+    """`yes`: the people in all photos agreed; `ask`: that is asked at a photo's first use."""
     duration_s: float | None = None
     """By the clock when live, in the file's own time otherwise."""
     frames: int | None = None
@@ -327,11 +329,11 @@ class LiveConfig:
     @property
     def keys(self) -> tuple[Path, ...] | None:
         """The public keys of which one has to have signed the model; None: it needs no signature."""
-        if self.require_signature is None or self.model is None:
+        if self.model is None:
             return None
-        from icface.signing import trusted_keys
+        from icface.signing import required_keys
 
-        return (Path(self.require_signature),) if self.require_signature else tuple(trusted_keys())
+        return required_keys(self.require_signature)
 
     @property
     def driver_video(self) -> Path | None:

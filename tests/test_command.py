@@ -160,3 +160,19 @@ def test_a_name_cannot_steer_the_terminal(capsys: pytest.CaptureFixture[str]) ->
 def test_the_nearest_name_is_found(written: str, meant: str) -> None:
     names = ("AU02", "AU12", "AU20", "AU25", "mouth", "expression")
     assert nearest(written, names) == (f" (did you mean {meant}?)" if meant else "")
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows has no such signal of a pipe")
+def test_nobody_reads_the_output_any_more() -> None:
+    import subprocess
+
+    program = (
+        "import sys; from icface.command import Parser, run_command\n"
+        "sys.exit(run_command(Parser(), lambda flags: print('x' * 10**6, flush=True), []))"
+    )
+    with subprocess.Popen(
+        [sys.executable, "-c", program], stdout=subprocess.PIPE, stderr=subprocess.PIPE
+    ) as process:
+        assert process.stdout is not None and process.stderr is not None
+        process.stdout.close()
+        assert process.stderr.read() == b"" and process.wait(30) == 1
