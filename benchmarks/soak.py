@@ -8,9 +8,11 @@ the end.
 Every frame is decoded, tracked, animated, composed and sent (to nowhere, or with --output into a video file).
 Exit code 1 when the memory grew by more than 1 %. Linux: reads /proc.
 
-With --faults everything breaks at random instead (benchmarks/faults.py), in live runs one after another; the log holds a
-line for each, and a soak goes on where its log ends. With --load 2 each picture takes twice the time that there is for
-it, live, and the latency is compared: p99 may be twice p50.
+With --faults everything breaks at random instead (benchmarks/rounds.py), in live runs one after another; the log holds a
+line for each, and a soak goes on where its log ends. Exit code 1 when memory, threads or descriptors grew.
+
+With --load 2 each picture takes twice the time that there is for it, live, and the latency is compared: p99 may be twice
+p50.
 """
 
 from __future__ import annotations
@@ -30,7 +32,7 @@ import time
 from collections.abc import Sequence
 
 from benchmarks.clips import remux
-from benchmarks.common import benchmark_parser, write_figures
+from benchmarks.common import benchmark_parser, check_counts, write_figures
 from icface.command import Parser, run_command
 from icface.errors import ConfigError
 from realtime.config import LiveConfig
@@ -40,6 +42,8 @@ from realtime.session import run
 ALLOWED_GROWTH = 0.01
 ALLOWED_GROWTH_FAULTS = 0.05
 """Each round opens everything anew."""
+LEAST_OVERLOADED = 300
+"""Frames that latency and memory are measured over."""
 SECOND_SOURCE = Path(__file__).resolve().parents[1] / "examples/rendered.jpg"
 
 
@@ -90,19 +94,27 @@ def arguments() -> Parser:
 
 
 def break_things(flags: argparse.Namespace) -> int:
-    """Soak with faults; 1 when the memory grew by more than ALLOWED_GROWTH_FAULTS after the first rounds."""
-    from benchmarks.faults import soak
+    """Soak with faults; 1 when the memory grew by more than ALLOWED_GROWTH_FAULTS, or anything else that is held."""
+    from benchmarks.rounds import soak
 
     sources = (flags.source, SECOND_SOURCE)
     rounds = soak(flags.frames, flags.seed, flags.clip, sources, flags.log, resident_mib)
-    # A file of rounds that was gone on with has several processes, whose memory begins anew. The last is looked at.
-    mib = [line["mib"] for line in rounds]
-    growth = max(mib[-3:]) / max(mib[:3]) - 1
+    if not rounds:
+        raise ConfigError("stopped before the first round was over")
+    # A log that was gone on with is of several processes, and what they hold begins anew with each.
+    held = {name: [line[name] for line in rounds] for name in ("mib", "threads", "descriptors")}
+    before = {name: max(values[:3]) for name, values in held.items()}
+    after = {name: max(values[-3:]) for name, values in held.items()}
+    growth = after["mib"] / before["mib"] - 1
     frames, seconds = sum(line["frames"] for line in rounds), sum(line["seconds"] for line in rounds)
     faults = sum(sum(line["faults"].values()) for line in rounds)
     print(f"{len(rounds)} rounds, {frames} frames, {faults} faults in {seconds:.0f} s; memory {growth:+.2%}")
+    print(
+        "; ".join(f"{name}: {before[name]} in the first rounds, {after[name]} in the last" for name in held)
+    )
     write_figures(flags.json, {"rounds": rounds, "growth": round(growth, 5)})
-    return int(growth > ALLOWED_GROWTH_FAULTS)
+    more = any(after[name] > before[name] for name in ("threads", "descriptors"))
+    return int(growth > ALLOWED_GROWTH_FAULTS or more)
 
 
 def overload(flags: argparse.Namespace) -> int:
@@ -126,6 +138,11 @@ def overload(flags: argparse.Namespace) -> int:
 
 def measure(flags: argparse.Namespace) -> int:
     """Run the soak that was asked for; 1 when memory grew."""
+    check_counts(flags)
+    if flags.faults and flags.load is not None:
+        raise ConfigError("--faults and --load are two soaks; give one of them")
+    if flags.load is not None and not (0 < flags.load <= 100 and flags.frames >= LEAST_OVERLOADED):
+        raise ConfigError(f"--load takes a number up to 100, and --frames {LEAST_OVERLOADED} or more with it")
     if flags.faults:
         return break_things(flags)
     if flags.load is not None:

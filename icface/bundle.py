@@ -143,9 +143,10 @@ class Bundle(msgspec.Struct, frozen=True, kw_only=True):
         Raises:
             BundleError: it is missing, damaged, changed, not signed, of another version, or nothing an engine may read.
         """
-        if not (path / MANIFEST).is_file():
-            raise BundleError(f"{path} is not a model bundle: a folder with {MANIFEST} is expected")
         ships = path.resolve() == DEFAULT_BUNDLE.resolve()
+        again = "; install icface-live again" if ships else ""
+        if not (path / MANIFEST).is_file():
+            raise BundleError(f"{path} is not a model bundle: a folder with {MANIFEST} is expected{again}")
         try:
             content = read_file(_inside(path, MANIFEST), _MANIFEST_BYTES)
             sha256 = hashlib.sha256(content).hexdigest()
@@ -160,7 +161,10 @@ class Bundle(msgspec.Struct, frozen=True, kw_only=True):
             for problem in _problems(bundle, ships):
                 raise ValueError(problem)
         except (OSError, ValueError, RecursionError, msgspec.DecodeError) as error:
-            raise BundleError(f"{path / MANIFEST}: {_reason(error)}") from error
+            reason = _reason(error)
+            if ships:  # its user does not have it from anywhere else
+                reason = reason.partition("; ")[0] + again
+            raise BundleError(f"{path / MANIFEST}: {reason}") from error
         return bundle
 
     @property

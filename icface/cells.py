@@ -27,7 +27,12 @@ _KNOWN: Final = {
 MAX_BYTES: Final = 600_000_000
 """OpenFace writes 5 kB a row: an hour of 30 frames a second."""
 _ONE_DIGIT: Final = re.compile(r"^au(\d)(?!\d)")
-_DELIMITERS: Final = (",", ";", "\t")
+_DELIMITERS: Final = (",", ";", "\t", "|")
+_NO_TABLES: Final = {
+    "a workbook; save it as CSV in the spreadsheet": (b"pk\x03\x04", b"\xd0\xcf\x11\xe0"),
+    "a web page; download the file itself": (b"<!doctype", b"<html"),
+}
+"""What these bytes begin, in lower case."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -65,7 +70,7 @@ class Cells:
 
 
 def read_cells(path: Path) -> Cells:
-    """Read a CSV: UTF-8 or UTF-16, with commas, semicolons (then numbers may have decimal commas) or tabs.
+    """Read a CSV with commas, or with semicolons, tabs or bars, where numbers may have decimal commas. UTF-8, -16 or -32.
 
     Raises:
         ConfigError: it cannot be read, is no such text, has no rows, a name twice, or a row with more cells than names.
@@ -81,6 +86,9 @@ def read_cells(path: Path) -> Cells:
         delimiter = declared[1] if declared else max(_DELIMITERS, key=lambda mark: _names_in(header, mark))
         reader = csv.reader(lines[first:], delimiter=delimiter)
         table = [(reader.line_num + first, row) for row in reader]
+        for (before, _), (line, _) in zip([(first, []), *table], table, strict=False):
+            if line > before + 1:
+                raise csv.Error(f"a quotation mark in line {before + 1} is not closed there")
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         reason = (
             "it is no text" if isinstance(error, ValueError) else getattr(error, "strerror", None) or error
@@ -112,7 +120,12 @@ def read_cells(path: Path) -> Cells:
 
 
 def _decoded(content: bytes) -> str:
-    """Text of UTF-8 or UTF-16, with or without a byte order mark; of Latin-1 where it is neither."""
+    """Text of UTF-8, UTF-16 or UTF-32, with or without a byte order mark; of Latin-1 where it is neither."""
+    for kind, start in _NO_TABLES.items():
+        if content[:64].lstrip().lower().startswith(start):
+            raise csv.Error(f"it is {kind}")
+    if content.startswith((b"\xff\xfe\0\0", b"\0\0\xfe\xff")):
+        return content.decode("utf-32")
     if content.startswith((b"\xff\xfe", b"\xfe\xff")):
         return content.decode("utf-16")
     zeros = content[:64].count(0)

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import logging
+import os
 import re
 import sys
 import traceback
@@ -34,15 +36,21 @@ class Parser(argparse.ArgumentParser):
     def parse_known_args(self, args: Any = None, namespace: Any = None) -> tuple[Any, list[str]]:
         """As argparse's, but a value may begin with a minus and a digit: `--views -30:30:7`."""
         given = sys.argv[1:] if args is None else list(args)
+        files: list[str] = []
+        if self._rest is not None and "--" in given:  # behind it nothing is a flag
+            files = given[given.index("--") + 1 :]
+            given = given[: given.index("--")]
         for i in range(len(given) - 1, 0, -1):
             if _NUMBER.match(given[i]) and given[i - 1].startswith("--") and "=" not in given[i - 1]:
                 given[i - 1 : i + 1] = [f"{given[i - 1]}={given[i]}"]
         flags, rest = super().parse_known_args(given, namespace)
         for word in rest:
             if word.startswith("-"):
-                self.error(f"there is no flag {word}{self._hint(word)}")
+                is_file = self._rest is not None and os.path.exists(word)
+                hint = f", but a file; write ./{word}" if is_file else self._hint(word)
+                self.error(f"there is no flag {word}{hint}")
         if self._rest is not None:
-            setattr(flags, self._rest, [*getattr(flags, self._rest), *rest])
+            setattr(flags, self._rest, [*getattr(flags, self._rest), *rest, *files])
             rest = []
         return flags, rest
 
@@ -53,7 +61,7 @@ class Parser(argparse.ArgumentParser):
         return nearest(flag, self._option_string_actions)
 
     def error(self, message: str) -> NoReturn:
-        self.exit(2, f"error: {message}; see {self.prog} --help\n")
+        self.exit(2, f"error: {printable(message)}; see {self.prog} --help\n")
 
 
 def run_command(
@@ -70,14 +78,20 @@ def run_command(
     `stopped`. `level` is the lowest level that is logged. A parser with the flag `verbose` logs one level more with
     `-v`, and prints tracebacks with `-vv`.
     """
+    show_any_name()
     try:
         flags = parser.parse_args(argv)
     except SystemExit as end:  # --help, or a wrong flag
         return int(end.code or 0)
     verbose = getattr(flags, "verbose", 0)
-    logging.basicConfig(level=level - 10 * min(verbose, 1), format="%(message)s", stream=sys.stderr)
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(Printable("%(message)s"))
+    logging.basicConfig(level=level - 10 * min(verbose, 1), handlers=[handler])
     try:
         return body(flags) or 0
+    except BrokenPipeError:  # nobody reads what is printed any more, as after `| head`
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # Python flushes it at the end
+        return 1
     except (ICFaceError, OSError) as error:
         if verbose > 1:
             traceback.print_exc()
@@ -90,7 +104,27 @@ def run_command(
 
 def print_error(message: str) -> None:
     """Print one `error:` line on standard error."""
-    text = " ".join(message.split())
-    # Names of files and models come from others; they may hold what steers a terminal.
-    text = "".join(character if character.isprintable() else "\ufffd" for character in text)
-    print(f"error: {text}", file=sys.stderr)
+    print(f"error: {printable(' '.join(message.split()))}", file=sys.stderr)
+
+
+def show_any_name() -> None:
+    """Let standard output show what its encoding lacks as `\\udcff`. Names of files may be bytes that are no text."""
+    with contextlib.suppress(
+        AttributeError, OSError, ValueError
+    ):  # it is closed, or something else in its place
+        sys.stdout.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]
+
+
+def printable(text: str) -> str:
+    """Text for a terminal, in one or more lines. Names of files and models come from others: they may hold bytes that are
+    no text, or steer the terminal."""
+    return "".join(
+        character if character.isprintable() or character == "\n" else "\ufffd" for character in text
+    )
+
+
+class Printable(logging.Formatter):
+    """Log lines as `printable` text."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        return printable(super().format(record))

@@ -38,6 +38,8 @@ BEHIND_ALPHA: Final = (128, 128, 128)
 
 # Pillow reads more formats, but some of them start other programs (EPS runs Ghostscript) or are hardly ever photos.
 FORMATS: Final = ["JPEG", "PNG", "WEBP", "TIFF", "BMP", "GIF", "JPEG2000", "PPM", "TGA", "AVIF"]
+_ANIMATED: Final = ("GIF", "PNG", "WEBP", "AVIF")
+"""A TIFF's other pictures are pages, and a JPEG's are the same one in another size or light."""
 _PNG: Final = b"\x89PNG\r\n\x1a\n"
 _PNG_TEXTS: Final = (b"tEXt", b"zTXt", b"iTXt")
 _PNG_ORIENTATIONS: Final = (b"Raw profile type exif\0", b"Raw profile type APP1\0")
@@ -59,6 +61,8 @@ class Photo:
     sha256: str
     """Hex digest of the file's bytes."""
     path: Path
+    moves: bool = False
+    """Whether the file is an animation, whose first picture this is."""
 
 
 def load_photo(path: Path, max_pixels: int = MAX_PIXELS) -> Photo:
@@ -96,6 +100,7 @@ def load_photo(path: Path, max_pixels: int = MAX_PIXELS) -> Photo:
                         f"{path} is {width}×{height} pixels; at most {max_pixels / 1e6:g} million and "
                         f"{MAX_FILE_SIDE_PX} a side can be read; reduce it to {MAX_SIDE_PX} a side"
                     )
+                moves = image.format in _ANIMATED and getattr(image, "is_animated", False)
                 # A JPEG is decoded at a half, quarter or eighth of its size where that is enough.
                 image.draft("RGB", (_longest_px(width, height),) * 2)
                 frame = _to_rgb(image)
@@ -106,7 +111,7 @@ def load_photo(path: Path, max_pixels: int = MAX_PIXELS) -> Photo:
             f"{path} is damaged, cut short or of an unusual kind ({error or type(error).__name__}); "
             "save it again as a JPEG or PNG"
         ) from error
-    return Photo(frame=frame, sha256=sha256, path=path)
+    return Photo(frame=frame, sha256=sha256, path=path, moves=moves)
 
 
 def cut_crop(frame: Frame, affine: NDArray[np.float64], size_px: int | tuple[int, int]) -> Frame:

@@ -229,6 +229,8 @@ class Reenactor:
         seen = choose_face(found, photo.path, face)
         frame, chosen = put_upright(*without_far(photo.frame, seen))
         notes = expectations(photo.frame, seen, frame, chosen)
+        if photo.moves:
+            notes.insert(0, "the file is an animation; its first picture is taken")
         uncut = frame, chosen
         if face is None and len(found) > 1:
             notes.insert(0, numbered(found, next(i for i, other in enumerate(found) if other is seen)))

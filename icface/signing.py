@@ -50,6 +50,17 @@ def trusted_keys() -> list[Path]:
     return found
 
 
+def required_keys(asked: str | None) -> tuple[Path, ...] | None:
+    """The public keys of which one has to have signed a model, as `--require-signature` says.
+
+    Args:
+        asked: a key's file; empty: the user's trusted keys, of which there has to be one; None: no signature is needed.
+    """
+    if asked is None:
+        return None
+    return (Path(asked),) if asked else tuple(trusted_keys())
+
+
 def check_signature(bundle: Path, sha256: str, keys: Sequence[Path]) -> None:
     """Raise BundleError unless one of the keys signed the manifest of that digest; ConfigError where a key is none."""
     known = {_fingerprint(key): key for key in map(_public_key, keys)}

@@ -113,7 +113,7 @@ def write_csv(path: Path, track: AttributeTrack, *, openface: bool = False) -> N
                 # Floats are written so that they read back exactly. A replay gives the same bits.
                 writer.writerow([i + 1, f"{track.times_s[i]:.6f}", int(track.present[i]), *row])
     except OSError as error:
-        raise ConfigError(f"cannot write attributes to {path}: {error}") from error
+        raise ConfigError(f"cannot write attributes to {path}: {error.strerror or error}") from error
 
 
 def _is_openface(cells: Cells) -> bool:

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from icface.command import Parser, run_command
-from icface.errors import ConfigError
+from icface.errors import ConfigError, ICFaceError
 from realtime.config import PICTURE_SUFFIXES
 
 if TYPE_CHECKING:
@@ -201,8 +201,12 @@ def _run(flags: argparse.Namespace) -> None:
         print(f"{target}: {len(track)} rows, {track.times_s[-1]:.1f} s, {seen}")
         return
     edited = _edited(track, flags)
-    with replacing_file(target) as unfinished:
-        write_csv(unfinished, edited, openface=flags.openface)
+    try:
+        with replacing_file(target) as unfinished:
+            write_csv(unfinished, edited, openface=flags.openface)
+    except (ConfigError, OSError) as error:
+        why = error if isinstance(error, OSError) else error.__cause__
+        raise ICFaceError(f"cannot write {target}: {getattr(why, 'strerror', None) or why}") from error
     print(f"{target}: {len(edited)} rows, {edited.times_s[-1]:.1f} s")
 
 

@@ -5,19 +5,20 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import closing
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 from typing import Final
 from xml.etree import ElementTree
 
-import av
 import cv2
 import numpy as np
 from PIL import Image
 
 from icface.arrays import Frame
-from icface.errors import ConfigError, DeviceError, ICFaceError, SourceError
+from icface.errors import ConfigError, DeviceError, SourceError
 from icface.images import load_photo
-from realtime.cameras.decoding import UNREADABLE, reason
+from realtime.cameras.decoding import open_container
+from realtime.cameras.video_file import VideoFileCamera
 from realtime.config import DRIVER_SUFFIXES
 from realtime.credentials import read_credentials
 from realtime.disclosure import Mark
@@ -34,6 +35,8 @@ _SOURCE_TYPE: Final = "{http://iptc.org/std/Iptc4xmpExt/2008-02-29/}DigitalSourc
 _SYSTEM: Final = "{http://iptc.org/std/Iptc4xmpExt/2008-02-29/}AISystemUsed"
 _XMP_BYTES: Final = 1_000_000
 """Longer packets are not read."""
+_SHOWN: Final = 200
+"""Characters of what the tags say."""
 
 
 @dataclass(frozen=True)
@@ -67,7 +70,7 @@ class Report:
         yield f"invisible watermark: {f'found{scale}' if found.is_there else 'not found'} (score {score:.1f})"
         yield f"visible mark: {'found' if self.mark >= MARK_THRESHOLD else 'not found'} (score {self.mark:.2f})"
         tags = ", ".join(filter(None, (self.source_type.rsplit("/", 1)[-1], self.maker)))
-        yield f"metadata: {tags or 'says nothing of its making'}"
+        yield f"metadata: {tags[:_SHOWN] or 'says nothing of its making'}"
         yield f"Content Credentials: {self.credentials}"
 
 
@@ -81,8 +84,6 @@ def check(path: Path) -> Report:
         raise SourceError(f"{path} is not there, or is no file")
     is_video = path.suffix.lower() in DRIVER_SUFFIXES and path.suffix.lower() != ".gif"
     frames, tags = _video(path) if is_video else _picture(path)
-    if not frames:
-        raise SourceError(f"{path} has no pictures")
     try:
         signed = read_credentials(path)
         said = (
@@ -139,26 +140,9 @@ def _from_xmp(packet: bytes) -> tuple[str, str]:
 
 
 def _video(path: Path) -> tuple[list[Frame], tuple[str, str]]:
-    frames: list[Frame] = []
-    try:
-        with closing(av.open(str(path), options={"protocol_whitelist": "file"})) as container:
-            tags = {key.lower(): value for key, value in container.metadata.items()}
-            if not container.streams.video:
-                raise SourceError(f"{path} has no pictures")
-            try:
-                for number, frame in enumerate(container.decode(video=0)):
-                    if number % EVERY == 0:
-                        picture = frame.to_ndarray(format="rgb24").astype(np.uint8, copy=False)
-                        if not frames or picture.shape == frames[0].shape:
-                            frames.append(picture)
-                    if len(frames) == MOST:
-                        break
-            except UNREADABLE:
-                if not frames:  # what comes before the damage is enough
-                    raise
-    except ICFaceError:
-        raise
-    except UNREADABLE as error:
-        raise SourceError(f"{path} is not a video that can be read: {reason(error)}") from error
-    comment = tags.get("comment", "")
-    return frames, (tags.get("digital_source_type", ""), _MAKER if _MAKER in comment else "")
+    with VideoFileCamera(path) as camera:
+        frames = [captured.frame for captured in islice(camera.frames(), 0, EVERY * MOST, EVERY)]
+    with closing(open_container(path)) as container:
+        tags = {key.lower(): value for key, value in container.metadata.items()}
+    maker = _MAKER if _MAKER in tags.get("comment", "") else ""
+    return frames, (tags.get("digital_source_type", ""), maker)

@@ -6,7 +6,7 @@ import argparse
 from collections.abc import Sequence
 from pathlib import Path
 
-from icface.command import Parser, run_command
+from icface.command import Parser, print_error, printable, run_command
 
 
 def parser() -> Parser:
@@ -23,8 +23,12 @@ def parser() -> Parser:
     return p
 
 
+def _line(text: str) -> str:
+    """What a file says may have lines of its own."""
+    return printable(" ".join(text.split()))
+
+
 def _check(flags: argparse.Namespace) -> int:
-    from icface.command import print_error
     from icface.errors import ICFaceError
     from realtime.check import check
 
@@ -36,11 +40,10 @@ def _check(flags: argparse.Namespace) -> int:
             print_error(str(error))
             code = 1
             continue
-        print(
-            f"{path}: {'made by ICface Live' if report.is_ours else 'nothing says that ICface Live made it'}"
-        )
+        said = "made by ICface Live" if report.is_ours else "nothing says that ICface Live made it"
+        print(_line(f"{path}: {said}"))
         for line in report.lines():
-            print(f"  {line}")
+            print(f"  {_line(line)}")
         if not report.is_ours:
             code = code or 3
     return code

@@ -18,8 +18,8 @@ from dataclasses import fields
 from pathlib import Path
 from typing import Any, Final
 
-from icface.command import Parser, print_error
-from icface.errors import BundleError, DeviceError, EngineError, ICFaceError
+from icface.command import Parser, print_error, printable, show_any_name
+from icface.errors import BundleError, ConfigError, DeviceError, EngineError, ICFaceError
 from realtime import version
 from realtime.attributes_command import main as edit_attributes
 from realtime.check_command import main as check_files
@@ -159,9 +159,9 @@ def parser() -> Parser:
     who.add_argument("--watermark", choices=("on", "off"), default="on" if d.watermark else "off",
         help="the invisible watermark that icface-live check finds (default: %(default)s)")
 
-    who.add_argument("--consent", choices=("ask", "yes"), default="ask",
+    who.add_argument("--consent", choices=("ask", "yes"), default=d.consent,
         help="yes: you are in the photos, their people agreed, or nobody looks like this; kept for these photos "
-        "(default: ask once, on a terminal)")
+        "(default: ask once, on a terminal or in the panel)")
 
     driver = p.add_argument_group("who drives")
     driver.add_argument("--driver", "--camera", "--attributes", action="append", default=[], metavar="WHAT",
@@ -265,22 +265,28 @@ def _at_home(value: Any) -> Any:
 
 def _ask_to_overwrite(flags: argparse.Namespace) -> None:
     """On a terminal, ask whether files that are there may be written over; `flags.overwrite` gets the answer."""
-    written = (*flags.outputs, flags.record_attributes, flags.stats)
+    written = (*flags.outputs, flags.record_attributes, flags.stats, flags.list_faces)
     there = [str(path) for path in map(_at_home, written) if path is not None and path.is_file()]
     ask = asking()
     if there and not flags.overwrite and ask is not None:
         verb = "are" if len(there) > 1 else "is"
-        flags.overwrite = ask(f"{', '.join(there)} {verb} there already; write over? [y/N] ")
+        flags.overwrite = ask(f"{', '.join(there)} {verb} there already; write over?")
+
+
+def _of_words(flags: argparse.Namespace) -> tuple[tuple[Path, ...], list[str]]:
+    """The photos, and what drives of the words that belong to no flag."""
+    driving = [word for word in flags.words if Path(word).suffix.lower() in DRIVER_SUFFIXES]
+    return (*flags.sources, *(Path(word) for word in flags.words if word not in driving)), driving
 
 
 def config_from(flags: argparse.Namespace) -> LiveConfig:
     """The settings that the flags mean; raises ConfigError where they cannot be used, or not together."""
     settings = {field.name: getattr(flags, field.name) for field in fields(LiveConfig)}
     # `icface-live me.jpg talk.mp4`: what is no photo drives.
-    driving = [word for word in flags.words if Path(word).suffix.lower() in DRIVER_SUFFIXES]
+    photos, driving = _of_words(flags)
     flags.drivers = [*flags.drivers, *driving]
     settings.update(
-        sources=(*flags.sources, *(Path(word) for word in flags.words if word not in driving)),
+        sources=photos,
         outputs=tuple(flags.outputs),
         **{
             name: tuple(getattr(flags, name))
@@ -345,6 +351,7 @@ def _run(config: LiveConfig) -> None:
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command; gives 0, 1 or 2 as `--help` says. Never raises or exits."""
     open_closed_streams()
+    show_any_name()
     argv = sys.argv[1:] if argv is None else argv
     if argv[:1] == ["check"]:
         return check_files(argv[1:])
@@ -366,13 +373,17 @@ def main(argv: Sequence[str] | None = None) -> int:
     config = None
     with own_stderr(flags.verbose), logged(flags.verbose):
         try:
+            if not flags.list_cameras:
+                _ask_to_overwrite(flags)
             if flags.list_faces is not None:
                 from realtime.listing import list_faces
 
-                _tell("\n".join(list_faces(flags.sources, flags.list_faces)))
+                if flags.list_faces.is_file() and not flags.overwrite:
+                    raise ConfigError(
+                        f"{flags.list_faces} is there already; give --overwrite, or another name"
+                    )
+                _tell("\n".join(list_faces(_at_home(_of_words(flags)[0]), flags.list_faces)))
                 return 0
-            if not flags.list_cameras:
-                _ask_to_overwrite(flags)
             config = None if flags.list_cameras else config_from(flags)
             # First of all, so that a system library that it lacks is named. It also has to come before PyAV: with
             # PyAV's libxcb loaded first, OpenCV's windows hang when they open.
@@ -383,7 +394,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             else:
                 from realtime.consent import check_consent
 
-                check_consent(config.sources, flags.consent, asking())
+                check_consent(config.sources, config.consent, asking())
                 _run(config)
             return 0
         except ICFaceError as error:
@@ -403,7 +414,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _tell(text: str) -> None:
     """Print on standard output. Nobody may be listening there: a closed pipe is no failure of the run."""
     try:
-        print(text, flush=True)
+        print(printable(text), flush=True)
     except (OSError, ValueError):
         with contextlib.suppress(OSError, ValueError):  # Python flushes it again at the end
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

@@ -123,6 +123,8 @@ class LiveConfig:
     c2pa_certificate: Path | None = None
     """Signs the outputs, with `c2pa_key`."""
     c2pa_key: Path | None = None
+    consent: str = "ask"
+    """`yes`: the people in all photos agreed; `ask`: that is asked at a photo's first use."""
     duration_s: float | None = None
     """By the clock when live, in the file's own time otherwise."""
     frames: int | None = None
@@ -150,7 +152,8 @@ class LiveConfig:
 
     def _setting_problems(self) -> Iterator[str]:
         if not self.sources:
-            yield "no photo: name one, such as icface-live me.jpg"
+            drives = f"{self.drivers[0]} drives: " if self.drivers else ""
+            yield f"no photo: {drives}name one, such as icface-live me.jpg"
         if len(self.sources) > 9:
             yield f"{len(self.sources)} sources, but only the keys 1 to 9 to choose by; give 9 or fewer"
         size, fps, retry_s = self.camera_size_px, self.camera_fps, self.camera_retry_s
@@ -326,11 +329,11 @@ class LiveConfig:
     @property
     def keys(self) -> tuple[Path, ...] | None:
         """The public keys of which one has to have signed the model; None: it needs no signature."""
-        if self.require_signature is None or self.model is None:
+        if self.model is None:
             return None
-        from icface.signing import trusted_keys
+        from icface.signing import required_keys
 
-        return (Path(self.require_signature),) if self.require_signature else tuple(trusted_keys())
+        return required_keys(self.require_signature)
 
     @property
     def driver_video(self) -> Path | None:

@@ -25,7 +25,7 @@ NOBODY: Final = frozenset(
     }
 )
 """Hashes of the photos in examples/. Their people do not exist."""
-_QUESTION: Final = "{}: is this you, did this person agree, or does nobody look like this? [y/N] "
+_QUESTION: Final = "{}: is this you, did this person agree, or does nobody look like this?"
 
 
 def check_consent(photos: Sequence[Path], given: str, ask: Callable[[str], bool] | None = None) -> None:

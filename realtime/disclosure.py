@@ -178,6 +178,10 @@ class Provenance:
             packet = self.xmp()
             with path.open("ab") as file:
                 file.write(struct.pack(">I4s", len(packet) + 24, b"uuid") + _XMP_BOX + packet)
+        self.sign(path, suffix)
+
+    def sign(self, path: Path, suffix: str) -> None:
+        """Sign a file that is otherwise complete, where a certificate is configured; see `complete`."""
         if self.credentials is not None:
             record = {
                 "generator": "ICface Live",

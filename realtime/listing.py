@@ -35,7 +35,7 @@ def list_faces(photos: Sequence[Path], picture: Path) -> list[str]:
         ICFaceError: the picture cannot be written.
     """
     if not photos:
-        raise ConfigError("no photo: give one with --source PHOTO")
+        raise ConfigError("no photo: name one, such as icface-live me.jpg --list-faces faces.png")
     if picture.suffix.lower() != ".png":
         raise ConfigError(f"--list-faces {picture}: give the name of a PNG file, as faces.png")
     if picture.resolve() in [path.resolve() for path in photos]:

@@ -234,7 +234,7 @@ class Metrics:
         try:
             write_file(path, json.dumps(self.report(), indent=2) + "\n")
         except OSError as error:
-            raise ICFaceError(f"cannot write the metrics to {path}: {error}") from error
+            raise ICFaceError(f"cannot write the metrics to {path}: {error.strerror or error}") from error
 
 
 def usable_cores() -> int:

@@ -10,8 +10,10 @@ import sys
 import threading
 from collections.abc import Callable, Iterator
 
+from icface.command import Printable
 
-class _Line(logging.Formatter):
+
+class _Line(Printable):
     """The text alone; warnings say that they are."""
 
     def format(self, record: logging.LogRecord) -> str:
@@ -97,12 +99,12 @@ def signals(stop: threading.Event) -> Iterator[None]:
 
 
 def asking() -> Callable[[str], bool] | None:
-    """A question on the terminal; None without one."""
+    """Asks a question on the terminal, and says whether the answer is yes; None without a terminal."""
     if not all(stream and stream.isatty() for stream in (sys.stdin, sys.stderr)):
         return None
 
     def ask(question: str) -> bool:
-        print(question, end="", file=sys.stderr, flush=True)
+        print(f"{question} [y/N] ", end="", file=sys.stderr, flush=True)
         return sys.stdin.readline().strip().lower() in ("y", "yes")
 
     return ask

@@ -25,7 +25,7 @@ class Recorder:
         try:
             self._file = path.open("w", newline="", encoding="utf-8")
         except OSError as error:
-            raise ConfigError(f"cannot write attributes to {path}: {error}") from error
+            raise ConfigError(f"cannot write attributes to {path}: {error.strerror or error}") from error
         self._state: ControlState | None = None
         self.control_path = path.with_suffix(".control.jsonl")
         self._writer = csv.writer(self._file)

@@ -54,7 +54,7 @@ class Recordings:
         self._renderer = renderer
         self._fps = fps
         self.folder = folder
-        self._provenance = provenance
+        self.provenance = provenance
         self._lock = threading.Lock()
         self.current: Recording | None = None
         """The one that runs."""
@@ -64,7 +64,7 @@ class Recordings:
         with self._lock:
             if self.current is not None:
                 raise ICFaceError(f"{self.current.path.name} is being recorded already")
-            recording = Recording(self.folder, self._renderer, self._provenance, self._control)
+            recording = Recording(self.folder, self._renderer, self.provenance, self._control)
             recording.open(*self._renderer.size_px, self._fps)
             self.current = recording
         self._control.ask(lambda reenactment: reenactment.outputs.add(recording))

@@ -27,6 +27,14 @@ def add(frame: Any, tables: Any, busy: Any, channels: int) -> None:
         tile_y = top % TILE_PX
         for left in range(0, width, step):
             columns = min(step, width - left)
+            opaque, clear = nb.uint8(255), nb.uint8(0)
+            if channels == 4:
+                for y in range(top, top + rows):
+                    for x in range(left + 3, left + columns, 4):
+                        opaque &= frame[y, x]
+                        clear |= frame[y, x]
+                if clear == 0:  # nothing is seen here
+                    continue
             differences = count = 0
             for y in range(top, top + rows - 1, 2):
                 for x in range(left + 1, left + columns - channels, 2 * channels):
@@ -41,7 +49,7 @@ def add(frame: Any, tables: Any, busy: Any, channels: int) -> None:
             for row in range(rows):
                 into = frame[top + row, left : left + columns]
                 steps = tables[strength, tile_y + row, tile_x : tile_x + columns]
-                if channels == 3:
+                if opaque == 255:  # a table's step is 0 for alpha
                     for i in range(columns):
                         into[i] = min(max(nb.int16(into[i]) + nb.int16(steps[i]), 0), 255)
                 else:

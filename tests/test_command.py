@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import argparse
+import io
 import logging
+import sys
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
@@ -120,6 +123,36 @@ def test_words_of_no_flag_are_collected_and_values_may_begin_with_a_minus(words:
     assert flags.files == ["c", "a", "b"] and flags.count == "-30:30:7"
 
 
+def test_files_whose_names_begin_with_a_minus(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "-me.jpg").touch()
+    made = Parser(prog="tool", rest="files")
+    made.add_argument("--file", action="append", default=[], dest="files")
+    assert made.parse_args(["a", "--", "-me.jpg", "--file"]).files == ["a", "-me.jpg", "--file"]
+    with pytest.raises(SystemExit):
+        made.parse_args(["-me.jpg"])
+    assert "no flag -me.jpg, but a file; write ./-me.jpg" in capsys.readouterr().err
+
+
+def test_names_that_are_no_text_are_shown(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A file's name may be any bytes; Python keeps those that are no text as lone surrogates."""
+    out = io.TextIOWrapper(io.BytesIO(), encoding="ascii", errors="strict", write_through=True)
+    monkeypatch.setattr(sys, "stdout", out)
+    assert run_command(parser(), lambda flags: print("a\udcff\u6f22.png"), []) == 0
+    assert out.buffer.getvalue().split() == [rb"a\udcff\u6f22.png"]
+
+
+def test_a_name_cannot_steer_the_terminal(capsys: pytest.CaptureFixture[str]) -> None:
+    def body(flags: argparse.Namespace) -> None:
+        logging.getLogger("icface.any").warning("a\x1b[31m.jpg: taken\nas it is")
+
+    logging.getLogger().handlers[:] = []
+    run_command(parser(), body, [])
+    assert capsys.readouterr().err == "a\ufffd[31m.jpg: taken\nas it is\n"
+
+
 @pytest.mark.parametrize(
     ("written", "meant"),
     [("AU2", "AU02"), ("au12", "AU12"), ("mouht", "mouth"), ("exp", ""), ("expr", "expression"), ("xyz", "")],
@@ -127,3 +160,19 @@ def test_words_of_no_flag_are_collected_and_values_may_begin_with_a_minus(words:
 def test_the_nearest_name_is_found(written: str, meant: str) -> None:
     names = ("AU02", "AU12", "AU20", "AU25", "mouth", "expression")
     assert nearest(written, names) == (f" (did you mean {meant}?)" if meant else "")
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows has no such signal of a pipe")
+def test_nobody_reads_the_output_any_more() -> None:
+    import subprocess
+
+    program = (
+        "import sys; from icface.command import Parser, run_command\n"
+        "sys.exit(run_command(Parser(), lambda flags: print('x' * 10**6, flush=True), []))"
+    )
+    with subprocess.Popen(
+        [sys.executable, "-c", program], stdout=subprocess.PIPE, stderr=subprocess.PIPE
+    ) as process:
+        assert process.stdout is not None and process.stderr is not None
+        process.stdout.close()
+        assert process.stderr.read() == b"" and process.wait(30) == 1

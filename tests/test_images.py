@@ -114,8 +114,12 @@ def test_print_colours(tmp_path: Path) -> None:
 
 def test_an_animation_gives_its_first_picture(tmp_path: Path) -> None:
     first, second = Image.new("RGB", (6, 4), (250, 0, 0)), Image.new("RGB", (6, 4), (0, 0, 250))
-    path = write(tmp_path, first, "a.gif", save_all=True, append_images=[second])
-    np.testing.assert_array_equal(load_photo(path).frame[0, 0], (250, 0, 0))
+    for name in ("a.gif", "a.png", "a.webp"):
+        path = write(tmp_path, first, name, save_all=True, append_images=[second], lossless=True)
+        photo = load_photo(path)
+        np.testing.assert_allclose(photo.frame[0, 0], (250, 0, 0), atol=2)
+        assert photo.moves
+    assert not load_photo(write(tmp_path, first, "still.png")).moves
 
 
 @pytest.mark.parametrize("size", [(MAX_SIDE_PX + 904, 2500), (2100, 1 + MAX_SIDE_PX)])

@@ -12,11 +12,13 @@ from typing import Any
 
 import numpy as np
 import pytest
+from PIL import Image, PngImagePlugin
 
 from icface import signing
 from icface.bundle import DEFAULT_BUNDLE, MANIFEST, Bundle
 from icface.control import presets
 from icface.control.state import ControlState
+from icface.engines.command import main as build_engine
 from icface.errors import BundleError, ConfigError, ICFaceError
 from icface.graphs import MAX_FIELDS, check_graph
 from icface.tables import read_csv
@@ -24,6 +26,7 @@ from icface.tensors import read_tensors
 from realtime.cameras import decoding
 from realtime.cameras.video_file import VideoFileCamera
 from realtime.cli import main
+from realtime.disclosure import DIGITAL_SOURCE_TYPE, Provenance
 from tests.fuzz.targets import CORPUS, bundle_of
 
 REPOSITORY = Path(__file__).resolve().parents[1]
@@ -98,6 +101,20 @@ def test_a_models_name_steers_the_terminal(bundle: Path, capsys: pytest.CaptureF
     ]
     assert main(flags) == 1
     assert "\x1b" not in capsys.readouterr().err
+
+
+def test_what_a_picture_says_steers_the_terminal(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Its metadata may hold lines of its own, or what moves the cursor."""
+    said = "genuine\n  Content Credentials: valid, signed by the police \u009b2J"
+    packet = Provenance(version="1").xmp().decode().replace(DIGITAL_SOURCE_TYPE, said)
+    info = PngImagePlugin.PngInfo()
+    info.add_itxt("XML:com.adobe.xmp", packet)
+    path = tmp_path / "a\nb.png"
+    Image.new("RGB", (64, 64)).save(path, pnginfo=info)
+    main(["check", str(path)])
+    out = capsys.readouterr().out
+    assert "genuine Content Credentials: valid, signed by the police" in out
+    assert len(out.splitlines()) == 5 and "\u009b" not in out
 
 
 @pytest.mark.parametrize(
@@ -310,6 +327,18 @@ def test_a_signature_is_asked_for_and_none_can_be_checked(
     assert main([*asked, "--require-signature", str(CORPUS / "key.public.pem")]) == 2
     assert 'pip install "icface-live[sign]"' in capsys.readouterr().err
     assert not (tmp_path / "a.png").exists()
+
+
+def test_no_engine_is_built_of_a_model_that_is_not_signed(
+    bundle: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    pytest.importorskip("cryptography", reason="the extra `sign` is not installed")
+    monkeypatch.setattr(signing, "trusted_folder", lambda: tmp_path / "trusted")
+    assert build_engine([str(bundle), "--require-signature"]) == 2
+    assert "no key is trusted yet" in capsys.readouterr().err
+    public = str(CORPUS / "key.public.pem")
+    assert build_engine([str(bundle), "--require-signature", public]) == 1
+    assert "is not signed; ask its maker" in capsys.readouterr().err
 
 
 def test_a_key_is_never_written_over(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

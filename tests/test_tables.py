@@ -220,8 +220,10 @@ def test_rows_without_a_face_may_hold_anything(tmp_path: Path) -> None:
     np.testing.assert_array_equal(read_csv(early).values[0], fa.neutral())
 
 
-@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16", "utf-16-le", "utf-16-be"])
-@pytest.mark.parametrize(("delimiter", "start"), [(";", ""), ("\t", ""), (";", "sep=;\n"), (",", "")])
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16", "utf-16-le", "utf-16-be", "utf-32"])
+@pytest.mark.parametrize(
+    ("delimiter", "start"), [(";", ""), ("\t", ""), ("|", ""), (";", "sep=;\n"), (",", "")]
+)
 def test_what_spreadsheets_save_is_read(tmp_path: Path, encoding: str, delimiter: str, start: str) -> None:
     cells = [OPENFACE_HEADER, openface_row(1, "0.00", pose_Rx=-0.35), openface_row(2, "0.04", AU12_r=1.5)]
     text = "\n".join(delimiter.join(f" {cell}" for cell in row) for row in cells)
@@ -243,6 +245,29 @@ def test_a_wrong_cell_is_told_with_its_line_as_an_editor_counts(tmp_path: Path) 
     with pytest.raises(
         ConfigError, match=r"line 4: column AU45_r is not a number \('much'\); mend it, or write 0"
     ):
+        read_csv(path)
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        (b"PK\x03\x04" + bytes(99), "save it as CSV"),
+        (b"\xd0\xcf\x11\xe0\xa1\xb1" + bytes(99), "save it as CSV"),
+        (b"\n<!DOCTYPE html><html><body>404</body></html>", "web page"),
+    ],
+)
+def test_what_is_saved_in_place_of_a_table_is_named(tmp_path: Path, content: bytes, said: str) -> None:
+    path = tmp_path / "drive.csv"
+    path.write_bytes(content)
+    with pytest.raises(ConfigError, match=said):
+        read_csv(path)
+
+
+def test_a_quotation_mark_that_is_not_closed_is_told_with_its_line(tmp_path: Path) -> None:
+    path = tmp_path / "drive.csv"
+    rows = [OPENFACE_HEADER, openface_row(1, "0"), ['"', *openface_row(2, "1")[1:]], openface_row(3, "2")]
+    path.write_text("\n".join(map(",".join, rows)) + "\n")
+    with pytest.raises(ConfigError, match="quotation mark in line 3 is not closed"):
         read_csv(path)
 
 

@@ -43,7 +43,7 @@ def load(name: str, base: ControlState) -> ControlState:
     try:
         document = tomllib.loads(read_file(path, _MOST_BYTES).decode("utf-8"))
         return ControlState.from_dict(document, base)
-    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError, ConfigError) as error:
+    except (OSError, ValueError, RecursionError, ConfigError) as error:
         raise ConfigError(f"preset {path}: {error}") from error
 
 

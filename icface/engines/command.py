@@ -29,6 +29,7 @@ from icface.engines.opening import worth_building
 from icface.engines.samples import collect
 from icface.errors import ConfigError, EngineError, ICFaceError, RefusedError
 from icface.files import write_file
+from icface.signing import required_keys
 
 PICTURES: Final = (".jpg", ".jpeg", ".png", ".webp")
 
@@ -59,8 +60,10 @@ def parser() -> argparse.ArgumentParser:
     size = "side of the frames that a model of any size is tuned for (default: %(default)s)"
     precision = f"of {', '.join(PRECISIONS)} (default: what is safe)"
     track = "what moves the photos (default: a track of the example)"
+    signed = "build a model only if this public key signed it (default: one of your trusted keys)"
     add = p.add_argument
     add("bundle", type=Path, nargs="?", default=DEFAULT_BUNDLE, help="a model (default: the one that ships)")
+    add("--require-signature", nargs="?", const="", metavar="KEY.pem", help=signed)
     add("--backend", choices=("auto", *names), default="auto", help="the library (default: the fastest here)")
     add("--precision", metavar="P[,P]", default="", help=precision)
     add("--size", type=int, default=Job.size_px, metavar="PX", help=size)
@@ -142,7 +145,9 @@ def _gpus_elsewhere() -> tuple[str, ...]:
 def _run(flags: argparse.Namespace) -> int:
     if not SMALLEST_PX <= flags.size <= LARGEST_PX:
         raise ConfigError(f"--size {flags.size}: must be {SMALLEST_PX} to {LARGEST_PX}")
-    bundle = Bundle.load(flags.bundle)
+    # The model that ships is part of the program.
+    ships = flags.bundle == DEFAULT_BUNDLE
+    bundle = Bundle.load(flags.bundle, None if ships else required_keys(flags.require_signature))
     asked = capabilities(flags.sm)
     backend = flags.backend.replace("-", "_")
     if backend == "auto" and not asked and bundle.host is not None and not worth_building(bundle):

@@ -18,7 +18,9 @@ from icface.face.suitability import TURNED_RAD, face_extent_px
 CUT_SHARE: Final = 0.03
 """A face is cut that reaches so far beyond the photo, as a share of its height."""
 CROWN: Final = 0.28
-"""The head reaches so far above the face's landmarks, as a share of their height."""
+EAR: Final = 0.1
+NECK: Final = 0.08
+"""The head reaches so far above, beside and below the face's landmarks, as a share of their height."""
 DARK: Final = 16.0
 """Skin below this lightness (CIELAB, 0 to 100) is noise more than face."""
 LENSES: Final = 0.28
@@ -48,10 +50,10 @@ def expectations(photo: Frame, seen: Landmarks, frame: Frame, face: Landmarks) -
         frame: the photo, upright.
         face: the same face in `frame`.
     """
-    cut = _border(photo, seen)
+    cut = _cuts_face(photo, seen)
     part = "of the panorama the part around the face is shown" if is_panorama(photo) else None
     looks = [] if cut else _looks(frame, face)  # what is missing has no colours
-    return [note for note in (cut, part, _tilt(seen), _turn(face), *looks) if note]
+    return [note for note in (_border(photo, seen), part, _tilt(seen), _turn(face), *looks) if note]
 
 
 def hides_mouth(frame: Frame, face: Landmarks) -> bool:
@@ -61,7 +63,7 @@ def hides_mouth(frame: Frame, face: Landmarks) -> bool:
         frame: (H, W, 3) RGB, upright.
         face: the face in it.
     """
-    if _border(frame, face):  # what is missing has no colours
+    if _cuts_face(frame, face):  # what is missing has no colours
         return False
     points = face.points_px[:, :2].astype(np.float64)
     radius_px = 0.03 * float(np.linalg.norm(points[_CORNERS[0]] - points[_CORNERS[1]]))
@@ -91,22 +93,40 @@ def numbered(faces: list[Landmarks], chosen: int) -> str:
     )
 
 
+def _cuts_face(photo: Frame, face: Landmarks) -> bool:
+    """The landmarks of what lies beyond the photo are guessed."""
+    return not all(_inside(photo, face, corner) for corner in np.reshape(face.box_px, (2, 2)))
+
+
 def _border(photo: Frame, face: Landmarks) -> str | None:
-    """The landmarks of what lies beyond the photo are guessed, and so is the crown."""
-    height, width = photo.shape[:2]
-    left, top, right, bottom = face.box_px
-    tall = face_extent_px(face)
-    turned = tilt_rad(face)
-    # The crown lies beyond the forehead, whichever way the face is turned.
-    crown = face.points_px[10, :2] + CROWN * tall * np.array([np.sin(turned), -np.cos(turned)])
-    low, high = -CUT_SHARE * tall, CUT_SHARE * tall
-    if left < low or top < low or right > width - 1 + high or bottom > height - 1 + high:
+    if _cuts_face(photo, face):
         return "the photo's border cuts the face; what is missing is made up, so take a photo with all of the head"
-    if not (low <= crown[0] <= width - 1 + high and low <= crown[1] <= height - 1 + high):
-        return (
-            "the photo's border cuts the head; what is missing is made up, so leave some room above the hair"
-        )
-    return None
+    tall, turned = face_extent_px(face), tilt_rad(face)
+    # These lie beyond the face, whichever way it is turned.
+    down = np.array([-np.sin(turned), np.cos(turned)])
+    aside = np.array([np.cos(turned), np.sin(turned)])
+    ends = (
+        ("above the hair", 10, -CROWN * down),
+        ("beside the ears", 234, -EAR * aside),
+        ("beside the ears", 454, EAR * aside),
+        ("below the chin", 152, NECK * down),
+    )
+    missing = dict.fromkeys(
+        where
+        for where, place, out in ends
+        if not _inside(photo, face, face.points_px[place, :2] + tall * out)
+    )
+    if not missing:
+        return None
+    room = " and ".join(missing) if len(missing) < 3 else "around it"
+    return f"the photo's border cuts the head; what is missing is made up, so leave some room {room}"
+
+
+def _inside(photo: Frame, face: Landmarks, place: Array) -> bool:
+    """Whether a place is in the photo, or next to it."""
+    far = CUT_SHARE * face_extent_px(face)
+    height, width = photo.shape[:2]
+    return bool((place >= -far).all() and (place <= np.array([width, height]) - 1 + far).all())
 
 
 def _tilt(face: Landmarks) -> str | None:

@@ -13,7 +13,7 @@ from icface.attributes import FloatArray
 from icface.geometry import plate
 from icface.geometry.cutout import LEAST_SEEN, MOST_UNSURE
 from icface.geometry.follow import smooth
-from icface.geometry.skull import continue_side
+from icface.geometry.skull import continue_side, cut_sides
 from icface.geometry.topology import OVAL
 from icface.pyramid import Colours, push_pull
 from icface.segmentation.matte import Matte, grown, person_matte
@@ -90,11 +90,19 @@ def continued(
     if not plain:  # which has nothing to blur but its grain
         behind = blurred(whole, MOST_BLUR * iod_px * smooth((distance + blur[0]) / blur[1]))
 
-    person, picture, others = _with_other_side(alpha, photo, pads, oval_px)
+    person = np.zeros(whole.shape[:2], dtype=np.float32)
+    person[top : top + height, left : left + width] = alpha
+    picture = np.zeros(whole.shape, dtype=np.float32)
+    picture[top : top + height, left : left + width] = photo
     face = float(points[:, 0].min()), float(points[:, 0].max())
+    span = left, left + width
+    others = cut_sides(0, width, oval_px)
     for side, pad in ((0, left), (1, right)):
         if pad and not others[side]:
-            _round_off(person, picture, (left, left + width), side, face, iod_px)
+            _round_off(person, picture, span, side, face, iod_px)
+    for side, pad in ((0, left), (1, right)):
+        if pad and others[side]:
+            _other_side(person, picture, span, side, oval_px + np.array([left, top], dtype=np.float32))
     share = person[..., None]
     composed = picture * share + behind * (1 - share)
     if plain or not blur[0]:  # the photo itself, where there is one
@@ -216,30 +224,28 @@ def _round_off(
     person[:, :edge] = outline
 
 
-def _with_other_side(
-    alpha: Mask, photo: Frame, pads: Pads, oval_px: FloatArray
-) -> tuple[Mask, Colours, tuple[bool, bool]]:
-    """The person of the larger picture, their colours, and whether they go on left and right.
+def _other_side(
+    person: Mask, picture: Colours, span: tuple[int, int], side: int, oval_px: FloatArray
+) -> None:
+    """Continue a head beyond an edge of the photo that cuts it, in place, by the mirror image of its other side.
 
-    There the photo's edge cuts one side of the head, and the mirror image of the other side is taken.
+    Args:
+        person: (H, W) alpha of the picture, whole on the other side.
+        picture: (H, W, 3).
+        span: first column of the photo, and the one after its last.
+        side: 0 left, 1 right.
+        oval_px: (36, 2) outline of the face in the picture.
     """
-    top, _, left, _ = pads
-    height, width = alpha.shape
-    layer = np.round(np.dstack([photo * alpha[..., None], 255 * alpha])).astype(np.uint8)
-    layer = np.asarray(cv2.copyMakeBorder(layer, *pads, cv2.BORDER_REFLECT_101), dtype=np.uint8)
-    oval_px = oval_px + np.array([left, top], dtype=np.float32)
-    others = continue_side(layer, left, left + width, oval_px)
-    outside = np.ones(layer.shape[:2], dtype=np.bool_)
-    outside[top : top + height, left : left + width] = False
-    for other, columns in zip(others, (np.s_[:left], np.s_[left + width :]), strict=True):
-        outside[:, columns] &= not other
-    layer[outside] = 0
-    person: Mask = np.divide(layer[..., 3], 255, dtype=np.float32)
-    least = np.maximum(person, np.float32(1 / 255))[..., None]
-    picture: Colours = np.divide(layer[..., :3], least, dtype=np.float32)
-    inside = np.s_[top : top + height, left : left + width]
-    person[inside], picture[inside] = alpha, photo
-    return person, picture, others
+    first, end = span
+    columns = np.s_[:, :first] if side == 0 else np.s_[:, end:]
+    edge = 2 * first if side == 0 else 2 * (end - 1)
+    layer = np.dstack([picture * person[..., None], 255 * person]).round().astype(np.uint8)
+    about = np.clip(edge - np.arange(layer.shape[1]), first, end - 1)
+    layer[columns] = layer[:, about][columns]
+    continue_side(layer, first, end, oval_px)
+    made = layer[columns].astype(np.float32)
+    person[columns] = made[..., 3] / 255
+    picture[columns] = made[..., :3] * 255 / np.maximum(made[..., 3:], 1)
 
 
 def _shoulder(

@@ -56,17 +56,8 @@ def continue_side(layer: NDArray[np.uint8], first: int, end: int, oval_px: Float
     Returns:
         Whether there is a mirror image, left and right.
     """
-    forehead, chin = oval_px[0], oval_px[len(oval_px) // 2]
-    down = (chin - forehead) / np.linalg.norm(chin - forehead)
-    across = np.array([down[1], -down[0]], dtype=np.float32)
-    face = float(np.ptp(oval_px @ across))
-    middle = float(((forehead + chin) / 2)[0])
-    # The head is cut where the edge is nearer than a face is wide. Farther out, the other side has to be there.
-    sides = middle - first, end - middle
-    has = tuple(
-        own < face and other > max(OTHER_SIDE[0] * face, own + OTHER_SIDE[1] * face)
-        for own, other in (sides, sides[::-1])
-    )
+    forehead, across, face = _axis(oval_px)
+    has = cut_sides(first, end, oval_px)
     for there, columns, out in ((has[0], slice(0, first), -1), (has[1], slice(end, None), 1)):
         y, x = _pixels(layer)
         x = x[:, columns]
@@ -78,7 +69,34 @@ def continue_side(layer: NDArray[np.uint8], first: int, end: int, oval_px: Float
         # Near the edge the photo's own mirror image joins without a step.
         share = np.clip(beyond / (MEETING * face), 0, 1)[..., None]
         layer[:, columns] = layer[:, columns] + (image - layer[:, columns]) * share + 0.5
-    return has[0], has[1]
+    return has
+
+
+def cut_sides(first: int, end: int, oval_px: FloatArray) -> tuple[bool, bool]:
+    """Whether the photo cuts the head at the left and at the right, and shows the other side whole.
+
+    Args:
+        first: the first column that was photographed.
+        end: the column after the last one.
+        oval_px: (36, 2) outline of the face.
+    """
+    _, _, face = _axis(oval_px)
+    middle = float((oval_px[0, 0] + oval_px[len(oval_px) // 2, 0]) / 2)
+    sides = middle - first, end - middle
+    # The head is cut where the edge is nearer than a face is wide. Farther out, the other side has to be there.
+    left, right = (
+        own < face and other > max(OTHER_SIDE[0] * face, own + OTHER_SIDE[1] * face)
+        for own, other in (sides, sides[::-1])
+    )
+    return left, right
+
+
+def _axis(oval_px: FloatArray) -> tuple[FloatArray, FloatArray, float]:
+    """A point of the axis about which a head is symmetric, the direction across it, and the face's width."""
+    forehead, chin = oval_px[0], oval_px[len(oval_px) // 2]
+    down = (chin - forehead) / np.linalg.norm(chin - forehead)
+    across = np.array([down[1], -down[0]], dtype=np.float32)
+    return forehead, across, float(np.ptp(oval_px @ across))
 
 
 def continue_skull(layer: NDArray[np.uint8], top: int, oval_px: FloatArray, hair: Mask) -> None:

@@ -18,7 +18,7 @@ from icface.geometry.cutout import LEAST_SEEN, MOST_PERSON, MOST_UNSURE
 from icface.geometry.topology import FACE_VERTICES, OVAL
 from icface.segmentation.matte import person_matte
 
-TIGHT_VERSION: Final = 1
+TIGHT_VERSION: Final = 2
 """Part of the source cache's key. Raise it when the same photo gives another picture."""
 
 # Lengths in the longer side of the face's box.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import logging
+import struct
 from collections.abc import Iterator
 from fractions import Fraction
 from pathlib import Path
@@ -35,6 +36,8 @@ and MPEG-4 mark such pictures. Those of VP8, VP9 and HEVC notice some damage onl
 nothing at all up to the next key picture."""
 _COUNTED: Final = ("hevc",)
 """These leave a damaged picture out without a word. Each of their packets is one picture, so it is missed."""
+_BEFORE_INDEX: Final = (b"ftyp", b"free", b"mdat", b"skip", b"uuid", b"wide")
+"""Boxes of an MP4 that stand before its index."""
 _FAILED_READS: Final = 50
 """So many failed reads in a row mean that nothing readable follows."""
 SEAM_S: Final = 1
@@ -52,6 +55,21 @@ def open_container(path: Path) -> InputContainer:
     options = {"format_whitelist": _FORMATS, "protocol_whitelist": "file"}
     # Titles of old files are often not UTF-8; nothing here reads them.
     return av.open(str(path.absolute()), options=options, metadata_errors="replace")
+
+
+def lacks_index(path: Path) -> bool:
+    """Whether a file is an MP4 or MOV that ends before its index. Recorders write that last."""
+    size, at = path.stat().st_size, 0
+    with path.open("rb") as file:
+        while at + 8 <= size:
+            file.seek(at)
+            length, kind, long = struct.unpack(">I4sQ", file.read(16).ljust(16, b"\0"))
+            if kind == b"moov" or kind not in _BEFORE_INDEX:
+                return False
+            if length == 0:  # to the end
+                return True
+            at += max(8, long if length == 1 else length)
+    return at > 0
 
 
 def picture_stream(container: InputContainer) -> av.VideoStream:
@@ -95,7 +113,9 @@ class Pictures:
         strict = {"err_detect": "explode"} if context.name in _STRICT else {}
         context.options = {"max_pixels": str(MAX_PIXELS)} | strict
         large = context.width * context.height > _THREADED_FROM_PX
-        self._stream.thread_type = "AUTO" if large else "SLICE"
+        # Several threads on one H.264 picture switch off the repair of damaged ones, and the word about them.
+        alone = "NONE" if context.name == "h264" else "SLICE"
+        self._stream.thread_type = "AUTO" if large else alone
         self._gap_s = 1 / fps
         self._start_s: Fraction | None = None
         if self._stream.start_time is not None and self._stream.time_base is not None:

@@ -13,7 +13,14 @@ import av
 from icface.arrays import Frame
 from icface.errors import ConfigError, DeviceError
 from realtime.cameras import Camera, CameraInfo, CapturedFrame
-from realtime.cameras.decoding import UNREADABLE, Pictures, open_container, picture_stream, reason
+from realtime.cameras.decoding import (
+    UNREADABLE,
+    Pictures,
+    lacks_index,
+    open_container,
+    picture_stream,
+    reason,
+)
 from realtime.cameras.shown import fitted, shown
 
 CLOSE_TIMEOUT_S: Final = 5.0
@@ -39,6 +46,11 @@ class VideoFileCamera(Camera):
         except PermissionError as error:
             raise DeviceError(f"{path} cannot be read: permission denied") from error
         except UNREADABLE as error:
+            if path.is_file() and lacks_index(path):
+                raise ConfigError(
+                    f"{path} was not finished, or is cut short: its index (moov), which recorders write last, is "
+                    "missing; a tool such as untrunc may mend it"
+                ) from error
             raise ConfigError(f"{path} is not a video that can be read ({reason(error)})") from error
         try:
             if not self._container.streams.video:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import shutil
-import sys
 import textwrap
 from collections.abc import Iterator, Sequence
 from typing import Final
@@ -48,7 +47,7 @@ def line_of(finding: Finding, width: int) -> str:
     wrapper.initial_indent, wrapper.subsequent_indent = first, left
     lines = wrapper.wrap(finding.found)
     if finding.remedy:
-        wrapper.initial_indent, wrapper.subsequent_indent = f"{left}→ ", f"{left}  "
+        wrapper.initial_indent, wrapper.subsequent_indent = f"{left}-> ", f"{left}   "
         lines += wrapper.wrap(finding.remedy)
     return "\n".join(lines)
 
@@ -78,7 +77,8 @@ def examine(flags: argparse.Namespace) -> int:
     elif count[FAILED]:
         print(f"{count[FAILED]} of {len(findings)} lines failed; what to do stands after each arrow")
     else:
-        print("nothing failed" + (f"; {count[NOTE]} notes" if count[NOTE] else ""))
+        notes = f"; {count[NOTE]} note{'s' * (count[NOTE] > 1)}" if count[NOTE] else ""
+        print(f"nothing failed{notes}")
     return int(count[FAILED] > 0)
 
 
@@ -88,6 +88,3 @@ def main(argv: Sequence[str]) -> int:
         return run_command(parser(), examine, argv)
     except SystemExit as end:  # a check that is not there
         return int(end.code or 0)
-    except BrokenPipeError:  # nobody reads the table any more
-        sys.stdout = None
-        return 1

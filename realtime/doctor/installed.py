@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import os
 import platform
@@ -18,6 +19,13 @@ from realtime.doctor import FAILED, OK, Finding
 
 PACKAGES: Final = ("numpy", "opencv-python", "openvino", "onnxruntime", "numba", "av", "pyvirtualcam")
 LEAST_FREE_MB: Final = 500
+_IN_THE_WAY: Final = "a file is where the folder should be; move it away"
+_REMEDIES: Final = {
+    errno.ENOSPC: "free some space",
+    errno.EEXIST: _IN_THE_WAY,
+    errno.ENOTDIR: _IN_THE_WAY,
+    errno.EROFS: "let its disk be written",
+}
 
 
 def versions() -> Iterator[Finding]:
@@ -60,11 +68,13 @@ def _folder(what: str, folder: Path) -> Finding:
     probe = folder / f".doctor-{os.getpid()}"
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        probe.write_bytes(b"written by icface-live doctor")
-        probe.unlink()
+        try:
+            probe.write_bytes(b"written by icface-live doctor")
+        finally:
+            probe.unlink(missing_ok=True)
         free_mb = shutil.disk_usage(folder).free // 1_000_000
     except OSError as error:
-        remedy = "give yourself the right to write there"
+        remedy = _REMEDIES.get(error.errno or 0, "give yourself the right to write there")
         if what == "cache":
             remedy += ", or name another folder: ICFACE_CACHE_DIR=FOLDER"
         return Finding(
@@ -84,15 +94,19 @@ def _folder(what: str, folder: Path) -> Finding:
 def models() -> Iterator[Finding]:
     """Whether every model file that ships is the one that was shipped."""
     from icface.bundle import DEFAULT_BUNDLE, Bundle
+    from icface.errors import BundleError
     from icface.face.landmarker import MODEL_PATH, MODEL_SHA256
     from icface.segmentation.segmenters import FOLDER, SHA256
 
-    bundle = Bundle.load(DEFAULT_BUNDLE)  # it compares the hashes of its files
-    yield Finding(
-        check="models",
-        state=OK,
-        found=f"generator {bundle.name}: {len(bundle.hashes)} files have their hashes ({bundle.sha256[:12]})",
-    )
+    try:
+        bundle = Bundle.load(DEFAULT_BUNDLE)  # it compares the hashes of its files
+    except BundleError as error:
+        found, _, remedy = str(error).partition("; ")
+        yield Finding(check="models", state=FAILED, found=f"generator: {found}", remedy=remedy)
+    else:
+        named = f"generator {bundle.name}"
+        found = f"{named}: {len(bundle.hashes)} files have their hashes ({bundle.sha256[:12]})"
+        yield Finding(check="models", state=OK, found=found)
     files = {"face tracker": (MODEL_PATH, MODEL_SHA256)}
     files |= {f"segmentation {name}": (FOLDER / name, digest) for name, digest in SHA256.items()}
     for what, (path, digest) in files.items():

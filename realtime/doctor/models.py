@@ -42,9 +42,8 @@ def engines() -> Iterator[Finding]:
         try:
             with closing(Reenactor(bundle, name, SIZE_PX, THREADS)) as reenactor:
                 frame_ms = _frame_ms(reenactor)
-                found = (
-                    f"{name}: {reenactor.describe()}, {frame_ms:.1f} ms for a frame of {SIZE_PX}x{SIZE_PX}"
-                )
+                described = reenactor.describe().removeprefix("engine: ")
+                found = f"{name}: {described}, {frame_ms:.1f} ms for a frame of {SIZE_PX}x{SIZE_PX}"
         except NotBuiltError:
             backend = name.partition(":")[0].replace("_", "-")
             remedy = (

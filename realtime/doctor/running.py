@@ -51,7 +51,9 @@ def findings_of(
                 command(check), stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=chatter
             )
         except OSError as error:
-            yield _failed(check, f"its process cannot be started ({error.strerror or error})")
+            yield _failed(
+                check, f"its process cannot be started ({error.strerror or error})", "end other programs"
+            )
             return
         assert process.stdout is not None
         lines: Lane[bytes] = Lane(100)
@@ -76,8 +78,8 @@ def _findings(
         except Closed:
             break
         if line is None:
-            late = f"it did not end within {bound_s:.0f} s; its process is ended and not waited for"
-            yield _failed(check, late, "a driver hangs; unplug the device or start the machine again")
+            late = f"it did not end within {bound_s:.0f} s; a driver hangs"
+            yield _failed(check, late, "unplug the device, or start the machine again")
             return
         try:
             finding = msgspec.json.decode(line, type=Finding)
@@ -91,7 +93,8 @@ def _findings(
         chatter.seek(0)
         words = chatter.read().decode(errors="replace").strip().splitlines()
         last = f": {words[-1]}" if words else ""
-        yield _failed(check, f"its process died (code {process.returncode}){last}")
+        died = f"its process died (code {process.returncode}){last}"
+        yield _failed(check, died, "update the driver or the library that it used, and icface-live")
 
 
 def _read(stream: IO[bytes], lines: Lane[bytes]) -> None:
@@ -102,7 +105,7 @@ def _read(stream: IO[bytes], lines: Lane[bytes]) -> None:
 
 
 def _failed(check: str, found: str, remedy: str = "") -> Finding:
-    return Finding(check=check, state=FAILED, found=found, remedy=remedy)
+    return Finding(check=check, state=FAILED, found=found, remedy=remedy or "install icface-live again")
 
 
 # In the process of a check
@@ -131,9 +134,11 @@ def caught(name: str, find: Callable[[], Iterator[Finding]]) -> Iterator[Finding
     except ICFaceError as error:
         found, _, remedy = str(error).partition("; ")
         yield _failed(name, found, remedy)
+    except MemoryError:
+        yield _failed(name, "the memory of this machine is used up", "end other programs")
     except Exception as error:  # the process's top: a defect is one line, too
         found = f"unexpected {type(error).__name__}: {error}"
         if "cannot open shared object file" in str(error):  # the words of Linux's loader
             yield _failed(name, found, "install the system library; OpenCV's are in libgl1 and libglib2.0-0")
         else:
-            yield _failed(name, found, "install icface-live again")
+            yield _failed(name, found)

@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 
 from icface.attributes import GAZE, GAZE_LIMIT_RAD, SIDES, FloatArray, neutral
+from icface.errors import SourceError
 from icface.face.action_units import measure_attributes
 from icface.face.extensions import measure_sides
 from icface.face.landmarks import Landmarks
@@ -33,10 +34,12 @@ def read_still(path: Path, face: int | None = None) -> FloatArray:
         face: its number, counted from 1, from left to right. None takes the largest.
 
     Raises:
-        SourceError: it cannot be read, or has no face.
+        SourceError: it cannot be read, moves, or has no face.
         ConfigError: there are fewer faces than `face`.
     """
     photo = load_photo(path)
+    if photo.moves:
+        raise SourceError(f"{path} is an animation that cannot be played; save it as GIF or MP4")
     seen = choose_face(faces_of(photo.frame), path, face)
     return attributes_of_still(put_upright(*without_far(photo.frame, seen))[1])
 

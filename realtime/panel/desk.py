@@ -240,6 +240,8 @@ class ControlDesk:
             path.with_name(f"{saved} rendered.mp4"),
             "--output",
             ["--source", photo, "--driver", path, *same_picture(self.config)],
+            # Signed here: a process that reads others' files is not given the key.
+            finish=lambda made: self.recordings.provenance.sign(made, made.suffix),
         )
         return saved
 

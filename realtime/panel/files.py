@@ -18,6 +18,7 @@ from starlette.routing import Route
 from icface.errors import ICFaceError
 from icface.images import load_photo
 from realtime.config import DRIVER_SUFFIXES
+from realtime.consent import check_consent
 from realtime.given import PHOTOS
 from realtime.panel.desk import ControlDesk
 from realtime.panel.pictures import jpeg
@@ -35,6 +36,10 @@ _THUMBNAIL_PX: Final = 192
 
 class TooLarge(ICFaceError):
     """A file is larger than the panel takes."""
+
+
+class ConsentNeeded(ICFaceError):
+    """The user is to be asked whether the person in a photo agreed; the message is the question."""
 
 
 class Files:
@@ -69,18 +74,25 @@ class Files:
                 return await work(request)
             except TooLarge as error:
                 return PlainTextResponse(str(error), 413)
+            except ConsentNeeded as error:
+                return PlainTextResponse(str(error), 202)
             except ICFaceError as error:
                 return PlainTextResponse(str(error), 422)
 
         return answer
 
     async def take_photo(self, request: Request) -> Response:
-        """Keep a photo and prepare it; it is shown when the user chooses it."""
+        """Keep a photo and prepare it; it is shown when the user chooses it.
+
+        At its first use it needs `consent=yes`.
+        """
         if len(self._desk.photos.paths) >= MAX_PHOTOS:
             raise ICFaceError(f"there are {MAX_PHOTOS} photos already; start again to show others")
         path = await self._receive(request, PHOTO_SUFFIXES, MAX_PHOTO_BYTES)
         try:
             await self._on_desk(load_photo, path, MAX_PHOTO_PIXELS)
+            agreed = request.query_params.get("consent") == "yes"
+            await self._on_desk(check_consent, [path], self._desk.config.consent, _said(agreed))
         except ICFaceError as error:
             path.unlink(missing_ok=True)
             raise type(error)(str(error).replace(str(path), path.name)) from error
@@ -159,3 +171,14 @@ class Files:
             path.unlink(missing_ok=True)
             raise
         return path
+
+
+def _said(agreed: bool) -> Callable[[str], bool]:
+    """What a page has answered to `check_consent`'s question; raises ConsentNeeded where it has not."""
+
+    def answer(question: str) -> bool:
+        if not agreed:
+            raise ConsentNeeded(question)
+        return True
+
+    return answer

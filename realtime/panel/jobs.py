@@ -7,7 +7,7 @@ import os
 import subprocess
 import sys
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any, Final
@@ -39,6 +39,8 @@ class Job:
     said: IO[bytes]
     scratch: tempfile.TemporaryDirectory[str]
     """For its temporary files."""
+    finish: Callable[[Path], None] | None = None
+    """Completes the file that the process made; may raise ICFaceError or OSError."""
     state: str = "running"
     """`running`, `done` or `failed`."""
     error: str = ""
@@ -52,11 +54,16 @@ class Job:
         self._let_go()
         errors = [line.removeprefix("error: ") for line in lines if line.startswith("error: ")]
         code = self.process.returncode
-        self.state = "done" if code == 0 and self.unfinished.is_file() else "failed"
-        if self.state == "done":
+        try:
+            if code != 0 or not self.unfinished.is_file():
+                said = errors[-1] if errors else f"icface-live ended with code {code} and made no file"
+                raise ICFaceError(said)
+            if self.finish is not None:
+                self.finish(self.unfinished)
             self.unfinished.replace(self.path)
-        else:
-            self.error = errors[-1] if errors else f"icface-live ended with code {code} and made no file"
+            self.state = "done"
+        except (ICFaceError, OSError) as error:
+            self.state, self.error = "failed", str(error)
             self.unfinished.unlink(missing_ok=True)
 
     def close(self) -> None:
@@ -78,13 +85,20 @@ class Jobs:
     def __init__(self) -> None:
         self.all: dict[str, Job] = {}
 
-    def start(self, path: Path, output_flag: str, flags: Sequence[str | Path]) -> Job:
+    def start(
+        self,
+        path: Path,
+        output_flag: str,
+        flags: Sequence[str | Path],
+        finish: Callable[[Path], None] | None = None,
+    ) -> Job:
         """Begin to make a file with `icface-live`; raises ICFaceError where that cannot begin.
 
         Args:
             path: of the file.
             output_flag: that names it.
             flags: all others.
+            finish: completes the file, in this process.
         """
         before = self.all.get(path.name)
         if before is not None and before.state == "running":
@@ -112,7 +126,7 @@ class Jobs:
             said.close()
             scratch.cleanup()
             raise ICFaceError(f"{path.name} cannot be made: {error.strerror or error}") from error
-        self.all[path.name] = Job(path, unfinished, process, said, scratch)
+        self.all[path.name] = Job(path, unfinished, process, said, scratch, finish)
         return self.all[path.name]
 
     def listed(self) -> list[dict[str, Any]]:

@@ -120,6 +120,12 @@ def test_a_good_photo_needs_no_words(portrait: Frame) -> None:
         (np.s_[:, 430:], "cuts the face"),
         (np.s_[:600], "cuts the face"),
         (np.s_[60:], ""),
+        (np.s_[:, :710], "room beside the ears"),
+        (np.s_[:, 310:], "room beside the ears"),
+        (np.s_[:670], "room below the chin"),
+        (np.s_[140:670], "room above the hair and below the chin"),
+        (np.s_[140:670, 310:710], "room around it"),
+        (np.s_[:760, 220:800], ""),
     ],
 )
 def test_a_cut_face_is_said(portrait: Frame, part: tuple[slice, ...], said: str) -> None:

@@ -23,7 +23,10 @@ from icface.bundle import MANIFEST, Bundle
 from icface.control import presets
 from icface.control.state import ControlState
 from icface.images import MAX_SIDE_PX, load_photo
+from realtime import consent
 from realtime.cameras.video_file import VideoFileCamera
+from realtime.check import check
+from realtime.config import LiveConfig
 from realtime.drivers.table import load_table
 from realtime.panel import commands
 from realtime.panel.desk import ControlDesk
@@ -87,6 +90,13 @@ def read_video(content: bytes, folder: Path) -> None:
         camera.close()
 
 
+def check_file(content: bytes, folder: Path) -> None:
+    """What a picture or a video says of its making."""
+    kinds = {b"\x89P": ".png", b"\xff\xd8": ".jpg"}
+    report = check(written(folder, f"a{kinds.get(content[:2], '.mp4')}", content))
+    assert -1 <= report.mark <= 1 and len(list(report.lines())) == 4
+
+
 def read_table(content: bytes, folder: Path) -> None:
     track = load_table(written(folder, "talk.csv", content))
     assert len(track.times_s) == len(track.values) == len(track.present) > 0
@@ -147,7 +157,6 @@ def a_desk() -> ControlDesk:
     """A panel's desk on a run of fakes."""
     from fractions import Fraction
 
-    from realtime.config import LiveConfig
     from realtime.disclosure import Provenance
     from realtime.drivers.crew import Crew
     from realtime.photos import Photos
@@ -219,6 +228,7 @@ def upload(given: tuple[str, bytes], folder: Path) -> None:
         return 0
 
     desk.photos = mock.Mock(paths=[], add=add)
+    desk.config = LiveConfig(sources=(inner,), null=True, consent="yes")
 
     async def on_desk(function: Callable[..., Any], *arguments: Any) -> Any:
         return function(*arguments)
@@ -249,7 +259,8 @@ def upload(given: tuple[str, bytes], folder: Path) -> None:
         return said
 
     loop = _loop()
-    start, *body = loop.run_until_complete(ask())
+    with mock.patch.object(consent, "cache_folder", lambda: folder / "cache"):
+        start, *body = loop.run_until_complete(ask())
     text = b"".join(part.get("body", b"") for part in body).decode()
     assert start["status"] in (200, 413, 422) and "\n" not in text and str(folder) not in text
     assert [path.parent for path in added] == ([inner] if start["status"] == 200 else [])
@@ -293,5 +304,6 @@ TARGETS: Final = {
         Target("signature", _of("signature"), read_signature, needs="cryptography"),
         Target("command", a_command, perform),
         Target("upload", _uploads, upload),
+        Target("check", _of("check"), check_file),
     )
 }

@@ -16,9 +16,9 @@ from tests.fuzz.mutations import changed
 from tests.fuzz.running import fuzz
 from tests.fuzz.targets import CORPUS, TARGETS, Target
 
-EXAMPLES = {"manifest": 100, "command": 100, "upload": 60}
+EXAMPLES = {"manifest": 60, "command": 60, "upload": 40, "check": 40}
 """Inputs of those that take longest; the others get USUAL."""
-USUAL = 150
+USUAL = 80
 
 
 @pytest.mark.slow

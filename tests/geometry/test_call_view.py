@@ -103,6 +103,29 @@ def test_a_shoulder_that_the_edge_cuts_goes_on_and_ends_round(portrait: tuple[Fr
     )
 
 
+@pytest.mark.parametrize("side", [0, 1])
+def test_beside_a_face_that_the_photos_edge_cuts_there_is_nobody_else(
+    portrait: tuple[Frame, Landmarks], side: int
+) -> None:
+    """The cut side is the other one's mirror image, once: farther out there is the wall alone."""
+    photo, face = portrait
+    left, _, right, _ = face.box_px
+    cut = photo[:, round(left) :] if side == 0 else photo[:, : round(right)]
+    moved = np.array([left if side == 0 else 0, 0, 0], dtype=np.float32).round()
+    face = Landmarks(face.points_px - moved, (cut.shape[1], cut.shape[0]), face.blendshapes)
+    view, view_to_photo = call_view(np.ascontiguousarray(cut), face, SIZE)
+    if side == 1:
+        view = view[:, ::-1]
+    edge = (-0.5 - view_to_photo[0, 2]) / view_to_photo[0, 0]
+    assert edge > 0.3 * SIZE[0] if side == 0 else edge + cut.shape[1] / view_to_photo[0, 0] < 0.7 * SIZE[0]
+    out = view[: SIZE[1] * 2 // 3, : SIZE[0] // 6].astype(int)
+    assert np.ptp(out, axis=(0, 1)).max() < 30, "the wall is even"
+    beside = view[SIZE[1] // 3, SIZE[0] // 6 :].astype(int)
+    assert (np.abs(beside - np.median(out, axis=(0, 1))).max(axis=1) > 40).any(), (
+        "hair ends on this side, too"
+    )
+
+
 def test_where_the_outline_is_not_clear_the_photo_stands_before_itself(
     portrait: tuple[Frame, Landmarks], monkeypatch: pytest.MonkeyPatch
 ) -> None:

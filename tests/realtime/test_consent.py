@@ -42,9 +42,7 @@ def test_a_yes_is_asked_for_once_and_follows_the_photo_under_any_name(photo: Pat
     other = photo.with_name("other.png")
     photo.rename(other)
     check_consent([other], "ask", terminal)
-    assert terminal.asked == [
-        "me.png: is this you, did this person agree, or does nobody look like this? [y/N] "
-    ]
+    assert terminal.asked == ["me.png: is this you, did this person agree, or does nobody look like this?"]
     (file,) = kept(cache_dir)
     assert file.read_text() == "yes\n" and "me" not in file.name
 

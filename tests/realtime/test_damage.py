@@ -10,7 +10,9 @@ from typing import Any
 import av
 import pytest
 
+from icface.errors import ConfigError
 from realtime.cameras import CameraConfig, CapturedFrame, open_camera
+from tests.conftest import REPOSITORY
 from tests.realtime.clips import write_clip
 
 STEADY = tuple(i / 25 for i in range(50))
@@ -82,6 +84,20 @@ def test_damage_that_a_decoder_would_hide_is_told(tmp_path: Path, name: str) -> 
     assert missing.startswith(f"{path}: 1 picture is damaged or lost (first at 0.")
 
 
+def test_a_smeared_picture_of_h264_is_told(tmp_path: Path) -> None:
+    """Half a packet is rubbish in a film of a usual size: the decoder guesses the rest of the picture, and goes on."""
+    path = tmp_path / "clip.mp4"
+    data = bytearray((REPOSITORY / "examples/driver.mp4").read_bytes())
+    with av.open(REPOSITORY / "examples/driver.mp4") as container:
+        packet = [bytes(packet) for packet in container.demux(video=0) if packet.size][60]
+    place = data.index(packet) + len(packet) // 2
+    data[place : place + 40] = b"\xff" * 40
+    path.write_bytes(data)
+    frames, missing, _ = read(path)
+    assert len(frames) == 240
+    assert missing.startswith(f"{path}: 1 picture is damaged or lost (first at ")
+
+
 @pytest.mark.parametrize("name", ["clip.mp4", "motion.avi"])
 def test_damage_in_the_first_packet_moves_nothing(tmp_path: Path, name: str) -> None:
     # Every tenth picture stands alone.
@@ -109,6 +125,17 @@ def test_a_file_that_was_cut_short_says_how_much_is_missing(tmp_path: Path, name
     frames, missing, end_s = read(path)
     assert 15 < len(frames) < 45 and end_s is not None
     assert "it is cut short" in missing and f"{end_s:.2f} s are there" in missing
+
+
+def test_a_recording_without_its_index_is_told_so(tmp_path: Path) -> None:
+    path = write_clip(tmp_path / "clip.mp4", STEADY[:5])
+    data = path.read_bytes()
+    path.write_bytes(data[: data.index(b"moov") - 4])
+    with pytest.raises(ConfigError, match=r"its index \(moov\), which recorders write last, is missing"):
+        read(path)
+    path.write_bytes(data[:8] + b"\xff" * 99)
+    with pytest.raises(ConfigError, match="is not a video that can be read"):
+        read(path)
 
 
 def test_a_recording_that_begins_between_key_pictures_is_not_damaged(tmp_path: Path) -> None:

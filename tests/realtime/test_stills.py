@@ -14,7 +14,7 @@ from PIL import Image
 from icface.attributes import ALL_NAMES, INDEX
 from icface.control import source as sources
 from icface.control.state import ControlState
-from icface.errors import ConfigError, DeviceError
+from icface.errors import ConfigError, DeviceError, SourceError
 from icface.face.landmarks import open_detector
 from icface.face.pose import head_pose
 from icface.images import load_photo
@@ -22,6 +22,7 @@ from realtime.cli import main
 from realtime.disclosure import DIGITAL_SOURCE_TYPE, Mark, Provenance
 from realtime.drawing import save_picture
 from realtime.drivers.still import read_still
+from realtime.given import read_driver
 from realtime.metrics import Metrics
 from realtime.renderer import Renderer, make_scene
 from realtime.stills import COLUMNS, SHEET_MAX_PX, Stills, Sweep, read_sweeps
@@ -210,3 +211,14 @@ def test_a_real_sheet_turns_the_head_before_the_background(common: list[str], tm
     yaws = [math.degrees(head_pose(found[0]).yaw_rad) for found in faces]
     np.testing.assert_allclose(yaws, [-20, 0, 20], atol=6)
     assert np.abs(tiles[1][4, 4].astype(int) - (0x30, 0x50, 0x70)).max() < 8
+
+
+def test_an_animation_drives_as_a_video_or_is_refused_and_never_stands_still(tmp_path: Path) -> None:
+    first, second = Image.new("RGB", (16, 12), "red"), Image.new("RGB", (16, 12), "blue")
+    for name in ("plays.png", "plays.webp"):
+        first.save(tmp_path / name, save_all=True, append_images=[second])
+    first.save(tmp_path / "still.png")
+    assert read_driver(str(tmp_path / "plays.png")).kind == "video"
+    assert read_driver(str(tmp_path / "still.png")).kind == "photo"
+    with pytest.raises(SourceError, match="an animation that cannot be played; save it as GIF or MP4"):
+        read_still(tmp_path / "plays.webp")

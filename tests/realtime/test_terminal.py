@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import io
 import os
 import select
 import signal
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
 from pathlib import Path
+from typing import NamedTuple
 
 import av
 import pytest
@@ -20,38 +23,57 @@ pytestmark = pytest.mark.slow
 LONGEST_S = 60.0
 
 
-@pytest.mark.parametrize("way", ["q", "ctrl-c", "hang up"])
-def test_whoever_ends_a_run_in_a_terminal_keeps_a_file_that_plays(tmp_path: Path, way: str) -> None:
-    """The driver's file is repeated for ever, so that only the user ends the run."""
-    output = tmp_path / "out.mp4"
-    terminal, inside = pty.openpty()
-    command = [
-        sys.executable, "-c", "import sys; from realtime.cli import main; sys.exit(main())",
-        str(REPOSITORY / "examples/rendered.jpg"),
-        "--driver", str(REPOSITORY / "examples/driver.mp4"), "--loop", "--pace",
-        "--size", "256", "--quality", "fast", "--output", str(output),
-    ]  # fmt: skip
-    started = _leader(command, inside)
-    os.close(inside)
+WAYS = ("q", "ctrl-c", "hang up")
+
+
+class Run(NamedTuple):
+    """A process, our end of its terminal, and the file that it writes."""
+
+    process: subprocess.Popen[bytes]
+    terminal: io.FileIO
+    output: Path
+
+
+@pytest.fixture(scope="module")
+def runs(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Run]]:
+    """One run for each way to end it, all at once, because starting takes longest. Only their users end them: the
+    driver is repeated for ever. Pictures of full size fill the file's buffer sooner."""
+    made: dict[str, Run] = {}
     try:
-        said = _read_until(terminal, output.parent)
-        if way == "q":
-            os.write(terminal, b"q")
-        elif way == "ctrl-c":
-            os.write(terminal, b"\x03")
-        else:
-            os.close(terminal)
-            terminal = -1
-        code = _wait(started, terminal)
+        for way in WAYS:
+            output = tmp_path_factory.mktemp("run") / "out.mp4"
+            terminal, inside = pty.openpty()
+            command = [
+                sys.executable, "-c", "import sys; from realtime.cli import main; sys.exit(main())",
+                str(REPOSITORY / "examples/rendered.jpg"),
+                "--driver", str(REPOSITORY / "examples/driver.mp4"), "--loop", "--pace",
+                "--quality", "fast", "--output", str(output),
+            ]  # fmt: skip
+            made[way] = Run(_leader(command, inside), io.FileIO(terminal, "r+"), output)
+            os.close(inside)
+        yield made
     finally:
-        if started.poll() is None:
-            started.kill()
-        if terminal >= 0:
-            os.close(terminal)
-    assert code == 0, said
+        for process, terminal, _ in made.values():
+            if process.poll() is None:
+                process.kill()
+                process.wait()
+            terminal.close()
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_whoever_ends_a_run_in_a_terminal_keeps_a_file_that_plays(runs: dict[str, Run], way: str) -> None:
+    process, terminal, output = runs[way]
+    said = _read_until(terminal.fileno(), output.parent)
+    if way == "q":
+        terminal.write(b"q")
+    elif way == "ctrl-c":
+        terminal.write(b"\x03")
+    else:
+        terminal.close()
+    assert _wait(process, -1 if terminal.closed else terminal.fileno()) == 0, said
     with av.open(str(output)) as container:
         assert sum(1 for _ in container.decode(video=0)) > 0
-    assert [path.name for path in tmp_path.iterdir()] == ["out.mp4"]
+    assert [path.name for path in output.parent.iterdir()] == ["out.mp4"]
 
 
 def _leader(command: list[str], inside: int) -> subprocess.Popen[bytes]:

@@ -70,6 +70,18 @@ def test_transparent_pixels_stay_as_they_are(photo: Frame) -> None:
     assert (opaque != whole[256:]).any()
 
 
+def test_each_pixel_of_an_outline_is_looked_at(photo: Frame, marked: Frame) -> None:
+    """Blocks that are opaque in part, wholly, and not at all."""
+    alpha = np.random.default_rng(3).choice(np.array([254, 255], np.uint8), (512, 512))
+    alpha[:128], alpha[128:256] = 255, 0
+    frame = np.dstack([photo, alpha])
+    Watermark().apply(frame)
+    opaque = alpha == 255
+    np.testing.assert_array_equal(frame[..., :3][opaque], marked[opaque])
+    np.testing.assert_array_equal(frame[..., :3][~opaque], photo[~opaque])
+    np.testing.assert_array_equal(frame[..., 3], alpha)
+
+
 def _jpeg(frame: Frame, quality: int) -> Frame:
     coded = cv2.imencode(".jpg", frame[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, quality])[1]
     decoded = cv2.imdecode(coded, cv2.IMREAD_COLOR)

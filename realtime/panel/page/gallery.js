@@ -112,7 +112,8 @@ export class Gallery {
   #adder(kind, text, accept) {
     const input = make("input", { type: "file", accept, multiple: true, hidden: true });
     input.addEventListener("change", () => {
-      for (const file of input.files) this.#give(kind, file);
+      for (const file of [...input.files]) this.#give(kind, file);
+      input.value = ""; // so that the same file can be chosen again
     });
     return make("button", { class: "tile add", onclick: () => input.click() }, icon("plus"), text, input);
   }

@@ -7,6 +7,7 @@
 import { say } from "./dom.js";
 
 const KEY = "icface-token";
+const ASKS = 202;
 
 function takeToken() {
   const given = new URLSearchParams(location.hash.slice(1)).get("token");
@@ -81,10 +82,15 @@ export class Link extends EventTarget {
     return answer?.json();
   }
 
-  /** Give a file to the product: kind is `photos`, `drivers` or `tracks`. */
-  async upload(kind, file) {
-    const answer = await this.#fetch(`/api/${kind}?name=${encodeURIComponent(file.name)}`, { method: "POST", body: file });
-    if (answer) say(await answer.text());
+  /** Give a file to the product: kind is `photos`, `drivers` or `tracks`. It may ask whether the person in it agreed. */
+  async upload(kind, file, agreed = false) {
+    const name = encodeURIComponent(file.name);
+    const answer = await this.#fetch(`/api/${kind}?name=${name}${agreed ? "&consent=yes" : ""}`, { method: "POST", body: file });
+    if (!answer) return;
+    const text = await answer.text();
+    if (answer.status !== ASKS) say(text);
+    else if (confirm(text)) await this.upload(kind, file, true);
+    else say(`${file.name} is not used without consent`, true);
   }
 
   /** A file of the product, as a blob; undefined where it is not there. */

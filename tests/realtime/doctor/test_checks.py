@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import itertools
 from pathlib import Path
 
@@ -144,8 +145,21 @@ def test_a_folder_that_cannot_be_written_fails(monkeypatch: pytest.MonkeyPatch, 
         monkeypatch.setenv(name, str(tmp_path / name))
     cache, *others = installed.folders()
     assert cache.state == FAILED and "ICFACE_CACHE_DIR" in cache.remedy
+    assert "a file is where the folder should be" in cache.remedy
     assert others and all(finding.state == OK for finding in others)
     assert not list(tmp_path.rglob(".doctor-*"))
+
+
+def test_a_full_disk_is_told_as_one(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    def full(path: Path, content: bytes) -> int:
+        path.touch()  # the name fits, and the content does not
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setenv("ICFACE_CACHE_DIR", str(tmp_path))
+    monkeypatch.setattr(Path, "write_bytes", full)
+    cache = next(installed.folders())
+    assert cache.state == FAILED and cache.remedy.startswith("free some space")
+    assert not list(tmp_path.iterdir())
 
 
 def test_a_model_that_was_changed_fails(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -153,6 +167,15 @@ def test_a_model_that_was_changed_fails(monkeypatch: pytest.MonkeyPatch) -> None
     monkeypatch.setattr("icface.face.landmarker.MODEL_SHA256", "0" * 64)
     failed = [finding for finding in installed.models() if finding.state == FAILED]
     assert len(failed) == 1 and "face_landmarker.task is damaged or changed" in failed[0].found
+
+
+def test_the_model_that_ships_is_damaged_and_the_others_are_looked_at(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr("icface.bundle.DEFAULT_BUNDLE", tmp_path)
+    generator, *others = installed.models()
+    assert generator.state == FAILED and generator.remedy == "install icface-live again"
+    assert others and all(finding.state == OK for finding in others)
 
 
 def test_a_package_that_is_missing_fails(monkeypatch: pytest.MonkeyPatch) -> None:

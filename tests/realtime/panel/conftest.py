@@ -90,7 +90,7 @@ def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
     panel.sink.open(16, 16, Fraction(25))
     renderer = bench.reenactment.renderer
     recordings = Recordings(control, renderer, Fraction(25), folder / "tracks", Provenance())
-    config = LiveConfig(sources=(path,), null=True)
+    config = LiveConfig(sources=(path,), null=True, consent="yes")
     crew = Crew(config, control, bench.reenactment.metrics, threading.Event())
     url = panel.serve(config, bench.reenactment, photos, recordings, crew, Fraction(25))
     address, _, token = url.partition("/#token=")

@@ -16,6 +16,7 @@ from typing import Any
 import av
 import numpy as np
 import pytest
+from PIL import Image
 
 from icface.attributes import INDEX
 from realtime.drivers.table import load_table
@@ -170,6 +171,24 @@ def test_a_photo_that_is_dropped_is_shown(stage: Stage, repository: Path) -> Non
     assert stage.eye.look(after) is not None
     page.page.locator("[data-photo='0']").click()
     page.wait(lambda: np.abs(page.frame().astype(int) - before).mean() < 5, "the first photo is back")
+
+
+def test_a_photo_of_somebody_is_taken_when_they_agreed(stage: Stage, tmp_path: Path) -> None:
+    """The question comes again after a no, and the same file can be chosen again."""
+    page, photo = stage.page.page, tmp_path / "Ann.png"
+    Image.fromarray(np.full((90, 120, 3), 120, dtype=np.uint8)).save(photo)
+    count = page.locator("[data-photo]").count()
+    asked: list[str] = []
+    for answer in ("dismiss", "accept"):
+        with page.expect_event("dialog") as dialog:
+            page.once("dialog", lambda shown, answer=answer: getattr(shown, answer)())
+            page.locator("#photos .add input").set_input_files(photo)
+        asked.append(dialog.value.message)
+        if answer == "dismiss":
+            page.wait_for_selector("text=Ann.png is not used without consent")
+            assert page.locator("[data-photo]").count() == count
+    page.wait_for_selector(f"[data-photo='{count}']")
+    assert asked == ["Ann.png: is this you, did this person agree, or does nobody look like this?"] * 2
 
 
 def test_a_recorded_track_is_edited_and_rendered(stage: Stage) -> None:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import io
+from dataclasses import replace
+from pathlib import Path
 from urllib.parse import quote
 
 import numpy as np
@@ -25,6 +27,23 @@ def test_a_photo_is_taken_and_prepared(running: Running) -> None:
     assert (status, text) == (200, f"Ann (2).png is photo {before + 1}; it is being prepared")
     path = running.desk.photos.paths[before]
     assert path.name == "Ann (2).png" and path.read_bytes() == png()
+
+
+def test_a_photo_that_was_never_used_needs_consent(
+    running: Running, cache_dir: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(running.desk, "config", replace(running.desk.config, consent="ask"))
+    before = len(running.desk.photos.paths)
+    # 202: it has come, and nothing is done with it yet. A browser logs other answers as errors.
+    status, text, _ = running.ask("/api/photos?name=Bob.png", "POST", png(41))
+    assert status == 202
+    assert text == "Bob.png: is this you, did this person agree, or does nobody look like this?"
+    status, _, _ = running.ask("/api/photos?name=Bob.png&consent=no", "POST", png(41))
+    assert status == 202 and len(running.desk.photos.paths) == before
+    assert running.ask("/api/photos?name=Bob.png&consent=yes", "POST", png(41))[0] == 200
+    assert running.ask("/api/photos?name=Bob%20again.png", "POST", png(41))[0] == 200, "it is kept"
+    names = [path.name for path in running.desk.photos.paths[before:]]
+    assert names == ["Bob.png", "Bob again.png"], "what was refused is not there any more"
 
 
 @pytest.mark.parametrize(
