@@ -25,7 +25,7 @@ from training.evaluation.control_figures import figure_1, figure_4b
 from training.evaluation.embedding import Taken
 from training.evaluation.judges import load_judges
 from training.evaluation.model_report import write_report
-from training.evaluation.openface_frames import find_tables, openface_presence, save_frames
+from training.evaluation.openface_frames import check_tables, find_tables, openface_presence, save_frames
 from training.evaluation.response import response
 from training.evaluation.tasks import Task, cross_tasks, self_tasks, tracks_of
 
@@ -86,6 +86,7 @@ class Evaluation:
         twice = {name for name in names if names.count(name) > 1} | {"driver"} & set(names)
         if twice:
             raise ConfigError(f"--frames {min(twice)}=…: the name is taken; choose another one")
+        check_tables(self._tables, names, self._tasks)
         self._viewer = stack.enter_context(protocol.ClipViewer())
 
     def run(self, folder: Path, command: str) -> None:

@@ -6,7 +6,8 @@ The frames of an answer go to a folder `frames/MODEL.KIND.NUMBER`, those that dr
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import logging
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 import cv2
@@ -18,6 +19,9 @@ from training.evaluation.presence import Presence
 from training.evaluation.protocol import Answer
 from training.evaluation.tasks import Task
 from training.preparation.openface_csv import read_presence
+
+
+logger = logging.getLogger(__name__)
 
 
 def _folder_name(model: str, kind: str, task: Task) -> str:
@@ -40,6 +44,32 @@ def find_tables(sources: Sequence[Path]) -> dict[str, Path]:
                 raise ConfigError(f"{path} and {tables[path.stem]} have the same name; give one of them")
             tables[path.stem] = path
     return tables
+
+
+def check_tables(
+    tables: Mapping[str, Path], names: Iterable[str], tasks: Mapping[str, Sequence[Task]]
+) -> None:
+    """Say which tables belong to no frames of these models.
+
+    Raises:
+        ConfigError: none does.
+    """
+    known = {
+        _folder_name(name, kind, task)
+        for name in (*names, "driver")
+        for kind, each in tasks.items()
+        for task in each
+    }
+    strange = sorted(set(tables) - known)
+    if not strange:
+        return
+    told = (
+        f"{len(strange)} of {len(tables)} OpenFace CSVs belong to no frames of this evaluation, as {tables[strange[0]]}; "
+        "give the models, the data and the flags that wrote the frames"
+    )
+    if len(strange) == len(tables):
+        raise ConfigError(told)
+    logger.warning("%s", told)
 
 
 def openface_presence(
