@@ -154,6 +154,9 @@ class LiveConfig:
         if not self.sources:
             drives = f"{self.drivers[0]} drives: " if self.drivers else ""
             yield f"no photo: {drives}name one, such as icface-live me.jpg"
+        for path in self.sources:
+            if path.parts and path.parts[0] in ("http:", "https:"):
+                yield f"--source {path}: network addresses are not read; save the photo and name the file"
         if len(self.sources) > 9:
             yield f"{len(self.sources)} sources, but only the keys 1 to 9 to choose by; give 9 or fewer"
         size, fps, retry_s = self.camera_size_px, self.camera_fps, self.camera_retry_s

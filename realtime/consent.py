@@ -12,8 +12,8 @@ from pathlib import Path
 from typing import Final
 
 from icface.errors import ConfigError, SourceError
-from icface.files import write_file
-from icface.images import load_photo
+from icface.files import read_file, write_file
+from icface.images import MAX_FILE_BYTES, load_photo
 from icface.source_cache import cache_folder
 
 logger = logging.getLogger(__name__)
@@ -42,7 +42,7 @@ def check_consent(photos: Sequence[Path], given: str, ask: Callable[[str], bool]
     """
     for path in photos:
         try:
-            digest = hashlib.sha256(path.read_bytes()).hexdigest()
+            digest = hashlib.sha256(read_file(path, MAX_FILE_BYTES)).hexdigest()
         except OSError:
             continue
         kept = cache_folder() / "consent" / digest

@@ -23,6 +23,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from icface.bundle import DEFAULT_BUNDLE
+from icface.errors import SourceError
+from icface.files import read_file
+from icface.images import MAX_FILE_BYTES
 from realtime import version
 from realtime.config import LiveConfig
 from realtime.credentials import Credentials
@@ -191,15 +194,27 @@ class Provenance:
             self.credentials.sign(path, suffix, record)
 
 
+def _digest(photo: Path) -> str:
+    try:
+        return hashlib.sha256(read_file(photo, MAX_FILE_BYTES)).hexdigest()
+    except OSError as error:
+        raise SourceError(f"cannot read {photo}: {error.strerror or error}") from error
+
+
 def provenance_of(config: LiveConfig) -> Provenance:
-    """What the files of a run say about themselves; raises ConfigError where they cannot be signed."""
+    """What the files of a run say about themselves.
+
+    Raises:
+        ConfigError: they cannot be signed.
+        SourceError: a photo is there and cannot be read.
+    """
     # `Photos` tells of those that are missing.
     photos = [path for path in config.sources if path.is_file()]
     credentials = None
     if config.c2pa_certificate is not None and config.c2pa_key is not None:
         credentials = Credentials(config.c2pa_certificate, config.c2pa_key)
     return Provenance(
-        source_sha256=tuple(hashlib.sha256(path.read_bytes()).hexdigest() for path in photos),
+        source_sha256=tuple(map(_digest, photos)),
         version=version(),
         model=(config.model or DEFAULT_BUNDLE).name,
         credentials=credentials,

@@ -202,6 +202,7 @@ def test_what_the_flags_mean_together(
         ("me.jpg --output o.jpg --background transparent", "cannot be transparent"),
         ("me.jpg --output me.jpg", "overwritten"),
         ("me.jpg --sweep AU12", "--output sheet.png"),
+        ("https://example.org/me.jpg", "network addresses are not read; save the photo"),
         ("talk.mp4", "no photo: talk.mp4 drives: name one"),
         ("me.jpg --list-faces me.jpg", "is there already; give --overwrite"),
         ("me.jpg --list-faces me.jpg --overwrite", "the name of a PNG file"),

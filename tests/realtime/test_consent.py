@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 from pathlib import Path
 
 import pytest
@@ -76,6 +77,15 @@ def test_what_is_no_photo_is_not_asked_about(tmp_path: Path, cache_dir: Path) ->
     (tmp_path / "text.jpg").write_text("no photo")
     terminal = Terminal(False)
     check_consent([tmp_path / "text.jpg", tmp_path / "missing.jpg"], "ask", terminal)
+    assert not terminal.asked
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="there are no pipes in folders here")
+def test_what_never_ends_is_not_read(tmp_path: Path, cache_dir: Path) -> None:
+    """A pipe without a writer would hold a reader for ever, and a device gives bytes for ever."""
+    os.mkfifo(tmp_path / "pipe.jpg")
+    terminal = Terminal(True)
+    check_consent([tmp_path / "pipe.jpg", Path("/dev/zero")], "ask", terminal)
     assert not terminal.asked
 
 
