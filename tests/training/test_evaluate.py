@@ -174,7 +174,11 @@ def test_only_figures_measures_nothing(data: Path, checkpoint: Path, tmp_path: P
 
 @pytest.mark.usefixtures("few_sweeps")
 def test_openface_tables_of_saved_frames_find_their_way_back(
-    data: Path, checkpoint: Path, tmp_path: Path
+    data: Path,
+    checkpoint: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    caplog: pytest.LogCaptureFixture,
 ) -> None:
     more = (*QUICK, "--only", "tables")
     evaluate(data, tmp_path / "first", checkpoint, more=(*more, "--save-frames"))
@@ -201,6 +205,15 @@ def test_openface_tables_of_saved_frames_find_their_way_back(
     (tables / "driver.self.000.csv").write_text(lines[0] + "\n" + lines[1])
     assert main([str(a) for a in ("--data", data, "--model", checkpoint, "--out", tmp_path / "third", *more,
                                   "--openface-source", tables)]) == 2  # fmt: skip
+    other = tables / "other.self.000.csv"
+    other.write_text(lines[0])
+    for sources, told in (([other], "1 of 1 OpenFace CSVs"), ([tables], "1 of 9 OpenFace CSVs")):
+        capsys.readouterr()
+        caplog.clear()
+        assert main([str(a) for a in ("--data", data, "--model", checkpoint, "--out", tmp_path / "fourth", *more,
+                                      "--openface-source", *sources)]) == 2  # fmt: skip
+        line = f"{told} belong to no frames of this evaluation, as {other}; give the models"
+        assert line in capsys.readouterr().err + caplog.text
 
 
 @pytest.mark.usefixtures("few_sweeps")
