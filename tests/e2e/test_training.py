@@ -38,7 +38,8 @@ pytestmark = [
     ),
 ]
 
-# Fewer and larger steps cost the same, but with some seeds they do not learn closed lids or the jaw.
+# Fewer steps of more pairs cost the same, but with some seeds they do not learn closed lids or the jaw; neither do all
+# seeds at half the rate.
 CONFIG = """
 steps = 2200
 batch_size = 2
@@ -70,7 +71,7 @@ anchor = 40.0
 
 [optimizer]
 name = "adam"
-rate = 5e-4
+rate = 1e-3
 
 [sampling]
 mode = "uniform"
@@ -129,6 +130,8 @@ def acting(time_s: float) -> dict[str, Performance]:
     return {
         **single,
         "turn": Performance(yaw_rad=np.radians(25) * wave(5.0)),
+        # Each clip is drawn equally often, and a turn is the hardest thing to learn.
+        "shake": Performance(yaw_rad=np.radians(25) * wave(3.6)),
         "talk": Performance(yaw_rad=np.radians(8) * wave(2.3), morphs=talk),
     }
 
