@@ -23,16 +23,19 @@ class _Line(Printable):
 
 @contextlib.contextmanager
 def logged(verbose: int) -> Iterator[None]:
-    """Our lines go to stderr; with -vv everybody's."""
+    """Our lines go to stderr; with -vv everybody's. Afterwards logging is as it was."""
     handler = logging.StreamHandler()
     handler.setFormatter(_Line("%(name)s: %(message)s" if verbose > 1 else "%(message)s"))
-    root = logging.getLogger()
+    root, *ours = loggers = [logging.getLogger(name) for name in (None, "icface", "realtime")]
+    before = [logger.level for logger in loggers]
     root.addHandler(handler)
     root.setLevel(logging.INFO if verbose > 1 else logging.ERROR)
-    for name in ("icface", "realtime"):
-        logging.getLogger(name).setLevel(logging.DEBUG if verbose else logging.INFO)
+    for logger in ours:
+        logger.setLevel(logging.DEBUG if verbose else logging.INFO)
     yield  # what is run inside raises nothing
     root.removeHandler(handler)
+    for logger, level in zip(loggers, before, strict=True):
+        logger.setLevel(level)
 
 
 @contextlib.contextmanager

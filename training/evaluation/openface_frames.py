@@ -20,7 +20,6 @@ from training.evaluation.protocol import Answer
 from training.evaluation.tasks import Task
 from training.preparation.openface_csv import read_presence
 
-
 logger = logging.getLogger(__name__)
 
 
