@@ -13,7 +13,6 @@ import numpy as np
 import pytest
 from safetensors.numpy import load, save
 
-from export.pack_edge import pack_trained
 from icface.bundle import DEFAULT_BUNDLE, FORMAT_VERSION, MANIFEST, Bundle
 from icface.errors import BundleError
 from tests.export.geometry_alone import geometry_alone
@@ -32,13 +31,6 @@ def edit(folder: Path, change: Edit) -> None:
     raw = json.loads(path.read_text(encoding="utf-8"))
     change(raw)
     path.write_text(json.dumps(raw), encoding="utf-8")
-
-
-@pytest.mark.slow
-def test_the_shipped_bundle_is_what_the_packer_makes(tmp_path: Path) -> None:
-    pack_trained(tmp_path)
-    for file in DEFAULT_BUNDLE.iterdir():
-        assert (tmp_path / file.name).read_bytes() == file.read_bytes(), file.name
 
 
 def test_the_shipped_bundle_says_what_it_is() -> None:

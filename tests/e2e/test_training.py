@@ -92,7 +92,7 @@ def smile(weight: float) -> dict[str, float]:
 # move the lips by those. So the jaw is held against it, and drops with closed lips.
 ACTS = {
     "eyes": {"ReyeClose": 1.1, "LeyeClose": 1.1},
-    "lips": lips(1.3) | smile(-0.15) | {"MouthOpen": -0.1},
+    "lips": lips(1.7) | smile(-0.15) | {"MouthOpen": -0.1},
     "jaw": lips(-0.5, -0.5) | smile(0.5) | {"MouthOpen": 0.85, "Chew": 1.6},
 }
 """Morph targets at the height of each clip."""

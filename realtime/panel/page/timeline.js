@@ -251,7 +251,7 @@ export class Timeline {
     canvas.setAttribute("aria-valuenow", value.toFixed(2));
     canvas.setAttribute("aria-valuetext", `${label(attribute)} ${written(attribute, value)} at ${this.#position.toFixed(2)} seconds`);
     byId("track-time").textContent = `${this.#position.toFixed(1)} / ${track.end.toFixed(1)} s`;
-    if (!this.#scrubbing) byId("track-scrub").value = this.#position;
+    byId("track-scrub").value = this.#position;
   }
 
   async #save() {

@@ -212,9 +212,11 @@ def test_a_recorded_track_is_edited_and_rendered(stage: Stage) -> None:
     page.wait(lambda: page.value("AU26") > 0.95, "the edit is not seen in the picture")
 
     # It plays and is scrubbed.
+    browser.wait_for_selector("#track-play[aria-label=Play]")
     browser.locator("#track-play").click()
     browser.wait_for_selector("#track-play[aria-label=Pause]")
     browser.locator("#track-play").click()
+    browser.wait_for_selector("#track-play[aria-label=Play]")
     browser.locator("#track-scrub").press("Home")
     page.wait(lambda: browser.locator("#track-time").inner_text().startswith("0.0 /"), "it was not scrubbed")
 
