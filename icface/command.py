@@ -109,9 +109,8 @@ def print_error(message: str) -> None:
 
 def show_any_name() -> None:
     """Let standard output show what its encoding lacks as `\\udcff`. Names of files may be bytes that are no text."""
-    with contextlib.suppress(
-        AttributeError, OSError, ValueError
-    ):  # it is closed, or something else in its place
+    # It may be closed, or something else in its place.
+    with contextlib.suppress(AttributeError, OSError, ValueError):
         sys.stdout.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]
 
 

@@ -124,9 +124,8 @@ class Stream:
             text = await page.socket.receive_text()
             try:
                 message = msgspec.json.decode(text, type=Message)
-            except (
-                msgspec.DecodeError
-            ) as error:  # not our page, which knows no NaN and no number beyond all bounds
+            except msgspec.DecodeError as error:
+                # Not our page, which knows no NaN and no number beyond all bounds. A reason has at most 123 bytes.
                 await page.socket.close(1003, f"not understood: {error}"[:120])
                 return
             if message.seen is not None:
