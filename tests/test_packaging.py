@@ -104,12 +104,12 @@ def test_nothing_else_is_in_the_wheel(wheel: Path) -> None:
 
 
 def test_the_wheel_stays_small(wheel: Path) -> None:
-    """The bundle is 6.6 MB of it, the tracker's model 3.8, the segmenters 1.2, the face tables .1, the code 1.3."""
+    """The bundle is 6.6 MB of it, the tracker's model 3.8, the segmenters 1.2, the face tables .1, the code 1.4."""
     files = zipfile.ZipFile(wheel).infolist()
     learned = [file for file in files if file.filename.endswith((".onnx", ".safetensors", ".task"))]
     assert wheel.stat().st_size < 11e6
     assert sum(file.file_size for file in learned) < 11.7e6
-    assert sum(file.file_size for file in files if file not in learned) < 1.6e6
+    assert sum(file.file_size for file in files if file not in learned) < 1.45e6
 
 
 def test_the_wheel_has_the_two_commands(wheel: Path) -> None:
