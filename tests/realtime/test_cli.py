@@ -358,15 +358,16 @@ def test_without_the_libraries_of_opencv_the_packages_are_named(tmp_path: Path, 
     assert "sudo apt install libgl1 libglib2.0-0" in line
 
 
-def test_opencv_is_loaded_before_pyav() -> None:
+def test_opencv_is_loaded_before_pyav(tmp_path: Path) -> None:
     """Else OpenCV's windows hang when they open."""
     script = (
         "import sys; from realtime.cli import main\n"
-        "assert main(['--source', 'missing.jpg', '--output', 'out.mp4']) == 1\n"
+        "assert main(['--source', 'missing.jpg', '--output', sys.argv[1]]) == 1\n"
         "loaded = list(sys.modules)\n"
         "assert loaded.index('cv2') < loaded.index('av')"
     )
-    subprocess.run([sys.executable, "-c", script], check=True, capture_output=True, timeout=60)
+    command = [sys.executable, "-c", script, str(tmp_path / "out.mp4")]
+    subprocess.run(command, check=True, capture_output=True, timeout=60)
 
 
 def test_help_imports_nothing_heavy() -> None:
