@@ -14,12 +14,12 @@ import numpy as np
 from icface.arrays import Array, Frame
 from icface.attributes import FloatArray
 from icface.face.landmarks import Landmarks
-from icface.geometry.beyond import CUT, continued
+from icface.geometry.beyond import continued
 from icface.geometry.topology import FACE_VERTICES
 from icface.images import cut_crop
 from icface.segmentation.segmenters import hair_mask, person_mask
 
-VIEW_VERSION: Final = 4
+VIEW_VERSION: Final = 5
 """Part of the source cache's key. Raise it when the same photo gives another picture."""
 FACE_SHARE: Final = 0.33
 """Height of the face (brows to chin and a little more) as a share of the picture's. The head is half as high again."""
@@ -29,6 +29,8 @@ EYES: Final = 1 / 3
 """Where the eyes are, from the top."""
 LITTLE_MISSING: Final = 0.12
 """Where the photo ends so little below the picture's top, as a share of its height, the eyes are a little higher."""
+CUT_ABOVE: Final = 0.1
+"""The photo's upper edge cuts the head where it shows more than this of it, as a share of the face's width."""
 _EYE_CORNERS: Final = (33, 263)
 
 
@@ -97,4 +99,4 @@ def _cut_above(photo: Frame, points: FloatArray) -> bool:
     head = np.maximum(person_mask(frame), hair_mask(frame))[
         :2, max(0, int(left * small)) : int(right * small) + 1
     ]
-    return bool(head.size and head.mean() > CUT)
+    return bool(head.size and head.mean() > CUT_ABOVE)
