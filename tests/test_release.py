@@ -32,8 +32,8 @@ def release(tmp_path: Path, audit: object, code: int = 0, said: str = "") -> sub
         f"    print({said!r}, file=sys.stderr)\n"
         f"    sys.exit({code})\n"
     )
-    for module in ("hatchling", "cyclonedx_py"):
-        (tools / f"{module}.py").write_text("")
+    (tools / "hatchling.py").write_text("import sys\nopen(f'{sys.argv[-1]}/icface_live.whl', 'w').close()\n")
+    (tools / "cyclonedx_py.py").write_text("")
     python = tools / "python"
     python.write_text(f'#!/bin/sh\nexec "{sys.executable}" "$@"\n')
     python.chmod(0o755)
@@ -55,6 +55,7 @@ def test_what_was_not_audited_is_said(tmp_path: Path, audit: list[object], last:
     made = release(tmp_path, audit)
     assert made.returncode == 0, made.stderr
     assert made.stdout.splitlines()[-1] == last
+    assert (tmp_path / "dist/audit.json").exists() == (CLEAN in audit), "one that audited nothing says nothing"
 
 
 def test_a_whole_audit_is_no_remark(tmp_path: Path) -> None:

@@ -16,7 +16,7 @@ from hypothesis import HealthCheck, Phase
 
 from tests.fuzz.targets import TARGETS, Target
 
-AT_ONCE: Final = 200
+AT_ONCE: Final = 50
 """Inputs of one seed."""
 
 
