@@ -4,17 +4,17 @@ from __future__ import annotations
 
 import logging
 import math
-from dataclasses import dataclass, field
 from typing import Final
 
 import numpy as np
 
 from icface.arrays import Frame
-from icface.face.landmarker import GROWN, Landmarks, Networks, Points, Region, region_around
-from icface.face.likeness import MATCH, OTHER, STRANGE, Likeness, picture_of
+from icface.face.landmarker import Landmarks, Networks, Points, Region, region_around
+from icface.face.likeness import picture_of
+from icface.face.person import STAYS_S, Person, place_of
+from icface.face.portraits import Portraits
 from icface.face.search import around, distinct, looks, oriented, quarter_turns, with_margin
 from icface.face.smoothing import PointSmoothing
-from icface.face.stillness import Stillness
 
 logger = logging.getLogger(__name__)
 
@@ -34,16 +34,6 @@ LOOK_OFTEN_S: Final = 0.2
 """The same while the driver's face is small, new, or another face may take over."""
 LARGE_SHARE: Final = 0.25
 """A face is large that takes this share of the picture's shorter side."""
-LEAST_RETURN: Final = 0.3
-"""A driver who looks the same may come back this much smaller."""
-IN_PLACE: Final = (1.2, 0.6, 1.7)
-"""A face stands where the driver stood: distance in the driver's face sizes, and least and largest size against it."""
-HANGS: Final = (0.2, 1.4)
-"""A picture is known by its place, within this part of its size, and by its size, within this factor."""
-STAYS_S: Final = 1.0
-"""A stranger who is as large, or stands where the driver stood, drives after so long without the driver."""
-JUMP: Final = (0.3, 1.35)
-"""A face that moves by so much of its size in one frame, or changes by this factor, may be another."""
 STEPS: Final = (2, 8)
 """So many parts of a picture are looked at in one frame while nobody is followed: no longer than it takes to follow."""
 SWEEP_FRAMES: Final = 30
@@ -57,23 +47,6 @@ AGAIN_S: Final = 0.3
 AWAY_S: Final = 2.0
 FINDER_SIZE: Final = 0.72
 """A face's extent against its region as the finder gives it."""
-
-
-@dataclass
-class _Person:
-    """The driver."""
-
-    number: int
-    size_px: float
-    """Width or height of the face, whichever is larger, over the last second or so."""
-    x: float
-    y: float
-    turns: int
-    """Quarters counterclockwise that make the picture upright."""
-    since_s: float
-    seen_s: float
-    likeness: Likeness = field(default_factory=Likeness)
-    stillness: Stillness = field(default_factory=Stillness)
 
 
 class Driver:
@@ -99,16 +72,13 @@ class Driver:
         self._forget()
 
     def _forget(self) -> None:
-        self._person: _Person | None = None
+        self._person: Person | None = None
         self._region: Region | None = None
         self._smoothing: PointSmoothing | None = None
         self._look_s = -math.inf
         self._rival_s: float | None = None
         """Since when a face is there that may take over."""
-        self._beside: tuple[Region, Stillness] | None = None
-        """Another face that is watched while the driver's may be a picture."""
-        self._pictures: list[Region] = []
-        """Where pictures of faces hang."""
+        self._portraits = Portraits(self._networks)
         self._strangers: list[tuple[Region, float]] = []
         """What is not the driver's face, and when it was read."""
         self._stranger_seen = False
@@ -152,7 +122,7 @@ class Driver:
             points = self._networks.landmarks(frame, region)
         if points is not None:
             region = region_around(points)
-            if self._is_another(frame, points, region):
+            if self._person is not None and self._person.is_another(frame, points, region):
                 points = None
         if points is None:
             points = self._choose(frame, now_s) if self._person is None else self._again(frame, now_s)
@@ -161,28 +131,10 @@ class Driver:
             return None
         self._region = region
         if region is not None:
-            self._know(region, now_s)
+            assert self._person is not None
+            self._person.seen_at(region, now_s)
+            self._stranger_seen = False
         return points
-
-    def _know(self, region: Region, now_s: float) -> None:
-        """Keep where the driver is and how large."""
-        person = self._person
-        assert person is not None
-        share = min(1.0, 2 * max(0.0, now_s - person.seen_s)) if now_s - person.since_s > 0.5 else 1.0
-        person.size_px += share * (region.width / GROWN - person.size_px)
-        person.x, person.y, person.seen_s = region.x, region.y, now_s
-        self._stranger_seen = False
-
-    def _is_another(self, frame: Frame, points: Points, region: Region) -> bool:
-        """Whether what was found in the driver's region can only be somebody else, who came between."""
-        person = self._person
-        assert person is not None
-        size_px = region.width / GROWN
-        moved = math.hypot(region.x - person.x, region.y - person.y) / person.size_px
-        grown = max(size_px / person.size_px, person.size_px / size_px)
-        if moved < JUMP[0] and grown < JUMP[1]:
-            return False
-        return person.likeness.match(picture_of(frame, points)) < OTHER
 
     # While nobody was chosen
 
@@ -211,7 +163,7 @@ class Driver:
                 return None
             region, _ = faces[self._prefer - 1]
         else:
-            region, _ = max(faces, key=lambda face: _score(*_place(face[1])[::2], width))
+            region, _ = max(faces, key=lambda face: _score(*place_of(face[1])[::2], width))
         self._say_several(len(faces))
         return self._take(frame, region, now_s)
 
@@ -234,13 +186,10 @@ class Driver:
         if points is None:
             return None
         self._persons += 1
-        x, y, size_px = _place(points)
-        turns = quarter_turns(region_around(points).angle_rad)
-        self._person = _Person(self._persons, size_px, x, y, turns, now_s, now_s)
-        self._person.likeness.learn(picture_of(frame, points))
+        self._person = Person.met(self._persons, frame, points, now_s)
         self._region = region_around(points)
         self._look_s, self._rival_s, self._strangers = now_s + LOOK_OFTEN_S, None, []
-        self._say_turned(turns)
+        self._say_turned(self._person.turns)
         return points
 
     def _take_next(self, frame: Frame, now_s: float) -> None:
@@ -271,14 +220,18 @@ class Driver:
         others = [r for r in self._networks.find(frame, turns=person.turns) if not _same(r, own)]
         if others and "several" not in self._told:
             self._say_several(1 + sum(self._networks.landmarks(frame, r) is not None for r in others[:3]))
-        others = self._not_pictures(others)
-        if self._prefer == LARGEST and self._is_picture(frame, points, others, now_s):
-            return True
+        others = self._portraits.without(others)
+        if self._prefer == LARGEST:
+            living = self._portraits.living_beside(frame, points, person.stillness, others, now_s)
+            if living is not None:
+                self._smoothing = None
+                logger.info("the face that drove is a picture; another face drives now")
+                return self._take(frame, living, now_s) is not None
         width = frame.shape[1]
-        x, _, size_px = _place(points)
+        x, _, size_px = place_of(points)
         rivals = [r for r in others if self._wins(r.x, r.width * FINDER_SIZE, x, size_px, width)]
         large = size_px > LARGE_SHARE * min(frame.shape[:2]) and now_s - person.since_s > 1
-        watched = rivals or self._beside is not None
+        watched = rivals or self._portraits.watches
         self._look_s = now_s + (LOOK_S if large and not watched else LOOK_OFTEN_S)
         if not rivals:
             self._rival_s = None
@@ -290,40 +243,11 @@ class Driver:
         rival = max(rivals, key=lambda r: r.width)
         read = self._networks.landmarks(frame, rival)
         self._rival_s = None
-        if read is None or not self._wins(*_place(read)[::2], x, size_px, width):
+        if read is None or not self._wins(*place_of(read)[::2], x, size_px, width):
             return False
         self._smoothing = None
         logger.info("a larger face drives now" if self._prefer == LARGEST else "another face drives now")
         return self._take(frame, rival, now_s) is not None
-
-    def _is_picture(self, frame: Frame, points: Points, others: list[Region], now_s: float) -> bool:
-        """Whether the driver's face was a picture all the time and a living one has taken over. One more is read at most.
-
-        A picture alone goes on driving.
-        """
-        person = self._person
-        assert person is not None
-        if not others or person.stillness.lives:
-            self._beside = None
-            return False
-        person.stillness.see(points, now_s)
-        region, stillness = self._beside or (max(others, key=lambda r: r.width), Stillness())
-        seen = self._networks.landmarks(frame, region)
-        if seen is None:
-            self._beside = None
-            return False
-        stillness.see(seen, now_s)
-        if not (person.stillness.is_picture and stillness.lives):
-            self._beside = region_around(seen), stillness
-            if stillness.is_picture:  # the next one may live
-                self._pictures.append(region)
-                self._beside = None
-            return False
-        self._beside = None
-        self._pictures.append(region_around(points))
-        self._smoothing = None
-        logger.info("the face that drove is a picture; another face drives now")
-        return self._take(frame, region_around(seen), now_s) is not None
 
     def _wins(self, x: float, size_px: float, driver_x: float, driver_px: float, width: int) -> bool:
         """Whether a face of that place and size takes over from the driver's."""
@@ -347,7 +271,8 @@ class Driver:
         stays = False
         for region in new[:READ]:
             points = self._networks.landmarks(frame, region)
-            verdict = "stranger" if points is None else self._verdict(frame, points, now_s)
+            largest = self._prefer == LARGEST
+            verdict = "stranger" if points is None else person.verdict(frame, points, now_s, largest=largest)
             if verdict == "driver" and points is not None:
                 self._rival_s = None
                 self._turn(points)
@@ -368,35 +293,8 @@ class Driver:
         return None
 
     def _unread(self, regions: list[Region]) -> list[Region]:
-        regions = self._not_pictures(distinct(regions))
+        regions = self._portraits.without(distinct(regions))
         return [r for r in regions if not any(_same(r, other) for other, _ in self._strangers)]
-
-    def _not_pictures(self, regions: list[Region]) -> list[Region]:
-        near, grown = HANGS
-        return [
-            r
-            for r in regions
-            if not any(
-                math.hypot(r.x - p.x, r.y - p.y) < near * p.width and 1 / grown < r.width / p.width < grown
-                for p in self._pictures
-            )
-        ]
-
-    def _verdict(self, frame: Frame, points: Points, now_s: float) -> str:
-        """`driver`, `stays` of one who drives if they stay, or `stranger`."""
-        person = self._person
-        assert person is not None
-        x, y, size_px = _place(points)
-        ratio = size_px / person.size_px
-        alike = person.likeness.match(picture_of(frame, points))
-        if alike >= MATCH and ratio >= LEAST_RETURN:
-            return "driver"
-        near, least, most = IN_PLACE
-        in_place = math.hypot(x - person.x, y - person.y) < near * person.size_px and least < ratio < most
-        # Who covers the driver for a moment stands in the same place, too.
-        if in_place and alike >= (OTHER if now_s - person.seen_s < STAYS_S else STRANGE):
-            return "driver"
-        return "stays" if in_place or (self._prefer == LARGEST and ratio >= 1) else "stranger"
 
     def _turn(self, points: Points) -> None:
         """See whether the driver's picture was turned meanwhile."""
@@ -452,12 +350,6 @@ def upright(points: Points, size_px: tuple[int, int], turns: int) -> tuple[Point
         points = np.stack([y, size_px[0] - 1 - x, z], axis=1)
         size_px = size_px[1], size_px[0]
     return points, size_px
-
-
-def _place(points: Points) -> tuple[float, float, float]:
-    """Centre x and y of a face, and its width or height, whichever is larger."""
-    region = region_around(points)
-    return region.x, region.y, region.width / GROWN
 
 
 def _score(x: float, size_px: float, width: int) -> float:
