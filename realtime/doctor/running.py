@@ -26,6 +26,8 @@ from realtime.slot import Closed, Lane, filling
 
 END_S: Final = 5.0
 """A process has so much time to end after its last finding."""
+DEVICES: Final = ("camera", "virtual-camera", "screen")
+"""Checks that wait for a driver. What takes long in others is work."""
 _CHILD: Final = """
 import sys
 if sys.argv[1] not in sys.path:
@@ -78,8 +80,10 @@ def _findings(
         except Closed:
             break
         if line is None:
-            late = f"it did not end within {bound_s:.0f} s; a driver hangs"
-            yield _failed(check, late, "unplug the device, or start the machine again")
+            why, remedy = "this machine is busy, or slow", f"end other programs; then: icface-live doctor {check}"
+            if check in DEVICES:
+                why, remedy = "a driver hangs", "unplug the device, or start the machine again"
+            yield _failed(check, f"it did not end within {bound_s:.0f} s; {why}", remedy)
             return
         try:
             finding = msgspec.json.decode(line, type=Finding)

@@ -27,7 +27,17 @@ def found_by(program: str, bound_s: float = 30.0) -> list[Finding]:
 def test_a_check_that_hangs_is_told_of_and_what_it_found_before_counts() -> None:
     first, late = found_by(f"import time; print('{_LINE}', flush=True); time.sleep(600)", bound_s=1.0)
     assert first == Finding(check="camera", state=OK, found="the first")
-    assert late.state == FAILED and "did not end within 1 s" in late.found and late.remedy
+    assert late.state == FAILED and "did not end within 1 s; a driver hangs" in late.found
+    assert late.remedy.startswith("unplug the device")
+
+
+def test_what_only_works_for_too_long_is_no_device_that_hangs() -> None:
+    program = [sys.executable, "-S", "-c", "import time; time.sleep(600)"]
+    (late,) = findings_of("tracker", 0.3, lambda name: program)
+    assert (
+        "busy, or slow" in late.found
+        and late.remedy == "end other programs; then: icface-live doctor tracker"
+    )
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="Windows has no such signals")
