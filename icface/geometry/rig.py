@@ -89,9 +89,11 @@ class FaceRig:
         height, width = cache["plate"].shape[:2]
         margin = int(cache["margin"])
         self._neutral = cache["neutral_shape"]
-        self._basis = tables.displacements.reshape(len(AU_NAMES), -1)
-        self._shapes = tables.extensions.reshape(len(SHAPE_NAMES), -1)
-        self._jaw = JAW_SHARE * np.stack([tables.displacements[_AU26, 152], *tables.extensions[_JAW, 152]])
+        displacements = cache.get("displacements", tables.displacements)  # a person's own, or everybody's
+        extensions = cache.get("extensions", tables.extensions)
+        self._basis = displacements.reshape(len(AU_NAMES), -1)
+        self._shapes = extensions.reshape(len(SHAPE_NAMES), -1)
+        self._jaw = JAW_SHARE * np.stack([displacements[_AU26, 152], *extensions[_JAW, 152]])
         self._project = Projection(cache["base_px"], np.float32(cache["iod_px"][()]))
         self._pose_offset = cache["pose_offset_rad"]
         self._au_offset = cache["au_offset"]
@@ -144,10 +146,8 @@ class FaceRig:
         turn_rad = pose_from_unit(attributes[POSE])
         pose = turn_rad * POSE_GAIN + self._pose_offset
         rotation = rotation_matrix(*pose.tolist())
-        asked = attributes[ACTION_UNITS] ** AU_POWER
-        action_units = np.clip(asked * AU_GAIN + self._au_offset, -0.5, 2.0)
         pitch_rad, yaw_rad = (attributes[GAZE] * GAZE_LIMIT_RAD).tolist()
-        shapes = attributes[SHAPES] * SHAPE_GAIN
+        action_units, shapes = asked_for(attributes, self._au_offset)
         shape = self.moved(action_units, shapes, pitch_rad)
         gaze_rad = seen_gaze(pitch_rad, float(turn_rad[0])), seen_gaze(yaw_rad, float(turn_rad[1]))
         jaw = self._jaw[0] * action_units[_AU26] + shapes[_JAW] @ self._jaw[1:]
@@ -184,28 +184,7 @@ class FaceRig:
 
     def moved(self, action_units: FloatArray, shapes: FloatArray, gaze_rad: float) -> FloatArray:
         """(468, 3) head space: the neutral shape moved by Action Units (17,), extensions (20,) and lids that follow."""
-        amounts, sides = action_units.copy(), shapes.copy()
-        # Lids travel along their own opening, so AU45 is done apart.
-        right, left = _both_sides(amounts[_AU45], sides[_AU45_SIDE])
-        closures = min(1.0, max(0.0, right)), min(1.0, max(0.0, left))
-        amounts[_AU45] = sides[_AU45_SIDE] = 0.0
-        # Brows that are raised and drawn together at once stay oblique: the frown does not lower their inner ends.
-        amounts[_AU01] += 0.6 * max(0.0, min(amounts[_AU01], amounts[_AU04]))
-        # These movements overlap: a smile and a wrinkled nose have raised the lip already, and a funnel has opened the
-        # mouth already.
-        raised = _both_sides(amounts[_AU10], sides[_AU10_SIDE])
-        smiles = _both_sides(amounts[_AU12], sides[_AU12_SIDE])
-        free = 1 - 0.45 * min(1.0, max(0.0, amounts[_AU09]))
-        right, left = (
-            free * lip * (1 - 0.8 * min(1.0, max(0.0, smile)))
-            for lip, smile in zip(raised, smiles, strict=True)
-        )
-        amounts[_AU10], sides[_AU10_SIDE] = (right + left) / 2, left - right
-        parted = amounts[_AU25] * (1 - 0.8 * min(1.0, sides[_AU22]))
-        dropped = min(1.0, max(0.0, amounts[_AU26]))
-        amounts[_AU25] = max(0.0, parted) ** PARTING_POWER - LIPS_FOLLOW * max(0.0, amounts[_AU26])
-        amounts[_AU12] *= 1 + LAUGH * dropped
-        sides[_AU12_SIDE] *= 1 + LAUGH * dropped
+        amounts, sides, closures = overlaps(action_units, shapes)
         moved = (amounts @ self._basis + sides @ self._shapes).reshape(self._neutral.shape)
         shape = np.asarray(self._neutral + moved, dtype=np.float32)
         move_lids(shape, closures, gaze_rad)
@@ -241,6 +220,48 @@ class FaceRig:
             opening = Opening(x_px, y_px, height_px, rotation, gaze_rad, jaw, self._vertices)
             inner_map, shade = self._motion["inner_map"], self._motion["inner_shade"]
             inner_map[y0:y1, x0:x1, 0], inner_map[y0:y1, x0:x1, 1], shade[y0:y1, x0:x1] = part.look(opening)
+
+
+def asked_for(attributes: FloatArray, au_offset: FloatArray) -> tuple[FloatArray, FloatArray]:
+    """Action Units (17,) and extensions (20,) as they are drawn, gains included, from (SIZE,) attributes."""
+    asked = attributes[ACTION_UNITS] ** AU_POWER
+    return np.clip(asked * AU_GAIN + au_offset, -0.5, 2.0), attributes[SHAPES] * SHAPE_GAIN
+
+
+def overlaps(
+    action_units: FloatArray, shapes: FloatArray
+) -> tuple[FloatArray, FloatArray, tuple[float, float]]:
+    """How much of each displacement is taken where movements are drawn at once.
+
+    Args:
+        action_units: (17,) as drawn.
+        shapes: (20,) extensions as drawn.
+
+    Returns:
+        (17,) and (20,) for the displacements, and how far the right and the left eye are closed, in [0, 1].
+    """
+    amounts, sides = action_units.copy(), shapes.copy()
+    # Lids travel along their own opening, so AU45 is done apart.
+    right, left = _both_sides(amounts[_AU45], sides[_AU45_SIDE])
+    closures = min(1.0, max(0.0, right)), min(1.0, max(0.0, left))
+    amounts[_AU45] = sides[_AU45_SIDE] = 0.0
+    # Brows that are raised and drawn together at once stay oblique: the frown does not lower their inner ends.
+    amounts[_AU01] += 0.6 * max(0.0, min(amounts[_AU01], amounts[_AU04]))
+    # These movements overlap: a smile and a wrinkled nose have raised the lip already, and a funnel has opened the
+    # mouth already.
+    raised = _both_sides(amounts[_AU10], sides[_AU10_SIDE])
+    smiles = _both_sides(amounts[_AU12], sides[_AU12_SIDE])
+    free = 1 - 0.45 * min(1.0, max(0.0, amounts[_AU09]))
+    right, left = (
+        free * lip * (1 - 0.8 * min(1.0, max(0.0, smile))) for lip, smile in zip(raised, smiles, strict=True)
+    )
+    amounts[_AU10], sides[_AU10_SIDE] = (right + left) / 2, left - right
+    parted = amounts[_AU25] * (1 - 0.8 * min(1.0, sides[_AU22]))
+    dropped = min(1.0, max(0.0, amounts[_AU26]))
+    amounts[_AU25] = max(0.0, parted) ** PARTING_POWER - LIPS_FOLLOW * max(0.0, amounts[_AU26])
+    amounts[_AU12] *= 1 + LAUGH * dropped
+    sides[_AU12_SIDE] *= 1 + LAUGH * dropped
+    return amounts, sides, closures
 
 
 def _both_sides(mean: np.float32, side: np.float32) -> tuple[float, float]:
