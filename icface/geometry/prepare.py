@@ -139,7 +139,7 @@ def prepare_source(
     rig, warp = FaceRig(cache), HostWarp(cache, (size_px, size_px))
     # The rig reads the offsets from the cache, frame by frame.
     for _ in range(LOOPS):
-        take_out_the_rest(cache, warp.frame(rig.motion(neutral())), detector)
+        take_out_the_rest(cache, warp.frame(rig.motion(neutral())), detector, person)
     made: dict[str, NDArray[Any]] = {
         "neutral": warp.frame(rig.motion(neutral())).copy(),
         "own": own_attributes(as_it_is or cache, cache),
@@ -207,8 +207,13 @@ def _copy_the_near_eye(cache: dict[str, NDArray[Any]], turned_rad: float) -> Non
     cache["gaze_rad"] = np.array([0, gaze if abs(gaze) >= LEAST_GAZE_RAD else 0], dtype=np.float32)
 
 
-def take_out_the_rest(cache: dict[str, NDArray[Any]], shown: Frame, detector: LandmarkDetector) -> None:
-    """Measure the neutral image that is shown and correct the offsets of pose and smile, in place, within bounds."""
+def take_out_the_rest(
+    cache: dict[str, NDArray[Any]], shown: Frame, detector: LandmarkDetector, person: Person | None
+) -> None:
+    """Measure the neutral image that is shown and correct the offsets of pose and smile, in place, within bounds.
+
+    A person whose neutral shape is known has no smile left, whatever it looks like.
+    """
     # Framed as by a webcam, because MediaPipe's pose is biased where a face fills the picture.
     pad = len(shown) // 2
     framed = cv2.copyMakeBorder(shown, pad, pad, pad, pad, cv2.BORDER_REPLICATE)
@@ -218,6 +223,8 @@ def take_out_the_rest(cache: dict[str, NDArray[Any]], shown: Frame, detector: La
     measured = measure_attributes(found[0])
     pose_rad = cache["pose_offset_rad"] - pose_from_unit(measured[POSE])
     np.clip(pose_rad, -MAX_POSE_OFFSET_RAD, MAX_POSE_OFFSET_RAD, out=cache["pose_offset_rad"])
+    if person is not None and person.neutral_shape is not None:
+        return
     smile = AU_NAMES.index("AU12")
     left = certain(measured)[ACTION_UNITS][smile]
     cache["au_offset"][smile] = np.clip(cache["au_offset"][smile] - 0.5 * left, -MAX_SMILE_OFFSET, 0.0)

@@ -94,7 +94,7 @@ def renewed(
         _keep_the_teeth(made, cache)
     rig, warp = FaceRig(made), HostWarp(made, (size_px, size_px))
     # Once: what is left of the expression is small.
-    take_out_the_rest(made, warp.frame(rig.motion(neutral())), detector)
+    take_out_the_rest(made, warp.frame(rig.motion(neutral())), detector, person)
     return made | {
         "neutral": warp.frame(rig.motion(neutral())).copy(),
         "own": cache["own"],

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from icface.attributes import ACTION_UNITS, AU_NAMES, SIDED, FloatArray
 from icface.face.pose import FLIP, rotation_from_pose
 from icface.geometry import topology as mesh
-from icface.geometry.person import Person
+from icface.geometry.person import Person, rest_of
 from icface.geometry.topology import face_tables
 
 PIVOT: Final = np.array([0.0, -0.55, -0.60], dtype=np.float32)
@@ -33,6 +33,7 @@ _REMOVE: Final = {"AU01": 0.6, "AU02": 0.6, "AU04": 0.6, "AU12": 0.9} | dict.fro
     ("AU05", "AU07", "AU25", "AU26", "AU45"), 0.0
 )
 _REMOVED: Final = np.array([_REMOVE.get(name, 0.7) for name in AU_NAMES], dtype=np.float32)
+_EXPRESSION: Final = [i for i, name in enumerate(AU_NAMES) if name not in ("AU05", "AU07", "AU45")]
 _REMOVED_SIDES: Final = np.array([_REMOVE.get(name, 0.7) for name in SIDED], dtype=np.float32)
 
 
@@ -114,7 +115,10 @@ def neutral_shape(
     known = person or face_tables()
     expression = np.tensordot(action_units * _REMOVED, known.displacements, axes=1)
     expression += np.tensordot(sides * _REMOVED_SIDES, known.extensions[: len(SIDED)], axes=1)
-    return close_lips((shape - expression).astype(np.float32))
+    rest = close_lips((shape - expression).astype(np.float32))
+    if person is None:
+        return rest
+    return close_lips(rest_of(person, rest, float(action_units[_EXPRESSION].max())))
 
 
 def close_lips(shape: FloatArray) -> FloatArray:
