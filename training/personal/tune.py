@@ -9,11 +9,11 @@ from __future__ import annotations
 
 import json
 import logging
-import os
 import time
 from pathlib import Path
 from typing import Any, Final
 
+import msgspec
 import torch
 from lightning_fabric import Fabric
 
@@ -36,6 +36,7 @@ WARM_STEPS: Final = 6
 MOST_STEPS: Final = 1200
 PATIENCE: Final = 250
 """It ends when so many steps brought nothing."""
+NAMES: Final = {"l1": "the mean error of mouth and eyes in levels", "perceptual": "the perceptual distance"}
 SHARE_OF_TIME: Final = 0.92
 """The falling rate ends a little before the time does, so that a slower machine still gets there."""
 
@@ -76,15 +77,14 @@ def tune(
         raise ConfigError(f"cannot write to {run}: {error.strerror or error}") from error
     network, info = corrector_of()
     save_corrector(start, network, info)
-    fabric = Fabric(accelerator=accelerator, devices=1, precision=_precision(accelerator))  # type: ignore[arg-type]
-    config = _settings(fabric, info.provenance, perceptual)
+    config = _settings(accelerator, info.provenance, perceptual)
+    logging.getLogger("lightning_fabric").setLevel(logging.WARNING)
+    fabric = Fabric(accelerator=accelerator, devices=1, precision=config.precision)
     torch.manual_seed(config.seed)
-    with _quiet(), _all_cores(fabric):
-        runtime = Runtime(fabric, channels_last=config.channels_last)
-        task = PatchTask(config, pairs / LEARN, runtime, pairs / HELD, perceptual)
-        trainer = Trainer(task, run, runtime, start)
-        watch = _Watch(trainer, begun_s, 60 * minutes, progress)
-        _train(trainer, watch, config.validate_every)
+    runtime = Runtime(fabric, channels_last=config.channels_last)
+    task = PatchTask(config, pairs / LEARN, runtime, pairs / HELD, perceptual)
+    trainer = Trainer(task, run, runtime, start)
+    _train(trainer, _Watch(trainer, begun_s, 60 * minutes, progress), config.validate_every)
     with replacing_file(out) as unfinished:
         unfinished.write_bytes((run / BEST).read_bytes())
     progress(1.0)
@@ -120,14 +120,31 @@ def _train(trainer: Trainer, watch: _Watch, validate_every: int) -> None:
     trainer.run(stopped=watch.is_over)
 
 
-def _settings(fabric: Fabric, provenance: str, perceptual: Path | None) -> PatchTrainConfig:
-    shares = [] if perceptual is None else ["losses.perceptual=0.5"]
-    config = load_config(CONFIG, shares)
+def _settings(accelerator: str, provenance: str, perceptual: Path | None) -> PatchTrainConfig:
+    config = load_config(CONFIG, [] if perceptual is None else ["losses.perceptual=0.5"])
     assert isinstance(config, PatchTrainConfig)
     changes: dict[str, Any] = {
-        "precision": fabric._precision.precision,
-        "provenance": f"tuned to frames of one person; before that: {provenance}",
+        "precision": "bf16-mixed" if _is_fast_in_bf16(accelerator) else "32-true",
+        "provenance": f"tuned to frames of one person; before that {provenance}",
+        "licence": "MIT",
     }
-    import msgspec
-
     return msgspec.structs.replace(config, **changes)
+
+
+def _is_fast_in_bf16(accelerator: str) -> bool:
+    if accelerator in ("auto", "cuda", "gpu") and torch.cuda.is_available():
+        return torch.cuda.is_bf16_supported(including_emulation=False)
+    return accelerator in ("auto", "cpu") and has_bf16() is True
+
+
+def told(run: Path, judged_by: str) -> str:
+    """What a run won, in a sentence."""
+    lines = [json.loads(line) for line in (run / LOG).read_text(encoding="utf-8").splitlines()]
+    validations = [line for line in lines if line["group"] == "validation"]
+    first, best = validations[0], min(validations, key=lambda line: float(line[judged_by]))
+    if best["step"] == 0:
+        return "on the frames held back nothing was better than the weights that ship; they are kept"
+    return (
+        f"on the frames held back, {NAMES[judged_by]} went from {first[judged_by]:.3g} to {best[judged_by]:.3g} "
+        f"after {best['step']} steps of {validations[-1]['step']}"
+    )
