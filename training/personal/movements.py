@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from icface.arrays import Array
-from icface.attributes import AU_NAMES, GAZE, GAZE_LIMIT_RAD, FloatArray
+from icface.attributes import AU_NAMES, GAZE, GAZE_LIMIT_RAD, SHAPE_NAMES, FloatArray
 from icface.geometry import topology as mesh
 from icface.geometry.movement import moved, overlaps
 from icface.geometry.person import laid_on
@@ -51,6 +51,12 @@ MEASURED: Final = {
 """Where the error of landmarks is measured."""
 _AU45: Final = AU_NAMES.index("AU45")
 _AUS: Final = len(AU_NAMES)
+_UPPER_LIP: Final = np.array(mesh.UPPER_LIP)
+_LOWER_LIP: Final = np.array(mesh.LOWER_LIP)
+_OPENING: Final = [
+    i for i, name in enumerate((*AU_NAMES, *SHAPE_NAMES)) if name in ("AU10", "AU22", "AU25", "AU26")
+]
+"""The movements that part the lips."""
 _LIDS: Final = np.unique([vertex for rows in (*mesh.RIGHT_LIDS, *mesh.LEFT_LIDS) for vertex in rows])
 _OTHERS: Final = np.setdiff1d(np.arange(mesh.FACE_VERTICES), _LIDS)
 
@@ -203,4 +209,12 @@ def _solved(factors: Array, left: FloatArray, ridges: Array, closed: Array, trus
         wanted = weighted @ left[used][:, vertices].reshape(len(rows), -1)
         solution = np.linalg.solve(weighted @ rows + np.diag(ridges), wanted)
         result[:, vertices] = solution.reshape(len(ridges), len(vertices), 3)
+    # Who is seen to smile with open lips alone does not open them by smiling.
+    gap = left[:, _UPPER_LIP, 1] - left[:, _LOWER_LIP, 1]
+    weighted = (factors[:, _OPENING] * trust[:, None]).T
+    ridge = np.diag(ridges[_OPENING])
+    opened = np.zeros((len(ridges), len(_UPPER_LIP)))
+    opened[_OPENING] = np.linalg.solve(weighted @ factors[:, _OPENING] + ridge, weighted @ gap)
+    middle = (result[:, _UPPER_LIP, 1] + result[:, _LOWER_LIP, 1]) / 2
+    result[:, _UPPER_LIP, 1], result[:, _LOWER_LIP, 1] = middle + opened / 2, middle - opened / 2
     return result
