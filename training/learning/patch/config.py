@@ -37,8 +37,6 @@ class PatchSamplingConfig(Struct, frozen=True, kw_only=True, forbid_unknown_fiel
     shown_target: Share = 0.35
     """Part of the set kind `opened` in which the network sees the target itself, and has to leave it alone."""
     blurred: Share = 0.3
-    sharp_iod_px: Weight = 70.0
-    """Photos with fewer pixels between the eyes do not teach the judge what a real mouth looks like."""
     noise: Weight = 0.2
     """Of the conditions, in standard deviations."""
 

@@ -28,6 +28,8 @@ from training.learning.patch.config import PatchSamplingConfig
 INDEX_FILE: Final = "index.json"
 STORED_PX: Final = 216
 CHANNELS: Final = 7
+SHARP_IOD_PX: Final = 70.0
+"""Photos with fewer pixels between the eyes do not teach the judge what a real mouth looks like."""
 UNREAL_KINDS: Final = ("opened", "render")
 """Kinds of records whose target is no photo of a mouth."""
 _MOST_GAIN: Final = 4 / 3
@@ -165,7 +167,7 @@ class PatchPairs(Dataset[dict[str, Tensor]]):
             chances.append(shares[part.name] * weight / weight.sum())
         chance = np.concatenate(chances)
         self._below = np.cumsum(chance / chance.sum())
-        self._real = np.concatenate([_real(part, config.sharp_iod_px) for part in self._sets])
+        self._real = np.concatenate([_real(part) for part in self._sets])
         self._opened = np.concatenate([[row["kind"] == "opened" for row in part.rows] for part in self._sets])
         conditions = np.concatenate([part.conditions for part in self._sets])
         self.mean = torch.from_numpy(conditions.mean(axis=0))
@@ -198,9 +200,9 @@ def as_planes(picture: NDArray[np.uint8]) -> Tensor:
     return torch.from_numpy(np.ascontiguousarray(picture.transpose(2, 0, 1)))
 
 
-def _real(part: PairSet, sharp_iod_px: float) -> Array:
+def _real(part: PairSet) -> Array:
     return np.array(
-        [row["kind"] not in UNREAL_KINDS and float(row["iod_px"]) >= sharp_iod_px for row in part.rows],
+        [row["kind"] not in UNREAL_KINDS and float(row["iod_px"]) >= SHARP_IOD_PX for row in part.rows],
         dtype=np.float32,
     )
 
