@@ -33,7 +33,7 @@ TRIED_FROM: Final = 60
 PARTS: Final = 4
 """Into so many stretches of time the frames are cut; each is left out once."""
 ROUNDS: Final = 2
-SEEN_IN: Final = 3
+SEEN_IN: Final = 6
 SEEN_FROM: Final = 0.15
 """A movement that fewer frames show by this amount stays the table's."""
 OPEN: Final = 0.25
@@ -76,17 +76,25 @@ def of_everybody(neutral_shape: FloatArray) -> Movements:
     return Movements(neutral_shape, tables.displacements, tables.extensions)
 
 
-def fit_movements(shapes: FloatArray, attributes: FloatArray) -> Movements | None:
+def fit_movements(shapes: FloatArray, attributes: FloatArray, uncalibrated: FloatArray) -> Movements | None:
     """The person's own movements; None where there are too few frames.
+
+    A tracker that takes another face for the resting one reads other attributes of the same frame: with an open mouth at
+    rest, a laugh is less of a dropped jaw. So the movements have to do for two readings.
 
     Args:
         shapes: (n, 468, 3) head space, as seen, in the order of time.
-        attributes: (n, SIZE) that were read of the same frames.
+        attributes: (n, SIZE) that were read of the same frames by a tracker that knows the person.
+        uncalibrated: (n, SIZE) by one that does not.
     """
     if len(shapes) < LEAST_FRAMES:
         return None
     first = of_everybody(_calm_shape(shapes, attributes))
-    seen = _Seen(shapes, attributes, *_amounts(attributes))
+    both = np.stack([attributes, uncalibrated], axis=1).reshape(
+        2 * len(shapes), -1
+    )  # the same frame twice in a row
+    knows = np.tile([1.0, 0.0], len(shapes))
+    seen = _Seen(np.repeat(shapes, 2, axis=0), both, knows, *_amounts(both))
     return _fit(seen, first, _strength(seen, first))
 
 
@@ -115,6 +123,8 @@ def errors(movements: Movements, shapes: FloatArray, attributes: FloatArray) -> 
 class _Seen(NamedTuple):
     shapes: FloatArray
     attributes: FloatArray
+    knows: Array
+    """(n,) 1 for readings of a tracker that knows the person's resting face, else 0."""
     amounts: Array
     """(n, 37) how much of each displacement the rig takes."""
     asked: Array
@@ -156,7 +166,7 @@ def _calm_shape(shapes: FloatArray, attributes: FloatArray) -> FloatArray:
 def _strength(seen: _Seen, first: Movements) -> float:
     """The ridge with which frames that were left out are drawn best."""
     count = len(seen.shapes)
-    if count < TRIED_FROM:
+    if count < 2 * TRIED_FROM:
         return RIDGE
     parts = np.array_split(np.arange(count), PARTS)
     found = np.zeros(len(RIDGES))
@@ -181,12 +191,13 @@ def _fit(seen: _Seen, first: Movements, ridge: float, rounds: int = ROUNDS) -> M
         added = shown - result.neutral_shape - np.tensordot(seen.amounts, whole, axes=1)
         left = shapes - added - first.neutral_shape - np.tensordot(seen.amounts, table, axes=1)
         # First both together. The lips of the neutral shape are closed then, and the movements follow from that.
-        with_rest = np.column_stack([amounts, np.ones(len(amounts))])
-        off = _solved(with_rest, left, np.append(ridges, NEUTRAL_RIDGE), seen.closed)[-1]
+        # A tracker that does not know the resting face reads something in it. What that draws is not learned.
+        with_rest = np.column_stack([amounts, 1 - seen.knows, np.ones(len(amounts))])
+        *_, unknown, off = _solved(with_rest, left, np.append(ridges, [NEUTRAL_RIDGE] * 2), seen.closed)
         neutral = close_lips((first.neutral_shape + off).astype(np.float32))
         # Frames are turned onto what is drawn, so the neutral shape must not turn from round to round.
         neutral = laid_on(neutral, first.neutral_shape)
-        left += first.neutral_shape - neutral
+        left += first.neutral_shape - neutral - (1 - seen.knows)[:, None, None] * unknown
         whole = table + _solved(amounts, left, ridges, seen.closed)
         whole = whole.astype(np.float32)
         result = Movements(neutral, whole[:_AUS], whole[_AUS:])
