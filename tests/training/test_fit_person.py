@@ -31,10 +31,10 @@ def somebody() -> Movements:
 @pytest.fixture(scope="module")
 def attributes() -> FloatArray:
     rng = np.random.default_rng(1)
-    result = np.repeat(neutral()[None], 120, axis=0)
+    result = np.repeat(neutral()[None], 80, axis=0)
     for name in SEEN:
-        result[20:, INDEX[name]] = rng.uniform(0, 1, 100) * rng.integers(0, 2, 100)
-    assert result.shape == (120, SIZE)
+        result[15:, INDEX[name]] = rng.uniform(0, 1, 65) * rng.integers(0, 2, 65)
+    assert result.shape == (80, SIZE)
     return rng.permutation(result)
 
 
