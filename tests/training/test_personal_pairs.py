@@ -77,7 +77,7 @@ def test_rare_expressions_are_in_every_draw_and_held_frames_in_their_own() -> No
     assert not any(frames[lot.target].held or lot.target in (0, 5) for lot in learn)
     assert {lot.way for lot in learn} == {"shape", "attributes"}
     assert {(lot.source, lot.target, lot.way) for lot in held} == {
-        (0, target, way) for target in range(300, 320) for way in ("shape", "attributes")
+        (0, target, "attributes") for target in range(300, 320)
     }
 
 
@@ -111,7 +111,7 @@ def test_pairs_of_frames_lie_on_each_other(tmp_path: Path, monkeypatch: pytest.M
     told: list[float] = []
     make_pairs(frames, None, tmp_path, told.append)
     assert told[-1] == 1.0
-    for part, count in ((LEARN, 1), (HELD, 2)):
+    for part, count in ((LEARN, 1), (HELD, 1)):
         made = read_set(tmp_path / part, "person")
         assert len(made.rows) >= count
         assert max(float(row["error"]) for row in made.rows) < 8
