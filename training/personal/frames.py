@@ -87,7 +87,9 @@ def load_frames(folder: Path) -> list[ChosenFrame]:
             for i in range(len(numbers["held"]))
         ]
     except (OSError, ValueError, LookupError) as error:
-        raise ConfigError(f"{folder}: the chosen frames cannot be read ({error}); choose them again") from error
+        raise ConfigError(
+            f"{folder}: the chosen frames cannot be read ({error}); choose them again"
+        ) from error
 
 
 def _check(attributes: NDArray[np.float32]) -> None:
