@@ -26,6 +26,7 @@ BASE = {
     *("arrays", "attributes", "bundle", "cells", "command", "cpu", "errors", "files", "images", "quality"),
     *(
         "compiled",
+        "consent",
         "editing",
         "graphs",
         "openvino_core",

@@ -20,6 +20,7 @@ from icface.geometry import layers
 from icface.geometry.completion import COMPLETE_FROM_RAD, upright
 from icface.geometry.cutout import MARGIN, Cutout, Room, cut_out
 from icface.geometry.eyes import seen_gaze
+from icface.geometry.person import Person
 from icface.geometry.shape import fit_source, ring_around, rotation_matrix
 from icface.geometry.topology import OVAL
 from icface.images import cut_crop
@@ -46,6 +47,7 @@ def read_photo(
     free_layer: bool = False,
     room: Room | None = None,
     margin: float = MARGIN,
+    person: Person | None = None,
 ) -> dict[str, NDArray[Any]]:
     """The cache tensors of a face of a photo as it is, without `neutral`.
 
@@ -57,6 +59,7 @@ def read_photo(
         free_layer: make the layer that stands before other backgrounds too.
         room: where the background is taken from, if not from `frame`.
         margin: what the layers have more than the crop on each side, as a share of its side.
+        person: whose face it is, where that is known.
     """
     points = landmarks.points_px.copy()
     points[:, :2] = (points[:, :2] - affine[:, 2]) / affine[0, 0]
@@ -67,7 +70,7 @@ def read_photo(
     if abs(pose.yaw_rad) > COMPLETE_FROM_RAD:
         rotation = upright(points, rotation)
     attributes = certain(measure_attributes(landmarks))
-    shape = fit_source(points, rotation, attributes, measure_sides(landmarks, attributes))
+    shape = fit_source(points, rotation, attributes, measure_sides(landmarks, attributes), person)
 
     cut = _cut(frame, affine, size_px, points[list(OVAL), :2], shape.iod_px, free_layer, room, margin)
     crop = _continued(cut_crop(frame, affine, size_px), cut)
@@ -95,6 +98,8 @@ def read_photo(
         "pose_offset_rad": np.zeros(3, dtype=np.float32),
         "au_offset": np.zeros(len(AU_NAMES), dtype=np.float32),
     }
+    if person is not None:
+        cache |= {"displacements": person.displacements, "extensions": person.extensions}
     return cache
 
 

@@ -1,0 +1,106 @@
+"""What is known of one person's face beside the photo: a part of a bundle that was made for that person."""
+
+from __future__ import annotations
+
+from functools import cache
+from typing import Final, NamedTuple
+
+import numpy as np
+
+from icface.arrays import Tensors
+from icface.attributes import AU_NAMES, SHAPE_NAMES, FloatArray
+from icface.geometry import topology as mesh
+from icface.geometry.topology import FACE_VERTICES, face_tables
+
+MOST_MOVED_IOD: Final = 1.0
+"""No vertex moves farther than this for a whole movement."""
+MOST_AWAY_IOD: Final = 3.0
+CALM: Final = 0.1
+EXPRESSIVE: Final = 0.4
+"""Between these amounts of the strongest Action Unit a photo gives up its own shape for the person's."""
+MOVES_IOD: Final = 0.06
+_EYE_CORNERS: Final = [33, 263]
+_SHAPES: Final = {
+    "displacements": (len(AU_NAMES), FACE_VERTICES, 3),
+    "extensions": (len(SHAPE_NAMES), FACE_VERTICES, 3),
+    "neutral_shape": (FACE_VERTICES, 3),
+}
+_BOUNDS: Final = {
+    "displacements": MOST_MOVED_IOD,
+    "extensions": MOST_MOVED_IOD,
+    "neutral_shape": MOST_AWAY_IOD,
+}
+
+
+class Person(NamedTuple):
+    """One person's face, in head space (IOD)."""
+
+    displacements: FloatArray
+    """(17, 468, 3) motion of each vertex for a whole movement of each Action Unit: the person's own, or the table's."""
+    extensions: FloatArray
+    """(20, 468, 3) the same for the extensions that move skin."""
+    neutral_shape: FloatArray | None = None
+    """(468, 3) the face without expression, lips closed; None: it is not known."""
+
+
+def rest_of(person: Person, guess: FloatArray, moved: float) -> FloatArray:
+    """The neutral shape of a photo of the person.
+
+    Args:
+        person: whose face it is.
+        guess: (468, 3) what is left of the photo's shape once the measured expression is taken out.
+        moved: how much expression that was, 0 to 1. A calm photo keeps its own shape.
+    """
+    if person.neutral_shape is None or moved <= CALM:
+        return guess
+    share = min(1.0, (moved - CALM) / (EXPRESSIVE - CALM))
+    weight = share * _moving()
+    laid = _laid_on(person.neutral_shape, guess)
+    return np.asarray(guess + weight[:, None] * (laid - guess), dtype=np.float32)
+
+
+@cache
+def _moving() -> FloatArray:
+    """(468,) 1 for what an expression moves far, 0 for what it does not. Lids stay as photographed."""
+    tables = face_tables()
+    named = [name for name in AU_NAMES if name not in ("AU05", "AU07", "AU45")]
+    rows = tables.displacements[[AU_NAMES.index(name) for name in named]]
+    weight = np.clip(np.linalg.norm(rows, axis=2).max(axis=0) / MOVES_IOD, 0, 1)
+    weight[[vertex for lids in (*mesh.RIGHT_LIDS, *mesh.LEFT_LIDS) for vertex in lids]] = 0
+    return weight.astype(np.float32)
+
+
+def _laid_on(shape: FloatArray, other: FloatArray) -> FloatArray:
+    """A shape (468, 3) turned, scaled and shifted onto another of the same face, by what moves least."""
+    weight = 1 / (0.02 + np.linalg.norm(face_tables().displacements, axis=2).max(axis=0))
+    weight /= weight.sum()
+    from_middle, to_middle = weight @ shape, weight @ other
+    a, b = shape - from_middle, other - to_middle
+    u, sizes, v = np.linalg.svd((a * weight[:, None]).T @ b)
+    sizes[2] *= (turn := np.sign(np.linalg.det(u @ v)))
+    v[2] *= turn
+    scale = sizes.sum() / (weight @ (a**2).sum(axis=1))
+    return np.asarray(scale * a @ (u @ v) + to_middle, dtype=np.float32)
+
+
+def read_person(tensors: Tensors) -> Person:
+    """The person whom a bundle's tensors tell of (docs/bundle.md). What they leave out is the table's.
+
+    Raises:
+        ValueError: what is wrong with them, in a few words.
+    """
+    known = dict(tensors)
+    for name, tensor in known.items():
+        if name not in _SHAPES:
+            raise ValueError(f"the tensor {name[:60]!r} is unknown; upgrade icface-live")
+        if tensor.shape != _SHAPES[name] or tensor.dtype not in (np.float16, np.float32):
+            raise ValueError(f"{name} should be {_SHAPES[name]} of float16 or float32")
+        if not np.abs(tensor).max() <= _BOUNDS[name]:  # also where a number is none
+            raise ValueError(f"{name} has numbers beyond {_BOUNDS[name]:g}, or none at all")
+    if "neutral_shape" in known:
+        right, left = known["neutral_shape"][_EYE_CORNERS].astype(np.float32)
+        if not 0.9 < float(np.linalg.norm(left - right)) < 1.1:
+            raise ValueError("neutral_shape is no face: its outer eye corners should be one IOD apart")
+    tables = face_tables()
+    whole = {"displacements": tables.displacements, "extensions": tables.extensions} | known
+    return Person(**{name: np.ascontiguousarray(tensor, dtype=np.float32) for name, tensor in whole.items()})

@@ -1,0 +1,36 @@
+"""What the chosen frames tell of one person's face: the tensors of a bundle's `person` (docs/bundle.md)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from icface.arrays import Tensors
+from training.pairs.seen import as_seen
+from training.personal.frames import ChosenFrame
+from training.personal.movements import fit_movements
+
+
+def fit_person(frames: Sequence[ChosenFrame]) -> Tensors:
+    """Fit a person to the frames that are not held, in seconds. What the frames do not tell is left out.
+
+    Returns:
+        Tensors that `icface.geometry.person.read_person` takes. One frame alone gives none.
+    """
+    learned = sorted(
+        (frame for frame in frames if not frame.held), key=lambda frame: (frame.video, frame.time_s)
+    )
+    seen = [as_seen(frame.picture, frame.landmarks) for frame in learned]
+    tensors: Tensors = {}
+    if seen:
+        movements = fit_movements(
+            np.stack([face.shape for face in seen]), np.stack([frame.attributes for frame in learned])
+        )
+        if movements is not None:
+            tensors |= {
+                "neutral_shape": movements.neutral_shape,
+                "displacements": movements.displacements.astype(np.float16),
+                "extensions": movements.extensions.astype(np.float16),
+            }
+    return tensors

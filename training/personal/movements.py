@@ -1,0 +1,173 @@
+"""How one person's face moves, by least squares: a neutral shape, and displacements near the table's.
+
+The rig draws neutral + Σ amount · displacement, with amounts that follow from the attributes. So the displacements that
+draw the seen shapes best are a linear least-squares problem, with a ridge towards the displacements of everybody. What
+was hardly seen stays everybody's. Nothing is mirrored, so a crooked smile comes out crooked.
+"""
+
+from __future__ import annotations
+
+from typing import Final, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from icface.arrays import Array
+from icface.attributes import AU_NAMES, GAZE, GAZE_LIMIT_RAD, FloatArray
+from icface.geometry import topology as mesh
+from icface.geometry.movement import moved, overlaps
+from icface.geometry.rig import asked_for
+from icface.geometry.shape import close_lips
+from icface.geometry.topology import face_tables
+
+LEAST_FRAMES: Final = 20
+"""Fewer tell no movement from the noise of the landmarks."""
+RIDGES: Final = (3.0, 10.0, 30.0, 100.0, 300.0)
+"""Strengths that are tried: how many frames with a whole movement weigh as much as the table."""
+RIDGE: Final = 30.0
+"""Where there are too few frames to try any."""
+NEUTRAL_RIDGE: Final = 0.5
+"""The same for the first guess of the neutral shape."""
+TRIED_FROM: Final = 60
+PARTS: Final = 4
+"""Into so many stretches of time the frames are cut; each is left out once."""
+ROUNDS: Final = 2
+SEEN_IN: Final = 3
+SEEN_FROM: Final = 0.15
+"""A movement that fewer frames show by this amount stays the table's."""
+OPEN: Final = 0.25
+"""Lids that are closed further tell nothing of other movements of the lids."""
+CALM: Final = 25
+
+BROWS: Final = (70, 63, 105, 66, 107, 336, 296, 334, 293, 300, 46, 53, 52, 65, 55, 276, 283, 282, 295, 285)
+MEASURED: Final = {
+    "mouth": (*mesh.UPPER_LIP, *mesh.LOWER_LIP, 61, 78, 291, 308),
+    "eyes": (*mesh.UPPER_LID, *mesh.LOWER_LID),
+    "brows": BROWS,
+}
+"""Where the error of landmarks is measured."""
+_AU45: Final = AU_NAMES.index("AU45")
+_AUS: Final = len(AU_NAMES)
+_LIDS: Final = sorted({vertex for rows in (*mesh.RIGHT_LIDS, *mesh.LEFT_LIDS) for vertex in rows})
+
+
+class Movements(NamedTuple):
+    """A face and its movements in head space (IOD)."""
+
+    neutral_shape: FloatArray
+    """(468, 3), lips closed."""
+    displacements: FloatArray
+    """(17, 468, 3)"""
+    extensions: FloatArray
+    """(20, 468, 3)"""
+
+
+def of_everybody(neutral_shape: FloatArray) -> Movements:
+    """A face (468, 3) that moves by the table."""
+    tables = face_tables()
+    return Movements(neutral_shape, tables.displacements, tables.extensions)
+
+
+def fit_movements(shapes: FloatArray, attributes: FloatArray) -> Movements | None:
+    """The person's own movements; None where there are too few frames.
+
+    Args:
+        shapes: (n, 468, 3) head space, as seen, in the order of time.
+        attributes: (n, SIZE) that were read of the same frames.
+    """
+    if len(shapes) < LEAST_FRAMES:
+        return None
+    seen = _Seen(shapes, attributes, *_amounts(attributes))
+    first = of_everybody(_calm_shape(shapes, attributes))
+    return _fit(seen, first, _strength(seen, first))
+
+
+def drawn(movements: Movements, attributes: FloatArray) -> FloatArray:
+    """(n, 468, 3) the shapes that the rig draws by attributes (n, SIZE)."""
+    neutral, displacements, extensions = movements
+    displacements, extensions = displacements.reshape(_AUS, -1), extensions.reshape(len(extensions), -1)
+    shapes = []
+    for each in attributes:
+        action_units, sides = asked_for(each, _NOTHING)
+        gaze_rad = float(each[GAZE][0] * GAZE_LIMIT_RAD)
+        shapes.append(moved(neutral, displacements, extensions, action_units, sides, gaze_rad))
+    return np.stack(shapes)
+
+
+def errors(movements: Movements, shapes: FloatArray, attributes: FloatArray) -> dict[str, float]:
+    """Mean distance (IOD, from the front) of drawn and seen landmarks (n, 468, 3), for each part of `MEASURED`."""
+    apart = np.linalg.norm((drawn(movements, attributes) - shapes)[..., :2], axis=-1)
+    return {name: float(apart[:, list(vertices)].mean()) for name, vertices in MEASURED.items()}
+
+
+class _Seen(NamedTuple):
+    shapes: FloatArray
+    attributes: FloatArray
+    amounts: Array
+    """(n, 37) how much of each displacement the rig takes."""
+    closed: Array
+    """(n,) how far the eye that is closed further is."""
+
+    def only(self, rows: NDArray[np.intp]) -> _Seen:
+        return _Seen(*(part[rows] for part in self))
+
+
+_NOTHING: Final = np.zeros(_AUS, dtype=np.float32)
+
+
+def _amounts(attributes: FloatArray) -> tuple[Array, Array]:
+    amounts, closed = [], []
+    for each in attributes:
+        action_units, sides, closures = overlaps(*asked_for(each, _NOTHING))
+        amounts.append(np.concatenate([action_units, sides]))
+        closed.append(max(closures))
+    return np.array(amounts, dtype=np.float64), np.array(closed)
+
+
+def _calm_shape(shapes: FloatArray, attributes: FloatArray) -> FloatArray:
+    """The median shape of the calmest frames, lips closed. A blink is calm enough: it moves nothing else."""
+    amounts, _ = _amounts(attributes)  # AU45 is done apart, so it is 0 here
+    turned = np.abs(attributes[:, :3] - 0.5).sum(axis=1)
+    order = np.argsort(np.abs(amounts).sum(axis=1) + 4 * turned, kind="stable")
+    return close_lips(np.median(shapes[order[:CALM]], axis=0).astype(np.float32))
+
+
+def _strength(seen: _Seen, first: Movements) -> float:
+    """The ridge with which frames that were left out are drawn best."""
+    count = len(seen.shapes)
+    if count < TRIED_FROM:
+        return RIDGE
+    parts = np.array_split(np.arange(count), PARTS)
+    found = np.zeros(len(RIDGES))
+    for part in parts:
+        rest, left_out = seen.only(np.setdiff1d(np.arange(count), part)), seen.only(part)
+        for i, ridge in enumerate(RIDGES):
+            fitted = _fit(rest, first, ridge)
+            found[i] += sum(errors(fitted, left_out.shapes, left_out.attributes).values())
+    return RIDGES[int(np.argmin(found))]
+
+
+def _fit(seen: _Seen, first: Movements, ridge: float) -> Movements:
+    table = np.concatenate([first.displacements, first.extensions]).astype(np.float64)
+    rare = (np.abs(seen.amounts) >= SEEN_FROM).sum(axis=0) < SEEN_IN
+    # The unknowns: how far each displacement differs from the table's, and the neutral shape from the first guess.
+    factors = np.column_stack([np.where(rare, 0.0, seen.amounts), np.ones(len(seen.amounts))])
+    ridges = np.append(np.full(len(table), ridge), NEUTRAL_RIDGE)
+    other = np.setdiff1d(np.arange(mesh.FACE_VERTICES), _LIDS)
+    result = first
+    for _ in range(ROUNDS):
+        # Lids and lips that meet are no linear movement. What they add is taken from the frames first.
+        whole = np.concatenate([result.displacements, result.extensions])
+        linear = result.neutral_shape + np.tensordot(seen.amounts, whole, axes=1)
+        added = drawn(result, seen.attributes) - linear
+        left = seen.shapes - added - first.neutral_shape - np.tensordot(seen.amounts, table, axes=1)
+        solved = np.empty((len(ridges), mesh.FACE_VERTICES, 3))
+        for vertices, used in ((other, seen.closed >= 0), (np.array(_LIDS), seen.closed < OPEN)):
+            rows = factors[used]
+            wanted = rows.T @ left[used][:, vertices].reshape(len(rows), -1)
+            solution = np.linalg.solve(rows.T @ rows + np.diag(ridges), wanted)
+            solved[:, vertices] = solution.reshape(len(ridges), len(vertices), 3)
+        whole = (table + solved[:-1]).astype(np.float32)
+        neutral = close_lips((first.neutral_shape + solved[-1]).astype(np.float32))
+        result = Movements(neutral, whole[:_AUS], whole[_AUS:])
+    return result
