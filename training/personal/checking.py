@@ -8,6 +8,7 @@ from typing import Final
 import numpy as np
 
 from icface.errors import ConfigError
+from icface.face.landmarks import Landmarks
 from icface.face.photo import tilt_rad
 from icface.face.suitability import face_extent_px
 from training.personal.footage import Footage
@@ -59,10 +60,10 @@ def check_footage(footage: Footage) -> None:
         )
     if np.median(sizes) < LEAST_FACE_PX:
         raise ConfigError(
-            f"the face in {name} is only {np.median(sizes):.0f} pixels tall; go nearer to the camera: {LEAST_FACE_PX:.0f} "
-            "are needed, 200 are good"
+            f"the face in {name} is only {np.median(sizes):.0f} pixels tall; go nearer to the camera: "
+            f"{LEAST_FACE_PX:.0f} are needed, 200 are good"
         )
 
 
-def _counts(first: object, other: object) -> bool:
-    return face_extent_px(other) >= _AS_LARGE * face_extent_px(first)  # type: ignore[arg-type]
+def _counts(first: Landmarks, other: Landmarks) -> bool:
+    return face_extent_px(other) >= _AS_LARGE * face_extent_px(first)

@@ -64,8 +64,10 @@ def _rest(a: FloatArray) -> float:
 KINDS: Final = (
     Kind("at rest", _rest, 0.65, "no resting face seen: look at the camera for two seconds"),
     # Yaw turns the nose to the image's left, which is the person's right.
-    Kind("to the left", lambda a: 0.5 - float(a[INDEX["yaw"]]), _TURNED, "no turn to your left seen: turn the head left once"),
-    Kind("to the right", lambda a: float(a[INDEX["yaw"]]) - 0.5, _TURNED, "no turn to your right seen: turn the head right once"),
+    Kind("to the left", lambda a: 0.5 - float(a[INDEX["yaw"]]), _TURNED,
+         "no turn to your left seen: turn the head left once"),
+    Kind("to the right", lambda a: float(a[INDEX["yaw"]]) - 0.5, _TURNED,
+         "no turn to your right seen: turn the head right once"),
     Kind("up", lambda a: 0.5 - float(a[INDEX["pitch"]]), _NODDED, "no look upward seen: raise the chin once"),
     Kind("down", lambda a: float(a[INDEX["pitch"]]) - 0.5, _NODDED, "no look downward seen: lower the chin once"),
     Kind("smile, teeth", _smile(True), 0.4, "no smile with teeth seen: laugh once"),

@@ -11,7 +11,7 @@ from typing import Final, NamedTuple
 import numpy as np
 
 from icface.arrays import Frame
-from icface.errors import ConfigError
+from icface.errors import ConfigError, DeviceError
 from realtime.cameras.decoding import open_container, packets, picture_stream
 from realtime.cameras.video_file import VideoFileCamera
 
@@ -104,6 +104,14 @@ class Footage:
                         due_s = max(due_s + step_s, time_s)
                         yield Shot(number, time_s, frame)
 
+    def frame_at(self, video: int, time_s: float) -> Frame:
+        """The frame of a shot, read anew."""
+        with VideoFileCamera(self.paths[video]) as camera:
+            found = _at(camera, time_s, math.inf)
+        if found is None:
+            raise DeviceError(f"{self.paths[video]} cannot be read any more; is it still there?")
+        return found[1]
+
     def samples(self, count: int) -> Iterator[Shot]:
         """A few frames spread evenly, at least one of each video."""
         for number, (path, length_s) in enumerate(zip(self.paths, self.lengths_s, strict=True)):
@@ -114,13 +122,14 @@ class Footage:
                         yield Shot(number, *shot)
 
 
-def _at(camera: VideoFileCamera, wanted_s: float) -> tuple[float, Frame] | None:
+def _at(camera: VideoFileCamera, wanted_s: float, reach_s: float = _REACH_S) -> tuple[float, Frame] | None:
+    """Time and frame of a picture; one before it where the key picture is further away than `reach_s`."""
     camera.skip_to(wanted_s)
     first_s, found = None, None
     for captured in camera.frames():
         first_s = captured.time_s if first_s is None else first_s
         found = captured.time_s, captured.frame
-        if captured.time_s >= wanted_s or captured.time_s - first_s > _REACH_S:
+        if captured.time_s >= wanted_s - 1e-4 or captured.time_s - first_s > reach_s:
             break
     return found
 

@@ -20,6 +20,7 @@ from icface.face.photo import faces_of, put_upright
 from icface.face.suitability import check_suitable, choose_face
 from icface.face.tracker import FaceTracker
 from icface.images import load_photo
+from training.personal.calm import COVERED, calm_frames, oddness
 from training.personal.choosing import LEAST, MOST, chosen, distinct, held_from
 from training.personal.cutting import chosen_frame, write_source
 from training.personal.footage import Footage
@@ -31,10 +32,10 @@ FRAMES: Final = "frames"
 _NEUTRAL: Final = "neutral.json"
 _LOOKING: Final = 0.8
 """The share of the time until all frames were looked at; then they are read again, and some are cut."""
-CALM: Final = 0.35
-"""A face is calm whose Action Units are below this."""
-AHEAD: Final = 0.1
-"""It looks ahead where its pose is within this of the middle: 8°."""
+CALM: Final = 0.5
+"""A face is calm enough to be the source whose Action Units are below this."""
+AHEAD: Final = 0.15
+"""And frontal enough whose pose is within this of the middle: 12°."""
 
 
 def gather(footage: Footage, work: Path, progress: Progress) -> list[ChosenFrame]:
@@ -55,14 +56,18 @@ def gather(footage: Footage, work: Path, progress: Progress) -> list[ChosenFrame
             f"the face in {footage.name} hardly moves; turn the head, smile, talk and blink, or give a photo: --source"
         )
     held = held_from(len(looks))
-    frontal = _calmest(attributes[:held])
-    if frontal is None:
+    if not _has_calm(attributes[:held]):
         raise ConfigError(
             f"no calm frontal face is seen in {footage.name}; look at the camera with a resting face for two seconds"
         )
     places = chosen(attributes[:held], held_from(MOST))
     places += [held + place for place in chosen(attributes[held:], MOST - held_from(MOST))]
-    frames = _cut(footage, looks, {*places, frontal}, frontal, held, work, progress)
+    frames = _cut(footage, looks, set(places), held, work / _NEUTRAL, progress)
+    odd = oddness(frames)
+    frames = [frame for frame, differs in zip(frames, odd, strict=True) if differs < COVERED]
+    source = frames[calm_frames(frames, 1)[0]]
+    face = next(look for look in looks if (look.video, look.time_s) == (source.video, source.time_s))
+    write_source(footage.frame_at(source.video, source.time_s), face.landmarks, work)
     save_frames(work / FRAMES, frames)
     (work / _NEUTRAL).unlink()
     progress(1.0)
@@ -89,12 +94,10 @@ def _attributes(looks: Sequence[Look], footage: Footage, neutral: Path) -> Float
     return np.concatenate([units, extensions], axis=1, dtype=np.float32)
 
 
-def _calmest(attributes: FloatArray) -> int | None:
-    """The place of the most frontal calm frame of (n, SIZE); None where no frame is both."""
+def _has_calm(attributes: FloatArray) -> bool:
+    """Whether a frame of (n, SIZE) is calm and frontal."""
     away = np.abs(attributes[:, POSE] - 0.5).max(axis=1)
-    unrest = attributes[:, ACTION_UNITS].max(axis=1)
-    place = int((unrest + 2 * away).argmin())
-    return place if unrest[place] < CALM and away[place] < AHEAD else None
+    return bool(((attributes[:, ACTION_UNITS].max(axis=1) < CALM) & (away < AHEAD)).any())
 
 
 class _Found:
@@ -112,29 +115,19 @@ class _Found:
 
 
 def _cut(
-    footage: Footage,
-    looks: Sequence[Look],
-    places: set[int],
-    frontal: int,
-    held: int,
-    work: Path,
-    progress: Progress,
+    footage: Footage, looks: Sequence[Look], places: set[int], held: int, neutral: Path, progress: Progress
 ) -> list[ChosenFrame]:
     """Read the videos again, track with what was learned, and cut the frames at some places of `looks`."""
-    numbers: dict[float, int] = {
-        footage.clock_s(look.video, look.time_s): number for number, look in enumerate(looks)
-    }
-    tracker = FaceTracker(
-        work / _NEUTRAL, _Found({clock: looks[number].landmarks for clock, number in numbers.items()})
-    )
+    clocks = [footage.clock_s(look.video, look.time_s) for look in looks]
+    faces = {clock_s: look.landmarks for clock_s, look in zip(clocks, looks, strict=True)}
+    wanted = {clocks[place] for place in places}
+    tracker = FaceTracker(neutral, _Found(faces))
     frames = []
     for count, shot in enumerate(footage.shots()):
         progress(_LOOKING + (1 - _LOOKING) * min(1.0, count / footage.count))
         clock_s = footage.clock_s(shot.video, shot.time_s)
-        state, number = tracker.read(shot.frame, clock_s), numbers.get(clock_s)
-        if number == frontal:
-            write_source(shot.frame, looks[frontal].landmarks, work)
-        if state is not None and number in places:
+        state = tracker.read(shot.frame, clock_s)
+        if state is not None and clock_s in wanted:
             frames.append(
                 chosen_frame(
                     shot.frame,
@@ -142,7 +135,7 @@ def _cut(
                     state.attributes,
                     video=shot.video,
                     time_s=shot.time_s,
-                    held=number >= held,
+                    held=clock_s >= clocks[held],
                 )
             )
     tracker.close()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Final
@@ -13,6 +14,7 @@ from icface.arrays import Frame
 from icface.errors import ConfigError
 from icface.face.landmarks import Landmarks, open_detector
 from icface.face.likeness import LEARN_BELOW, OTHER, Likeness, Picture, picture_of
+from icface.face.mouth import MouthWatch
 from icface.face.pose import Pose, head_pose
 from training.personal.footage import Footage
 
@@ -33,6 +35,8 @@ BLURRED: Final = 0.3
 DARK: Final = 40.0
 """A face is too dark whose mean brightness is below this, of 255."""
 _BRIGHT: Final = 225.0
+_HAND_S: Final = 0.4
+"""A hand hangs before the face for so long before it is seen to hide the mouth, and after."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -50,9 +54,11 @@ class Look:
     """Mean of the face, 0 to 255."""
     likeness: Picture | None
     """None where the head is turned."""
+    hidden: float
+    """How much a hand hides the mouth, 0 to 1."""
 
     @classmethod
-    def of(cls, video: int, time_s: float, frame: Frame, face: Landmarks) -> Look:
+    def of(cls, video: int, time_s: float, frame: Frame, face: Landmarks, mouth: MouthWatch) -> Look:
         """Measure a face."""
         pose = head_pose(face)
         ahead = max(abs(pose.yaw_rad), abs(pose.pitch_rad)) < _AHEAD_RAD
@@ -64,20 +70,21 @@ class Look:
             sharpness=_sharpness(frame, face),
             brightness=brightness(frame, face),
             likeness=picture_of(frame, face.points_px) if ahead else None,
+            hidden=float(mouth.update(frame, face.points_px, pose.yaw_rad, time_s)),
         )
 
 
 def look_at(footage: Footage, progress: Progress) -> list[Look]:
     """The face that is followed in each frame of the videos."""
     detector = open_detector(video=True)
-    looks = []
+    looks, mouths = [], defaultdict[int, MouthWatch](MouthWatch)
     try:
         for number, shot in enumerate(footage.shots()):
             progress(min(1.0, number / footage.count))
             for face in detector.detect(shot.frame, shot.time_s):
                 # A video that lies on its side is refused before; here it is a mistake of the detector.
                 if face.image_size_px == (shot.frame.shape[1], shot.frame.shape[0]):
-                    looks.append(Look.of(shot.video, shot.time_s, shot.frame, face))
+                    looks.append(Look.of(shot.video, shot.time_s, shot.frame, face, mouths[face.person]))
     finally:
         detector.close()
     return looks
@@ -115,17 +122,27 @@ def _two_people(kept: Sequence[Look], others: Sequence[Look], footage: Footage) 
     seen, strange = {look.video for look in kept}, {look.video for look in others}
     if strange - seen:
         one, other = (footage.paths[min(videos)].name for videos in (seen, strange - seen))
-        return f"{other} and {one} show two people, or one in very different light; give videos of one person in one light"
+        return (
+            f"{other} and {one} show two people, or one in two lights; give videos of one person in one light"
+        )
     name = footage.paths[min(strange)].name
     first_s = min(look.time_s for look in others if look.video == min(strange))
     return f"{name} shows two people (another from {first_s:.0f} s on); give a video in which one person is seen alone"
 
 
 def usable(looks: Sequence[Look]) -> list[Look]:
-    """Those that are sharp and well lit."""
-    sharpness = np.array([look.sharpness for look in looks])
-    least = BLURRED * float(np.median(sharpness)) if len(looks) else 0.0
-    return [look for look in looks if look.sharpness >= least and DARK <= look.brightness <= _BRIGHT]
+    """Those that are sharp and well lit, without a hand before the mouth, one that comes or one that goes."""
+    if not looks:
+        return []
+    least = BLURRED * float(np.median([look.sharpness for look in looks]))
+    hidden = [look for look in looks if look.hidden]
+    return [
+        look
+        for look in looks
+        if look.sharpness >= least
+        and DARK <= look.brightness <= _BRIGHT
+        and not any(look.video == hand.video and abs(look.time_s - hand.time_s) < _HAND_S for hand in hidden)
+    ]
 
 
 def brightness(frame: Frame, face: Landmarks) -> float:
