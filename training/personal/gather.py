@@ -45,11 +45,7 @@ def gather(footage: Footage, work: Path, progress: Progress) -> list[ChosenFrame
         ConfigError: two people are seen, or too little of one.
     """
     looks = usable(of_one_person(look_at(footage, lambda share: progress(_LOOKING * share)), footage))
-    if len(looks) < LEAST:
-        raise ConfigError(
-            f"{footage.name} has {len(looks)} frames with a sharp, well lit face of one person, and {LEAST} are needed; "
-            "film a minute in good light, with the face towards the camera"
-        )
+    _expect(len(looks), footage)
     attributes = _attributes(looks, footage, work / _NEUTRAL)
     if distinct(attributes) < LEAST:
         raise ConfigError(
@@ -65,6 +61,7 @@ def gather(footage: Footage, work: Path, progress: Progress) -> list[ChosenFrame
     frames = _cut(footage, looks, set(places), held, work / _NEUTRAL, progress)
     odd = oddness(frames)
     frames = [frame for frame, differs in zip(frames, odd, strict=True) if differs < COVERED]
+    _expect(len(frames), footage)
     source = frames[calm_frames(frames, 1)[0]]
     face = next(look for look in looks if (look.video, look.time_s) == (source.video, source.time_s))
     write_source(footage.frame_at(source.video, source.time_s), face.landmarks, work)
@@ -72,6 +69,15 @@ def gather(footage: Footage, work: Path, progress: Progress) -> list[ChosenFrame
     (work / _NEUTRAL).unlink()
     progress(1.0)
     return frames
+
+
+def _expect(count: int, footage: Footage) -> None:
+    """Raise where so few frames are left."""
+    if count < LEAST:
+        raise ConfigError(
+            f"{footage.name} has {count} frames with a sharp, well lit face that nothing hides, and {LEAST} are needed; "
+            "film a minute in good light, with the face towards the camera"
+        )
 
 
 def _attributes(looks: Sequence[Look], footage: Footage, neutral: Path) -> FloatArray:
