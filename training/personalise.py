@@ -18,7 +18,7 @@ if not __package__:  # started as a file: the repository takes the place of this
     sys.path[0] = str(Path(__file__).resolve().parents[1])
 
 from icface.command import Parser, run_command
-from icface.errors import ConfigError
+from icface.errors import ConfigError, ICFaceError
 from realtime.given import PHOTOS
 
 logger = logging.getLogger("training.personalise")
@@ -127,7 +127,15 @@ def personalise(flags: argparse.Namespace) -> None:
 
     stop = threading.Event()
     with claimed(flags.output), signals(stop):
-        Personalisation(flags, stop).run()
+        try:
+            Personalisation(flags, stop).run()
+        except (ICFaceError, OSError):
+            raise
+        except MemoryError as error:
+            raise ICFaceError("the memory of this machine is used up; close other programs") from error
+        except Exception as error:  # a defect is one line, too
+            what = f"{type(error).__name__}: {error}"
+            raise ICFaceError(f"unexpected {what}; run again with -vv and report what it shows") from error
 
 
 def main(argv: Sequence[str] | None = None, prog: str | None = None) -> int:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -9,11 +10,12 @@ from typing import Final
 
 import cv2
 import numpy as np
+from scipy.sparse.csgraph import connected_components
 
 from icface.arrays import Frame
 from icface.errors import ConfigError
 from icface.face.landmarks import Landmarks, open_detector
-from icface.face.likeness import LEARN_BELOW, OTHER, Likeness, Picture, picture_of
+from icface.face.likeness import MATCH, Picture, picture_of
 from icface.face.mouth import MouthWatch
 from icface.face.pose import Pose, head_pose
 from training.personal.footage import Footage
@@ -23,8 +25,8 @@ Progress = Callable[[float], None]
 
 _AHEAD_RAD: Final = 0.3
 """Faces that are turned further look alike from person to person."""
-_COMPARED: Final = 12
-"""So many pictures of somebody are compared."""
+_COMPARED: Final = 800
+"""So many pictures are compared with each other."""
 OTHERS_SHARE: Final = 0.25
 """Other people may take less than this of the frames with a face."""
 _EYES: Final = [33, 133, 362, 263, 70, 300, 145, 374]
@@ -93,28 +95,28 @@ def look_at(footage: Footage, progress: Progress) -> list[Look]:
 def of_one_person(looks: Sequence[Look], footage: Footage) -> list[Look]:
     """The looks of the person who is seen most, as one person to the tracker.
 
-    Likeness holds in one light, so a person who was filmed in another light counts as another.
+    Pictures of one person in one light are linked: each is like another one. So a person who was filmed in two lights
+    counts as two.
 
     Raises:
         ConfigError: somebody else is seen for long.
     """
-    parts: dict[tuple[int, int], list[Look]] = {}
+    ahead = [look for look in looks if look.likeness is not None]
+    if not ahead:
+        return []
+    linked = ahead[:: math.ceil(len(ahead) / _COMPARED)]
+    pictures = np.array([look.likeness for look in linked])
+    _, labels = connected_components(pictures @ pictures.T >= MATCH)
+    usual = int(np.bincount(labels).argmax())
+    clocks = np.array([footage.clock_s(look.video, look.time_s) for look in ahead])
+    whose = labels[(np.array([look.likeness for look in ahead]) @ pictures.T).argmax(axis=1)]
+    kept, others = [], []
     for look in looks:
-        parts.setdefault((look.video, look.landmarks.person), []).append(look)
-    by_length = sorted(parts.values(), key=len, reverse=True)
-    known, kept, others = Likeness(), list[Look](), list[Look]()
-    for part in by_length:
-        pictures = [look.likeness for look in part if look.likeness is not None]
-        compared = pictures[:: max(1, len(pictures) // _COMPARED)]
-        same = not kept or (compared and np.median([known.match(each) for each in compared]) >= OTHER)
-        (kept if same else others).extend(part)
-        if same:
-            for each in pictures:
-                if known.match(each) < LEARN_BELOW:
-                    known.learn(each)
+        # A turned head is the one that was seen ahead at about that time.
+        near = np.abs(clocks - footage.clock_s(look.video, look.time_s)).argmin()
+        (kept if whose[near] == usual else others).append(look)
     if len(others) > OTHERS_SHARE * len(looks):
         raise ConfigError(_two_people(kept, others, footage))
-    kept.sort(key=lambda look: (look.video, look.time_s))
     return [replace(look, landmarks=replace(look.landmarks, person=0)) for look in kept]
 
 
