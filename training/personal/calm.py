@@ -18,7 +18,7 @@ APART_S: Final = 0.3
 NEAR_S: Final = 0.6
 """A hand that covers a face hangs below it so long before and after."""
 COVERED: Final = 22.0
-"""From this oddness on something is before the face. Faces in one light have 3 to 20, with a hand before them 23 to 40."""
+"""From this oddness on something is before the face: it is 3 to 20 in one light, and 23 to 40 with a hand."""
 _MOVING: Final = {
     *mesh.INNER_UPPER_LIP,
     *mesh.INNER_LOWER_LIP,
