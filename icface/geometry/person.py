@@ -55,7 +55,7 @@ def rest_of(person: Person, guess: FloatArray, moved: float) -> FloatArray:
         return guess
     share = min(1.0, (moved - CALM) / (EXPRESSIVE - CALM))
     weight = share * _moving()
-    laid = _laid_on(person.neutral_shape, guess)
+    laid = laid_on(person.neutral_shape, guess)
     return np.asarray(guess + weight[:, None] * (laid - guess), dtype=np.float32)
 
 
@@ -70,17 +70,27 @@ def _moving() -> FloatArray:
     return weight.astype(np.float32)
 
 
-def _laid_on(shape: FloatArray, other: FloatArray) -> FloatArray:
-    """A shape (468, 3) turned, scaled and shifted onto another of the same face, by what moves least."""
+@cache
+def _still() -> FloatArray:
+    """(468,) weights, of sum 1, that are large for what an expression moves little."""
     weight = 1 / (0.02 + np.linalg.norm(face_tables().displacements, axis=2).max(axis=0))
-    weight /= weight.sum()
+    return np.asarray(weight / weight.sum(), dtype=np.float32)
+
+
+def laid_on(shape: FloatArray, other: FloatArray) -> FloatArray:
+    """A shape (468, 3) turned and shifted onto another of the same face, by what moves least."""
+    turn, shift = turn_onto(shape, other)
+    return np.asarray(shape @ turn + shift, dtype=np.float32)
+
+
+def turn_onto(shape: FloatArray, other: FloatArray) -> tuple[FloatArray, FloatArray]:
+    """Rotation (3, 3) and shift (3,) of `laid_on`, for points that are rows."""
+    weight = _still()
     from_middle, to_middle = weight @ shape, weight @ other
-    a, b = shape - from_middle, other - to_middle
-    u, sizes, v = np.linalg.svd((a * weight[:, None]).T @ b)
-    sizes[2] *= (turn := np.sign(np.linalg.det(u @ v)))
-    v[2] *= turn
-    scale = sizes.sum() / (weight @ (a**2).sum(axis=1))
-    return np.asarray(scale * a @ (u @ v) + to_middle, dtype=np.float32)
+    u, _, v = np.linalg.svd(((shape - from_middle) * weight[:, None]).T @ (other - to_middle))
+    v[2] *= np.sign(np.linalg.det(u @ v))  # no mirror image
+    turn = u @ v
+    return turn, to_middle - from_middle @ turn
 
 
 def read_person(tensors: Tensors) -> Person:

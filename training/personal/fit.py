@@ -21,12 +21,10 @@ def fit_person(frames: Sequence[ChosenFrame]) -> Tensors:
     learned = sorted(
         (frame for frame in frames if not frame.held), key=lambda frame: (frame.video, frame.time_s)
     )
-    seen = [as_seen(frame.picture, frame.landmarks) for frame in learned]
     tensors: Tensors = {}
-    if seen:
-        movements = fit_movements(
-            np.stack([face.shape for face in seen]), np.stack([frame.attributes for frame in learned])
-        )
+    if learned:
+        shapes = np.stack([as_seen(frame.picture, frame.landmarks).shape for frame in learned])
+        movements = fit_movements(shapes, np.stack([frame.attributes for frame in learned]))
         if movements is not None:
             tensors |= {
                 "neutral_shape": movements.neutral_shape,

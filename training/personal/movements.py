@@ -13,9 +13,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from icface.arrays import Array
-from icface.attributes import AU_NAMES, GAZE, GAZE_LIMIT_RAD, FloatArray
+from icface.attributes import AU_NAMES, GAZE, GAZE_LIMIT_RAD, SHAPE_NAMES, FloatArray
 from icface.geometry import topology as mesh
 from icface.geometry.movement import moved, overlaps
+from icface.geometry.person import laid_on
 from icface.geometry.rig import asked_for
 from icface.geometry.shape import close_lips
 from icface.geometry.topology import face_tables
@@ -31,7 +32,9 @@ NEUTRAL_RIDGE: Final = 0.5
 TRIED_FROM: Final = 60
 PARTS: Final = 4
 """Into so many stretches of time the frames are cut; each is left out once."""
-ROUNDS: Final = 2
+ROUNDS: Final = 3
+FAR: Final = 1.5
+"""Frames that are drawn worse than this many times the median count less."""
 SEEN_IN: Final = 3
 SEEN_FROM: Final = 0.15
 """A movement that fewer frames show by this amount stays the table's."""
@@ -48,7 +51,14 @@ MEASURED: Final = {
 """Where the error of landmarks is measured."""
 _AU45: Final = AU_NAMES.index("AU45")
 _AUS: Final = len(AU_NAMES)
-_LIDS: Final = sorted({vertex for rows in (*mesh.RIGHT_LIDS, *mesh.LEFT_LIDS) for vertex in rows})
+_UPPER_LIP: Final = np.array(mesh.UPPER_LIP)
+_LOWER_LIP: Final = np.array(mesh.LOWER_LIP)
+_OPENING: Final = [
+    i for i, name in enumerate((*AU_NAMES, *SHAPE_NAMES)) if name in ("AU10", "AU22", "AU25", "AU26")
+]
+"""The movements that part the lips."""
+_LIDS: Final = np.unique([vertex for rows in (*mesh.RIGHT_LIDS, *mesh.LEFT_LIDS) for vertex in rows])
+_OTHERS: Final = np.setdiff1d(np.arange(mesh.FACE_VERTICES), _LIDS)
 
 
 class Movements(NamedTuple):
@@ -77,8 +87,8 @@ def fit_movements(shapes: FloatArray, attributes: FloatArray) -> Movements | Non
     """
     if len(shapes) < LEAST_FRAMES:
         return None
-    seen = _Seen(shapes, attributes, *_amounts(attributes))
     first = of_everybody(_calm_shape(shapes, attributes))
+    seen = _Seen(shapes, attributes, *_amounts(attributes))
     return _fit(seen, first, _strength(seen, first))
 
 
@@ -95,9 +105,18 @@ def drawn(movements: Movements, attributes: FloatArray) -> FloatArray:
 
 
 def errors(movements: Movements, shapes: FloatArray, attributes: FloatArray) -> dict[str, float]:
-    """Mean distance (IOD, from the front) of drawn and seen landmarks (n, 468, 3), for each part of `MEASURED`."""
-    apart = np.linalg.norm((drawn(movements, attributes) - shapes)[..., :2], axis=-1)
+    """Mean distance (IOD, from the front) of drawn and seen landmarks (n, 468, 3), for each part of `MEASURED`.
+
+    What is left of the head's pose does not count.
+    """
+    shown = drawn(movements, attributes)
+    apart = np.linalg.norm((shown - _all_laid_on(shapes, shown))[..., :2], axis=-1)
     return {name: float(apart[:, list(vertices)].mean()) for name, vertices in MEASURED.items()}
+
+
+def _all_laid_on(shapes: FloatArray, others: FloatArray) -> FloatArray:
+    """Shapes (n, 468, 3), each turned onto its other one: the pose that a tracker tells is off by some degrees."""
+    return np.stack([laid_on(shape, other) for shape, other in zip(shapes, others, strict=True)])
 
 
 class _Seen(NamedTuple):
@@ -147,27 +166,55 @@ def _strength(seen: _Seen, first: Movements) -> float:
     return RIDGES[int(np.argmin(found))]
 
 
+def _trust(left: FloatArray) -> Array:
+    """(n,) less than 1 for frames that differ (n, 468, 3) from what is drawn much more than others do."""
+    apart = np.sqrt((left**2).sum(axis=2).mean(axis=1)).astype(np.float64)
+    return np.minimum(1.0, FAR * np.median(apart) / np.maximum(apart, 1e-6))
+
+
 def _fit(seen: _Seen, first: Movements, ridge: float) -> Movements:
     table = np.concatenate([first.displacements, first.extensions]).astype(np.float64)
     rare = (np.abs(seen.amounts) >= SEEN_FROM).sum(axis=0) < SEEN_IN
-    # The unknowns: how far each displacement differs from the table's, and the neutral shape from the first guess.
-    factors = np.column_stack([np.where(rare, 0.0, seen.amounts), np.ones(len(seen.amounts))])
-    ridges = np.append(np.full(len(table), ridge), NEUTRAL_RIDGE)
-    other = np.setdiff1d(np.arange(mesh.FACE_VERTICES), _LIDS)
+    amounts = np.where(rare, 0.0, seen.amounts)
     result = first
     for _ in range(ROUNDS):
         # Lids and lips that meet are no linear movement. What they add is taken from the frames first.
         whole = np.concatenate([result.displacements, result.extensions])
-        linear = result.neutral_shape + np.tensordot(seen.amounts, whole, axes=1)
-        added = drawn(result, seen.attributes) - linear
-        left = seen.shapes - added - first.neutral_shape - np.tensordot(seen.amounts, table, axes=1)
-        solved = np.empty((len(ridges), mesh.FACE_VERTICES, 3))
-        for vertices, used in ((other, seen.closed >= 0), (np.array(_LIDS), seen.closed < OPEN)):
-            rows = factors[used]
-            wanted = rows.T @ left[used][:, vertices].reshape(len(rows), -1)
-            solution = np.linalg.solve(rows.T @ rows + np.diag(ridges), wanted)
-            solved[:, vertices] = solution.reshape(len(ridges), len(vertices), 3)
-        whole = (table + solved[:-1]).astype(np.float32)
-        neutral = close_lips((first.neutral_shape + solved[-1]).astype(np.float32))
+        shown = drawn(result, seen.attributes)
+        shapes = _all_laid_on(seen.shapes, shown)
+        added = shown - result.neutral_shape - np.tensordot(seen.amounts, whole, axes=1)
+        left = shapes - added - first.neutral_shape - np.tensordot(seen.amounts, table, axes=1)
+        trust = _trust(shapes - shown)
+        # First both together. The lips of the neutral shape are closed then, and the movements follow from that.
+        with_rest = np.column_stack([amounts, np.ones(len(amounts))])
+        off = _solved(
+            with_rest, left, np.append(np.full(len(table), ridge), NEUTRAL_RIDGE), seen.closed, trust
+        )[-1]
+        neutral = close_lips((first.neutral_shape + off).astype(np.float32))
+        # Frames are turned onto what is drawn, so the neutral shape must not turn from round to round.
+        neutral = laid_on(neutral, first.neutral_shape)
+        left += first.neutral_shape - neutral
+        whole = table + _solved(amounts, left, np.full(len(table), ridge), seen.closed, trust)
+        whole = whole.astype(np.float32)
         result = Movements(neutral, whole[:_AUS], whole[_AUS:])
+    return result
+
+
+def _solved(factors: Array, left: FloatArray, ridges: Array, closed: Array, trust: Array) -> Array:
+    """(k, 468, 3) so that factors (n, k) times it come near to what is left (n, 468, 3)."""
+    result = np.empty((len(ridges), mesh.FACE_VERTICES, 3))
+    for vertices, used in ((_OTHERS, closed >= 0), (_LIDS, closed < OPEN)):
+        rows = factors[used]
+        weighted = (rows * trust[used, None]).T
+        wanted = weighted @ left[used][:, vertices].reshape(len(rows), -1)
+        solution = np.linalg.solve(weighted @ rows + np.diag(ridges), wanted)
+        result[:, vertices] = solution.reshape(len(ridges), len(vertices), 3)
+    # Who is seen to smile with open lips alone does not open them by smiling.
+    gap = left[:, _UPPER_LIP, 1] - left[:, _LOWER_LIP, 1]
+    weighted = (factors[:, _OPENING] * trust[:, None]).T
+    ridge = np.diag(ridges[_OPENING])
+    opened = np.zeros((len(ridges), len(_UPPER_LIP)))
+    opened[_OPENING] = np.linalg.solve(weighted @ factors[:, _OPENING] + ridge, weighted @ gap)
+    middle = (result[:, _UPPER_LIP, 1] + result[:, _LOWER_LIP, 1]) / 2
+    result[:, _UPPER_LIP, 1], result[:, _LOWER_LIP, 1] = middle + opened / 2, middle - opened / 2
     return result
