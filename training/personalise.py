@@ -143,10 +143,10 @@ def main(argv: Sequence[str] | None = None, prog: str | None = None) -> int:
     from realtime.process import own_stderr
 
     given = sys.argv[1:] if argv is None else list(argv)
-    with own_stderr(sum(word in ("-v", "--verbose") for word in given) + 2 * ("-vv" in given)):
-        return run_command(
-            parser(prog), personalise, given, stopped="stopped; the same command goes on", level=logging.INFO
-        )
+    logger.setLevel(logging.INFO)
+    # Native libraries are let through with -vv, as in a run.
+    with own_stderr(2 if "-vv" in given else 0):
+        return run_command(parser(prog), personalise, given, stopped="stopped; the same command goes on")
 
 
 if __name__ == "__main__":
