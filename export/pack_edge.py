@@ -9,7 +9,7 @@ from __future__ import annotations
 import argparse
 import copy
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
 
@@ -170,7 +170,15 @@ def reference_frame(inputs: Tensors) -> Frame:
 
 
 def pack(
-    out: Path, network: PatchCorrector | None = None, *, licence: str = "", provenance: str = ""
+    out: Path,
+    network: PatchCorrector | None = None,
+    *,
+    licence: str = "",
+    provenance: str = "",
+    name: str = "",
+    person: Tensors | None = None,
+    source: Path | None = None,
+    consent: Mapping[str, Any] | None = None,
 ) -> Bundle:
     """Write the bundle's folder.
 
@@ -178,10 +186,16 @@ def pack(
         network: corrects the frames; None: geometry alone makes them.
         licence: of the network.
         provenance: what the network was trained on.
+        name: shown to the user; empty: what the generator is.
+        person: what is known of the one person whom the bundle is for (docs/bundle.md); None or empty: nothing.
+        source: PNG file with a photo of that person, which the bundle shows where no other is named.
+        consent: `who`, `when` and `agreed`, as the manifest has them.
 
     Raises:
-        ConfigError: the folder cannot be written, or the network hardly changes the golden frame.
+        ConfigError: the folder cannot be written, the photo cannot be read, the network hardly changes the golden
+            frame, or the bundle would be refused for what it says of the person.
     """
+    personal, personal_files = _personal(person, source, consent)
     inputs = golden_inputs()
     golden: dict[str, NDArray[Any]] = {**inputs, "frame": reference_frame(inputs)}
     specs = {name: spec(name, str(inputs[name].dtype), *shape) for name, shape in SHAPES.items()}
@@ -221,7 +235,7 @@ def pack(
         out,
         {
             "family": "edge",
-            "name": "edge geometry" if network is None else "edge",
+            "name": name or ("edge geometry" if network is None else "edge"),
             "size_px": None,
             "attribute_scale": "full-shape",
             "extensions": (*GAZE_NAMES, *SHAPE_NAMES),
@@ -229,6 +243,7 @@ def pack(
             "motion": "icface.geometry",
             "neutralise": None,
             **beside,
+            **personal,
             "variants": {
                 "graph": {
                     "graph": "animate.onnx",
@@ -247,9 +262,30 @@ def pack(
         },
         {
             **files,
+            **personal_files,
             "golden.safetensors": save({key: np.ascontiguousarray(value) for key, value in golden.items()}),
         },
     )
+
+
+def _personal(
+    person: Tensors | None, source: Path | None, consent: Mapping[str, Any] | None
+) -> tuple[dict[str, Any], dict[str, bytes]]:
+    """The manifest's entries about one person, and their files; neither where nothing is known."""
+    entries: dict[str, Any] = {}
+    files: dict[str, bytes] = {}
+    if person:
+        entries["person"] = "person.safetensors"
+        files["person.safetensors"] = save({key: np.ascontiguousarray(each) for key, each in person.items()})
+    if source is not None:
+        entries["source"] = "source.png"
+        try:
+            files["source.png"] = source.read_bytes()
+        except OSError as error:
+            raise ConfigError(f"cannot read {source}: {error.strerror or error}") from error
+    if consent is not None:
+        entries["consent"] = dict(consent)
+    return entries, files
 
 
 def pack_trained(out: Path, weights: Path = WEIGHTS) -> Bundle:

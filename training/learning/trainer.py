@@ -66,7 +66,10 @@ class Trainer:
         self._journal = Journal(out, self._state.step) if runtime.rank == 0 else None
 
     def finish(self, steps: int) -> None:
-        """End the run after so many more steps, in which the rate falls along half a cosine; once is enough."""
+        """End the run after so many more steps, in which the rate falls along half a cosine; once is enough.
+
+        While it runs, `stopped` may call this.
+        """
         if self._state.tail is None:
             self._state.tail = (self._state.step, steps)
 
@@ -117,6 +120,8 @@ class Trainer:
             for step, batch in self._batches(state.step):
                 # All stop together: a process that goes on alone would wait for the others' gradients.
                 if runtime.any(stopped() or (end_s is not None and time.monotonic() > end_s)):
+                    break
+                if step > self._last():
                     break
                 losses = self._step(step, batch)
                 state.step = step

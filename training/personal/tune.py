@@ -84,7 +84,7 @@ def tune(
     runtime = Runtime(fabric, channels_last=config.channels_last)
     task = PatchTask(config, pairs / LEARN, runtime, pairs / HELD, perceptual)
     trainer = Trainer(task, run, runtime, start)
-    _train(trainer, _Watch(trainer, begun_s, 60 * minutes, progress), config.validate_every)
+    trainer.run(stopped=_Watch(trainer, begun_s, 60 * minutes, progress, config.validate_every))
     with replacing_file(out) as unfinished:
         unfinished.write_bytes((run / BEST).read_bytes())
     progress(1.0)
@@ -92,32 +92,33 @@ def tune(
 
 
 class _Watch:
-    """Looks at the clock before each step."""
+    """Looks at the clock before each step, and says whether to stop.
 
-    def __init__(self, trainer: Trainer, begun_s: float, most_s: float, progress: Progress) -> None:
-        self._trainer, self._progress = trainer, progress
-        self.begun_s, self.most_s = begun_s, most_s
+    A few steps tell how many fit into the time. Over these the rate falls.
+    """
 
-    def left_s(self) -> float:
-        return self.begun_s + self.most_s - time.monotonic()
+    def __init__(
+        self, trainer: Trainer, begun_s: float, most_s: float, progress: Progress, validate_every: int
+    ) -> None:
+        self._trainer, self._progress, self._validate_every = trainer, progress, validate_every
+        self._begun_s, self._most_s, self._opened_s = begun_s, most_s, time.monotonic()
+        self._first: tuple[int, float] | None = None
+        """The first step of this call, and when it began."""
 
-    def is_over(self) -> bool:
-        """Whether to stop before the next step."""
-        self._progress(min(1.0, max(0.0, 1 - self.left_s() / self.most_s)))
-        return self.left_s() <= 0 or self._trainer.since_best >= PATIENCE
-
-
-def _train(trainer: Trainer, watch: _Watch, validate_every: int) -> None:
-    """A few steps tell how many fit into the time; over these the rate falls."""
-    if not trainer.is_ending:
-        trainer.run(0.0)  # validates the start
-        validated_s = time.monotonic() - watch.begun_s
-        first_s = time.monotonic()
-        trainer.run(stopped=lambda: watch.is_over() or trainer.step >= WARM_STEPS)
-        step_s = (time.monotonic() - first_s) / max(1, trainer.step) + validated_s / validate_every
-        fitting = int(SHARE_OF_TIME * watch.left_s() / step_s)
-        trainer.finish(max(1, min(MOST_STEPS, fitting)))
-    trainer.run(stopped=watch.is_over)
+    def __call__(self) -> bool:
+        now_s = time.monotonic()
+        left_s = self._begun_s + self._most_s - now_s
+        self._progress(min(1.0, max(0.0, 1 - left_s / self._most_s)))
+        if self._first is None:
+            self._first = self._trainer.step, now_s
+        done = self._trainer.step - self._first[0]
+        if not self._trainer.is_ending and done >= WARM_STEPS:
+            validation_s = (
+                self._first[1] - self._begun_s
+            )  # with the time to open everything: a little too much
+            step_s = (now_s - self._first[1]) / done + validation_s / self._validate_every
+            self._trainer.finish(max(1, min(MOST_STEPS, int(SHARE_OF_TIME * left_s / step_s))))
+        return left_s <= 0 or self._trainer.since_best >= PATIENCE
 
 
 def _settings(accelerator: str, provenance: str, perceptual: Path | None) -> PatchTrainConfig:
