@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from icface.arrays import Frame
 from icface.attributes import FloatArray
 from icface.geometry import topology as mesh
+from icface.geometry.person import KnownMouth
 from icface.geometry.shape import PIVOT, SourceShape
 
 # The mouth's inside in IOD, measured from where the closed lips meet: the edges of the incisors, and how far the
@@ -22,8 +23,14 @@ MIDDLE_HEIGHT = 0.16
 TEETH_DEPTH = -0.10
 OWN_TEETH_GAP = 0.035
 """From this lip gap on (IOD) a photo is taken to show its own teeth."""
+OPEN_GAP = 0.10
+"""The same for a person whose teeth are known from a mouth that was wide open."""
 OVERSAMPLE = 1.5
 """Pixels of the painted mouth per pixel of the crop."""
+OWN, KNOWN = 1, 2
+"""Whose teeth are shown: those of the photo, or those that other pictures of the person showed."""
+GAINS = 0.4, 2.5
+"""A picture's colours are changed no further than this for the light of another one."""
 
 _LUMA = np.array([0.299, 0.587, 0.114], dtype=np.float32)
 
@@ -214,26 +221,39 @@ def mouth_anchor(neutral: FloatArray) -> FloatArray:
     return np.array([line[0], line[1], line[2] + TEETH_DEPTH], dtype=np.float32)
 
 
+def cheek_colours(picture: Frame, points_px: FloatArray) -> FloatArray:
+    """(4, 3) RGB of the cheeks, which tell how a face is lit."""
+    spots = np.round(points_px[[50, 280, 205, 425], 1::-1]).astype(int)
+    spots = np.clip(spots, 0, np.array(picture.shape[:2]) - 1)
+    return np.asarray(picture[spots[:, 0], spots[:, 1]], dtype=np.float32)
+
+
 def paint_mouth(
-    crop: Frame, shape: SourceShape, points_px: FloatArray, sclera: FloatArray
+    crop: Frame,
+    shape: SourceShape,
+    points_px: FloatArray,
+    sclera: FloatArray,
+    known: KnownMouth | None = None,
 ) -> tuple[Frame, FloatArray]:
-    """Paint the inside of the mouth. A photo that shows its own teeth keeps them.
+    """Paint the inside of the mouth. A photo that shows its own teeth keeps them; else what is known is shown.
 
     Args:
         crop: (T, T, 3) RGB.
         shape: the face in it.
         points_px: (478, 3) landmarks in crop pixels.
         sclera: (3,) RGB of the eyes' white, which tells the light.
+        known: what other pictures showed of the inside of this person's mouth.
 
     Returns:
         (h, w, 3) upper teeth, a dark cavity, tongue and lower teeth, from top to bottom; and (5,) where they lie in it:
         pixels per IOD; the row of the upper part's lower end, above which all moves with the skull; the row of
         `LOWER_EDGE`, below which all moves with the jaw; the height of that lower end over the line of the closed lips
-        (IOD); and 1 where the upper part shows the photo's own teeth.
+        (IOD); and OWN where the upper part shows the photo's own teeth, KNOWN where the person's are shown, else 0.
     """
     scale = shape.iod_px * OVERSAMPLE
-    own = _own_teeth(crop, shape, points_px, scale)
-    upper_edge = UPPER_EDGE if own is None else own[2]
+    own = _own_teeth(crop, shape, points_px, scale, OWN_TEETH_GAP if known is None else OPEN_GAP)
+    told = KNOWN if own is None and known is not None else OWN if own is not None else 0
+    upper_edge = own[2] if own is not None else UPPER_EDGE if known is None else known.edge
     upper_rows = round((UPPER_TOP - upper_edge) * scale)
     middle_rows = round(MIDDLE_HEIGHT * scale)
     lower_rows = round((LOWER_EDGE - LOWER_BOTTOM) * scale)
@@ -244,8 +264,8 @@ def paint_mouth(
 
     white = float(sclera @ _LUMA)
     # The brightness of the cheeks against a well-lit light skin.
-    spots = np.clip(np.round(points_px[[50, 280, 205, 425], 1::-1]).astype(int), 0, len(crop) - 1)
-    cheek = crop[spots[:, 0], spots[:, 1]].astype(np.float32) @ _LUMA
+    cheeks = cheek_colours(crop, points_px)
+    cheek = cheeks @ _LUMA
     light = float(np.clip(max(float(cheek.max() / 190.0), white / 175.0), 0.45, 1.15))
     hue = 0.5 + 0.5 * sclera / max(white, 1.0)  # half of the light's colour
     tooth = np.array([222.0, 211.0, 192.0], dtype=np.float32) * hue * np.clip(light, 0.55, 1.05)
@@ -253,8 +273,11 @@ def paint_mouth(
     dark = np.array([34.0, 14.0, 14.0], dtype=np.float32) * light
     tongue = np.array([142.0, 72.0, 72.0], dtype=np.float32) * light
     if own is not None:
-        bright = own[1] > 0.5
-        seen = own[0][bright]
+        own = own[0][:upper_rows], own[1][:upper_rows], own[2]
+    elif known is not None:
+        own = *_lit_as(known, cheeks, (width, height)), upper_edge
+    if own is not None:
+        seen = own[0][:upper_rows][own[1][:upper_rows] > 0.5]
         level = seen @ _LUMA
         tooth = seen[level >= np.percentile(level, 70)].mean(0)
 
@@ -278,21 +301,29 @@ def paint_mouth(
         image = image * (1 - cover[..., None]) + lit * cover[..., None]
     image = np.asarray(cv2.GaussianBlur(image, (0, 0), max(0.6, 0.006 * scale)), dtype=np.float32)
     if own is not None:
-        weight = own[1][:upper_rows, :, None]
-        image[:upper_rows] = image[:upper_rows] * (1 - weight) + own[0][:upper_rows] * weight
-    rows_of = np.array([scale, upper_rows, upper_rows + middle_rows, upper_edge, own is not None])
+        weight = own[1][..., None]
+        image[: len(weight)] += (own[0] - image[: len(weight)]) * weight
+    rows_of = np.array([scale, upper_rows, upper_rows + middle_rows, upper_edge, told])
     return np.clip(np.round(image), 0, 255).astype(np.uint8), rows_of.astype(np.float32)
 
 
+def _lit_as(known: KnownMouth, cheeks: FloatArray, size_px: tuple[int, int]) -> tuple[FloatArray, FloatArray]:
+    """(h, w, 3) pixels and (h, w) weight of a known mouth in the light of a photo's cheeks; size (width, height)."""
+    drawn = cv2.resize(known.picture, size_px, interpolation=cv2.INTER_CUBIC).astype(np.float32)
+    gain = np.clip(np.median(cheeks, axis=0) / np.maximum(known.light, 1.0), *GAINS).astype(np.float32)
+    pixels, weight = np.clip(drawn[..., :3], 0, 255) * gain, np.clip(drawn[..., 3] / np.float32(255), 0, 1)
+    return pixels, weight
+
+
 def _own_teeth(
-    crop: Frame, shape: SourceShape, points_px: FloatArray, scale: float
+    crop: Frame, shape: SourceShape, points_px: FloatArray, scale: float, least_gap: float
 ) -> tuple[FloatArray, FloatArray, float] | None:
-    """The photo between the lips, laid on the skull; None when the mouth is closed.
+    """The photo between the lips, laid on the skull; None where they are less apart than `least_gap` (IOD).
 
     (rows, w, 3) pixels and (rows, w) weight from `UPPER_TOP` downwards, and the height of their lower end (IOD).
     """
     gap = float(np.linalg.norm(points_px[13, :2] - points_px[14, :2])) / shape.iod_px
-    if gap < OWN_TEETH_GAP:
+    if gap < least_gap:
         return None
     height, width = round((UPPER_TOP - LOWER_BOTTOM) * scale), round(2 * MOUTH_HALF_WIDTH * scale)
     x = (np.arange(width, dtype=np.float32) - (width - 1) / 2)[None, :] / scale

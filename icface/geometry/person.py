@@ -7,7 +7,7 @@ from typing import Final, NamedTuple
 
 import numpy as np
 
-from icface.arrays import Tensors
+from icface.arrays import Frame, Tensors
 from icface.attributes import AU_NAMES, SHAPE_NAMES, FloatArray
 from icface.geometry import topology as mesh
 from icface.geometry.topology import FACE_VERTICES, face_tables
@@ -20,16 +20,34 @@ EXPRESSIVE: Final = 0.4
 """Between these amounts of the strongest Action Unit a photo gives up its own shape for the person's."""
 MOVES_IOD: Final = 0.06
 _EYE_CORNERS: Final = [33, 263]
-_SHAPES: Final = {
+_SHAPES: Final[dict[str, tuple[int, ...]]] = {
     "displacements": (len(AU_NAMES), FACE_VERTICES, 3),
     "extensions": (len(SHAPE_NAMES), FACE_VERTICES, 3),
     "neutral_shape": (FACE_VERTICES, 3),
+    "mouth": (0, 0, 4),
+    "mouth_edge": (1,),
+    "mouth_light": (3,),
 }
+"""The mouth has any height and width."""
 _BOUNDS: Final = {
-    "displacements": MOST_MOVED_IOD,
-    "extensions": MOST_MOVED_IOD,
-    "neutral_shape": MOST_AWAY_IOD,
+    "displacements": (-MOST_MOVED_IOD, MOST_MOVED_IOD),
+    "extensions": (-MOST_MOVED_IOD, MOST_MOVED_IOD),
+    "neutral_shape": (-MOST_AWAY_IOD, MOST_AWAY_IOD),
+    "mouth": (0, 255),
+    "mouth_edge": (-0.2, 0.15),
+    "mouth_light": (0, 255),
 }
+
+
+class KnownMouth(NamedTuple):
+    """The inside of the mouth as one picture of the person showed it, laid out as `layers.paint_mouth` does."""
+
+    picture: Frame
+    """(h, w, 4) RGB, and how much of it was seen."""
+    edge: float
+    """Height of the upper teeth's lower end over the line of the closed lips (IOD)."""
+    light: FloatArray
+    """(3,) RGB of the cheeks in that picture."""
 
 
 class Person(NamedTuple):
@@ -41,6 +59,8 @@ class Person(NamedTuple):
     """(20, 468, 3) the same for the extensions that move skin."""
     neutral_shape: FloatArray | None = None
     """(468, 3) the face without expression, lips closed; None: it is not known."""
+    mouth: KnownMouth | None = None
+    """None: no picture showed the teeth well."""
 
 
 def rest_of(person: Person, guess: FloatArray, moved: float) -> FloatArray:
@@ -78,19 +98,21 @@ def _still() -> FloatArray:
 
 
 def laid_on(shape: FloatArray, other: FloatArray) -> FloatArray:
-    """A shape (468, 3) turned and shifted onto another of the same face, by what moves least."""
+    """Shapes (..., 468, 3) turned and shifted onto others of the same face, by what moves least."""
     turn, shift = turn_onto(shape, other)
-    return np.asarray(shape @ turn + shift, dtype=np.float32)
+    return np.asarray(shape @ turn + shift[..., None, :], dtype=np.float32)
 
 
 def turn_onto(shape: FloatArray, other: FloatArray) -> tuple[FloatArray, FloatArray]:
-    """Rotation (3, 3) and shift (3,) of `laid_on`, for points that are rows."""
+    """Rotations (..., 3, 3) and shifts (..., 3) of `laid_on`, for points that are rows."""
     weight = _still()
     from_middle, to_middle = weight @ shape, weight @ other
-    u, _, v = np.linalg.svd(((shape - from_middle) * weight[:, None]).T @ (other - to_middle))
-    v[2] *= np.sign(np.linalg.det(u @ v))  # no mirror image
-    turn = u @ v
-    return turn, to_middle - from_middle @ turn
+    weighted = (shape - from_middle[..., None, :]) * weight[:, None]
+    u, _, v = np.linalg.svd(np.swapaxes(weighted, -1, -2) @ (other - to_middle[..., None, :]))
+    v[..., 2, :] *= np.sign(np.linalg.det(u @ v))[..., None]  # no mirror image
+    turn = np.asarray(u @ v, dtype=np.float32)
+    shift = to_middle - (from_middle[..., None, :] @ turn)[..., 0, :]
+    return turn, np.asarray(shift, dtype=np.float32)
 
 
 def read_person(tensors: Tensors) -> Person:
@@ -99,18 +121,42 @@ def read_person(tensors: Tensors) -> Person:
     Raises:
         ValueError: what is wrong with them, in a few words.
     """
-    known = dict(tensors)
-    for name, tensor in known.items():
+    known = {}
+    for name, tensor in tensors.items():
         if name not in _SHAPES:
             raise ValueError(f"the tensor {name[:60]!r} is unknown; upgrade icface-live")
-        if tensor.shape != _SHAPES[name] or tensor.dtype not in (np.float16, np.float32):
-            raise ValueError(f"{name} should be {_SHAPES[name]} of float16 or float32")
-        if not np.abs(tensor).max() <= _BOUNDS[name]:  # also where a number is none
-            raise ValueError(f"{name} has numbers beyond {_BOUNDS[name]:g}, or none at all")
+        if tensor.shape != _SHAPES[name] and name != "mouth":
+            raise ValueError(f"{name} should be of shape {_SHAPES[name]}")
+        if tensor.dtype not in ((np.uint8,) if name == "mouth" else (np.float16, np.float32)):
+            raise ValueError(f"{name} should not be of {tensor.dtype}")
+        low, high = _BOUNDS[name]
+        if not (tensor.min(initial=0) >= low and tensor.max(initial=0) <= high):  # nor where a number is none
+            raise ValueError(f"{name} has numbers beyond {low:g} and {high:g}, or none at all")
+        known[name] = tensor if name == "mouth" else np.ascontiguousarray(tensor, dtype=np.float32)
     if "neutral_shape" in known:
-        right, left = known["neutral_shape"][_EYE_CORNERS].astype(np.float32)
+        right, left = known["neutral_shape"][_EYE_CORNERS]
         if not 0.9 < float(np.linalg.norm(left - right)) < 1.1:
             raise ValueError("neutral_shape is no face: its outer eye corners should be one IOD apart")
     tables = face_tables()
-    whole = {"displacements": tables.displacements, "extensions": tables.extensions} | known
-    return Person(**{name: np.ascontiguousarray(tensor, dtype=np.float32) for name, tensor in whole.items()})
+    return Person(
+        known.get("displacements", tables.displacements),
+        known.get("extensions", tables.extensions),
+        known.get("neutral_shape"),
+        _mouth(known),
+    )
+
+
+def _mouth(known: Tensors) -> KnownMouth | None:
+    parts = [known[name] for name in ("mouth", "mouth_edge", "mouth_light") if name in known]
+    if not parts:
+        return None
+    if len(parts) < 3:
+        raise ValueError("mouth, mouth_edge and mouth_light belong together")
+    picture, edge, light = parts
+    if (
+        picture.ndim != 3
+        or picture.shape[2] != 4
+        or not all(16 <= side <= 1024 for side in picture.shape[:2])
+    ):
+        raise ValueError("mouth should be a picture (h, w, 4) of 16 to 1024 pixels")
+    return KnownMouth(picture, float(edge[0]), light)

@@ -76,7 +76,9 @@ def read_photo(
     crop = _continued(cut_crop(frame, affine, size_px), cut)
     right, right_origin, right_white = layers.paint_eye(crop, points, shape.iod_px, left=False)
     left, left_origin, left_white = layers.paint_eye(crop, points, shape.iod_px, left=True)
-    mouth, mouth_rows = layers.paint_mouth(crop, shape, points, np.maximum(right_white, left_white))
+    known = None if person is None else person.mouth
+    white = np.maximum(right_white, left_white)
+    mouth, mouth_rows = layers.paint_mouth(crop, shape, points, white, known)
     inner, patches = _stack([*right, *left, mouth])
     skin = layers.fill_skin(crop, points, shape.iod_px)
     cache: dict[str, NDArray[Any]] = {

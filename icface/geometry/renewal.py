@@ -20,7 +20,7 @@ from icface.face.landmarks import LandmarkDetector, Landmarks
 from icface.face.pose import head_pose
 from icface.geometry.completion import COMPLETE_FROM_RAD
 from icface.geometry.cutout import Room
-from icface.geometry.layers import mouth_anchor
+from icface.geometry.layers import OWN, mouth_anchor
 from icface.geometry.person import Person
 from icface.geometry.prepare import pasted, take_out_the_rest
 from icface.geometry.reading import certain, read_photo
@@ -42,7 +42,7 @@ def is_worth_renewing(cache: Tensors, landmarks: Landmarks) -> bool:
     if abs(head_pose(landmarks).yaw_rad) >= COMPLETE_FROM_RAD:
         return False
     smile = float(certain(measure_attributes(landmarks))[INDEX["AU12"]])
-    return smile >= LEAST_SMILE or bool(cache["mouth_rows"][4])
+    return smile >= LEAST_SMILE or bool(cache["mouth_rows"][4] == OWN)
 
 
 def renewed(
@@ -90,7 +90,7 @@ def renewed(
     points[:FACE_VERTICES, 2] = -drawn[:, 2] * cache["iod_px"] * affine[0, 0]
     face = replace(found[0], points_px=points)
     made = read_photo(whole, face, affine, size_px, free_layer, room, person=person)
-    if cache["mouth_rows"][4]:
+    if cache["mouth_rows"][4] == OWN:
         _keep_the_teeth(made, cache)
     rig, warp = FaceRig(made), HostWarp(made, (size_px, size_px))
     # Once: what is left of the expression is small.

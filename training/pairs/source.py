@@ -23,6 +23,7 @@ from icface.geometry import prepare
 from icface.geometry import topology as mesh
 from icface.geometry.completion import COMPLETE_FROM_RAD
 from icface.geometry.eyes import IRIS_TRAVEL_IOD, gaze_direction
+from icface.geometry.layers import OWN
 from icface.geometry.patch import SUPERSAMPLING, finer
 from icface.geometry.person import Person
 from icface.geometry.reading import read_photo
@@ -96,7 +97,7 @@ class Source:
     @property
     def own_teeth(self) -> bool:
         """Whether the photo's own teeth are shown."""
-        return bool(self.cache["mouth_rows"][4])
+        return bool(self.cache["mouth_rows"][4] == OWN)
 
     def own_pose(self) -> FloatArray:
         """Neutral attributes, with the pose that the head has in the photo."""

@@ -9,6 +9,7 @@ import numpy as np
 from icface.arrays import Tensors
 from training.pairs.seen import as_seen
 from training.personal.frames import ChosenFrame
+from training.personal.mouth import fit_mouth
 from training.personal.movements import fit_movements
 
 
@@ -21,14 +22,17 @@ def fit_person(frames: Sequence[ChosenFrame]) -> Tensors:
     learned = sorted(
         (frame for frame in frames if not frame.held), key=lambda frame: (frame.video, frame.time_s)
     )
-    tensors: Tensors = {}
-    if learned:
-        shapes = np.stack([as_seen(frame.picture, frame.landmarks).shape for frame in learned])
-        movements = fit_movements(shapes, np.stack([frame.attributes for frame in learned]))
-        if movements is not None:
-            tensors |= {
-                "neutral_shape": movements.neutral_shape,
-                "displacements": movements.displacements.astype(np.float16),
-                "extensions": movements.extensions.astype(np.float16),
-            }
-    return tensors
+    if not learned:
+        return {}
+    faces = [as_seen(frame.picture, frame.landmarks) for frame in learned]
+    movements = fit_movements(
+        np.stack([face.shape for face in faces]), np.stack([frame.attributes for frame in learned])
+    )
+    if movements is None:
+        return {}
+    return {
+        "neutral_shape": movements.neutral_shape,
+        "displacements": movements.displacements.astype(np.float16),
+        "extensions": movements.extensions.astype(np.float16),
+        **fit_mouth(faces, movements),
+    }

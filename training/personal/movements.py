@@ -32,9 +32,7 @@ NEUTRAL_RIDGE: Final = 0.5
 TRIED_FROM: Final = 60
 PARTS: Final = 4
 """Into so many stretches of time the frames are cut; each is left out once."""
-ROUNDS: Final = 3
-FAR: Final = 1.5
-"""Frames that are drawn worse than this many times the median count less."""
+ROUNDS: Final = 2
 SEEN_IN: Final = 3
 SEEN_FROM: Final = 0.15
 """A movement that fewer frames show by this amount stays the table's."""
@@ -107,16 +105,11 @@ def drawn(movements: Movements, attributes: FloatArray) -> FloatArray:
 def errors(movements: Movements, shapes: FloatArray, attributes: FloatArray) -> dict[str, float]:
     """Mean distance (IOD, from the front) of drawn and seen landmarks (n, 468, 3), for each part of `MEASURED`.
 
-    What is left of the head's pose does not count.
+    The pose does not count: what a tracker tells of it is off by some degrees.
     """
     shown = drawn(movements, attributes)
-    apart = np.linalg.norm((shown - _all_laid_on(shapes, shown))[..., :2], axis=-1)
+    apart = np.linalg.norm((shown - laid_on(shapes, shown))[..., :2], axis=-1)
     return {name: float(apart[:, list(vertices)].mean()) for name, vertices in MEASURED.items()}
-
-
-def _all_laid_on(shapes: FloatArray, others: FloatArray) -> FloatArray:
-    """Shapes (n, 468, 3), each turned onto its other one: the pose that a tracker tells is off by some degrees."""
-    return np.stack([laid_on(shape, other) for shape, other in zip(shapes, others, strict=True)])
 
 
 class _Seen(NamedTuple):
@@ -124,28 +117,37 @@ class _Seen(NamedTuple):
     attributes: FloatArray
     amounts: Array
     """(n, 37) how much of each displacement the rig takes."""
+    asked: Array
+    """(n, 37) how much of each movement is asked for. Movements that overlap take less."""
     closed: Array
     """(n,) how far the eye that is closed further is."""
 
     def only(self, rows: NDArray[np.intp]) -> _Seen:
-        return _Seen(*(part[rows] for part in self))
+        return _Seen(*(part[rows] for part in self))  # type: ignore[arg-type]  # each part has its own type
+
+    def rare(self) -> NDArray[np.bool_]:
+        """(37,) the movements that hardly occur."""
+        return np.asarray((np.abs(self.asked) >= SEEN_FROM).sum(axis=0) < SEEN_IN)
 
 
 _NOTHING: Final = np.zeros(_AUS, dtype=np.float32)
 
 
-def _amounts(attributes: FloatArray) -> tuple[Array, Array]:
-    amounts, closed = [], []
+def _amounts(attributes: FloatArray) -> tuple[Array, Array, Array]:
+    """The last three parts of `_Seen`."""
+    amounts, asked, closed = [], [], []
     for each in attributes:
-        action_units, sides, closures = overlaps(*asked_for(each, _NOTHING))
+        wanted = asked_for(each, _NOTHING)
+        action_units, sides, closures = overlaps(*wanted)
         amounts.append(np.concatenate([action_units, sides]))
+        asked.append(np.concatenate(wanted))
         closed.append(max(closures))
-    return np.array(amounts, dtype=np.float64), np.array(closed)
+    return np.array(amounts, dtype=np.float64), np.array(asked, dtype=np.float64), np.array(closed)
 
 
 def _calm_shape(shapes: FloatArray, attributes: FloatArray) -> FloatArray:
     """The median shape of the calmest frames, lips closed. A blink is calm enough: it moves nothing else."""
-    amounts, _ = _amounts(attributes)  # AU45 is done apart, so it is 0 here
+    amounts, _, _ = _amounts(attributes)  # AU45 is done apart, so it is 0 here
     turned = np.abs(attributes[:, :3] - 0.5).sum(axis=1)
     order = np.argsort(np.abs(amounts).sum(axis=1) + 4 * turned, kind="stable")
     return close_lips(np.median(shapes[order[:CALM]], axis=0).astype(np.float32))
@@ -161,60 +163,49 @@ def _strength(seen: _Seen, first: Movements) -> float:
     for part in parts:
         rest, left_out = seen.only(np.setdiff1d(np.arange(count), part)), seen.only(part)
         for i, ridge in enumerate(RIDGES):
-            fitted = _fit(rest, first, ridge)
+            fitted = _fit(rest, first, ridge, rounds=1)
             found[i] += sum(errors(fitted, left_out.shapes, left_out.attributes).values())
     return RIDGES[int(np.argmin(found))]
 
 
-def _trust(left: FloatArray) -> Array:
-    """(n,) less than 1 for frames that differ (n, 468, 3) from what is drawn much more than others do."""
-    apart = np.sqrt((left**2).sum(axis=2).mean(axis=1)).astype(np.float64)
-    return np.minimum(1.0, FAR * np.median(apart) / np.maximum(apart, 1e-6))
-
-
-def _fit(seen: _Seen, first: Movements, ridge: float) -> Movements:
+def _fit(seen: _Seen, first: Movements, ridge: float, rounds: int = ROUNDS) -> Movements:
     table = np.concatenate([first.displacements, first.extensions]).astype(np.float64)
-    rare = (np.abs(seen.amounts) >= SEEN_FROM).sum(axis=0) < SEEN_IN
-    amounts = np.where(rare, 0.0, seen.amounts)
+    amounts = np.where(seen.rare(), 0.0, seen.amounts)
+    ridges = np.full(len(table), ridge)
     result = first
-    for _ in range(ROUNDS):
+    for _ in range(rounds):
         # Lids and lips that meet are no linear movement. What they add is taken from the frames first.
         whole = np.concatenate([result.displacements, result.extensions])
         shown = drawn(result, seen.attributes)
-        shapes = _all_laid_on(seen.shapes, shown)
+        shapes = laid_on(seen.shapes, shown)
         added = shown - result.neutral_shape - np.tensordot(seen.amounts, whole, axes=1)
         left = shapes - added - first.neutral_shape - np.tensordot(seen.amounts, table, axes=1)
-        trust = _trust(shapes - shown)
         # First both together. The lips of the neutral shape are closed then, and the movements follow from that.
         with_rest = np.column_stack([amounts, np.ones(len(amounts))])
-        off = _solved(
-            with_rest, left, np.append(np.full(len(table), ridge), NEUTRAL_RIDGE), seen.closed, trust
-        )[-1]
+        off = _solved(with_rest, left, np.append(ridges, NEUTRAL_RIDGE), seen.closed)[-1]
         neutral = close_lips((first.neutral_shape + off).astype(np.float32))
         # Frames are turned onto what is drawn, so the neutral shape must not turn from round to round.
         neutral = laid_on(neutral, first.neutral_shape)
         left += first.neutral_shape - neutral
-        whole = table + _solved(amounts, left, np.full(len(table), ridge), seen.closed, trust)
+        whole = table + _solved(amounts, left, ridges, seen.closed)
         whole = whole.astype(np.float32)
         result = Movements(neutral, whole[:_AUS], whole[_AUS:])
     return result
 
 
-def _solved(factors: Array, left: FloatArray, ridges: Array, closed: Array, trust: Array) -> Array:
+def _solved(factors: Array, left: Array, ridges: Array, closed: Array) -> Array:
     """(k, 468, 3) so that factors (n, k) times it come near to what is left (n, 468, 3)."""
     result = np.empty((len(ridges), mesh.FACE_VERTICES, 3))
     for vertices, used in ((_OTHERS, closed >= 0), (_LIDS, closed < OPEN)):
         rows = factors[used]
-        weighted = (rows * trust[used, None]).T
-        wanted = weighted @ left[used][:, vertices].reshape(len(rows), -1)
-        solution = np.linalg.solve(weighted @ rows + np.diag(ridges), wanted)
+        wanted = rows.T @ left[used][:, vertices].reshape(len(rows), -1)
+        solution = np.linalg.solve(rows.T @ rows + np.diag(ridges), wanted)
         result[:, vertices] = solution.reshape(len(ridges), len(vertices), 3)
     # Who is seen to smile with open lips alone does not open them by smiling.
     gap = left[:, _UPPER_LIP, 1] - left[:, _LOWER_LIP, 1]
-    weighted = (factors[:, _OPENING] * trust[:, None]).T
-    ridge = np.diag(ridges[_OPENING])
+    rows, ridge = factors[:, _OPENING], np.diag(ridges[_OPENING])
     opened = np.zeros((len(ridges), len(_UPPER_LIP)))
-    opened[_OPENING] = np.linalg.solve(weighted @ factors[:, _OPENING] + ridge, weighted @ gap)
+    opened[_OPENING] = np.linalg.solve(rows.T @ rows + ridge, rows.T @ gap)
     middle = (result[:, _UPPER_LIP, 1] + result[:, _LOWER_LIP, 1]) / 2
     result[:, _UPPER_LIP, 1], result[:, _LOWER_LIP, 1] = middle + opened / 2, middle - opened / 2
     return result

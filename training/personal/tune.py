@@ -25,10 +25,12 @@ from training.learning.config import load_config
 from training.learning.journal import LOG
 from training.learning.patch.config import PatchTrainConfig
 from training.learning.patch.task import PatchTask
-from training.learning.runtime import Runtime
+from training.learning.runtime import DivergedError, Runtime
 from training.learning.trainer import BEST, Trainer
 from training.personal.pairs import HELD, LEARN, Progress
 from training.personal.start import corrector_of
+
+logger = logging.getLogger(__name__)
 
 CONFIG: Final = Path(__file__).resolve().parents[1] / "configs/personal.toml"
 WARM_STEPS: Final = 6
@@ -84,7 +86,12 @@ def tune(
     runtime = Runtime(fabric, channels_last=config.channels_last)
     task = PatchTask(config, pairs / LEARN, runtime, pairs / HELD, perceptual)
     trainer = Trainer(task, run, runtime, start)
-    trainer.run(stopped=_Watch(trainer, begun_s, 60 * minutes, progress, config.validate_every))
+    try:
+        trainer.run(stopped=_Watch(trainer, begun_s, 60 * minutes, progress, config.validate_every))
+    except ConfigError as error:
+        if not isinstance(error.__cause__, DivergedError):
+            raise
+        logger.warning("the tuning failed at step %d; the best weights before that are taken", trainer.step)
     with replacing_file(out) as unfinished:
         unfinished.write_bytes((run / BEST).read_bytes())
     progress(1.0)
