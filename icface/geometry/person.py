@@ -87,7 +87,7 @@ def _moving() -> FloatArray:
     rows = tables.displacements[[AU_NAMES.index(name) for name in named]]
     weight = np.clip(np.linalg.norm(rows, axis=2).max(axis=0) / MOVES_IOD, 0, 1)
     weight[[vertex for lids in (*mesh.RIGHT_LIDS, *mesh.LEFT_LIDS) for vertex in lids]] = 0
-    return weight.astype(np.float32)
+    return np.asarray(weight, dtype=np.float32)
 
 
 @cache

@@ -13,7 +13,8 @@ import pytest
 from numpy.typing import NDArray
 from safetensors.numpy import save
 
-from icface.arrays import Array
+from icface.arrays import Tensors
+from icface.attributes import FloatArray
 from icface.bundle import DEFAULT_BUNDLE, MANIFEST, Bundle
 from icface.errors import BundleError
 from icface.families import open_family
@@ -39,7 +40,7 @@ def test_halves_are_read() -> None:
     np.testing.assert_array_equal(person.neutral_shape, face_tables().canonical)
 
 
-def changed(at: float) -> Array:
+def changed(at: float) -> FloatArray:
     tensor = face_tables().displacements.copy()
     tensor[3, 200, 1] = at
     return tensor
@@ -76,7 +77,7 @@ def mouth(
         (mouth(light=np.nan), "mouth_light has numbers beyond"),
     ],
 )
-def test_a_damaged_person_is_refused(tensors: dict[str, Array], words: str) -> None:
+def test_a_damaged_person_is_refused(tensors: Tensors, words: str) -> None:
     with pytest.raises(ValueError, match=words) as caught:
         read_person(tensors)
     assert "\n" not in str(caught.value)

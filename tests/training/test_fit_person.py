@@ -31,10 +31,10 @@ def somebody() -> Movements:
 @pytest.fixture(scope="module")
 def attributes() -> FloatArray:
     rng = np.random.default_rng(1)
-    result = np.repeat(neutral()[None], 120, axis=0)
+    result = np.repeat(neutral()[None], 80, axis=0)
     for name in SEEN:
-        result[20:, INDEX[name]] = rng.uniform(0, 1, 100) * rng.integers(0, 2, 100)
-    assert result.shape == (120, SIZE)
+        result[15:, INDEX[name]] = rng.uniform(0, 1, 65) * rng.integers(0, 2, 65)
+    assert result.shape == (80, SIZE)
     return rng.permutation(result)
 
 
@@ -43,7 +43,7 @@ def fitted(somebody: Movements, attributes: FloatArray) -> Movements:
     # The pose that a tracker tells is off by some degrees, from frame to frame.
     rng = np.random.default_rng(2)
     turned = [shape @ rotation_matrix(*rng.normal(0, 0.03, 3)) for shape in drawn(somebody, attributes)]
-    found = fit_movements(np.stack(turned).astype(np.float32), attributes)
+    found = fit_movements(np.stack(turned).astype(np.float32), attributes, attributes)
     assert found is not None
     return found
 
@@ -73,7 +73,7 @@ def test_an_endless_ridge_gives_the_table_back(
     somebody: Movements, attributes: FloatArray, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(module, "_strength", lambda *_: 1e15)
-    found = fit_movements(drawn(somebody, attributes), attributes)
+    found = fit_movements(drawn(somebody, attributes), attributes, attributes)
     assert found is not None
     for own, table in zip(found[1:], (face_tables().displacements, face_tables().extensions), strict=True):
         np.testing.assert_array_equal(own.astype(np.float16), table.astype(np.float16))
@@ -81,7 +81,7 @@ def test_an_endless_ridge_gives_the_table_back(
 
 def test_too_few_frames_tell_nothing(somebody: Movements, attributes: FloatArray) -> None:
     few = attributes[: module.LEAST_FRAMES - 1]
-    assert fit_movements(drawn(somebody, few), few) is None
+    assert fit_movements(drawn(somebody, few), few, few) is None
     assert fit_person([]) == {}
 
 

@@ -7,7 +7,8 @@ from collections.abc import Sequence
 import numpy as np
 
 from icface.arrays import Tensors
-from training.pairs.seen import as_seen
+from icface.attributes import FloatArray
+from training.pairs.seen import Seen, as_seen
 from training.personal.frames import ChosenFrame
 from training.personal.mouth import fit_mouth
 from training.personal.movements import fit_movements
@@ -26,7 +27,9 @@ def fit_person(frames: Sequence[ChosenFrame]) -> Tensors:
         return {}
     faces = [as_seen(frame.picture, frame.landmarks) for frame in learned]
     movements = fit_movements(
-        np.stack([face.shape for face in faces]), np.stack([frame.attributes for frame in learned])
+        np.stack([face.shape for face in faces]),
+        np.stack([frame.attributes for frame in learned]),
+        np.stack([_of_a_stranger(frame, face) for frame, face in zip(learned, faces, strict=True)]),
     )
     if movements is None:
         return {}
@@ -36,3 +39,10 @@ def fit_person(frames: Sequence[ChosenFrame]) -> Tensors:
         "extensions": movements.extensions.astype(np.float16),
         **fit_mouth(faces, movements),
     }
+
+
+def _of_a_stranger(frame: ChosenFrame, face: Seen) -> FloatArray:
+    """(SIZE,) attributes as a tracker reads them before it knows this person's resting face."""
+    attributes = frame.attributes.copy()
+    attributes[: len(face.attributes)] = face.attributes
+    return attributes

@@ -7,6 +7,7 @@ was hardly seen stays everybody's. Nothing is mirrored, so a crooked smile comes
 
 from __future__ import annotations
 
+from functools import cache
 from typing import Final, NamedTuple
 
 import numpy as np
@@ -23,19 +24,22 @@ from icface.geometry.topology import face_tables
 
 LEAST_FRAMES: Final = 20
 """Fewer tell no movement from the noise of the landmarks."""
-RIDGES: Final = (3.0, 10.0, 30.0, 100.0, 300.0)
+RIDGES: Final = (3.0, 10.0, 30.0, 100.0)
 """Strengths that are tried: how many frames with a whole movement weigh as much as the table."""
 RIDGE: Final = 30.0
 """Where there are too few frames to try any."""
 NEUTRAL_RIDGE: Final = 0.5
 """The same for the first guess of the neutral shape."""
 TRIED_FROM: Final = 60
-PARTS: Final = 4
+PARTS: Final = 3
 """Into so many stretches of time the frames are cut; each is left out once."""
 ROUNDS: Final = 2
-SEEN_IN: Final = 3
+SEEN_IN: Final = 6
 SEEN_FROM: Final = 0.15
 """A movement that fewer frames show by this amount stays the table's."""
+REACHED: Final = 0.3
+"""A vertex that moves by this share of the vertex that moves most is free to move differently."""
+FARTHEST: Final = 300.0
 OPEN: Final = 0.25
 """Lids that are closed further tell nothing of other movements of the lids."""
 CALM: Final = 25
@@ -76,17 +80,25 @@ def of_everybody(neutral_shape: FloatArray) -> Movements:
     return Movements(neutral_shape, tables.displacements, tables.extensions)
 
 
-def fit_movements(shapes: FloatArray, attributes: FloatArray) -> Movements | None:
+def fit_movements(shapes: FloatArray, attributes: FloatArray, uncalibrated: FloatArray) -> Movements | None:
     """The person's own movements; None where there are too few frames.
+
+    A tracker that takes another face for the resting one reads other attributes of the same frame: with an open mouth at
+    rest, a laugh is less of a dropped jaw. So the movements have to do for two readings.
 
     Args:
         shapes: (n, 468, 3) head space, as seen, in the order of time.
-        attributes: (n, SIZE) that were read of the same frames.
+        attributes: (n, SIZE) that were read of the same frames by a tracker that knows the person.
+        uncalibrated: (n, SIZE) by one that does not.
     """
     if len(shapes) < LEAST_FRAMES:
         return None
     first = of_everybody(_calm_shape(shapes, attributes))
-    seen = _Seen(shapes, attributes, *_amounts(attributes))
+    both = np.stack([attributes, uncalibrated], axis=1).reshape(
+        2 * len(shapes), -1
+    )  # the same frame twice in a row
+    knows = np.tile([1.0, 0.0], len(shapes))
+    seen = _Seen(np.repeat(shapes, 2, axis=0), both, knows, *_amounts(both))
     return _fit(seen, first, _strength(seen, first))
 
 
@@ -115,6 +127,8 @@ def errors(movements: Movements, shapes: FloatArray, attributes: FloatArray) -> 
 class _Seen(NamedTuple):
     shapes: FloatArray
     attributes: FloatArray
+    knows: Array
+    """(n,) 1 for readings of a tracker that knows the person's resting face, else 0."""
     amounts: Array
     """(n, 37) how much of each displacement the rig takes."""
     asked: Array
@@ -156,7 +170,7 @@ def _calm_shape(shapes: FloatArray, attributes: FloatArray) -> FloatArray:
 def _strength(seen: _Seen, first: Movements) -> float:
     """The ridge with which frames that were left out are drawn best."""
     count = len(seen.shapes)
-    if count < TRIED_FROM:
+    if count < 2 * TRIED_FROM:
         return RIDGE
     parts = np.array_split(np.arange(count), PARTS)
     found = np.zeros(len(RIDGES))
@@ -171,7 +185,7 @@ def _strength(seen: _Seen, first: Movements) -> float:
 def _fit(seen: _Seen, first: Movements, ridge: float, rounds: int = ROUNDS) -> Movements:
     table = np.concatenate([first.displacements, first.extensions]).astype(np.float64)
     amounts = np.where(seen.rare(), 0.0, seen.amounts)
-    ridges = np.full(len(table), ridge)
+    ridges = ridge * _reluctance()
     result = first
     for _ in range(rounds):
         # Lids and lips that meet are no linear movement. What they add is taken from the frames first.
@@ -181,30 +195,47 @@ def _fit(seen: _Seen, first: Movements, ridge: float, rounds: int = ROUNDS) -> M
         added = shown - result.neutral_shape - np.tensordot(seen.amounts, whole, axes=1)
         left = shapes - added - first.neutral_shape - np.tensordot(seen.amounts, table, axes=1)
         # First both together. The lips of the neutral shape are closed then, and the movements follow from that.
-        with_rest = np.column_stack([amounts, np.ones(len(amounts))])
-        off = _solved(with_rest, left, np.append(ridges, NEUTRAL_RIDGE), seen.closed)[-1]
+        # A tracker that does not know the resting face reads something in it. What that draws is not learned.
+        with_rest = np.column_stack([amounts, 1 - seen.knows, np.ones(len(amounts))])
+        of_rest = np.full((mesh.FACE_VERTICES, 2), NEUTRAL_RIDGE)
+        *_, unknown, off = _solved(with_rest, left, np.hstack([ridges, of_rest]), seen.closed)
         neutral = close_lips((first.neutral_shape + off).astype(np.float32))
         # Frames are turned onto what is drawn, so the neutral shape must not turn from round to round.
         neutral = laid_on(neutral, first.neutral_shape)
-        left += first.neutral_shape - neutral
+        left += first.neutral_shape - neutral - (1 - seen.knows)[:, None, None] * unknown
         whole = table + _solved(amounts, left, ridges, seen.closed)
         whole = whole.astype(np.float32)
         result = Movements(neutral, whole[:_AUS], whole[_AUS:])
     return result
 
 
+@cache
+def _reluctance() -> Array:
+    """(468, 37) 1 where a movement moves a vertex of everybody's face far, and up to FARTHEST where it does not.
+
+    Who laughs screws up the eyes, too. So both are seen at once, and yet a laugh shall not move the lids.
+    """
+    tables = face_tables()
+    reach = np.linalg.norm(np.concatenate([tables.displacements, tables.extensions]), axis=2).astype(
+        np.float64
+    )
+    reach /= reach.max(axis=1, keepdims=True)
+    return np.asarray(np.minimum(FARTHEST, (REACHED / np.maximum(reach, 1e-6)) ** 2).clip(1.0).T)
+
+
 def _solved(factors: Array, left: Array, ridges: Array, closed: Array) -> Array:
-    """(k, 468, 3) so that factors (n, k) times it come near to what is left (n, 468, 3)."""
-    result = np.empty((len(ridges), mesh.FACE_VERTICES, 3))
+    """(k, 468, 3) so that factors (n, k) times it come near to what is left (n, 468, 3); ridges (468, k)."""
+    count = ridges.shape[1]
+    result = np.empty((count, mesh.FACE_VERTICES, 3))
     for vertices, used in ((_OTHERS, closed >= 0), (_LIDS, closed < OPEN)):
         rows = factors[used]
-        wanted = rows.T @ left[used][:, vertices].reshape(len(rows), -1)
-        solution = np.linalg.solve(rows.T @ rows + np.diag(ridges), wanted)
-        result[:, vertices] = solution.reshape(len(ridges), len(vertices), 3)
+        wanted = np.tensordot(rows.T, left[used][:, vertices], axes=1)
+        normal = rows.T @ rows + ridges[vertices, None, :] * np.eye(count)
+        result[:, vertices] = np.linalg.solve(normal, wanted.transpose(1, 0, 2)).transpose(1, 0, 2)
     # Who is seen to smile with open lips alone does not open them by smiling.
     gap = left[:, _UPPER_LIP, 1] - left[:, _LOWER_LIP, 1]
-    rows, ridge = factors[:, _OPENING], np.diag(ridges[_OPENING])
-    opened = np.zeros((len(ridges), len(_UPPER_LIP)))
+    rows, ridge = factors[:, _OPENING], np.diag(ridges[_LOWER_LIP[0], _OPENING])
+    opened = np.zeros((count, len(_UPPER_LIP)))
     opened[_OPENING] = np.linalg.solve(rows.T @ rows + ridge, rows.T @ gap)
     middle = (result[:, _UPPER_LIP, 1] + result[:, _LOWER_LIP, 1]) / 2
     result[:, _UPPER_LIP, 1], result[:, _LOWER_LIP, 1] = middle + opened / 2, middle - opened / 2
