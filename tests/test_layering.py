@@ -94,6 +94,7 @@ KEPT_INSIDE = {
         *(f"icface/engines/{name}.py" for name in ("parity", "precision")),
         "icface/graphs.py",
         *("export/", "training/assets/derive_segmenters.py", "training/networks/squeezenet.py"),
+        "training/personal/start.py",
     ),
     "mediapipe": (),
     "pyvirtualcam": ("realtime/sinks/virtual_camera.py",),

@@ -303,7 +303,7 @@ def test_the_word_personalise_is_this_command(capsys: pytest.CaptureFixture[str]
     assert capsys.readouterr().out.startswith("usage: icface-live personalise")
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_a_short_video_becomes_a_bundle_that_shows_its_person(
     clip: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -16,7 +16,7 @@ logger = logging.getLogger(__name__)
 
 _BELIEVED: Final = 0.05
 """From this share on a stage tells by itself how long it takes."""
-_FORMAT: Final = "{desc}: {percentage:3.0f}% |{bar}| {postfix}"
+_FORMAT: Final = "{desc}: {percentage:3.0f}% |{bar}| {unit}"
 
 
 class Bar:
@@ -39,7 +39,9 @@ class Bar:
         self._clock = clock
         self._stage = ""
         self._begun_s = 0.0
-        self._bar = tqdm(total=sum(expected_s.values()), bar_format=_FORMAT, disable=None, file=sys.stderr)
+        self._bar = tqdm(
+            total=sum(expected_s.values()), bar_format=_FORMAT, disable=None, file=sys.stderr, miniters=0
+        )
 
     def begin(self, stage: str, words: str) -> Callable[[float], None]:
         """Begin a stage; gives what takes its share that is done, from 0 to 1."""
@@ -56,11 +58,8 @@ class Bar:
             raise KeyboardInterrupt
         stages = list(self._expected_s)
         before = sum(self._expected_s[each] for each in stages[: stages.index(self._stage)])
-        self._bar.n = before + share * self._expected_s[self._stage]
-        self._bar.set_postfix_str(_words(self.left_s(share)), refresh=False)
-        self._bar.update(0)
-        if not self._bar.disable:
-            self._bar.refresh()
+        self._bar.unit = _words(self.left_s(share))
+        self._bar.update(before + share * self._expected_s[self._stage] - self._bar.n)
 
     def left_s(self, share: float) -> float:
         """How long it takes from here to the end of all stages."""
