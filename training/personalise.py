@@ -143,7 +143,8 @@ def main(argv: Sequence[str] | None = None, prog: str | None = None) -> int:
     from realtime.process import own_stderr
 
     given = sys.argv[1:] if argv is None else list(argv)
-    logger.setLevel(logging.INFO)
+    for name in (logger.name, "training.personal"):
+        logging.getLogger(name).setLevel(logging.INFO)
     # Native libraries are let through with -vv, as in a run.
     with own_stderr(2 if "-vv" in given else 0):
         return run_command(parser(prog), personalise, given, stopped="stopped; the same command goes on")

@@ -29,7 +29,7 @@ from training.personal.job import Job, stamp_of
 from training.personal.looks import Progress
 from training.personal.recording import record
 
-logger = logging.getLogger("training.personalise")
+logger = logging.getLogger(__name__)
 
 FILMED: Final = "filmed.mp4"
 PERSON: Final = "person.safetensors"
