@@ -149,8 +149,8 @@ def told(run: Path, judged_by: str) -> str:
     """What a run won, in a sentence."""
     lines = [json.loads(line) for line in (run / LOG).read_text(encoding="utf-8").splitlines()]
     validations = [line for line in lines if line["group"] == "validation"]
-    first = [line for line in validations if line["step"] == 0][-1]
-    best = min(validations, key=lambda line: (float(line[judged_by]), -line["step"]))
+    begun = max(number for number, line in enumerate(validations) if line["step"] == 0)
+    first, best = validations[begun], min(validations[begun:], key=lambda line: float(line[judged_by]))
     if best["step"] == 0:
         return "on the frames held back nothing was better than the weights that ship; they are kept"
     return (
