@@ -46,8 +46,6 @@ class PatchTrainConfig(RunConfig, frozen=True, kw_only=True, forbid_unknown_fiel
 
     method: Literal["patch"] = "patch"
     network: PatchConfig = PatchConfig()
-    trained: tuple[str, ...] = ()
-    """Parts of the network that learn, by their names, as `head` or `blocks_up`; none named: all."""
     judge_width: Positive = 32
     """Channels of the judge's first layer; 0 adversarial and features make it idle."""
     losses: PatchLossConfig = PatchLossConfig()

@@ -70,26 +70,14 @@ class PatchTask(Task):
         self._corrector.mean.copy_(self._pairs.mean)
         self._corrector.deviation.copy_(self._pairs.deviation)
         self.modules = {"corrector": runtime.place(self._corrector)}
-        if config.trained:
-            self._hold_still(config.trained)
         self._plays = config.losses.adversarial > 0 or config.losses.features > 0
         if self._plays:
             self.modules["judge"] = runtime.place(Judge(config.judge_width))
         self.optimizers = {
-            name: build_optimizer(
-                config.optimizer, [each for each in module.parameters() if each.requires_grad]
-            )
+            name: build_optimizer(config.optimizer, module.parameters())
             for name, module in self.modules.items()
         }
         self._attention = losses.attention().to(runtime.device)
-
-    def _hold_still(self, trained: Sequence[str]) -> None:
-        """Let only the named parts learn."""
-        parts = dict(self._corrector.named_children()) | {"place": self._corrector.place}
-        if unknown := sorted(set(trained) - set(parts)):
-            raise ConfigError(f"trained names {', '.join(unknown)}; the network has {', '.join(parts)}")
-        for name, part in parts.items():
-            part.requires_grad_(name in trained)
 
     def model(self) -> PatchCorrector:
         return self._corrector
