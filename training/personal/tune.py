@@ -36,7 +36,7 @@ CONFIG: Final = Path(__file__).resolve().parents[1] / "configs/personal.toml"
 WARM_STEPS: Final = 6
 """Steps after which it is known how long one takes."""
 MOST_STEPS: Final = 1200
-PATIENCE: Final = 250
+PATIENCE: Final = 150
 """It ends when so many steps brought nothing."""
 NAMES: Final = {"l1": "the mean error of mouth and eyes in levels", "perceptual": "the perceptual distance"}
 SHARE_OF_TIME: Final = 0.92
