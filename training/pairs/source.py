@@ -23,12 +23,12 @@ from icface.geometry import prepare
 from icface.geometry import topology as mesh
 from icface.geometry.completion import COMPLETE_FROM_RAD
 from icface.geometry.eyes import IRIS_TRAVEL_IOD, gaze_direction
-from icface.geometry.layers import OWN
 from icface.geometry.patch import SUPERSAMPLING, finer
 from icface.geometry.person import Person
 from icface.geometry.reading import read_photo
 from icface.geometry.rig import JAW_SHARE, POSE_GAIN, FaceRig
 from icface.geometry.shape import PIVOT, Projection
+from icface.geometry.teeth import OWN
 from icface.geometry.topology import face_tables
 from icface.geometry.warp import HostWarp
 from training.pairs.seen import Seen, irises
