@@ -34,7 +34,7 @@ def attributes() -> FloatArray:
     result = np.repeat(neutral()[None], 80, axis=0)
     for name in SEEN:
         result[15:, INDEX[name]] = rng.uniform(0, 1, 65) * rng.integers(0, 2, 65)
-    result[:, INDEX["AU02"]] = rng.uniform(0, 0.29, 80)  # hardly seen
+    result[:, INDEX["AU02"]] = rng.uniform(0, 0.14, 80)  # hardly seen
     assert result.shape == (80, SIZE)
     return rng.permutation(result)
 

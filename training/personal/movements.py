@@ -35,7 +35,7 @@ PARTS: Final = 3
 """Into so many stretches of time the frames are cut; each is left out once."""
 ROUNDS: Final = 2
 SEEN_IN: Final = 6
-HARDLY, NEARLY = 0.3, 0.8
+HARDLY, WELL = 0.15, 0.5
 """A movement that fewer readings show by the first amount stays the table's. From the second on it is the person's."""
 SHRINKS: Final = 0.5
 """A movement that was seen whole is smaller than the table's by this share at most, and one that was not by less."""
@@ -140,10 +140,10 @@ class _Seen(NamedTuple):
         return _Seen(*(part[rows] for part in self))  # type: ignore[arg-type]  # each part has its own type
 
     def evidence(self) -> Array:
-        """(37,) 0 for movements that were hardly seen, 1 for those that were seen nearly whole."""
+        """(37,) 0 for movements that were hardly seen, 1 for those that were seen well."""
         shown = np.abs(np.hstack([self.attributes[:, ACTION_UNITS], self.attributes[:, SHAPES]]))
         largest = np.sort(shown, axis=0)[-min(SEEN_IN, len(shown))]
-        return np.clip((largest.astype(np.float64) - HARDLY) / (NEARLY - HARDLY), 0, 1)
+        return np.clip((largest.astype(np.float64) - HARDLY) / (WELL - HARDLY), 0, 1)
 
 
 _NOTHING: Final = np.zeros(_AUS, dtype=np.float32)
