@@ -12,8 +12,8 @@ import numpy as np
 
 from icface.arrays import Tensors
 from icface.attributes import FloatArray
-from icface.geometry.layers import OWN
 from icface.geometry.patch import MEASURE_NAMES, MEASURES
+from icface.geometry.teeth import OWN
 
 REGIONS: Final = ("eyes", "mouth", "elsewhere")
 

@@ -40,7 +40,7 @@ _BOUNDS: Final = {
 
 
 class KnownMouth(NamedTuple):
-    """The inside of the mouth as one picture of the person showed it, laid out as `layers.paint_mouth` does."""
+    """The inside of the mouth as one picture of the person showed it, laid out as `teeth.paint_mouth` does."""
 
     picture: Frame
     """(h, w, 4) RGB, and how much of it was seen."""

@@ -22,6 +22,7 @@ from icface.geometry.cutout import MARGIN, Cutout, Room, cut_out
 from icface.geometry.eyes import seen_gaze
 from icface.geometry.person import Person
 from icface.geometry.shape import fit_source, ring_around, rotation_matrix
+from icface.geometry.teeth import paint_mouth
 from icface.geometry.topology import OVAL
 from icface.images import cut_crop
 
@@ -78,7 +79,7 @@ def read_photo(
     left, left_origin, left_white = layers.paint_eye(crop, points, shape.iod_px, left=True)
     known = None if person is None else person.mouth
     white = np.maximum(right_white, left_white)
-    mouth, mouth_rows = layers.paint_mouth(crop, shape, points, white, known)
+    mouth, mouth_rows = paint_mouth(crop, shape, points, white, known)
     inner, patches = _stack([*right, *left, mouth])
     skin = layers.fill_skin(crop, points, shape.iod_px)
     cache: dict[str, NDArray[Any]] = {

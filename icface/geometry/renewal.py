@@ -20,11 +20,11 @@ from icface.face.landmarks import LandmarkDetector, Landmarks
 from icface.face.pose import head_pose
 from icface.geometry.completion import COMPLETE_FROM_RAD
 from icface.geometry.cutout import Room
-from icface.geometry.layers import OWN, mouth_anchor
 from icface.geometry.person import Person
 from icface.geometry.prepare import pasted, take_out_the_rest
 from icface.geometry.reading import certain, read_photo
 from icface.geometry.rig import POSE_GAIN, FaceRig
+from icface.geometry.teeth import OWN, mouth_anchor
 from icface.geometry.topology import FACE_VERTICES, OVAL
 from icface.geometry.warp import HostWarp
 

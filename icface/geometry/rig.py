@@ -25,7 +25,7 @@ from icface.attributes import (
     FloatArray,
     pose_from_unit,
 )
-from icface.geometry import layers, raster
+from icface.geometry import raster, teeth
 from icface.geometry import topology as mesh
 from icface.geometry.back import BackOfHead
 from icface.geometry.correction import CorrectionInputs
@@ -224,7 +224,7 @@ class _Mouth:
     def __init__(self, cache: Tensors, project: Projection) -> None:
         self.contour = list(mesh.MOUTH_OPENING)
         self._project = project
-        self._upper = layers.mouth_anchor(cache["neutral_shape"])
+        self._upper = teeth.mouth_anchor(cache["neutral_shape"])
         self._patch = cache["mouth_patch"].astype(np.float32)
         self._scale, self._upper_row, self._lower_row, self._upper_edge, own = cache["mouth_rows"]
         # Photographed teeth already carry the lips' shadow.
@@ -242,7 +242,7 @@ class _Mouth:
         x, upper_y = local(self._upper)
         jaw_x, lower_y = local(self._upper + opening.jaw)
         below = self._upper_edge - upper_y  # > 0 under the upper teeth
-        above = lower_y - layers.LOWER_EDGE  # > 0 over the lower teeth
+        above = lower_y - teeth.LOWER_EDGE  # > 0 over the lower teeth
         blend = np.clip(below / np.maximum(below + np.maximum(above, 0.0), 1e-4), 0.0, 1.0)
         upper_row = self._upper_row + below * self._scale
         lower_row = self._lower_row - above * self._scale

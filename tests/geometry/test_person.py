@@ -18,7 +18,7 @@ from icface.attributes import FloatArray
 from icface.bundle import DEFAULT_BUNDLE, MANIFEST, Bundle
 from icface.errors import BundleError
 from icface.families import open_family
-from icface.geometry import layers
+from icface.geometry import teeth
 from icface.geometry import topology as mesh
 from icface.geometry.person import KnownMouth, laid_on, read_person, rest_of
 from icface.geometry.shape import SourceShape, rotation_matrix
@@ -136,8 +136,8 @@ def test_a_known_mouth_is_shown_in_the_light_of_the_photo() -> None:
     known = KnownMouth(picture, -0.05, np.array([80, 80, 160], dtype=np.float32))
     crop = np.full((256, 256, 3), 160, dtype=np.uint8)
     sclera = np.array([200, 200, 200], dtype=np.float32)
-    mouth, rows = layers.paint_mouth(crop, shape, points, sclera, known)
-    assert rows[4] == layers.KNOWN and rows[3] == np.float32(-0.05)
-    assert rows[1] == round((layers.UPPER_TOP + 0.05) * 90)
+    mouth, rows = teeth.paint_mouth(crop, shape, points, sclera, known)
+    assert rows[4] == teeth.KNOWN and rows[3] == np.float32(-0.05)
+    assert rows[1] == round((teeth.UPPER_TOP + 0.05) * 90)
     np.testing.assert_array_equal(mouth, np.broadcast_to([200, 200, 100], mouth.shape))
-    assert layers.paint_mouth(crop, shape, points, sclera)[1][4] == 0
+    assert teeth.paint_mouth(crop, shape, points, sclera)[1][4] == 0

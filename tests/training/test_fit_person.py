@@ -34,6 +34,7 @@ def attributes() -> FloatArray:
     result = np.repeat(neutral()[None], 80, axis=0)
     for name in SEEN:
         result[15:, INDEX[name]] = rng.uniform(0, 1, 65) * rng.integers(0, 2, 65)
+    result[:, INDEX["AU02"]] = rng.uniform(0, 0.14, 80)  # hardly seen
     assert result.shape == (80, SIZE)
     return rng.permutation(result)
 
@@ -77,6 +78,18 @@ def test_an_endless_ridge_gives_the_table_back(
     assert found is not None
     for own, table in zip(found[1:], (face_tables().displacements, face_tables().extensions), strict=True):
         np.testing.assert_array_equal(own.astype(np.float16), table.astype(np.float16))
+
+
+def test_a_reading_without_a_movement_does_not_take_it_away(
+    somebody: Movements, attributes: FloatArray
+) -> None:
+    false = attributes.copy()
+    false[:, INDEX["AU04"]] = np.random.default_rng(3).uniform(0, 1, len(false))
+    found = fit_movements(drawn(somebody, attributes), false, false)
+    assert found is not None
+    row, table = AU_NAMES.index("AU04"), face_tables().displacements[AU_NAMES.index("AU04")]
+    share = float((found.displacements[row] * table).sum() / (table**2).sum())
+    assert share == pytest.approx(1 - module.SHRINKS, abs=0.02)
 
 
 def test_too_few_frames_tell_nothing(somebody: Movements, attributes: FloatArray) -> None:

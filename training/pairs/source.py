@@ -23,12 +23,12 @@ from icface.geometry import prepare
 from icface.geometry import topology as mesh
 from icface.geometry.completion import COMPLETE_FROM_RAD
 from icface.geometry.eyes import IRIS_TRAVEL_IOD, gaze_direction
-from icface.geometry.layers import OWN
 from icface.geometry.patch import SUPERSAMPLING, finer
 from icface.geometry.person import Person
 from icface.geometry.reading import read_photo
 from icface.geometry.rig import JAW_SHARE, POSE_GAIN, FaceRig
 from icface.geometry.shape import PIVOT, Projection
+from icface.geometry.teeth import OWN
 from icface.geometry.topology import face_tables
 from icface.geometry.warp import HostWarp
 from training.pairs.seen import Seen, irises
@@ -123,6 +123,11 @@ class Source:
         if noise is not None:
             shape = with_noise(shape, noise)
         return self.by_shape(shape, seen.rotation, self._gaze_of(seen))
+
+    def expressed(self, attributes: FloatArray, seen: Seen) -> Shown:
+        """The expression of attributes (SIZE,) in the pose and with the gaze of a face that was seen."""
+        self.rig.motion(attributes)
+        return self.by_shape(self.rig.shape.copy(), seen.rotation, self._gaze_of(seen))
 
     def by_shape(self, shape: FloatArray, rotation: FloatArray, gaze_rad: tuple[float, float]) -> Shown:
         """The source with this shape (468, 3), rotation (3, 3) and gaze."""

@@ -11,8 +11,9 @@ from numpy.typing import NDArray
 
 from icface.arrays import Frame, Tensors
 from icface.attributes import AU_NAMES, FloatArray
-from icface.geometry import layers
+from icface.geometry import teeth
 from icface.geometry import topology as mesh
+from icface.geometry.layers import LUMA, polygon_mask
 from icface.geometry.person import turn_onto
 from icface.geometry.rig import JAW_SHARE
 from training.pairs.seen import Seen, mouth_gap
@@ -33,7 +34,6 @@ MIDDLE: Final = 0.12
 """Half the width of the part in the middle that tells where the upper teeth end (IOD)."""
 _AU26: Final = AU_NAMES.index("AU26")
 _CHIN: Final = 152
-_LUMA: Final = np.array([0.299, 0.587, 0.114], dtype=np.float32)
 
 
 class _Placed(NamedTuple):
@@ -75,7 +75,7 @@ def fit_mouth(faces: Sequence[Seen], movements: Movements) -> Tensors:
 
 
 def _light(face: Seen) -> FloatArray:
-    cheeks = layers.cheek_colours(face.picture, face.landmarks.points_px)
+    cheeks = teeth.cheek_colours(face.picture, face.landmarks.points_px)
     return np.asarray(np.median(cheeks, axis=0), dtype=np.float32)
 
 
@@ -86,7 +86,7 @@ def _placed(face: Seen, movements: Movements) -> _Placed:
     chin = (face.shape[_CHIN] - shift) @ turn.T - neutral[_CHIN]
     dropped = np.clip(chin @ whole / max(float(whole @ whole), 1e-6), 0, 2)
     rotation = np.asarray(face.rotation @ turn.T, dtype=np.float32)
-    return _Placed(layers.mouth_anchor(neutral), JAW_SHARE * dropped * whole, rotation, face.rotation @ shift)
+    return _Placed(teeth.mouth_anchor(neutral), JAW_SHARE * dropped * whole, rotation, face.rotation @ shift)
 
 
 def _places(face: Seen, placed: _Placed, points: FloatArray) -> FloatArray:
@@ -102,7 +102,7 @@ def _opening(face: Seen) -> Frame:
     """(H, W) how far each pixel of the frame is inside the lips, softly."""
     iod_px = float(face.project.iod_px)
     size_px = face.picture.shape[1], face.picture.shape[0]
-    whole = layers.polygon_mask(size_px, face.landmarks.points_px[list(mesh.MOUTH_OPENING), :2])
+    whole = polygon_mask(size_px, face.landmarks.points_px[list(mesh.MOUTH_OPENING), :2])
     margin = max(1, round(iod_px * 0.008))
     kernel = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (2 * margin + 1, 2 * margin + 1))
     soft = cv2.GaussianBlur(cv2.erode(whole, kernel), (0, 0), max(0.8, iod_px * 0.008))
@@ -120,13 +120,13 @@ def _read(face: Seen, places_px: FloatArray) -> tuple[FloatArray, FloatArray]:
 def _teeth(face: Seen, placed: _Placed) -> tuple[float, float]:
     """Height of the lower end of the upper teeth (IOD), and how well the teeth are seen."""
     scale = min(200.0, float(face.project.iod_px))
-    low = layers.LOWER_BOTTOM + float(placed.jaw[1])
-    y = np.arange(layers.UPPER_TOP, low, -1 / scale, dtype=np.float32)
-    x = np.arange(-layers.MOUTH_HALF_WIDTH, layers.MOUTH_HALF_WIDTH, 1 / scale, dtype=np.float32)
+    low = teeth.LOWER_BOTTOM + float(placed.jaw[1])
+    y = np.arange(teeth.UPPER_TOP, low, -1 / scale, dtype=np.float32)
+    x = np.arange(-teeth.MOUTH_HALF_WIDTH, teeth.MOUTH_HALF_WIDTH, 1 / scale, dtype=np.float32)
     grid = np.zeros((len(y), len(x), 3), dtype=np.float32)
     grid[..., 0], grid[..., 1] = x, y[:, None]
     pixels, weight = _read(face, _places(face, placed, placed.anchor + grid))
-    bright = pixels @ _LUMA / max(float(_light(face) @ _LUMA), 1.0)
+    bright = pixels @ LUMA / max(float(_light(face) @ LUMA), 1.0)
     middle = weight[:, np.abs(x) < MIDDLE]
     inside = middle.mean(axis=1) > 0.6
     if inside.sum() < 4:
@@ -136,10 +136,10 @@ def _teeth(face: Seen, placed: _Placed) -> tuple[float, float]:
     edge = float(y[end]) - 0.006
     if not EDGES[0] < edge < EDGES[1]:  # it is the lower teeth that are seen
         return 0.0, 0.0
-    teeth = (bright > BRIGHT) & (pixels[..., 0] < 1.25 * pixels[..., 1]) & (weight > 0.5)
+    shown = (bright > BRIGHT) & (pixels[..., 0] < 1.25 * pixels[..., 1]) & (weight > 0.5)
     # A sharp frame has steps between teeth and gap.
     sharp = float(np.abs(np.diff(bright, axis=0))[weight[1:] > 0.5].mean()) * scale / 10
-    return edge, float(teeth.sum()) / scale**2 * contrast * sharp
+    return edge, float(shown.sum()) / scale**2 * contrast * sharp
 
 
 def _end_of_teeth(profile: FloatArray, rows: NDArray[np.intp]) -> tuple[int, float]:
@@ -167,16 +167,16 @@ def _end_of_teeth(profile: FloatArray, rows: NDArray[np.intp]) -> tuple[int, flo
 
 def _laid_out(face: Seen, placed: _Placed, edge: float) -> Frame:
     """(h, w, 4) the frame's mouth, from top to bottom: what moves with the skull, what lies between, and the jaw."""
-    scale = min(240.0, layers.OVERSAMPLE * float(face.project.iod_px))
-    upper = round((layers.UPPER_TOP - edge) * scale)
-    middle = round(layers.MIDDLE_HEIGHT * scale)
-    lower = round((layers.LOWER_EDGE - layers.LOWER_BOTTOM) * scale)
-    width = round(2 * layers.MOUTH_HALF_WIDTH * scale)
+    scale = min(240.0, teeth.OVERSAMPLE * float(face.project.iod_px))
+    upper = round((teeth.UPPER_TOP - edge) * scale)
+    middle = round(teeth.MIDDLE_HEIGHT * scale)
+    lower = round((teeth.LOWER_EDGE - teeth.LOWER_BOTTOM) * scale)
+    width = round(2 * teeth.MOUTH_HALF_WIDTH * scale)
     rows = np.arange(upper + middle + lower, dtype=np.float32)
     share = np.clip((rows - upper) / middle, 0, 1)[:, None]
-    above = np.minimum(edge + (upper - rows) / scale, layers.UPPER_TOP)
-    height = np.where(rows < upper, above, layers.LOWER_EDGE - (rows - upper - middle) / scale)
-    between = edge + (layers.LOWER_EDGE - edge) * share[:, 0]
+    above = np.minimum(edge + (upper - rows) / scale, teeth.UPPER_TOP)
+    height = np.where(rows < upper, above, teeth.LOWER_EDGE - (rows - upper - middle) / scale)
+    between = edge + (teeth.LOWER_EDGE - edge) * share[:, 0]
     height = np.where((rows >= upper) & (rows < upper + middle), between, height)
     grid = np.zeros((len(rows), width, 3), dtype=np.float32)
     grid[..., 0] = (np.arange(width, dtype=np.float32) - (width - 1) / 2) / scale
@@ -184,6 +184,6 @@ def _laid_out(face: Seen, placed: _Placed, edge: float) -> Frame:
     grid += placed.anchor + share[..., None] * placed.jaw
     pixels, weight = _read(face, _places(face, placed, grid))
     # A part between the teeth that was seen as a narrow strip would be drawn out to stripes.
-    span = edge - (layers.LOWER_EDGE + float(placed.jaw[1]))
-    weight[upper:] *= np.clip(1.5 * span / layers.MIDDLE_HEIGHT, 0, 1)
+    span = edge - (teeth.LOWER_EDGE + float(placed.jaw[1]))
+    weight[upper:] *= np.clip(1.5 * span / teeth.MIDDLE_HEIGHT, 0, 1)
     return np.dstack([np.clip(np.round(pixels), 0, 255), np.round(255 * weight)]).astype(np.uint8)

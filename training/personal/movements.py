@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from icface.arrays import Array
-from icface.attributes import AU_NAMES, GAZE, GAZE_LIMIT_RAD, SHAPE_NAMES, FloatArray
+from icface.attributes import ACTION_UNITS, AU_NAMES, GAZE, GAZE_LIMIT_RAD, SHAPE_NAMES, SHAPES, FloatArray
 from icface.geometry import topology as mesh
 from icface.geometry.movement import moved, overlaps
 from icface.geometry.person import laid_on
@@ -35,8 +35,10 @@ PARTS: Final = 3
 """Into so many stretches of time the frames are cut; each is left out once."""
 ROUNDS: Final = 2
 SEEN_IN: Final = 6
-SEEN_FROM: Final = 0.15
-"""A movement that fewer frames show by this amount stays the table's."""
+HARDLY, WELL = 0.15, 0.5
+"""A movement that fewer readings show by the first amount stays the table's. From the second on it is the person's."""
+SHRINKS: Final = 0.5
+"""A movement that was seen whole is smaller than the table's by this share at most, and one that was not by less."""
 REACHED: Final = 0.3
 """A vertex that moves by this share of the vertex that moves most is free to move differently."""
 FARTHEST: Final = 300.0
@@ -131,37 +133,35 @@ class _Seen(NamedTuple):
     """(n,) 1 for readings of a tracker that knows the person's resting face, else 0."""
     amounts: Array
     """(n, 37) how much of each displacement the rig takes."""
-    asked: Array
-    """(n, 37) how much of each movement is asked for. Movements that overlap take less."""
     closed: Array
     """(n,) how far the eye that is closed further is."""
 
     def only(self, rows: NDArray[np.intp]) -> _Seen:
         return _Seen(*(part[rows] for part in self))  # type: ignore[arg-type]  # each part has its own type
 
-    def rare(self) -> NDArray[np.bool_]:
-        """(37,) the movements that hardly occur."""
-        return np.asarray((np.abs(self.asked) >= SEEN_FROM).sum(axis=0) < SEEN_IN)
+    def evidence(self) -> Array:
+        """(37,) 0 for movements that were hardly seen, 1 for those that were seen well."""
+        shown = np.abs(np.hstack([self.attributes[:, ACTION_UNITS], self.attributes[:, SHAPES]]))
+        largest = np.sort(shown, axis=0)[-min(SEEN_IN, len(shown))]
+        return np.clip((largest.astype(np.float64) - HARDLY) / (WELL - HARDLY), 0, 1)
 
 
 _NOTHING: Final = np.zeros(_AUS, dtype=np.float32)
 
 
-def _amounts(attributes: FloatArray) -> tuple[Array, Array, Array]:
-    """The last three parts of `_Seen`."""
-    amounts, asked, closed = [], [], []
+def _amounts(attributes: FloatArray) -> tuple[Array, Array]:
+    """The last two parts of `_Seen`."""
+    amounts, closed = [], []
     for each in attributes:
-        wanted = asked_for(each, _NOTHING)
-        action_units, sides, closures = overlaps(*wanted)
+        action_units, sides, closures = overlaps(*asked_for(each, _NOTHING))
         amounts.append(np.concatenate([action_units, sides]))
-        asked.append(np.concatenate(wanted))
         closed.append(max(closures))
-    return np.array(amounts, dtype=np.float64), np.array(asked, dtype=np.float64), np.array(closed)
+    return np.array(amounts, dtype=np.float64), np.array(closed)
 
 
 def _calm_shape(shapes: FloatArray, attributes: FloatArray) -> FloatArray:
     """The median shape of the calmest frames, lips closed. A blink is calm enough: it moves nothing else."""
-    amounts, _, _ = _amounts(attributes)  # AU45 is done apart, so it is 0 here
+    amounts, _ = _amounts(attributes)  # AU45 is done apart, so it is 0 here
     turned = np.abs(attributes[:, :3] - 0.5).sum(axis=1)
     order = np.argsort(np.abs(amounts).sum(axis=1) + 4 * turned, kind="stable")
     return close_lips(np.median(shapes[order[:CALM]], axis=0).astype(np.float32))
@@ -184,8 +184,9 @@ def _strength(seen: _Seen, first: Movements) -> float:
 
 def _fit(seen: _Seen, first: Movements, ridge: float, rounds: int = ROUNDS) -> Movements:
     table = np.concatenate([first.displacements, first.extensions]).astype(np.float64)
-    amounts = np.where(seen.rare(), 0.0, seen.amounts)
-    ridges = ridge * _reluctance()
+    evidence = seen.evidence()
+    amounts = np.where(evidence == 0, 0.0, seen.amounts)
+    ridges = ridge * _reluctance() / np.maximum(evidence, 0.05) ** 2
     result = first
     for _ in range(rounds):
         # Lids and lips that meet are no linear movement. What they add is taken from the frames first.
@@ -203,10 +204,21 @@ def _fit(seen: _Seen, first: Movements, ridge: float, rounds: int = ROUNDS) -> M
         # Frames are turned onto what is drawn, so the neutral shape must not turn from round to round.
         neutral = laid_on(neutral, first.neutral_shape)
         left += first.neutral_shape - neutral - (1 - seen.knows)[:, None, None] * unknown
-        whole = table + _solved(amounts, left, ridges, seen.closed)
-        whole = whole.astype(np.float32)
+        whole = _at_least(table, table + _solved(amounts, left, ridges, seen.closed), evidence).astype(
+            np.float32
+        )
         result = Movements(neutral, whole[:_AUS], whole[_AUS:])
     return result
+
+
+def _at_least(table: Array, own: Array, evidence: Array) -> Array:
+    """Displacements (37, 468, 3) of which none falls far below the table's in its own direction.
+
+    Readings tremble, and least squares takes what trembles for a movement that moves little.
+    """
+    share = (own * table).sum(axis=(1, 2)) / (table**2).sum(axis=(1, 2))
+    lacking = np.maximum(0, 1 - SHRINKS * evidence - share)
+    return own + lacking[:, None, None] * table
 
 
 @cache
