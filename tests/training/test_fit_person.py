@@ -6,11 +6,15 @@ import numpy as np
 import pytest
 
 from icface.attributes import AU_NAMES, INDEX, SIZE, FloatArray, neutral
-from icface.geometry.shape import close_lips, rotation_matrix
+from icface.face.landmarks import Landmarks
+from icface.geometry import teeth
+from icface.geometry.rig import AU_GAIN, JAW_SHARE
+from icface.geometry.shape import PIVOT, Projection, close_lips, rotation_matrix
 from icface.geometry.topology import face_tables
+from training.pairs.seen import Seen
 from training.personal import movements as module
 from training.personal.fit import fit_person
-from training.personal.mouth import _end_of_teeth
+from training.personal.mouth import _end_of_teeth, _laid_out, _placed
 from training.personal.movements import Movements, drawn, errors, fit_movements, of_everybody
 
 SEEN = ("AU01", "AU12", "AU26", "AU12_side")
@@ -110,3 +114,35 @@ def test_upper_teeth_end_where_it_gets_dark(profile: list[float], end: int) -> N
     row, contrast = _end_of_teeth(np.array(profile, dtype=np.float32), np.arange(8))
     assert row == end
     assert contrast == pytest.approx(0.0 if end == 0 else 1.0)
+
+
+def test_a_mouth_is_laid_out_where_skull_and_jaw_show_it() -> None:
+    everybody = of_everybody(close_lips(face_tables().canonical))
+    jaw = everybody.displacements[AU_NAMES.index("AU26")]
+    attributes = neutral()
+    attributes[INDEX["AU26"]] = 0.8
+    shape = drawn(everybody, attributes[None])[0]
+    rotation, project = (
+        np.eye(3, dtype=np.float32),
+        Projection(np.array([128, 40], np.float32), np.float32(100)),
+    )
+    picture = np.zeros((256, 256, 3), dtype=np.uint8)
+    picture[..., 0], picture[..., 1] = np.arange(256), np.arange(256)[:, None]  # each pixel tells its place
+    points = np.zeros((478, 3), dtype=np.float32)
+    points[:468] = project(shape, rotation)
+    landmarks = Landmarks(points, (256, 256), np.zeros(52, dtype=np.float32))
+    face = Seen(picture, landmarks, np.zeros(20, dtype=np.float32), shape, rotation, project)
+    placed = _placed(face, shape, everybody)
+    np.testing.assert_allclose(
+        placed.jaw, JAW_SHARE * 0.8 * AU_GAIN[AU_NAMES.index("AU26")] * jaw[152], atol=0.01
+    )
+    edge, scale = -0.04, 150
+    laid = _laid_out(face, placed, edge)
+    upper = round((teeth.UPPER_TOP - edge) * scale)
+    anchor, middle = teeth.mouth_anchor(everybody.neutral_shape) - PIVOT, laid.shape[1] // 2
+    for row, height in (
+        (upper, edge),
+        (upper + round(teeth.MIDDLE_HEIGHT * scale), teeth.LOWER_EDGE + placed.jaw[1]),
+    ):
+        x, y = laid[row, middle, :2].tolist()
+        assert x == pytest.approx(128, abs=2) and y == pytest.approx(40 - 100 * (anchor[1] + height), abs=2)

@@ -26,9 +26,10 @@ def fit_person(frames: Sequence[ChosenFrame]) -> Tensors:
     if not learned:
         return {}
     faces = [as_seen(frame.picture, frame.landmarks) for frame in learned]
+    attributes = np.stack([frame.attributes for frame in learned])
     movements = fit_movements(
         np.stack([face.shape for face in faces]),
-        np.stack([frame.attributes for frame in learned]),
+        attributes,
         np.stack([_of_a_stranger(frame, face) for frame, face in zip(learned, faces, strict=True)]),
     )
     if movements is None:
@@ -37,7 +38,7 @@ def fit_person(frames: Sequence[ChosenFrame]) -> Tensors:
         "neutral_shape": movements.neutral_shape,
         "displacements": movements.displacements.astype(np.float16),
         "extensions": movements.extensions.astype(np.float16),
-        **fit_mouth(faces, movements),
+        **fit_mouth(faces, attributes, movements),
     }
 
 

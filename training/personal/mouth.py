@@ -17,7 +17,7 @@ from icface.geometry.layers import LUMA, polygon_mask
 from icface.geometry.person import turn_onto
 from icface.geometry.rig import JAW_SHARE
 from training.pairs.seen import Seen, mouth_gap
-from training.personal.movements import Movements
+from training.personal.movements import Movements, drawn
 
 LEAST_GAP: Final = 0.10
 """Lips that are less apart (IOD) hide what is behind them."""
@@ -49,17 +49,20 @@ class _Placed(NamedTuple):
     """(3,) of the neutral shape, in the frame's head space."""
 
 
-def fit_mouth(faces: Sequence[Seen], movements: Movements) -> Tensors:
-    """`mouth`, `mouth_edge` and `mouth_light` of a bundle's person; nothing where no frame shows the teeth well."""
+def fit_mouth(faces: Sequence[Seen], attributes: FloatArray, movements: Movements) -> Tensors:
+    """`mouth`, `mouth_edge` and `mouth_light` of a bundle's person; nothing where no frame shows the teeth well.
+
+    `attributes` (n, SIZE) are those of the faces.
+    """
     hues = np.log(np.array([_light(face) for face in faces]) + 1)
     hues -= hues.mean(axis=1, keepdims=True)
     usual = np.median(hues, axis=0)
     best, best_score = None, LEAST_SCORE
-    for face, hue in zip(faces, hues, strict=True):
+    for face, hue, shown in zip(faces, hues, drawn(movements, attributes), strict=True):
         turned = abs(float(np.arctan2(face.rotation[0, 2], face.rotation[2, 2])))
         if mouth_gap(face) < LEAST_GAP or turned > MOST_YAW_RAD or np.abs(hue - usual).max() > TINTED:
             continue
-        placed = _placed(face, movements)
+        placed = _placed(face, shown, movements)
         edge, score = _teeth(face, placed)
         if score > best_score:
             best, best_score = (face, placed, edge), score
@@ -79,9 +82,10 @@ def _light(face: Seen) -> FloatArray:
     return np.asarray(np.median(cheeks, axis=0), dtype=np.float32)
 
 
-def _placed(face: Seen, movements: Movements) -> _Placed:
+def _placed(face: Seen, shown: FloatArray, movements: Movements) -> _Placed:
+    """By the shape (468, 3) that is drawn of the frame, because an expression would turn the neutral one."""
     neutral = movements.neutral_shape
-    turn, shift = turn_onto(neutral, face.shape)
+    turn, shift = turn_onto(shown, face.shape)
     whole = movements.displacements[_AU26, _CHIN]
     chin = (face.shape[_CHIN] - shift) @ turn.T - neutral[_CHIN]
     dropped = np.clip(chin @ whole / max(float(whole @ whole), 1e-6), 0, 2)

@@ -143,7 +143,7 @@ class _Seen(NamedTuple):
         """(37,) 0 for movements that were hardly seen, 1 for those that were seen well."""
         shown = np.abs(np.hstack([self.attributes[:, ACTION_UNITS], self.attributes[:, SHAPES]]))
         largest = np.sort(shown, axis=0)[-min(SEEN_IN, len(shown))]
-        return np.clip((largest.astype(np.float64) - HARDLY) / (WELL - HARDLY), 0, 1)
+        return np.asarray(np.clip((largest.astype(np.float64) - HARDLY) / (WELL - HARDLY), 0, 1))
 
 
 _NOTHING: Final = np.zeros(_AUS, dtype=np.float32)
@@ -218,7 +218,7 @@ def _at_least(table: Array, own: Array, evidence: Array) -> Array:
     """
     share = (own * table).sum(axis=(1, 2)) / (table**2).sum(axis=(1, 2))
     lacking = np.maximum(0, 1 - SHRINKS * evidence - share)
-    return own + lacking[:, None, None] * table
+    return np.asarray(own + lacking[:, None, None] * table)
 
 
 @cache

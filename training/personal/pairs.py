@@ -16,6 +16,7 @@ import zlib
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Final, Literal, NamedTuple
 
@@ -230,13 +231,31 @@ def _in_processes(
     context = multiprocessing.get_context("spawn")
     pool = ProcessPoolExecutor(workers, context, _begin, (sources, person))
     try:
-        for future in as_completed([pool.submit(_make, chunk) for chunk in todo]):
+        with _without_interrupts():
+            futures = [pool.submit(_make, chunk) for chunk in todo]
+        for future in as_completed(futures):
             future.result()
             yield
     except BrokenProcessPool as error:
         raise ICFaceError("a process died, perhaps for want of memory; the same command goes on") from error
     finally:
         pool.shutdown(wait=True, cancel_futures=True)
+
+
+@contextmanager
+def _without_interrupts() -> Iterator[None]:
+    """Processes that are started in the block never see Ctrl-C, which a terminal sends to all.
+
+    One that dies of it while it starts would be waited for without end.
+    """
+    if not hasattr(signal, "pthread_sigmask"):
+        yield
+        return
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 def _begin(frames: Sequence[ChosenFrame], person: Tensors | None) -> None:
