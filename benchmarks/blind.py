@@ -15,7 +15,7 @@ import json
 import math
 import sys
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -144,42 +144,64 @@ def frames_of(version: Version, trials: Sequence[Trial]) -> list[Frame | None]:
 
 
 def make(flags: argparse.Namespace) -> None:
-    """Write the page, its pictures and the key."""
+    """Draw trials and write their page."""
     if not 1 <= flags.trials <= 2000:
         raise ConfigError(f"--trials {flags.trials}: a number from 1 to 2000 is needed")
     rng = np.random.default_rng(flags.seed)
     trials = draw_lots(find_photos(flags.sources), flags.trials, rng)
     both = [frames_of(Version.parse(text), trials) for text in (flags.a, flags.b)]
+    rows = [
+        (
+            trial.asked,
+            {"photo": trial.photo.name, "expression": trial.expression, "pose_deg": trial.pose_deg},
+            a,
+            b,
+        )
+        for trial, a, b in zip(trials, *both, strict=True)
+        if a is not None and b is not None
+    ]
+    if not rows:
+        raise ConfigError("none of the photos can be used by both versions")
+    write_page(flags.out, (flags.a, flags.b), f"seed {flags.seed}", rows, rng)
+
+
+def write_page(
+    out: Path,
+    versions: tuple[str, str],
+    told: str,
+    rows: Sequence[tuple[str, Mapping[str, Any], Frame, Frame]],
+    rng: np.random.Generator,
+) -> None:
+    """Write the page, its pictures and the key.
+
+    Args:
+        out: folder.
+        versions: what a and b are.
+        told: in words, how the rows came about; with the versions it tells this page from others.
+        rows: of each trial what the page says, what the key says with at least `expression`, and both pictures.
+        rng: decides the sides.
+    """
     shown: list[dict[str, str]] = []
     key: dict[str, dict[str, Any]] = {}
-    pictures = flags.out / "pictures"
+    pictures = out / "pictures"
     pictures.mkdir(parents=True, exist_ok=True)
-    for trial, a, b in zip(trials, *both, strict=True):
-        if a is None or b is None:
-            continue
+    for asked, known, a, b in rows:
         number = f"{len(shown) + 1:04d}"
         b_left = bool(rng.integers(2))
         for side, frame in (("left", b if b_left else a), ("right", a if b_left else b)):
             path = pictures / f"{number}-{side}.png"
             if not cv2.imwrite(str(path), cv2.cvtColor(frame, cv2.COLOR_RGB2BGR)):
                 raise ConfigError(f"cannot write {path}")
-        shown.append({"number": number, "asked": trial.asked})
-        key[number] = {
-            "left": "b" if b_left else "a",
-            "photo": trial.photo.name,
-            "expression": trial.expression,
-            "pose_deg": trial.pose_deg,
-        }
-    if not shown:
-        raise ConfigError("none of the photos can be used by both versions")
-    name = f"{flags.a} and {flags.b}, seed {flags.seed}"
-    document = {"set": name, "a": flags.a, "b": flags.b, "trials": key}
-    (flags.out / "key.json").write_text(json.dumps(document, indent=1), encoding="utf-8")
+        shown.append({"number": number, "asked": asked})
+        key[number] = {"left": "b" if b_left else "a", **known}
+    name = f"{versions[0]} and {versions[1]}, {told}"
+    document = {"set": name, "a": versions[0], "b": versions[1], "trials": key}
+    (out / "key.json").write_text(json.dumps(document, indent=1), encoding="utf-8")
     # The page is HTML: a "<" in a name must not end its script.
     inside = json.dumps({"set": name, "trials": shown}).replace("<", "\\u003c")
     page = PAGE.read_text(encoding="utf-8").replace("TRIALS", inside, 1)
-    (flags.out / "page.html").write_text(page, encoding="utf-8")
-    print(f"{len(shown)} trials: open {flags.out / 'page.html'} in a browser")
+    (out / "page.html").write_text(page, encoding="utf-8")
+    print(f"{len(shown)} trials: open {out / 'page.html'} in a browser")
 
 
 def sign_test(wins: int, losses: int) -> float:

@@ -32,8 +32,8 @@ from torch import Tensor, nn
 
 from benchmarks.common import Frame, benchmark_parser, check_counts, shapes, take_turns, write_figures
 from benchmarks.paper import requests
+from export.edge_golden import golden_inputs
 from export.edge_graph import SHAPES, EdgeWarp
-from export.pack_edge import golden_inputs
 from export.pack_paper import pack
 from export.paper_graph import Animate, folded
 from icface.arrays import Tensors

@@ -7,15 +7,12 @@ the trained corrector at its end. `--geometry-alone` packs a bundle without a ne
 from __future__ import annotations
 
 import argparse
-import copy
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
 
-import cv2
 import numpy as np
-import torch
 from numpy.typing import NDArray
 from safetensors.numpy import save
 
@@ -29,148 +26,31 @@ from export.correction_graph import (
     build_corrected_graph,
     build_correction_graph,
 )
+from export.edge_golden import golden_correction, golden_inputs, reference_frame
 from export.edge_graph import SHAPES, build_edge_graph
 from export.writing import spec, write_bundle
-from icface.arrays import Frame, Tensors
+from icface.arrays import Tensors
 from icface.attributes import GAZE_NAMES, SHAPE_NAMES
-from icface.bundle import DEFAULT_BUNDLE, GEOMETRY, Bundle
+from icface.bundle import DEFAULT_BUNDLE, Bundle
 from icface.command import Parser, run_command
 from icface.errors import ConfigError
-from icface.geometry.patch import PATCH_PX, SUPERSAMPLING, finer
-from icface.geometry.raster import EDGE_FROM_PX, EDGE_PX
 from icface.networks.checkpoint import load_corrector
 from icface.networks.patch import PatchCorrector
-from icface.quality import psnr_db
 
 WEIGHTS: Final = Path(__file__).resolve().parents[1] / "training/weights/edge_face.safetensors"
 """The corrector that ships, as training/train.py wrote it."""
-LEAST_CHANGE_DB: Final = 38.0
-"""A golden frame that is closer to geometry alone would not tell an engine that leaves the network out."""
-GOLDEN_SIZE_PX = (88, 72)
-"""(width, height) of the golden frame. The picture that it reads is larger, so that positions are told finer apart."""
-
-
-def golden_inputs() -> dict[str, NDArray[Any]]:
-    """A smooth picture, bent maps with an edge, and soft weights. They are small, and the frame is sensitive to each."""
-    width_px, height_px = GOLDEN_SIZE_PX
-    rng = np.random.default_rng(20)
-
-    def picture(height: int, width: int, channels: int = 3) -> Frame:
-        noise = rng.integers(0, 255, (height // 8 + 2, width // 8 + 2, channels), dtype=np.uint8)
-        return np.ascontiguousarray(cv2.resize(noise, (width, height), interpolation=cv2.INTER_CUBIC))
-
-    skin = picture(224, 256, 4)
-    # Half of it hides the plate. The other half is multiplied by its alpha.
-    skin[:, 128:, 3] = 255
-    skin[..., :3] = skin[..., :3] * (skin[..., 3:] / 255)
-
-    y, x = np.mgrid[:height_px, :width_px].astype(np.float32)
-    # Steps of 1/32 pixel, which every engine hits exactly.
-    bend_x = np.round((7 * np.sin(y / 11)) * 32) / 32
-    bend_y = np.round((5 * np.cos(x / 7)) * 32) / 32
-    distance = np.hypot(x - 45, y - 45)
-    alpha = np.clip((24 - distance) * 40, 0, 255).astype(np.uint8)
-    edge = np.where(np.abs(x - 12) + np.abs(y - 58) < 9, 24, 0)
-    return {
-        "skin": skin,
-        "plate": picture(height_px, width_px),
-        "inner": picture(64, 48),
-        "skin_map": np.stack([x * 2.90625 + bend_x + edge, y * 3.09375 + bend_y], axis=-1).astype(np.float32),
-        "inner_map": np.stack([x * 0.5, y * 0.5], axis=-1).astype(np.float32),
-        "inner_alpha": alpha,
-        "inner_shade": np.clip(120 + y, 0, 255).astype(np.uint8),
-        "regions": np.array([[20, 20, 70, 70]], dtype=np.int32),
-    }
-
-
-def golden_correction_inputs(network: PatchCorrector) -> dict[str, NDArray[Any]]:
-    """A patch that covers most of the golden frame, turned a little, and conditions as the network was trained with."""
-    turn, scale = 0.2, 64 / PATCH_PX
-    linear = scale * np.array([[np.cos(turn), -np.sin(turn)], [np.sin(turn), np.cos(turn)]])
-    offset = [44.0, 37.0] - linear @ np.full(2, (PATCH_PX - 1) / 2)
-    spread = np.random.default_rng(21).uniform(-1.5, 1.5, CORRECTION_SHAPES["conditions"])
-    mean, deviation = (value.numpy() for value in (network.mean, network.deviation))
-    return {
-        "patch_to_frame": np.column_stack([linear, offset]).astype(np.float32),
-        "conditions": (mean + spread * deviation).astype(np.float32),
-        "gates": np.array([[1.0, 0.75, 0.875]], dtype=np.float32),
-    }
-
-
-def reference_correction(geometry: Frame, inputs: Tensors, network: PatchCorrector) -> Frame:
-    """The contract of the correction in float64, from the frame that geometry made."""
-    seen = np.dstack([geometry, inputs["inner_alpha"]])
-    where = inputs["patch_to_frame"].astype(np.float64)
-    side = SUPERSAMPLING * PATCH_PX
-    fine = np.floor(_sample(seen, _positions(finer(where), (side, side))) + 0.5)
-    patch = fine.reshape(PATCH_PX, SUPERSAMPLING, PATCH_PX, SUPERSAMPLING, 4).mean(axis=(1, 3))
-    planes = torch.from_numpy(np.floor(patch + 0.5) / 255).permute(2, 0, 1)[None]
-    told = (torch.from_numpy(inputs[name]).double() for name in ("conditions", "gates"))
-    with torch.no_grad():
-        keep, add = copy.deepcopy(network).double()(planes, *told)
-    changes = torch.cat([keep - 1, 255 * add], dim=1)[0].permute(1, 2, 0).numpy()
-    back = cv2.invertAffineTransform(where)
-    # A rim of nothing around the patch, so that it fades within a pixel.
-    positions = _positions(back, geometry.shape[:2]) + 1
-    changed = _sample(np.pad(changes, ((1, 1), (1, 1), (0, 0))), positions)
-    person = _sample(inputs["skin"], inputs["skin_map"])[..., 3:] / 255
-    frame = geometry + person * (geometry * changed[..., :1] + changed[..., 1:])
-    return np.clip(np.floor(frame + 0.5), 0, 255).astype(np.uint8)
-
-
-def _positions(affine: NDArray[Any], shape: tuple[int, ...]) -> NDArray[np.float64]:
-    """(H, W, 2) where an affine (2, 3) takes the pixels of a picture."""
-    y, x = np.mgrid[: shape[0], : shape[1]].astype(np.float64)
-    return np.asarray(np.stack([x, y], axis=-1) @ affine[:, :2].T + affine[:, 2])
-
-
-def _sample(image: NDArray[Any], positions: NDArray[Any]) -> NDArray[np.float64]:
-    """A picture (h, w, C) read bilinearly at (H, W, 2), borders repeated."""
-    height, width = image.shape[:2]
-    x = np.clip(positions[..., 0].astype(np.float64), 0, width - 1)
-    y = np.clip(positions[..., 1].astype(np.float64), 0, height - 1)
-    x0, y0 = np.minimum(x.astype(int), width - 2), np.minimum(y.astype(int), height - 2)
-    fx, fy = (x - x0)[..., None], (y - y0)[..., None]
-    pixels = image.astype(np.float64)
-    top = pixels[y0, x0] * (1 - fx) + pixels[y0, x0 + 1] * fx
-    bottom = pixels[y0 + 1, x0] * (1 - fx) + pixels[y0 + 1, x0 + 1] * fx
-    return np.asarray(top * (1 - fy) + bottom * fy)
-
-
-def reference_frame(inputs: Tensors) -> Frame:
-    """The contract in float64 NumPy, which every engine is held to."""
-
-    def smoothed(front: NDArray[Any], positions: NDArray[Any]) -> NDArray[np.float64]:
-        jump = np.zeros(positions.shape[:2])
-        across, down = (
-            np.abs(np.diff(positions.astype(np.float64), axis=axis)).max(axis=2) for axis in (1, 0)
-        )
-        for part, step in (
-            (jump[:, :-1], across),
-            (jump[:, 1:], across),
-            (jump[:-1], down),
-            (jump[1:], down),
-        ):
-            np.maximum(part, step, out=part)
-        share = np.clip((jump - EDGE_FROM_PX) / (EDGE_PX - EDGE_FROM_PX), 0, 1)[..., None]
-        around = np.pad(front, ((1, 1), (1, 1), (0, 0)), mode="edge")
-        rows = around[:-2] + 2 * around[1:-1] + around[2:]
-        average = (rows[:, :-2] + 2 * rows[:, 1:-1] + rows[:, 2:]) / 16
-        return np.asarray(front + (average - front) * share)
-
-    alpha = inputs["inner_alpha"].astype(np.float64)[..., None] / 255
-    shade = inputs["inner_shade"].astype(np.float64)[..., None] / 255
-    person, behind = (
-        _sample(inputs["skin"], inputs["skin_map"]),
-        _sample(inputs["inner"], inputs["inner_map"]),
-    )
-    front = person[..., :3] + inputs["plate"] * (1 - person[..., 3:] / 255)
-    front = smoothed(front, inputs["skin_map"])
-    return np.floor(front * (1 - alpha) + behind * shade * alpha + 0.5).astype(np.uint8)
 
 
 def pack(
-    out: Path, network: PatchCorrector | None = None, *, licence: str = "", provenance: str = ""
+    out: Path,
+    network: PatchCorrector | None = None,
+    *,
+    licence: str = "",
+    provenance: str = "",
+    name: str = "",
+    person: Tensors | None = None,
+    source: Path | None = None,
+    consent: Mapping[str, Any] | None = None,
 ) -> Bundle:
     """Write the bundle's folder.
 
@@ -178,10 +58,16 @@ def pack(
         network: corrects the frames; None: geometry alone makes them.
         licence: of the network.
         provenance: what the network was trained on.
+        name: shown to the user; empty: what the generator is.
+        person: what is known of the one person whom the bundle is for (docs/bundle.md); None or empty: nothing.
+        source: PNG file with a photo of that person, which the bundle shows where no other is named.
+        consent: `who`, `when` and `agreed`, as the manifest has them.
 
     Raises:
-        ConfigError: the folder cannot be written, or the network hardly changes the golden frame.
+        ConfigError: the folder cannot be written, the photo cannot be read, the network hardly changes the golden
+            frame, or the bundle would be refused for what it says of the person.
     """
+    personal, personal_files = _personal(person, source, consent)
     inputs = golden_inputs()
     golden: dict[str, NDArray[Any]] = {**inputs, "frame": reference_frame(inputs)}
     specs = {name: spec(name, str(inputs[name].dtype), *shape) for name, shape in SHAPES.items()}
@@ -209,19 +95,13 @@ def pack(
             "animate.fp16.onnx": build_corrected_graph(HalfCorrector(network)),
             "correct.onnx": build_correction_graph(network),
         }
-        golden |= golden_correction_inputs(network)
-        golden[GEOMETRY] = golden["frame"]
-        golden["frame"] = reference_correction(golden[GEOMETRY], golden, network)
-        if (db := psnr_db(golden["frame"], golden[GEOMETRY])) > LEAST_CHANGE_DB:
-            raise ConfigError(
-                f"the network hardly changes the golden frame ({db:.0f} dB); train it for longer"
-            )
+        golden = golden_correction(golden, network)
     geometry = "geometry from ICT-FaceKit (MIT) and MediaPipe's canonical face (Apache-2.0)"
     return write_bundle(
         out,
         {
             "family": "edge",
-            "name": "edge geometry" if network is None else "edge",
+            "name": name or ("edge geometry" if network is None else "edge"),
             "size_px": None,
             "attribute_scale": "full-shape",
             "extensions": (*GAZE_NAMES, *SHAPE_NAMES),
@@ -229,6 +109,7 @@ def pack(
             "motion": "icface.geometry",
             "neutralise": None,
             **beside,
+            **personal,
             "variants": {
                 "graph": {
                     "graph": "animate.onnx",
@@ -247,9 +128,30 @@ def pack(
         },
         {
             **files,
+            **personal_files,
             "golden.safetensors": save({key: np.ascontiguousarray(value) for key, value in golden.items()}),
         },
     )
+
+
+def _personal(
+    person: Tensors | None, source: Path | None, consent: Mapping[str, Any] | None
+) -> tuple[dict[str, Any], dict[str, bytes]]:
+    """The manifest's entries about one person, and their files; neither where nothing is known."""
+    entries: dict[str, Any] = {}
+    files: dict[str, bytes] = {}
+    if person:
+        entries["person"] = "person.safetensors"
+        files["person.safetensors"] = save({key: np.ascontiguousarray(each) for key, each in person.items()})
+    if source is not None:
+        entries["source"] = "source.png"
+        try:
+            files["source.png"] = source.read_bytes()
+        except OSError as error:
+            raise ConfigError(f"cannot read {source}: {error.strerror or error}") from error
+    if consent is not None:
+        entries["consent"] = dict(consent)
+    return entries, files
 
 
 def pack_trained(out: Path, weights: Path = WEIGHTS) -> Bundle:

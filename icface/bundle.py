@@ -17,6 +17,7 @@ import msgspec
 
 from icface.arrays import Tensors
 from icface.attributes import EXTENSIONS
+from icface.consent import Consent, consent_problems
 from icface.errors import BundleError
 from icface.files import read_file
 from icface.graphs import MAX_ELEMENTS, MAX_GRAPH_BYTES, check_graph
@@ -47,6 +48,8 @@ _DTYPES: Final = (
     *("bool", "uint8", "int8", "uint16", "int16", "uint32", "int32", "uint64", "int64"),
     *("float16", "float32", "float64"),
 )
+_PERSON_BYTES: Final = 4_000_000
+_SOURCE_BYTES: Final = 20_000_000
 _Size = Annotated[int, msgspec.Meta(ge=1, le=65_536)]
 
 
@@ -121,6 +124,12 @@ class Bundle(msgspec.Struct, frozen=True, kw_only=True):
     correct: _Apart | None = None
     """From a patch of the host variant's frame to what a network changes in it, by a graph. None: geometry alone."""
     variants: _Variants
+    person: str | None = None
+    """A safetensors file of what the family knows of one person. None: it knows nobody."""
+    source: str | None = None
+    """A PNG file with a photo of that person, which is shown where no other is named. None: there is none."""
+    consent: Consent | None = None
+    """None: nobody was asked."""
     golden: str
     """A safetensors file with the inputs of every variant and the outputs that they must give."""
     licence: str
@@ -177,9 +186,24 @@ class Bundle(msgspec.Struct, frozen=True, kw_only=True):
         """The frame by host code on the CPU, corrected by the graph `correct` where there is one."""
         return self.variants.host
 
+    @property
+    def source_photo(self) -> Path | None:
+        """Path of the photo of the person; None where there is none."""
+        return None if self.source is None else self.file(self.source)
+
     def file(self, name: str) -> Path:
         """Path of a listed file."""
         return self.path / name
+
+    def person_tensors(self) -> Tensors | None:
+        """What the family knows of the person, as the file has it; None: nothing. BundleError where it is damaged."""
+        if self.person is None:
+            return None
+        path = self.file(self.person)
+        try:
+            return read_tensors(read_file(path, _PERSON_BYTES))
+        except (OSError, ValueError) as error:
+            raise BundleError(f"cannot read {path}: {_reason(error)}") from error
 
     def golden_tensors(self) -> Tensors:
         """The golden inputs and outputs of all variants; BundleError where the file is damaged or lacks one."""
@@ -229,6 +253,21 @@ def _correction_problems(bundle: Bundle, correct: Variant) -> Iterator[str]:
             yield f"a bundle with 'correct' should have {', '.join(missing)} among the motion of both variants"
 
 
+def _personal_problems(bundle: Bundle) -> Iterator[str]:
+    for key, ending, most in (("person", ".safetensors", _PERSON_BYTES), ("source", ".png", _SOURCE_BYTES)):
+        name = getattr(bundle, key)
+        if name is None:
+            continue
+        if not name.endswith(ending):
+            yield f"{key!r} should name a {ending} file, not {name!r}"
+        elif name not in bundle.hashes:
+            yield f"'files' gives no hash for {name}"
+        elif (path := _inside(bundle.path, name)).is_file() and path.stat().st_size > most:
+            yield f"{name} is larger than {most / 1e6:g} MB"
+    if bundle.consent is not None:
+        yield from consent_problems(bundle.consent)
+
+
 def _problems(bundle: Bundle, ships: bool) -> Iterator[str]:
     """What is wrong with a manifest whose entries are all there and of the right type, and with the files it names."""
     if not (bundle.name.isprintable() and len(bundle.name) <= 100):
@@ -263,6 +302,7 @@ def _problems(bundle: Bundle, ships: bool) -> Iterator[str]:
         yield "the host variant has a graph, as in older bundles; get a newer bundle"
     if bundle.correct is not None:
         yield from _correction_problems(bundle, bundle.correct)
+    yield from _personal_problems(bundle)
     if bundle.neutralise is not None:
         given = bundle.neutralise.outputs
         if "neutral" not in [spec.name for spec in given]:

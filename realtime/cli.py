@@ -120,14 +120,14 @@ def parser() -> Parser:
         prog="icface-live",
         usage="icface-live PHOTO … [DRIVER …] [flags]\n       icface-live attributes COMMAND …\n"
         "       icface-live check FILE …\n       icface-live sign BUNDLE --key KEY.pem\n"
-        "       icface-live doctor",
+        "       icface-live personalise --video FILE --output BUNDLE\n       icface-live doctor",
         description="A photo and a webcam become a virtual webcam that shows the photo's face, in real time.",
         epilog=_EXAMPLES,
         formatter_class=argparse.RawDescriptionHelpFormatter,
         synonyms=_SYNONYMS,
         rest="words",
     )
-    p.set_defaults(words=[])
+    p.set_defaults(words=[], agreed=False)
     # fmt: off
     p.add_argument("--version", action="version", version=f"icface-live {version()}")
     p.add_argument("-v", "--verbose", action="count", default=0,
@@ -136,7 +136,8 @@ def parser() -> Parser:
 
     who = p.add_argument_group("who is shown")
     who.add_argument("--source", type=Path, action="append", default=[], metavar="PHOTO", dest="sources",
-        help="photo of the face to show; up to 9, chosen by the keys 1-9 (needed; the flag itself may be left out)")
+        help="photo of the face to show; up to 9, chosen by the keys 1-9 (needed, unless the --model has one of its "
+        "person; the flag itself may be left out)")
     who.add_argument("--face", type=int, metavar="N",
         help="which face of a photo with several, counted from the left (default: the largest), "
         "or person of an OpenFace table")
@@ -243,6 +244,8 @@ def parser() -> Parser:
         help="a model (default: the one that comes along)")
     how.add_argument("--require-signature", nargs="?", const="", metavar="KEY.pem",
         help="take a --model only if this public key signed it (default: one of your trusted keys)")
+    how.add_argument("--require-consent", action="store_true",
+        help="take a --model only if it says that the person whom it shows agreed")
     how.add_argument("--quality", choices=QUALITIES, default=d.quality,
         help="best: a network corrects folds, teeth and lids, where the model has one; fast: geometry alone "
         "(default: %(default)s)")
@@ -279,11 +282,23 @@ def _of_words(flags: argparse.Namespace) -> tuple[tuple[Path, ...], list[str]]:
     return (*flags.sources, *(Path(word) for word in flags.words if word not in driving)), driving
 
 
+def _own_photo(model: Path, signature: str | None) -> tuple[tuple[Path, ...], bool]:
+    """The photo in a model of one person, if it has one, and whether the model says that this person agreed."""
+    from icface.bundle import Bundle
+    from icface.signing import required_keys
+
+    bundle = Bundle.load(model, required_keys(signature))
+    photo = bundle.source_photo
+    return (() if photo is None else (photo,)), bundle.consent is not None
+
+
 def config_from(flags: argparse.Namespace) -> LiveConfig:
     """The settings that the flags mean; raises ConfigError where they cannot be used, or not together."""
     settings = {field.name: getattr(flags, field.name) for field in fields(LiveConfig)}
     # `icface-live me.jpg talk.mp4`: what is no photo drives.
     photos, driving = _of_words(flags)
+    if not photos and flags.model is not None:
+        photos, flags.agreed = _own_photo(_at_home(flags.model), flags.require_signature)
     flags.drivers = [*flags.drivers, *driving]
     settings.update(
         sources=photos,
@@ -359,6 +374,10 @@ def main(argv: Sequence[str] | None = None) -> int:
         return edit_attributes(argv[1:])
     if argv[:1] == ["sign"]:
         return sign(argv[1:])
+    if argv[:1] == ["personalise"]:
+        from training.personalise import main as personalise
+
+        return personalise(argv[1:], "icface-live personalise")
     if argv[:1] == ["doctor"]:
         from realtime.doctor.command import main as examine
 
@@ -394,7 +413,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             else:
                 from realtime.consent import check_consent
 
-                check_consent(config.sources, config.consent, asking())
+                check_consent(() if flags.agreed else config.sources, config.consent, asking())
                 _run(config)
             return 0
         except ICFaceError as error:

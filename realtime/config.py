@@ -133,6 +133,8 @@ class LiveConfig:
     """None: the bundle that comes along."""
     require_signature: str | None = None
     """The file of a public key that has to have signed `model`; empty: one of those that the user trusts."""
+    require_consent: bool = False
+    """Take `model` only if it says that the person whom it shows agreed."""
     quality: str = "best"
     """`best`: a network corrects what geometry made, where the bundle has one; `fast`: geometry alone."""
     engine: str = "auto"

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from icface.bundle import DEFAULT_BUNDLE, Bundle
 from icface.engines.background import BackgroundBuild, Order, run_builder
-from icface.errors import NotBuiltError
+from icface.errors import ConfigError, NotBuiltError
 from realtime.config import LiveConfig
 from realtime.metrics import usable_cores
 
@@ -66,6 +66,12 @@ def _open(config: LiveConfig, engine: str) -> Reenactor:
     from icface.reenactor import Reenactor
 
     bundle = Bundle.load(config.model or DEFAULT_BUNDLE, config.keys)
+    ships = bundle.path.resolve() == DEFAULT_BUNDLE.resolve()
+    if config.require_consent and not ships and bundle.consent is None:
+        raise ConfigError(
+            f"{config.model} does not say that the person whom it shows agreed (--require-consent); take one made by "
+            "icface-live personalise"
+        )
     return Reenactor(
         bundle,
         engine=engine,

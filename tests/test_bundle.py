@@ -173,6 +173,65 @@ def test_every_entry_is_checked(copy: Path, what: str) -> None:
     assert "\n" not in str(caught.value)
 
 
+def personal(folder: Path, **entries: Any) -> None:
+    """Give a bundle a person, with files of their own where the entries name none."""
+    said = {"who": "Ada Lovelace", "when": "2026-11-30T10:00:00Z", "agreed": True}
+    entries = {"person": "person.safetensors", "source": "source.png", "consent": said} | entries
+    (folder / "person.safetensors").write_bytes(save({"neutral_shape": np.zeros((468, 3), dtype=np.float32)}))
+    (folder / "source.png").write_bytes(b"\x89PNG")
+    files = {
+        name: hashlib.sha256((folder / name).read_bytes()).hexdigest()
+        for name in ("person.safetensors", "source.png")
+    }
+    edit(folder, lambda raw: (raw.update(entries), raw["files"].update(files)))
+
+
+def test_a_bundle_of_one_person(copy: Path) -> None:
+    before = Bundle.load(copy)
+    assert before.person_tensors() is None and before.source_photo is None and before.consent is None
+    personal(copy)
+    bundle = Bundle.load(copy)
+    tensors = bundle.person_tensors()
+    assert tensors is not None and list(tensors) == ["neutral_shape"]
+    assert bundle.source_photo == copy / "source.png"
+    assert bundle.consent is not None and bundle.consent.who == "Ada Lovelace"
+
+
+def consent(**change: Any) -> dict[str, Any]:
+    return {"consent": {"who": "Ada", "when": "2026-11-30T10:00:00Z", "agreed": True} | change}
+
+
+@pytest.mark.parametrize(
+    ("entries", "words"),
+    [
+        ({"person": "someone.safetensors"}, r"'files' gives no hash for someone\.safetensors"),
+        ({"person": "../person.safetensors"}, "'files' gives no hash for"),
+        ({"person": "animate.onnx"}, r"'person' should name a \.safetensors file"),
+        ({"person": 7}, r"Expected `str \| null`, got `int` - at `\$\.person`"),
+        ({"source": "golden.safetensors"}, r"'source' should name a \.png file"),
+        (consent(agreed=False), "Ada did not agree to this model"),
+        (consent(agreed=1), r"Expected `bool`, got `int` - at `\$\.consent\.agreed`"),
+        (consent(who=""), r"length >= 1 - at `\$\.consent\.who`"),
+        (consent(who="a" * 201), r"length <= 200 - at `\$\.consent\.who`"),
+        (consent(who="Ada\x1b[2J"), "'who' of 'consent' should be a name in one line"),
+        (consent(when="yesterday"), r"matching regex .* at `\$\.consent\.when`"),
+        ({"consent": {"who": "Ada"}}, r"missing required field `when` - at `\$\.consent`"),
+    ],
+)
+def test_what_is_said_of_a_person_is_checked(copy: Path, entries: dict[str, Any], words: str) -> None:
+    personal(copy, **entries)
+    with pytest.raises(BundleError, match=words) as caught:
+        Bundle.load(copy)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_persons_file_has_a_bound(copy: Path) -> None:
+    personal(copy)
+    (copy / "person.safetensors").write_bytes(bytes(4_000_001))
+    with pytest.raises(BundleError, match=r"person\.safetensors is larger than 4 MB"):
+        Bundle.load(copy)
+
+
 def neutralising(*outputs: dict[str, Any], graph: str = "animate.onnx") -> Edit:
     """A manifest that has a graph to neutralise photos with."""
     step = {"graph": graph, "inputs": [], "outputs": list(outputs)}

@@ -21,7 +21,7 @@ from packaging.requirements import Requirement
 from icface.face.landmarks import MODEL_SHA256
 
 REPOSITORY = Path(__file__).resolve().parents[1]
-PACKAGES = ("icface", "realtime")
+PACKAGES = ("icface", "realtime", "training", "export")
 CHECKOUT_COMMAND = re.compile(r"\b(training|export|benchmarks)[./]\w")
 COMMANDS = {"icface-live": "realtime.cli:main", "icface-build-engine": "icface.engines.command:main"}
 LARGEST_INSTALLATION_BYTES = 1_000_000_000
@@ -73,7 +73,7 @@ def test_every_module_model_and_table_is_in_the_wheel(checkout: Path, wheel: Pat
         path.relative_to(checkout).as_posix()
         for pattern in (
             *("icface/models/**/*", "icface/geometry/data/*", "icface/face/data/*"),
-            *("icface/control/presets/*", "realtime/panel/page/*"),
+            *("icface/control/presets/*", "realtime/panel/page/*", "training/configs/*"),
         )
         for path in checkout.glob(pattern)
         if path.is_file()
@@ -88,7 +88,7 @@ def test_the_tracker_in_the_wheel_is_the_one_that_the_code_expects(wheel: Path) 
 
 
 def test_nothing_else_is_in_the_wheel(wheel: Path) -> None:
-    """Training, export and benchmarks are run from a checkout."""
+    """Benchmarks and tests are run from a checkout."""
     names = zipfile.ZipFile(wheel).namelist()
     tops = {name.split("/")[0] for name in names}
     assert {top for top in tops if not top.endswith(".dist-info")} == set(PACKAGES)
@@ -106,6 +106,11 @@ def test_nothing_else_is_in_the_wheel(wheel: Path) -> None:
 def test_the_wheel_stays_small(wheel: Path) -> None:
     """The bundle is 6.6 MB of it, the tracker's model 3.8, the segmenters 1.2, the face tables .1, the code 1.4."""
     files = zipfile.ZipFile(wheel).infolist()
+    making = [file for file in files if file.filename.startswith(("training/", "export/"))]
+    assert sum(file.file_size for file in making) < 0.75e6, (
+        "code and settings that make a generator of one's own"
+    )
+    files = [file for file in files if file not in making]
     learned = [file for file in files if file.filename.endswith((".onnx", ".safetensors", ".task"))]
     assert wheel.stat().st_size < 11e6
     assert sum(file.file_size for file in learned) < 11.7e6
@@ -142,9 +147,9 @@ def test_the_installation_stays_within_its_bound() -> None:
 
 
 def test_messages_name_commands_that_the_reader_has() -> None:
-    """An installed product has no training/, export/ and benchmarks/. Whoever uses the networks has a checkout."""
+    """An installed product has no training/, export/ and benchmarks/ to run. Whoever uses the networks has a checkout."""
     found = []
-    for package in PACKAGES:
+    for package in ("icface", "realtime"):
         for path in (REPOSITORY / package).rglob("*.py"):
             if path.is_relative_to(REPOSITORY / "icface/networks"):
                 continue
@@ -191,6 +196,7 @@ def test_the_wheel_runs_from_another_folder(wheel: Path, tmp_path: Path) -> None
         "        command.main(['--help'])\n"
         "    except SystemExit as end:\n"
         "        assert not end.code, end.code\n"
+        "assert realtime.cli.main(['personalise', '--help']) == 0\n"
     )
     result = subprocess.run(
         [sys.executable, "-P", "-c", script],
@@ -202,7 +208,7 @@ def test_the_wheel_runs_from_another_folder(wheel: Path, tmp_path: Path) -> None
     )
     assert result.returncode == 0, result.stderr
     assert result.stdout.startswith(str(installed))
-    assert "--camera" in result.stdout and "--precision" in result.stdout
+    assert "--camera" in result.stdout and "--precision" in result.stdout and "--record" in result.stdout
 
 
 def test_lock_agrees_with_the_ranges() -> None:

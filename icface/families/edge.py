@@ -5,12 +5,15 @@ Its host code is `icface.geometry`. The engine does the warp.
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Final
 
 from icface.arrays import Frame, Tensors
 from icface.bundle import Bundle
+from icface.errors import BundleError
 from icface.face.landmarks import Landmarks
 from icface.families import Family, Means, cannot_run
+from icface.geometry.person import Person, read_person
 from icface.geometry.prepare import GEOMETRY_VERSION, prepare_source
 from icface.geometry.renewal import RENEWS, is_worth_renewing, renewed
 from icface.geometry.rig import FaceRig
@@ -35,15 +38,33 @@ def open_family(bundle: Bundle) -> Family:
     version = GEOMETRY_VERSION
     if bundle.correct is not None:
         version += "-corrected-renewed" if RENEWS else "-corrected"
-    return Family(version=version, rim=1 / 24, prepare=_prepare, rig=FaceRig, alpha=PersonAlpha)
+    prepare = partial(_prepare, _person_of(bundle))
+    return Family(version=version, rim=1 / 24, prepare=prepare, rig=FaceRig, alpha=PersonAlpha)
 
 
-def _prepare(frame: Frame, face: Landmarks, means: Means) -> Tensors:
+def _person_of(bundle: Bundle) -> Person | None:
+    """Whose face the bundle knows; BundleError where what it says of it is damaged."""
+    tensors = bundle.person_tensors()
+    try:
+        return None if tensors is None else read_person(tensors)
+    except ValueError as error:
+        raise BundleError(f"{bundle.path}: {bundle.person}: {error}; make the model again") from error
+
+
+def _prepare(person: Person | None, frame: Frame, face: Landmarks, means: Means) -> Tensors:
     cache = prepare_source(
-        frame, face, means.detector, means.size_px, free_layer=means.free_layer, wide=means.wide
+        frame,
+        face,
+        means.detector,
+        means.size_px,
+        free_layer=means.free_layer,
+        wide=means.wide,
+        person=person,
     )
     if means.corrected is None:
         return cache
     if RENEWS and is_worth_renewing(cache, face):
-        cache = renewed(cache, frame, face, means.detector, means.corrected, free_layer=means.free_layer)
+        cache = renewed(
+            cache, frame, face, means.detector, means.corrected, free_layer=means.free_layer, person=person
+        )
     return {**cache, "rest_change": rest_change(cache, means.corrected)}

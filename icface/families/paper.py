@@ -44,6 +44,8 @@ def open_family(bundle: Bundle) -> Family:
         raise cannot_run(bundle, f"it wants the host code {bundle.host_code}, and its graph should need none")
     if bundle.alignment != ALIGNMENT:
         raise cannot_run(bundle, f"it was trained on crops by {bundle.alignment!r}, not by {ALIGNMENT!r}")
+    if bundle.person is not None:
+        raise cannot_run(bundle, "it knows one person, and its networks cannot be told")
     if bundle.size_px is None:
         raise cannot_run(bundle, "it states no size")
     if bundle.neutralise is None:

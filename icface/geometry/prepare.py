@@ -20,6 +20,7 @@ from icface.geometry.completion import COMPLETE_FROM_RAD, frontal
 from icface.geometry.cutout import Room
 from icface.geometry.eyes import IRIS_TRAVEL_IOD
 from icface.geometry.own import own_attributes
+from icface.geometry.person import Person
 from icface.geometry.reading import LEAST_GAZE_RAD, certain, read_photo
 from icface.geometry.rig import FaceRig
 from icface.geometry.topology import (
@@ -98,6 +99,7 @@ def prepare_source(
     *,
     free_layer: bool = False,
     wide: bool = False,
+    person: Person | None = None,
 ) -> Tensors:
     """Neutralise one face of a photo (H, W, 3).
 
@@ -108,6 +110,7 @@ def prepare_source(
         size_px: side T of the crop and of the output; None keeps the photo's own resolution within 256–1024.
         free_layer: make the layer that stands before other backgrounds too.
         wide: cut the crop up to WIDER times as wide, where the photo has so much, and make it as much larger.
+        person: whose face it is, where that is known.
 
     Returns:
         Cache tensors: `skin` (S, S, 4), `plate` (T, T, 3), `inner` (h, w, 3), `neutral` (T, T, 3) RGB(A) uint8,
@@ -121,7 +124,7 @@ def prepare_source(
     if size_px is None:
         own = round(face_extent_px(landmarks) * CROP_SCALE / 32) * 32
         size_px = int(np.clip(own, *NATIVE_LIMITS_PX))
-    completed = _completed(frame, landmarks, detector, size_px)
+    completed = _completed(frame, landmarks, detector, size_px, person)
     front, face, room, as_it_is = completed or (frame, landmarks, None, None)
     photo_px = frame.shape[1], frame.shape[0]
     of_face = CROP_SCALE * (WIDER if wide else 1)
@@ -130,13 +133,13 @@ def prepare_source(
         side = affine[0, 0] * size_px / (face_extent_px(face) * CROP_SCALE)
         size_px = min(2 * round(size_px * max(1.0, side) / 2), NATIVE_LIMITS_PX[1])
         affine = crop_affine(face.points_px, photo_px, size_px, of_face)
-    cache = read_photo(front, face, affine, size_px, free_layer, room)
+    cache = read_photo(front, face, affine, size_px, free_layer, room, person=person)
     if completed:
         _copy_the_near_eye(cache, head_pose(landmarks).yaw_rad)
     rig, warp = FaceRig(cache), HostWarp(cache, (size_px, size_px))
     # The rig reads the offsets from the cache, frame by frame.
     for _ in range(LOOPS):
-        take_out_the_rest(cache, warp.frame(rig.motion(neutral())), detector)
+        take_out_the_rest(cache, warp.frame(rig.motion(neutral())), detector, person)
     made: dict[str, NDArray[Any]] = {
         "neutral": warp.frame(rig.motion(neutral())).copy(),
         "own": own_attributes(as_it_is or cache, cache),
@@ -145,7 +148,7 @@ def prepare_source(
 
 
 def _completed(
-    frame: Frame, landmarks: Landmarks, detector: LandmarkDetector, size_px: int
+    frame: Frame, landmarks: Landmarks, detector: LandmarkDetector, size_px: int, person: Person | None
 ) -> tuple[Frame, Landmarks, Room, Tensors] | None:
     """A turned photo with its face made frontal, the landmarks of that face, the room, and the photo's own tensors.
 
@@ -162,7 +165,7 @@ def _completed(
     if affine[0, 0] < FINEST:  # finer than the photo is a waste
         wide_px = max(NATIVE_LIMITS_PX[0], 2 * round(wide_px * affine[0, 0] / FINEST / 2))
         affine = crop_affine(landmarks.points_px, photo_size_px, wide_px, WIDE_CROP_SCALE)
-    as_it_is = read_photo(frame, landmarks, affine, wide_px, margin=WIDE_MARGIN)
+    as_it_is = read_photo(frame, landmarks, affine, wide_px, margin=WIDE_MARGIN, person=person)
     completed = pasted(frame, frontal(as_it_is, turned_rad), affine)
     found = detector.detect(completed)
     if found:
@@ -204,8 +207,13 @@ def _copy_the_near_eye(cache: dict[str, NDArray[Any]], turned_rad: float) -> Non
     cache["gaze_rad"] = np.array([0, gaze if abs(gaze) >= LEAST_GAZE_RAD else 0], dtype=np.float32)
 
 
-def take_out_the_rest(cache: dict[str, NDArray[Any]], shown: Frame, detector: LandmarkDetector) -> None:
-    """Measure the neutral image that is shown and correct the offsets of pose and smile, in place, within bounds."""
+def take_out_the_rest(
+    cache: dict[str, NDArray[Any]], shown: Frame, detector: LandmarkDetector, person: Person | None
+) -> None:
+    """Measure the neutral image that is shown and correct the offsets of pose and smile, in place, within bounds.
+
+    A person whose neutral shape is known has no smile left, whatever it looks like.
+    """
     # Framed as by a webcam, because MediaPipe's pose is biased where a face fills the picture.
     pad = len(shown) // 2
     framed = cv2.copyMakeBorder(shown, pad, pad, pad, pad, cv2.BORDER_REPLICATE)
@@ -215,6 +223,8 @@ def take_out_the_rest(cache: dict[str, NDArray[Any]], shown: Frame, detector: La
     measured = measure_attributes(found[0])
     pose_rad = cache["pose_offset_rad"] - pose_from_unit(measured[POSE])
     np.clip(pose_rad, -MAX_POSE_OFFSET_RAD, MAX_POSE_OFFSET_RAD, out=cache["pose_offset_rad"])
+    if person is not None and person.neutral_shape is not None:
+        return
     smile = AU_NAMES.index("AU12")
     left = certain(measured)[ACTION_UNITS][smile]
     cache["au_offset"][smile] = np.clip(cache["au_offset"][smile] - 0.5 * left, -MAX_SMILE_OFFSET, 0.0)

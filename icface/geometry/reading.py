@@ -20,7 +20,9 @@ from icface.geometry import layers
 from icface.geometry.completion import COMPLETE_FROM_RAD, upright
 from icface.geometry.cutout import MARGIN, Cutout, Room, cut_out
 from icface.geometry.eyes import seen_gaze
+from icface.geometry.person import Person
 from icface.geometry.shape import fit_source, ring_around, rotation_matrix
+from icface.geometry.teeth import paint_mouth
 from icface.geometry.topology import OVAL
 from icface.images import cut_crop
 
@@ -46,6 +48,7 @@ def read_photo(
     free_layer: bool = False,
     room: Room | None = None,
     margin: float = MARGIN,
+    person: Person | None = None,
 ) -> dict[str, NDArray[Any]]:
     """The cache tensors of a face of a photo as it is, without `neutral`.
 
@@ -57,6 +60,7 @@ def read_photo(
         free_layer: make the layer that stands before other backgrounds too.
         room: where the background is taken from, if not from `frame`.
         margin: what the layers have more than the crop on each side, as a share of its side.
+        person: whose face it is, where that is known.
     """
     points = landmarks.points_px.copy()
     points[:, :2] = (points[:, :2] - affine[:, 2]) / affine[0, 0]
@@ -67,13 +71,15 @@ def read_photo(
     if abs(pose.yaw_rad) > COMPLETE_FROM_RAD:
         rotation = upright(points, rotation)
     attributes = certain(measure_attributes(landmarks))
-    shape = fit_source(points, rotation, attributes, measure_sides(landmarks, attributes))
+    shape = fit_source(points, rotation, attributes, measure_sides(landmarks, attributes), person)
 
     cut = _cut(frame, affine, size_px, points[list(OVAL), :2], shape.iod_px, free_layer, room, margin)
     crop = _continued(cut_crop(frame, affine, size_px), cut)
     right, right_origin, right_white = layers.paint_eye(crop, points, shape.iod_px, left=False)
     left, left_origin, left_white = layers.paint_eye(crop, points, shape.iod_px, left=True)
-    mouth, mouth_rows = layers.paint_mouth(crop, shape, points, np.maximum(right_white, left_white))
+    known = None if person is None else person.mouth
+    white = np.maximum(right_white, left_white)
+    mouth, mouth_rows = paint_mouth(crop, shape, points, white, known)
     inner, patches = _stack([*right, *left, mouth])
     skin = layers.fill_skin(crop, points, shape.iod_px)
     cache: dict[str, NDArray[Any]] = {
@@ -95,6 +101,8 @@ def read_photo(
         "pose_offset_rad": np.zeros(3, dtype=np.float32),
         "au_offset": np.zeros(len(AU_NAMES), dtype=np.float32),
     }
+    if person is not None:
+        cache |= {"displacements": person.displacements, "extensions": person.extensions}
     return cache
 
 

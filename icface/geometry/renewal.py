@@ -20,10 +20,11 @@ from icface.face.landmarks import LandmarkDetector, Landmarks
 from icface.face.pose import head_pose
 from icface.geometry.completion import COMPLETE_FROM_RAD
 from icface.geometry.cutout import Room
-from icface.geometry.layers import mouth_anchor
+from icface.geometry.person import Person
 from icface.geometry.prepare import pasted, take_out_the_rest
 from icface.geometry.reading import certain, read_photo
 from icface.geometry.rig import POSE_GAIN, FaceRig
+from icface.geometry.teeth import OWN, mouth_anchor
 from icface.geometry.topology import FACE_VERTICES, OVAL
 from icface.geometry.warp import HostWarp
 
@@ -41,7 +42,7 @@ def is_worth_renewing(cache: Tensors, landmarks: Landmarks) -> bool:
     if abs(head_pose(landmarks).yaw_rad) >= COMPLETE_FROM_RAD:
         return False
     smile = float(certain(measure_attributes(landmarks))[INDEX["AU12"]])
-    return smile >= LEAST_SMILE or bool(cache["mouth_rows"][4])
+    return smile >= LEAST_SMILE or bool(cache["mouth_rows"][4] == OWN)
 
 
 def renewed(
@@ -52,6 +53,7 @@ def renewed(
     corrected: Corrected,
     *,
     free_layer: bool = False,
+    person: Person | None = None,
 ) -> Tensors:
     """The cache tensors of the same photo, read from its corrected neutral frame.
 
@@ -62,6 +64,7 @@ def renewed(
         detector: finds the face in the picture that was made. Where it finds none, `cache` is given back.
         corrected: makes frames with the network.
         free_layer: as for `prepare_source`.
+        person: whose face it is, where that is known.
     """
     affine, size_px = cache["crop_to_photo"], len(cache["plate"])
     at_rest = neutral()
@@ -86,12 +89,12 @@ def renewed(
     points[:FACE_VERTICES, :2] = drawn[:, :2] * affine[0, 0] + affine[:, 2]
     points[:FACE_VERTICES, 2] = -drawn[:, 2] * cache["iod_px"] * affine[0, 0]
     face = replace(found[0], points_px=points)
-    made = read_photo(whole, face, affine, size_px, free_layer, room)
-    if cache["mouth_rows"][4]:
+    made = read_photo(whole, face, affine, size_px, free_layer, room, person=person)
+    if cache["mouth_rows"][4] == OWN:
         _keep_the_teeth(made, cache)
     rig, warp = FaceRig(made), HostWarp(made, (size_px, size_px))
     # Once: what is left of the expression is small.
-    take_out_the_rest(made, warp.frame(rig.motion(neutral())), detector)
+    take_out_the_rest(made, warp.frame(rig.motion(neutral())), detector, person)
     return made | {
         "neutral": warp.frame(rig.motion(neutral())).copy(),
         "own": cache["own"],

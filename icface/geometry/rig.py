@@ -25,22 +25,18 @@ from icface.attributes import (
     FloatArray,
     pose_from_unit,
 )
-from icface.geometry import layers, raster
+from icface.geometry import raster, teeth
 from icface.geometry import topology as mesh
 from icface.geometry.back import BackOfHead
 from icface.geometry.correction import CorrectionInputs
-from icface.geometry.eyes import Eye, Opening, axes, move_lids, seen_gaze
+from icface.geometry.eyes import Eye, Opening, axes, seen_gaze
 from icface.geometry.flow import HeadFlow
+from icface.geometry.movement import moved
 from icface.geometry.shape import RING, Projection, ring_triangles, rotation_matrix
 from icface.geometry.slide import Slide
 from icface.geometry.topology import face_tables
 
 GRID_CELLS: Final = 64
-PARTING_POWER: Final = 0.9
-"""Trackers miss narrow gaps between the lips, so a small AU25 already stands for a visible gap."""
-LAUGH: Final = 0.45
-"""How much of a smile is added where the jaw drops, because a dropped jaw alone draws the corners in and down."""
-
 # A tracker reads a rendered movement as smaller or larger than asked. These gains bring the slopes near one.
 POSE_GAIN: Final = np.array([1.3, 1.33, 1.0], dtype=np.float32)
 AU_GAIN: Final = np.array(
@@ -56,16 +52,9 @@ _SIDED: Final = np.array([AU_NAMES.index(name) for name in SIDED])
 SHAPE_GAIN: Final = np.concatenate(
     [AU_GAIN[_SIDED], [1.3, 1.0, 1.0, 1.0, 1.5, 1.0, 1.0]]  # AU18, 22, 24, 29, 34, jaw_side, mouth_side
 ).astype(np.float32)
-_AU10_SIDE, _AU12_SIDE, _AU45_SIDE, _AU22 = (
-    SHAPE_NAMES.index(name) for name in ("AU10_side", "AU12_side", "AU45_side", "AU22")
-)
 _JAW: Final = [SHAPE_NAMES.index(name) for name in ("AU29", "jaw_side")]
 
-_AU01, _AU04, _AU09, _AU10, _AU12, _AU25, _AU26, _AU45 = (
-    AU_NAMES.index(name) for name in ("AU01", "AU04", "AU09", "AU10", "AU12", "AU25", "AU26", "AU45")
-)
-LIPS_FOLLOW: Final = 0.35
-"""AU25 that a whole AU26 takes back. Trackers see less of a chin's drop than of the gap between the lips."""
+_AU26: Final = AU_NAMES.index("AU26")
 _UPPER_LIP: Final = np.array(mesh.INNER_UPPER_LIP, dtype=np.intp)
 _LOWER_LIP: Final = np.array(mesh.INNER_LOWER_LIP, dtype=np.intp)
 JAW_SHARE: Final = 0.8
@@ -89,9 +78,11 @@ class FaceRig:
         height, width = cache["plate"].shape[:2]
         margin = int(cache["margin"])
         self._neutral = cache["neutral_shape"]
-        self._basis = tables.displacements.reshape(len(AU_NAMES), -1)
-        self._shapes = tables.extensions.reshape(len(SHAPE_NAMES), -1)
-        self._jaw = JAW_SHARE * np.stack([tables.displacements[_AU26, 152], *tables.extensions[_JAW, 152]])
+        displacements = cache.get("displacements", tables.displacements)  # a person's own, or everybody's
+        extensions = cache.get("extensions", tables.extensions)
+        self._displacements = displacements.reshape(len(AU_NAMES), -1)
+        self._extensions = extensions.reshape(len(SHAPE_NAMES), -1)
+        self._jaw = JAW_SHARE * np.stack([displacements[_AU26, 152], *extensions[_JAW, 152]])
         self._project = Projection(cache["base_px"], np.float32(cache["iod_px"][()]))
         self._pose_offset = cache["pose_offset_rad"]
         self._au_offset = cache["au_offset"]
@@ -144,10 +135,8 @@ class FaceRig:
         turn_rad = pose_from_unit(attributes[POSE])
         pose = turn_rad * POSE_GAIN + self._pose_offset
         rotation = rotation_matrix(*pose.tolist())
-        asked = attributes[ACTION_UNITS] ** AU_POWER
-        action_units = np.clip(asked * AU_GAIN + self._au_offset, -0.5, 2.0)
         pitch_rad, yaw_rad = (attributes[GAZE] * GAZE_LIMIT_RAD).tolist()
-        shapes = attributes[SHAPES] * SHAPE_GAIN
+        action_units, shapes = asked_for(attributes, self._au_offset)
         shape = self.moved(action_units, shapes, pitch_rad)
         gaze_rad = seen_gaze(pitch_rad, float(turn_rad[0])), seen_gaze(yaw_rad, float(turn_rad[1]))
         jaw = self._jaw[0] * action_units[_AU26] + shapes[_JAW] @ self._jaw[1:]
@@ -184,33 +173,7 @@ class FaceRig:
 
     def moved(self, action_units: FloatArray, shapes: FloatArray, gaze_rad: float) -> FloatArray:
         """(468, 3) head space: the neutral shape moved by Action Units (17,), extensions (20,) and lids that follow."""
-        amounts, sides = action_units.copy(), shapes.copy()
-        # Lids travel along their own opening, so AU45 is done apart.
-        right, left = _both_sides(amounts[_AU45], sides[_AU45_SIDE])
-        closures = min(1.0, max(0.0, right)), min(1.0, max(0.0, left))
-        amounts[_AU45] = sides[_AU45_SIDE] = 0.0
-        # Brows that are raised and drawn together at once stay oblique: the frown does not lower their inner ends.
-        amounts[_AU01] += 0.6 * max(0.0, min(amounts[_AU01], amounts[_AU04]))
-        # These movements overlap: a smile and a wrinkled nose have raised the lip already, and a funnel has opened the
-        # mouth already.
-        raised = _both_sides(amounts[_AU10], sides[_AU10_SIDE])
-        smiles = _both_sides(amounts[_AU12], sides[_AU12_SIDE])
-        free = 1 - 0.45 * min(1.0, max(0.0, amounts[_AU09]))
-        right, left = (
-            free * lip * (1 - 0.8 * min(1.0, max(0.0, smile)))
-            for lip, smile in zip(raised, smiles, strict=True)
-        )
-        amounts[_AU10], sides[_AU10_SIDE] = (right + left) / 2, left - right
-        parted = amounts[_AU25] * (1 - 0.8 * min(1.0, sides[_AU22]))
-        dropped = min(1.0, max(0.0, amounts[_AU26]))
-        amounts[_AU25] = max(0.0, parted) ** PARTING_POWER - LIPS_FOLLOW * max(0.0, amounts[_AU26])
-        amounts[_AU12] *= 1 + LAUGH * dropped
-        sides[_AU12_SIDE] *= 1 + LAUGH * dropped
-        moved = (amounts @ self._basis + sides @ self._shapes).reshape(self._neutral.shape)
-        shape = np.asarray(self._neutral + moved, dtype=np.float32)
-        move_lids(shape, closures, gaze_rad)
-        _part_lips(shape)
-        return shape
+        return moved(self._neutral, self._displacements, self._extensions, action_units, shapes, gaze_rad)
 
     def _behind_the_skin(self, rotation: FloatArray, gaze_rad: tuple[float, float], jaw: FloatArray) -> None:
         """Map eyes and mouth, each inside the box of its opening."""
@@ -243,17 +206,10 @@ class FaceRig:
             inner_map[y0:y1, x0:x1, 0], inner_map[y0:y1, x0:x1, 1], shade[y0:y1, x0:x1] = part.look(opening)
 
 
-def _both_sides(mean: np.float32, side: np.float32) -> tuple[float, float]:
-    """How far the right and the left side move."""
-    return float(mean - side / 2), float(mean + side / 2)
-
-
-def _part_lips(shape: FloatArray) -> None:
-    """Let the lips meet half-way, column by column, where they would pass through each other."""
-    upper, lower = _UPPER_LIP[1:-1], _LOWER_LIP[1:-1]
-    overlap = np.maximum(shape[lower, 1] - shape[upper, 1], 0.0)
-    shape[upper, 1] += overlap / 2
-    shape[lower, 1] -= overlap / 2
+def asked_for(attributes: FloatArray, au_offset: FloatArray) -> tuple[FloatArray, FloatArray]:
+    """Action Units (17,) and extensions (20,) as they are drawn, gains included, from (SIZE,) attributes."""
+    asked = attributes[ACTION_UNITS] ** AU_POWER
+    return np.clip(asked * AU_GAIN + au_offset, -0.5, 2.0), attributes[SHAPES] * SHAPE_GAIN
 
 
 class _Mouth:
@@ -268,7 +224,7 @@ class _Mouth:
     def __init__(self, cache: Tensors, project: Projection) -> None:
         self.contour = list(mesh.MOUTH_OPENING)
         self._project = project
-        self._upper = layers.mouth_anchor(cache["neutral_shape"])
+        self._upper = teeth.mouth_anchor(cache["neutral_shape"])
         self._patch = cache["mouth_patch"].astype(np.float32)
         self._scale, self._upper_row, self._lower_row, self._upper_edge, own = cache["mouth_rows"]
         # Photographed teeth already carry the lips' shadow.
@@ -286,7 +242,7 @@ class _Mouth:
         x, upper_y = local(self._upper)
         jaw_x, lower_y = local(self._upper + opening.jaw)
         below = self._upper_edge - upper_y  # > 0 under the upper teeth
-        above = lower_y - layers.LOWER_EDGE  # > 0 over the lower teeth
+        above = lower_y - teeth.LOWER_EDGE  # > 0 over the lower teeth
         blend = np.clip(below / np.maximum(below + np.maximum(above, 0.0), 1e-4), 0.0, 1.0)
         upper_row = self._upper_row + below * self._scale
         lower_row = self._lower_row - above * self._scale

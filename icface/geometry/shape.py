@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from icface.attributes import ACTION_UNITS, AU_NAMES, SIDED, FloatArray
 from icface.face.pose import FLIP, rotation_from_pose
 from icface.geometry import topology as mesh
+from icface.geometry.person import Person, rest_of
 from icface.geometry.topology import face_tables
 
 PIVOT: Final = np.array([0.0, -0.55, -0.60], dtype=np.float32)
@@ -32,6 +33,7 @@ _REMOVE: Final = {"AU01": 0.6, "AU02": 0.6, "AU04": 0.6, "AU12": 0.9} | dict.fro
     ("AU05", "AU07", "AU25", "AU26", "AU45"), 0.0
 )
 _REMOVED: Final = np.array([_REMOVE.get(name, 0.7) for name in AU_NAMES], dtype=np.float32)
+_EXPRESSION: Final = [i for i, name in enumerate(AU_NAMES) if name not in ("AU05", "AU07", "AU45")]
 _REMOVED_SIDES: Final = np.array([_REMOVE.get(name, 0.7) for name in SIDED], dtype=np.float32)
 
 
@@ -103,12 +105,20 @@ def _oval_neighbours() -> FloatArray:
     return weights
 
 
-def neutral_shape(shape: FloatArray, action_units: FloatArray, sides: FloatArray) -> FloatArray:
-    """Take measured Action Units (17,) and sides (13,) out of a head-space shape (468, 3), and close the lips."""
-    tables = face_tables()
-    expression = np.tensordot(action_units * _REMOVED, tables.displacements, axes=1)
-    expression += np.tensordot(sides * _REMOVED_SIDES, tables.extensions[: len(SIDED)], axes=1)
-    return close_lips((shape - expression).astype(np.float32))
+def neutral_shape(
+    shape: FloatArray, action_units: FloatArray, sides: FloatArray, person: Person | None = None
+) -> FloatArray:
+    """Take measured Action Units (17,) and sides (13,) out of a head-space shape (468, 3), and close the lips.
+
+    The face is that of `person`, or of anybody.
+    """
+    known = person or face_tables()
+    expression = np.tensordot(action_units * _REMOVED, known.displacements, axes=1)
+    expression += np.tensordot(sides * _REMOVED_SIDES, known.extensions[: len(SIDED)], axes=1)
+    rest = close_lips((shape - expression).astype(np.float32))
+    if person is None:
+        return rest
+    return close_lips(rest_of(person, rest, float(action_units[_EXPRESSION].max())))
 
 
 def close_lips(shape: FloatArray) -> FloatArray:
@@ -137,18 +147,22 @@ def close_lips(shape: FloatArray) -> FloatArray:
 
 
 def fit_source(
-    points_px: FloatArray, rotation: FloatArray, attributes: FloatArray, sides: FloatArray
+    points_px: FloatArray,
+    rotation: FloatArray,
+    attributes: FloatArray,
+    sides: FloatArray,
+    person: Person | None = None,
 ) -> SourceShape:
     """Shape of a face in a crop: (478, 3) landmarks, (3, 3) head rotation, and what was measured.
 
-    That is (20,) attributes, and left minus right (13,) in `SIDED` order.
+    That is (20,) attributes, and left minus right (13,) in `SIDED` order. `person` is whose face it is, if that is known.
     """
     points_px = inset_oval(points_px[: mesh.FACE_VERTICES])
     shape, eyes_px, iod_px = head_space(points_px, rotation)
     pivot = rotation @ PIVOT
     base_px = eyes_px + np.float32(iod_px) * np.array([pivot[0], -pivot[1]], dtype=np.float32)
     return SourceShape(
-        neutral_shape=neutral_shape(shape, attributes[ACTION_UNITS], sides),
+        neutral_shape=neutral_shape(shape, attributes[ACTION_UNITS], sides, person),
         rotation=rotation,
         base_px=base_px,
         iod_px=iod_px,

@@ -110,12 +110,13 @@ class Pictures:
         self._container = container
         self._stream = picture_stream(container)
         context = self._stream.codec_context
-        strict = {"err_detect": "explode"} if context.name in _STRICT else {}
-        context.options = {"max_pixels": str(MAX_PIXELS)} | strict
-        large = context.width * context.height > _THREADED_FROM_PX
-        # Several threads on one H.264 picture switch off the repair of damaged ones, and the word about them.
-        alone = "NONE" if context.name == "h264" else "SLICE"
-        self._stream.thread_type = "AUTO" if large else alone
+        if not context.is_open:  # it is where the file was skipped in
+            strict = {"err_detect": "explode"} if context.name in _STRICT else {}
+            context.options = {"max_pixels": str(MAX_PIXELS)} | strict
+            large = context.width * context.height > _THREADED_FROM_PX
+            # Several threads on one H.264 picture switch off the repair of damaged ones, and the word about them.
+            alone = "NONE" if context.name == "h264" else "SLICE"
+            self._stream.thread_type = "AUTO" if large else alone
         self._gap_s = 1 / fps
         self._start_s: Fraction | None = None
         if self._stream.start_time is not None and self._stream.time_base is not None:

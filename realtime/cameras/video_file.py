@@ -128,6 +128,21 @@ class VideoFileCamera(Camera):
             self._next = next(self._decoded, None)
             return captured
 
+    def skip_to(self, time_s: float) -> None:
+        """Go on at the last key picture that is not behind a time; what comes between is not decoded.
+
+        A file that cannot be searched goes on where it is. What `missing` knew is forgotten.
+        """
+        with self._reading:
+            base, start = self._stream.time_base or Fraction(1, av.time_base), self._stream.start_time or 0
+            try:
+                self._container.seek(round(time_s / base) + start, stream=self._stream)
+            except UNREADABLE:
+                return
+            self._pictures = Pictures(self._container, self.info.fps)
+            self._decoded = self._decode()
+            self._next = next(self._decoded, None)
+
     def close(self) -> None:
         # A disk that is gone may hold a reader for ever. Then the file is left to the end of the process.
         if self._reading.acquire(timeout=CLOSE_TIMEOUT_S):

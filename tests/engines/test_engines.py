@@ -21,7 +21,7 @@ import pytest
 from onnx import TensorProto, helper
 from safetensors.numpy import load, save
 
-from export.pack_edge import golden_inputs, reference_frame
+from export.edge_golden import golden_inputs, reference_frame
 from export.pack_paper import pack as pack_paper
 from icface import engines
 from icface.arrays import Frame, Tensors

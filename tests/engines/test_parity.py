@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from export.pack_edge import reference_frame
+from export.edge_golden import reference_frame
 from icface import engines
 from icface.attributes import INDEX, neutral
 from icface.bundle import Bundle

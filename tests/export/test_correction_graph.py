@@ -11,8 +11,9 @@ import torch
 from torch import Tensor
 
 from export.correction_graph import CorrectedWarp, HalfCorrector
+from export.edge_golden import _sample, golden_inputs
 from export.edge_graph import SHAPES, EdgeWarp
-from export.pack_edge import _sample, golden_inputs, pack
+from export.pack_edge import pack
 from icface.bundle import Bundle
 from icface.errors import ConfigError
 from icface.geometry.patch import PATCH_PX, cut_patch

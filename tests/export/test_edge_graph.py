@@ -12,8 +12,9 @@ import pytest
 import torch
 from onnx.reference import ReferenceEvaluator
 
+from export.edge_golden import golden_inputs, reference_frame
 from export.edge_graph import SHAPES, EdgeWarp, build_edge_graph
-from export.pack_edge import golden_inputs, pack_trained, reference_frame
+from export.pack_edge import pack_trained
 from icface.arrays import Tensors
 from icface.bundle import DEFAULT_BUNDLE
 from tests.export.rtx import CAPABILITIES, engine_bytes

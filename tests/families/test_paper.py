@@ -312,6 +312,7 @@ def without(variant: Variant, name: str) -> Variant:
         ("alignment", "trained on crops by 'eyes on a line', not by"),
         ("size", "states no size"),
         ("neutralise", "no graph to neutralise a photo"),
+        ("person", "it knows one person"),
         ("crop", "do not take or give crop"),
         ("attributes", "do not take or give attributes as float32"),
         ("frame", "do not take or give frame as uint8"),
@@ -325,6 +326,7 @@ def test_a_bundle_that_is_made_otherwise(bundle: Bundle, what: str, words: str) 
         "alignment": {"alignment": "eyes on a line"},
         "size": {"size_px": None},
         "neutralise": {"neutralise": None},
+        "person": {"person": "person.safetensors"},
         "crop": {"neutralise": without(bundle.neutralise, "crop")},
         "attributes": {
             "variants": structs.replace(bundle.variants, graph=without(bundle.graph, "attributes"))

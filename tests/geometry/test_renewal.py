@@ -15,9 +15,9 @@ from icface.bundle import Bundle
 from icface.engines import HostFrames
 from icface.face.landmarks import open_detector
 from icface.families import Means, edge, open_family
-from icface.geometry.layers import mouth_anchor
 from icface.geometry.prepare import prepare_source, render
 from icface.geometry.renewal import is_worth_renewing, renewed
+from icface.geometry.teeth import mouth_anchor
 from icface.images import load_photo
 from tests.conftest import shared_file
 

@@ -378,3 +378,15 @@ def test_a_head_that_looks_up_shows_what_is_below_its_chin(rig: FaceRig, cache: 
     values[INDEX["pitch"]] = pose_to_unit([0.25])[0]
     rig.motion(values)
     np.testing.assert_array_equal(rig._values[:468, :2], rest)
+
+
+def test_a_person_who_moves_as_everybody_does_is_shown_to_the_bit(cache: Cache) -> None:
+    tables = face_tables()
+    known = cache | {"displacements": tables.displacements, "extensions": tables.extensions}
+    attributes = neutral()
+    attributes[[INDEX[name] for name in ("AU01", "AU12", "AU26", "AU45", "AU12_side")]] = 0.6
+    everybody = {name: part.copy() for name, part in FaceRig(cache).motion(attributes).items()}
+    for name, part in FaceRig(known).motion(attributes).items():
+        np.testing.assert_array_equal(part, everybody[name])
+    known["displacements"] = 0.5 * tables.displacements
+    assert not np.array_equal(FaceRig(known).motion(attributes)["skin_map"], everybody["skin_map"])

@@ -37,6 +37,8 @@ class State(Struct, kw_only=True):
     """Steps done."""
     best: float | None
     """Lowest validation so far, by what the task is judged by."""
+    best_step: int = 0
+    """After which step that was."""
     tail: tuple[int, int] | None = None
     """Of a run that is being ended: the step at which the rate began to fall, and in how many steps it ends."""
 
@@ -95,7 +97,8 @@ def load_state(path: Path, state: State, task: Task, average: Average) -> None:
         prefix = f"optimizer/{name}/"
         states = {int(p.removeprefix(prefix)): held for p, held in parts.items() if p.startswith(prefix)}
         optimizer.load_state_dict({**optimizer.state_dict(), "state": states})
-    state.step, state.best, state.tail = saved.step, saved.best, saved.tail
+    state.step, state.best, state.best_step = saved.step, saved.best, saved.best_step
+    state.tail = saved.tail
 
 
 def _flat(table: dict[str, Any], prefix: str = "") -> dict[str, Any]:

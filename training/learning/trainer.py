@@ -32,7 +32,8 @@ class Trainer:
 
     Args:
         out: folder of the run; a state in it is taken up.
-        start: a trained model whose weights a new run takes up.
+        start: a trained model whose weights a new run takes up. It is validated first, so that the best of the run is
+            never worse.
 
     Raises:
         ConfigError: settings, data or the state in `out` do not fit each other.
@@ -42,6 +43,7 @@ class Trainer:
         self._task, self._out, self._runtime = task, out, runtime
         self._config = config = task.config
         goes_on = (out / STATE).exists()
+        self._begins_with_model = start is not None and not goes_on
         if start is not None and not goes_on:
             task.start_from(start)
         self._average = Average(task.model(), config.ema)
@@ -64,9 +66,27 @@ class Trainer:
         self._journal = Journal(out, self._state.step) if runtime.rank == 0 else None
 
     def finish(self, steps: int) -> None:
-        """End the run after so many more steps, in which the rate falls along half a cosine; once is enough."""
+        """End the run after so many more steps, in which the rate falls along half a cosine; once is enough.
+
+        While it runs, `stopped` may call this.
+        """
         if self._state.tail is None:
             self._state.tail = (self._state.step, steps)
+
+    @property
+    def step(self) -> int:
+        """Steps done."""
+        return self._state.step
+
+    @property
+    def since_best(self) -> int:
+        """Steps since the validation that was the best so far."""
+        return self._state.step - self._state.best_step
+
+    @property
+    def is_ending(self) -> bool:
+        """Whether `finish` was called, now or before the run was stopped."""
+        return self._state.tail is not None
 
     def _last(self) -> int:
         return self._config.steps if self._state.tail is None else sum(self._state.tail)
@@ -95,9 +115,13 @@ class Trainer:
         end_s = None if minutes is None else time.monotonic() + 60 * minutes
         saved = state.step
         try:
+            if self._begins_with_model and state.step == 0:
+                self._validate()
             for step, batch in self._batches(state.step):
                 # All stop together: a process that goes on alone would wait for the others' gradients.
                 if runtime.any(stopped() or (end_s is not None and time.monotonic() > end_s)):
+                    break
+                if step > self._last():
                     break
                 losses = self._step(step, batch)
                 state.step = step
@@ -166,7 +190,7 @@ class Trainer:
         found, before = numbers[self._task.judged_by], self._state.best
         best = before is None or found < before
         if best:
-            self._state.best = found
+            self._state.best, self._state.best_step = found, self._state.step
         if self._journal is None:
             return
         step = self._state.step

@@ -24,9 +24,11 @@ from icface.geometry import topology as mesh
 from icface.geometry.completion import COMPLETE_FROM_RAD
 from icface.geometry.eyes import IRIS_TRAVEL_IOD, gaze_direction
 from icface.geometry.patch import SUPERSAMPLING, finer
+from icface.geometry.person import Person
 from icface.geometry.reading import read_photo
 from icface.geometry.rig import JAW_SHARE, POSE_GAIN, FaceRig
 from icface.geometry.shape import PIVOT, Projection
+from icface.geometry.teeth import OWN
 from icface.geometry.topology import face_tables
 from icface.geometry.warp import HostWarp
 from training.pairs.seen import Seen, irises
@@ -62,20 +64,29 @@ class Source:
         iod_px: pixels from eye to eye in its frames, about.
         by_attributes: whether it is moved by attributes too. Else the offsets of its neutral pose and smile are not
             measured, which takes half of the time and changes no frame that is driven by a shape.
+        person: whose face it is, where that is known.
     """
 
     def __init__(
-        self, seen: Seen, detector: LandmarkDetector, iod_px: float, *, by_attributes: bool = False
+        self,
+        seen: Seen,
+        detector: LandmarkDetector,
+        iod_px: float,
+        *,
+        by_attributes: bool = False,
+        person: Person | None = None,
     ) -> None:
         self.seen = seen
         size_px = _size_px(seen, iod_px)
         if by_attributes or abs(head_pose(seen.landmarks).yaw_rad) >= COMPLETE_FROM_RAD:
-            self.cache = prepare.prepare_source(seen.picture, seen.landmarks, detector, size_px)
+            self.cache = prepare.prepare_source(
+                seen.picture, seen.landmarks, detector, size_px, person=person
+            )
         else:
             check_suitable(seen.landmarks)
             photo_size_px = seen.picture.shape[1], seen.picture.shape[0]
             affine = prepare.crop_affine(seen.landmarks.points_px, photo_size_px, size_px)
-            self.cache = read_photo(seen.picture, seen.landmarks, affine, size_px)
+            self.cache = read_photo(seen.picture, seen.landmarks, affine, size_px, person=person)
         side = self.cache["plate"].shape[0]
         self.rig = FaceRig(self.cache)
         self.warp = HostWarp(self.cache, (side, side))
@@ -86,7 +97,7 @@ class Source:
     @property
     def own_teeth(self) -> bool:
         """Whether the photo's own teeth are shown."""
-        return bool(self.cache["mouth_rows"][4])
+        return bool(self.cache["mouth_rows"][4] == OWN)
 
     def own_pose(self) -> FloatArray:
         """Neutral attributes, with the pose that the head has in the photo."""
@@ -112,6 +123,11 @@ class Source:
         if noise is not None:
             shape = with_noise(shape, noise)
         return self.by_shape(shape, seen.rotation, self._gaze_of(seen))
+
+    def expressed(self, attributes: FloatArray, seen: Seen) -> Shown:
+        """The expression of attributes (SIZE,) in the pose and with the gaze of a face that was seen."""
+        self.rig.motion(attributes)
+        return self.by_shape(self.rig.shape.copy(), seen.rotation, self._gaze_of(seen))
 
     def by_shape(self, shape: FloatArray, rotation: FloatArray, gaze_rad: tuple[float, float]) -> Shown:
         """The source with this shape (468, 3), rotation (3, 3) and gaze."""
@@ -146,7 +162,7 @@ class Source:
 
     def _jaw_of(self, shape: FloatArray) -> FloatArray:
         """(3,) how far the lower teeth have moved: as AU26 moves them, by as much as the chin has dropped."""
-        whole = face_tables().displacements[_JAW, _CHIN]
+        whole = self.cache.get("displacements", face_tables().displacements)[_JAW, _CHIN]
         dropped = (shape[_CHIN] - self.cache["neutral_shape"][_CHIN]) @ whole / (whole @ whole)
         return np.asarray(JAW_SHARE * np.clip(dropped, 0, 2) * whole, dtype=np.float32)
 

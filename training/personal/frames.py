@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import cv2
 import numpy as np
@@ -54,7 +54,7 @@ def save_frames(folder: Path, frames: Sequence[ChosenFrame]) -> None:
     for number, frame in enumerate(frames):
         _, png = cv2.imencode(".png", frame.picture[..., ::-1])
         write_file(_picture(folder, number), png.tobytes())
-    numbers = {
+    numbers: dict[str, NDArray[Any]] = {
         "points_px": np.stack([frame.points_px for frame in frames]),
         "blendshapes": np.stack([frame.blendshapes for frame in frames]),
         "attributes": np.stack([frame.attributes for frame in frames]),
@@ -87,7 +87,9 @@ def load_frames(folder: Path) -> list[ChosenFrame]:
             for i in range(len(numbers["held"]))
         ]
     except (OSError, ValueError, LookupError) as error:
-        raise ConfigError(f"{folder}: the chosen frames cannot be read ({error}); choose them again") from error
+        raise ConfigError(
+            f"{folder}: the chosen frames cannot be read ({error}); choose them again"
+        ) from error
 
 
 def _check(attributes: NDArray[np.float32]) -> None:

@@ -16,7 +16,7 @@ import onnx
 import pytest
 from msgspec import structs
 
-from export.pack_edge import golden_inputs, reference_frame
+from export.edge_golden import golden_inputs, reference_frame
 from export.pack_paper import pack as pack_paper
 from icface.bundle import Bundle
 from icface.engines import needs_build, open_engine

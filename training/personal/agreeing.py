@@ -1,0 +1,50 @@
+"""Asks whether the person agrees that a generator of this face is made."""
+
+from __future__ import annotations
+
+import sys
+from datetime import UTC, datetime
+from typing import Final
+
+from icface.consent import Consent, consent_problems
+from icface.errors import ConfigError
+
+_NEEDED: Final = (
+    "a generator of a person is made with that person's consent, and nobody can be asked here: give "
+    '--consent yes --person "NAME" once the person has agreed'
+)
+_QUESTION: Final = (
+    "{who}: are you this person, or did this person agree that a generator of this face is made and used?"
+)
+_LONGEST: Final = 200
+
+
+def ask_consent(given: str, who: str | None) -> Consent:
+    """The consent, from the flags or from the terminal.
+
+    Args:
+        given: `yes`: the person agreed; `ask`: that is asked on the terminal.
+        who: the person's name; None: it is asked.
+
+    Raises:
+        ConfigError: the person does not agree, there is no name, or nobody can be asked.
+    """
+    asks = all(stream and stream.isatty() for stream in (sys.stdin, sys.stderr))
+    if not asks and (given != "yes" or who is None):
+        raise ConfigError(_NEEDED)
+    if who is None:
+        who = _asked("Whose face is it? Name:")
+    who = " ".join(who.split())
+    if not who or len(who) > _LONGEST:
+        raise ConfigError(f"--person: a name of up to {_LONGEST} characters is needed")
+    if given != "yes" and _asked(f"{_QUESTION.format(who=who)} [y/N]").lower() not in ("y", "yes"):
+        raise ConfigError(f"nothing is made without the consent of {who}")
+    consent = Consent(who=who, when=f"{datetime.now(UTC):%Y-%m-%dT%H:%M:%SZ}", agreed=True)
+    for problem in consent_problems(consent):
+        raise ConfigError(f"--person: {problem}")
+    return consent
+
+
+def _asked(question: str) -> str:
+    print(question, end=" ", file=sys.stderr, flush=True)
+    return sys.stdin.readline().strip()
