@@ -210,14 +210,10 @@ def draw(shown: Sequence[Shown], out: Path, trials: int, seed: int) -> None:
         cv2.imwrite(str(out / f"sheet_{number}.png"), cv2.cvtColor(picture, cv2.COLOR_RGB2BGR))
     rng = np.random.default_rng(seed)
     chosen = [shown[i] for i in np.linspace(0, len(shown) - 1, min(trials, len(shown))).astype(int)]
-    rows = [
-        (
-            f"like the upper face ({each.name})",
-            {"expression": each.name},
-            *(np.vstack([each.seen, crop]) for crop in each.crops),
-        )
-        for each in chosen
-    ]
+    rows = []
+    for each in chosen:
+        a, b = (np.vstack([each.seen, crop]) for crop in each.crops)
+        rows.append((f"like the upper face ({each.name})", {"expression": each.name}, a, b))
     write_page(out / "blind", ("the one that ships", "one's own"), f"seed {seed}", rows, rng)
 
 

@@ -41,7 +41,7 @@ def calm_frames(frames: Sequence[ChosenFrame], count: int) -> list[int]:
     if not free:
         raise ConfigError("no frame is left to learn from; choose frames of more of the video")
     odd = oddness(frames)
-    covered = [frames[n] for n in np.flatnonzero(odd > COVERED)]
+    covered = [frames[n] for n in np.flatnonzero(odd > COVERED).tolist()]
     near = [any(not _apart(frame, other, NEAR_S) for other in covered) for frame in frames]
     order = sorted(free, key=lambda n: (near[n], restlessness(frames[n]) + 0.05 * odd[n]))
     chosen: list[int] = []
@@ -77,8 +77,9 @@ def _colours(frame: ChosenFrame) -> FloatArray:
     high = np.ceil(frame.points_px[: mesh.FACE_VERTICES, :2].max(axis=0)).astype(int) + 2
     face = frame.picture[low[1] : high[1], low[0] : high[0]]
     smooth = cv2.GaussianBlur(face, (0, 0), max(0.5, _SMOOTH_IOD * float(np.hypot(*(eyes[1] - eyes[0])))))
-    places = (frame.points_px[_SKIN, :2] - low).astype(np.float32)[None]
-    read = cv2.remap(smooth, places, None, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)[0]
+    places = (frame.points_px[_SKIN, :2] - low).astype(np.float32)
+    x, y = places[None, :, 0], places[None, :, 1]
+    read = cv2.remap(smooth, x, y, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)[0]
     return np.asarray(read / np.maximum(np.median(read, axis=0), 1) * 100, dtype=np.float32)
 
 

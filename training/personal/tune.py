@@ -141,7 +141,7 @@ def _settings(accelerator: str, provenance: str, perceptual: Path | None) -> Pat
 
 def _is_fast_in_bf16(accelerator: str) -> bool:
     if accelerator in ("auto", "cuda", "gpu") and torch.cuda.is_available():
-        return torch.cuda.is_bf16_supported(including_emulation=False)
+        return bool(torch.cuda.is_bf16_supported(including_emulation=False))
     return accelerator in ("auto", "cpu") and has_bf16() is True
 
 
