@@ -115,6 +115,9 @@ class VideoFileCamera(Camera):
         for decoded, time_s in self._pictures:
             yield shown(decoded, self._stream.sample_aspect_ratio), time_s
 
+    def __enter__(self) -> VideoFileCamera:
+        return self
+
     def read(self) -> CapturedFrame | None:
         with self._reading:
             if self._next is None:

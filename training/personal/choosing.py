@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
+from numpy.typing import NDArray
 
-from icface.arrays import Array
 from icface.attributes import INDEX, PLACE, POSE, SIZE, FloatArray
 
 MOST: Final = 360
@@ -49,7 +49,7 @@ def distinct(attributes: FloatArray) -> int:
     return len(_farthest(attributes * _WEIGHTS, LEAST)) if len(attributes) else 0
 
 
-def _farthest(points: Array, most: int) -> list[int]:
+def _farthest(points: NDArray[np.floating[Any]], most: int) -> list[int]:
     """Places of points (n, D), each the farthest from those before, from the one in the middle on."""
     first = int(np.linalg.norm(points - np.median(points, axis=0), axis=1).argmin())
     places, away = [first], np.linalg.norm(points - points[first], axis=1)

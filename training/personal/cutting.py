@@ -53,8 +53,8 @@ def _around(frame: Frame, face: Landmarks, times: float, most_px: int) -> tuple[
     if scale < 1:
         size = round(part.shape[1] * scale), round(part.shape[0] * scale)
         part = np.asarray(cv2.resize(part, size, interpolation=cv2.INTER_AREA), dtype=np.uint8)
-        # A pixel's middle is at a whole number.
-        points = (points + np.float32([0.5, 0.5, 0])) * np.float32(scale) - np.float32([0.5, 0.5, 0])
+        middle = np.array([0.5, 0.5, 0], dtype=np.float32)  # a pixel's middle is at a whole number
+        points = (points + middle) * np.float32(scale) - middle
     return part, points
 
 

@@ -110,7 +110,7 @@ def of_one_person(looks: Sequence[Look], footage: Footage) -> list[Look]:
     usual = int(np.bincount(labels).argmax())
     clocks = np.array([footage.clock_s(look.video, look.time_s) for look in ahead])
     whose = labels[(np.array([look.likeness for look in ahead]) @ pictures.T).argmax(axis=1)]
-    kept, others = [], []
+    kept, others = list[Look](), list[Look]()
     for look in looks:
         # A turned head is the one that was seen ahead at about that time.
         near = np.abs(clocks - footage.clock_s(look.video, look.time_s)).argmin()

@@ -9,7 +9,7 @@ from contextlib import AbstractContextManager, ExitStack
 from fractions import Fraction
 from pathlib import Path
 from types import TracebackType
-from typing import Final, cast
+from typing import Final
 
 import av
 import numpy as np
@@ -121,7 +121,7 @@ def record(
         shown.open(width_px, height_px)
         unfinished = stack.enter_context(replacing_file(path))
         container = stack.enter_context(av.open(str(unfinished), "w", format="mp4"))
-        stream = cast("av.VideoStream", container.add_stream("libx264", rate=FPS, options=_X264))
+        stream = container.add_stream("libx264", rate=FPS, options=_X264)
         stream.width, stream.height, stream.pix_fmt = width_px, height_px, "yuv420p"
         stream.codec_context.time_base = _TICK
         first_s: float | None = None

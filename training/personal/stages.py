@@ -192,7 +192,7 @@ class Personalisation:
     def _fit(self, frames: list[ChosenFrame]) -> None:
         from training.personal.fit import fit_person
 
-        write_file(self._work / PERSON, save(fit_person(frames)))
+        write_file(self._work / PERSON, save(dict(fit_person(frames))))
 
     def _person(self) -> Tensors | None:
         return read_tensors(read_file(self._work / PERSON, _PERSON_BYTES)) or None
