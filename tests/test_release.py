@@ -55,7 +55,9 @@ def test_what_was_not_audited_is_said(tmp_path: Path, audit: list[object], last:
     made = release(tmp_path, audit)
     assert made.returncode == 0, made.stderr
     assert made.stdout.splitlines()[-1] == last
-    assert (tmp_path / "dist/audit.json").exists() == (CLEAN in audit), "one that audited nothing says nothing"
+    assert (tmp_path / "dist/audit.json").exists() == (CLEAN in audit), (
+        "one that audited nothing says nothing"
+    )
 
 
 def test_a_whole_audit_is_no_remark(tmp_path: Path) -> None:

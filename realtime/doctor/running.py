@@ -80,7 +80,10 @@ def _findings(
         except Closed:
             break
         if line is None:
-            why, remedy = "this machine is busy, or slow", f"end other programs; then: icface-live doctor {check}"
+            why, remedy = (
+                "this machine is busy, or slow",
+                f"end other programs; then: icface-live doctor {check}",
+            )
             if check in DEVICES:
                 why, remedy = "a driver hangs", "unplug the device, or start the machine again"
             yield _failed(check, f"it did not end within {bound_s:.0f} s; {why}", remedy)
