@@ -32,6 +32,7 @@ MAY_ALSO_IMPORT = {
 BASE = {
     *("arrays", "attributes", "bundle", "cells", "command", "cpu", "errors", "files", "images", "quality"),
     *(
+        "bundle_checks",
         "compiled",
         "consent",
         "editing",
@@ -42,6 +43,7 @@ BASE = {
         "source_cache",
         "tables",
         "tensors",
+        "variants",
     ),
 }
 ROOMS = {

@@ -17,9 +17,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from icface.arrays import Frame, Tensors
-from icface.bundle import GEOMETRY, Bundle, TensorSpec, Variant
+from icface.bundle import GEOMETRY, Bundle
 from icface.errors import EngineError
 from icface.quality import psnr_db
+from icface.variants import TensorSpec, Variant
 
 Outputs = tuple[NDArray[Any], ...]
 Step = Literal["animate", "neutralise", "correct"]

@@ -14,7 +14,7 @@ import numpy as np
 
 from icface.arrays import Tensors
 from icface.attributes import FloatArray, neutral, to_openface
-from icface.bundle import Bundle, Variant
+from icface.bundle import Bundle
 from icface.engines.backends.onnxruntime import runner
 from icface.errors import ConfigError, SourceError
 from icface.face.landmarks import open_detector
@@ -23,6 +23,7 @@ from icface.face.suitability import MAX_FACES, choose_face
 from icface.families import Family, Means, open_family
 from icface.images import load_photo
 from icface.tables import read_csv
+from icface.variants import Variant
 
 logger = logging.getLogger(__name__)
 

@@ -14,13 +14,14 @@ import numpy as np
 
 from icface.arrays import Frame, Tensors
 from icface.attributes import COUNT, FloatArray, with_extensions
-from icface.bundle import Bundle, TensorSpec
+from icface.bundle import Bundle
 from icface.face.action_units import measure_attributes
 from icface.face.alignment import ALIGNMENT, align
 from icface.face.landmarks import Landmarks
 from icface.face.suitability import check_suitable
 from icface.families import Family, Means, cannot_run
 from icface.images import cut_crop
+from icface.variants import TensorSpec
 
 CODE_VERSION: Final = 2
 """Raise it when this code, or the alignment, gives another crop than before."""

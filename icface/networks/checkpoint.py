@@ -17,7 +17,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
-from icface.bundle import ATTRIBUTE_SCALES
+from icface.bundle_checks import ATTRIBUTE_SCALES
 from icface.errors import ConfigError
 from icface.face.alignment import ALIGNMENT
 from icface.files import replacing_file

@@ -15,7 +15,7 @@ from msgspec import structs
 from export.pack_paper import pack
 from icface import reenactor as module
 from icface.attributes import COUNT, INDEX, neutral, to_openface
-from icface.bundle import Bundle, TensorSpec, Variant
+from icface.bundle import Bundle
 from icface.engines import available
 from icface.errors import BundleError, EngineError, SourceError
 from icface.face import suitability
@@ -29,6 +29,7 @@ from icface.networks.config import GeneratorConfig, NetworksConfig
 from icface.networks.icface import ICface
 from icface.reenactor import PreparedSource, Reenactor
 from icface.source_cache import SourceCache
+from icface.variants import TensorSpec, Variant
 from tests.export.models import frame_of, image_of, random_model
 
 pytestmark = pytest.mark.slow  # torch exports a graph for most of them

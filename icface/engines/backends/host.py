@@ -10,12 +10,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from icface.arrays import Frame, Tensors
-from icface.bundle import Bundle, Variant
+from icface.bundle import Bundle
 from icface.engines import backends
 from icface.engines.base import Engine, Outputs, Step, golden_psnr_db
 from icface.errors import EngineError
 from icface.geometry.correction import Patch, usable
 from icface.geometry.warp import HostWarp
+from icface.variants import Variant
 
 logger = logging.getLogger(__name__)
 

@@ -19,11 +19,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from icface.arrays import Tensors
-from icface.bundle import Bundle, TensorSpec, Variant
+from icface.bundle import Bundle
 from icface.cpu import cpu_name
 from icface.engines.base import Engine, Job, Outputs, Progress, Step, Target, check_graph, graph_variant
 from icface.engines.cache import find_built
 from icface.errors import EngineError
+from icface.variants import TensorSpec, Variant
 
 PRECISIONS: Final = ("int8", "fp32")
 BUILT: Final = PRECISIONS

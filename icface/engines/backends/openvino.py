@@ -11,12 +11,13 @@ from pathlib import Path
 from typing import Any, Final
 
 from icface.arrays import Tensors
-from icface.bundle import Bundle, Variant
+from icface.bundle import Bundle
 from icface.cpu import cpu_name
 from icface.engines.base import Engine, Job, Outputs, Progress, Step, Target, check_graph, graph_variant
 from icface.engines.cache import find_built
 from icface.errors import EngineError
 from icface.openvino_core import the_core
+from icface.variants import Variant
 
 # OpenVINO's binding raises its own errors as RuntimeError, and the others for tensors that do not fit.
 _ERRORS: Final = (RuntimeError, TypeError, ValueError)

@@ -19,13 +19,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from icface.arrays import Tensors
-from icface.bundle import Bundle, TensorSpec
+from icface.bundle import Bundle
 from icface.engines.base import Engine, Outputs, Step, check_graph
 from icface.engines.cache import EngineCache, EngineKey, find_built
 from icface.engines.nvidia.cuda import DeviceBuffer, HostBuffer, Stream, StreamTimeoutError
 from icface.engines.nvidia.library import BINDING_ERRORS, PRECISIONS, Library, log_of, one_line
 from icface.errors import EngineError
 from icface.files import write_file
+from icface.variants import TensorSpec
 
 logger = logging.getLogger(__name__)
 

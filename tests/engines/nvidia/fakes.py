@@ -17,7 +17,7 @@ from typing import Any
 
 import numpy as np
 
-from icface.bundle import Variant
+from icface.variants import Variant
 
 
 class Status(enum.IntEnum):
