@@ -14,6 +14,7 @@ COMMANDS = (
     "evaluate_translation.py",
     "import_checkpoint.py",
     "make_pairs.py",
+    "personalise.py",
     "render_clips.py",
     "render_translation.py",
     "assets/derive_displacements.py",
