@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import argparse
 import multiprocessing
+import os
 import sys
+import tempfile
 import time
 from pathlib import Path
 
@@ -36,6 +38,9 @@ def main(argv: list[str] | None = None) -> int:
     turn_s = min(_MOST_S, 60 * flags.minutes / len(names))
     end_s, turns, found = time.time() + 60 * flags.minutes, 0, 0
     context = multiprocessing.get_context("spawn")
+    # What the processes leave lies in there.
+    scratch = tempfile.TemporaryDirectory(prefix="icface-fuzz-", ignore_cleanup_errors=True)
+    os.environ["TMPDIR"] = scratch.name
     while time.time() < end_s or turns < len(names):
         name, seed = names[turns % len(names)], flags.seed + 1_000_000 * turns
         keep = flags.found / f"{name}-{seed}"
@@ -49,6 +54,7 @@ def main(argv: list[str] | None = None) -> int:
         else:
             keep.unlink(missing_ok=True)
         turns += 1
+    scratch.cleanup()
     print(f"{turns} turns of {len(names)} targets, {found} inputs found")
     return 1 if found else 0
 

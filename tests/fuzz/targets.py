@@ -49,9 +49,12 @@ class Target:
     """Reads an input, inside of an empty folder. It asserts what a result has to be."""
     needs: str = ""
     """A package that it cannot do without."""
+    ready: Callable[[], object] = lambda: None
+    """Makes what is used for all inputs. It is ours, so that an error of ours in it is none that an input may cause."""
 
     def run(self, given: Any, folder: Path) -> None:
         """Read an input under the contract; Broken where that does not hold."""
+        self.ready()
         with holding(folder):
             self.read(given, folder)
 
@@ -165,6 +168,7 @@ def a_desk() -> ControlDesk:
     from tests.realtime.fakes import Bench, source
 
     folder = Path(tempfile.mkdtemp(prefix="icface-fuzz-"))
+    written(folder, "me.png", seeds("photo")[0])
     photos: Photos[Any] = Photos(
         [folder / "me.png"], lambda number: make_scene(number, source(), "crop", None)
     )
@@ -210,7 +214,8 @@ def a_command() -> st.SearchStrategy[Any]:
 
 def perform(command: Any, folder: Path) -> None:
     desk = a_desk()
-    with mock.patch.object(presets, "folder", lambda: folder), holding(desk.tracks.folder):
+    inside = desk.tracks.folder
+    with mock.patch.object(presets, "folder", lambda: inside / "presets"), holding(inside):
         msgspec.json.encode(desk.perform(command))
     json.dumps(desk.news({}), allow_nan=False)
 
@@ -302,7 +307,7 @@ TARGETS: Final = {
         Target("graph", _in_bundle("animate.onnx"), read_graph),
         Target("golden", _in_bundle("golden.safetensors"), read_golden),
         Target("signature", _of("signature"), read_signature, needs="cryptography"),
-        Target("command", a_command, perform),
+        Target("command", a_command, perform, ready=a_desk),
         Target("upload", _uploads, upload),
         Target("check", _of("check"), check_file),
     )

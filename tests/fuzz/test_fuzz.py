@@ -14,7 +14,7 @@ from tests.fuzz import contract
 from tests.fuzz.contract import Broken, holding
 from tests.fuzz.mutations import changed
 from tests.fuzz.running import fuzz
-from tests.fuzz.targets import CORPUS, TARGETS, Target
+from tests.fuzz.targets import CORPUS, TARGETS, Target, a_desk, perform
 
 EXAMPLES = {"manifest": 60, "command": 60, "upload": 40, "check": 40}
 """Inputs of those that take longest; the others get USUAL."""
@@ -62,6 +62,21 @@ def test_a_breach_is_seen(tmp_path: Path) -> None:
         (inside / "mine").write_text("x")
         raise ConfigError("one line")
     assert not outside.exists()
+
+
+def test_an_error_of_ours_in_making_ready_is_no_outcome(tmp_path: Path) -> None:
+    """Else a target that cannot even begin would pass for ever."""
+
+    def fail() -> None:
+        raise ConfigError("one line")
+
+    with pytest.raises(ConfigError, match="one line"):
+        Target("planted", lambda: changed([b""]), lambda content, folder: None, ready=fail).run(b"", tmp_path)
+
+
+def test_commands_come_to_a_desk_that_works(tmp_path: Path) -> None:
+    perform({"does": "save_preset", "name": "talk"}, tmp_path)
+    assert (a_desk().tracks.folder / "presets/talk.toml").is_file()
 
 
 def test_memory_without_a_bound_is_seen(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
