@@ -22,12 +22,11 @@ import msgspec
 
 from icface.errors import ICFaceError
 from realtime.doctor import FAILED, Finding
+from realtime.doctor.checks import CHECKS
 from realtime.slot import Closed, Lane, filling
 
 END_S: Final = 5.0
 """A process has so much time to end after its last finding."""
-DEVICES: Final = ("camera", "virtual-camera", "screen")
-"""Checks that wait for a driver. What takes long in others is work."""
 _CHILD: Final = """
 import sys
 if sys.argv[1] not in sys.path:
@@ -84,7 +83,7 @@ def _findings(
                 "this machine is busy, or slow",
                 f"end other programs; then: icface-live doctor {check}",
             )
-            if check in DEVICES:
+            if CHECKS[check].module == "devices":
                 why, remedy = "a driver hangs", "unplug the device, or start the machine again"
             yield _failed(check, f"it did not end within {bound_s:.0f} s; {why}", remedy)
             return
@@ -120,8 +119,6 @@ def _failed(check: str, found: str, remedy: str = "") -> Finding:
 
 def serve(name: str) -> None:
     """Make one check and print each finding as a line of JSON."""
-    from realtime.doctor.checks import CHECKS
-
     # As a run does, because OpenBLAS reads it when numpy is loaded.
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
     logging.disable(logging.WARNING)

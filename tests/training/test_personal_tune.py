@@ -95,6 +95,8 @@ def test_it_learns_and_goes_on_where_it_was_stopped(
     said = tune(data, out, 5, told.append, accelerator="cpu")
     assert "after 4 steps of 4" in said
     assert told[-1] == 1.0
+    assert told == sorted(told)
+    assert any(0.4 < share < 1 for share in told), "steps are told, and not the five minutes"
     assert load_corrector(out)[1].step == 4
 
 

@@ -79,6 +79,11 @@ class Trainer:
         return self._state.step
 
     @property
+    def share(self) -> float:
+        """Share of the steps that is done, 0 to 1."""
+        return min(1.0, self._state.step / max(1, self._last()))
+
+    @property
     def since_best(self) -> int:
         """Steps since the validation that was the best so far."""
         return self._state.step - self._state.best_step

@@ -14,6 +14,9 @@ from tqdm.contrib.logging import logging_redirect_tqdm
 
 logger = logging.getLogger(__name__)
 
+Progress = Callable[[float], None]
+"""Takes the share that is done, 0 to 1. It raises KeyboardInterrupt where the user wants the end."""
+
 _BELIEVED: Final = 0.05
 """From this share on a stage tells by itself how long it takes."""
 _FORMAT: Final = "{desc}: {percentage:3.0f}% |{bar}| {unit}"
@@ -43,7 +46,7 @@ class Bar:
             total=sum(expected_s.values()), bar_format=_FORMAT, disable=None, file=sys.stderr, miniters=0
         )
 
-    def begin(self, stage: str, words: str) -> Callable[[float], None]:
+    def begin(self, stage: str, words: str) -> Progress:
         """Begin a stage; gives what takes its share that is done, from 0 to 1."""
         self._stage, self._begun_s = stage, self._clock()
         self._bar.set_description_str(words, refresh=False)

@@ -20,12 +20,13 @@ from icface.face.photo import faces_of, put_upright
 from icface.face.suitability import check_suitable, choose_face
 from icface.face.tracker import FaceTracker
 from icface.images import load_photo
+from training.personal.bar import Progress
 from training.personal.calm import COVERED, calm_frames, oddness
 from training.personal.choosing import LEAST, MOST, chosen, distinct, held_from
 from training.personal.cutting import chosen_frame, write_source
 from training.personal.footage import Footage
 from training.personal.frames import ChosenFrame, save_frames
-from training.personal.looks import Look, Progress, look_at, of_one_person, usable
+from training.personal.looks import Look, look_at, of_one_person, usable
 from training.preparation.calibrate import Measured, attributes_of, learn_baseline
 
 FRAMES: Final = "frames"

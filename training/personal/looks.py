@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections import defaultdict
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Final
 
@@ -18,10 +18,8 @@ from icface.face.landmarks import Landmarks, open_detector
 from icface.face.likeness import MATCH, Picture, picture_of
 from icface.face.mouth import MouthWatch
 from icface.face.pose import Pose, head_pose
+from training.personal.bar import Progress
 from training.personal.footage import Footage
-
-Progress = Callable[[float], None]
-"""Takes the share that is done, 0 to 1. It raises KeyboardInterrupt where the user wants the end."""
 
 _AHEAD_RAD: Final = 0.3
 """Faces that are turned further look alike from person to person."""

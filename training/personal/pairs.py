@@ -13,7 +13,7 @@ import multiprocessing
 import os
 import signal
 import zlib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
@@ -34,6 +34,7 @@ from training.pairs.records import Record, record
 from training.pairs.seen import Seen, as_seen
 from training.pairs.source import Shown, Source
 from training.pairs.work import save_part
+from training.personal.bar import Progress
 from training.personal.calm import COVERED, calm_frames, oddness
 from training.personal.frames import ChosenFrame
 
@@ -59,8 +60,6 @@ DROP_WORST: Final = 0.02
 STILL: Final = (33, 133, 362, 263, 6, 168, 197, 195, 4, 127, 356)
 """Vertices that no expression moves far: corners of the eyes, nose, temples."""
 
-Progress = Callable[[float], None]
-"""Takes the share that is done, 0 to 1; may raise KeyboardInterrupt."""
 Way = Literal["shape", "attributes"]
 
 

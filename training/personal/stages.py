@@ -18,7 +18,7 @@ from icface.errors import ConfigError, ICFaceError, SourceError
 from icface.files import read_file, write_file
 from icface.tensors import read_tensors
 from training.personal.agreeing import ask_consent
-from training.personal.bar import Bar
+from training.personal.bar import Bar, Progress
 from training.personal.checking import check_footage
 from training.personal.coverage import Coverage, write_picture
 from training.personal.cutting import SOURCE
@@ -26,7 +26,6 @@ from training.personal.footage import Footage
 from training.personal.frames import ChosenFrame, load_frames
 from training.personal.gather import FRAMES, gather, gather_photo, source_photo
 from training.personal.job import Job, stamp_of
-from training.personal.looks import Progress
 from training.personal.recording import record
 
 logger = logging.getLogger(__name__)
@@ -39,8 +38,8 @@ MINUTES: Final = 12.0
 """Of tuning. All stages together then take less than twenty minutes on two cores."""
 GPU_MINUTES: Final = 1.5
 LARGEST_BYTES: Final = 12_000_000
-_FRAME_S: Final = 0.03
-"""About how long a frame takes to be looked at, on two cores."""
+_FRAME_S, _TUNE_S = 0.03, 90.0
+"""About how long a frame takes to be looked at, and how long the tuning takes, on two cores."""
 _PERSON_BYTES: Final = 20_000_000
 
 
@@ -136,7 +135,7 @@ class Personalisation:
             "gather": 2 + (self._footage.count * _FRAME_S if self._footage is not None else 3),
             "fit": 20,
             "pairs": 150,
-            "tune": 60 * minutes,
+            "tune": min(60 * minutes, _TUNE_S),
             "pack": 40,
         }
         with Bar(expected_s, self._stop) as bar:

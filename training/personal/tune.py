@@ -27,7 +27,8 @@ from training.learning.patch.config import PatchTrainConfig
 from training.learning.patch.task import PatchTask
 from training.learning.runtime import DivergedError, Runtime
 from training.learning.trainer import BEST, Trainer
-from training.personal.pairs import HELD, LEARN, Progress
+from training.personal.bar import Progress
+from training.personal.pairs import HELD, LEARN
 from training.personal.start import corrector_of
 
 logger = logging.getLogger(__name__)
@@ -59,7 +60,7 @@ def tune(
         pairs: folder that `make_pairs` wrote.
         out: where the weights go, a safetensors file. The run lies beside it, in a folder of the same name.
         minutes: how long it may take, about.
-        progress: is told the share of the time that is over.
+        progress: is told the share of the steps that is done, or of the time that is over.
         perceptual: weights of SqueezeNet, which then judges and teaches, too.
         accelerator: auto, cpu, cuda or mps.
 
@@ -116,14 +117,14 @@ class _Watch:
     def __call__(self) -> bool:
         now_s = time.monotonic()
         left_s = self._begun_s + self._most_s - now_s
-        self._progress(min(1.0, max(0.0, 1 - left_s / self._most_s)))
+        over = min(1.0, max(0.0, 1 - left_s / self._most_s))
+        self._progress(max(over, self._trainer.share) if self._trainer.is_ending else over)
         if self._first is None:
             self._first = self._trainer.step, now_s
         done = self._trainer.step - self._first[0]
         if not self._trainer.is_ending and done >= WARM_STEPS:
-            validation_s = (
-                self._first[1] - self._begun_s
-            )  # with the time to open everything: a little too much
+            # With the time to open everything, so it is a little too much.
+            validation_s = self._first[1] - self._begun_s
             step_s = (now_s - self._first[1]) / done + validation_s / self._validate_every
             self._trainer.finish(max(1, min(MOST_STEPS, int(SHARE_OF_TIME * left_s / step_s))))
         return left_s <= 0 or self._trainer.since_best >= PATIENCE
