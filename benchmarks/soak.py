@@ -19,7 +19,6 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
-from statistics import median
 
 if not __package__:  # run as a file
     sys.path[0] = str(Path(__file__).resolve().parents[1])
@@ -104,24 +103,14 @@ def break_things(flags: argparse.Namespace) -> int:
         raise ConfigError("stopped before the first round was over")
     # A log that was gone on with is of several processes, and what they hold begins anew with each.
     held = {name: [line[name] for line in rounds] for name in ("mib", "threads", "descriptors")}
-    # Memory goes up and down by a twentieth from round to round, so the middle of a quarter stands for it.
-    part = max(1, len(rounds) // 4)
-    before, after = (
-        {
-            name: median(values[quarter]) if name == "mib" else max(values[quarter])
-            for name, values in held.items()
-        }
-        for quarter in (slice(part), slice(-part, None))
-    )
+    before = {name: max(values[:3]) for name, values in held.items()}
+    after = {name: max(values[-3:]) for name, values in held.items()}
     growth = after["mib"] / before["mib"] - 1
     frames, seconds = sum(line["frames"] for line in rounds), sum(line["seconds"] for line in rounds)
     faults = sum(sum(line["faults"].values()) for line in rounds)
     print(f"{len(rounds)} rounds, {frames} frames, {faults} faults in {seconds:.0f} s; memory {growth:+.2%}")
     print(
-        "; ".join(
-            f"{name}: {before[name]:g} in the first quarter of the rounds, {after[name]:g} in the last"
-            for name in held
-        )
+        "; ".join(f"{name}: {before[name]} in the first rounds, {after[name]} in the last" for name in held)
     )
     write_figures(flags.json, {"rounds": rounds, "growth": round(growth, 5)})
     more = any(after[name] > before[name] for name in ("threads", "descriptors"))
