@@ -19,12 +19,11 @@ from icface.geometry.raster import EDGE_FROM_PX, EDGE_PX
 from icface.networks.patch import PatchCorrector
 from icface.quality import psnr_db
 
-PLAIN_CHANGE_DB: Final = 38.0
-"""A golden frame that is closer to geometry alone than this is made with other conditions."""
-LEAST_CHANGE_DB: Final = 43.0
-"""One that is closer than this would not tell an engine that leaves the network out: engines are held to 45 dB."""
-GOLDEN_SEEDS: Final = range(21, 45)
-"""Of the conditions. The first one does for a network that was trained on many; a tuned one may hardly answer to it."""
+LEAST_CHANGE_DB: Final = 38.0
+"""A golden frame that is closer to geometry alone would not tell an engine that leaves the network out: 45 dB pass."""
+GOLDEN_CONDITIONS: Final = ((21, 1.5), *((seed, 3.0) for seed in range(22, 45)))
+"""Seeds of the conditions, and how many deviations they spread to either side. The first does for a network that was
+trained on many; a tuned one may hardly answer to it."""
 GOLDEN_SIZE_PX = (88, 72)
 """(width, height) of the golden frame. The picture that it reads is larger, so that positions are told finer apart."""
 
@@ -62,12 +61,12 @@ def golden_inputs() -> dict[str, NDArray[Any]]:
     }
 
 
-def golden_correction_inputs(network: PatchCorrector, seed: int) -> dict[str, NDArray[Any]]:
+def golden_correction_inputs(network: PatchCorrector, seed: int, reach: float) -> dict[str, NDArray[Any]]:
     """A patch that covers most of the golden frame, turned a little, and conditions as the network was trained with."""
     turn, scale = 0.2, 64 / PATCH_PX
     linear = scale * np.array([[np.cos(turn), -np.sin(turn)], [np.sin(turn), np.cos(turn)]])
     offset = [44.0, 37.0] - linear @ np.full(2, (PATCH_PX - 1) / 2)
-    spread = np.random.default_rng(seed).uniform(-1.5, 1.5, CORRECTION_SHAPES["conditions"])
+    spread = np.random.default_rng(seed).uniform(-reach, reach, CORRECTION_SHAPES["conditions"])
     mean, deviation = (value.numpy() for value in (network.mean, network.deviation))
     return {
         "patch_to_frame": np.column_stack([linear, offset]).astype(np.float32),
@@ -105,13 +104,13 @@ def golden_correction(geometry: Tensors, network: PatchCorrector) -> dict[str, N
     """
     best: dict[str, NDArray[Any]] = {}
     best_db = np.inf
-    for seed in GOLDEN_SEEDS:
-        found = {**geometry, **golden_correction_inputs(network, seed), GEOMETRY: geometry["frame"]}
+    for seed, reach in GOLDEN_CONDITIONS:
+        found = {**geometry, **golden_correction_inputs(network, seed, reach), GEOMETRY: geometry["frame"]}
         found["frame"] = reference_correction(geometry["frame"], found, network)
         db = psnr_db(found["frame"], geometry["frame"])
         if db < best_db:
             best, best_db = found, db
-        if best_db <= PLAIN_CHANGE_DB:
+        if best_db <= LEAST_CHANGE_DB:
             break
     if best_db > LEAST_CHANGE_DB:
         raise ConfigError(
