@@ -87,7 +87,12 @@ class Page:
         page.on("pageerror", lambda error: self.problems.append(str(error)))
         page.on("console", self._console)
         page.goto(address)
-        page.wait_for_selector("#curtain", state="hidden")
+        self.wait_until_ready()
+
+    def wait_until_ready(self) -> None:
+        """Until the first picture and the mix are there. They come one beside the other, in any order."""
+        self.page.wait_for_selector("#curtain", state="hidden")
+        self.page.wait_for_selector(".row select option", state="attached")
 
     def _console(self, message: Any) -> None:
         if message.type == "error":

@@ -84,7 +84,7 @@ def test_the_token_is_out_of_the_address_and_a_reload_works(stage: Stage) -> Non
     page = stage.page.page
     assert "token" not in page.url
     page.reload()
-    page.wait_for_selector("#curtain", state="hidden")
+    stage.page.wait_until_ready()
     assert page.locator("#connection").inner_text() == "Live"
 
 
