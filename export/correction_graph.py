@@ -20,7 +20,7 @@ from export.edge_graph import SHAPES, example_inputs, read, warped
 from export.writing import frame_of, rounded, written
 from icface.geometry.correction import LARGEST
 from icface.geometry.patch import CONDITIONS, PATCH_PX, SUPERSAMPLING
-from icface.networks.patch import PatchCorrector
+from icface.networks.patch import PatchCorrector, quarters, whole
 
 CORRECTION_SHAPES: Final[dict[str, tuple[int, ...]]] = {
     "patch_to_frame": (2, 3),
@@ -39,11 +39,17 @@ class Correct(nn.Module):
         self.network = network
 
     def forward(self, patch: Tensor, conditions: Tensor, gates: Tensor) -> Tensor:
-        return self.planes(patch.float().permute(0, 3, 1, 2), conditions, gates).permute(0, 2, 3, 1)
+        made = self._in_quarters(patch.float().permute(0, 3, 1, 2), conditions, gates)
+        # Quarters to pixels and channels to the end, in one go.
+        made = made.unflatten(2, (2, 2)).permute(0, 4, 2, 5, 3, 1)
+        return made.reshape(PATCH_SHAPE)
 
     def planes(self, levels: Tensor, conditions: Tensor, gates: Tensor) -> Tensor:
         """The same with the channels first, from levels (1, 4, P, P)."""
-        keep, add = self.network(levels / 255, conditions, gates)
+        return whole(self._in_quarters(levels, conditions, gates))
+
+    def _in_quarters(self, levels: Tensor, conditions: Tensor, gates: Tensor) -> Tensor:
+        keep, add = self.network.in_quarters(quarters(levels / 255), conditions, gates)
         return torch.cat([keep, 255 * add], dim=1)
 
 
@@ -115,6 +121,10 @@ class HalfCorrector(PatchCorrector):
     def propose(self, patch: Tensor, conditions: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         residual, colour, alpha = super().propose(patch.half(), conditions)
         return residual.float(), colour.float(), alpha.float()
+
+    def openings(self, inner: Tensor) -> tuple[Tensor, Tensor]:
+        opening, inside = super().openings(inner.half())
+        return opening.float(), inside.float()
 
 
 class _Half(nn.Module):

@@ -31,8 +31,6 @@ MOST_RESIDUAL: Final = 0.5
 """The residual cannot exceed this, of 1."""
 BROAD_PX: Final = 24
 """Side of the cells over which the light of the residual is measured."""
-_HALF: Final = 2
-"""The openings are widened at half the size, where it takes a quarter of the work."""
 
 Channels = Annotated[int, Meta(ge=1)]
 
@@ -100,25 +98,33 @@ class PatchCorrector(nn.Module):
             keep (B, 1, 192, 192) in [0, 1] and add (B, 3, 192, 192), which may be negative. At the rim, and where the
             gates are 0, they are 1 and 0.
         """
+        keep, add = self.in_quarters(quarters(patch), conditions, gates)
+        return whole(keep), whole(add)
+
+    def in_quarters(self, patch: Tensor, conditions: Tensor, gates: Tensor) -> tuple[Tensor, Tensor]:
+        """The same for quarters (B, 4, 4, 96, 96); gives keep (B, 1, 4, 96, 96) and add (B, 3, 4, 96, 96)."""
+        image, inner = patch[:, :3], patch[:, 3:]
         residual, colour, alpha = self.propose(patch, conditions)
-        strength, opening, unlocked = self._where(patch[:, 3:], gates)
-        image = patch[:, :3]
+        strength, opening = self._where(inner, gates)
         residual = residual - broad(residual, 1 - opening) * (1 - opening)
-        alpha = alpha * opening * strength * unlocked
+        alpha = alpha * opening * strength
         keep = 1 - alpha
-        add = residual * (strength * unlocked) * keep + (image + colour) * alpha
+        add = residual * strength * keep + (image + colour) * alpha
         return keep, add
 
     def propose(self, patch: Tensor, conditions: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """What the network itself says, before it is known where it counts.
 
+        Args:
+            patch: (B, 4, 4, 96, 96), in quarters.
+
         Returns:
-            Residual (B, 3, 192, 192), bounded; colour (B, 3, 192, 192), relative to the patch; alpha (B, 1, 192, 192)
-            in [0, 1], with which that colour replaces the patch's.
+            In quarters, residual (B, 3, 4, 96, 96), bounded; colour of the same shape, relative to the patch; alpha
+            (B, 1, 4, 96, 96) in [0, 1], with which that colour replaces the patch's.
         """
         spread = ((conditions - self.mean) / self.deviation).clamp(-CLIP_SIGMA, CLIP_SIGMA)
         styles = self.style(spread)[:, :, None, None].split([2 * n for n in self._styled], dim=1)
-        x = _active(self.first(_active(self.stem(functional.pixel_unshuffle(patch * 2 - 1, 2)))))
+        x = _active(self.first(_active(self.stem(patch.flatten(1, 2) * 2 - 1))))
         kept = [x]
         for level, (down, block) in enumerate(zip(self.down, self.blocks_down, strict=True)):
             x = _styled(_active(down(x)), styles[level])
@@ -130,16 +136,21 @@ class PatchCorrector(nn.Module):
             x = _active(_doubled(up(x)) + kept[2 - level])
             if block is not None:
                 x = block(_styled(x, styles[3 + level]))
-        made = functional.pixel_shuffle(self.head(_active(self.last(x))), 2)
+        made = self.head(_active(self.last(x))).unflatten(1, (7, 4))
         return MOST_RESIDUAL * torch.tanh(made[:, :3]), made[:, 3:6], torch.sigmoid(made[:, 6:])
 
-    def _where(self, inner: Tensor, gates: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Strength of the correction, the widened openings, and where it is not locked; each (B, 1, 192, 192)."""
-        opening = widened(inner)
-        gate = gates[:, :, None, None]
+    def _where(self, inner: Tensor, gates: Tensor) -> tuple[Tensor, Tensor]:
+        """Strength of the correction and the widened openings, in quarters (B, 1, 4, 96, 96)."""
+        opening, inside = self.openings(inner)
+        is_eye, rim = quarters(self.is_eye.expand(-1, -1, -1, 2)), quarters(self.rim)
+        gate = gates[:, :, None, None, None]
         eyes, mouth, rest = gate[:, :1], gate[:, 1:2], gate[:, 2:]
-        strength = rest + opening * (self.is_eye * (eyes - mouth) + mouth - rest)
-        return strength * self.rim, opening, self.unlocked(inner)
+        strength = rest + opening * (is_eye * (eyes - mouth) + mouth - rest)
+        return strength * rim * (1 - inside * is_eye), opening
+
+    def openings(self, inner: Tensor) -> tuple[Tensor, Tensor]:
+        """`widened` and `core` of an inner alpha, all in quarters (B, 1, 4, 96, 96)."""
+        return _openings(inner)
 
     def unlocked(self, inner: Tensor) -> Tensor:
         """1 where the picture may change, 0 inside open eyes: their gaze is the photo's. (B, 1, 192, 192)."""
@@ -159,31 +170,75 @@ class Block(nn.Module):
         return result
 
 
+def quarters(picture: Tensor) -> Tensor:
+    """A picture (B, C, 2H, 2W) as (B, C, 4, H, W): of each square of four pixels the upper two, then the lower two.
+
+    Layers at half the size cost a third less where what lies around them is so, too: nothing is brought to the whole size
+    but the result.
+    """
+    return functional.pixel_unshuffle(picture, 2).unflatten(1, (-1, 4))
+
+
+def whole(picture: Tensor) -> Tensor:
+    """What `quarters` was given."""
+    return functional.pixel_shuffle(picture.flatten(1, 2), 2)
+
+
 def widened(inner: Tensor) -> Tensor:
     """An inner alpha (B, 1, S, S), widened by about 4 pixels with a soft edge."""
-    small = functional.avg_pool2d(inner, _HALF)
-    grown = functional.max_pool2d(small, (5, 1), 1, (2, 0))
-    grown = functional.max_pool2d(grown, (1, 5), 1, (0, 2))
-    return _enlarged(functional.avg_pool2d(grown, 3, 1, 1))
+    return whole(_openings(quarters(inner))[0])
 
 
 def core(inner: Tensor) -> Tensor:
     """An inner alpha (B, 1, S, S) without its outermost 3 pixels or so; nothing is left of a narrow slit."""
-    small = functional.avg_pool2d(inner, _HALF)
+    return whole(_openings(quarters(inner))[1])
+
+
+def _openings(inner: Tensor) -> tuple[Tensor, Tensor]:
+    """`widened` and `core` of an inner alpha in quarters (B, 1, 4, H, W)."""
+    small = inner.mean(2)
+    grown = functional.max_pool2d(small, (5, 1), 1, (2, 0))
+    grown = functional.max_pool2d(grown, (1, 5), 1, (0, 2))
     shrunk = 1 - functional.max_pool2d(1 - small, 3, 1, 1)
-    return _enlarged(functional.avg_pool2d(shrunk, 3, 1, 1))
+    both = torch.cat([grown, shrunk], dim=1)
+    soft = functional.conv2d(both, _SOFTER.to(both), padding=2).unflatten(1, (2, 4))
+    return soft[:, :1], soft[:, 1:]
+
+
+def _softer() -> Tensor:
+    """The mean of 3 × 3 pixels, enlarged bilinearly, as a convolution (8, 2, 5, 5): two planes become quarters."""
+    mean = torch.tensor([1.0, 1, 1]) / 3
+    # The first of two finer pixels lies a quarter before the coarse one's centre, the second a quarter behind it.
+    ends = [
+        functional.conv1d(mean.reshape(1, 1, 3), torch.tensor(share).reshape(1, 1, 3), padding=2)[0, 0]
+        for share in ((0.0, 0.75, 0.25), (0.25, 0.75, 0.0))
+    ]
+    kernels = torch.stack([torch.outer(down, across) for down in ends for across in ends])
+    both = torch.zeros(2, 4, 2, 5, 5)
+    both[0, :, 0] = both[1, :, 1] = kernels
+    return both.flatten(0, 1)
+
+
+_SOFTER: Final = _softer()
 
 
 def broad(residual: Tensor, counted: Tensor) -> Tensor:
-    """The broad part of a residual (B, 3, S, S), over about a third of the patch; `counted` (B, 1, S, S) are its weights.
+    """The broad part of a residual in quarters (B, 3, 4, H, W), over about a third of the patch.
 
     It is no fold but light, which is the photo's. Taken out, no expression makes the face brighter or darker as a whole.
+
+    Args:
+        counted: (B, 1, 4, H, W), the weights.
+
+    Returns:
+        (B, 3, 1, H, W): it is so smooth that the four quarters share it.
     """
-    cells = functional.avg_pool2d(residual * counted, BROAD_PX) / (
-        functional.avg_pool2d(counted, BROAD_PX) + 1e-2
+    side = BROAD_PX // 2
+    cells = functional.avg_pool2d((residual * counted).mean(2), side) / (
+        functional.avg_pool2d(counted.mean(2), side) + 1e-2
     )
     cells = functional.avg_pool2d(cells, 3, 1, 1, count_include_pad=False)
-    return functional.interpolate(cells, scale_factor=BROAD_PX, mode="bilinear", align_corners=False)
+    return functional.interpolate(cells, scale_factor=side, mode="bilinear", align_corners=False).unsqueeze(2)
 
 
 def rim(px: int, width: int) -> Tensor:
@@ -211,7 +266,7 @@ def macs(config: PatchConfig) -> int:
         if isinstance(part, nn.Conv2d):
             part.register_forward_hook(count)
     with torch.no_grad():
-        model.propose(torch.zeros(1, 4, PATCH_PX, PATCH_PX), torch.zeros(1, CONDITIONS))
+        model.propose(quarters(torch.zeros(1, 4, PATCH_PX, PATCH_PX)), torch.zeros(1, CONDITIONS))
     return counted[0]
 
 
@@ -238,7 +293,3 @@ def _styled(x: Tensor, style: Tensor) -> Tensor:
 
 def _doubled(x: Tensor) -> Tensor:
     return functional.interpolate(x, scale_factor=2, mode="nearest")
-
-
-def _enlarged(x: Tensor) -> Tensor:
-    return functional.interpolate(x, scale_factor=2, mode="bilinear", align_corners=False)

@@ -31,7 +31,7 @@ class Constant(PatchCorrector):
         super().__init__(PatchConfig(channels=(4, 4, 4, 4), hidden=4))
         self.keep, self.add = keep, add
 
-    def forward(self, patch: Tensor, conditions: Tensor, gates: Tensor) -> tuple[Tensor, Tensor]:
+    def in_quarters(self, patch: Tensor, conditions: Tensor, gates: Tensor) -> tuple[Tensor, Tensor]:
         return torch.full_like(patch[:, :1], self.keep), torch.full_like(patch[:, :3], self.add)
 
 

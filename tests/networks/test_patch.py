@@ -15,7 +15,7 @@ from export.writing import written
 from icface.errors import ConfigError
 from icface.geometry.patch import CONDITIONS, PATCH_PX
 from icface.networks import CorrectorInfo, PatchConfig, PatchCorrector, load_corrector, save_corrector
-from icface.networks.patch import OPENING_ROW, RIM_PX, broad, core, macs, widened
+from icface.networks.patch import OPENING_ROW, RIM_PX, broad, core, macs, quarters, whole, widened
 
 SMALL = PatchConfig(channels=(4, 6, 8, 8), hidden=8)
 EYE = (slice(55, 71), slice(50, 80))
@@ -118,13 +118,27 @@ def test_alpha_counts_in_the_openings_alone() -> None:
 def test_no_expression_changes_the_light() -> None:
     """A residual that is the same everywhere is light and goes; a fold stays nearly as it is."""
     counted = torch.ones(1, 1, PATCH_PX, PATCH_PX)
+
+    def without_light(residual: Tensor) -> Tensor:
+        parts = quarters(residual)
+        return whole(parts - broad(parts, quarters(counted)))
+
     flat = torch.full((1, 3, PATCH_PX, PATCH_PX), -0.2)
-    assert float((flat - broad(flat, counted)).abs().max()) < 0.003
+    assert float(without_light(flat).abs().max()) < 0.003
     fold = torch.zeros_like(flat)
     fold[..., 60:120, 94:98] = -0.2
-    left = fold - broad(fold, counted)
+    left = without_light(fold)
     assert float(left[..., 90, 96].max()) < -0.17
     assert float(left[..., 90, 80].abs().max()) < 0.03
+
+
+def test_quarters_are_the_pixels_of_each_square() -> None:
+    picture = torch.arange(2 * 4 * 6.0).reshape(1, 2, 4, 6)
+    parts = quarters(picture)
+    assert parts.shape == (1, 2, 4, 2, 3)
+    # Row 2, column 4 of the second channel is the first of the four pixels of the square (1, 2).
+    assert parts[0, 1, :, 1, 2].tolist() == [picture[0, 1, y, x] for y in (2, 3) for x in (4, 5)]
+    assert torch.equal(whole(parts), picture)
 
 
 def test_opening_grows_by_about_four_pixels() -> None:
@@ -168,7 +182,8 @@ def test_graph_equals_torch() -> None:
     graph = written(model, "corrector", given, ("kept", "added"))
     known = {
         "Add", "AveragePool", "Clip", "Concat", "Conv", "DepthToSpace", "Div", "Gemm", "LeakyRelu", "MaxPool", "Mul",
-        "Reshape", "Resize", "Sigmoid", "Slice", "SpaceToDepth", "Split", "Sub", "Tanh", "Transpose", "Unsqueeze",
+        "ReduceMean", "Reshape", "Resize", "Sigmoid", "Slice", "SpaceToDepth", "Split", "Sub", "Tanh", "Transpose",
+        "Unsqueeze",
     }  # fmt: skip
     assert {node.op_type for node in onnx.load_from_string(graph).graph.node} <= known
     session = onnxruntime.InferenceSession(graph, providers=["CPUExecutionProvider"])
