@@ -41,8 +41,8 @@ class Correct(nn.Module):
     def forward(self, patch: Tensor, conditions: Tensor, gates: Tensor) -> Tensor:
         made = self._in_quarters(patch.float().permute(0, 3, 1, 2), conditions, gates)
         # Quarters to pixels and channels to the end, in one go.
-        made = made.unflatten(2, (2, 2)).permute(0, 4, 2, 5, 3, 1)
-        return made.reshape(PATCH_SHAPE)
+        pixels: Tensor = made.unflatten(2, (2, 2)).permute(0, 4, 2, 5, 3, 1)
+        return pixels.reshape(PATCH_SHAPE)
 
     def planes(self, levels: Tensor, conditions: Tensor, gates: Tensor) -> Tensor:
         """The same with the channels first, from levels (1, 4, P, P)."""

@@ -15,7 +15,7 @@ from icface.source_cache import SourceCache, source_key
 from realtime.backgrounds import Background
 
 if TYPE_CHECKING:
-    from icface.reenactor import PreparedSource
+    from icface.prepared_source import PreparedSource
 
 BLUR: Final = 0.22
 """Radius of the blur, in IOD."""

@@ -23,7 +23,8 @@ from realtime.watermark import Watermark
 
 if TYPE_CHECKING:
     from icface.engines import Engine
-    from icface.reenactor import PreparedSource, Reenactor
+    from icface.prepared_source import PreparedSource
+from icface.reenactor import Reenactor
 
 logger = logging.getLogger(__name__)
 

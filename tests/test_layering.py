@@ -55,7 +55,9 @@ ROOMS = {
     "networks": BASE | {"face", "geometry"},
     "families": BASE | {"face", "geometry"},
     "engines": BASE | {"face", "geometry", "families"},
-    "reenactor": BASE | {"face", "geometry", "families", "engines"},
+    "prepared_source": BASE | {"families"},
+    "preparation": BASE | {"face", "geometry", "families", "engines", "prepared_source"},
+    "reenactor": BASE | {"families", "engines", "prepared_source", "preparation"},
 }
 
 # The same inside icface/engines. `__init__` holds the public names only, so no module of the folder imports it.

@@ -11,13 +11,14 @@ import numpy as np
 import pytest
 from msgspec import structs
 
-from icface import reenactor as module
+from icface import preparation as module
 from icface.attributes import COUNT, INDEX, neutral
 from icface.bundle import DEFAULT_BUNDLE, Bundle
 from icface.errors import BundleError, ConfigError, EngineError, SourceError
 from icface.face.landmarks import LandmarkDetector, open_detector
 from icface.images import Photo, load_photo
-from icface.reenactor import PreparedSource, Reenactor
+from icface.prepared_source import PreparedSource
+from icface.reenactor import Reenactor
 from icface.source_cache import SourceCache
 
 SIDE = 256
@@ -305,7 +306,7 @@ def test_whatever_changes_the_result_is_part_of_the_key(
 ) -> None:
     bundle = Bundle.load(DEFAULT_BUNDLE)
     if what == "tracker":
-        monkeypatch.setattr("icface.reenactor.MODEL_SHA256", "another")
+        monkeypatch.setattr("icface.preparation.MODEL_SHA256", "another")
     reenactor = Reenactor(
         structs.replace(bundle, sha256="another") if what == "bundle" else bundle,
         size_px=SIDE + 32 if what == "size" else SIDE,

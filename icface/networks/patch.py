@@ -176,7 +176,8 @@ def quarters(picture: Tensor) -> Tensor:
     Layers at half the size cost a third less where what lies around them is so, too: nothing is brought to the whole size
     but the result.
     """
-    return functional.pixel_unshuffle(picture, 2).unflatten(1, (-1, 4))
+    parts: Tensor = functional.pixel_unshuffle(picture, 2).unflatten(1, (-1, 4))
+    return parts
 
 
 def whole(picture: Tensor) -> Tensor:

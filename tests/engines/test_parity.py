@@ -14,7 +14,8 @@ from icface.bundle import Bundle
 from icface.engines import open_engine
 from icface.errors import EngineError
 from icface.images import load_photo
-from icface.reenactor import PreparedSource, Reenactor
+from icface.prepared_source import PreparedSource
+from icface.reenactor import Reenactor
 from icface.source_cache import SourceCache
 from tests.export.geometry_alone import geometry_alone
 

@@ -13,7 +13,7 @@ import torch
 from msgspec import structs
 
 from export.pack_paper import pack
-from icface import reenactor as module
+from icface import preparation as module
 from icface.attributes import COUNT, INDEX, neutral, to_openface
 from icface.bundle import Bundle
 from icface.engines import available
@@ -27,7 +27,8 @@ from icface.images import Photo, cut_crop, load_photo
 from icface.networks import ModelInfo
 from icface.networks.config import GeneratorConfig, NetworksConfig
 from icface.networks.icface import ICface
-from icface.reenactor import PreparedSource, Reenactor
+from icface.prepared_source import PreparedSource
+from icface.reenactor import Reenactor
 from icface.source_cache import SourceCache
 from icface.variants import TensorSpec, Variant
 from tests.export.models import frame_of, image_of, random_model

@@ -16,7 +16,8 @@ from icface.attributes import FloatArray, mirror, neutral
 from icface.control.mixing import Mixer
 from icface.control.state import ControlState
 from icface.errors import DeviceError
-from icface.reenactor import PreparedSource, Reenactor
+from icface.prepared_source import PreparedSource
+from icface.reenactor import Reenactor
 from realtime.cameras import Camera, CameraInfo, CapturedFrame
 from realtime.config import LiveConfig
 from realtime.control import Control

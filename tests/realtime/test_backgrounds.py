@@ -16,7 +16,8 @@ from icface.bundle import DEFAULT_BUNDLE, Bundle
 from icface.errors import ConfigError, SourceError
 from icface.geometry import surroundings
 from icface.images import load_photo
-from icface.reenactor import PreparedSource, Reenactor
+from icface.prepared_source import PreparedSource
+from icface.reenactor import Reenactor
 from icface.source_cache import SourceCache
 from realtime.backdrop import Backdrop
 from realtime.backgrounds import Background, read_background
