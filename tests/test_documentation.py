@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from realtime.cli import parser
+from realtime.flags import parser
 from realtime.hotkeys import HOTKEYS
 from training.preparation.split import KEPT
 

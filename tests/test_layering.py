@@ -109,6 +109,7 @@ KEPT_INSIDE = {
             "realtime/attributes_command.py",
             "realtime/check_command.py",
             "realtime/cli.py",
+            "realtime/flags.py",
             "realtime/sign_command.py",
             "realtime/doctor/command.py",
         ),

@@ -17,8 +17,9 @@ from icface.attributes import AttributeTrack, neutral
 from icface.errors import ConfigError
 from icface.tables import write_csv
 from realtime import cli
-from realtime.cli import config_from, main, parser
+from realtime.cli import main
 from realtime.config import LiveConfig
+from realtime.flags import config_from, parser
 from realtime.process import signals
 
 

@@ -13,7 +13,8 @@ import pytest
 from icface.bundle import DEFAULT_BUNDLE, MANIFEST
 from icface.errors import ConfigError
 from realtime import consent
-from realtime.cli import config_from, main, parser
+from realtime.cli import main
+from realtime.flags import config_from, parser
 
 AGREED = {"who": "Ada Lovelace", "when": "2026-11-30T10:00:00Z", "agreed": True}
 
