@@ -181,6 +181,8 @@ def _head(outline: Outline, shown: tuple[int, int]) -> _Solid | None:
     left, right = np.median(apart[: ROWS_ABOVE // 2], axis=0).tolist()
     if min(left, right) < LESS_ALIKE < abs(left - right):
         shown = (0, 0) if left < right else (1, 1)
+    elif abs(left - right) > LESS_ALIKE:
+        shown = (0, 1)  # light falls from one side, and each side has its own
     beside = np.maximum(reach[0], [_width(outline, EAR_LOW, side) for side in SIDES])
     behind = widths * np.where(beside > STANDS_OUT, BEHIND_HAIR, 1)
 

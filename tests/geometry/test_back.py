@@ -195,6 +195,24 @@ def test_a_rim_that_is_lit_from_behind_does_not_colour_the_back() -> None:
         assert (shown(cache, with_back)[drawn] == (*HAIR, 255)).all(axis=1).mean() > 0.8
 
 
+def test_where_light_falls_from_one_side_each_side_has_its_own_colour() -> None:
+    """A photo that is a little turned takes both from one side, or the shaded side of a turned head would be bright."""
+    cache = with_hair(source(half_width=1.0))
+    levels = {1: 230, -1: 110}  # of the rims; the hair between them is darker by far
+    for side, level in levels.items():
+        for y in np.arange(-0.2, 1.3, 0.01):
+            edge = np.sqrt(max(0.0, 1 - ((y - 0.075) / 1.225) ** 2))
+            (x0, row), (x1, _) = at(side * edge, y), at(side * (edge - 0.25), y)
+            cache["skin"][row, min(x0, x1) : max(x0, x1) + 1, :3] = level
+    outline = Outline(cache, project(cache), back.CENTRE)
+    assert outline.hair is not None and outline.hair.tolist() == list(HAIR)
+    head = back._head(outline, (0, 0))
+    assert head is not None
+    for number, side in enumerate(back.SIDES):
+        x, y = np.round(head.looks(np.array([0.5]), np.array([0.1]), number)[0]).astype(int)
+        assert cache["skin"][y, x, :3].tolist() == [levels[side]] * 3
+
+
 def test_a_head_that_looks_up_has_nothing_of_the_back_beside_its_jaw() -> None:
     cache = source()
     # The matte doubts the right half of the jaw.
