@@ -13,6 +13,7 @@ from icface.bundle import Bundle
 from icface.errors import BundleError
 from icface.face.landmarks import Landmarks
 from icface.families import Family, Means, cannot_run
+from icface.geometry.far_side import hides_far_side, with_far_side
 from icface.geometry.person import Person, read_person
 from icface.geometry.prepare import GEOMETRY_VERSION, prepare_source
 from icface.geometry.renewal import RENEWS, is_worth_renewing, renewed
@@ -52,19 +53,21 @@ def _person_of(bundle: Bundle) -> Person | None:
 
 
 def _prepare(person: Person | None, frame: Frame, face: Landmarks, means: Means) -> Tensors:
-    cache = prepare_source(
-        frame,
-        face,
-        means.detector,
-        means.size_px,
+    prepare = partial(
+        prepare_source,
+        detector=means.detector,
+        size_px=means.size_px,
         free_layer=means.free_layer,
         wide=means.wide,
         person=person,
     )
-    if means.corrected is None:
-        return cache
-    if RENEWS and is_worth_renewing(cache, face):
-        cache = renewed(
+    cache = prepare(frame, face)
+    if means.corrected is not None and RENEWS and is_worth_renewing(cache, face):
+        cache, frame, face = renewed(
             cache, frame, face, means.detector, means.corrected, free_layer=means.free_layer, person=person
         )
+    if hides_far_side(cache):
+        cache = with_far_side(cache, prepare(frame, face, complete_from_rad=0.0))
+    if means.corrected is None:
+        return cache
     return {**cache, "rest_change": rest_change(cache, means.corrected)}

@@ -122,7 +122,7 @@ class Outline:
         """
         if self.hair is None:
             return 0.0, 0.0
-        inwards = np.arange(0, max(0.02, min(most, start - self._face(y, side))), 0.02)
+        inwards = np.arange(0, max(0.02, min(most, start - self.face(y, side))), 0.02)
         apart = np.abs(self.colours(side * (start - inwards), y + 0 * inwards) - self.hair).max(axis=1)
         first = int(np.argmax(apart < other_colour))  # 0 if there is none
         return float(inwards[first]), float(apart[first])
@@ -132,9 +132,9 @@ class Outline:
         inwards = np.arange(0, most, 0.02)
         colours = self.colours(side * (start - inwards), y + 0 * inwards)
         same = np.abs(colours - np.median(colours[:3], axis=0)).max(axis=1) < other_colour
-        return min(_goes_on(same, inwards), start - self._face(y, side))
+        return min(_goes_on(same, inwards), start - self.face(y, side))
 
-    def _face(self, y: float, side: int) -> float:
+    def face(self, y: float, side: int) -> float:
         """How far the face reaches out to a side."""
         near = np.abs(self._oval[:, 1] - y) < 0.15
         return float(np.max(side * self._oval[near, 0])) if near.any() else 0.0

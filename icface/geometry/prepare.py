@@ -32,7 +32,7 @@ from icface.geometry.topology import (
 )
 from icface.geometry.warp import HostWarp
 
-_CODE_VERSION: Final = 10
+_CODE_VERSION: Final = 11
 """Raise it when this code gives other tensors than before."""
 
 
@@ -100,6 +100,7 @@ def prepare_source(
     free_layer: bool = False,
     wide: bool = False,
     person: Person | None = None,
+    complete_from_rad: float = COMPLETE_FROM_RAD,
 ) -> Tensors:
     """Neutralise one face of a photo (H, W, 3).
 
@@ -111,6 +112,7 @@ def prepare_source(
         free_layer: make the layer that stands before other backgrounds too.
         wide: cut the crop up to WIDER times as wide, where the photo has so much, and make it as much larger.
         person: whose face it is, where that is known.
+        complete_from_rad: a photo that is turned by so much is made frontal, and its far side completed.
 
     Returns:
         Cache tensors: `skin` (S, S, 4), `plate` (T, T, 3), `inner` (h, w, 3), `neutral` (T, T, 3) RGB(A) uint8,
@@ -124,7 +126,8 @@ def prepare_source(
     if size_px is None:
         own = round(face_extent_px(landmarks) * CROP_SCALE / 32) * 32
         size_px = int(np.clip(own, *NATIVE_LIMITS_PX))
-    completed = _completed(frame, landmarks, detector, size_px, person)
+    turned = abs(head_pose(landmarks).yaw_rad) >= complete_from_rad
+    completed = _completed(frame, landmarks, detector, size_px, person) if turned else None
     front, face, room, as_it_is = completed or (frame, landmarks, None, None)
     photo_px = frame.shape[1], frame.shape[0]
     of_face = CROP_SCALE * (WIDER if wide else 1)
@@ -134,7 +137,7 @@ def prepare_source(
         size_px = min(2 * round(size_px * max(1.0, side) / 2), NATIVE_LIMITS_PX[1])
         affine = crop_affine(face.points_px, photo_px, size_px, of_face)
     cache = read_photo(front, face, affine, size_px, free_layer, room, person=person)
-    if completed:
+    if completed and abs(head_pose(landmarks).yaw_rad) >= COMPLETE_FROM_RAD:
         _copy_the_near_eye(cache, head_pose(landmarks).yaw_rad)
     rig, warp = FaceRig(cache), HostWarp(cache, (size_px, size_px))
     # The rig reads the offsets from the cache, frame by frame.
@@ -152,11 +155,9 @@ def _completed(
 ) -> tuple[Frame, Landmarks, Room, Tensors] | None:
     """A turned photo with its face made frontal, the landmarks of that face, the room, and the photo's own tensors.
 
-    None where it need not or cannot be.
+    None where no face is found in what was made.
     """
     turned_rad = head_pose(landmarks).yaw_rad
-    if abs(turned_rad) < COMPLETE_FROM_RAD:
-        return None
     photo_size_px = frame.shape[1], frame.shape[0]
     wide_px = 2 * round(
         size_px * WIDE_CROP_SCALE / CROP_SCALE / 2
@@ -165,7 +166,7 @@ def _completed(
     if affine[0, 0] < FINEST:  # finer than the photo is a waste
         wide_px = max(NATIVE_LIMITS_PX[0], 2 * round(wide_px * affine[0, 0] / FINEST / 2))
         affine = crop_affine(landmarks.points_px, photo_size_px, wide_px, WIDE_CROP_SCALE)
-    as_it_is = read_photo(frame, landmarks, affine, wide_px, margin=WIDE_MARGIN, person=person)
+    as_it_is = read_photo(frame, landmarks, affine, wide_px, margin=WIDE_MARGIN, person=person, turned=True)
     completed = pasted(frame, frontal(as_it_is, turned_rad), affine)
     found = detector.detect(completed)
     if found:

@@ -49,6 +49,7 @@ def read_photo(
     room: Room | None = None,
     margin: float = MARGIN,
     person: Person | None = None,
+    turned: bool = False,
 ) -> dict[str, NDArray[Any]]:
     """The cache tensors of a face of a photo as it is, without `neutral`.
 
@@ -61,6 +62,7 @@ def read_photo(
         room: where the background is taken from, if not from `frame`.
         margin: what the layers have more than the crop on each side, as a share of its side.
         person: whose face it is, where that is known.
+        turned: it will be made frontal. So the pose has to be exact.
     """
     points = landmarks.points_px.copy()
     points[:, :2] = (points[:, :2] - affine[:, 2]) / affine[0, 0]
@@ -68,7 +70,7 @@ def read_photo(
     pose = head_pose(landmarks)
     # The tracker sees a few degrees of pitch in faces that look straight ahead.
     rotation = rotation_matrix(pose.pitch_rad - population().pitch_rad, pose.yaw_rad, pose.roll_rad)
-    if abs(pose.yaw_rad) > COMPLETE_FROM_RAD:
+    if turned or abs(pose.yaw_rad) > COMPLETE_FROM_RAD:
         rotation = upright(points, rotation)
     attributes = certain(measure_attributes(landmarks))
     shape = fit_source(points, rotation, attributes, measure_sides(landmarks, attributes), person)

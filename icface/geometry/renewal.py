@@ -54,14 +54,14 @@ def renewed(
     *,
     free_layer: bool = False,
     person: Person | None = None,
-) -> Tensors:
-    """The cache tensors of the same photo, read from its corrected neutral frame.
+) -> tuple[Tensors, Frame, Landmarks]:
+    """The cache tensors of the same photo, read from its corrected neutral frame; that picture, and the face in it.
 
     Args:
         cache: what `prepare_source` made of it.
         frame: the photo, (H, W, 3) RGB.
         landmarks: the face in it.
-        detector: finds the face in the picture that was made. Where it finds none, `cache` is given back.
+        detector: finds the face in the picture that was made. Where it finds none, all stays as it is.
         corrected: makes frames with the network.
         free_layer: as for `prepare_source`.
         person: whose face it is, where that is known.
@@ -82,7 +82,7 @@ def renewed(
         key=lambda face: float(np.linalg.norm(face.points_px[:, :2].mean(axis=0) - middle)),
     )
     if not found:
-        return cache
+        return cache, frame, landmarks
     room = Room(frame, landmarks.points_px[list(OVAL), :2])
     # The mesh is where the rig has drawn it. A tracker would take hair at its edge for the cheek.
     points, drawn = found[0].points_px.copy(), rig.vertices
@@ -91,17 +91,15 @@ def renewed(
     face = replace(found[0], points_px=points)
     made = read_photo(whole, face, affine, size_px, free_layer, room, person=person)
     if cache["mouth_rows"][4] == OWN:
-        _keep_the_teeth(made, cache)
+        keep_the_teeth(made, cache)
     rig, warp = FaceRig(made), HostWarp(made, (size_px, size_px))
     # Once: what is left of the expression is small.
     take_out_the_rest(made, warp.frame(rig.motion(neutral())), detector, person)
-    return made | {
-        "neutral": warp.frame(rig.motion(neutral())).copy(),
-        "own": cache["own"],
-    }
+    shown = {"neutral": warp.frame(rig.motion(neutral())).copy(), "own": cache["own"]}
+    return made | shown, whole, face
 
 
-def _keep_the_teeth(made: dict[str, NDArray[Any]], cache: Tensors) -> None:
+def keep_the_teeth(made: dict[str, NDArray[Any]], cache: Tensors) -> None:
     """Give a source the inside of the mouth that the photo showed, below its own eyes and mouth."""
     below, top = cache["inner"], len(made["inner"])
     width = max(below.shape[1], made["inner"].shape[1])

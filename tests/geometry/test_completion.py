@@ -12,7 +12,7 @@ from icface.arrays import Tensors
 from icface.attributes import INDEX, FloatArray, neutral, pose_to_unit
 from icface.face.landmarks import LandmarkDetector, open_detector
 from icface.face.pose import head_pose
-from icface.geometry import completion, prepare
+from icface.geometry import completion
 from icface.geometry.completion import upright
 from icface.geometry.prepare import prepare_source
 from icface.geometry.rig import FaceRig
@@ -77,9 +77,7 @@ def cheek(cache: Tensors) -> FloatArray:
 
 
 @pytest.mark.slow
-def test_the_hidden_cheek_of_a_real_photo_comes_back(
-    detector: LandmarkDetector, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_the_hidden_cheek_of_a_real_photo_comes_back(detector: LandmarkDetector) -> None:
     """A frontal portrait is turned by the rig, and what comes out is taken for a photo."""
     photo = load_photo(PORTRAIT).frame
     frontal = prepare_source(photo, detector.detect(photo)[0], detector, 512)
@@ -89,8 +87,7 @@ def test_the_hidden_cheek_of_a_real_photo_comes_back(
     (found,) = detector.detect(turned)
     assert 15 < abs(np.degrees(head_pose(found).yaw_rad)) < 40
     completed = prepare_source(turned, found, detector, 512)
-    monkeypatch.setattr(prepare, "COMPLETE_FROM_RAD", 1.0)
-    as_it_is = prepare_source(turned, found, detector, 512)
+    as_it_is = prepare_source(turned, found, detector, 512, complete_from_rad=1.0)
     wanted = cheek(frontal)
     missed, missed_before = (np.abs(cheek(made) - wanted).mean() for made in (completed, as_it_is))
     assert missed < 0.8 * missed_before, (missed, missed_before)

@@ -43,7 +43,7 @@ def test_what_the_network_changes_is_in_every_frame_and_teeth_are_kept() -> None
             marked.append((x, y))
             return frame
 
-        made = renewed(cache, photo, face, detector, corrected)
+        made, _, _ = renewed(cache, photo, face, detector, corrected)
     ((x, y),) = marked
     assert made["neutral"].shape == cache["neutral"].shape
     near = made["neutral"][y - 6 : y + 7, x - 6 : x + 7].astype(int)

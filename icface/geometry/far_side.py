@@ -1,0 +1,51 @@
+"""Whether a photo that is turned a little hides its far side: no ear and hardly any hair is seen there."""
+
+from __future__ import annotations
+
+from typing import Final
+
+import numpy as np
+
+from icface.arrays import Tensors
+from icface.geometry.back import CENTRE
+from icface.geometry.outline import Outline
+from icface.geometry.renewal import keep_the_teeth
+from icface.geometry.shape import Projection
+from icface.geometry.teeth import OWN
+
+TURNED: Final = 0.09
+"""Sine of the least turn."""
+HEIGHTS: Final = np.arange(-0.3, 0.31, 0.15)
+"""In head space: from the ears' lobes to above their tops."""
+LEAST_NEAR: Final = 0.12
+"""The near side shows so much beside the face, in IOD. Else there is nothing that the far side could have."""
+HIDDEN: Final = 0.5
+"""The far side shows less than this share of what the near one does."""
+_MOST: Final = 1.6
+
+
+def hides_far_side(cache: Tensors) -> bool:
+    """Whether a turn to the other side would show a head without an ear, and hair where the temple is.
+
+    Args:
+        cache: what `prepare_source` made.
+    """
+    turned = float(cache["rotation"][2, 0])
+    if abs(turned) < TURNED or not int(cache["margin"]):
+        return False
+    project = Projection(cache["base_px"], np.float32(cache["iod_px"][()]))
+    outline = Outline(cache, project, CENTRE)
+    far = -1 if turned > 0 else 1
+    far_iod, near_iod = (
+        np.mean([outline.reach(y, side, _MOST) - outline.face(y, side) for y in HEIGHTS.tolist()])
+        for side in (far, -far)
+    )
+    return bool(near_iod > LEAST_NEAR and far_iod < HIDDEN * near_iod)
+
+
+def with_far_side(cache: Tensors, completed: Tensors) -> Tensors:
+    """The tensors of the same photo made frontal, with the photo's own expression and teeth."""
+    made = {**completed, "own": cache["own"]}
+    if cache["mouth_rows"][4] == OWN:
+        keep_the_teeth(made, cache)
+    return made

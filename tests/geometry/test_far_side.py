@@ -1,0 +1,62 @@
+"""A photo whose far side is hidden by a small turn is told apart, and its far side completed."""
+
+from __future__ import annotations
+
+from contextlib import closing
+
+import numpy as np
+import pytest
+
+from icface.bundle import DEFAULT_BUNDLE, Bundle
+from icface.face.landmarks import open_detector
+from icface.families import Means, open_family
+from icface.geometry.far_side import TURNED, hides_far_side
+from icface.geometry.prepare import prepare_source
+from icface.geometry.shape import rotation_matrix
+from icface.images import load_photo
+from tests.conftest import shared_file
+from tests.geometry.test_back import MARGIN, Cache, at, project, source
+
+TURN_RAD = float(np.arcsin(TURNED)) + 0.01
+
+
+def turned(yaw_rad: float, shown_iod: float, half_width: float = 1.1) -> Cache:
+    """A person who is turned to a side, and shows so much of the head beside the far side of the face."""
+    cache = source(half_width)
+    rotation = rotation_matrix(0, yaw_rad, 0)
+    cache["rotation"] = rotation
+    # The face's rim is where it was drawn, so the layer is cut where it lies now.
+    face = project(cache)(cache["neutral_shape"], rotation)[:, 0]
+    far = -1 if rotation[2, 0] > 0 else 1
+    edge = round(float(face.max() if far > 0 else face.min()) + far * shown_iod * (at(1, 0)[0] - at(0, 0)[0]))
+    beyond = np.s_[:, edge + MARGIN :] if far > 0 else np.s_[:, : edge + MARGIN]
+    cache["skin"][beyond] = 0
+    return cache
+
+
+@pytest.mark.parametrize("side", [1, -1])
+def test_a_side_that_shows_little_beside_the_face_is_hidden(side: int) -> None:
+    assert hides_far_side(turned(side * TURN_RAD, 0.0))
+    assert not hides_far_side(turned(side * TURN_RAD, 0.5))
+    assert not hides_far_side(turned(side * (TURN_RAD - 0.02), 0.0)), "it is hardly turned"
+
+
+def test_a_photo_of_one_layer_and_one_without_anything_to_mirror_are_left_alone() -> None:
+    one_layer = turned(TURN_RAD, 0.0) | {"margin": np.array(0, dtype=np.int32)}
+    assert not hides_far_side(one_layer)
+    no_hair = turned(TURN_RAD, 0.0, half_width=0.5)
+    assert not hides_far_side(no_hair)
+
+
+@pytest.mark.slow
+def test_a_real_photo_gets_its_far_side_and_stays_the_person() -> None:
+    photo = load_photo(shared_file("data/us_congress_gpo/S000018.jpg")).frame
+    family = open_family(Bundle.load(DEFAULT_BUNDLE))
+    with closing(open_detector(video=False)) as detector:
+        (face,) = detector.detect(photo)
+        as_it_is = prepare_source(photo, face, detector, 256)
+        made = family.prepare(photo, face, Means(detector, lambda tensors: tensors, 256))
+    assert hides_far_side(as_it_is)
+    assert abs(float(made["rotation"][2, 0])) < TURNED
+    assert not hides_far_side(made)
+    np.testing.assert_array_equal(made["own"], as_it_is["own"])
