@@ -16,10 +16,11 @@ from icface.images import load_photo
 from tests.conftest import REPOSITORY
 from training.learning.patch.pairs import read_set
 from training.pairs.seen import look
-from training.personal import pairs
+from training.personal import lots, pairs
 from training.personal.calm import COVERED, calm_frames, oddness
 from training.personal.frames import ChosenFrame
-from training.personal.pairs import HELD, LEARN, draw_lots, make_pairs
+from training.personal.lots import draw_lots
+from training.personal.pairs import HELD, LEARN, make_pairs
 
 
 def made_frame(time_s: float, *, held: bool = False, grey: int = 120, **units: float) -> ChosenFrame:
@@ -71,7 +72,7 @@ def test_rare_expressions_are_in_every_draw_and_held_frames_in_their_own() -> No
     frames += [made_frame(400.0 + i, held=True, AU26=i / 20) for i in range(20)]
     learn = draw_lots(frames, [0, 5], held=False)
     held = draw_lots(frames, [0, 5], held=True)
-    assert len(learn) <= pairs.PAIRS
+    assert len(learn) <= lots.PAIRS
     assert sum(lot.target == 40 for lot in learn) >= 1
     assert learn[0].target == 40
     assert not any(frames[lot.target].held or lot.target in (0, 5) for lot in learn)
