@@ -116,6 +116,7 @@ def test_pairs_of_frames_lie_on_each_other(tmp_path: Path, monkeypatch: pytest.M
         made = read_set(tmp_path / part, "person")
         assert len(made.rows) >= count
         assert max(float(row["error"]) for row in made.rows) < 8
+    assert {row["kind"] for row in read_set(tmp_path / LEARN, "kept").rows} == {"render"}
     index = json.loads((tmp_path / HELD / "index.json").read_text())["sets"]["person"]
     assert index["kind"] == "talk"
     # What is there is not made again.
