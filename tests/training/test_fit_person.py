@@ -155,7 +155,8 @@ def test_the_strongest_ridge_that_does_about_as_well_is_taken(monkeypatch: pytes
     seen = module._Seen(
         np.zeros((count, 468, 3), np.float32),
         np.repeat(neutral()[None], count, axis=0),
-        *np.zeros((2, count)),
+        np.zeros(count),
+        np.zeros((count, 37)),
         np.zeros(count),
     )
     monkeypatch.setattr(module, "_fit", lambda seen, first, ridge, rounds: ridge)
