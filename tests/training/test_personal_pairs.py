@@ -124,3 +124,10 @@ def test_pairs_of_frames_lie_on_each_other(tmp_path: Path, monkeypatch: pytest.M
     monkeypatch.setattr(pairs, "_make", None)
     make_pairs(frames, None, tmp_path, told.append)
     assert (tmp_path / LEARN / "index.json").stat().st_mtime_ns == before
+
+
+def test_what_is_kept_alone_is_not_all_pairs(tmp_path: Path) -> None:
+    """Stopped between the two sets, the pairs are made again."""
+    for sets, done in (({"kept"}, False), ({"kept", "person"}, True)):
+        (tmp_path / "index.json").write_text(json.dumps({"sets": {name: {"stamp": "x"} for name in sets}}))
+        assert pairs._is_done(tmp_path, "x") is done
