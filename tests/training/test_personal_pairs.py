@@ -109,6 +109,7 @@ def test_pairs_of_frames_lie_on_each_other(tmp_path: Path, monkeypatch: pytest.M
         )
     monkeypatch.setattr(os, "cpu_count", lambda: 1)
     monkeypatch.setattr(pairs, "SOURCES", 1)
+    monkeypatch.setattr(pairs, "KEPT_VARIATIONS", 1)
     told: list[float] = []
     make_pairs(frames, None, tmp_path, told.append)
     assert told[-1] == 1.0

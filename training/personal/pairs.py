@@ -3,10 +3,8 @@
 Most pairs have the expression that the tracker read, as every frame of the product has: there geometry misses by a
 little, and the network learns to live with it. The others have the shape that is seen, as in `training/pairs/`. The pose
 is the seen one in both, so that nothing else misses. What misses broadly is laid right (`training.pairs.records.laid`):
-of pairs that lie apart a network learns blur.
-
-Beside mouth and eyes, and of expressions and turns that the frames do not show, the network keeps what it made before
-(`training/personal/kept.py`).
+of pairs that lie apart a network learns blur. Beside mouth and eyes, and of expressions and turns that the frames do not
+show, the network keeps what it made before (`training/personal/kept.py`).
 """
 
 from __future__ import annotations
