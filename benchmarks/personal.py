@@ -4,8 +4,9 @@
     python benchmarks/personal.py --model me.icface --truth smile.jpg laugh.jpg --out report      of one photo alone
 
 Both move the bundle's own picture by what the tracker read of a held frame, and are compared with that frame: face, eyes
-and mouth, each face cut by its own landmarks. With --truth, photos of the person take the place of frames. The folder
-gets figures.json, sheets (seen, the one that ships, one's own), and a page of benchmarks.blind.
+and mouth, each face cut by its own landmarks. Detail is a share of the frame's, so 1 is best. With --truth, photos of the
+person take the place of frames. The folder gets figures.json, sheets (seen, the one that ships, one's own), and a page of
+benchmarks.blind.
 """
 
 from __future__ import annotations
@@ -27,7 +28,7 @@ import torch
 
 from benchmarks.blind import sign_test, write_page
 from benchmarks.common import benchmark_parser, take_turns, write_figures
-from benchmarks.judging.measures import CROP_PX, regions
+from benchmarks.judging.measures import CROP_PX, detail_of, regions
 from icface.arrays import Frame
 from icface.attributes import COUNT, SIZE, FloatArray, neutral
 from icface.bundle import DEFAULT_BUNDLE, Bundle
@@ -98,6 +99,7 @@ class Meter:
         for name, part in where.items():
             a, b = made[part], seen[part]
             found |= {f"{name} psnr_db": psnr_db(a, b), f"{name} ssim": ssim(a, b)}
+            found[f"{name} detail"] = max(detail_of(a), 1e-6) / max(detail_of(b), 1e-6)
             if self.taps is not None:
                 with torch.no_grad():
                     both = [self.taps(_planes(each)) for each in (a, b)]
@@ -185,7 +187,10 @@ def summary(shown: Sequence[Shown]) -> dict[str, dict[str, float]]:
     rows = {}
     for name in shown[0].figures[0]:
         ships, own = (np.array([each.figures[i][name] for each in shown]) for i in (0, 1))
-        gain = own - ships if name.endswith(BETTER_HIGH) else ships - own
+        if name.endswith("detail"):  # as much as the real frame's is best
+            gain = np.abs(np.log(ships)) - np.abs(np.log(own))
+        else:
+            gain = own - ships if name.endswith(BETTER_HIGH) else ships - own
         wins, losses = int((gain > 0).sum()), int((gain < 0).sum())
         rows[name] = {
             "ships": float(ships.mean()),

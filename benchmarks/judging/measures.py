@@ -192,9 +192,14 @@ def regions(face: Landmarks, affine: Array) -> dict[str, tuple[slice, slice]]:
 
 
 def detail(crop: Frame) -> float:
-    """How much fine detail the middle of a face's crop has: mean absolute Laplacian of its grey levels."""
+    """How much fine detail the middle of a face's crop has, as `detail_of` measures it."""
     edge = CROP_PX // 4
-    grey = cv2.cvtColor(crop, cv2.COLOR_RGB2GRAY)[edge:-edge, edge:-edge]
+    return detail_of(crop[edge:-edge, edge:-edge])
+
+
+def detail_of(picture: Frame) -> float:
+    """How much fine detail a picture (h, w, 3) has: mean absolute Laplacian of its grey levels."""
+    grey = cv2.cvtColor(picture, cv2.COLOR_RGB2GRAY)
     return float(np.abs(cv2.Laplacian(grey, cv2.CV_32F)).mean())
 
 

@@ -21,6 +21,10 @@ def test_means_and_wins() -> None:
     assert found["mouth psnr_db"]["won"] == 0.5  # the third frame is a draw
     assert found["mouth perceptual"]["won"] == pytest.approx(2 / 3)
     assert found["mouth perceptual"]["p"] == pytest.approx(1.0)
+    # As much detail as the real frame has is best: half of it is as far off as twice.
+    both = [({"mouth detail": 0.5}, {"mouth detail": 1.6}), ({"mouth detail": 0.9}, {"mouth detail": 1.3})]
+    found = summary([Shown("frame", crop, (crop, crop), figures) for figures in both])
+    assert found["mouth detail"]["won"] == 0.5
     picture = sheet(shown[:2])
     assert picture.shape == (3 * 256, 2 * 256, 3)
     assert picture[::256, 0, 0].tolist() == [0, 1, 2]

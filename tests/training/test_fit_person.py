@@ -146,3 +146,19 @@ def test_a_mouth_is_laid_out_where_skull_and_jaw_show_it() -> None:
     ):
         x, y = laid[row, middle, :2].tolist()
         assert x == pytest.approx(128, abs=2) and y == pytest.approx(40 - 100 * (anchor[1] + height), abs=2)
+
+
+def test_the_strongest_ridge_that_does_about_as_well_is_taken(monkeypatch: pytest.MonkeyPatch) -> None:
+    found = dict(zip(module.RIDGES, (1.0, 1.02, 1.08, 1.2), strict=True))
+    count = 2 * module.TRIED_FROM
+    face = of_everybody(face_tables().canonical)
+    seen = module._Seen(
+        np.zeros((count, 468, 3), np.float32),
+        np.repeat(neutral()[None], count, axis=0),
+        np.zeros(count),
+        np.zeros((count, 37)),
+        np.zeros(count),
+    )
+    monkeypatch.setattr(module, "_fit", lambda seen, first, ridge, rounds: ridge)
+    monkeypatch.setattr(module, "errors", lambda ridge, shapes, attributes: {"mouth": found[ridge]})
+    assert module._strength(seen, face) == module.RIDGES[2]

@@ -171,6 +171,16 @@ def test_weighted_losses_by_hand() -> None:
     assert float(losses.gradient_l1(output, target, weight)) == pytest.approx(2 * (0.5 * 2 + 0.5) / 36)
 
 
+def test_detail_counts_how_much_and_not_where() -> None:
+    """A line of height .4 in one of three channels of a window of 8 pixels: two steps across, of 8·8·3."""
+    output, target = torch.zeros(2, 1, 3, 8, 8)
+    target[0, 0, :, 3] = 0.4
+    weight = torch.full((1, 1, 8, 8), 2.0)
+    assert float(losses.detail_distance(output, target, weight)) == pytest.approx(2 * 2 * 0.4 * 8 / (64 * 3))
+    output[0, 0, :, 5] = 0.4  # two pixels beside it
+    assert float(losses.detail_distance(output, target, weight)) == pytest.approx(0, abs=1e-7)
+
+
 def test_perceptual_distance_by_hand() -> None:
     """Features of one pixel: alike but for their length, and at right angles."""
     one = torch.tensor([[3.0, 0], [3, 0]]).reshape(2, 2, 1, 1)

@@ -16,10 +16,11 @@ from icface.images import load_photo
 from tests.conftest import REPOSITORY
 from training.learning.patch.pairs import read_set
 from training.pairs.seen import look
-from training.personal import pairs
+from training.personal import lots, pairs
 from training.personal.calm import COVERED, calm_frames, oddness
 from training.personal.frames import ChosenFrame
-from training.personal.pairs import HELD, LEARN, draw_lots, make_pairs
+from training.personal.lots import draw_lots
+from training.personal.pairs import HELD, LEARN, make_pairs
 
 
 def made_frame(time_s: float, *, held: bool = False, grey: int = 120, **units: float) -> ChosenFrame:
@@ -71,7 +72,7 @@ def test_rare_expressions_are_in_every_draw_and_held_frames_in_their_own() -> No
     frames += [made_frame(400.0 + i, held=True, AU26=i / 20) for i in range(20)]
     learn = draw_lots(frames, [0, 5], held=False)
     held = draw_lots(frames, [0, 5], held=True)
-    assert len(learn) <= pairs.PAIRS
+    assert len(learn) <= lots.PAIRS
     assert sum(lot.target == 40 for lot in learn) >= 1
     assert learn[0].target == 40
     assert not any(frames[lot.target].held or lot.target in (0, 5) for lot in learn)
@@ -108,6 +109,7 @@ def test_pairs_of_frames_lie_on_each_other(tmp_path: Path, monkeypatch: pytest.M
         )
     monkeypatch.setattr(os, "cpu_count", lambda: 1)
     monkeypatch.setattr(pairs, "SOURCES", 1)
+    monkeypatch.setattr(pairs, "KEPT_VARIATIONS", 1)
     told: list[float] = []
     make_pairs(frames, None, tmp_path, told.append)
     assert told[-1] == 1.0
@@ -115,6 +117,7 @@ def test_pairs_of_frames_lie_on_each_other(tmp_path: Path, monkeypatch: pytest.M
         made = read_set(tmp_path / part, "person")
         assert len(made.rows) >= count
         assert max(float(row["error"]) for row in made.rows) < 8
+    assert {row["kind"] for row in read_set(tmp_path / LEARN, "kept").rows} == {"render"}
     index = json.loads((tmp_path / HELD / "index.json").read_text())["sets"]["person"]
     assert index["kind"] == "talk"
     # What is there is not made again.
@@ -122,3 +125,10 @@ def test_pairs_of_frames_lie_on_each_other(tmp_path: Path, monkeypatch: pytest.M
     monkeypatch.setattr(pairs, "_make", None)
     make_pairs(frames, None, tmp_path, told.append)
     assert (tmp_path / LEARN / "index.json").stat().st_mtime_ns == before
+
+
+def test_what_is_kept_alone_is_not_all_pairs(tmp_path: Path) -> None:
+    """Stopped between the two sets, the pairs are made again."""
+    for sets, done in (({"kept"}, False), ({"kept", "person"}, True)):
+        (tmp_path / "index.json").write_text(json.dumps({"sets": {name: {"stamp": "x"} for name in sets}}))
+        assert pairs._is_done(tmp_path, "x") is done

@@ -22,6 +22,12 @@ ROOM_PX: Final = (STORED_PX - patches.PATCH_PX) // 2
 CHANNELS: Final = 7
 """RGB of the target, RGB of the geometry's frame, inner alpha."""
 LEAST_GAIN, MOST_GAIN = 0.75, 1.33
+FLOW_PX: Final = 9.0
+"""Sigma over which landmarks are laid on each other."""
+MOST_FLOW_PX: Final = 12.0
+_FLOW_CELL_PX: Final = 4
+_FLOW_FAINT: Final = 0.01
+"""Where so little of a landmark is near, the flow fades."""
 OUTSIDE: Final = 0.04
 """Share of a patch that may lie beyond its photo."""
 COLUMNS: Final = ("target", "source", "identity", "kind", "error", "iod_px", "own_teeth", *NAMES, "noise")
@@ -45,6 +51,7 @@ def record(
     words: dict[str, Any],
     *,
     match_colour: bool,
+    lay: bool = False,
 ) -> Record | str:
     """Cut both patches; the reason, where there is no pair.
 
@@ -54,6 +61,7 @@ def record(
         target: what it shall look like.
         to_picture: (2, 3) from pixels of the frame to those of the target's picture.
         words: what the row says of files and person.
+        lay: lay the target's landmarks on those of the frame, broadly (`laid`).
         match_colour: bring the target's mean colour to that of the frame. Photos taken apart differ in light.
     """
     neutral = source.cache["neutral_shape"]
@@ -64,6 +72,11 @@ def record(
     warped = patches.cut_patch(shown.frame, place, STORED_PX)
     opening = patches.cut_patch(shown.opening, place, STORED_PX)
     wanted = cut_once(target.picture, in_picture, STORED_PX)
+    if lay:
+        drawn = _in_patch(source.project(shown.shape, shown.rotation)[:, :2], place)
+        wanted = laid(
+            wanted, drawn, _in_patch(target.landmarks.points_px[: mesh.FACE_VERTICES, :2], in_picture)
+        )
     if match_colour:
         wanted = matched(wanted, warped, skin_of(shown, source.project, place) & (opening == 0))
     inner = np.s_[ROOM_PX:-ROOM_PX, ROOM_PX:-ROOM_PX]
@@ -83,10 +96,39 @@ def record(
 def skin_of(shown: Shown, project: Projection, place: Array) -> NDArray[np.bool_]:
     """(STORED_PX, STORED_PX) which pixels of the patch are the face, openings included."""
     oval = project(shown.shape[list(mesh.OVAL)], shown.rotation)[:, :2]
-    in_patch = (oval - place[:, 2]) @ np.linalg.inv(place[:, :2]).T
     mask = np.zeros((STORED_PX, STORED_PX), dtype=np.uint8)
-    cv2.fillPoly(mask, [np.round(in_patch).astype(np.int32)], (1,))
+    cv2.fillPoly(mask, [np.round(_in_patch(oval, place)).astype(np.int32)], (1,))
     return np.asarray(mask > 0)
+
+
+def laid(
+    picture: NDArray[np.uint8], drawn_px: NDArray[np.floating[Any]], seen_px: NDArray[np.floating[Any]]
+) -> NDArray[np.uint8]:
+    """A picture (h, w, 3) moved so that its landmarks (n, 2) come to lie near those that were drawn.
+
+    The flow is smooth: a mouth comes to its place as a whole, and stays as far open as it is. It is bounded, too.
+    """
+    side = picture.shape[0] // _FLOW_CELL_PX
+    cells = (drawn_px / _FLOW_CELL_PX).astype(int)
+    inside = ((cells >= 0) & (cells < side)).all(axis=1)
+    total = np.zeros((side, side, 3), dtype=np.float32)
+    apart = np.column_stack([seen_px - drawn_px, np.ones(len(drawn_px))]).astype(np.float32)
+    np.add.at(total, (cells[inside, 1], cells[inside, 0]), apart[inside])
+    near = cv2.GaussianBlur(total, (0, 0), FLOW_PX / _FLOW_CELL_PX, borderType=cv2.BORDER_CONSTANT)
+    flow = near[..., :2] / (near[..., 2:] + _FLOW_FAINT)
+    flow = cv2.resize(
+        flow.clip(-MOST_FLOW_PX, MOST_FLOW_PX), picture.shape[1::-1], interpolation=cv2.INTER_CUBIC
+    )
+    rows, columns = np.mgrid[: picture.shape[0], : picture.shape[1]].astype(np.float32)
+    moved = cv2.remap(
+        picture, columns + flow[..., 0], rows + flow[..., 1], cv2.INTER_CUBIC, borderMode=cv2.BORDER_REPLICATE
+    )
+    return np.asarray(moved, dtype=np.uint8)
+
+
+def _in_patch(places: NDArray[np.floating[Any]], affine: Array) -> NDArray[np.floating[Any]]:
+    """Places (n, 2) of a picture in the patch that `affine` (2, 3) leads from."""
+    return np.asarray((places - affine[:, 2]) @ np.linalg.inv(affine[:, :2]).T)
 
 
 def matched(

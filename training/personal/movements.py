@@ -26,6 +26,7 @@ LEAST_FRAMES: Final = 20
 """Fewer tell no movement from the noise of the landmarks."""
 RIDGES: Final = (3.0, 10.0, 30.0, 100.0)
 """Strengths that are tried: how many frames with a whole movement weigh as much as the table."""
+AS_WELL: Final = 0.1
 RIDGE: Final = 30.0
 """Where there are too few frames to try any."""
 NEUTRAL_RIDGE: Final = 0.5
@@ -168,7 +169,10 @@ def _calm_shape(shapes: FloatArray, attributes: FloatArray) -> FloatArray:
 
 
 def _strength(seen: _Seen, first: Movements) -> float:
-    """The ridge with which frames that were left out are drawn best."""
+    """The strongest ridge with which frames that were left out are drawn about as well as with the best.
+
+    The strongest, because frames to come show poses that none of these has.
+    """
     count = len(seen.shapes)
     if count < 2 * TRIED_FROM:
         return RIDGE
@@ -179,7 +183,7 @@ def _strength(seen: _Seen, first: Movements) -> float:
         for i, ridge in enumerate(RIDGES):
             fitted = _fit(rest, first, ridge, rounds=1)
             found[i] += sum(errors(fitted, left_out.shapes, left_out.attributes).values())
-    return RIDGES[int(np.argmin(found))]
+    return RIDGES[int(np.flatnonzero(found <= (1 + AS_WELL) * found.min())[-1])]
 
 
 def _fit(seen: _Seen, first: Movements, ridge: float, rounds: int = ROUNDS) -> Movements:

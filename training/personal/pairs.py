@@ -2,7 +2,9 @@
 
 Most pairs have the expression that the tracker read, as every frame of the product has: there geometry misses by a
 little, and the network learns to live with it. The others have the shape that is seen, as in `training/pairs/`. The pose
-is the seen one in both, so that nothing else misses.
+is the seen one in both, so that nothing else misses. What misses broadly is laid right (`training.pairs.records.laid`):
+of pairs that lie apart a network learns blur. Beside mouth and eyes, and of expressions and turns that the frames do not
+show, the network keeps what it made before (`training/personal/kept.py`).
 """
 
 from __future__ import annotations
@@ -18,60 +20,48 @@ from concurrent.futures import ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, Final, Literal, NamedTuple
+from typing import Any, Final, NamedTuple
 
 import cv2
 import numpy as np
+import torch
 
 from icface.arrays import Array, Tensors
-from icface.attributes import AU_NAMES, INDEX
+from icface.attributes import AU_NAMES
 from icface.errors import ConfigError, ICFaceError, SourceError
 from icface.face.landmarks import LandmarkDetector, open_detector
 from icface.geometry.person import read_person
 from icface.geometry.prepare import GEOMETRY_VERSION
+from icface.networks import PatchCorrector
 from training.pairs.pack import MAKER_VERSION, pack
 from training.pairs.records import Record, record
 from training.pairs.seen import Seen, as_seen
 from training.pairs.source import Shown, Source
 from training.pairs.work import save_part
 from training.personal.bar import Progress
-from training.personal.calm import COVERED, calm_frames, oddness
+from training.personal.calm import calm_frames
 from training.personal.frames import ChosenFrame
+from training.personal.kept import kept_outside, kept_pairs
+from training.personal.lots import SEED, Lot, draw_lots
+from training.personal.one_photo import photo_pairs
+from training.personal.start import corrector_of
 
-VERSION: Final = 4
+VERSION: Final = 5
 """Raise it when this code makes other pairs than before."""
 LEARN, HELD = "learn", "held"
 """Folders of the pairs that are learnt from, and of those that judge."""
 SOURCES: Final = 3
 """Calm frames that are moved. The first is the bundle's picture, and most pairs are of it."""
-PAIRS: Final = 480
-HELD_PAIRS: Final = 72
-"""At most so many pairs that judge."""
-OF_FIRST: Final = 0.6
-"""Share of the pairs that are made of the first source."""
-BY_ATTRIBUTES: Final = 0.8
-"""Share of the pairs that are moved by attributes. Pairs by shapes alone leave half of what is to be won."""
 CHUNK: Final = 12
 """Pairs that a process makes at a time: so often is there progress, and so much is lost when it is stopped."""
-SEED: Final = 20
 IOD_PX: Final = 110.0
+KEPT_VARIATIONS: Final = 5
+"""How often the first source shows each expression of which the network keeps what it makes."""
+KEPT_TURN_DEG: Final = 24.0
 NOISE: Final = 0.05
 DROP_WORST: Final = 0.02
 STILL: Final = (33, 133, 362, 263, 6, 168, 197, 195, 4, 127, 356)
 """Vertices that no expression moves far: corners of the eyes, nose, temples."""
-
-Way = Literal["shape", "attributes"]
-
-
-class Lot(NamedTuple):
-    """One pair that is to be made."""
-
-    source: int
-    """Which of the sources."""
-    target: int
-    """Which of the frames."""
-    way: Way
-    noise: bool
 
 
 class _Chunk(NamedTuple):
@@ -119,12 +109,19 @@ def make_pairs(frames: Sequence[ChosenFrame], person: Tensors | None, out: Path,
         done += 1
         progress(done / len(work))
     for part in (LEARN, HELD):
-        _collect(out, part, stamp)
+        _collect(out, part, stamp, _kept(chosen[0], person) if part == LEARN else [])
+
+
+def _kept(frame: ChosenFrame, person: Tensors | None) -> list[Record]:
+    source, network = source_of(frame, person, open_detector(video=False)), corrector_of()[0]
+    return [
+        each
+        for variation in range(KEPT_VARIATIONS)
+        for each in kept_pairs(network, source, np.random.default_rng([SEED, variation]), KEPT_TURN_DEG)
+    ]
 
 
 def _of_one_photo(frame: ChosenFrame, out: Path, stamp: str, progress: Progress) -> None:
-    from training.personal.one_photo import photo_pairs  # needs torch, which frames do not
-
     detector = open_detector(video=False)
     source = source_of(frame, None, detector)
     for number, part in enumerate((LEARN, HELD)):
@@ -132,40 +129,8 @@ def _of_one_photo(frame: ChosenFrame, out: Path, stamp: str, progress: Progress)
         told = list(photo_pairs(source.seen, source, detector, held=part == HELD))
         records = [each for each in told if not isinstance(each, str)]
         save_part(out / part / stamp / "0000.npz", records, [each for each in told if isinstance(each, str)])
-        _collect(out, part, stamp)
+        _collect(out, part, stamp, [])
         progress((number + 1) / 2)
-
-
-def draw_lots(frames: Sequence[ChosenFrame], sources: Sequence[int], *, held: bool) -> list[Lot]:
-    """Which pairs are made. Rare expressions come first, so that they are in however few pairs there are.
-
-    Held pairs are of the first source alone, by attributes: it is what the bundle shows.
-    """
-    rng = np.random.default_rng([SEED, int(held)])
-    seen = oddness(frames) <= COVERED
-    targets = [n for n, each in enumerate(frames) if each.held == held and n not in sources and seen[n]]
-    if not targets:
-        raise ConfigError(f"no frame is left to {'judge by' if held else 'learn from'}; film more")
-    rare = [rarity(frames[n]) for n in targets]
-    order = [targets[i] for i in np.argsort(-np.array(rare), kind="stable")]
-    if held:
-        chosen = [order[i] for i in np.linspace(0, len(order) - 1, min(len(order), HELD_PAIRS)).astype(int)]
-        return [Lot(0, target, "attributes", False) for target in chosen]
-    lots = []
-    for count in range(min(PAIRS, 3 * len(order))):
-        again, place = divmod(count, len(order))
-        first = again == 0 if len(sources) == 1 else rng.random() < OF_FIRST
-        source = 0 if first or len(sources) == 1 else int(rng.integers(1, len(sources)))
-        way: Way = "attributes" if rng.random() < BY_ATTRIBUTES else "shape"
-        lots.append(Lot(source, order[place], way, way == "shape" and bool(rng.integers(2))))
-    return list(dict.fromkeys(lots))
-
-
-def rarity(frame: ChosenFrame) -> float:
-    """How much a frame shows of what talk rarely does: closing lids, teeth, an open mouth, raised or knit brows."""
-    of = {name: float(frame.attributes[INDEX[name]]) for name in AU_NAMES}
-    lids = of["AU45"] if of["AU45"] < 0.9 else 0.8
-    return lids + of["AU12"] * (0.5 + of["AU25"]) + of["AU26"] + 0.5 * (of["AU04"] + of["AU01"])
 
 
 def _stamp(frames: Sequence[ChosenFrame], person: Tensors | None) -> str:
@@ -179,7 +144,7 @@ def _stamp(frames: Sequence[ChosenFrame], person: Tensors | None) -> str:
 def _is_done(folder: Path, stamp: str) -> bool:
     try:
         sets = json.loads((folder / "index.json").read_text(encoding="utf-8"))["sets"]
-        return all(entry["stamp"] == stamp for entry in sets.values()) and bool(sets)
+        return all(entry["stamp"] == stamp for entry in sets.values()) and "person" in sets
     except (OSError, ValueError, LookupError, TypeError):
         return False
 
@@ -199,10 +164,15 @@ def _folder(path: Path) -> None:
         raise ConfigError(f"cannot write to {path}: {error.strerror or error}") from error
 
 
-def _collect(out: Path, part: str, stamp: str) -> None:
-    """One set of all parts, which then go."""
+def _collect(out: Path, part: str, stamp: str, kept: list[Record]) -> None:
+    """One set of all parts, which then go, and before it one of what is kept."""
     parts = sorted((out / part / stamp).glob("*.npz"))
     (out / part / "index.json").unlink(missing_ok=True)
+    if kept:
+        path = out / part / stamp / "kept"
+        save_part(path, kept, [])
+        pack(out / part, "kept", "render", [path], 0.0, stamp)
+        path.unlink()
     made = pack(out / part, "person", "talk", parts, DROP_WORST if part == LEARN else 0.0, stamp)
     if not made["count"]:
         why = f" ({made['left_out'][0]})" if made["left_out"] else ""
@@ -214,6 +184,7 @@ def _collect(out: Path, part: str, stamp: str) -> None:
 
 # The sources of one process: read once, used by every chunk.
 _sources: list[Source] = []
+_network: list[PatchCorrector] = []
 
 
 def _in_processes(
@@ -260,11 +231,13 @@ def _without_interrupts() -> Iterator[None]:
 def _begin(frames: Sequence[ChosenFrame], person: Tensors | None) -> None:
     # A terminal sends Ctrl-C to all processes; the first one ends the others.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    torch.set_num_threads(1)
     _open(frames, person)
 
 
 def _open(frames: Sequence[ChosenFrame], person: Tensors | None) -> None:
     cv2.setNumThreads(1)
+    _network[:] = [corrector_of()[0]]
     detector = open_detector(video=False)
     _sources[:] = [source_of(frame, person, detector) for frame in frames]
 
@@ -284,7 +257,10 @@ def _make(chunk: _Chunk) -> None:
             made = pair(_sources[lot.source], chunk.targets[lot.target], lot)
         except SourceError as error:
             made = str(error)
-        reasons.append(f"{lot.target}: {made}") if isinstance(made, str) else records.append(made)
+        if isinstance(made, str):
+            reasons.append(f"{lot.target}: {made}")
+        else:
+            records.append(kept_outside(_network[0], made))
     save_part(chunk.path, records, reasons)
 
 
@@ -307,7 +283,7 @@ def pair(source: Source, frame: ChosenFrame, lot: Lot) -> Record | str:
         "kind": "talk",
         "noise": 0.0 if noise is None else NOISE,
     }
-    return record(source, shown, target, onto, words, match_colour=True)
+    return record(source, shown, target, onto, words, match_colour=True, lay=True)
 
 
 def laid_on(source: Source, shown: Shown, target: Seen) -> Array:

@@ -17,6 +17,8 @@ class PatchLossConfig(Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     opening: Weight = 2.0
     """How much more the openings of eyes and mouth count in L1."""
     gradient: Weight = 1.0
+    detail: Weight = 0.0
+    """How much is to be seen in small windows, wherever in them it lies."""
     residual: Weight = 0.02
     """Keeps the correction small where it does not help."""
     perceptual: Weight = 0.5

@@ -11,6 +11,7 @@ from typing import Final, NamedTuple
 
 import torch
 from torch import Tensor
+from torch.nn import functional
 
 from icface.geometry.patch import PATCH_PX
 from training.learning.patch.pairs import face_ellipse
@@ -33,17 +34,22 @@ MOUTH: Final = Window(80, 40, 112, 112)
 EYES: Final = Window(32, 16, 64, 160)
 LIPS: Final = Window(104, 44, 80, 104)
 """What the judge sees."""
+DETAIL_PX: Final = 8
+"""Side of the windows whose detail is compared."""
 
 
 def attention() -> Tensor:
     """How much each pixel counts beside the openings, (1, 1, 192, 192): mouth, lids and brows more, background little."""
-    weight = 0.1 + 0.4 * torch.from_numpy(face_ellipse())
-    rows, columns = torch.meshgrid(torch.arange(PATCH_PX), torch.arange(PATCH_PX), indexing="ij")
-    for window, extra in ((MOUTH, 0.4), (EYES, 0.3)):
-        down = (rows - window.top - window.height / 2) / (window.height / 2)
-        right = (columns - window.left - window.width / 2) / (window.width / 2)
-        weight = weight + extra * ((1.2 - torch.hypot(down, right)) / 0.4).clamp(0, 1)
+    weight = 0.1 + 0.4 * torch.from_numpy(face_ellipse()) + 0.4 * near(MOUTH) + 0.3 * near(EYES)
     return weight[None, None]
+
+
+def near(window: Window) -> Tensor:
+    """(192, 192): 1 in the ellipse of a window, falling to 0 around it."""
+    rows, columns = torch.meshgrid(torch.arange(PATCH_PX), torch.arange(PATCH_PX), indexing="ij")
+    down = (rows - window.top - window.height / 2) / (window.height / 2)
+    right = (columns - window.left - window.width / 2) / (window.width / 2)
+    return ((1.2 - torch.hypot(down, right)) / 0.4).clamp(0, 1)
 
 
 def weighted_l1(output: Tensor, target: Tensor, weight: Tensor) -> Tensor:
@@ -57,6 +63,22 @@ def gradient_l1(output: Tensor, target: Tensor, weight: Tensor) -> Tensor:
     down = (difference[:, :, 1:] - difference[:, :, :-1]).abs() * weight[:, :, 1:]
     right = (difference[:, :, :, 1:] - difference[:, :, :, :-1]).abs() * weight[:, :, :, 1:]
     return down.mean() + right.mean()
+
+
+def detail_distance(output: Tensor, target: Tensor, weight: Tensor) -> Tensor:
+    """Mean difference of how much detail small windows have, each with its weight (B, 1, H, W).
+
+    A window's detail is the mean of the differences between neighbours, down and right. Where in it a line lies does not
+    count, so a target that is off by a pixel does not ask for blur.
+    """
+    apart = _detail(output) - _detail(target)
+    return (apart.abs() * functional.avg_pool2d(weight, DETAIL_PX, DETAIL_PX // 2)).mean()
+
+
+def _detail(picture: Tensor) -> Tensor:
+    down = functional.pad((picture[:, :, 1:] - picture[:, :, :-1]).abs(), (0, 0, 0, 1))
+    right = functional.pad((picture[:, :, :, 1:] - picture[:, :, :, :-1]).abs(), (0, 1, 0, 0))
+    return functional.avg_pool2d(down + right, DETAIL_PX, DETAIL_PX // 2)
 
 
 def perceptual_distance(found: Sequence[Tensor], wanted: Sequence[Tensor]) -> Tensor:

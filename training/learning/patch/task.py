@@ -105,6 +105,7 @@ class PatchTask(Task):
             "l1": losses.weighted_l1(output, target, weight),
             "gradient": losses.gradient_l1(output, target, weight),
             "residual": (output - warped).abs().mean(),
+            "detail": losses.detail_distance(output, target, weight),
         }
         if self._taps is not None and weights.perceptual > 0:
             found["perceptual"] = self._perceptual(output, target)
