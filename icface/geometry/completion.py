@@ -36,6 +36,11 @@ HAIR_TURNS_RAD: Final = (0.10, 0.22)
 EAR: Final = 0.10
 HAIR: Final = 1.20
 """So far beyond the face the mirror image reaches at the first of these turns, and so much farther at the last (IOD)."""
+BESIDE: Final = 0.25
+"""Where a turn hides the ear alone, what is carried begins so far inside of the face's widest place (IOD)."""
+BELOW_EAR: Final = 0.75
+BELOW_HAIR: Final = 1.85
+"""So far below the eyes it ends, with the smallest of these turns and with the largest (IOD)."""
 FAR_TURNS_RAD: Final = (0.25, 0.55)
 """Between these turns it takes over all of the far side, with the neck."""
 RIDGE: Final = (0.001, 0.005, 0.01)
@@ -236,10 +241,15 @@ def _around(weight: Mask, face: Mask, project: Projection, yaw_rad: float, far: 
     outside: Any = cv2.distanceTransform(1 - (face > 0.5).astype(np.uint8), cv2.DIST_L2, 5) / iod_px
     hair = smooth(_between(abs(yaw_rad), HAIR_TURNS_RAD))
     carried = 1 - smooth((outside - EAR - HAIR * hair) / 0.25)
+    # A small turn hides the ear and no more. What lies above and below the face is seen on both sides.
+    widest = x[(face > 0.5).any(axis=0)].max()
+    beside = smooth((x - widest + BESIDE) / BESIDE)
+    beside += hair * (1 - beside)
+    lowest = BELOW_EAR + hair * (BELOW_HAIR - BELOW_EAR) + 1.5 * far
     carried = (
         carried
         * _off_midline(x[None, :], far, 0.5 * outside)
-        * smooth((y + 1.5 + 0.35 * hair + 1.5 * far) / 0.35)[:, None]
+        * (beside[None, :] * smooth((y + lowest) / 0.35)[:, None])
     )
     mixed = cv2.GaussianBlur(np.where(face > 0.5, weight, carried), (0, 0), 0.02 * iod_px)
     mixed = np.clip(mixed, 0, 1).astype(np.float32)
