@@ -12,11 +12,13 @@ from icface.arrays import Frame, Tensors
 from icface.bundle import Bundle
 from icface.errors import BundleError
 from icface.face.landmarks import Landmarks
+from icface.face.pose import head_pose
 from icface.families import Family, Means, cannot_run
+from icface.geometry.completion import COMPLETE_FROM_RAD
 from icface.geometry.far_side import hides_far_side, with_far_side
 from icface.geometry.person import Person, read_person
 from icface.geometry.prepare import GEOMETRY_VERSION, prepare_source
-from icface.geometry.renewal import RENEWS, is_worth_renewing, renewed
+from icface.geometry.renewal import RENEWS, is_worth_renewing, renewed, smiles
 from icface.geometry.rig import FaceRig
 from icface.geometry.trust import rest_change
 from icface.geometry.warp import PersonAlpha
@@ -61,13 +63,28 @@ def _prepare(person: Person | None, frame: Frame, face: Landmarks, means: Means)
         wide=means.wide,
         person=person,
     )
-    cache = prepare(frame, face)
-    if means.corrected is not None and RENEWS and is_worth_renewing(cache, face):
-        cache, frame, face = renewed(
-            cache, frame, face, means.detector, means.corrected, free_layer=means.free_layer, person=person
-        )
-    if hides_far_side(cache):
-        cache = with_far_side(cache, prepare(frame, face, complete_from_rad=0.0))
+    yaw_rad = head_pose(face).yaw_rad
+    turned = abs(yaw_rad) >= COMPLETE_FROM_RAD
+    renews = RENEWS and means.corrected is not None
+    if turned and not (renews and smiles(face)):
+        cache = prepare(frame, face)
+    else:
+        cache = prepare(frame, face, turned_rad=0.0)
+        hidden = turned or hides_far_side(cache)
+        # First the smile, then the far side: the mirror image of half a smile is a crooked mouth.
+        if means.corrected is not None and RENEWS and is_worth_renewing(cache, face):
+            cache, frame, face = renewed(
+                cache,
+                frame,
+                face,
+                means.detector,
+                means.corrected,
+                free_layer=means.free_layer,
+                person=person,
+            )
+        if hidden:
+            completed = prepare(frame, face, turned_rad=yaw_rad)
+            cache = with_far_side(cache, completed, keeps_teeth=not turned)
     if means.corrected is None:
         return cache
     return {**cache, "rest_change": rest_change(cache, means.corrected)}

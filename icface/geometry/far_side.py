@@ -43,9 +43,9 @@ def hides_far_side(cache: Tensors) -> bool:
     return bool(near_iod > LEAST_NEAR and far_iod < HIDDEN * near_iod)
 
 
-def with_far_side(cache: Tensors, completed: Tensors) -> Tensors:
-    """The tensors of the same photo made frontal, with the photo's own expression and teeth."""
+def with_far_side(cache: Tensors, completed: Tensors, *, keeps_teeth: bool) -> Tensors:
+    """The tensors of the same photo made frontal, with the photo's own expression, and its teeth where wanted."""
     made = {**completed, "own": cache["own"]}
-    if cache["mouth_rows"][4] == OWN:
+    if keeps_teeth and cache["mouth_rows"][4] == OWN:
         keep_the_teeth(made, cache)
     return made

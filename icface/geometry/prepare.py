@@ -100,7 +100,7 @@ def prepare_source(
     free_layer: bool = False,
     wide: bool = False,
     person: Person | None = None,
-    complete_from_rad: float = COMPLETE_FROM_RAD,
+    turned_rad: float | None = None,
 ) -> Tensors:
     """Neutralise one face of a photo (H, W, 3).
 
@@ -112,7 +112,8 @@ def prepare_source(
         free_layer: make the layer that stands before other backgrounds too.
         wide: cut the crop up to WIDER times as wide, where the photo has so much, and make it as much larger.
         person: whose face it is, where that is known.
-        complete_from_rad: a photo that is turned by so much is made frontal, and its far side completed.
+        turned_rad: its far side is completed as of a photo that is turned so far; 0 leaves it as it is. None: as it is
+            seen to be turned, from COMPLETE_FROM_RAD on.
 
     Returns:
         Cache tensors: `skin` (S, S, 4), `plate` (T, T, 3), `inner` (h, w, 3), `neutral` (T, T, 3) RGB(A) uint8,
@@ -126,8 +127,10 @@ def prepare_source(
     if size_px is None:
         own = round(face_extent_px(landmarks) * CROP_SCALE / 32) * 32
         size_px = int(np.clip(own, *NATIVE_LIMITS_PX))
-    turned = abs(head_pose(landmarks).yaw_rad) >= complete_from_rad
-    completed = _completed(frame, landmarks, detector, size_px, person) if turned else None
+    if turned_rad is None:
+        yaw_rad = head_pose(landmarks).yaw_rad
+        turned_rad = yaw_rad if abs(yaw_rad) >= COMPLETE_FROM_RAD else 0.0
+    completed = _completed(frame, landmarks, turned_rad, detector, size_px, person) if turned_rad else None
     front, face, room, as_it_is = completed or (frame, landmarks, None, None)
     photo_px = frame.shape[1], frame.shape[0]
     of_face = CROP_SCALE * (WIDER if wide else 1)
@@ -137,8 +140,8 @@ def prepare_source(
         size_px = min(2 * round(size_px * max(1.0, side) / 2), NATIVE_LIMITS_PX[1])
         affine = crop_affine(face.points_px, photo_px, size_px, of_face)
     cache = read_photo(front, face, affine, size_px, free_layer, room, person=person)
-    if completed and abs(head_pose(landmarks).yaw_rad) >= COMPLETE_FROM_RAD:
-        _copy_the_near_eye(cache, head_pose(landmarks).yaw_rad)
+    if completed and abs(turned_rad) >= COMPLETE_FROM_RAD:
+        _copy_the_near_eye(cache, turned_rad)
     rig, warp = FaceRig(cache), HostWarp(cache, (size_px, size_px))
     # The rig reads the offsets from the cache, frame by frame.
     for _ in range(LOOPS):
@@ -151,13 +154,17 @@ def prepare_source(
 
 
 def _completed(
-    frame: Frame, landmarks: Landmarks, detector: LandmarkDetector, size_px: int, person: Person | None
+    frame: Frame,
+    landmarks: Landmarks,
+    turned_rad: float,
+    detector: LandmarkDetector,
+    size_px: int,
+    person: Person | None,
 ) -> tuple[Frame, Landmarks, Room, Tensors] | None:
     """A turned photo with its face made frontal, the landmarks of that face, the room, and the photo's own tensors.
 
     None where no face is found in what was made.
     """
-    turned_rad = head_pose(landmarks).yaw_rad
     photo_size_px = frame.shape[1], frame.shape[0]
     wide_px = 2 * round(
         size_px * WIDE_CROP_SCALE / CROP_SCALE / 2

@@ -18,7 +18,6 @@ from icface.attributes import INDEX, POSE, neutral, pose_to_unit
 from icface.face.action_units import measure_attributes, population
 from icface.face.landmarks import LandmarkDetector, Landmarks
 from icface.face.pose import head_pose
-from icface.geometry.completion import COMPLETE_FROM_RAD
 from icface.geometry.cutout import Room
 from icface.geometry.person import Person
 from icface.geometry.prepare import pasted, take_out_the_rest
@@ -38,11 +37,13 @@ Corrected = Callable[[Tensors, Tensors], Frame]
 
 
 def is_worth_renewing(cache: Tensors, landmarks: Landmarks) -> bool:
-    """Whether a photo smiles or shows its teeth, and was not made frontal before."""
-    if abs(head_pose(landmarks).yaw_rad) >= COMPLETE_FROM_RAD:
-        return False
-    smile = float(certain(measure_attributes(landmarks))[INDEX["AU12"]])
-    return smile >= LEAST_SMILE or bool(cache["mouth_rows"][4] == OWN)
+    """Whether a photo smiles or shows its teeth."""
+    return smiles(landmarks) or bool(cache["mouth_rows"][4] == OWN)
+
+
+def smiles(landmarks: Landmarks) -> bool:
+    """Whether a face smiles so much that it has folds."""
+    return float(certain(measure_attributes(landmarks))[INDEX["AU12"]]) >= LEAST_SMILE
 
 
 def renewed(

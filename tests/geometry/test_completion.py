@@ -87,7 +87,7 @@ def test_the_hidden_cheek_of_a_real_photo_comes_back(detector: LandmarkDetector)
     (found,) = detector.detect(turned)
     assert 15 < abs(np.degrees(head_pose(found).yaw_rad)) < 40
     completed = prepare_source(turned, found, detector, 512)
-    as_it_is = prepare_source(turned, found, detector, 512, complete_from_rad=1.0)
+    as_it_is = prepare_source(turned, found, detector, 512, turned_rad=0.0)
     wanted = cheek(frontal)
     missed, missed_before = (np.abs(cheek(made) - wanted).mean() for made in (completed, as_it_is))
     assert missed < 0.8 * missed_before, (missed, missed_before)

@@ -4,14 +4,20 @@ from __future__ import annotations
 
 from contextlib import closing
 
+import cv2
 import numpy as np
 import pytest
 
+from icface.arrays import Frame, Tensors
+from icface.attributes import neutral
 from icface.bundle import DEFAULT_BUNDLE, Bundle
 from icface.face.landmarks import open_detector
+from icface.face.pose import head_pose
 from icface.families import Means, open_family
+from icface.geometry.completion import COMPLETE_FROM_RAD
 from icface.geometry.far_side import TURNED, hides_far_side
-from icface.geometry.prepare import prepare_source
+from icface.geometry.prepare import prepare_source, render
+from icface.geometry.renewal import smiles
 from icface.geometry.shape import rotation_matrix
 from icface.images import load_photo
 from tests.conftest import shared_file
@@ -60,3 +66,28 @@ def test_a_real_photo_gets_its_far_side_and_stays_the_person() -> None:
     assert abs(float(made["rotation"][2, 0])) < TURNED
     assert not hides_far_side(made)
     np.testing.assert_array_equal(made["own"], as_it_is["own"])
+
+
+@pytest.mark.slow
+def test_a_turned_smile_is_taken_out_by_the_network_before_the_face_is_mirrored() -> None:
+    photo = load_photo(shared_file("data/us_congress_gpo/C001035.jpg")).frame
+    family = open_family(Bundle.load(DEFAULT_BUNDLE))
+    turns: list[float] = []
+
+    def corrected(cache: Tensors, motion: Tensors) -> Frame:
+        """A network that paints the mouth blue, which the mirror image of one side would not."""
+        turns.append(float(cache["rotation"][2, 0]))
+        frame = render(cache, neutral()).copy()
+        x, y = (int(value) for value in motion["patch_to_frame"] @ [96, 140, 1])
+        cv2.circle(frame, (x, y), 4, (0, 0, 255), -1)
+        return frame
+
+    with closing(open_detector(video=False)) as detector:
+        (face,) = detector.detect(photo)
+        assert abs(head_pose(face).yaw_rad) > COMPLETE_FROM_RAD and smiles(face)
+        means = Means(detector, lambda tensors: tensors, 256, corrected=corrected)
+        made = family.prepare(photo, face, means)
+    assert abs(turns[0]) > 0.15, "it saw the photo as it was turned"
+    assert abs(float(made["rotation"][2, 0])) < TURNED
+    shown = made["neutral"].astype(int)
+    assert (shown[..., 2] - shown[..., 0]).max() > 80, "what it made is in the frontal picture"
