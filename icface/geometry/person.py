@@ -19,6 +19,8 @@ CALM: Final = 0.1
 EXPRESSIVE: Final = 0.4
 """Between these amounts of the strongest Action Unit a photo gives up its own shape for the person's."""
 MOVES_IOD: Final = 0.06
+SIDES: Final = "left", "right"
+"""Of the head: at positive x, and at negative x."""
 _EYE_CORNERS: Final = [33, 263]
 _SHAPES: Final[dict[str, tuple[int, ...]]] = {
     "displacements": (len(AU_NAMES), FACE_VERTICES, 3),
@@ -50,6 +52,20 @@ class KnownMouth(NamedTuple):
     """(3,) RGB of the cheeks in that picture."""
 
 
+class KnownSide(NamedTuple):
+    """One side of the head in a picture in which it is turned to the camera."""
+
+    picture: Frame
+    """(h, w, 4) RGB, and how much of it shall be shown."""
+    shape: FloatArray
+    """(468, 3) head space of the face in that picture."""
+    rotation: FloatArray
+    """(3, 3) of the head there."""
+    base_px: FloatArray
+    """(2,) where in the picture the head's pivot lies."""
+    iod_px: float
+
+
 class Person(NamedTuple):
     """One person's face, in head space (IOD)."""
 
@@ -61,6 +77,8 @@ class Person(NamedTuple):
     """(468, 3) the face without expression, lips closed; None: it is not known."""
     mouth: KnownMouth | None = None
     """None: no picture showed the teeth well."""
+    sides: tuple[KnownSide | None, KnownSide | None] = (None, None)
+    """The head's left side, at positive x, and the right one. None: it was not seen."""
 
 
 def rest_of(person: Person, guess: FloatArray, moved: float) -> FloatArray:

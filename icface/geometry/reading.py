@@ -16,7 +16,7 @@ from icface.face.extensions import gaze_rad, measure, measure_sides
 from icface.face.features import face_shape
 from icface.face.landmarks import Landmarks
 from icface.face.pose import Pose, head_pose
-from icface.geometry import layers
+from icface.geometry import layers, side
 from icface.geometry.completion import COMPLETE_FROM_RAD, upright
 from icface.geometry.cutout import MARGIN, Cutout, Room, cut_out
 from icface.geometry.eyes import seen_gaze
@@ -80,7 +80,8 @@ def read_photo(
     known = None if person is None else person.mouth
     white = np.maximum(right_white, left_white)
     mouth, mouth_rows = paint_mouth(crop, shape, points, white, known)
-    inner, patches = _stack([*right, *left, mouth])
+    sides = side.prepared(person, crop, shape.texture_px)
+    inner, patches = _stack([*right, *left, mouth, *sides.pictures])
     skin = layers.fill_skin(crop, points, shape.iod_px)
     cache: dict[str, NDArray[Any]] = {
         **_layered(cut, skin),
@@ -101,6 +102,7 @@ def read_photo(
         "pose_offset_rad": np.zeros(3, dtype=np.float32),
         "au_offset": np.zeros(len(AU_NAMES), dtype=np.float32),
     }
+    cache |= sides.tensors(patches[7:])
     if person is not None:
         cache |= {"displacements": person.displacements, "extensions": person.extensions}
     return cache

@@ -1,0 +1,138 @@
+"""The sides of the head: of each the frame that shows it best, cut out for the bundle's person."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from contextlib import closing
+from typing import Any, Final
+
+import cv2
+import numpy as np
+
+from icface.arrays import Array, Frame, Tensors
+from icface.attributes import ACTION_UNITS, FloatArray
+from icface.errors import SourceError
+from icface.face.landmarks import open_detector
+from icface.geometry import topology as mesh
+from icface.geometry.follow import smooth
+from icface.geometry.person import SIDES, KnownSide, read_person, turn_onto
+from icface.geometry.shape import PIVOT
+from icface.segmentation.matte import person_matte
+from training.pairs.seen import Seen
+from training.pairs.source import Source
+from training.personal.movements import Movements
+
+TURNED_RAD: Final = 0.30, 0.75
+"""A head that is turned by less hides its side. One that is turned by more is measured badly."""
+BEST_RAD: Final = 0.50
+"""What is seen at this turn serves smaller and larger ones."""
+LEAST_SCORE: Final = -0.6
+
+# The part that is shown. Lengths in IOD, heights over the eyes.
+INWARDS: Final = 0.30
+"""From the rim of the face inwards: where it begins."""
+WHOLE: Final = 0.06, -0.20
+"""And where nothing else is shown: at the cheek, and above the forehead."""
+FOREHEAD: Final = 0.2, 0.6
+"""Heights between which one becomes the other."""
+JAW: Final = -0.80, -1.10
+NECK: Final = -0.50, -0.75
+"""Where the cheek fades out below, and what is no hair beyond the rim: a neck does not turn with the head."""
+HAIR: Final = -1.3, -1.9
+BORDER: Final = 0.15
+"""Where the picture ends the side fades out over so much."""
+"""Frames that a side is tried on."""
+BLUR: Final = 0.04
+BETTER: Final = 0.97
+TRIED: Final = 6
+
+
+def fit_sides(faces: Sequence[Seen], attributes: FloatArray, movements: Movements) -> Tensors:
+    """`left_side` and so on of a bundle's person. A side that no frame shows, or that looks no better, is left out.
+
+    `attributes` (n, SIZE) are those of the faces.
+    """
+    yaws = np.array([_yaw(face) for face in faces])
+    tensors: dict[str, Any] = {}
+    for name, sign in zip(SIDES, (1, -1), strict=True):
+        scores = [
+            _score(face, yaw * sign, each) for face, yaw, each in zip(faces, yaws, attributes, strict=True)
+        ]
+        best = int(np.argmax(scores))
+        if scores[best] < LEAST_SCORE:
+            continue
+        tensors |= as_tensors(name, cut_side(faces[best], movements.neutral_shape))
+    return tensors
+
+
+def _yaw(face: Seen) -> float:
+    """How far the head's left side is turned to the camera."""
+    return float(np.arctan2(face.rotation[2, 0], face.rotation[2, 2]))
+
+
+def _score(face: Seen, turned_rad: float, attributes: FloatArray) -> float:
+    low, high = TURNED_RAD
+    if not low <= turned_rad <= high:
+        return -np.inf
+    upright = abs(float(face.rotation[0, 1])) + abs(float(face.rotation[2, 1]))
+    return -abs(turned_rad - BEST_RAD) - 0.5 * upright - 0.1 * float(attributes[ACTION_UNITS].max())
+
+
+def as_tensors(name: str, side: KnownSide) -> Tensors:
+    """A side as a bundle's tensors."""
+    view = np.concatenate([side.rotation.ravel(), side.base_px, [side.iod_px]])
+    return {
+        f"{name}_side": side.picture,
+        f"{name}_side_shape": side.shape.astype(np.float16),
+        f"{name}_side_view": view.astype(np.float32),
+    }
+
+
+def cut_side(face: Seen, neutral_shape: FloatArray) -> KnownSide:
+    """The side of a face that is turned to the camera.
+
+    Args:
+        face: in a picture.
+        neutral_shape: (468, 3) of the same face: of a turned one the distance of the eyes is measured badly.
+    """
+    turn, _ = turn_onto(face.shape, neutral_shape)
+    heights, known = (face.shape @ turn)[:, 1], neutral_shape[:, 1]
+    scale = float(np.std(heights) / np.std(known))
+    shape, iod_px = face.shape / np.float32(scale), scale * float(face.project.iod_px)
+    # The pivot belongs to the face's size.
+    moved = face.rotation @ (PIVOT * np.float32(1 - 1 / scale))
+    base_px = face.project.base_px + iod_px * moved[:2] * [1, -1]
+
+    shown = _shown(face, shape, base_px, iod_px)
+    used = shown > 0.02
+    rows, cols = np.flatnonzero(used.any(axis=1)), np.flatnonzero(used.any(axis=0))
+    top, bottom, left, right = rows[0], rows[-1] + 1, cols[0], cols[-1] + 1
+    part = np.s_[top:bottom, left:right]
+    picture = np.dstack([face.picture[part], np.round(255 * shown[part]).astype(np.uint8)])
+    base_px = (base_px - np.array([left, top])).astype(np.float32)
+    return KnownSide(picture, shape, face.rotation, base_px, iod_px)
+
+
+def _shown(face: Seen, shape: FloatArray, base_px: Array, iod_px: float) -> Array:
+    """(H, W) how much of each pixel of the face's picture is shown, 0 to 1."""
+    oval = list(mesh.OVAL)
+    matte = person_matte(face.picture, face.landmarks.points_px[oval, :2], iod_px)
+    height, width = matte.alpha.shape
+    x, y = np.arange(width)[None, :], np.arange(height)[:, None]
+    level = (base_px[1] - y) / iod_px + PIVOT[1]
+    side = float(np.sign(face.rotation[2, 0]))
+    rim = face.project(face.shape, face.rotation)[[v for v in oval if side * shape[v, 0] > 0.25], :2]
+    rim = rim[np.argsort(rim[:, 1])]
+    # The head's left side lies to the image's right.
+    inwards = side * (np.interp(y[:, 0], rim[:, 1], rim[:, 0])[:, None] - x) / iod_px
+    whole = WHOLE[0] + (WHOLE[1] - WHOLE[0]) * _rise(level, *FOREHEAD)
+    within = smooth((INWARDS - inwards) / (INWARDS - whole))
+    skin = np.where(inwards > 0, _rise(level, *JAW[::-1]), _rise(level, *NECK[::-1]))
+    skin = cv2.GaussianBlur(skin.astype(np.float32), (0, 0), 0.04 * iod_px)
+    hair = matte.hair * _rise(level, *HAIR[::-1])
+    border = np.minimum(np.minimum(x, width - 1 - x), np.minimum(y, height - 1 - y)) / (BORDER * iod_px)
+    return np.asarray(matte.alpha * within * np.maximum(skin, hair) * smooth(border))
+
+
+def _rise(value: Array, low: float, high: float) -> Array:
+    return np.asarray(smooth((value - low) / (high - low)))
