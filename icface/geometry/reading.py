@@ -80,8 +80,9 @@ def read_photo(
     known = None if person is None else person.mouth
     white = np.maximum(right_white, left_white)
     mouth, mouth_rows = paint_mouth(crop, shape, points, white, known)
-    sides = side.prepared(person, crop, shape.texture_px)
-    inner, patches = _stack([*right, *left, mouth, *sides.pictures])
+    sides = side.known_sides(person)
+    lit = [side.lit_as(each, crop, shape.texture_px) for _, each in sides]
+    inner, patches = _stack([*right, *left, mouth, *lit])
     skin = layers.fill_skin(crop, points, shape.iod_px)
     cache: dict[str, NDArray[Any]] = {
         **_layered(cut, skin),
@@ -102,7 +103,8 @@ def read_photo(
         "pose_offset_rad": np.zeros(3, dtype=np.float32),
         "au_offset": np.zeros(len(AU_NAMES), dtype=np.float32),
     }
-    cache |= sides.tensors(patches[7:])
+    for (name, each), patch in zip(sides, patches[7:], strict=True):
+        cache |= side.sheet_tensors(name, each, patch, cache)
     if person is not None:
         cache |= {"displacements": person.displacements, "extensions": person.extensions}
     return cache

@@ -32,7 +32,7 @@ from icface.geometry.correction import CorrectionInputs
 from icface.geometry.eyes import Eye, Opening, axes, seen_gaze
 from icface.geometry.flow import HeadFlow
 from icface.geometry.movement import moved
-from icface.geometry.side import SideOfHead
+from icface.geometry.sheet import REGIONS, SideOfHead
 from icface.geometry.shape import RING, Projection, ring_triangles, rotation_matrix
 from icface.geometry.slide import Slide
 from icface.geometry.topology import face_tables
@@ -119,7 +119,7 @@ class FaceRig:
             "inner_map": np.zeros((height, width, 2), dtype=np.float32),
             "inner_alpha": np.zeros((height, width), dtype=np.uint8),
             "inner_shade": np.full((height, width), 255, dtype=np.uint8),
-            "regions": np.zeros((len(self._behind) + 1, 4), dtype=np.int32),
+            "regions": np.zeros((len(self._behind) + REGIONS, 4), dtype=np.int32),
         }
         self._correction = CorrectionInputs(cache, self._project)
         self._motion |= self._correction.motion
@@ -192,8 +192,8 @@ class FaceRig:
         height, width = alpha.shape
         for x0, y0, x1, y1 in regions:  # clear what the last frame drew
             alpha[y0:y1, x0:x1] = 0
-        self._side(seen, self.vertices, self._motion, self._depth, regions[-1])
-        for region, part in zip(regions[:-1], self._behind, strict=True):
+        self._side(seen, self.vertices, self._motion, regions[-REGIONS:])
+        for region, part in zip(regions[:-REGIONS], self._behind, strict=True):
             polygon = self._vertices[part.contour, :2]
             margin = 2
             x0, y0 = np.maximum(np.floor(polygon.min(0)).astype(int) - margin, 0)

@@ -29,10 +29,10 @@ BEST_RAD: Final = 0.50
 LEAST_SCORE: Final = -0.6
 
 # The part that is shown. Lengths in IOD, heights over the eyes.
-INWARDS: Final = 0.30
-"""From the rim of the face inwards: where it begins."""
-WHOLE: Final = 0.06, -0.20
-"""And where nothing else is shown: at the cheek, and above the forehead."""
+BEGINS: Final = 0.30, 0.15
+"""From the rim of the face inwards: where it begins, at the cheek and above the forehead."""
+WHOLE: Final = 0.06, -0.25
+"""And where nothing else is shown."""
 FOREHEAD: Final = 0.2, 0.6
 """Heights between which one becomes the other."""
 JAW: Final = -0.80, -1.10
@@ -125,8 +125,9 @@ def _shown(face: Seen, shape: FloatArray, base_px: Array, iod_px: float) -> Arra
     rim = rim[np.argsort(rim[:, 1])]
     # The head's left side lies to the image's right.
     inwards = side * (np.interp(y[:, 0], rim[:, 1], rim[:, 0])[:, None] - x) / iod_px
-    whole = WHOLE[0] + (WHOLE[1] - WHOLE[0]) * _rise(level, *FOREHEAD)
-    within = smooth((INWARDS - inwards) / (INWARDS - whole))
+    high = _rise(level, *FOREHEAD)
+    begins, whole = (cheek + (above - cheek) * high for cheek, above in (BEGINS, WHOLE))
+    within = smooth((begins - inwards) / (begins - whole))
     skin = np.where(inwards > 0, _rise(level, *JAW[::-1]), _rise(level, *NECK[::-1]))
     skin = cv2.GaussianBlur(skin.astype(np.float32), (0, 0), 0.04 * iod_px)
     hair = matte.hair * _rise(level, *HAIR[::-1])
