@@ -32,8 +32,8 @@ from icface.geometry.correction import CorrectionInputs
 from icface.geometry.eyes import Eye, Opening, axes, seen_gaze
 from icface.geometry.flow import HeadFlow
 from icface.geometry.movement import moved
-from icface.geometry.sheet import REGIONS, SideOfHead
 from icface.geometry.shape import RING, Projection, ring_triangles, rotation_matrix
+from icface.geometry.sheet import REGIONS, SideOfHead
 from icface.geometry.slide import Slide
 from icface.geometry.topology import face_tables
 

@@ -45,7 +45,9 @@ class _Sheet:
             row * COLS + col
             for row in range(ROWS - 1)
             for col in range(COLS - 1)
-            if self.alpha[int(y[row, 0]) : int(y[row + 1, 0]) + 2, int(x[0, col]) : int(x[0, col + 1]) + 2].any()
+            if self.alpha[
+                int(y[row, 0]) : int(y[row + 1, 0]) + 2, int(x[0, col]) : int(x[0, col + 1]) + 2
+            ].any()
         ]
         first = np.array(corner, dtype=np.int32)[:, None] + np.array([0, COLS, 1], dtype=np.int32)
         second = np.array(corner, dtype=np.int32)[:, None] + np.array([1, COLS, COLS + 1], dtype=np.int32)

@@ -60,7 +60,9 @@ def lit_as(known: KnownSide, crop: Frame, texture_px: FloatArray) -> Frame:
     depth, places = _drawn(known, values)
     there = cv2.remap(crop, places[..., 0], places[..., 1], cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
     rim_px = max(1, round(RIM * known.iod_px))
-    inside: Any = cv2.erode((depth > _NOWHERE).astype(np.float32), np.ones((3, 3), np.uint8), iterations=rim_px)
+    inside: Any = cv2.erode(
+        (depth > _NOWHERE).astype(np.float32), np.ones((3, 3), np.uint8), iterations=rim_px
+    )
     blur = LIGHT * known.iod_px
     weight = cv2.GaussianBlur(inside, (0, 0), blur)[..., None]
 
@@ -84,7 +86,9 @@ def sheet_tensors(
     """
     nodes = nodes_of(known, cache)
     apart = np.linalg.norm(nodes[:, None] - known.shape[None], axis=2)
-    weight = np.exp(-np.square(apart / NEAR)) + 1e-9 / (apart**4 + 1e-9)  # far nodes follow the nearest vertices
+    weight = np.exp(-np.square(apart / NEAR)) + 1e-9 / (
+        apart**4 + 1e-9
+    )  # far nodes follow the nearest vertices
     return {
         f"{name}_side_alpha": np.ascontiguousarray(known.picture[..., 3]),
         f"{name}_side_patch": patch,
@@ -121,7 +125,9 @@ def nodes_of(known: KnownSide, cache: Tensors) -> FloatArray:
     z = cv2.GaussianBlur(np.where(on_face > _NOWHERE, on_face, round_head), (0, 0), 0.8)
     nodes = np.dstack([flat, z]) @ rotation + PIVOT
     if outline is not None:  # a turned head's pitch is read badly, and then its top lies too high or too low
-        column = int(np.argmax(known.picture[: height // (ROWS - 1), :, 3].sum(axis=0)) * (COLS - 1) / (width - 1))
+        column = int(
+            np.argmax(known.picture[: height // (ROWS - 1), :, 3].sum(axis=0)) * (COLS - 1) / (width - 1)
+        )
         top = float(nodes[0, column, 1])
         raised = np.clip(outline.top(HIGHEST) - top, -MOST_RAISED, MOST_RAISED)
         nodes[..., 1] += raised * smooth((nodes[..., 1] - BROWS) / (max(top, LEAST_TOP) - BROWS))
@@ -139,7 +145,9 @@ def _sizes(known: KnownSide, heights: Array, outline: Outline | None) -> Array:
     # How far out the picture shows the side, from the axis of the head.
     shown = known.picture[..., 3] >= SHOWN
     rows = np.flatnonzero(shown.any(axis=1))
-    outermost = shown.shape[1] - 1 - shown[rows, ::-1].argmax(axis=1) if side > 0 else shown[rows].argmax(axis=1)
+    outermost = (
+        shown.shape[1] - 1 - shown[rows, ::-1].argmax(axis=1) if side > 0 else shown[rows].argmax(axis=1)
+    )
     level = (known.base_px[1] - rows) / known.iod_px
     to_axis = CENTRE - PIVOT
     axis = known.rotation[0, 1] * level + known.rotation[0, 2] * to_axis[2]

@@ -9,13 +9,13 @@ from typing import Any, Final
 import cv2
 import numpy as np
 
-from icface.arrays import Array, Frame, Tensors
+from icface.arrays import Array, Tensors
 from icface.attributes import ACTION_UNITS, FloatArray
 from icface.errors import SourceError
 from icface.face.landmarks import open_detector
 from icface.geometry import topology as mesh
 from icface.geometry.follow import smooth
-from icface.geometry.person import SIDES, KnownSide, read_person, turn_onto
+from icface.geometry.person import SIDES, KnownSide, Person, read_person, side_tensors, turn_onto
 from icface.geometry.shape import PIVOT
 from icface.segmentation.matte import person_matte
 from training.pairs.seen import Seen
@@ -26,7 +26,17 @@ TURNED_RAD: Final = 0.30, 0.75
 """A head that is turned by less hides its side. One that is turned by more is measured badly."""
 BEST_RAD: Final = 0.50
 """What is seen at this turn serves smaller and larger ones."""
-LEAST_SCORE: Final = -0.6
+TRIED_RAD: Final = 0.20, 0.60
+TRIED: Final = 6
+"""On so many frames, turned so far, a side is compared with what the geometry makes without it."""
+IOD_PX: Final = 64.0
+BLUR: Final = 0.05
+"""Of the comparison (IOD): single hairs never lie where they were."""
+BETTER: Final = 0.95
+"""A side has to differ by so much less from what was seen."""
+
+LEAST: Final = 0.2
+"""A side is at least so large (square IOD)."""
 
 # The part that is shown. Lengths in IOD, heights over the eyes.
 BEGINS: Final = 0.30, 0.15
@@ -41,28 +51,64 @@ NECK: Final = -0.50, -0.75
 HAIR: Final = -1.3, -1.9
 BORDER: Final = 0.15
 """Where the picture ends the side fades out over so much."""
-"""Frames that a side is tried on."""
-BLUR: Final = 0.04
-BETTER: Final = 0.97
-TRIED: Final = 6
 
 
-def fit_sides(faces: Sequence[Seen], attributes: FloatArray, movements: Movements) -> Tensors:
+def fit_sides(faces: Sequence[Seen], attributes: FloatArray, movements: Movements, calm: int) -> Tensors:
     """`left_side` and so on of a bundle's person. A side that no frame shows, or that looks no better, is left out.
 
-    `attributes` (n, SIZE) are those of the faces.
+    Args:
+        faces: of one person, in frames.
+        attributes: (n, SIZE) theirs.
+        movements: the person's.
+        calm: which of the frames is calm and frontal.
     """
-    yaws = np.array([_yaw(face) for face in faces])
     tensors: dict[str, Any] = {}
     for name, sign in zip(SIDES, (1, -1), strict=True):
-        scores = [
-            _score(face, yaw * sign, each) for face, yaw, each in zip(faces, yaws, attributes, strict=True)
-        ]
+        turned = [sign * _yaw(face) for face in faces]
+        scores = [_score(*each) for each in zip(faces, turned, attributes, strict=True)]
         best = int(np.argmax(scores))
-        if scores[best] < LEAST_SCORE:
+        if scores[best] == -np.inf:
             continue
-        tensors |= as_tensors(name, cut_side(faces[best], movements.neutral_shape))
+        side = cut_side(faces[best], movements.neutral_shape)
+        if side is None:
+            continue
+        low, high = TRIED_RAD
+        others = [i for i, turn_rad in enumerate(turned) if low <= turn_rad <= high and i != best] or [best]
+        spread = sorted(others, key=lambda i: turned[i])
+        tried = [faces[spread[i]] for i in np.unique(np.linspace(0, len(spread) - 1, TRIED).astype(int))]
+        told = side_tensors(name, side)
+        if looks_better(faces[calm], read_person(told), tried):
+            tensors |= told
     return tensors
+
+
+def looks_better(calm: Seen, person: Person, tried: Sequence[Seen]) -> bool:
+    """Whether what the person's sides show is nearer to some turned faces than what the geometry makes of a calm one."""
+    try:
+        with closing(open_detector(video=False)) as detector:
+            plain, told = (
+                Source(calm, detector, IOD_PX, person=each)
+                for each in (person._replace(sides=(None, None)), person)
+            )
+    except SourceError:
+        return False
+    without, with_sides = 0.0, 0.0
+    for face in tried:
+        to_picture = told.onto(face)
+        pictures = [source.driven_to(face, to_picture).frame for source in (plain, told)]
+        size = pictures[0].shape[1::-1]
+        real = cv2.warpAffine(face.picture, to_picture, size, flags=cv2.INTER_AREA | cv2.WARP_INVERSE_MAP)
+        inside = cv2.warpAffine(
+            np.ones(face.picture.shape[:2], np.uint8), to_picture, size, flags=cv2.WARP_INVERSE_MAP
+        )
+        drawn = (np.abs(pictures[0].astype(np.int16) - pictures[1]).max(axis=2) > 0) & (inside > 0)
+        blur = BLUR * float(told.project.iod_px)
+        smooth_real, *smoothed = (
+            cv2.GaussianBlur(each.astype(np.float32), (0, 0), blur) for each in (real, *pictures)
+        )
+        errors = [float(np.abs(each - smooth_real)[drawn].sum()) for each in smoothed]
+        without, with_sides = without + errors[0], with_sides + errors[1]
+    return with_sides < BETTER * without
 
 
 def _yaw(face: Seen) -> float:
@@ -78,18 +124,8 @@ def _score(face: Seen, turned_rad: float, attributes: FloatArray) -> float:
     return -abs(turned_rad - BEST_RAD) - 0.5 * upright - 0.1 * float(attributes[ACTION_UNITS].max())
 
 
-def as_tensors(name: str, side: KnownSide) -> Tensors:
-    """A side as a bundle's tensors."""
-    view = np.concatenate([side.rotation.ravel(), side.base_px, [side.iod_px]])
-    return {
-        f"{name}_side": side.picture,
-        f"{name}_side_shape": side.shape.astype(np.float16),
-        f"{name}_side_view": view.astype(np.float32),
-    }
-
-
-def cut_side(face: Seen, neutral_shape: FloatArray) -> KnownSide:
-    """The side of a face that is turned to the camera.
+def cut_side(face: Seen, neutral_shape: FloatArray) -> KnownSide | None:
+    """The side of a face that is turned to the camera; None where hardly anything of it is seen.
 
     Args:
         face: in a picture.
@@ -104,6 +140,8 @@ def cut_side(face: Seen, neutral_shape: FloatArray) -> KnownSide:
     base_px = face.project.base_px + iod_px * moved[:2] * [1, -1]
 
     shown = _shown(face, shape, base_px, iod_px)
+    if (shown > 0.5).sum() < LEAST * iod_px**2:
+        return None
     used = shown > 0.02
     rows, cols = np.flatnonzero(used.any(axis=1)), np.flatnonzero(used.any(axis=0))
     top, bottom, left, right = rows[0], rows[-1] + 1, cols[0], cols[-1] + 1
