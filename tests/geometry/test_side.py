@@ -13,7 +13,7 @@ from icface.attributes import FloatArray, neutral, pose_to_unit
 from icface.geometry import sheet, side
 from icface.geometry.person import KnownSide, read_person, side_tensors
 from icface.geometry.rig import FaceRig
-from icface.geometry.shape import PIVOT, Projection, close_lips, rotation_matrix
+from icface.geometry.shape import Projection, close_lips, rotation_matrix
 from icface.geometry.topology import face_tables
 from icface.geometry.warp import HostWarp, PersonAlpha
 from tests.geometry.test_back import SIDE, source
@@ -24,7 +24,7 @@ TURN_RAD = 0.5
 
 
 def known(colour: tuple[int, int, int] = GREEN) -> KnownSide:
-    """The head's right side, turned by TURN_RAD, in one colour. It is shown from the face's outer third to the picture's 20th column."""
+    """The head's right side, turned by TURN_RAD, in one colour. It is shown from the picture's 20th column to its 60th."""
     picture = np.zeros((HEIGHT, WIDTH, 4), dtype=np.uint8)
     picture[:, :, :3] = colour
     picture[10:190, 20:60, 3] = 255

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
 from contextlib import closing
 from typing import Any, Final
@@ -21,6 +22,8 @@ from icface.segmentation.matte import person_matte
 from training.pairs.seen import Seen
 from training.pairs.source import Source
 from training.personal.movements import Movements
+
+logger = logging.getLogger(__name__)
 
 TURNED_RAD: Final = 0.30, 0.75
 """A head that is turned by less hides its side. One that is turned by more is measured badly."""
@@ -46,9 +49,11 @@ WHOLE: Final = 0.06, -0.25
 FOREHEAD: Final = 0.2, 0.6
 """Heights between which one becomes the other."""
 JAW: Final = -0.80, -1.10
-NECK: Final = -0.50, -0.75
+NECK: Final = -0.90, -1.30
 """Where the cheek fades out below, and what is no hair beyond the rim: a neck does not turn with the head."""
 HAIR: Final = -1.3, -1.9
+THIN: Final = 0.25
+"""Below the ears, strands that are thinner are left out: beside them the neck would be missing."""
 BORDER: Final = 0.15
 """Where the picture ends the side fades out over so much."""
 
@@ -79,6 +84,10 @@ def fit_sides(faces: Sequence[Seen], attributes: FloatArray, movements: Movement
         told = side_tensors(name, side)
         if looks_better(faces[calm], read_person(told), tried):
             tensors |= told
+        else:
+            logger.info(
+                "the %s side of the head looks no better by what was seen of it; it stays as it was", name
+            )
     return tensors
 
 
@@ -168,7 +177,14 @@ def _shown(face: Seen, shape: FloatArray, base_px: Array, iod_px: float) -> Arra
     within = smooth((begins - inwards) / (begins - whole))
     skin = np.where(inwards > 0, _rise(level, *JAW[::-1]), _rise(level, *NECK[::-1]))
     skin = cv2.GaussianBlur(skin.astype(np.float32), (0, 0), 0.04 * iod_px)
-    hair = matte.hair * _rise(level, *HAIR[::-1])
+    whole_px = 2 * round(THIN * iod_px / 2) + 1
+    thick: Any = cv2.morphologyEx(
+        (matte.hair > 0.5).astype(np.float32),
+        cv2.MORPH_OPEN,
+        cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (whole_px, whole_px)),
+    )
+    thick = cv2.GaussianBlur(thick, (0, 0), 0.03 * iod_px)
+    hair = matte.hair * np.maximum(thick, _rise(level, *NECK[::-1])) * _rise(level, *HAIR[::-1])
     border = np.minimum(np.minimum(x, width - 1 - x), np.minimum(y, height - 1 - y)) / (BORDER * iod_px)
     return np.asarray(matte.alpha * within * np.maximum(skin, hair) * smooth(border))
 
