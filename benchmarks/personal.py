@@ -4,8 +4,8 @@
     python benchmarks/personal.py --model me.icface --truth smile.jpg laugh.jpg --out report      of one photo alone
 
 Both move the bundle's own picture by what the tracker read of a held frame, and are compared with that frame: face, eyes,
-mouth, and the side of a turned head, each face cut by its own landmarks. With --truth, photos of the person take the place of frames. The folder
-gets figures.json, sheets (seen, the one that ships, one's own), and a page of benchmarks.blind.
+mouth, and the side of a turned head, each face cut by its own landmarks. With --truth, photos are the frames.
+The folder gets figures.json, sheets (seen, the one that ships, one's own), and a page of benchmarks.blind.
 """
 
 from __future__ import annotations

@@ -113,7 +113,7 @@ class FaceRig:
             Eye(cache, self._project, "left", mesh.LEFT_EYE_OPENING),
             _Mouth(cache, self._project),
         )
-        self._side = SideOfHead(cache, self._project)
+        self._side = SideOfHead(cache)
         self._motion: dict[str, NDArray[Any]] = {
             "skin_map": np.empty((height, width, 2), dtype=np.float32),
             "inner_map": np.zeros((height, width, 2), dtype=np.float32),
@@ -174,9 +174,10 @@ class FaceRig:
         skin_map = self._motion["skin_map"]
         raster.upsample_grid(self._grid, self._step, skin_map)
         raster.raster_map(self._vertices, self._triangles, self._values, self._depth, skin_map)
+        seen = rotation if seen is None else seen
         if self._back:
-            self._back(rotation, skin_map)
-        self._behind_the_skin(rotation, rotation if seen is None else seen, gaze_rad, jaw)
+            self._back(rotation, skin_map, neck_alone=self._side.covers(seen))
+        self._behind_the_skin(rotation, seen, gaze_rad, jaw)
         self._correction.tell(shape, rotation)
         return self._motion
 

@@ -17,7 +17,6 @@ from icface.compiled import compiled
 from icface.geometry import topology as mesh
 from icface.geometry.follow import smooth
 from icface.geometry.person import SIDES
-from icface.geometry.shape import Projection
 from icface.geometry.side import COLS, ROWS
 
 BEGINS, WHOLE = 0.08, 0.28
@@ -34,8 +33,7 @@ class _Sheet:
 
     def __init__(self, cache: Tensors, name: str) -> None:
         self.alpha = np.ascontiguousarray(cache[f"{name}_side_alpha"])
-        self.nodes, self.shape = cache[f"{name}_side_nodes"], cache[f"{name}_side_shape"]
-        self.follow = cache[f"{name}_side_follow"]
+        self.follow, self.offsets = cache[f"{name}_side_follow"], cache[f"{name}_side_offsets"]
         left, top, width, height = cache[f"{name}_side_patch"].tolist()
         self.corner = np.array([left, top], dtype=np.float32)
         x, y = np.meshgrid(np.linspace(0, width - 1, COLS), np.linspace(0, height - 1, ROWS))
@@ -60,12 +58,22 @@ class SideOfHead:
 
     Args:
         cache: what `prepare_source` made.
-        project: from head space to pixels of the crop.
     """
 
-    def __init__(self, cache: Tensors, project: Projection) -> None:
-        self._project = project
+    def __init__(self, cache: Tensors) -> None:
+        self._to_px = np.array([1, -1], dtype=np.float32) * np.float32(cache["iod_px"][()])
         self._sheets = [_Sheet(cache, name) if f"{name}_side_patch" in cache else None for name in SIDES]
+
+    def covers(self, rotation: FloatArray) -> bool:
+        """Whether nothing but the sheet is seen of the head's near side, at a rotation (3, 3)."""
+        sheet, strength = self._near(rotation)
+        return sheet is not None and strength == 1
+
+    def _near(self, rotation: FloatArray) -> tuple[_Sheet | None, float]:
+        """The sheet of the side that is turned to the camera, and how much of it is seen, 0 to 1."""
+        turn = float(rotation[2, 0])
+        strength = float(smooth(np.float64((abs(turn) - BEGINS) / (WHOLE - BEGINS))))
+        return self._sheets[0 if turn > 0 else 1], strength
 
     def __call__(
         self, rotation: FloatArray, face: FloatArray, motion: Tensors, regions: NDArray[np.int32]
@@ -79,14 +87,11 @@ class SideOfHead:
             regions: (REGIONS, 4) are overwritten with the boxes that were drawn.
         """
         regions[:] = 0
-        turn = float(rotation[2, 0])
-        sheet = self._sheets[0 if turn > 0 else 1]
-        strength = float(smooth((abs(turn) - BEGINS) / (WHOLE - BEGINS)))
+        sheet, strength = self._near(rotation)
         if strength == 0 or sheet is None:
             return
-        vertices = np.ascontiguousarray(self._project(sheet.nodes, rotation)[:, :2])
-        apart = face[:, :2] - self._project(sheet.shape, rotation)[:, :2]
-        vertices += sheet.follow @ apart
+        vertices = sheet.offsets @ (rotation[:2].T * self._to_px)
+        vertices += sheet.follow @ face[:, :2]
         height, width = motion["inner_alpha"].shape
         x0, y0 = np.clip(np.floor(vertices[sheet.used].min(0)), 0, (width, height)).astype(int).tolist()
         x1, y1 = np.clip(np.ceil(vertices[sheet.used].max(0)) + 1, 0, (width, height)).astype(int).tolist()
@@ -94,7 +99,7 @@ class SideOfHead:
         openings = face[_OPENINGS, :2]
         below = int(np.clip(openings[:, 1].min() - APART_PX, y0, max(y0, y1)))
         beside0, beside1 = x0, x1
-        if turn > 0:
+        if rotation[2, 0] > 0:
             beside0 = max(x0, int(openings[:, 0].max()) + 1 + APART_PX)
         else:
             beside1 = min(x1, int(openings[:, 0].min()) - APART_PX)

@@ -66,7 +66,7 @@ def lit_as(known: KnownSide, crop: Frame, texture_px: FloatArray) -> Frame:
     blur = LIGHT * known.iod_px
     weight = cv2.GaussianBlur(inside, (0, 0), blur)[..., None]
 
-    def smoothed(picture: Frame) -> Any:
+    def smoothed(picture: NDArray[Any]) -> Any:
         mean = cv2.GaussianBlur(picture.astype(np.float32) * inside[..., None], (0, 0), blur)
         return np.maximum(mean + 8 * weight, 1e-3)  # so that dark pixels have no wild ratio
 
@@ -82,19 +82,20 @@ def sheet_tensors(
 ) -> dict[str, NDArray[Any]]:
     """The cache's tensors of one side, whose picture lies at `patch` (4,) in the atlas `inner`.
 
-    `cache` has all that `Outline` reads.
+    `cache` has all that `Outline` reads. Each node lies at an offset (ROWS * COLS, 3), in head space, from what it follows:
+    means of the face's vertices, by weights (ROWS * COLS, 468).
     """
     nodes = nodes_of(known, cache)
     apart = np.linalg.norm(nodes[:, None] - known.shape[None], axis=2)
     weight = np.exp(-np.square(apart / NEAR)) + 1e-9 / (
         apart**4 + 1e-9
     )  # far nodes follow the nearest vertices
+    follow = (weight / weight.sum(axis=1, keepdims=True)).astype(np.float32)
     return {
         f"{name}_side_alpha": np.ascontiguousarray(known.picture[..., 3]),
         f"{name}_side_patch": patch,
-        f"{name}_side_nodes": nodes,
-        f"{name}_side_shape": known.shape,
-        f"{name}_side_follow": (weight / weight.sum(axis=1, keepdims=True)).astype(np.float32),
+        f"{name}_side_follow": follow,
+        f"{name}_side_offsets": nodes - follow @ known.shape,
     }
 
 

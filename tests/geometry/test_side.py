@@ -1,4 +1,4 @@
-"""The side of a head from a turned picture, on a drawn person: where its sheet lies, what light it has, when it is seen."""
+"""The side of a head from a turned picture, on a drawn person: where its sheet lies, its light, when it is seen."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ TURN_RAD = 0.5
 
 
 def known(colour: tuple[int, int, int] = GREEN) -> KnownSide:
-    """The head's right side, turned by TURN_RAD, in one colour. It is shown from the picture's 20th column to its 60th."""
+    """The head's right side, turned by TURN_RAD, in one colour. Columns 20 to 60 are shown."""
     picture = np.zeros((HEIGHT, WIDTH, 4), dtype=np.uint8)
     picture[:, :, :3] = colour
     picture[10:190, 20:60, 3] = 255

@@ -15,10 +15,14 @@ from icface.attributes import ACTION_UNITS, FloatArray
 from icface.errors import SourceError
 from icface.face.landmarks import open_detector
 from icface.geometry import topology as mesh
+from icface.geometry.back import NOT_SKIN
+from icface.geometry.cutout import LEAST_SEEN, MOST_UNSURE
 from icface.geometry.follow import smooth
 from icface.geometry.person import SIDES, KnownSide, Person, read_person, side_tensors, turn_onto
 from icface.geometry.shape import PIVOT
-from icface.segmentation.matte import person_matte
+from icface.geometry.teeth import cheek_colours
+from icface.pyramid import push_pull
+from icface.segmentation.matte import Matte, person_matte
 from training.pairs.seen import Seen
 from training.pairs.source import Source
 from training.personal.movements import Movements
@@ -51,9 +55,13 @@ FOREHEAD: Final = 0.2, 0.6
 JAW: Final = -0.80, -1.10
 NECK: Final = -0.90, -1.30
 """Where the cheek fades out below, and what is no hair beyond the rim: a neck does not turn with the head."""
+EARS: Final = -0.4, -0.6
+"""Below the ears only what has the hue of skin, or is hair."""
 HAIR: Final = -1.3, -1.9
 THIN: Final = 0.25
 """Below the ears, strands that are thinner are left out: beside them the neck would be missing."""
+PURE: Final = 0.95
+"""Alpha of the matte from which on a colour is the person's alone."""
 BORDER: Final = 0.15
 """Where the picture ends the side fades out over so much."""
 
@@ -134,7 +142,7 @@ def _score(face: Seen, turned_rad: float, attributes: FloatArray) -> float:
 
 
 def cut_side(face: Seen, neutral_shape: FloatArray) -> KnownSide | None:
-    """The side of a face that is turned to the camera; None where hardly anything of it is seen.
+    """The side of a face that is turned to the camera; None where hardly anything of it, or no clear outline, is seen.
 
     Args:
         face: in a picture.
@@ -148,27 +156,33 @@ def cut_side(face: Seen, neutral_shape: FloatArray) -> KnownSide | None:
     moved = face.rotation @ (PIVOT * np.float32(1 - 1 / scale))
     base_px = face.project.base_px + iod_px * moved[:2] * [1, -1]
 
-    shown = _shown(face, shape, base_px, iod_px)
-    if (shown > 0.5).sum() < LEAST * iod_px**2:
+    oval = face.landmarks.points_px[list(mesh.OVAL), :2]
+    matte = person_matte(face.picture, oval, iod_px)
+    shown = _shown(face, matte, shape, base_px, iod_px)
+    unclear = matte.seen < LEAST_SEEN or matte.unsure > MOST_UNSURE
+    if unclear or (shown > 0.5).sum() < LEAST * iod_px**2:
         return None
     used = shown > 0.02
     rows, cols = np.flatnonzero(used.any(axis=1)), np.flatnonzero(used.any(axis=0))
     top, bottom, left, right = rows[0], rows[-1] + 1, cols[0], cols[-1] + 1
     part = np.s_[top:bottom, left:right]
-    picture = np.dstack([face.picture[part], np.round(255 * shown[part]).astype(np.uint8)])
+    # The room that shines through at the person's soft edge is not the photo's.
+    own = (matte.alpha[part] > PURE).astype(np.float32)
+    colours = np.where(
+        own[..., None] > 0, face.picture[part], push_pull(face.picture[part].astype(np.float32), own)
+    )
+    picture = np.dstack([np.clip(np.round(colours), 0, 255), np.round(255 * shown[part])]).astype(np.uint8)
     base_px = (base_px - np.array([left, top])).astype(np.float32)
     return KnownSide(picture, shape, face.rotation, base_px, iod_px)
 
 
-def _shown(face: Seen, shape: FloatArray, base_px: Array, iod_px: float) -> Array:
+def _shown(face: Seen, matte: Matte, shape: FloatArray, base_px: Array, iod_px: float) -> Array:
     """(H, W) how much of each pixel of the face's picture is shown, 0 to 1."""
-    oval = list(mesh.OVAL)
-    matte = person_matte(face.picture, face.landmarks.points_px[oval, :2], iod_px)
     height, width = matte.alpha.shape
     x, y = np.arange(width)[None, :], np.arange(height)[:, None]
     level = (base_px[1] - y) / iod_px + PIVOT[1]
     side = float(np.sign(face.rotation[2, 0]))
-    rim = face.project(face.shape, face.rotation)[[v for v in oval if side * shape[v, 0] > 0.25], :2]
+    rim = face.project(face.shape, face.rotation)[[v for v in mesh.OVAL if side * shape[v, 0] > 0.25], :2]
     rim = rim[np.argsort(rim[:, 1])]
     # The head's left side lies to the image's right.
     inwards = side * (np.interp(y[:, 0], rim[:, 1], rim[:, 0])[:, None] - x) / iod_px
@@ -176,6 +190,7 @@ def _shown(face: Seen, shape: FloatArray, base_px: Array, iod_px: float) -> Arra
     begins, whole = (cheek + (above - cheek) * high for cheek, above in (BEGINS, WHOLE))
     within = smooth((begins - inwards) / (begins - whole))
     skin = np.where(inwards > 0, _rise(level, *JAW[::-1]), _rise(level, *NECK[::-1]))
+    skin = skin * np.maximum(_skin_like(face, iod_px), _rise(level, *EARS[::-1]))
     skin = cv2.GaussianBlur(skin.astype(np.float32), (0, 0), 0.04 * iod_px)
     whole_px = 2 * round(THIN * iod_px / 2) + 1
     thick: Any = cv2.morphologyEx(
@@ -187,6 +202,14 @@ def _shown(face: Seen, shape: FloatArray, base_px: Array, iod_px: float) -> Arra
     hair = matte.hair * np.maximum(thick, _rise(level, *NECK[::-1])) * _rise(level, *HAIR[::-1])
     border = np.minimum(np.minimum(x, width - 1 - x), np.minimum(y, height - 1 - y)) / (BORDER * iod_px)
     return np.asarray(matte.alpha * within * np.maximum(skin, hair) * smooth(border))
+
+
+def _skin_like(face: Seen, iod_px: float) -> Array:
+    """(H, W) how much each pixel has the hue of the cheeks, 0 to 1: a collar has not."""
+    cheek = np.median(cheek_colours(face.picture, face.landmarks.points_px), axis=0) + 1
+    colours: Any = cv2.GaussianBlur(face.picture.astype(np.float32), (0, 0), 0.03 * iod_px) + 1
+    apart = np.abs(colours / colours.sum(axis=2, keepdims=True) - cheek / cheek.sum()).max(axis=2)
+    return np.asarray(smooth((2 * NOT_SKIN - apart) / NOT_SKIN))
 
 
 def _rise(value: Array, low: float, high: float) -> Array:
