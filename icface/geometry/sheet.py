@@ -72,7 +72,7 @@ class SideOfHead:
     def _near(self, rotation: FloatArray) -> tuple[_Sheet | None, float]:
         """The sheet of the side that is turned to the camera, and how much of it is seen, 0 to 1."""
         turn = float(rotation[2, 0])
-        strength = float(smooth(np.float64((abs(turn) - BEGINS) / (WHOLE - BEGINS))))
+        strength = float(smooth(np.array((abs(turn) - BEGINS) / (WHOLE - BEGINS))))
         return self._sheets[0 if turn > 0 else 1], strength
 
     def __call__(

@@ -82,14 +82,13 @@ def sheet_tensors(
 ) -> dict[str, NDArray[Any]]:
     """The cache's tensors of one side, whose picture lies at `patch` (4,) in the atlas `inner`.
 
-    `cache` has all that `Outline` reads. Each node lies at an offset (ROWS * COLS, 3), in head space, from what it follows:
-    means of the face's vertices, by weights (ROWS * COLS, 468).
+    `cache` has all that `Outline` reads. Each node lies at an offset (ROWS * COLS, 3), in head space, from what it
+    follows: means of the face's vertices, by weights (ROWS * COLS, 468).
     """
     nodes = nodes_of(known, cache)
     apart = np.linalg.norm(nodes[:, None] - known.shape[None], axis=2)
-    weight = np.exp(-np.square(apart / NEAR)) + 1e-9 / (
-        apart**4 + 1e-9
-    )  # far nodes follow the nearest vertices
+    far = 1e-9 / (apart**4 + 1e-9)  # far nodes follow the nearest vertices
+    weight = np.exp(-np.square(apart / NEAR)) + far
     follow = (weight / weight.sum(axis=1, keepdims=True)).astype(np.float32)
     return {
         f"{name}_side_alpha": np.ascontiguousarray(known.picture[..., 3]),
