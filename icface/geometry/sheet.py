@@ -38,18 +38,18 @@ class _Sheet:
         self.corner = np.array([left, top], dtype=np.float32)
         x, y = np.meshgrid(np.linspace(0, width - 1, COLS), np.linspace(0, height - 1, ROWS))
         self.places = np.stack([x.ravel(), y.ravel()], axis=1).astype(np.float32)
-        # What is never seen is not drawn.
-        corner = [
-            row * COLS + col
-            for row in range(ROWS - 1)
-            for col in range(COLS - 1)
-            if self.alpha[
-                int(y[row, 0]) : int(y[row + 1, 0]) + 2, int(x[0, col]) : int(x[0, col + 1]) + 2
-            ].any()
-        ]
-        first = np.array(corner, dtype=np.int32)[:, None] + np.array([0, COLS, 1], dtype=np.int32)
-        second = np.array(corner, dtype=np.int32)[:, None] + np.array([1, COLS, COLS + 1], dtype=np.int32)
+        # What is never seen is not drawn, and where all is seen nothing is looked up.
+        columns, rows = x[0].astype(int), y[:, 0].astype(int)
+        corners, whole = [], []
+        for row, col in np.ndindex(ROWS - 1, COLS - 1):
+            part = self.alpha[rows[row] : rows[row + 1] + 2, columns[col] : columns[col + 1] + 2]
+            if part.any():
+                corners.append(row * COLS + col)
+                whole.append(part.min() == 255)
+        first = np.array(corners, dtype=np.int32)[:, None] + np.array([0, COLS, 1], dtype=np.int32)
+        second = np.array(corners, dtype=np.int32)[:, None] + np.array([1, COLS, COLS + 1], dtype=np.int32)
         self.triangles = np.concatenate([first, second])
+        self.whole = np.array(whole * 2)
         self.used = np.unique(self.triangles)
 
 
@@ -107,7 +107,7 @@ class SideOfHead:
             if box[0] < box[2] and box[1] < box[3]:
                 region[:] = box
         draw_sheet(
-            vertices, sheet.triangles, sheet.places, sheet.corner, sheet.alpha, strength, regions,
+            vertices, sheet.triangles, sheet.whole, sheet.places, sheet.corner, sheet.alpha, strength, regions,
             motion["inner_map"], motion["inner_alpha"], motion["inner_shade"],
         )  # fmt: skip
 
@@ -115,14 +115,16 @@ class SideOfHead:
 _F1 = nb.types.Array(nb.float32, 1, "C")
 _F2 = nb.types.Array(nb.float32, 2, "C")
 _F3 = nb.types.Array(nb.float32, 3, "C")
+_B1 = nb.types.Array(nb.boolean, 1, "C")
 _I2 = nb.types.Array(nb.int32, 2, "C")
 _U2 = nb.types.Array(nb.uint8, 2, "C")
 
 
-@compiled(_F2, _I2, _F2, _F1, _U2, nb.float32, _I2, _F3, _U2, _U2)
+@compiled(_F2, _I2, _B1, _F2, _F1, _U2, nb.float32, _I2, _F3, _U2, _U2)
 def draw_sheet(
     vertices: FloatArray,
     triangles: NDArray[np.int32],
+    whole: NDArray[np.bool_],
     places: FloatArray,
     corner: FloatArray,
     picture: Frame,
@@ -137,6 +139,7 @@ def draw_sheet(
     Args:
         vertices: (n, 2) x, y in pixels of the frame.
         triangles: (m, 3) counter-clockwise seen from the camera with y up. Those seen from behind are skipped.
+        whole: (m,) whether all of a triangle's alpha is 255.
         places: (n, 2) of the vertices in the mesh's picture.
         corner: (2,) where that picture begins in the atlas.
         picture: (h, w) its alpha, 255 = all.
@@ -147,6 +150,7 @@ def draw_sheet(
         inner_shade: (H, W) changed in place: 255, as it is.
     """
     last_u, last_v = np.float32(picture.shape[1] - 1.001), np.float32(picture.shape[0] - 1.001)
+    most = np.uint8(np.float32(255) * np.float32(strength) + np.float32(0.5))
     zero, half, slack, share = np.float32(0), np.float32(0.5), np.float32(-1e-4), np.float32(strength)
     for t in range(triangles.shape[0]):
         a, b, c = triangles[t, 0], triangles[t, 1], triangles[t, 2]
@@ -181,7 +185,15 @@ def draw_sheet(
                         last = np.float32(-1)
                 u0 = w0 * places[a, 0] + w1 * places[b, 0] + w2 * places[c, 0]
                 v0 = w0 * places[a, 1] + w1 * places[b, 1] + w2 * places[c, 1]
-                for step in range(int(np.ceil(first)), int(np.floor(last)) + 1):
+                begin, end = int(np.ceil(first)), int(np.floor(last)) + 1
+                if whole[t]:
+                    for step in range(begin, end):
+                        inner_map[y, left + step, 0] = corner[0] + u0 + ux * np.float32(step)
+                        inner_map[y, left + step, 1] = corner[1] + v0 + vx * np.float32(step)
+                        inner_alpha[y, left + step] = most
+                        inner_shade[y, left + step] = 255
+                    continue
+                for step in range(begin, end):
                     u = min(max(u0 + ux * np.float32(step), zero), last_u)
                     v = min(max(v0 + vx * np.float32(step), zero), last_v)
                     i, j = int(v), int(u)

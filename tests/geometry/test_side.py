@@ -142,7 +142,8 @@ def test_a_square_is_drawn_by_hand() -> None:
     maps = np.full((9, 9, 2), -1, np.float32), np.zeros((9, 9), np.uint8), np.zeros((9, 9), np.uint8)
     boxes = np.array([[0, 0, 9, 4], [0, 4, 6, 9]], dtype=np.int32)
     corner = np.array([10, 20], dtype=np.float32)
-    sheet.draw_sheet(vertices, triangles, places, corner, alpha, 0.5, boxes, *maps)
+    whole = np.zeros(2, dtype=np.bool_)
+    sheet.draw_sheet(vertices, triangles, whole, places, corner, alpha, 0.5, boxes, *maps)
     expected = np.zeros((9, 9), dtype=np.uint8)
     expected[2:7, 4:7] = 100  # half of 200, from the third column of the picture on
     expected[4:, 6:] = 0  # the lower box ends there
@@ -150,6 +151,9 @@ def test_a_square_is_drawn_by_hand() -> None:
     np.testing.assert_array_equal(maps[2], np.where(expected, 255, 0))
     np.testing.assert_allclose(maps[0][3, 5], [13, 21], atol=0.01)
     assert (maps[0][expected == 0] == -1).all()
+    sheet.draw_sheet(vertices, triangles, ~whole, places, corner, 0 * alpha, 0.5, boxes, *maps)
+    assert (maps[1][2:4, 2:7] == 128).all() and (maps[1][4:7, 2:6] == 128).all()  # it is not looked up
+    np.testing.assert_allclose(maps[0][5, 3], [11, 23], atol=0.01)
 
 
 def test_a_bundle_tells_the_same_side() -> None:
