@@ -53,7 +53,7 @@ WHOLE: Final = 0.06, -0.25
 FOREHEAD: Final = 0.2, 0.6
 """Heights between which one becomes the other."""
 JAW: Final = -0.80, -1.10
-NECK: Final = -0.60, -0.95
+NECK: Final = -0.50, -0.78
 """Where the cheek fades out below, and what is no hair beyond the rim: a neck does not turn with the head."""
 EARS: Final = -0.4, -0.6
 """Below the ears only what has the hue of skin, or is hair."""
