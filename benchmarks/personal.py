@@ -3,10 +3,10 @@
     python benchmarks/personal.py --model me.icface --frames me.icface.work/frames --out report
     python benchmarks/personal.py --model me.icface --truth smile.jpg laugh.jpg --out report      of one photo alone
 
-Both move the bundle's own picture by what the tracker read of a held frame, and are compared with that frame: face, eyes
-and mouth, each face cut by its own landmarks. Detail is a share of the frame's, so 1 is best. With --truth, photos of the
-person take the place of frames. The folder gets figures.json, sheets (seen, the one that ships, one's own), and a page of
-benchmarks.blind.
+Both move the bundle's own picture by what the tracker read of a held frame, and are compared with that frame: face, eyes,
+mouth, and the side of a turned head, each face cut by its own landmarks. Detail is a share of the frame's, so 1 is best.
+With --truth, photos are the frames. The folder gets figures.json, sheets (seen, the one that ships, one's own), and a page
+of benchmarks.blind.
 """
 
 from __future__ import annotations
@@ -35,14 +35,15 @@ from icface.bundle import DEFAULT_BUNDLE, Bundle
 from icface.command import Parser, run_command
 from icface.errors import ConfigError, SourceError
 from icface.face.action_units import baseline_of, measure_attributes
-from icface.face.alignment import align
+from icface.face.alignment import SCALE, align
 from icface.face.landmarks import LandmarkDetector, Landmarks, open_detector
+from icface.face.pose import head_pose
 from icface.face.viewer import Viewer, in_frame
 from icface.images import cut_crop, load_photo
 from icface.quality import psnr_db
 from icface.reenactor import Reenactor
 from training.evaluation.embedding import Embedder, Taken, cosines, load_embedder
-from training.evaluation.similarity import ssim
+from training.evaluation.similarity import WINDOW_PX, ssim
 from training.learning.patch.losses import perceptual_distance
 from training.networks.squeezenet import SqueezeNet, load_squeezenet
 from training.personal.frames import load_frames
@@ -53,6 +54,12 @@ TILE_PX: Final = 256
 ROWS: Final = 8
 """Frames on a sheet."""
 COST_FRAMES, COST_ROUNDS = 40, 5
+WIDE: Final = 2.4
+"""Of the face: the crop that shows the side of the head."""
+TURNED_RAD: Final = 0.2
+"""From this turn on the side is compared."""
+SIDE: Final = -0.1, 0.9, 0.5, -0.6
+"""Its box, in IOD: from the near eye's outer corner outwards, and heights from there."""
 
 
 class Held(NamedTuple):
@@ -88,10 +95,10 @@ class Meter:
     def close(self) -> None:
         self.viewer.close()
 
-    def crop(self, frame: Frame) -> Frame | None:
-        """The face of an output, cut by its own landmarks; None where none is seen."""
+    def crops(self, frame: Frame) -> tuple[Frame, Frame] | None:
+        """The face of an output, and the head more widely, cut by its own landmarks; None where none is seen."""
         face = self.viewer.look(frame)
-        return None if face is None else cut_crop(frame, align(in_frame(face, len(frame)), CROP_PX), CROP_PX)
+        return None if face is None else crops(frame, in_frame(face, len(frame)))
 
     def figures(self, made: Frame, seen: Frame, where: dict[str, tuple[slice, slice]]) -> dict[str, float]:
         """How near a crop comes to what was seen, part by part."""
@@ -104,10 +111,34 @@ class Meter:
                 with torch.no_grad():
                     both = [self.taps(_planes(each)) for each in (a, b)]
                 found[f"{name} perceptual"] = float(perceptual_distance(*both))
-        if self.embedder is not None:
+        if self.embedder is not None and "face" in where:
             vectors = self.embedder.embed(np.stack([made, seen]))
             found["identity distance"] = 1 - float(cosines(vectors[:1], vectors[1:])[0])
         return found
+
+
+def crops(frame: Frame, face: Landmarks) -> tuple[Frame, Frame]:
+    """A face (CROP_PX, CROP_PX, 3) as it is compared, and the head more widely."""
+    close, wide = (cut_crop(frame, align(face, CROP_PX, scale), CROP_PX) for scale in (SCALE, WIDE))
+    return close, wide
+
+
+def side_region(face: Landmarks) -> dict[str, tuple[slice, slice]]:
+    """Rows and columns of the near side of the head in the wide crop; nothing of a head that is hardly turned."""
+    yaw_rad = head_pose(face).yaw_rad
+    if abs(yaw_rad) < TURNED_RAD:
+        return {}
+    corners = face.points_px[[33, 263], :2].astype(np.float64)
+    inverse = cv2.invertAffineTransform(align(face, CROP_PX, WIDE))
+    right, left = cv2.transform(corners[None], inverse)[0]
+    iod_px = float(np.linalg.norm(left - right)) / float(np.cos(yaw_rad))
+    # A nose that points to the image's left shows the head's left side, which lies to the image's right.
+    out, near = (1, left) if yaw_rad > 0 else (-1, right)
+    x = np.sort(near[0] + out * iod_px * np.array(SIDE[:2]))
+    y = near[1] - iod_px * np.array(SIDE[2:])
+    (x0, x1), (y0, y1) = (np.clip(np.round(each).astype(int), 0, CROP_PX) for each in (x, y))
+    enough = min(x1 - x0, y1 - y0) >= WINDOW_PX
+    return {"side": (slice(y0, y1), slice(x0, x1))} if enough else {}
 
 
 def _planes(picture: Frame) -> torch.Tensor:
@@ -171,22 +202,29 @@ def compare(model: Path, source: Path, held: Sequence[Held], meter: Meter) -> tu
 
 def _shown(both: Sequence[Reenactor], held: Sequence[Held], meter: Meter) -> Iterator[Shown]:
     for each in held:
-        affine = align(each.landmarks, CROP_PX)
-        seen = cut_crop(each.picture, affine, CROP_PX)
-        where = regions(each.landmarks, affine)
-        crops = [meter.crop(reenactor.animate(each.attributes)) for reenactor in both]
-        if crops[0] is None or crops[1] is None:
+        seen, seen_wide = crops(each.picture, each.landmarks)
+        where = regions(each.landmarks, align(each.landmarks, CROP_PX))
+        beside = side_region(each.landmarks)
+        made = [meter.crops(reenactor.animate(each.attributes)) for reenactor in both]
+        if made[0] is None or made[1] is None:
             print(f"{each.name}: no face is seen in an output; left out", file=sys.stderr)
             continue
-        figures = [meter.figures(crop, seen, where) for crop in crops if crop is not None]
-        yield Shown(each.name, seen, (crops[0], crops[1]), (figures[0], figures[1]))
+        figures = [
+            meter.figures(close, seen, where) | meter.figures(wide, seen_wide, beside)
+            for close, wide in (made[0], made[1])
+        ]
+        close = made[0][0], made[1][0]
+        if beside:  # where the side counts, it is shown
+            seen, close = seen_wide, (made[0][1], made[1][1])
+        yield Shown(each.name, seen, close, (figures[0], figures[1]))
 
 
 def summary(shown: Sequence[Shown]) -> dict[str, dict[str, float]]:
     """Of each figure: the means of both, the share of frames in which one's own is better, and the sign test's p."""
     rows = {}
-    for name in shown[0].figures[0]:
-        ships, own = (np.array([each.figures[i][name] for each in shown]) for i in (0, 1))
+    for name in dict.fromkeys(name for each in shown for name in each.figures[0]):
+        both = [each.figures for each in shown if name in each.figures[0]]
+        ships, own = (np.array([figures[i][name] for figures in both]) for i in (0, 1))
         if name.endswith("detail"):  # as much as the real frame's is best
             gain = np.abs(np.log(ships)) - np.abs(np.log(own))
         else:

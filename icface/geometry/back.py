@@ -123,6 +123,7 @@ class BackOfHead:
         self._drawn = bool(meshes)
         if not meshes:
             return
+        self._of_head = len(meshes[0][2])
         starts = np.cumsum([0, *(len(shape) for shape, _, _ in meshes)], dtype=np.int32)
         self._shape = np.concatenate([shape for shape, _, _ in meshes])
         self._values = np.concatenate([values for _, values, _ in meshes])
@@ -146,14 +147,15 @@ class BackOfHead:
         oval = cache["texture_px"][list(OVAL)][cache["neutral_shape"][list(OVAL), 1] < JAW] + outline.margin
         cv2.fillPoly(self._cover, [np.round(oval).astype(np.int32)], (255,))
 
-    def __call__(self, rotation: FloatArray, skin_map: FloatArray) -> None:
+    def __call__(self, rotation: FloatArray, skin_map: FloatArray, neck_alone: bool = False) -> None:
         """Write them into a map (H, W, 2) of the layer, for a rotation (3, 3) of the head."""
         if self._drawn:
             moved = self._project(self._shape, self._not_below(rotation))
             moved -= self._rest
             moved *= self._share
             moved += self._rest
-            fill_behind(moved, self._triangles, self._values, self._cover, skin_map)
+            triangles = self._triangles[self._of_head :] if neck_alone else self._triangles
+            fill_behind(moved, triangles, self._values, self._cover, skin_map)
 
     def _not_below(self, rotation: FloatArray) -> FloatArray:
         """The same; but where the head looks up, its back does not come down to stand out beside jaw and neck."""

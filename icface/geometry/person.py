@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from functools import cache
-from typing import Final, NamedTuple
+from typing import Any, Final, NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
 
 from icface.arrays import Frame, Tensors
 from icface.attributes import AU_NAMES, SHAPE_NAMES, FloatArray
@@ -19,6 +20,8 @@ CALM: Final = 0.1
 EXPRESSIVE: Final = 0.4
 """Between these amounts of the strongest Action Unit a photo gives up its own shape for the person's."""
 MOVES_IOD: Final = 0.06
+SIDES: Final = "left", "right"
+"""Of the head: at positive x, and at negative x."""
 _EYE_CORNERS: Final = [33, 263]
 _SHAPES: Final[dict[str, tuple[int, ...]]] = {
     "displacements": (len(AU_NAMES), FACE_VERTICES, 3),
@@ -27,8 +30,12 @@ _SHAPES: Final[dict[str, tuple[int, ...]]] = {
     "mouth": (0, 0, 4),
     "mouth_edge": (1,),
     "mouth_light": (3,),
+    **{f"{name}_side": (0, 0, 4) for name in SIDES},
+    **{f"{name}_side_shape": (FACE_VERTICES, 3) for name in SIDES},
+    **{f"{name}_side_view": (12,) for name in SIDES},
 }
-"""The mouth has any height and width."""
+_PICTURES: Final = "mouth", "left_side", "right_side"
+"""They have any height and width."""
 _BOUNDS: Final = {
     "displacements": (-MOST_MOVED_IOD, MOST_MOVED_IOD),
     "extensions": (-MOST_MOVED_IOD, MOST_MOVED_IOD),
@@ -36,7 +43,13 @@ _BOUNDS: Final = {
     "mouth": (0, 255),
     "mouth_edge": (-0.2, 0.15),
     "mouth_light": (0, 255),
+    **{f"{name}_side": (0, 255) for name in SIDES},
+    **{f"{name}_side_shape": (-MOST_AWAY_IOD, MOST_AWAY_IOD) for name in SIDES},
+    **{f"{name}_side_view": (-4096, 4096) for name in SIDES},
 }
+LEAST_TURNED: Final = 0.2
+"""Sine of the turn of a picture that shows a side."""
+SIDE_IOD_PX: Final = 16, 1024
 
 
 class KnownMouth(NamedTuple):
@@ -50,6 +63,20 @@ class KnownMouth(NamedTuple):
     """(3,) RGB of the cheeks in that picture."""
 
 
+class KnownSide(NamedTuple):
+    """One side of the head in a picture in which it is turned to the camera."""
+
+    picture: Frame
+    """(h, w, 4) RGB, and how much of it shall be shown."""
+    shape: FloatArray
+    """(468, 3) head space of the face in that picture."""
+    rotation: FloatArray
+    """(3, 3) of the head there."""
+    base_px: FloatArray
+    """(2,) where in the picture the head's pivot lies."""
+    iod_px: float
+
+
 class Person(NamedTuple):
     """One person's face, in head space (IOD)."""
 
@@ -61,6 +88,8 @@ class Person(NamedTuple):
     """(468, 3) the face without expression, lips closed; None: it is not known."""
     mouth: KnownMouth | None = None
     """None: no picture showed the teeth well."""
+    sides: tuple[KnownSide | None, KnownSide | None] = (None, None)
+    """The head's left side, at positive x, and the right one. None: it was not seen."""
 
 
 def rest_of(person: Person, guess: FloatArray, moved: float) -> FloatArray:
@@ -125,14 +154,14 @@ def read_person(tensors: Tensors) -> Person:
     for name, tensor in tensors.items():
         if name not in _SHAPES:
             raise ValueError(f"the tensor {name[:60]!r} is unknown; upgrade icface-live")
-        if tensor.shape != _SHAPES[name] and name != "mouth":
+        if tensor.shape != _SHAPES[name] and name not in _PICTURES:
             raise ValueError(f"{name} should be of shape {_SHAPES[name]}")
-        if tensor.dtype not in ((np.uint8,) if name == "mouth" else (np.float16, np.float32)):
+        if tensor.dtype not in ((np.uint8,) if name in _PICTURES else (np.float16, np.float32)):
             raise ValueError(f"{name} should not be of {tensor.dtype}")
         low, high = _BOUNDS[name]
         if not (tensor.min(initial=0) >= low and tensor.max(initial=0) <= high):  # nor where a number is none
             raise ValueError(f"{name} has numbers beyond {low:g} and {high:g}, or none at all")
-        known[name] = tensor if name == "mouth" else np.ascontiguousarray(tensor, dtype=np.float32)
+        known[name] = tensor if name in _PICTURES else np.ascontiguousarray(tensor, dtype=np.float32)
     if "neutral_shape" in known:
         right, left = known["neutral_shape"][_EYE_CORNERS]
         if not 0.9 < float(np.linalg.norm(left - right)) < 1.1:
@@ -143,7 +172,18 @@ def read_person(tensors: Tensors) -> Person:
         known.get("extensions", tables.extensions),
         known.get("neutral_shape"),
         _mouth(known),
+        (_side(known, "left"), _side(known, "right")),
     )
+
+
+def side_tensors(name: str, side: KnownSide) -> dict[str, NDArray[Any]]:
+    """One of the SIDES as `read_person` takes it."""
+    view = np.concatenate([side.rotation.ravel(), side.base_px, [side.iod_px]])
+    return {
+        f"{name}_side": side.picture,
+        f"{name}_side_shape": side.shape.astype(np.float16),
+        f"{name}_side_view": view.astype(np.float32),
+    }
 
 
 def _mouth(known: Tensors) -> KnownMouth | None:
@@ -153,10 +193,34 @@ def _mouth(known: Tensors) -> KnownMouth | None:
     if len(parts) < 3:
         raise ValueError("mouth, mouth_edge and mouth_light belong together")
     picture, edge, light = parts
+    _check_picture(picture, "mouth")
+    return KnownMouth(picture, float(edge[0]), light)
+
+
+def _side(known: Tensors, name: str) -> KnownSide | None:
+    names = f"{name}_side", f"{name}_side_shape", f"{name}_side_view"
+    parts = [known[each] for each in names if each in known]
+    if not parts:
+        return None
+    if len(parts) < len(names):
+        raise ValueError(f"{', '.join(names[:-1])} and {names[-1]} belong together")
+    picture, shape, view = parts
+    _check_picture(picture, names[0])
+    rotation, base_px, iod_px = view[:9].reshape(3, 3), view[9:11], float(view[11])
+    turned = float(rotation[2, 0]) * (1 if name == "left" else -1)
+    if np.abs(rotation @ rotation.T - np.eye(3)).max() > 0.01 or not turned > LEAST_TURNED:
+        raise ValueError(f"{names[2]} is no turn that shows the head's {name} side")
+    if not SIDE_IOD_PX[0] <= iod_px <= SIDE_IOD_PX[1]:
+        raise ValueError(f"{names[2]} has eyes that are {iod_px:g} pixels apart")
+    if not (picture[..., 3] > 127).any():
+        raise ValueError(f"{names[0]} shows nothing")
+    return KnownSide(picture, shape, rotation, base_px, iod_px)
+
+
+def _check_picture(picture: NDArray[Any], name: str) -> None:
     if (
         picture.ndim != 3
         or picture.shape[2] != 4
         or not all(16 <= side <= 1024 for side in picture.shape[:2])
     ):
-        raise ValueError("mouth should be a picture (h, w, 4) of 16 to 1024 pixels")
-    return KnownMouth(picture, float(edge[0]), light)
+        raise ValueError(f"{name} should be a picture (h, w, 4) of 16 to 1024 pixels")

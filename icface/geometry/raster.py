@@ -214,9 +214,13 @@ def blend(
     scale = np.float32(1.0 / 255.0)
     for y in range(behind.shape[0]):
         for x in range(behind.shape[1]):
-            a = np.float32(alpha[top + y, left + x]) * scale
-            if a > 0:
-                s = np.float32(shade[top + y, left + x]) * scale * a
+            weight, brightness = alpha[top + y, left + x], shade[top + y, left + x]
+            if weight == 255 and brightness == 255:
+                for c in range(3):
+                    frame[top + y, left + x, c] = behind[y, x, c]
+            elif weight > 0:
+                a = np.float32(weight) * scale
+                s = np.float32(brightness) * scale * a
                 for c in range(3):
                     value = np.float32(frame[top + y, left + x, c]) * (np.float32(1.0) - a)
                     value += np.float32(behind[y, x, c]) * s

@@ -16,7 +16,7 @@ from icface.face.extensions import gaze_rad, measure, measure_sides
 from icface.face.features import face_shape
 from icface.face.landmarks import Landmarks
 from icface.face.pose import Pose, head_pose
-from icface.geometry import layers
+from icface.geometry import layers, side
 from icface.geometry.completion import COMPLETE_FROM_RAD, upright
 from icface.geometry.cutout import MARGIN, Cutout, Room, cut_out
 from icface.geometry.eyes import seen_gaze
@@ -82,7 +82,9 @@ def read_photo(
     known = None if person is None else person.mouth
     white = np.maximum(right_white, left_white)
     mouth, mouth_rows = paint_mouth(crop, shape, points, white, known)
-    inner, patches = _stack([*right, *left, mouth])
+    sides = side.known_sides(person)
+    lit = [side.lit_as(each, crop, shape.texture_px) for _, each in sides]
+    inner, patches = _stack([*right, *left, mouth, *lit])
     skin = layers.fill_skin(crop, points, shape.iod_px)
     cache: dict[str, NDArray[Any]] = {
         **_layered(cut, skin),
@@ -103,6 +105,8 @@ def read_photo(
         "pose_offset_rad": np.zeros(3, dtype=np.float32),
         "au_offset": np.zeros(len(AU_NAMES), dtype=np.float32),
     }
+    for (name, each), patch in zip(sides, patches[7:], strict=True):
+        cache |= side.sheet_tensors(name, each, patch, cache)
     if person is not None:
         cache |= {"displacements": person.displacements, "extensions": person.extensions}
     return cache

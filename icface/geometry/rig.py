@@ -33,6 +33,7 @@ from icface.geometry.eyes import Eye, Opening, axes, seen_gaze
 from icface.geometry.flow import HeadFlow
 from icface.geometry.movement import moved
 from icface.geometry.shape import RING, Projection, ring_triangles, rotation_matrix
+from icface.geometry.sheet import REGIONS, SideOfHead
 from icface.geometry.slide import Slide
 from icface.geometry.topology import face_tables
 
@@ -112,12 +113,13 @@ class FaceRig:
             Eye(cache, self._project, "left", mesh.LEFT_EYE_OPENING),
             _Mouth(cache, self._project),
         )
+        self._side = SideOfHead(cache)
         self._motion: dict[str, NDArray[Any]] = {
             "skin_map": np.empty((height, width, 2), dtype=np.float32),
             "inner_map": np.zeros((height, width, 2), dtype=np.float32),
             "inner_alpha": np.zeros((height, width), dtype=np.uint8),
             "inner_shade": np.full((height, width), 255, dtype=np.uint8),
-            "regions": np.zeros((len(self._behind), 4), dtype=np.int32),
+            "regions": np.zeros((len(self._behind) + REGIONS, 4), dtype=np.int32),
         }
         self._correction = CorrectionInputs(cache, self._project)
         self._motion |= self._correction.motion
@@ -140,10 +142,16 @@ class FaceRig:
         shape = self.moved(action_units, shapes, pitch_rad)
         gaze_rad = seen_gaze(pitch_rad, float(turn_rad[0])), seen_gaze(yaw_rad, float(turn_rad[1]))
         jaw = self._jaw[0] * action_units[_AU26] + shapes[_JAW] @ self._jaw[1:]
-        return self.motion_of_shape(shape, rotation, gaze_rad, jaw)
+        seen = rotation_matrix(*(pose / POSE_GAIN).tolist())
+        return self.motion_of_shape(shape, rotation, gaze_rad, jaw, seen)
 
     def motion_of_shape(
-        self, shape: FloatArray, rotation: FloatArray, gaze_rad: tuple[float, float], jaw: FloatArray
+        self,
+        shape: FloatArray,
+        rotation: FloatArray,
+        gaze_rad: tuple[float, float],
+        jaw: FloatArray,
+        seen: FloatArray | None = None,
     ) -> Tensors:
         """The maps of one frame, overwritten by the next call, for a face that is given as it shall be seen.
 
@@ -152,6 +160,7 @@ class FaceRig:
             rotation: (3, 3) of the head.
             gaze_rad: of the eyes in the head: down, and to the image's left.
             jaw: (3,) how far the lower teeth have moved, in head space.
+            seen: (3, 3) how far a real head is turned that looks so; None: as far as this one.
         """
         self.shape, self.rotation = shape, rotation
         self._vertices[: mesh.FACE_VERTICES] = self._project(shape, rotation)
@@ -165,9 +174,10 @@ class FaceRig:
         skin_map = self._motion["skin_map"]
         raster.upsample_grid(self._grid, self._step, skin_map)
         raster.raster_map(self._vertices, self._triangles, self._values, self._depth, skin_map)
+        seen = rotation if seen is None else seen
         if self._back:
-            self._back(rotation, skin_map)
-        self._behind_the_skin(rotation, gaze_rad, jaw)
+            self._back(rotation, skin_map, neck_alone=self._side.covers(seen))
+        self._behind_the_skin(rotation, seen, gaze_rad, jaw)
         self._correction.tell(shape, rotation)
         return self._motion
 
@@ -175,13 +185,16 @@ class FaceRig:
         """(468, 3) head space: the neutral shape moved by Action Units (17,), extensions (20,) and lids that follow."""
         return moved(self._neutral, self._displacements, self._extensions, action_units, shapes, gaze_rad)
 
-    def _behind_the_skin(self, rotation: FloatArray, gaze_rad: tuple[float, float], jaw: FloatArray) -> None:
-        """Map eyes and mouth, each inside the box of its opening."""
+    def _behind_the_skin(
+        self, rotation: FloatArray, seen: FloatArray, gaze_rad: tuple[float, float], jaw: FloatArray
+    ) -> None:
+        """Map the side of the head, and eyes and mouth, each inside the box of its opening."""
         alpha, regions = self._motion["inner_alpha"], self._motion["regions"]
         height, width = alpha.shape
         for x0, y0, x1, y1 in regions:  # clear what the last frame drew
             alpha[y0:y1, x0:x1] = 0
-        for region, part in zip(regions, self._behind, strict=True):
+        self._side(seen, self.vertices, self._motion, regions[-REGIONS:])
+        for region, part in zip(regions[:-REGIONS], self._behind, strict=True):
             polygon = self._vertices[part.contour, :2]
             margin = 2
             x0, y0 = np.maximum(np.floor(polygon.min(0)).astype(int) - margin, 0)

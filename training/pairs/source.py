@@ -156,7 +156,7 @@ class Source:
     def _shown(self, motion: Tensors) -> Shown:
         frame = self.warp.frame(motion).copy()
         opening = np.zeros(frame.shape[:2], dtype=np.uint8)
-        for x0, y0, x1, y1 in motion["regions"]:
+        for x0, y0, x1, y1 in motion["regions"][: len(mesh.OPENINGS)]:
             opening[y0:y1, x0:x1] = motion["inner_alpha"][y0:y1, x0:x1]
         return Shown(frame, opening, self.rig.shape, self.rig.rotation)
 

@@ -20,6 +20,8 @@ ENOUGH: Final = 3
 """Fewer frames of a kind are too few to learn from."""
 _TURNED: Final = 0.14
 """Of the range of a pose: 11°."""
+_FAR: Final = 0.22
+"""18°: from there on the side of the head is seen."""
 _NODDED: Final = 0.09
 """7°: heads nod less than they turn."""
 _TILE_PX: Final = 180
@@ -68,6 +70,10 @@ KINDS: Final = (
          "no turn to your left seen: turn the head left once"),
     Kind("to the right", lambda a: float(a[INDEX["yaw"]]) - 0.5, _TURNED,
          "no turn to your right seen: turn the head right once"),
+    Kind("far left", lambda a: 0.5 - float(a[INDEX["yaw"]]), _FAR,
+         "the right side of the head is not seen: turn the head far to your left once"),
+    Kind("far right", lambda a: float(a[INDEX["yaw"]]) - 0.5, _FAR,
+         "the left side of the head is not seen: turn the head far to your right once"),
     Kind("up", lambda a: 0.5 - float(a[INDEX["pitch"]]), _NODDED, "no look upward seen: raise the chin once"),
     Kind("down", lambda a: float(a[INDEX["pitch"]]) - 0.5, _NODDED, "no look downward seen: lower the chin once"),
     Kind("smile, teeth", _smile(True), 0.4, "no smile with teeth seen: laugh once"),

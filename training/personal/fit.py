@@ -9,9 +9,11 @@ import numpy as np
 from icface.arrays import Tensors
 from icface.attributes import FloatArray
 from training.pairs.seen import Seen, as_seen
+from training.personal.calm import calm_frames
 from training.personal.frames import ChosenFrame
 from training.personal.mouth import fit_mouth
 from training.personal.movements import fit_movements
+from training.personal.sides import fit_sides
 
 
 def fit_person(frames: Sequence[ChosenFrame]) -> Tensors:
@@ -39,6 +41,7 @@ def fit_person(frames: Sequence[ChosenFrame]) -> Tensors:
         "displacements": movements.displacements.astype(np.float16),
         "extensions": movements.extensions.astype(np.float16),
         **fit_mouth(faces, attributes, movements),
+        **fit_sides(faces, attributes, movements, calm_frames(learned, 1)[0]),
     }
 
 

@@ -26,8 +26,8 @@ FPS: Final = 30
 # How long each takes against the others. The last one is a quarter of all: it judges, and nothing learns from it.
 PROMPTS: Final[tuple[tuple[float, str], ...]] = (
     (3, "Look at the camera with a resting face."),
-    (4, "Turn the head slowly to your left, and back."),
-    (4, "Turn the head slowly to your right, and back."),
+    (4, "Turn the head slowly far to your left, and back."),
+    (4, "Turn the head slowly far to your right, and back."),
     (3, "Raise the chin, and back."),
     (3, "Lower the chin, and back."),
     (4, "Smile with closed lips."),
