@@ -5,8 +5,8 @@
 
 Both move the bundle's own picture by what the tracker read of a held frame, and are compared with that frame: face, eyes,
 mouth, and the side of a turned head, each face cut by its own landmarks. Detail is a share of the frame's, so 1 is best.
-With --truth, photos are the frames. The folder gets figures.json, sheets (seen, the one that ships, one's own), and a page
-of benchmarks.blind.
+With --truth, photos are the frames. The folder gets figures.json, sheets (seen, the one that ships, one's own), and a
+page of benchmarks.blind.
 """
 
 from __future__ import annotations
