@@ -73,6 +73,10 @@ def _run(config: LiveConfig) -> None:
         os._exit(1)  # the main thread is stuck for good
 
     with signals(stop):
+        if any(given.is_tracked for given in config.given):
+            from icface.face.landmarker import load_ahead
+
+            load_ahead()  # its networks are compiled while Python loads the rest
         from realtime.session import run
 
         try:

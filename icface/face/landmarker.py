@@ -17,6 +17,7 @@ import math
 import tempfile
 import threading
 import zipfile
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -118,6 +119,16 @@ class Landmarks:
     def area_px(self) -> float:
         left, top, right, bottom = self.box_px
         return (right - left) * (bottom - top)
+
+
+def load_ahead() -> None:
+    """Begin to load the networks on a thread of its own. Whoever opens them waits for it, and is told what is wrong."""
+
+    def load() -> None:
+        with _loading, suppress(ConfigError):
+            _load()
+
+    threading.Thread(target=load, name="loading").start()
 
 
 class Networks:

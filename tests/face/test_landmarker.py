@@ -5,15 +5,18 @@ from __future__ import annotations
 import math
 import subprocess
 import sys
+import threading
 from collections.abc import Iterator
 from contextlib import closing
 from dataclasses import replace
+from functools import cache
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from icface.errors import ConfigError
+from icface.face import landmarker
 from icface.face.landmarker import MODEL_PATH, Networks, Region, _load, _merged, region_around
 from icface.face.landmarks import Landmarks, PointSmoothing, open_detector
 from icface.face.pose import FLIP, head_pose, pose_from_rotation
@@ -167,3 +170,40 @@ def test_nothing_is_printed(ending: str) -> None:
         [sys.executable, "-c", program], cwd=REPOSITORY, capture_output=True, text=True, timeout=60
     )
     assert (result.returncode, result.stdout, result.stderr) == (0, "3\n", "")
+
+
+class _Model:
+    def create_infer_request(self) -> _Model:
+        return self
+
+
+@pytest.mark.parametrize("damaged", [False, True])
+def test_whoever_opens_the_networks_waits_for_what_is_loaded_ahead(
+    damaged: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """They are loaded once. A fault is told where they are opened, not on the thread that loads."""
+    begun, go_on = threading.Event(), threading.Event()
+    loads: list[str] = []
+
+    @cache
+    def load() -> tuple[_Model, ...]:
+        loads.append(threading.current_thread().name)
+        begun.set()
+        assert go_on.wait(60)
+        if damaged:
+            raise ConfigError("the model is damaged")
+        return (_Model(),) * 3
+
+    monkeypatch.setattr(landmarker, "_load", load)
+    landmarker.load_ahead()
+    assert begun.wait(60)
+    opening = threading.Timer(0.0, go_on.set)
+    opening.start()
+    if damaged:
+        with pytest.raises(ConfigError, match="damaged"):
+            Networks()
+    else:
+        Networks()
+        assert loads == ["loading"]
+    opening.join()
+    assert loads[0] == "loading"
