@@ -20,6 +20,7 @@ from export.edge_graph import SHAPES, example_inputs, read, warped
 from export.writing import frame_of, rounded, written
 from icface.geometry.correction import LARGEST
 from icface.geometry.patch import CONDITIONS, PATCH_PX, SUPERSAMPLING
+from icface.geometry.raster import NO_OPENING
 from icface.networks.patch import PatchCorrector, quarters, whole
 
 CORRECTION_SHAPES: Final[dict[str, tuple[int, ...]]] = {
@@ -82,7 +83,8 @@ class CorrectedWarp(nn.Module):
     ) -> Tensor:
         levels, person = warped(skin, plate, inner, skin_map, inner_map, inner_alpha, inner_shade)
         frame = rounded(levels)
-        patch = self.cut(torch.cat([frame, inner_alpha.float()[None, None]], dim=1), patch_to_frame)
+        opening = inner_alpha.float() * (inner_shade.float() - NO_OPENING).abs().clamp(0, 1)
+        patch = self.cut(torch.cat([frame, opening[None, None]], dim=1), patch_to_frame)
         correction = self.correct.planes(patch, conditions, gates)
         correction = torch.where(correction.abs() < LARGEST, correction, self.nothing)
         changes = self.at_frame(correction - self.nothing, patch_to_frame, frame)

@@ -15,7 +15,7 @@ from icface.arrays import Frame, Tensors
 from icface.bundle import GEOMETRY
 from icface.errors import ConfigError
 from icface.geometry.patch import PATCH_PX, SUPERSAMPLING, finer
-from icface.geometry.raster import EDGE_FROM_PX, EDGE_PX
+from icface.geometry.raster import EDGE_FROM_PX, EDGE_PX, NO_OPENING
 from icface.networks.patch import PatchCorrector
 from icface.quality import psnr_db
 
@@ -77,7 +77,7 @@ def golden_correction_inputs(network: PatchCorrector, seed: int, reach: float) -
 
 def reference_correction(geometry: Frame, inputs: Tensors, network: PatchCorrector) -> Frame:
     """The contract of the correction in float64, from the frame that geometry made."""
-    seen = np.dstack([geometry, inputs["inner_alpha"]])
+    seen = np.dstack([geometry, np.where(inputs["inner_shade"] == NO_OPENING, 0, inputs["inner_alpha"])])
     where = inputs["patch_to_frame"].astype(np.float64)
     side = SUPERSAMPLING * PATCH_PX
     fine = np.floor(_sample(seen, _positions(finer(where), (side, side))) + 0.5)

@@ -24,7 +24,7 @@ from realtime.watermark import Watermark
 if TYPE_CHECKING:
     from icface.engines import Engine
     from icface.prepared_source import PreparedSource
-from icface.reenactor import Reenactor
+    from icface.reenactor import Reenactor
 
 logger = logging.getLogger(__name__)
 

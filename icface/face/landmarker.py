@@ -125,7 +125,7 @@ def load_ahead() -> None:
     """Begin to load the networks on a thread of its own. Whoever opens them waits for it, and is told what is wrong."""
 
     def load() -> None:
-        with _loading, suppress(ConfigError):
+        with _loading, suppress(Exception):
             _load()
 
     threading.Thread(target=load, name="loading").start()

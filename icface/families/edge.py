@@ -5,12 +5,13 @@ Its host code is `icface.geometry`. The engine does the warp.
 
 from __future__ import annotations
 
+from contextlib import suppress
 from functools import partial
 from typing import Final
 
 from icface.arrays import Frame, Tensors
 from icface.bundle import Bundle
-from icface.errors import BundleError
+from icface.errors import BundleError, SourceError
 from icface.face.landmarks import Landmarks
 from icface.face.pose import head_pose
 from icface.families import Family, Means, cannot_run
@@ -63,28 +64,23 @@ def _prepare(person: Person | None, frame: Frame, face: Landmarks, means: Means)
         wide=means.wide,
         person=person,
     )
-    yaw_rad = head_pose(face).yaw_rad
+    corrected = means.corrected if RENEWS else None
+    yaw_rad, smiling = head_pose(face).yaw_rad, smiles(face)
     turned = abs(yaw_rad) >= COMPLETE_FROM_RAD
-    renews = RENEWS and means.corrected is not None
-    if turned and not (renews and smiles(face)):
+    if turned and not (smiling and corrected is not None):
         cache = prepare(frame, face)
     else:
-        cache = prepare(frame, face, turned_rad=0.0)
-        hidden = turned or hides_far_side(cache)
-        # First the smile, then the far side: the mirror image of half a smile is a crooked mouth.
-        if means.corrected is not None and RENEWS and is_worth_renewing(cache, face):
+        first = cache = prepare(frame, face, turned_rad=0.0)
+        if corrected is not None and is_worth_renewing(first, face):
             cache, frame, face = renewed(
-                cache,
-                frame,
-                face,
-                means.detector,
-                means.corrected,
-                free_layer=means.free_layer,
-                person=person,
+                first, frame, face, means.detector, corrected, free_layer=means.free_layer, person=person
             )
-        if hidden:
-            completed = prepare(frame, face, turned_rad=yaw_rad)
-            cache = with_far_side(cache, completed, keeps_teeth=not turned)
+        # The mirror image of half a smile is a crooked mouth. Without a network such a photo stays as it is.
+        if turned or (hides_far_side(first) and (corrected is not None or not smiling)):
+            # The face that was made may be too small, or seem turned too far, by a hair. Then its far side stays.
+            with suppress(SourceError):
+                completed = prepare(frame, face, turned_rad=yaw_rad)
+                cache = with_far_side(first, cache, completed, keeps_teeth=not turned)
     if means.corrected is None:
         return cache
     return {**cache, "rest_change": rest_change(cache, means.corrected)}

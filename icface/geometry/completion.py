@@ -40,7 +40,7 @@ BESIDE: Final = 0.25
 """Where a turn hides the ear alone, what is carried begins so far inside of the face's widest place (IOD)."""
 BELOW_EAR: Final = 0.75
 BELOW_HAIR: Final = 1.85
-"""So far below the eyes it ends, with the smallest of these turns and with the largest (IOD)."""
+"""It ends so far below the eyes: BELOW_EAR with the smallest of these turns, BELOW_HAIR with the largest (IOD)."""
 FAR_TURNS_RAD: Final = (0.25, 0.55)
 """Between these turns it takes over all of the far side, with the neck."""
 RIDGE: Final = (0.001, 0.005, 0.01)

@@ -26,6 +26,7 @@ from icface.geometry.patch import (
     measures,
     patch_affine,
 )
+from icface.geometry.raster import NO_OPENING
 from icface.geometry.shape import Projection
 
 _F3 = nb.types.Array(nb.float32, 3, "C")
@@ -64,20 +65,26 @@ class Patch:
         side = SUPERSAMPLING * PATCH_PX
         self._fine = np.empty((side, side, 4), dtype=np.uint8)
         self._patch = np.empty((1, PATCH_PX, PATCH_PX, 4), dtype=np.uint8)
+        self._opening = np.empty(size_px[0] * size_px[1], dtype=np.uint8)
         # For the box around the patch, whose size changes from frame to frame.
         self._seen = np.empty(4 * size_px[0] * size_px[1], dtype=np.uint8)
         self._made = np.empty(4 * size_px[0] * size_px[1], dtype=np.float32)
 
-    def cut(self, frame: Frame, inner_alpha: NDArray[np.uint8], patch_to_frame: Array) -> NDArray[np.uint8]:
-        """Cut the patch (1, PATCH_PX, PATCH_PX, 4) out of a frame (H, W, 3) and its inner alpha (H, W).
+    def cut(self, frame: Frame, motion: Tensors) -> NDArray[np.uint8]:
+        """Cut the patch (1, PATCH_PX, PATCH_PX, 4) out of a frame (H, W, 3) and the openings of eyes and mouth.
 
-        It is what `icface.geometry.patch.cut_patch` gives, valid until the next call.
+        It is what `icface.geometry.patch.cut_patch` gives at `patch_to_frame`, valid until the next call. The openings
+        are `inner_alpha` (H, W) where `inner_shade` (H, W) does not say that there is none.
         """
+        patch_to_frame = motion["patch_to_frame"]
         box, affine = self._box(patch_to_frame)
         # OpenCV reads pictures of four channels in a third of the time.
         seen = self._seen[: 4 * box.width * box.height].reshape(box.height, box.width, 4)
         rows, columns = slice(box.top, box.bottom), slice(box.left, box.right)
-        cv2.mixChannels([frame[rows, columns], inner_alpha[rows, columns]], [seen], [0, 0, 1, 1, 2, 2, 3, 3])
+        opening = self._opening[: box.width * box.height].reshape(box.height, box.width)
+        np.not_equal(motion["inner_shade"][rows, columns], NO_OPENING, out=opening.view(np.bool_))
+        np.multiply(motion["inner_alpha"][rows, columns], opening, out=opening)
+        cv2.mixChannels([frame[rows, columns], opening], [seen], [0, 0, 1, 1, 2, 2, 3, 3])
         flags, border = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP, cv2.BORDER_REPLICATE
         size = self._fine.shape[1], self._fine.shape[0]
         cv2.warpAffine(seen, finer(affine), size, dst=self._fine, flags=flags, borderMode=border)

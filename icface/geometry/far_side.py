@@ -9,6 +9,7 @@ import numpy as np
 from icface.arrays import Tensors
 from icface.geometry.back import CENTRE
 from icface.geometry.outline import Outline
+from icface.geometry.own import own_attributes
 from icface.geometry.renewal import keep_the_teeth
 from icface.geometry.shape import Projection
 from icface.geometry.teeth import OWN
@@ -43,9 +44,16 @@ def hides_far_side(cache: Tensors) -> bool:
     return bool(near_iod > LEAST_NEAR and far_iod < HIDDEN * near_iod)
 
 
-def with_far_side(cache: Tensors, completed: Tensors, *, keeps_teeth: bool) -> Tensors:
-    """The tensors of the same photo made frontal, with the photo's own expression, and its teeth where wanted."""
-    made = {**completed, "own": cache["own"]}
+def with_far_side(first: Tensors, cache: Tensors, completed: Tensors, *, keeps_teeth: bool) -> Tensors:
+    """The tensors of a photo that was made frontal, with the photo's own expression, and its teeth where wanted.
+
+    Args:
+        first: of the photo as it is.
+        cache: the same, or without its smile.
+        completed: with a far side.
+        keeps_teeth: whether teeth that `cache` shows are kept.
+    """
+    made = {**completed, "own": own_attributes(first, completed)}
     if keeps_teeth and cache["mouth_rows"][4] == OWN:
         keep_the_teeth(made, cache)
     return made

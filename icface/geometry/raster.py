@@ -24,6 +24,8 @@ _U3 = nb.types.Array(nb.uint8, 3, "C")
 
 COVERED: Final = 180
 """Less than this much of a pixel (255 = all) hides nothing behind it."""
+NO_OPENING: Final = 254
+"""A shade that says: what lies over the skin here is no opening of eyes or mouth. It is as bright as it is."""
 EDGE_FROM_PX: Final = 6.0
 """Neighbours whose sources lie farther apart, along x or y, are an edge; from EDGE_PX on it is smoothed altogether."""
 EDGE_PX: Final = 10.0
@@ -209,13 +211,13 @@ def blend(
     """Lay a shaded rectangle over a frame (H, W, 3) in place: `frame · (1 − a) + behind · s · a`, rounded to nearest.
 
     The pixel (0, 0) of `behind` (h, w, 3) lies at (left, top) of the frame. `alpha` (H, W) is its weight (255 = all),
-    `shade` (H, W) its brightness (255 = as it is).
+    `shade` (H, W) its brightness (255 and NO_OPENING = as it is).
     """
     scale = np.float32(1.0 / 255.0)
     for y in range(behind.shape[0]):
         for x in range(behind.shape[1]):
             weight, brightness = alpha[top + y, left + x], shade[top + y, left + x]
-            if weight == 255 and brightness == 255:
+            if weight == 255 and brightness >= NO_OPENING:
                 for c in range(3):
                     frame[top + y, left + x, c] = behind[y, x, c]
             elif weight > 0:

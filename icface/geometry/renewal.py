@@ -19,6 +19,7 @@ from icface.face.action_units import measure_attributes, population
 from icface.face.landmarks import LandmarkDetector, Landmarks
 from icface.face.pose import head_pose
 from icface.geometry.cutout import Room
+from icface.geometry.own import own_attributes
 from icface.geometry.person import Person
 from icface.geometry.prepare import pasted, take_out_the_rest
 from icface.geometry.reading import certain, read_photo
@@ -96,7 +97,10 @@ def renewed(
     rig, warp = FaceRig(made), HostWarp(made, (size_px, size_px))
     # Once: what is left of the expression is small.
     take_out_the_rest(made, warp.frame(rig.motion(neutral())), detector, person)
-    shown = {"neutral": warp.frame(rig.motion(neutral())).copy(), "own": cache["own"]}
+    shown: dict[str, NDArray[Any]] = {
+        "neutral": warp.frame(rig.motion(neutral())).copy(),
+        "own": own_attributes(cache, made),
+    }
     return made | shown, whole, face
 
 

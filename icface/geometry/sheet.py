@@ -17,6 +17,7 @@ from icface.compiled import compiled
 from icface.geometry import topology as mesh
 from icface.geometry.follow import smooth
 from icface.geometry.person import SIDES
+from icface.geometry.raster import NO_OPENING
 from icface.geometry.side import COLS, ROWS
 
 BEGINS, WHOLE = 0.08, 0.28
@@ -147,7 +148,7 @@ def draw_sheet(
         boxes: (k, 4) left, top, right, bottom; right and bottom are outside.
         inner_map: (H, W, 2) places in the atlas, changed in place.
         inner_alpha: (H, W) changed in place.
-        inner_shade: (H, W) changed in place: 255, as it is.
+        inner_shade: (H, W) changed in place: NO_OPENING, so that no network takes it for eye or mouth.
     """
     last_u, last_v = np.float32(picture.shape[1] - 1.001), np.float32(picture.shape[0] - 1.001)
     most = np.uint8(np.float32(255) * np.float32(strength) + np.float32(0.5))
@@ -191,7 +192,7 @@ def draw_sheet(
                         inner_map[y, left + step, 0] = corner[0] + u0 + ux * np.float32(step)
                         inner_map[y, left + step, 1] = corner[1] + v0 + vx * np.float32(step)
                         inner_alpha[y, left + step] = most
-                        inner_shade[y, left + step] = 255
+                        inner_shade[y, left + step] = NO_OPENING
                     continue
                 for step in range(begin, end):
                     u = min(max(u0 + ux * np.float32(step), zero), last_u)
@@ -205,4 +206,4 @@ def draw_sheet(
                         x = left + step
                         inner_map[y, x, 0], inner_map[y, x, 1] = corner[0] + u, corner[1] + v
                         inner_alpha[y, x] = alpha
-                        inner_shade[y, x] = 255
+                        inner_shade[y, x] = NO_OPENING

@@ -17,6 +17,7 @@ from export.pack_edge import pack
 from icface.bundle import Bundle
 from icface.errors import ConfigError
 from icface.geometry.patch import PATCH_PX, cut_patch
+from icface.geometry.raster import NO_OPENING
 from icface.networks.patch import PatchConfig, PatchCorrector
 from tests.export.correctors import random_corrector
 from tests.export.rtx import CAPABILITIES, engine_bytes
@@ -61,6 +62,26 @@ def test_the_frame_is_kept_and_added_to_inside_the_patch_alone() -> None:
     assert np.abs(made[box] - expected).max() <= 1
     np.testing.assert_array_equal(made[:4], plain[:4])
     np.testing.assert_array_equal(made[:, :4], plain[:, :4])
+
+
+class Openings(Constant):
+    """A corrector that brightens what it takes for eyes and mouth."""
+
+    def in_quarters(self, patch: Tensor, conditions: Tensor, gates: Tensor) -> tuple[Tensor, Tensor]:
+        keep, _ = super().in_quarters(patch, conditions, gates)
+        return keep, 0.1 * patch[:, 3:].expand(-1, 3, -1, -1, -1)
+
+
+def test_what_lies_over_the_skin_is_an_opening_only_where_its_shade_says_so() -> None:
+    inputs = golden_inputs()
+    told = (torch.from_numpy(AFFINE), torch.zeros(1, 28), torch.ones(1, 3))
+    changed = []
+    for shade in (NO_OPENING, NO_OPENING - 1):
+        inputs["inner_shade"][:] = shade
+        tensors = [torch.from_numpy(inputs[name]) for name in SHAPES]
+        made = CorrectedWarp(Openings(1.0, 0.0))(*tensors, *told).numpy()
+        changed.append(int((made != EdgeWarp()(*tensors).numpy()).sum()))
+    assert changed[0] == 0 < changed[1]
 
 
 @pytest.mark.parametrize("wrong", [np.nan, np.inf, -1e9])

@@ -197,7 +197,7 @@ def test_whoever_opens_the_networks_waits_for_what_is_loaded_ahead(
     monkeypatch.setattr(landmarker, "_load", load)
     landmarker.load_ahead()
     assert begun.wait(60)
-    opening = threading.Timer(0.0, go_on.set)
+    opening = threading.Timer(0.2, go_on.set)
     opening.start()
     if damaged:
         with pytest.raises(ConfigError, match="damaged"):
@@ -205,5 +205,6 @@ def test_whoever_opens_the_networks_waits_for_what_is_loaded_ahead(
     else:
         Networks()
         assert loads == ["loading"]
+    assert go_on.is_set(), "it did not wait"
     opening.join()
     assert loads[0] == "loading"

@@ -5,8 +5,10 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from icface.arrays import Tensors
 from icface.geometry.correction import Patch, usable
 from icface.geometry.patch import PATCH_PX, cut_patch
+from icface.geometry.raster import NO_OPENING
 
 SIZE_PX = (160, 120)
 PERSON = np.full((SIZE_PX[1], SIZE_PX[0], 4), 255, dtype=np.uint8)
@@ -24,6 +26,12 @@ def corrections(keep: float, add: float) -> np.ndarray:
     return made
 
 
+def shown_over(inner_alpha: np.ndarray, affine: np.ndarray) -> Tensors:
+    """The motion tensors from which the patch is cut."""
+    shade = np.full_like(inner_alpha, 255)
+    return {"inner_alpha": inner_alpha, "inner_shade": shade, "patch_to_frame": affine}
+
+
 @pytest.fixture
 def frame(rng: np.random.Generator) -> np.ndarray:
     return rng.integers(0, 256, (*SIZE_PX[::-1], 3), dtype=np.uint8)
@@ -33,9 +41,10 @@ def frame(rng: np.random.Generator) -> np.ndarray:
 def test_it_cuts_what_the_training_cuts(frame: np.ndarray, rng: np.random.Generator, where: str) -> None:
     inner_alpha = rng.integers(0, 256, frame.shape[:2], dtype=np.uint8)
     affine = np.array(AFFINES[where], dtype=np.float64)
-    found = Patch(SIZE_PX).cut(frame, inner_alpha, affine)
+    shade = rng.choice(np.array([0, NO_OPENING, 255], dtype=np.uint8), frame.shape[:2])
+    found = Patch(SIZE_PX).cut(frame, {**shown_over(inner_alpha, affine), "inner_shade": shade})
     assert found.shape == (1, PATCH_PX, PATCH_PX, 4)
-    expected = cut_patch(np.dstack([frame, inner_alpha]), affine)
+    expected = cut_patch(np.dstack([frame, np.where(shade == NO_OPENING, 0, inner_alpha)]), affine)
     assert np.abs(found[0].astype(int) - expected).max() <= 1
 
 
@@ -86,8 +95,8 @@ def test_boxes_of_all_sizes_share_the_buffers(frame: np.ndarray) -> None:
     for where in (*AFFINES, *AFFINES):
         affine = np.array(AFFINES[where])
         np.testing.assert_array_equal(
-            patch.cut(frame, frame[..., 0].copy(), affine),
-            Patch(SIZE_PX).cut(frame, frame[..., 0].copy(), affine),
+            patch.cut(frame, shown_over(frame[..., 0].copy(), affine)),
+            Patch(SIZE_PX).cut(frame, shown_over(frame[..., 0].copy(), affine)),
         )
 
 

@@ -9,16 +9,17 @@ import numpy as np
 import pytest
 
 from icface.arrays import Frame, Tensors
-from icface.attributes import neutral
 from icface.bundle import DEFAULT_BUNDLE, Bundle
 from icface.face.landmarks import open_detector
 from icface.face.pose import head_pose
 from icface.families import Means, open_family
 from icface.geometry.completion import COMPLETE_FROM_RAD
 from icface.geometry.far_side import TURNED, hides_far_side
-from icface.geometry.prepare import prepare_source, render
+from icface.geometry.own import own_attributes
+from icface.geometry.prepare import prepare_source
 from icface.geometry.renewal import smiles
 from icface.geometry.shape import rotation_matrix
+from icface.geometry.warp import HostWarp
 from icface.images import load_photo
 from tests.conftest import shared_file
 from tests.geometry.test_back import MARGIN, Cache, at, project, source
@@ -54,6 +55,12 @@ def test_a_photo_of_one_layer_and_one_without_anything_to_mirror_are_left_alone(
     assert not hides_far_side(no_hair)
 
 
+def as_it_is_drawn(cache: Tensors, motion: Tensors) -> Frame:
+    """A network that corrects nothing."""
+    height, width = cache["plate"].shape[:2]
+    return HostWarp(cache, (width, height)).frame(motion).copy()
+
+
 @pytest.mark.slow
 def test_a_real_photo_gets_its_far_side_and_stays_the_person() -> None:
     photo = load_photo(shared_file("data/us_congress_gpo/S000018.jpg")).frame
@@ -61,11 +68,14 @@ def test_a_real_photo_gets_its_far_side_and_stays_the_person() -> None:
     with closing(open_detector(video=False)) as detector:
         (face,) = detector.detect(photo)
         as_it_is = prepare_source(photo, face, detector, 256)
-        made = family.prepare(photo, face, Means(detector, lambda tensors: tensors, 256))
+        plain = family.prepare(photo, face, Means(detector, lambda tensors: tensors, 256))
+        means = Means(detector, lambda tensors: tensors, 256, corrected=as_it_is_drawn)
+        made = family.prepare(photo, face, means)
     assert hides_far_side(as_it_is)
+    assert smiles(face) and hides_far_side(plain), "without a network half a smile is not mirrored"
     assert abs(float(made["rotation"][2, 0])) < TURNED
     assert not hides_far_side(made)
-    np.testing.assert_array_equal(made["own"], as_it_is["own"])
+    np.testing.assert_array_equal(made["own"], own_attributes(as_it_is, made))
 
 
 @pytest.mark.slow
@@ -77,7 +87,7 @@ def test_a_turned_smile_is_taken_out_by_the_network_before_the_face_is_mirrored(
     def corrected(cache: Tensors, motion: Tensors) -> Frame:
         """A network that paints the mouth blue, which the mirror image of one side would not."""
         turns.append(float(cache["rotation"][2, 0]))
-        frame = render(cache, neutral()).copy()
+        frame = as_it_is_drawn(cache, motion)
         x, y = (int(value) for value in motion["patch_to_frame"] @ [96, 140, 1])
         cv2.circle(frame, (x, y), 4, (0, 0, 255), -1)
         return frame

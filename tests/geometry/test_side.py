@@ -11,7 +11,9 @@ from numpy.typing import NDArray
 from icface.arrays import Frame
 from icface.attributes import FloatArray, neutral, pose_to_unit
 from icface.geometry import sheet, side
+from icface.geometry.correction import Patch
 from icface.geometry.person import KnownSide, read_person, side_tensors
+from icface.geometry.raster import NO_OPENING
 from icface.geometry.rig import FaceRig
 from icface.geometry.shape import Projection, close_lips, rotation_matrix
 from icface.geometry.topology import face_tables
@@ -112,6 +114,18 @@ def test_all_of_it_lies_in_boxes_that_eyes_and_mouth_leave_free() -> None:
     np.testing.assert_array_equal(rest, FaceRig(source()).motion(turned(0.0))["inner_alpha"])
 
 
+def test_a_network_takes_eyes_and_mouth_alone_for_openings() -> None:
+    rig = FaceRig(with_side(known()))
+    motion = dict(rig.motion(turned(-0.15)))  # both are in the patch
+    frame = np.zeros((SIDE, SIDE, 3), dtype=np.uint8)
+    found = Patch((SIDE, SIDE)).cut(frame, motion)[0, ..., 3].copy()
+    whole = Patch((SIDE, SIDE)).cut(frame, motion | {"inner_shade": 0 * motion["inner_shade"]})[0, ..., 3]
+    for x0, y0, x1, y1 in motion["regions"][-sheet.REGIONS :]:
+        motion["inner_alpha"][y0:y1, x0:x1] = 0
+    np.testing.assert_array_equal(found, Patch((SIDE, SIDE)).cut(frame, motion)[0, ..., 3])
+    assert (whole != found).sum() > 100
+
+
 def test_a_turned_head_shows_the_pictures_colour_and_covers_what_is_behind() -> None:
     cache = with_side(known())
     rig, warp = FaceRig(cache), HostWarp(cache, (SIDE, SIDE))
@@ -148,7 +162,7 @@ def test_a_square_is_drawn_by_hand() -> None:
     expected[2:7, 4:7] = 100  # half of 200, from the third column of the picture on
     expected[4:, 6:] = 0  # the lower box ends there
     np.testing.assert_array_equal(maps[1], expected)
-    np.testing.assert_array_equal(maps[2], np.where(expected, 255, 0))
+    np.testing.assert_array_equal(maps[2], np.where(expected, NO_OPENING, 0))
     np.testing.assert_allclose(maps[0][3, 5], [13, 21], atol=0.01)
     assert (maps[0][expected == 0] == -1).all()
     sheet.draw_sheet(vertices, triangles, ~whole, places, corner, 0 * alpha, 0.5, boxes, *maps)

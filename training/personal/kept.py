@@ -1,4 +1,4 @@
-"""What the corrector that ships makes of a person: that stays where the person's frames have nothing to teach.
+"""Where a person's frames have nothing to teach, a tuned network keeps the picture of the one that ships.
 
 Beside mouth and eyes, frames differ from the geometry's by light, hair and a pixel of place. To learn that makes skin
 soft. Of expressions and turns that no frame shows, the network would make anything. So both keep the picture they had.

@@ -27,6 +27,7 @@ LEAST_FRAMES: Final = 20
 RIDGES: Final = (3.0, 10.0, 30.0, 100.0)
 """Strengths that are tried: how many frames with a whole movement weigh as much as the table."""
 AS_WELL: Final = 0.1
+"""A ridge does as well as the best if its error is larger by no more than this share."""
 RIDGE: Final = 30.0
 """Where there are too few frames to try any."""
 NEUTRAL_RIDGE: Final = 0.5

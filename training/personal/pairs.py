@@ -18,7 +18,7 @@ import zlib
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 
@@ -107,18 +107,21 @@ def make_pairs(frames: Sequence[ChosenFrame], person: Tensors | None, out: Path,
     done = len(work) - len(todo)
     for _ in _in_processes(todo, chosen, person):
         done += 1
-        progress(done / len(work))
+        progress(done / (len(work) + 1))  # what is kept takes as long as a chunk
     for part in (LEARN, HELD):
         _collect(out, part, stamp, _kept(chosen[0], person) if part == LEARN else [])
+    progress(1.0)
 
 
 def _kept(frame: ChosenFrame, person: Tensors | None) -> list[Record]:
-    source, network = source_of(frame, person, open_detector(video=False)), corrector_of()[0]
-    return [
-        each
-        for variation in range(KEPT_VARIATIONS)
-        for each in kept_pairs(network, source, np.random.default_rng([SEED, variation]), KEPT_TURN_DEG)
-    ]
+    network, _ = corrector_of()
+    with closing(open_detector(video=False)) as detector:
+        source = source_of(frame, person, detector)
+        return [
+            each
+            for variation in range(KEPT_VARIATIONS)
+            for each in kept_pairs(network, source, np.random.default_rng([SEED, variation]), KEPT_TURN_DEG)
+        ]
 
 
 def _of_one_photo(frame: ChosenFrame, out: Path, stamp: str, progress: Progress) -> None:
@@ -165,7 +168,7 @@ def _folder(path: Path) -> None:
 
 
 def _collect(out: Path, part: str, stamp: str, kept: list[Record]) -> None:
-    """One set of all parts, which then go, and before it one of what is kept."""
+    """Pack what is kept as one set and all parts as another, and delete the parts."""
     parts = sorted((out / part / stamp).glob("*.npz"))
     (out / part / "index.json").unlink(missing_ok=True)
     if kept:

@@ -44,6 +44,8 @@ BETTER: Final = 0.95
 
 LEAST: Final = 0.2
 """A side is at least so large (square IOD)."""
+LEAST_PX: Final = 16
+"""Nor is it narrower than what a bundle's pictures have to be."""
 
 # The part that is shown. Lengths in IOD, heights over the eyes.
 BEGINS: Final = 0.30, 0.15
@@ -53,8 +55,9 @@ WHOLE: Final = 0.06, -0.25
 FOREHEAD: Final = 0.2, 0.6
 """Heights between which one becomes the other."""
 JAW: Final = -0.80, -1.10
+"""The cheek fades out between these."""
 NECK: Final = -0.50, -0.78
-"""Where the cheek fades out below, and what is no hair beyond the rim: a neck does not turn with the head."""
+"""Beyond the face's rim only hair is shown below these: a neck does not turn with the head."""
 EARS: Final = -0.4, -0.6
 """Below the ears only what has the hue of skin, or is hair."""
 HAIR: Final = -1.3, -1.9
@@ -165,6 +168,8 @@ def cut_side(face: Seen, neutral_shape: FloatArray) -> KnownSide | None:
     used = shown > 0.02
     rows, cols = np.flatnonzero(used.any(axis=1)), np.flatnonzero(used.any(axis=0))
     top, bottom, left, right = rows[0], rows[-1] + 1, cols[0], cols[-1] + 1
+    if min(bottom - top, right - left) < LEAST_PX:
+        return None
     part = np.s_[top:bottom, left:right]
     # The room that shines through at the person's soft edge is not the photo's.
     own = (matte.alpha[part] > PURE).astype(np.float32)

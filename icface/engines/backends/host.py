@@ -60,7 +60,7 @@ class HostEngine(Engine):
     ) -> None:
         where = motion["patch_to_frame"]
         try:
-            seen = patch.cut(frame, motion["inner_alpha"], where)
+            seen = patch.cut(frame, motion)
             (correction,) = network.run({**motion, "patch": seen})
             if not usable(correction):
                 raise EngineError("the network gives values that are no numbers")

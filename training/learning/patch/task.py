@@ -105,8 +105,9 @@ class PatchTask(Task):
             "l1": losses.weighted_l1(output, target, weight),
             "gradient": losses.gradient_l1(output, target, weight),
             "residual": (output - warped).abs().mean(),
-            "detail": losses.detail_distance(output, target, weight),
         }
+        if weights.detail > 0:
+            found["detail"] = losses.detail_distance(output, target, weight)
         if self._taps is not None and weights.perceptual > 0:
             found["perceptual"] = self._perceptual(output, target)
         if self._plays:
