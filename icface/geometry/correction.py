@@ -82,8 +82,7 @@ class Patch:
         seen = self._seen[: 4 * box.width * box.height].reshape(box.height, box.width, 4)
         rows, columns = slice(box.top, box.bottom), slice(box.left, box.right)
         opening = self._opening[: box.width * box.height].reshape(box.height, box.width)
-        np.not_equal(motion["inner_shade"][rows, columns], NO_OPENING, out=opening.view(np.bool_))
-        np.multiply(motion["inner_alpha"][rows, columns], opening, out=opening)
+        openings(motion["inner_alpha"][rows, columns], motion["inner_shade"][rows, columns], opening)
         cv2.mixChannels([frame[rows, columns], opening], [seen], [0, 0, 1, 1, 2, 2, 3, 3])
         flags, border = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP, cv2.BORDER_REPLICATE
         size = self._fine.shape[1], self._fine.shape[0]
@@ -134,6 +133,14 @@ class _Box(NamedTuple):
     @property
     def height(self) -> int:
         return self.bottom - self.top
+
+
+def openings(
+    inner_alpha: NDArray[np.uint8], inner_shade: NDArray[np.uint8], out: NDArray[np.uint8]
+) -> NDArray[np.uint8]:
+    """How much of each pixel (H, W) is an opening of eyes or mouth: what lies over the skin, but for sides of the head."""
+    np.not_equal(inner_shade, NO_OPENING, out=out.view(np.bool_))
+    return np.multiply(inner_alpha, out, out=out)
 
 
 def usable(correction: FloatArray) -> bool:

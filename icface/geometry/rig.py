@@ -217,7 +217,8 @@ class FaceRig:
             opening = Opening(x_px, y_px, height_px, rotation, gaze_rad, jaw, self._vertices)
             inner_map, shade = self._motion["inner_map"], self._motion["inner_shade"]
             inner_map[y0:y1, x0:x1, 0], inner_map[y0:y1, x0:x1, 1], shade[y0:y1, x0:x1] = part.look(opening)
-            shade[y0:y1, x0:x1][shade[y0:y1, x0:x1] == raster.NO_OPENING] = 255
+            drawn = shade[y0:y1, x0:x1]
+            drawn[drawn == raster.NO_OPENING] = 255
 
 
 def asked_for(attributes: FloatArray, au_offset: FloatArray) -> tuple[FloatArray, FloatArray]:

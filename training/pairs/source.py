@@ -22,6 +22,7 @@ from icface.face.suitability import check_suitable
 from icface.geometry import prepare
 from icface.geometry import topology as mesh
 from icface.geometry.completion import COMPLETE_FROM_RAD
+from icface.geometry.correction import openings
 from icface.geometry.eyes import IRIS_TRAVEL_IOD, gaze_direction
 from icface.geometry.patch import SUPERSAMPLING, finer
 from icface.geometry.person import Person
@@ -155,9 +156,9 @@ class Source:
 
     def _shown(self, motion: Tensors) -> Shown:
         frame = self.warp.frame(motion).copy()
-        opening = np.zeros(frame.shape[:2], dtype=np.uint8)
-        for x0, y0, x1, y1 in motion["regions"][: len(mesh.OPENINGS)]:
-            opening[y0:y1, x0:x1] = motion["inner_alpha"][y0:y1, x0:x1]
+        opening = openings(
+            motion["inner_alpha"], motion["inner_shade"], np.empty(frame.shape[:2], dtype=np.uint8)
+        )
         return Shown(frame, opening, self.rig.shape, self.rig.rotation)
 
     def _jaw_of(self, shape: FloatArray) -> FloatArray:
