@@ -138,7 +138,7 @@ class _Box(NamedTuple):
 def openings(
     inner_alpha: NDArray[np.uint8], inner_shade: NDArray[np.uint8], out: NDArray[np.uint8]
 ) -> NDArray[np.uint8]:
-    """How much of each pixel (H, W) is an opening of eyes or mouth: what lies over the skin, but for sides of the head."""
+    """How much of each pixel (H, W) is an opening of eyes or mouth; a side of the head is none. Written into `out`."""
     np.not_equal(inner_shade, NO_OPENING, out=out.view(np.bool_))
     return np.multiply(inner_alpha, out, out=out)
 
