@@ -101,7 +101,7 @@ class Eye:
         """What is seen through the opening: x and y (h, w) in the atlas `inner`, and brightness (255 = as it is)."""
         centre = self._project(self._centre, opening.rotation)
         dx, dy = opening.x_px - centre[0], opening.y_px - centre[1]
-        to_head = np.linalg.inv(axes(opening.rotation))
+        to_head = inverted(axes(opening.rotation))
         x, y = _times(self._source_axes @ to_head, dx, dy)
         x += self._source_px[0]
         y += self._source_px[1]
@@ -134,7 +134,7 @@ class Eye:
         """
         direction, own = gaze_direction(gaze_rad), gaze_direction(self._own_gaze_rad)
         centre = self._iris + (direction - own) * IRIS_TRAVEL_IOD * self._project.iod_px
-        to_photo = _tilt(own) @ np.linalg.inv(_tilt(direction))
+        to_photo = _tilt(own) @ inverted(_tilt(direction))
         dx, dy = _times(to_photo, head_x - centre[0], head_y - centre[1])
         covered = dx * dx + dy * dy < self._iris_radius**2
         dx, dy = _times(self._source_axes, self._iris[0] + dx[covered], self._iris[1] + dy[covered])
@@ -169,6 +169,12 @@ def _tilt(direction: FloatArray) -> FloatArray:
 def axes(rotation: FloatArray) -> FloatArray:
     """Image (y down) of head-space x and y, (2, 2) by columns."""
     return np.array([[rotation[0, 0], rotation[0, 1]], [-rotation[1, 0], -rotation[1, 1]]], dtype=np.float32)
+
+
+def inverted(matrix: FloatArray) -> FloatArray:
+    """The inverse of a matrix (2, 2); several times as fast as LAPACK's."""
+    (a, b), (c, d) = matrix.tolist()
+    return np.array([[d, -b], [-c, a]], dtype=np.float32) / np.float32(a * d - b * c)
 
 
 def _times(matrix: FloatArray, x: FloatArray, y: FloatArray) -> tuple[FloatArray, FloatArray]:

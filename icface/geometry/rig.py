@@ -29,7 +29,7 @@ from icface.geometry import raster, teeth
 from icface.geometry import topology as mesh
 from icface.geometry.back import BackOfHead
 from icface.geometry.correction import CorrectionInputs
-from icface.geometry.eyes import Eye, Opening, axes, seen_gaze
+from icface.geometry.eyes import Eye, Opening, axes, inverted, seen_gaze
 from icface.geometry.flow import HeadFlow
 from icface.geometry.movement import moved
 from icface.geometry.shape import RING, Projection, ring_triangles, rotation_matrix
@@ -247,7 +247,7 @@ class _Mouth:
 
     def look(self, opening: Opening) -> tuple[FloatArray, FloatArray, Any]:
         iod = self._project.iod_px
-        inverse = np.linalg.inv(axes(opening.rotation)) / iod
+        inverse = inverted(axes(opening.rotation)) / iod
 
         def local(anchor: FloatArray) -> tuple[FloatArray, FloatArray]:
             anchor_px = self._project(anchor, opening.rotation)

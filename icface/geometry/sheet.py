@@ -7,11 +7,12 @@ from __future__ import annotations
 
 from typing import Final
 
+import cv2
 import numba as nb
 import numpy as np
 from numpy.typing import NDArray
 
-from icface.arrays import Frame, Tensors
+from icface.arrays import Tensors
 from icface.attributes import FloatArray
 from icface.compiled import compiled
 from icface.geometry import topology as mesh
@@ -19,6 +20,7 @@ from icface.geometry.follow import smooth
 from icface.geometry.person import SIDES
 from icface.geometry.raster import NO_OPENING
 from icface.geometry.side import COLS, ROWS
+from icface.geometry.warp import NO_MAP
 
 BEGINS, WHOLE = 0.08, 0.28
 """Sines of the head's turn where a sheet begins to be seen, and where nothing else is seen."""
@@ -26,6 +28,8 @@ REGIONS: Final = 2
 """Boxes of the frame that a sheet takes."""
 APART_PX: Final = 3
 """It stays so far from the openings of eyes and mouth."""
+NOWHERE: Final = np.float32(-1e4)
+"""Outside of every atlas."""
 _OPENINGS: Final = np.array([vertex for opening in mesh.OPENINGS for vertex in opening], dtype=np.intp)
 
 
@@ -33,25 +37,25 @@ class _Sheet:
     """One side of a source."""
 
     def __init__(self, cache: Tensors, name: str) -> None:
-        self.alpha = np.ascontiguousarray(cache[f"{name}_side_alpha"])
-        self.follow, self.offsets = cache[f"{name}_side_follow"], cache[f"{name}_side_offsets"]
+        alpha = cache[f"{name}_side_alpha"]
         left, top, width, height = cache[f"{name}_side_patch"].tolist()
-        self.corner = np.array([left, top], dtype=np.float32)
+        self.alpha = np.zeros(cache["inner"].shape[:2], dtype=np.uint8)
+        """(H, W) of the atlas."""
+        self.alpha[top : top + height, left : left + width] = alpha
         x, y = np.meshgrid(np.linspace(0, width - 1, COLS), np.linspace(0, height - 1, ROWS))
-        self.places = np.stack([x.ravel(), y.ravel()], axis=1).astype(np.float32)
-        # What is never seen is not drawn, and where all is seen nothing is looked up.
         columns, rows = x[0].astype(int), y[:, 0].astype(int)
-        corners, whole = [], []
-        for row, col in np.ndindex(ROWS - 1, COLS - 1):
-            part = self.alpha[rows[row] : rows[row + 1] + 2, columns[col] : columns[col + 1] + 2]
-            if part.any():
-                corners.append(row * COLS + col)
-                whole.append(part.min() == 255)
-        first = np.array(corners, dtype=np.int32)[:, None] + np.array([0, COLS, 1], dtype=np.int32)
-        second = np.array(corners, dtype=np.int32)[:, None] + np.array([1, COLS, COLS + 1], dtype=np.int32)
-        self.triangles = np.concatenate([first, second])
-        self.whole = np.array(whole * 2)
-        self.used = np.unique(self.triangles)
+        seen = [
+            row * COLS + col
+            for row, col in np.ndindex(ROWS - 1, COLS - 1)
+            if alpha[rows[row] : rows[row + 1] + 2, columns[col] : columns[col + 1] + 2].any()
+        ]
+        halves = np.array([[0, COLS, 1], [1, COLS, COLS + 1]])
+        triangles = (np.array(seen)[:, None, None] + halves).reshape(-1, 3)
+        used, numbers = np.unique(triangles, return_inverse=True)
+        self.triangles = numbers.reshape(-1, 3).astype(np.int32)
+        self.places = np.stack([left + x.ravel(), top + y.ravel()], axis=1).astype(np.float32)[used]
+        self.follow = np.ascontiguousarray(cache[f"{name}_side_follow"][used])
+        self.offsets = cache[f"{name}_side_offsets"][used]
 
 
 class SideOfHead:
@@ -93,66 +97,85 @@ class SideOfHead:
             return
         vertices = sheet.offsets @ (rotation[:2].T * self._to_px)
         vertices += sheet.follow @ face[:, :2]
-        height, width = motion["inner_alpha"].shape
-        x0, y0 = np.clip(np.floor(vertices[sheet.used].min(0)), 0, (width, height)).astype(int).tolist()
-        x1, y1 = np.clip(np.ceil(vertices[sheet.used].max(0)) + 1, 0, (width, height)).astype(int).tolist()
-        # Above the eyes a sheet may reach over them. From their upper end downwards it lies beside them.
-        openings = face[_OPENINGS, :2]
-        below = int(np.clip(openings[:, 1].min() - APART_PX, y0, max(y0, y1)))
-        beside0, beside1 = x0, x1
-        if rotation[2, 0] > 0:
-            beside0 = max(x0, int(openings[:, 0].max()) + 1 + APART_PX)
-        else:
-            beside1 = min(x1, int(openings[:, 0].min()) - APART_PX)
-        for region, box in zip(regions, ((x0, y0, x1, below), (beside0, below, beside1, y1)), strict=True):
-            if box[0] < box[2] and box[1] < box[3]:
-                region[:] = box
-        draw_sheet(
-            vertices, sheet.triangles, sheet.whole, sheet.places, sheet.corner, sheet.alpha, strength, regions,
-            motion["inner_map"], motion["inner_alpha"], motion["inner_shade"],
-        )  # fmt: skip
+        inner_map, inner_alpha = motion["inner_map"], motion["inner_alpha"]
+        lay_boxes(vertices, face[_OPENINGS, :2], rotation[2, 0] > 0, inner_alpha, regions)
+        draw_sheet(vertices, sheet.triangles, sheet.places, regions, inner_map)
+        for left, top, right, bottom in regions:
+            if right <= left:
+                continue
+            part = np.s_[top:bottom, left:right]
+            alpha = inner_alpha[part]
+            # It becomes 0 where nothing is drawn.
+            cv2.remap(sheet.alpha, inner_map[part], NO_MAP, cv2.INTER_LINEAR, dst=alpha)
+            if strength < 1:
+                cv2.convertScaleAbs(alpha, dst=alpha, alpha=strength)
+            motion["inner_shade"][part] = NO_OPENING
 
 
-_F1 = nb.types.Array(nb.float32, 1, "C")
 _F2 = nb.types.Array(nb.float32, 2, "C")
 _F3 = nb.types.Array(nb.float32, 3, "C")
-_B1 = nb.types.Array(nb.boolean, 1, "C")
 _I2 = nb.types.Array(nb.int32, 2, "C")
 _U2 = nb.types.Array(nb.uint8, 2, "C")
 
 
-@compiled(_F2, _I2, _B1, _F2, _F1, _U2, nb.float32, _I2, _F3, _U2, _U2)
+@compiled(_F2, _F2, nb.boolean, _U2, _I2)
+def lay_boxes(
+    vertices: FloatArray,
+    openings: FloatArray,
+    to_right: bool,
+    frame: NDArray[np.uint8],
+    boxes: NDArray[np.int32],
+) -> None:
+    """The boxes of the frame that a sheet takes: above the eyes' upper end all of it, below that what lies beside them.
+
+    Args:
+        vertices: (n, 2) of the sheet.
+        openings: (m, 2) of the rims of eyes and mouth.
+        to_right: whether the sheet lies at the image's right side of them.
+        frame: (H, W), not read.
+        boxes: (2, 4) left, top, right, bottom; 0 where one is empty, else written.
+    """
+    height, width = frame.shape
+    x0 = max(0, int(np.floor(vertices[:, 0].min())))
+    y0 = max(0, int(np.floor(vertices[:, 1].min())))
+    x1 = min(width, int(np.ceil(vertices[:, 0].max())) + 1)
+    y1 = min(height, int(np.ceil(vertices[:, 1].max())) + 1)
+    below = min(max(int(openings[:, 1].min() - APART_PX), y0), max(y0, y1))
+    if x0 < x1 and y0 < below:
+        boxes[0, 0], boxes[0, 1], boxes[0, 2], boxes[0, 3] = x0, y0, x1, below
+    if to_right:
+        x0 = max(x0, int(openings[:, 0].max()) + 1 + APART_PX)
+    else:
+        x1 = min(x1, int(openings[:, 0].min()) - APART_PX)
+    if x0 < x1 and below < y1:
+        boxes[1, 0], boxes[1, 1], boxes[1, 2], boxes[1, 3] = x0, below, x1, y1
+
+
+@compiled(_F2, _I2, _F2, _I2, _F3)
 def draw_sheet(
     vertices: FloatArray,
     triangles: NDArray[np.int32],
-    whole: NDArray[np.bool_],
     places: FloatArray,
-    corner: FloatArray,
-    picture: Frame,
-    strength: float,
     boxes: NDArray[np.int32],
     inner_map: FloatArray,
-    inner_alpha: Frame,
-    inner_shade: Frame,
 ) -> None:
-    """Draw a mesh with alpha into the maps of what lies over the skin, inside of some boxes.
+    """Draw a mesh into the map of what lies over the skin, inside of some boxes, which are NOWHERE beside it.
 
     Args:
         vertices: (n, 2) x, y in pixels of the frame.
         triangles: (m, 3) counter-clockwise seen from the camera with y up. Those seen from behind are skipped.
-        whole: (m,) whether all of a triangle's alpha is 255.
-        places: (n, 2) of the vertices in the mesh's picture.
-        corner: (2,) where that picture begins in the atlas.
-        picture: (h, w) its alpha, 255 = all.
-        strength: of the alpha, 0 to 1.
+        places: (n, 2) of the vertices in the atlas.
         boxes: (k, 4) left, top, right, bottom; right and bottom are outside.
         inner_map: (H, W, 2) places in the atlas, changed in place.
-        inner_alpha: (H, W) changed in place.
-        inner_shade: (H, W) changed in place: NO_OPENING, so that no network takes it for eye or mouth.
     """
-    last_u, last_v = np.float32(picture.shape[1] - 1.001), np.float32(picture.shape[0] - 1.001)
-    most = np.uint8(np.float32(255) * np.float32(strength) + np.float32(0.5))
-    zero, half, slack, share = np.float32(0), np.float32(0.5), np.float32(-1e-4), np.float32(strength)
+    # Flat rows and unsigned indices, so that the compiler makes vectors of it.
+    height, stride = inner_map.shape[0], 2 * inner_map.shape[1]
+    flat = inner_map.reshape(height, stride)
+    for k in range(boxes.shape[0]):
+        for y in range(boxes[k, 1], boxes[k, 3]):
+            flat[y, 2 * boxes[k, 0] : 2 * boxes[k, 2]] = NOWHERE
+    two, one = np.uint64(2), np.uint64(1)
+    slack = np.float32(-1e-4)
     for t in range(triangles.shape[0]):
         a, b, c = triangles[t, 0], triangles[t, 1], triangles[t, 2]
         ax, ay = vertices[a, 0], vertices[a, 1]
@@ -184,26 +207,12 @@ def draw_sheet(
                         last = min(last, (slack - w) / e)
                     elif w < slack:
                         last = np.float32(-1)
-                u0 = w0 * places[a, 0] + w1 * places[b, 0] + w2 * places[c, 0]
-                v0 = w0 * places[a, 1] + w1 * places[b, 1] + w2 * places[c, 1]
                 begin, end = int(np.ceil(first)), int(np.floor(last)) + 1
-                if whole[t]:
-                    for step in range(begin, end):
-                        inner_map[y, left + step, 0] = corner[0] + u0 + ux * np.float32(step)
-                        inner_map[y, left + step, 1] = corner[1] + v0 + vx * np.float32(step)
-                        inner_alpha[y, left + step] = most
-                        inner_shade[y, left + step] = NO_OPENING
+                if begin >= end:
                     continue
-                for step in range(begin, end):
-                    u = min(max(u0 + ux * np.float32(step), zero), last_u)
-                    v = min(max(v0 + vx * np.float32(step), zero), last_v)
-                    i, j = int(v), int(u)
-                    fv, fu = v - np.float32(i), u - np.float32(j)
-                    upper = picture[i, j] + (np.float32(picture[i, j + 1]) - picture[i, j]) * fu
-                    lower = picture[i + 1, j] + (np.float32(picture[i + 1, j + 1]) - picture[i + 1, j]) * fu
-                    alpha = np.uint8(share * (upper + (lower - upper) * fv) + half)
-                    if alpha > 0:
-                        x = left + step
-                        inner_map[y, x, 0], inner_map[y, x, 1] = corner[0] + u, corner[1] + v
-                        inner_alpha[y, x] = alpha
-                        inner_shade[y, x] = NO_OPENING
+                u = w0 * places[a, 0] + w1 * places[b, 0] + w2 * places[c, 0] + ux * np.float32(begin)
+                v = w0 * places[a, 1] + w1 * places[b, 1] + w2 * places[c, 1] + vx * np.float32(begin)
+                row = flat[y, 2 * (left + begin) :]
+                for step in range(np.uint64(end - begin)):
+                    row[two * step] = u + ux * np.float32(step)
+                    row[two * step + one] = v + vx * np.float32(step)

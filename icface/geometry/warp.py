@@ -16,7 +16,7 @@ from icface.arrays import Frame, Tensors
 from icface.attributes import FloatArray
 from icface.geometry import raster
 
-_NO_MAP = cast(FloatArray, None)
+NO_MAP = cast(FloatArray, None)
 """The first map holds x and y, so cv2.remap needs no second one. Its type stubs do not know that."""
 
 
@@ -38,7 +38,7 @@ class HostWarp:
         """(H, W, 3) RGB; valid until the next call."""
         border = cv2.BORDER_REPLICATE
         cv2.remap(
-            self._skin, motion["skin_map"], _NO_MAP, cv2.INTER_LINEAR, dst=self.person, borderMode=border
+            self._skin, motion["skin_map"], NO_MAP, cv2.INTER_LINEAR, dst=self.person, borderMode=border
         )
         raster.over(self.person, self._plate, self._out)
         raster.soften_edges(motion["skin_map"], self._edges, self._softened, self._out)
@@ -46,7 +46,7 @@ class HostWarp:
             if x1 <= x0 or y1 <= y0:  # outside of the frame
                 continue
             inner_map = motion["inner_map"][y0:y1, x0:x1]
-            behind = cv2.remap(self._inner, inner_map, _NO_MAP, cv2.INTER_LINEAR, borderMode=border)
+            behind = cv2.remap(self._inner, inner_map, NO_MAP, cv2.INTER_LINEAR, borderMode=border)
             raster.blend(
                 self._out, np.asarray(behind, np.uint8), motion["inner_alpha"], motion["inner_shade"], x0, y0
             )
@@ -66,9 +66,7 @@ class PersonAlpha:
     def frame(self, motion: Tensors) -> NDArray[np.uint8]:
         """(H, W), 255 where nothing of the background is seen; valid until the next call."""
         border = cv2.BORDER_REPLICATE
-        cv2.remap(
-            self._alpha, motion["skin_map"], _NO_MAP, cv2.INTER_LINEAR, dst=self._out, borderMode=border
-        )
+        cv2.remap(self._alpha, motion["skin_map"], NO_MAP, cv2.INTER_LINEAR, dst=self._out, borderMode=border)
         raster.soften_edges(motion["skin_map"], self._edges, self._softened, self._out[..., None])
         for x0, y0, x1, y1 in motion["regions"]:  # eyes and mouth hide what is behind them
             if x1 > x0 and y1 > y0:

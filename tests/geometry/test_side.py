@@ -13,7 +13,6 @@ from icface.attributes import FloatArray, neutral, pose_to_unit
 from icface.geometry import sheet, side
 from icface.geometry.correction import Patch
 from icface.geometry.person import KnownSide, read_person, side_tensors
-from icface.geometry.raster import NO_OPENING
 from icface.geometry.rig import FaceRig
 from icface.geometry.shape import Projection, close_lips, rotation_matrix
 from icface.geometry.topology import face_tables
@@ -150,24 +149,27 @@ def _box(picture: Frame, box: NDArray[np.int32]) -> Frame:
 def test_a_square_is_drawn_by_hand() -> None:
     vertices = np.array([[2, 2], [6, 2], [2, 6], [6, 6]], dtype=np.float32)
     triangles = np.array([[0, 2, 1], [1, 2, 3]], dtype=np.int32)
-    places = np.array([[0, 0], [4, 0], [0, 4], [4, 4]], dtype=np.float32)
-    alpha = np.zeros((5, 5), dtype=np.uint8)
-    alpha[:, 2:] = 200
-    maps = np.full((9, 9, 2), -1, np.float32), np.zeros((9, 9), np.uint8), np.zeros((9, 9), np.uint8)
+    places = np.array([[10, 20], [14, 20], [10, 24], [14, 24]], dtype=np.float32)
+    drawn = np.full((9, 9, 2), -1, np.float32)
     boxes = np.array([[0, 0, 9, 4], [0, 4, 6, 9]], dtype=np.int32)
-    corner = np.array([10, 20], dtype=np.float32)
-    whole = np.zeros(2, dtype=np.bool_)
-    sheet.draw_sheet(vertices, triangles, whole, places, corner, alpha, 0.5, boxes, *maps)
-    expected = np.zeros((9, 9), dtype=np.uint8)
-    expected[2:7, 4:7] = 100  # half of 200, from the third column of the picture on
-    expected[4:, 6:] = 0  # the lower box ends there
-    np.testing.assert_array_equal(maps[1], expected)
-    np.testing.assert_array_equal(maps[2], np.where(expected, NO_OPENING, 0))
-    np.testing.assert_allclose(maps[0][3, 5], [13, 21], atol=0.01)
-    assert (maps[0][expected == 0] == -1).all()
-    sheet.draw_sheet(vertices, triangles, ~whole, places, corner, 0 * alpha, 0.5, boxes, *maps)
-    assert (maps[1][2:4, 2:7] == 128).all() and (maps[1][4:7, 2:6] == 128).all()  # it is not looked up
-    np.testing.assert_allclose(maps[0][5, 3], [11, 23], atol=0.01)
+    sheet.draw_sheet(vertices, triangles, places, boxes, drawn)
+    y, x = np.mgrid[:9, :9]
+    square = (x >= 2) & (x <= 6) & (y >= 2) & (y <= 6) & ((y < 4) | (x < 6))  # the lower box ends there
+    np.testing.assert_allclose(drawn[square], np.stack([x + 8, y + 18], axis=-1)[square], atol=0.01)
+    assert (drawn[~square & ((y < 4) | (x < 6))] == sheet.NOWHERE).all()
+    assert (drawn[4:, 6:] == -1).all()
+
+
+def test_boxes_lie_above_the_eyes_and_beside_them_by_hand() -> None:
+    vertices = np.array([[20.5, -3], [39.2, 50]], dtype=np.float32)
+    openings = np.array([[10, 22], [26, 30]], dtype=np.float32)
+    frame = np.zeros((40, 60), np.uint8)
+    boxes = np.zeros((2, 4), dtype=np.int32)
+    sheet.lay_boxes(vertices, openings, True, frame, boxes)
+    assert boxes.tolist() == [[20, 0, 41, 19], [30, 19, 41, 40]]
+    boxes[:] = 0
+    sheet.lay_boxes(vertices, openings, False, frame, boxes)  # nothing of it lies left of the openings
+    assert boxes.tolist() == [[20, 0, 41, 19], [0, 0, 0, 0]]
 
 
 def test_a_bundle_tells_the_same_side() -> None:
