@@ -11,7 +11,7 @@ from typing import Any, Final
 
 from icface.command import Parser
 from icface.errors import ConfigError
-from realtime.config import SIZES
+from realtime.choices import SIZES
 from realtime.metrics import machine, usable_cores
 
 REPOSITORY: Final = Path(__file__).resolve().parents[1]

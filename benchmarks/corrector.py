@@ -22,7 +22,8 @@ from benchmarks.fps import LEGS, LIVE_FPS, REPOSITORY, middle, run_leg, table
 from icface.bundle import DEFAULT_BUNDLE, Bundle
 from icface.command import Parser, run_command
 from icface.errors import ConfigError
-from realtime.config import QUALITIES, SIZES, LiveConfig
+from realtime.choices import QUALITIES, SIZES
+from realtime.config import LiveConfig
 from realtime.metrics import machine
 
 

@@ -32,7 +32,8 @@ from benchmarks.common import benchmark_parser, check_counts, write_figures
 from benchmarks.plots import save_stages
 from icface.command import Parser, run_command
 from icface.errors import ConfigError
-from realtime.config import QUALITIES, SIZES, LiveConfig
+from realtime.choices import QUALITIES, SIZES
+from realtime.config import LiveConfig
 from realtime.metrics import STAGES, Metrics
 from realtime.session import run
 

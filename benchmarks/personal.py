@@ -276,7 +276,7 @@ def arguments() -> Parser:
         "--identity",
         type=Path,
         metavar="FILE",
-        help="a network that tells persons apart: LightCNN-29 v2, or .onnx",
+        help="a network that tells persons apart: LightCNN-29 v2, dlib's .dat, or .onnx",
     )
     add("--trials", type=int, default=30, metavar="N", help="of the blind page (default: %(default)s)")
     add("--seed", type=int, default=20, help="of its sides (default: %(default)s)")

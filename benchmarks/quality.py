@@ -165,7 +165,7 @@ def arguments() -> Parser:
         "--identity",
         type=Path,
         metavar="FILE",
-        help="a network that tells persons apart: LightCNN-29 v2, or .onnx",
+        help="a network that tells persons apart: LightCNN-29 v2, dlib's .dat, or .onnx",
     )
     add("--out", type=Path, required=True, metavar="DIR", help="the report's folder")
     return parser

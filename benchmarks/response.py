@@ -35,7 +35,7 @@ from icface.face.viewer import Viewer
 from icface.geometry.rig import AU_GAIN, POSE_GAIN
 from icface.images import load_photo
 from icface.reenactor import Reenactor
-from realtime.config import QUALITIES
+from realtime.choices import QUALITIES
 from training.evaluation.response import Sweep, swept
 
 STRONG: Final = ("AU01", "AU02", "AU04", "AU12", "AU25", "AU26", "AU45")

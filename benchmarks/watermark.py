@@ -25,7 +25,7 @@ from benchmarks.common import benchmark_parser, write_figures
 from icface.arrays import Frame
 from icface.command import Parser, run_command
 from icface.errors import ConfigError, DeviceError
-from realtime.config import PICTURE_SUFFIXES
+from realtime.choices import PICTURE_SUFFIXES
 from realtime.watermark import Watermark
 from realtime.watermark_search import THRESHOLD, search
 

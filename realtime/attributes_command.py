@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from icface.command import Parser, run_command
 from icface.errors import ConfigError, ICFaceError
-from realtime.config import PICTURE_SUFFIXES
+from realtime.choices import PICTURE_SUFFIXES
 
 if TYPE_CHECKING:
     from icface.attributes import AttributeTrack

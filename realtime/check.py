@@ -19,7 +19,7 @@ from icface.errors import ConfigError, DeviceError, SourceError
 from icface.images import load_photo
 from realtime.cameras.decoding import open_container
 from realtime.cameras.video_file import VideoFileCamera
-from realtime.config import DRIVER_SUFFIXES
+from realtime.choices import DRIVER_SUFFIXES
 from realtime.credentials import read_credentials
 from realtime.disclosure import Mark
 from realtime.watermark_search import Found, search

@@ -10,16 +10,8 @@ from typing import Any, Final
 
 from icface.command import Parser
 from realtime import version
-from realtime.config import (
-    CALL_SIZES,
-    DRIVER_SUFFIXES,
-    FIRST_CAMERA,
-    FRAMINGS,
-    GAZES,
-    QUALITIES,
-    SIZES,
-    LiveConfig,
-)
+from realtime.choices import CALL_SIZES, DRIVER_SUFFIXES, FRAMINGS, GAZES, QUALITIES, SIZES
+from realtime.config import FIRST_CAMERA, LiveConfig
 from realtime.given import NONE
 from realtime.hotkeys import HOTKEYS
 

@@ -20,7 +20,8 @@ from icface.control.mixing import Inputs, mix
 from icface.control.state import ControlState
 from icface.control.units import read_value, show_value
 from icface.errors import ConfigError
-from realtime.config import LiveConfig, is_still
+from realtime.choices import is_still
+from realtime.config import LiveConfig
 from realtime.disclosure import Mark, Provenance
 from realtime.drawing import FAINT, INK, PAPER, save_picture, width_of, write
 from realtime.drivers.still import read_still

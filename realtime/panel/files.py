@@ -17,7 +17,7 @@ from starlette.routing import Route
 
 from icface.errors import ICFaceError
 from icface.images import load_photo
-from realtime.config import DRIVER_SUFFIXES
+from realtime.choices import DRIVER_SUFFIXES
 from realtime.consent import check_consent
 from realtime.given import PHOTOS
 from realtime.panel.desk import ControlDesk

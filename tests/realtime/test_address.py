@@ -46,7 +46,7 @@ def test_certificate_and_key_belong_together_and_must_be_readable(tmp_path: Path
 
 
 def test_without_aiortc_one_line_names_the_extra(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("realtime.config.find_spec", lambda name: None)
+    monkeypatch.setattr("realtime.problems.find_spec", lambda name: None)
     with pytest.raises(ConfigError) as told:
         LiveConfig(sources=(tmp_path / "me.jpg",), panel=True, panel_webrtc="")
     assert str(told.value) == "--panel-webrtc needs aiortc; run: pip install 'icface-live[webrtc]'"
