@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import math
+import os
+import sys
 from collections.abc import Sequence
+from contextlib import closing
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +16,10 @@ import torch
 from onnx import TensorProto, helper
 
 from icface.errors import ConfigError
+from icface.face.alignment import SCALE, align
+from icface.face.landmarks import open_detector
+from icface.images import cut_crop, load_photo
+from tests.conftest import shared_file
 from training.evaluation.embedding import OnnxEmbedder, Taken, cosines, load_embedder
 from training.evaluation.judges import load_judges
 from training.networks.lightcnn import LightCNN29
@@ -241,3 +248,46 @@ def test_lightcnn_has_flags_of_no_use(tmp_path: Path) -> None:
     np.testing.assert_allclose(found, np.repeat(found[:1], 17, axis=0), rtol=1e-4, atol=1e-6)
     with pytest.raises(ConfigError, match="whose input is known"):
         load_embedder(tmp_path / "light.pth", Taken(range="unit"), crop_px=32)
+
+
+class _Dlib:
+    """As much of dlib as is called. It sees the mean colour of a chip."""
+
+    def face_recognition_model_v1(self, path: str) -> _Dlib:
+        if not Path(path).exists():
+            raise RuntimeError(f"Unable to open {path} for reading.")
+        return self
+
+    def compute_face_descriptor(self, chip: np.ndarray) -> list[float]:
+        assert chip.shape == (150, 150, 3) and chip.flags.c_contiguous
+        return [float(value) for value in chip.mean(axis=(0, 1))]
+
+
+def test_dlib_sees_the_middle_of_a_crop(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "network.dat"
+    monkeypatch.setitem(sys.modules, "dlib", None)
+    with pytest.raises(ConfigError, match=r"network\.dat is run by dlib, .*: pip install dlib-bin$"):
+        load_embedder(path, Taken(), crop_px=32)
+    monkeypatch.setitem(sys.modules, "dlib", _Dlib())
+    with pytest.raises(ConfigError, match=r"network\.dat is no face recognition network of dlib: Unable"):
+        load_embedder(path, Taken(), crop_px=32)
+    path.write_bytes(b"")
+    frames = flat((204, 0, 102), (10, 20, 30), size_px=160)
+    frames[:, :15] = frames[:, -15:] = frames[:, :, :15] = frames[:, :, -15:] = 255
+    found = load_embedder(path, Taken(), crop_px=160).embed(frames)
+    np.testing.assert_allclose(found, [[204, 0, 102], [10, 20, 30]])
+    with pytest.raises(ConfigError, match="taken for dlib's network, whose input is known"):
+        load_embedder(path, Taken(range="unit"), crop_px=32)
+
+
+@pytest.mark.skipif("ICFACE_DLIB" not in os.environ, reason="ICFACE_DLIB names no network of dlib")
+def test_dlib_tells_persons_apart() -> None:
+    embedder = load_embedder(Path(os.environ["ICFACE_DLIB"]), Taken(), crop_px=256)
+    crops = []
+    for name in ("n_101_03", "s_101_08", "n_112_03"):
+        frame = load_photo(shared_file(f"data/london/{name}.jpg")).frame
+        with closing(open_detector(video=False)) as detector:
+            face = detector.detect(frame)[0]
+        crops.append(cut_crop(frame, align(face, 256, SCALE), 256))
+    same, other = cosines(embedder.embed(np.stack(crops[1:])), embedder.embed(crops[0][None]))
+    assert same > 0.97 > 0.95 > other

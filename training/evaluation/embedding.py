@@ -1,4 +1,4 @@
-"""Networks that tell persons apart, for CSIM: LightCNN-29 v2 from its published weights, or any .onnx file.
+"""Networks that tell persons apart, for CSIM: LightCNN-29 v2 or dlib's from their published weights, or any .onnx file.
 
 An ONNX file is a graph of known operators; running it runs no code of the file. The shape of its input tells the size and
 the channels. The order of colours and their range are written nowhere, so the user tells them.
@@ -6,6 +6,7 @@ the channels. The order of colours and their range are written nowhere, so the u
 
 from __future__ import annotations
 
+import importlib
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -35,6 +36,10 @@ SIZES_PX: Final = (16, 1024)
 """Smallest and largest side of an input that is believed."""
 _TYPES: Final = {"tensor(float)": np.float32, "tensor(float16)": np.float16, "tensor(uint8)": np.uint8}
 _BATCH: Final = 16
+DLIB_SUFFIX: Final = ".dat"
+DLIB_PX: Final = 150
+DLIB_SHARE: Final = 13 / 16
+"""Of our crops, about what dlib's network saw of a face in its training."""
 # Tensors outside of the file are entries with this key (ONNX, TensorProto.external_data). ONNX Runtime would look for
 # them in the folder that we are started in, and the sha256 of the file would not be that of the network.
 _OUTSIDE: Final = re.compile(rb"\x0a\x08location")
@@ -192,21 +197,55 @@ class OnnxEmbedder:
         return found.astype(np.float64)
 
 
-Embedder = LightCNN | OnnxEmbedder
+class DlibEmbedder:
+    """The ResNet-29 of dlib, from its file dlib_face_recognition_resnet_model_v1.dat (CC0), run by dlib itself.
+
+    Raises:
+        ConfigError: dlib is not installed, or it cannot read the file.
+    """
+
+    told = "dlib's ResNet-29"
+
+    def __init__(self, path: Path) -> None:
+        try:
+            dlib: Any = importlib.import_module("dlib")
+        except ImportError as error:
+            raise ConfigError(
+                f"{path} is run by dlib, which is not installed: pip install dlib-bin"
+            ) from error
+        try:
+            self._network = dlib.face_recognition_model_v1(str(path))
+        except RuntimeError as error:
+            raise ConfigError(f"{path} is no face recognition network of dlib: {error}") from error
+
+    def embed(self, frames: Frame) -> Vectors:
+        """(n, 128) of frames (n, S, S, 3), not normalised."""
+        side = frames.shape[1]
+        rim = round(side * (1 - DLIB_SHARE) / 2)
+        chips = [resized(frame[rim : side - rim, rim : side - rim], DLIB_PX, DLIB_PX) for frame in frames]
+        found = [self._network.compute_face_descriptor(np.ascontiguousarray(chip)) for chip in chips]
+        return np.array(found, dtype=np.float64)
+
+
+Embedder = LightCNN | OnnxEmbedder | DlibEmbedder
 """Frames in, one vector for each person's face out."""
 
 
 def load_embedder(path: Path, taken: Taken, *, crop_px: int, device: str = "cpu") -> Embedder:
-    """The network of a file: an `.onnx` as it is, anything else as weights of LightCNN-29 v2.
+    """The network of a file: an `.onnx` as it is, a `.dat` as dlib's, anything else as weights of LightCNN-29 v2.
 
     Raises:
         ConfigError: it cannot be used, or `taken` tells of an input that is fixed.
     """
     if path.suffix.lower() == SUFFIX:
         return OnnxEmbedder(path, taken, crop_px)
+    of_dlib = path.suffix.lower() == DLIB_SUFFIX
     if taken != Taken():
+        known = "dlib's network" if of_dlib else "weights of LightCNN-29 v2"
         raise ConfigError(
             f"--identity-range, --identity-colour and --identity-size are for {SUFFIX} networks; {path} is taken for "
-            "weights of LightCNN-29 v2, whose input is known"
+            f"{known}, whose input is known"
         )
+    if of_dlib:
+        return DlibEmbedder(path)
     return LightCNN(load_lightcnn(path), device)
