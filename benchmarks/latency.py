@@ -50,7 +50,8 @@ from icface.arrays import Frame
 from icface.command import Parser, run_command
 from icface.errors import ConfigError, ICFaceError
 from realtime.cameras import Camera, CameraConfig, CameraInfo, CapturedFrame, open_camera
-from realtime.config import SIZES, LiveConfig
+from realtime.choices import SIZES
+from realtime.config import LiveConfig
 from realtime.metrics import Metrics
 from realtime.sinks import TICK_S, Sink
 

@@ -25,7 +25,8 @@ from icface.errors import ConfigError, DeviceError, ICFaceError
 from realtime.cameras import Camera, CameraConfig
 from realtime.cameras.device import DeviceCamera
 from realtime.cameras.v4l2 import query_capabilities
-from realtime.config import SIZES, LiveConfig
+from realtime.choices import SIZES
+from realtime.config import LiveConfig
 from realtime.sinks import Sink, SinkSettings, create_sink
 from realtime.sinks.virtual_camera import TAKES_PICTURES, revive
 

@@ -15,7 +15,8 @@ from typing import IO, Any, Final
 import platformdirs
 
 from icface.errors import ICFaceError
-from realtime.config import SIZES, LiveConfig
+from realtime.choices import SIZES
+from realtime.config import LiveConfig
 from realtime.confinement import confine
 
 logger = logging.getLogger(__name__)
