@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from typing import Final
 
+import cv2
 import numba as nb
 import numpy as np
 from numpy.typing import NDArray
@@ -37,6 +38,39 @@ _FROM_PX: Final = np.float32(EDGE_FROM_PX)
 _SLOPE: Final = np.float32(255 / (EDGE_PX - EDGE_FROM_PX))
 
 
+@nb.njit(inline="always")
+def write_line(line: FloatArray, count: int, u: float, v: float, du: float, dv: float) -> None:
+    """Write `count` pairs u, v that grow by du, dv from the start of a flat line on."""
+    # Unsigned indices, so that the compiler makes vectors of it.
+    two, one = np.uint64(2), np.uint64(1)
+    for k in range(np.uint64(count)):
+        line[two * k] = u + du * np.float32(k)
+        line[two * k + one] = v + dv * np.float32(k)
+
+
+@nb.njit(inline="always")
+def row_span(w0: float, w1: float, e0: float, e1: float, count: int) -> tuple[int, int]:
+    """Of a row's pixels 0 to count − 1, the first inside of a triangle, and the one after the last.
+
+    Args:
+        w0: barycentric coordinate of the first corner at pixel 0.
+        w1: of the second.
+        e0: how much w0 grows from pixel to pixel.
+        e1: how much w1 grows.
+        count: of pixels.
+    """
+    slack = np.float32(-1e-4)
+    first, last = np.float32(0), np.float32(count - 1)
+    for w, e in ((w0, e0), (w1, e1), (np.float32(1.0) - w0 - w1, -e0 - e1)):
+        if e > 0:
+            first = max(first, (slack - w) / e)
+        elif e < 0:
+            last = min(last, (slack - w) / e)
+        elif w < slack:
+            last = np.float32(-1)
+    return int(np.ceil(first)), int(np.floor(last)) + 1
+
+
 @compiled(_F3, nb.int32, _F3)
 def upsample_grid(grid: FloatArray, step: int, out: FloatArray) -> None:
     """Bilinear upsampling of node values to pixels `out` (H, W, 2), which are overwritten.
@@ -45,24 +79,19 @@ def upsample_grid(grid: FloatArray, step: int, out: FloatArray) -> None:
     """
     height, width = out.shape[0], out.shape[1]
     inverse = np.float32(1.0) / np.float32(step)
+    flat = out.reshape(height, 2 * width)
     for y in range(height):
         row = y // step
         fy = np.float32(y - row * step) * inverse
         gy = np.float32(1.0) - fy
+        line = flat[y]
         for col in range((width + step - 1) // step):
-            left_u = grid[row, col, 0] * gy + grid[row + 1, col, 0] * fy
-            left_v = grid[row, col, 1] * gy + grid[row + 1, col, 1] * fy
-            du = (grid[row, col + 1, 0] * gy + grid[row + 1, col + 1, 0] * fy - left_u) * inverse
-            dv = (grid[row, col + 1, 1] * gy + grid[row + 1, col + 1, 1] * fy - left_v) * inverse
+            u = grid[row, col, 0] * gy + grid[row + 1, col, 0] * fy
+            v = grid[row, col, 1] * gy + grid[row + 1, col, 1] * fy
+            du = (grid[row, col + 1, 0] * gy + grid[row + 1, col + 1, 0] * fy - u) * inverse
+            dv = (grid[row, col + 1, 1] * gy + grid[row + 1, col + 1, 1] * fy - v) * inverse
             start = col * step
-            for k in range(min(step, width - start)):
-                out[y, start + k, 0] = left_u + du * np.float32(k)
-                out[y, start + k, 1] = left_v + dv * np.float32(k)
-
-
-@nb.njit(inline="always")
-def _inverse(slope: float) -> float:
-    return np.float32(1.0) / slope if slope != 0 else np.float32(0.0)  # type: ignore[return-value]
+            write_line(line[2 * start :], min(step, width - start), u, v, du, dv)
 
 
 @compiled(_F2, _I2, _F2, _F2, _F3)
@@ -84,6 +113,8 @@ def raster_map(
     """
     height, width = out.shape[0], out.shape[1]
     depth[:] = np.float32(-1e30)
+    flat = out.reshape(height, 2 * width)
+    two, one = np.uint64(2), np.uint64(1)
     for t in range(triangles.shape[0]):
         a, b, c = triangles[t, 0], triangles[t, 1], triangles[t, 2]
         ax, ay = vertices[a, 0], vertices[a, 1]
@@ -100,46 +131,36 @@ def raster_map(
             continue
         inverse = np.float32(1.0) / area
         # Barycentric coordinates are affine in the pixel: one step right adds (e0x, e1x).
-        e0x = -(cy - by) * inverse
-        e0y = (cx - bx) * inverse
-        e1x = -(ay - cy) * inverse
-        e1y = (ax - cx) * inverse
-        w0_row = e0x * (np.float32(x0) - bx) + e0y * (np.float32(y0) - by)
-        w1_row = e1x * (np.float32(x0) - cx) + e1y * (np.float32(y0) - cy)
-        za, zb, zc = vertices[a, 2], vertices[b, 2], vertices[c, 2]
-        ua, ub, uc = values[a, 0], values[b, 0], values[c, 0]
-        va, vb, vc = values[a, 1], values[b, 1], values[c, 1]
-        wa, wb, wc = values[a, 2], values[b, 2], values[c, 2]
-        slack = np.float32(-1e-4)
-        e2x = -e0x - e1x
-        i0, i1, i2 = _inverse(e0x), _inverse(e1x), _inverse(e2x)
+        e0x, e0y = -(cy - by) * inverse, (cx - bx) * inverse
+        e1x, e1y = -(ay - cy) * inverse, (ax - cx) * inverse
+        zc, uc, vc, wc = vertices[c, 2], values[c, 0], values[c, 1], values[c, 2]
+        za, ua, va, wa = vertices[a, 2] - zc, values[a, 0] - uc, values[a, 1] - vc, values[a, 2] - wc
+        zb, ub, vb, wb = vertices[b, 2] - zc, values[b, 0] - uc, values[b, 1] - vc, values[b, 2] - wc
+        dz, du, dv, dw = e0x * za + e1x * zb, e0x * ua + e1x * ub, e0x * va + e1x * vb, e0x * wa + e1x * wb
         for y in range(y0, y1 + 1):
-            # Where the row can lie inside, and a pixel more on both sides.
-            first, last = np.float32(0), np.float32(x1 - x0)
-            w2_row = np.float32(1.0) - w0_row - w1_row
-            for w, e, i in ((w0_row, e0x, i0), (w1_row, e1x, i1), (w2_row, e2x, i2)):
-                at = (slack - w) * i
-                if e > 0:
-                    first = max(first, at - np.float32(1))
-                elif e < 0:
-                    last = min(last, at + np.float32(1))
-            skip = int(first)
-            w0, w1 = w0_row + e0x * np.float32(skip), w1_row + e1x * np.float32(skip)
-            for x in range(x0 + skip, x0 + int(last) + 1 if last >= 0 else x0):
-                w2 = np.float32(1.0) - w0 - w1
-                if w0 >= slack and w1 >= slack and w2 >= slack:
-                    z = w0 * za + w1 * zb + w2 * zc
-                    if z > depth[y, x]:
-                        depth[y, x] = z
-                        weight = w0 * wa + w1 * wb + w2 * wc
-                        u = w0 * ua + w1 * ub + w2 * uc
-                        v = w0 * va + w1 * vb + w2 * vc
-                        out[y, x, 0] += weight * (u - out[y, x, 0])
-                        out[y, x, 1] += weight * (v - out[y, x, 1])
-                w0 += e0x
-                w1 += e1x
-            w0_row += e0y
-            w1_row += e1y
+            w0 = e0x * (np.float32(x0) - bx) + e0y * (np.float32(y) - by)
+            w1 = e1x * (np.float32(x0) - cx) + e1y * (np.float32(y) - cy)
+            begin, end = row_span(w0, w1, e0x, e1x, x1 + 1 - x0)
+            if begin >= end:
+                continue
+            w0 += e0x * np.float32(begin)
+            w1 += e1x * np.float32(begin)
+            z, u, v, w = (
+                zc + w0 * za + w1 * zb,
+                uc + w0 * ua + w1 * ub,
+                vc + w0 * va + w1 * vb,
+                wc + w0 * wa + w1 * wb,
+            )
+            # Without branches and with unsigned indices, so that the compiler makes vectors of it.
+            nearest, line = depth[y, x0 + begin :], flat[y, 2 * (x0 + begin) :]
+            for k in range(np.uint64(end - begin)):
+                step = np.float32(k)
+                own = z + dz * step
+                before = nearest[k]
+                weight = w + dw * step if own > before else np.float32(0)
+                nearest[k] = max(own, before)
+                line[two * k] += weight * (u + du * step - line[two * k])
+                line[two * k + one] += weight * (v + dv * step - line[two * k + one])
 
 
 @compiled(_F2, _I2, _F2, _U2, _F3)
@@ -229,24 +250,41 @@ def blend(
                     frame[top + y, left + x, c] = np.uint8(value + np.float32(0.5))
 
 
-@compiled(_U3, _U3, _U3)
+BLOCK_PX: Final = 32
+
+
 def over(layer: Frame, plate: Frame, out: Frame) -> None:
     """Lay a layer (H, W, 4), colours multiplied by alpha, over a picture (H, W, 3): `layer + plate · (1 − a)`."""
-    for y in range(out.shape[0]):
-        for x in range(out.shape[1]):
-            rest = np.uint32(255) - np.uint32(layer[y, x, 3])
-            if rest == 0:
-                for c in range(3):
-                    out[y, x, c] = layer[y, x, c]
-            elif rest == 255:
-                for c in range(3):
-                    out[y, x, c] = plate[y, x, c]
-            else:
-                for c in range(3):
-                    value = np.uint32(layer[y, x, c]) + (
-                        np.uint32(plate[y, x, c]) * rest + np.uint32(127)
-                    ) // np.uint32(255)
-                    out[y, x, c] = np.uint8(min(value, np.uint32(255)))
+    cv2.cvtColor(layer, cv2.COLOR_RGBA2RGB, dst=out)
+    lay_under(layer, plate, out)
+
+
+@compiled(_U3, _U3, _U3)
+def lay_under(layer: Frame, plate: Frame, out: Frame) -> None:
+    """Add `plate · (1 − a)` to a layer's colours `out` (H, W, 3), rounded to nearest. Its alpha is that of `layer`."""
+    height, width = out.shape[0], out.shape[1]
+    three, eight, half, whole = np.uint64(3), np.uint32(8), np.uint32(128), np.uint32(255)
+    for y in range(height):
+        words = layer[y].reshape(-1).view(np.uint32)  # alpha is in the upper eight bits
+        behind, made = plate[y].reshape(-1), out[y].reshape(-1)
+        for start in range(0, width, BLOCK_PX):
+            end = min(start + BLOCK_PX, width)
+            # Most blocks are all of one kind.
+            some, every = np.uint32(0), np.uint32(0xFFFFFFFF)
+            for x in range(np.uint64(start), np.uint64(end)):
+                some |= words[x]
+                every &= words[x]
+            if every >> np.uint32(24) == whole:
+                continue
+            if some >> np.uint32(24) == 0:
+                made[3 * start : 3 * end] = behind[3 * start : 3 * end]
+                continue
+            for x in range(np.uint64(start), np.uint64(end)):
+                rest = whole - (words[x] >> np.uint32(24))
+                for c in range(three):
+                    product = np.uint32(behind[three * x + c]) * rest + half
+                    hidden = (product + (product >> eight)) >> eight  # a rounded division by 255
+                    made[three * x + c] = np.uint8(min(np.uint32(made[three * x + c]) + hidden, whole))
 
 
 @compiled(_F3, _U2, _U3, _U3)

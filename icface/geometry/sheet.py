@@ -18,7 +18,7 @@ from icface.compiled import compiled
 from icface.geometry import topology as mesh
 from icface.geometry.follow import smooth
 from icface.geometry.person import SIDES
-from icface.geometry.raster import NO_OPENING
+from icface.geometry.raster import NO_OPENING, row_span, write_line
 from icface.geometry.side import COLS, ROWS
 from icface.geometry.warp import NO_MAP
 
@@ -168,14 +168,11 @@ def draw_sheet(
         boxes: (k, 4) left, top, right, bottom; right and bottom are outside.
         inner_map: (H, W, 2) places in the atlas, changed in place.
     """
-    # Flat rows and unsigned indices, so that the compiler makes vectors of it.
     height, stride = inner_map.shape[0], 2 * inner_map.shape[1]
     flat = inner_map.reshape(height, stride)
     for k in range(boxes.shape[0]):
         for y in range(boxes[k, 1], boxes[k, 3]):
             flat[y, 2 * boxes[k, 0] : 2 * boxes[k, 2]] = NOWHERE
-    two, one = np.uint64(2), np.uint64(1)
-    slack = np.float32(-1e-4)
     for t in range(triangles.shape[0]):
         a, b, c = triangles[t, 0], triangles[t, 1], triangles[t, 2]
         ax, ay = vertices[a, 0], vertices[a, 1]
@@ -197,22 +194,11 @@ def draw_sheet(
             for y in range(top, bottom + 1):
                 w0 = e0x * (np.float32(left) - bx) + e0y * (np.float32(y) - by)
                 w1 = e1x * (np.float32(left) - cx) + e1y * (np.float32(y) - cy)
-                w2 = np.float32(1.0) - w0 - w1
-                # Where the row lies inside.
-                first, last = np.float32(0), np.float32(right - left)
-                for w, e in ((w0, e0x), (w1, e1x), (w2, -e0x - e1x)):
-                    if e > 0:
-                        first = max(first, (slack - w) / e)
-                    elif e < 0:
-                        last = min(last, (slack - w) / e)
-                    elif w < slack:
-                        last = np.float32(-1)
-                begin, end = int(np.ceil(first)), int(np.floor(last)) + 1
-                if begin >= end:
-                    continue
-                u = w0 * places[a, 0] + w1 * places[b, 0] + w2 * places[c, 0] + ux * np.float32(begin)
-                v = w0 * places[a, 1] + w1 * places[b, 1] + w2 * places[c, 1] + vx * np.float32(begin)
-                row = flat[y, 2 * (left + begin) :]
-                for step in range(np.uint64(end - begin)):
-                    row[two * step] = u + ux * np.float32(step)
-                    row[two * step + one] = v + vx * np.float32(step)
+                begin, end = row_span(w0, w1, e0x, e1x, right + 1 - left)
+                if begin < end:
+                    w0 += e0x * np.float32(begin)
+                    w1 += e1x * np.float32(begin)
+                    w2 = np.float32(1.0) - w0 - w1
+                    u = w0 * places[a, 0] + w1 * places[b, 0] + w2 * places[c, 0]
+                    v = w0 * places[a, 1] + w1 * places[b, 1] + w2 * places[c, 1]
+                    write_line(flat[y, 2 * (left + begin) :], end - begin, u, v, ux, vx)
