@@ -9,12 +9,10 @@ from __future__ import annotations
 
 import argparse
 import logging
-import multiprocessing
-import os
 import shutil
 import sys
 from collections.abc import Iterator, Sequence
-from concurrent.futures import Executor, ProcessPoolExecutor, as_completed
+from concurrent.futures import Executor, as_completed
 from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
 from typing import Final
@@ -31,6 +29,7 @@ from training.pairs.pictures import Job, jobs_of
 from training.pairs.report import write_report
 from training.pairs.settings import PairsConfig, load_config
 from training.pairs.work import make_part, part_path
+from training.processes import worker_pool
 
 logger = logging.getLogger("training.make_pairs")
 
@@ -74,10 +73,7 @@ def make_pairs(flags: argparse.Namespace) -> None:
     if not any(jobs.values()):
         raise ConfigError(f"{flags.photos} has no files that {flags.config} takes; see its patterns")
     flags.out.mkdir(parents=True, exist_ok=True)
-    pool = None
-    if flags.workers != 0:
-        context = multiprocessing.get_context("spawn")
-        pool = ProcessPoolExecutor(flags.workers or os.cpu_count(), mp_context=context)
+    pool = None if flags.workers == 0 else worker_pool(flags.workers)
     try:
         for name, of_set in jobs.items():
             if of_set:

@@ -11,12 +11,11 @@ from __future__ import annotations
 
 import hashlib
 import json
-import multiprocessing
 import os
 import signal
 import zlib
 from collections.abc import Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor, as_completed
+from concurrent.futures import as_completed
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import closing, contextmanager
 from pathlib import Path
@@ -45,6 +44,7 @@ from training.personal.kept import kept_outside, kept_pairs
 from training.personal.lots import SEED, Lot, draw_lots
 from training.personal.one_photo import photo_pairs
 from training.personal.start import corrector_of
+from training.processes import worker_pool
 
 VERSION: Final = 5
 """Raise it when this code makes other pairs than before."""
@@ -201,8 +201,7 @@ def _in_processes(
             _make(chunk)
             yield
         return
-    context = multiprocessing.get_context("spawn")
-    pool = ProcessPoolExecutor(workers, context, _begin, (sources, person))
+    pool = worker_pool(workers, _begin, sources, person)
     try:
         with _without_interrupts():
             futures = [pool.submit(_make, chunk) for chunk in todo]
