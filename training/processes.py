@@ -15,7 +15,7 @@ def worker_pool(
 ) -> ProcessPoolExecutor:
     """A pool of fresh processes; each calls `begin(*told)` first.
 
-    A worker ends as soon as the main process is gone, even if that was killed. Else it would go on with what it was given.
+    A worker ends as soon as the main process is gone, even if that was killed. Else it would go on with what it has.
 
     Args:
         workers: how many; None: one a core.
