@@ -7,7 +7,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Final
 
 from icface.control import presets, source
-from icface.control.groups import resolve
+from icface.control.groups import SIDED_NAMES, resolve
 from icface.control.source import Source
 from icface.control.state import ControlState
 from icface.control.units import read_value
@@ -20,15 +20,15 @@ _LARGEST_GAIN: Final = 10.0
 _SOURCES: Final = ("photo", "neutral", *source.OSCILLATORS)
 
 
-def state_of(config: LiveConfig, drivers: int) -> ControlState:
-    """The state at the start of a run with so many drivers.
+def state_of(config: LiveConfig, drivers: int, mirrored: frozenset[int] = frozenset()) -> ControlState:
+    """The state at the start of a run with so many drivers, `mirrored` unless the preset says otherwise.
 
     What names less wins over what names more, whatever comes first: `--mix expression=1 --mix mouth=2`.
 
     Raises:
         ConfigError: a name, a number or a source that cannot be, or two sources for one.
     """
-    state = ControlState.default(drivers)
+    state = ControlState.default(drivers, mirrored=mirrored)
     if config.preset is not None:
         state = presets.load(config.preset, state)
     if config.only:
@@ -40,7 +40,7 @@ def state_of(config: LiveConfig, drivers: int) -> ControlState:
     _check_once([*mixed, *fixed, *([("gaze", "camera")] if config.gaze == "camera" else [])])
     for name, text in _large_first(mixed):
         state = _told("--mix", state, name, source=_source(f"{name}={text}", text))
-    for name, text in fixed:
+    for name, text in _large_first(fixed):
         if text in _SOURCES:
             raise ConfigError(f"--set {name}={text}: --set takes a number; write --mix {name}={text}")
         for one in resolve(name):
@@ -85,7 +85,13 @@ def _check_once(pairs: Sequence[tuple[str, str]]) -> None:
 
 
 def _large_first(pairs: Sequence[tuple[str, str]]) -> list[tuple[str, str]]:
-    return sorted(pairs, key=lambda pair: -len(resolve(pair[0])))
+    """What names more comes first; of the same attributes, both sides before one."""
+
+    def order(pair: tuple[str, str]) -> tuple[int, bool]:
+        names = resolve(pair[0])
+        return -len(names), names[0] in SIDED_NAMES
+
+    return sorted(pairs, key=order)
 
 
 def _source(what: str, text: str) -> Source:

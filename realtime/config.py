@@ -56,7 +56,8 @@ class LiveConfig:
     driver_face: str | int = "largest"
     """Which face of the driver's picture drives: `largest`, `left`, `right`, or a number from the left, from 1 on."""
     mirror: tuple[str, ...] = ()
-    """`on` or `off` for all drivers, or `2=on` for one. What is not said: a camera is mirrored and a file is not."""
+    """`on` or `off` for all drivers, or `2=on` for one. What is not said is as in the
+    preset; where that says nothing, a camera is mirrored and a file is not."""
     neutral_after_s: float | None = None
     """Counts from the first frame. None: only when the key is pressed."""
     pace: bool | None = None
@@ -182,12 +183,23 @@ class LiveConfig:
     def control(self) -> ControlState:
         """What the control settings mean; raises ConfigError where they mean nothing."""
         drivers = 0 if self.given[0].kind == "none" else len(self.given)
-        return replace(self._state_of(drivers), mirrored=self.mirrored)
+        cameras = (number for number, given in enumerate(self.given, start=1) if given.kind == "camera")
+        state = self._state_of(drivers, frozenset(cameras))
+        return replace(state, mirrored=self._as_said(state.mirrored))
 
-    def _state_of(self, drivers: int) -> ControlState:
+    def _state_of(self, drivers: int, mirrored: frozenset[int] = frozenset()) -> ControlState:
         from realtime.asked import state_of  # numpy comes with it, which `--help` does without
 
-        return state_of(self, drivers)
+        return state_of(self, drivers, mirrored)
+
+    def _as_said(self, usual: frozenset[int]) -> frozenset[int]:
+        """Numbers of the drivers that are mirrored: as `mirror` says, and where it says nothing as usual."""
+        said = dict(text.rpartition("=")[::2] for text in self.mirror)
+
+        def is_mirrored(number: int) -> bool:
+            return said.get(f"{number}", said.get("", "on" if number in usual else "off")) == "on"
+
+        return frozenset(filter(is_mirrored, range(1, len(self.given) + 1)))
 
     @property
     def keys(self) -> tuple[Path, ...] | None:
@@ -233,15 +245,7 @@ class LiveConfig:
     @property
     def mirrored(self) -> frozenset[int]:
         """Numbers of the drivers that are shown as in a mirror."""
-        said = dict(text.rpartition("=")[::2] for text in self.mirror)
-
-        def is_mirrored(number: int, given: Given) -> bool:
-            usual = "on" if given.kind == "camera" else "off"
-            return said.get(f"{number}", said.get("", usual)) == "on"
-
-        return frozenset(
-            number for number, given in enumerate(self.given, start=1) if is_mirrored(number, given)
-        )
+        return self.control.mirrored
 
     def is_over(self, frames: int, elapsed_s: float) -> bool:
         """Whether the run ends after so many output frames, or after so much time."""

@@ -152,13 +152,19 @@ class Control:
         self.change(turned)
 
     def use_preset(self, name: str) -> ControlState:
-        """Change to a preset, applied to the state at the start; an empty name is that state. The mirror stays.
+        """Change to a preset, applied to the state at the start; an empty name is that state.
+
+        The mirror stays, unless the preset says otherwise.
 
         Raises:
             ConfigError: as `presets.load`. Nothing changes then.
         """
-        loaded = presets.load(name, self.start) if name else self.start
-        state = self.change(lambda state: replace(loaded, mirrored=state.mirrored))
+
+        def used(state: ControlState) -> ControlState:
+            base = replace(self.start, mirrored=state.mirrored)
+            return presets.load(name, base) if name else base
+
+        state = self.change(used)
         self.preset = name
         return state
 

@@ -8,7 +8,7 @@ from typing import Any, Final
 
 from icface.attributes import ALL_NAMES, GAZE_NAMES, INDEX, SIDE_NAMES
 from icface.control import source as sources
-from icface.control.groups import SIDED_NAMES, resolve, side_of
+from icface.control.groups import SIDED_NAMES, SIDES, resolve, side_of
 from icface.control.source import Source
 from icface.errors import ConfigError
 
@@ -105,27 +105,20 @@ class ControlState:
         """The state with these fields of Channel changed for attributes, groups or sides of them.
 
         AUxx takes AUxx_side with it: the same source, gain, lock and smoothing; a fixed value is that of both sides.
+        A side that is set apart changes in the same way, and keeps what is not named.
 
         Raises:
             ConfigError: an unknown name, or a value that cannot be.
         """
-        channels, sides = list(self.channels), list(self.sides)
+        named = self.named()
         for name in (one for given in names for one in resolve(given)):
             if name in SIDED_NAMES:
-                place = SIDED_NAMES.index(name)
-                sides[place] = replace(self.channel(name), **changes)
-                continue
-            channels[INDEX[name]] = replace(channels[INDEX[name]], **changes)
-            other = side_of(name)
-            if other is not None:
-                also = {key: at for key, at in changes.items() if key not in _ALONE}
-                if "source" in also and also["source"].kind == "value":
-                    also["source"] = sources.neutral
-                channels[INDEX[other]] = replace(channels[INDEX[other]], **also)
-                for i, sided in enumerate(SIDED_NAMES):
-                    if sided.endswith(f" {name}"):
-                        sides[i] = None
-        return replace(self, channels=tuple(channels), sides=tuple(sides))
+                whole = named[name.partition(" ")[2]]
+                named[name] = replace(named.get(name, whole), **changes)
+            else:
+                _change_whole(named, name, changes)
+        channels = tuple(named[name] for name in ALL_NAMES)
+        return replace(self, channels=channels, sides=tuple(map(named.get, SIDED_NAMES)))
 
     def with_source_replaced(self, before: Source, after: Source) -> ControlState:
         """The state with another source for everything that has this one."""
@@ -139,7 +132,7 @@ class ControlState:
     def to_dict(self) -> dict[str, Any]:
         """Plain values for TOML and JSON. `from_dict` gives an equal state again."""
         usual, named = Channel(source=_usual(self.drivers)), self.named()
-        changed = {name for name, channel in named.items() if channel != usual}
+        changed = {name for name, channel in named.items() if channel != usual or name in SIDED_NAMES}
         changed |= {other for name in changed if (other := side_of(name)) is not None}
         return {
             "format_version": FORMAT_VERSION,
@@ -199,6 +192,27 @@ _FIELDS: Final = {one.name for one in fields(Channel)}
 
 
 _ONE_SIDE: Final = {*SIDE_NAMES, *SIDED_NAMES}
+
+
+def _change_whole(named: dict[str, Channel], name: str, changes: dict[str, Any]) -> None:
+    """Change an attribute in place, with what tells its sides apart. A side that is then as the whole goes."""
+    named[name] = replace(named[name], **changes)
+    other = side_of(name)
+    if other is not None:
+        named[other] = replace(named[other], **_of_difference(changes))
+    for sided in (f"{side} {name}" for side in SIDES):
+        if sided in named:
+            named[sided] = replace(named[sided], **changes)
+            if named[sided] == named[name]:
+                del named[sided]
+
+
+def _of_difference(changes: dict[str, Any]) -> dict[str, Any]:
+    """What changes of AUxx mean for AUxx_side."""
+    also = {key: at for key, at in changes.items() if key not in _ALONE}
+    if "source" in also and also["source"].kind == "value":
+        also["source"] = sources.neutral
+    return also
 
 
 def _usual(drivers: int) -> Source:

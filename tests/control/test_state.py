@@ -75,6 +75,14 @@ def test_one_side_is_set_apart_until_both_are_set_again() -> None:
     assert state.with_channels("mouth", gain=1.0) == ControlState.default()
 
 
+def test_a_side_keeps_what_a_change_of_both_does_not_name() -> None:
+    state = ControlState.default(2).with_channels("left AU12", source=source.value(0.8))
+    state = state.with_channels("all", gain=1.2).with_channels("mouth", locked=True)
+    assert state.channel("left AU12") == Channel(source=source.value(0.8), gain=1.2, locked=True)
+    assert state.channel("right AU12") == Channel(gain=1.2, locked=True)
+    assert state.with_channels("mouth", source=source.driver(1)).sides == ControlState.default().sides
+
+
 def states() -> list[ControlState]:
     mixed = ControlState.default(2, mirrored=frozenset({2}), idle=True)
     mixed = mixed.with_channels("AU12", gain=2.0, low=0.1, high=0.9).with_channels("AU12_side", gain=1.0)
@@ -84,6 +92,7 @@ def states() -> list[ControlState]:
         ControlState.default(),
         ControlState.default(0),
         mixed,
+        ControlState.default().with_channels("AU12", gain=2.0).with_channels("left AU12", gain=1.0),
         mixed.with_channels("gaze", source=source.oscillator("camera")),
     ]
 

@@ -53,6 +53,32 @@ def test_what_names_less_wins_whatever_comes_first() -> None:
     assert (yaw - 0.5) * 1.4 == pytest.approx(np.radians(-12))
 
 
+def test_fixed_values_are_sorted_by_what_they_name() -> None:
+    for values in (("AU12=0.8", "mouth=0"), ("mouth=0", "AU12=0.8")):
+        assert asked(values=values).channel("AU12").source == source.value(0.8)
+
+
+def test_one_side_wins_over_both_and_keeps_its_source() -> None:
+    state = asked(mix=("left brows=2",), gains=("left AU02=2", "AU02=1.5", "brows=1.3"), locks=("brows",))
+    assert state.channel("left AU02") == Channel(source=source.driver(2), gain=2.0, locked=True)
+    assert state.channel("left AU01") == Channel(source=source.driver(2), gain=1.3, locked=True)
+    assert state.channel("right AU02") == Channel(gain=1.5, locked=True)
+    smile = asked(values=("left AU12=0.8",), gains=("expression=1.2",)).channel("left AU12")
+    assert smile == Channel(source=source.value(0.8), gain=1.2)
+
+
+def test_a_preset_says_what_is_mirrored_or_leaves_the_mirror(own: Path) -> None:
+    (own / "presets").mkdir()
+    (own / "presets" / "twin.toml").write_text("format_version = 1\nmirrored = true\n")
+    assert asked(preset="twin").mirrored == {1, 2}
+    assert asked(preset="twin", mirror=("2=off",)).mirrored == {1}
+    assert asked(("0", "you.jpg"), preset="calm").mirrored == {1}
+    control = Control(ControlState.default(2))
+    assert control.use_preset("twin").mirrored == {1, 2}
+    control.mirror(False, 1)
+    assert control.use_preset("calm").mirrored == {2}
+
+
 def test_presets_come_first_then_gains_and_locks() -> None:
     state = asked(preset="calm", gains=("AU12=1.3", "mouth=0.9"), locks=("pose",))
     assert state.channel("AU12").gain == 1.3 and state.channel("AU25").gain == 0.9
