@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import logging
+import math
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
@@ -15,6 +16,7 @@ from realtime.choices import PICTURE_SUFFIXES
 if TYPE_CHECKING:
     from icface.attributes import AttributeTrack
 
+_LARGEST_GAIN: Final = 1000.0
 EDITING: Final = {
     "cut": ("keep a part in time", "icface-live attributes cut talk.csv --from 2 --to 7.5 --output part.csv"),
     "scale": (
@@ -106,22 +108,44 @@ def _add_flags(name: str, p: argparse.ArgumentParser) -> None:
 
 def _pairs(flag: str, given: Sequence[str]) -> Iterator[tuple[str, str, tuple[str, ...]]]:
     """(text, what follows the =, attributes) of each NAME=… of a flag."""
-    from icface.control.groups import resolve
-
     for text in given:
         name, equals, value = text.partition("=")
         if not equals or not value.strip():
             raise ConfigError(f"{flag} {text}: write it as NAME=…, such as {flag} mouth=…")
-        yield text, value.strip(), resolve(name.strip())
+        yield text, value.strip(), _both_sides(name.strip())
 
 
 def _only(names: str | None) -> tuple[str, ...]:
     from icface.attributes import ALL_NAMES
-    from icface.control.groups import resolve
 
     if names is None:
         return ALL_NAMES
-    return tuple(one for name in names.split(",") if name.strip() for one in resolve(name.strip()))
+    return tuple(one for name in names.split(",") if name.strip() for one in _both_sides(name.strip()))
+
+
+def _both_sides(name: str) -> tuple[str, ...]:
+    """The attributes that a name stands for; ConfigError where it is none, or of one side: a table has no such column."""
+    from icface.attributes import INDEX
+    from icface.control.groups import resolve
+
+    names = resolve(name)
+    if names[0] not in INDEX:
+        whole = name.partition(" ")[2]
+        raise ConfigError(f"{name!r} is one side; a table is edited on both sides, so write {whole}")
+    return names
+
+
+def _gain(text: str, value: str) -> float:
+    """The number in a `--gain`."""
+    try:
+        gain = float(value)
+    except ValueError:
+        gain = math.nan
+    if not abs(gain) <= _LARGEST_GAIN:
+        raise ConfigError(
+            f"--gain {text}: {value!r} is no number up to {_LARGEST_GAIN:g}; write 1.3, for instance"
+        )
+    return gain
 
 
 def _target(flags: argparse.Namespace) -> Path:
@@ -160,10 +184,7 @@ def _edited(track: AttributeTrack, flags: argparse.Namespace) -> AttributeTrack:
             if not flags.gain and not flags.offset:
                 raise ConfigError("nothing to do; give --gain NAME=FACTOR or --offset NAME=VALUE")
             for text, value, names in _pairs("--gain", flags.gain):
-                try:
-                    track = editing.scaled(track, names, gain=float(value))
-                except ValueError:
-                    raise ConfigError(f"--gain {text}: {value!r} is no number; write 1.3") from None
+                track = editing.scaled(track, names, gain=_gain(text, value))
             for _, value, names in _pairs("--offset", flags.offset):
                 for name in names:
                     track = editing.scaled(track, [name], offset=read_value(name, value, relative=True))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from pathlib import Path
 
 import numpy as np
@@ -35,7 +36,7 @@ def column(path: str, name: str) -> np.ndarray:
 
 
 def run(text: str) -> int:
-    return main(["attributes", *text.split()])
+    return main(["attributes", *shlex.split(text)])
 
 
 @pytest.mark.parametrize("name", EDITING)
@@ -89,7 +90,14 @@ def test_nothing_is_written_over_unless_asked(here: Path, capsys: pytest.Capture
         ("scale talk.csv -o o.csv", "--gain NAME=FACTOR"),
         ("scale talk.csv --gain AU12 -o o.csv", "write it as NAME="),
         ("scale talk.csv --gain AU12=x -o o.csv", "is no number"),
+        ("scale talk.csv --gain AU12=nan -o o.csv", "is no number"),
+        ("scale talk.csv --gain AU12=inf --in-place", "is no number"),
         ("scale talk.csv --gain AU99=2 -o o.csv", "'AU99'"),
+        ("scale talk.csv --gain 'left AU12=2' -o o.csv", "so write AU12"),
+        ("scale talk.csv --offset 'left AU12=.1' -o o.csv", "so write AU12"),
+        ("smooth talk.csv --seconds 1 --only yaw,'left brows' -o o.csv", "so write brows"),
+        ("merge talk.csv --take 'left brows=song.csv' -o o.csv", "so write brows"),
+        ("plot talk.csv --only 'left brows' -o o.png", "so write brows"),
         ("scale talk.csv --offset AU12=5deg -o o.csv", "is no angle"),
         ("smooth talk.csv --seconds 0 -o o.csv", "more than 0"),
         ("smooth talk.csv --seconds nan -o o.csv", "more than 0"),
