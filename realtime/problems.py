@@ -90,6 +90,8 @@ def _of_drivers(config: LiveConfig) -> Iterator[str]:
         yield f"--driver {NONE} is for a run without any driver; leave it or the others out"
     if not config.driven_by_file and config.pace is not None:
         yield "--pace and --no-pace are for drivers that are files; a camera has its own rate"
+    if config.panel and config.pace is False:
+        yield "--panel is for a run that somebody watches, at its own rate; leave out --no-pace or --panel"
     if config.loop and not config.driven_by_file:
         yield "--loop is for drivers that are files; a camera does not end"
     if config.loop and not config.live:

@@ -171,6 +171,7 @@ def test_what_the_flags_mean_together(
         ("--source me.jpg --neutral-after -2", "0 seconds or more"),
         ("--source me.jpg --pace", "a camera has its own rate"),
         ("--source me.jpg --loop", "a camera does not end"),
+        ("--source me.jpg --camera talk.mp4 --panel --no-pace", "leave out --no-pace"),
         ("--source me.jpg --camera 2 --virtual-camera /dev/video2", "cannot be both"),
         ("--source me.jpg --camera /dev/video2 --virtual-camera /dev/video2", "cannot be both"),
         ("--source me.jpg --camera talk.mp4 --null --loop", "--pace"),
