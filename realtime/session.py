@@ -186,7 +186,7 @@ class _Session:
         )
         if panel is not None:
             stack.callback(panel.close)
-            url = panel.serve(config, reenactment, photos, recordings, crew, beat.fps)
+            url = panel.serve(config, reenactment, photos, recordings, crew, beat.fps, self.face)
             logger.info("panel: %s", url)
         end = partial(self._end_from_outside, outputs, recorder, keys) if self.abandon is not None else None
         stack.enter_context(Watchdog(metrics, stop, end))

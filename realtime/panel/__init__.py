@@ -59,6 +59,7 @@ class Panel:
         recordings: Recordings,
         crew: Crew,
         fps: Fraction,
+        face: int | None = None,
     ) -> str:
         """Start serving pages; gives the address to open.
 
@@ -69,11 +70,12 @@ class Panel:
             recordings: can be begun and ended.
             crew: the drivers; some may join and leave.
             fps: that the pictures are meant to have.
+            face: which of a photo's faces is shown; None: the largest.
 
         Raises:
             DeviceError: there is no port, or the server does not start.
         """
-        desk = ControlDesk(config, reenactment, photos, recordings, crew, fps)
+        desk = ControlDesk(config, reenactment, photos, recordings, crew, fps, face)
         self.desk = desk
         with ExitStack() as stack:
             stack.callback(desk.close)

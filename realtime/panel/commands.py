@@ -67,10 +67,11 @@ class LoadPreset(Command, tag="load_preset"):
     name: Name
 
     def perform(self, desk: ControlDesk) -> None:
-        state = presets.load(self.name, desk.control.start)
+        control = desk.control
+        state = presets.load(self.name, replace(control.start, mirrored=control.state.mirrored))
         for name in set(state.tracks) & set(desk.tracks.names()):  # others are files, which control reads
             desk.play_beside(name)
-        desk.control.change(lambda _: state)
+        control.change(lambda _: state)
 
 
 class SavePreset(Command, tag="save_preset"):

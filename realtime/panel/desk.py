@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from fractions import Fraction
 from pathlib import Path
 from typing import Any, Final
@@ -24,7 +24,7 @@ from realtime.metrics import Metrics
 from realtime.panel import commands
 from realtime.panel.jobs import Jobs, same_picture
 from realtime.panel.player import Player
-from realtime.panel.tracks import Tracks, write_track
+from realtime.panel.tracks import LONGEST_STEM, Tracks, free, write_track
 from realtime.photos import Photos
 from realtime.recording import FINISH_TIMEOUT_S, Recordings
 from realtime.renderer import Scene
@@ -49,6 +49,8 @@ class ControlDesk:
     crew: Crew
     fps: Fraction
     """That the pictures are meant to have."""
+    face: int | None = None
+    """Which of a photo's faces is shown; None: the largest."""
     jobs: Jobs = field(default_factory=Jobs)
     tracks: Tracks = field(init=False)
     playing: str = ""
@@ -196,6 +198,7 @@ class ControlDesk:
         player = Player(self.tracks.get(name), playing=playing)
         if not self.playing:
             self._before = self.control.state
+        self._let_go()
         self.control.tracks[name] = player
         self.player, self.playing = player, name
         source = sources.track(name)
@@ -206,10 +209,22 @@ class ControlDesk:
         )
 
     def leave(self) -> None:
-        """Let those drive who did before the track."""
-        before, self._before, self.playing, self.player = self._before, None, "", None
+        """Let those drive who did before the track; the photo in the place of a driver that has left since."""
+        before, self._before = self._before, None
         if before is not None:
-            self.control.change(lambda _: before)
+            for number, member in enumerate(self.crew.members, start=1):
+                if member is None:
+                    before = before.with_source_replaced(sources.driver(number), sources.photo)
+            drove = before
+            self.control.change(lambda now: replace(drove, drivers=now.drivers, mirrored=now.mirrored))
+        self._let_go()
+        self.playing, self.player = "", None
+
+    def _let_go(self) -> None:
+        """The track that drove everything is a source like others from now on: all of it, on and on."""
+        if self.player is not None:
+            self.player.loop(None, None)
+            self.player.play()
 
     def play_beside(self, name: str) -> None:
         """Have a track ready as a source of single attributes, on and on."""
@@ -237,9 +252,9 @@ class ControlDesk:
         path = self.tracks.path(saved)
         photo = self.photos.paths[self.reenactment.renderer.scene.number]
         self.jobs.start(
-            path.with_name(f"{saved} rendered.mp4"),
+            free(path.with_name(f"{saved} rendered.mp4")),
             "--output",
-            ["--source", photo, "--driver", path, *same_picture(self.config)],
+            ["--source", photo, "--driver", path, *same_picture(self.config, self.face)],
             # Signed here: a process that reads others' files is not given the key.
             finish=lambda made: self.recordings.provenance.sign(made, made.suffix),
         )
@@ -250,17 +265,19 @@ class ControlDesk:
         return f"{path.name} is driver {self.crew.join(str(path))} now"
 
     def take_track(self, path: Path) -> str:
-        """Make a track of a table or a video; gives what the user is told."""
+        """Make a track of a table or a video; gives what the user is told. Tracks that are there stay."""
+        made = free(self.tracks.path(path.stem[:LONGEST_STEM].rstrip(" .")), self.jobs.running())
+        self.tracks.forget(made.stem)
         if path.suffix == ".csv":
-            write_track(self.tracks.path(path.stem), load_table(path))
-            return f"{path.stem} is a track now"
+            write_track(made, load_table(path))
+            return f"{made.stem} is a track now"
         photo = self.photos.paths[0]
         self.jobs.start(
-            self.tracks.path(path.stem),
+            made,
             "--record-attributes",
             ["--source", photo, "--driver", path, "--null", "--no-pace", "--quality", "fast", "--no-build"],
         )
-        return f"{path.name} is being read; it becomes the track {path.stem}"
+        return f"{path.name} is being read; it becomes the track {made.stem}"
 
     def close(self) -> None:
         """End what still renders."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import glob
 import logging
 import os
 import subprocess
@@ -21,6 +22,8 @@ from realtime.confinement import confine
 
 logger = logging.getLogger(__name__)
 
+_END_TIMEOUT_S: Final = 3.0
+"""A job that is asked to end may take so long to remove what it has begun."""
 _COMMAND: Final = """
 import sys
 if sys.argv[1] not in sys.path:
@@ -65,19 +68,27 @@ class Job:
             self.state = "done"
         except (ICFaceError, OSError) as error:
             self.state, self.error = "failed", str(error)
-            self.unfinished.unlink(missing_ok=True)
+        self._clear()
 
     def close(self) -> None:
-        """End it where it still runs."""
-        if self.state == "running":
+        """Wait a little for a process that was asked to end, then end it; remove what it has begun."""
+        try:
+            self.process.wait(_END_TIMEOUT_S)
+        except subprocess.TimeoutExpired:
             self.process.kill()
             self.process.wait()
-            self._let_go()
-            self.unfinished.unlink(missing_ok=True)
+        self._let_go()
+        self._clear()
 
     def _let_go(self) -> None:
         self.said.close()
         self.scratch.cleanup()
+
+    def _clear(self) -> None:
+        """Remove what the process leaves beside its file: the states, and what `replacing_file` has begun."""
+        begun = self.unfinished.parent.glob(f".{glob.escape(self.unfinished.name)}.*.part")
+        for path in (self.unfinished, self.unfinished.with_suffix(".control.jsonl"), *begun):
+            path.unlink(missing_ok=True)
 
 
 class Jobs:
@@ -130,6 +141,10 @@ class Jobs:
         self.all[path.name] = Job(path, unfinished, process, said, scratch, finish)
         return self.all[path.name]
 
+    def running(self) -> dict[str, Job]:
+        """Those whose file is not there yet."""
+        return {name: job for name, job in self.all.items() if job.state == "running"}
+
     def listed(self) -> list[dict[str, Any]]:
         """For the page."""
         for job in self.all.values():
@@ -147,7 +162,10 @@ class Jobs:
 
     def close(self) -> None:
         """End those that still run."""
-        for job in self.all.values():
+        running = self.running().values()
+        for job in running:
+            job.process.terminate()
+        for job in running:
             job.close()
 
 
@@ -174,8 +192,8 @@ def work(scratch: str, argv: list[str]) -> int:
     return main(argv)
 
 
-def same_picture(config: LiveConfig) -> Sequence[str | Path]:
-    """The flags that make the same kind of picture as this run."""
+def same_picture(config: LiveConfig, face: int | None) -> Sequence[str | Path]:
+    """The flags that make the same kind of picture as this run, of that face of the photo (None: the largest)."""
     flags: list[str | Path] = ["--framing", config.framing, "--quality", config.quality, "--no-build"]
     if config.framing == "call":
         flags += ["--call-size", "{}x{}".format(*config.call_size_px)]
@@ -184,6 +202,8 @@ def same_picture(config: LiveConfig) -> Sequence[str | Path]:
     background = config.background if config.background != "transparent" else "green"
     flags += ["--background", background, "--mark", "on" if config.mark else "off"]
     flags += ["--watermark", "on" if config.watermark else "off"]
+    if face is not None:
+        flags += ["--face", str(face)]
     if config.follow:
         flags.append("--follow")
     if config.model is not None:

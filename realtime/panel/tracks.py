@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import itertools
+import os
 import re
-from collections.abc import Sequence
+from collections.abc import Container, Sequence
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Final
@@ -19,6 +22,10 @@ _NAME: Final = re.compile(r"[^\W_][\w .()+-]{0,59}")
 """Of a track: letters, digits and a few signs, so that it is a file's name on every system and no path."""
 
 
+LONGEST_STEM: Final = 45
+"""Letters of a new track's name, so that there is room for a number and for ` edit 1`."""
+
+
 class Tracks:
     """The tracks of a folder by name. One thread calls everything."""
 
@@ -30,8 +37,12 @@ class Tracks:
 
     def names(self) -> list[str]:
         """All tracks, the newest first."""
-        files = [path for path in self.folder.glob("*.csv") if _NAME.fullmatch(path.stem)]
-        return [path.stem for path in sorted(files, key=lambda path: -path.stat().st_mtime)]
+        changed_s: dict[str, float] = {}
+        for path in self.folder.glob("*.csv"):
+            if _NAME.fullmatch(path.stem):
+                with suppress(OSError):  # a link to a file that is gone
+                    changed_s[path.stem] = path.stat().st_mtime
+        return sorted(changed_s, key=lambda name: -changed_s[name])
 
     def path(self, name: str) -> Path:
         """The file of a track, there or not; raises ConfigError where the name is none."""
@@ -86,6 +97,13 @@ class Tracks:
         self._open[saved] = track
         self.forget(name)
         return saved
+
+
+def free(path: Path, taken: Container[str] = ()) -> Path:
+    """This path, or with a number behind its name: one that no file has, and that is none of the names taken."""
+    numbered = (f"{path.stem} ({number}){path.suffix}" for number in itertools.count(2))
+    paths = map(path.with_name, itertools.chain([path.name], numbered))
+    return next(path for path in paths if path.name not in taken and not os.path.lexists(path))
 
 
 def write_track(path: Path, track: AttributeTrack) -> None:

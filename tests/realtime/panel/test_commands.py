@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
+from unittest import mock
 
 import pytest
 from websockets.exceptions import ConnectionClosedError
@@ -15,7 +18,7 @@ from icface.errors import ICFaceError
 from realtime.panel.tracks import write_track
 from tests.realtime.panel.conftest import Running
 from tests.realtime.panel.test_guard import open_stream
-from tests.realtime.panel.test_tracks import track
+from tests.realtime.panel.test_tracks import SMILE, track
 
 
 @pytest.fixture(autouse=True)
@@ -133,6 +136,62 @@ def test_a_track_drives_everything_and_gives_it_back(running: Running) -> None:
     assert shown is not None and shown[11] == pytest.approx(0.9), "the edit is seen where it rests"
     ask(running, "leave_track")
     assert running.control.state == before
+
+
+def test_back_to_live_has_the_drivers_that_are_there_now(
+    running: Running, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    running.desk.tracks.folder.mkdir(exist_ok=True)
+    write_track(running.desk.tracks.folder / "talk.csv", track())
+    ask(running, "change", names=["AU12"], changes={"source": "driver 2", "gain": 2.0})
+    ask(running, "play_track", name="talk", playing=True)
+    here: Any = SimpleNamespace()
+    monkeypatch.setattr(running.desk.crew, "members", (here, None, here))
+    running.control.change(lambda state: replace(state, drivers=3, mirrored=frozenset({3})))
+    ask(running, "leave_track")
+    state = running.control.state
+    assert (state.drivers, state.mirrored) == (3, {3})
+    assert (str(state.channel("AU12").source), state.channel("AU12").gain) == ("photo", 2.0)
+    assert str(state.channel("yaw").source) == "driver 1"
+
+
+def test_a_track_that_rested_moves_as_a_source(running: Running) -> None:
+    running.desk.tracks.folder.mkdir(exist_ok=True)
+    for name in ("talk", "song"):
+        write_track(running.desk.tracks.folder / f"{name}.csv", track())
+        ask(running, "play_track", name=name, playing=False)
+    ask(running, "leave_track")
+    ask(running, "change", names=["AU12"], changes={"source": "track talk"})
+    ask(running, "change", names=["AU26"], changes={"source": "track song"})
+    for name in ("talk", "song"):
+        shown = [running.control.tracks[name](time_s) for time_s in (1.0, 1.1)]
+        assert [values[SMILE] for values in shown if values is not None] == pytest.approx([0.0, 0.1])
+
+
+def test_a_file_that_is_dropped_takes_the_place_of_no_track(
+    running: Running, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    desk, start = running.desk, mock.Mock()
+    monkeypatch.setattr(desk.jobs, "start", start)
+    desk.tracks.folder.mkdir(exist_ok=True)
+    write_track(desk.tracks.folder / "drop.csv", track(5))
+    write_track(tmp_path / "drop.csv", track(3))
+    assert desk.take_track(tmp_path / "drop.csv") == "drop (2) is a track now"
+    assert [len(desk.tracks.get(name)) for name in ("drop", "drop (2)")] == [5, 3]
+    desk.take_track(tmp_path / "drop.mp4")
+    assert start.call_args.args[0].name == "drop (3).csv"
+    monkeypatch.setitem(desk.jobs.all, "drop (3).csv", SimpleNamespace(state="running"))
+    assert desk.take_track(tmp_path / "drop.csv") == "drop (4) is a track now", "a video becomes the third"
+
+
+def test_a_preset_leaves_the_mirror_unless_it_says_so(running: Running, tmp_path: Path) -> None:
+    ask(running, "mirror", on=True)
+    ask(running, "load_preset", name="calm")
+    assert running.control.state.mirrored == {1, 2}
+    (tmp_path / "presets").mkdir()
+    (tmp_path / "presets" / "plain.toml").write_text("format_version = 1\nmirrored = false\n")
+    ask(running, "load_preset", name="plain")
+    assert not running.control.state.mirrored
 
 
 def test_a_recording_is_a_video_and_a_track(running: Running) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import subprocess
 import tempfile
 from collections.abc import Callable
 from dataclasses import replace
@@ -13,7 +14,8 @@ from unittest import mock
 import pytest
 
 from icface.errors import DeviceError
-from realtime.panel.jobs import Job
+from icface.files import _beside
+from realtime.panel.jobs import Job, Jobs, same_picture
 from tests.realtime.panel.conftest import Running
 
 
@@ -46,6 +48,41 @@ def test_a_video_that_cannot_be_signed_or_was_not_made_leaves_nothing(tmp_path: 
     assert job.state == "failed"
     assert job.error == ("the disk is full" if code else "the certificate has ended")
     assert sign.call_count == 1 - code and not list(tmp_path.iterdir())
+
+
+def test_a_job_is_asked_to_end_and_leaves_nothing(tmp_path: Path) -> None:
+    jobs, job = Jobs(), ended(tmp_path, None)
+    job.process = process = mock.Mock()
+    process.wait.side_effect = [subprocess.TimeoutExpired("icface-live", 1), 0]
+    jobs.all["talk.mp4"] = job
+    (tmp_path / "other.part").touch()
+    _beside(job.unfinished, "part").touch()
+    jobs.close()
+    assert [name for name, *_ in process.method_calls] == ["terminate", "wait", "kill", "wait"]
+    assert [path.name for path in tmp_path.iterdir()] == ["other.part"]
+
+
+def test_what_a_job_wrote_beside_its_file_goes(tmp_path: Path) -> None:
+    job = ended(tmp_path, None)
+    (tmp_path / ".talk.part.control.jsonl").touch()
+    job.look()
+    assert [path.name for path in tmp_path.iterdir()] == ["talk.mp4"]
+
+
+def test_a_rendered_video_shows_the_face_of_the_run_and_replaces_none(
+    running: Running, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    desk, start = running.desk, mock.Mock()
+    assert "--face" not in same_picture(desk.config, None)
+    monkeypatch.setattr(desk, "face", 2)
+    monkeypatch.setattr(desk, "save_track", lambda name: name)
+    monkeypatch.setattr(desk.jobs, "start", start)
+    desk.tracks.folder.mkdir(exist_ok=True)
+    (desk.tracks.folder / "shown rendered.mp4").touch()
+    desk.render("shown")
+    path, _, flags = start.call_args.args
+    assert path == desk.tracks.folder / "shown rendered (2).mp4"
+    assert flags[flags.index("--face") + 1] == "2"
 
 
 def test_the_panel_signs_what_its_jobs_render(running: Running, monkeypatch: pytest.MonkeyPatch) -> None:

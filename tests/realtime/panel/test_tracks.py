@@ -11,7 +11,7 @@ from icface.attributes import INDEX, SIZE, AttributeTrack, neutral
 from icface.errors import ConfigError
 from realtime.drivers.table import load_table
 from realtime.panel.player import Player
-from realtime.panel.tracks import Tracks, packed, write_track
+from realtime.panel.tracks import Tracks, free, packed, write_track
 
 SMILE = INDEX["AU12"]
 
@@ -89,6 +89,12 @@ def test_an_edited_curve_is_saved_beside_the_recording(tracks: Tracks, tmp_path:
     tracks.edit("talk edit 1", "AU12", 0, [0.2])
     assert tracks.save("talk edit 1") == "talk edit 2"
     assert set(tracks.names()) == {"talk", "talk edit 1", "talk edit 2"}
+
+
+def test_a_link_that_leads_nowhere_is_no_track(tracks: Tracks, tmp_path: Path) -> None:
+    (tmp_path / "gone.csv").symlink_to("nowhere.csv")
+    assert tracks.names() == ["talk"]
+    assert free(tmp_path / "gone.csv") == tmp_path / "gone (2).csv", "the link stays"
 
 
 @pytest.mark.parametrize(
