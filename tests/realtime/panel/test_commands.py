@@ -150,7 +150,7 @@ def test_back_to_live_has_the_drivers_that_are_there_now(
     running.control.change(lambda state: replace(state, drivers=3, mirrored=frozenset({3})))
     ask(running, "leave_track")
     state = running.control.state
-    assert (state.drivers, state.mirrored) == (3, {3})
+    assert state.drivers == 3 and state.mirrored == {3}
     assert (str(state.channel("AU12").source), state.channel("AU12").gain) == ("photo", 2.0)
     assert str(state.channel("yaw").source) == "driver 1"
 
