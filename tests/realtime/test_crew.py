@@ -120,6 +120,14 @@ def test_what_cannot_join_or_leave_changes_nothing(run: Run, tmp_path: Path) -> 
     assert list(run.crew.named()) == list(range(1, MOST + 1))
 
 
+@pytest.mark.parametrize(
+    ("said", "mirrored"), [((), True), (("off",), False), (("1=off",), True), (("off", "1=on"), False)]
+)
+def test_a_camera_that_joins_is_mirrored_as_all_are(run: Run, said: tuple[str, ...], mirrored: bool) -> None:
+    run.crew._config = replace(run.crew._config, drivers=("0",), mirror=said)
+    assert bool(run.crew._config_of("1").mirrored) is mirrored
+
+
 class SlowTracker:
     """Sees no face, and waits with each frame until it is let go."""
 
