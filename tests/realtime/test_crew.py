@@ -6,6 +6,7 @@ import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor, wait
 from dataclasses import replace
+from fractions import Fraction
 from pathlib import Path
 from typing import Any, TypeVar, cast
 
@@ -146,7 +147,7 @@ class SlowTracker:
 
 def test_of_a_browsers_frames_the_newest_wins_and_after_the_end_none_is_taken(tmp_path: Path) -> None:
     tracker, metrics = SlowTracker(), Metrics()
-    config = replace(LiveConfig(sources=(tmp_path / "me.png",), panel=True), camera_fps=10)
+    config = replace(LiveConfig(sources=(tmp_path / "me.png",), panel=True), camera_fps=29.97)
     driver = BrowserDriver(cast(FaceTracker, tracker), config, metrics, Clock())
     samples: Slot[Sample] = driver.play(threading.Event())
     assert samples.get(0) is None, "while no frame comes, it says nothing"
@@ -161,6 +162,7 @@ def test_of_a_browsers_frames_the_newest_wins_and_after_the_end_none_is_taken(tm
     assert tracker.seen == [1, 4]
     assert metrics.counters["dropped_before_tracking"] == 2
     assert driver.aspect == 1.5
+    assert driver.fps == Fraction(2997, 100), "a rate that video files take"
     driver.close()
     with pytest.raises(Closed):
         driver.show(frame(5))
