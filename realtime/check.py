@@ -27,7 +27,10 @@ from realtime.watermark_search import Found, search
 EVERY: Final = 6
 """Of a video, every sixth picture is looked at ..."""
 MOST: Final = 32
-"""... and so many at most."""
+"""... and so many at most: of a longer one, some in each of PLACES that are spread over it."""
+PLACES: Final = 8
+ON: Final = 300
+"""So many pictures are decoded at most on the way to a place; usual videos have a key picture in fewer."""
 MARK_THRESHOLD: Final = 0.6
 """Correlation with the badge from which on it is one."""
 _MAKER: Final = "ICface Live"
@@ -96,7 +99,7 @@ def check(path: Path) -> Report:
     except DeviceError as error:
         said = str(error)
     # A video may begin or end with other pictures. One in the middle that has the badge is enough.
-    mark = max(badge_score(frame) for frame in frames[:: max(1, len(frames) // 8)])
+    mark = max(badge_score(frame) for frame in frames[:: max(1, len(frames) // PLACES)])
     return Report(search(frames), mark, *tags, credentials=said)
 
 
@@ -139,9 +142,32 @@ def _from_xmp(packet: bytes) -> tuple[str, str]:
     return (kind.text or "" if kind is not None else ""), (system.text or "" if system is not None else "")
 
 
+def _spread(camera: VideoFileCamera) -> Iterator[Frame]:
+    """The pictures of a video that are looked at."""
+    count, each = camera.info.frame_count or 0, MOST // PLACES
+    if count <= EVERY * MOST:
+        for captured in islice(camera.frames(), 0, EVERY * MOST, EVERY):
+            yield captured.frame
+        return
+    last_s = -1.0
+    for place in range(PLACES):
+        due_s = place * count / PLACES / float(camera.info.fps)
+        camera.skip_to(due_s)
+        taken = 0
+        # It goes on at the key picture before; the last place's pictures may come again.
+        for number, captured in enumerate(camera.frames()):
+            if captured.time_s <= last_s or (captured.time_s < due_s and number < ON):
+                continue
+            if taken % EVERY == 0:
+                yield captured.frame
+            taken, last_s = taken + 1, captured.time_s
+            if taken > EVERY * (each - 1):
+                break
+
+
 def _video(path: Path) -> tuple[list[Frame], tuple[str, str]]:
     with VideoFileCamera(path) as camera:
-        frames = [captured.frame for captured in islice(camera.frames(), 0, EVERY * MOST, EVERY)]
+        frames = list(_spread(camera))
     with closing(open_container(path)) as container:
         tags = {key.lower(): value for key, value in container.metadata.items()}
     maker = _MAKER if _MAKER in tags.get("comment", "") else ""

@@ -123,11 +123,10 @@ def main(argv: Sequence[str] | None = None) -> int:
             if flags.list_faces is not None:
                 from realtime.listing import list_faces
 
-                if flags.list_faces.is_file() and not flags.overwrite:
-                    raise ConfigError(
-                        f"{flags.list_faces} is there already; give --overwrite, or another name"
-                    )
-                _tell("\n".join(list_faces(at_home(words_of(flags)[0]), flags.list_faces)))
+                sheet = at_home(flags.list_faces)
+                if sheet.is_file() and not flags.overwrite:
+                    raise ConfigError(f"{sheet} is there already; give --overwrite, or another name")
+                _tell("\n".join(list_faces(at_home(words_of(flags)[0]), sheet)))
                 return 0
             config = None if flags.list_cameras else config_from(flags)
             # First of all, so that a system library that it lacks is named. It also has to come before PyAV: with

@@ -101,6 +101,8 @@ class Controls:
     """Starts a recording or stops it; None where that cannot be."""
     ask_next: Callable[[], None] | None = None
     """Lets another face in the drivers' pictures drive; None where no tracker runs."""
+    only_the_end: bool = False
+    """From file to file a key ends the run. No other may change what is made."""
 
     def poll(self) -> None:
         """Do what other threads asked for and what the next key means, in a window or the terminal. Never waits."""
@@ -115,6 +117,8 @@ class Controls:
         reenactment, control = self.reenactment, self.reenactment.control
         if key in ENDING_KEYS:
             self.stop.set()
+        elif self.only_the_end:
+            return
         elif key == "space":
             reenactment.frozen = not reenactment.frozen
             logger.info("frozen" if reenactment.frozen else "going on")

@@ -75,8 +75,15 @@ class Photos(Generic[P]):
             try:
                 self._ready[number] = self._prepare(number)
             except ICFaceError as error:
-                self._problems[number] = str(error)
-                logger.warning("source %d cannot be used: %s", number + 1, error)
+                self._fail(number, str(error))
+            except MemoryError:
+                self._fail(number, "the memory of this machine is used up; take a smaller photo")
+            except Exception as error:  # a thread's top: a defect costs this photo alone
+                self._fail(number, f"unexpected {type(error).__name__}: {error}")
+
+    def _fail(self, number: int, why: str) -> None:
+        self._problems[number] = why
+        logger.warning("source %d cannot be used: %s", number + 1, why)
 
     def get(self, number: int) -> P | None:
         """Give a photo, or None with a log line that says why not. Never waits."""

@@ -8,6 +8,7 @@ from __future__ import annotations
 import logging
 import threading
 import time
+from contextlib import ExitStack, suppress
 from datetime import datetime
 from fractions import Fraction
 from pathlib import Path
@@ -56,25 +57,30 @@ class Recordings:
         self.folder = folder
         self.provenance = provenance
         self._lock = threading.Lock()
-        self.current: Recording | None = None
-        """The one that runs."""
+        self._begun: Recording | None = None
+
+    @property
+    def current(self) -> Recording | None:
+        """The one that runs; None where there is none, or it was lost."""
+        begun = self._begun
+        return begun if begun is not None and begun.error is None else None
 
     def begin(self) -> Recording:
         """Begin; raises ICFaceError where one runs already or its files cannot be written."""
         with self._lock:
-            if self.current is not None:
-                raise ICFaceError(f"{self.current.path.name} is being recorded already")
-            recording = Recording(self.folder, self._renderer, self.provenance, self._control)
+            if (current := self.current) is not None:
+                raise ICFaceError(f"{current.path.name} is being recorded already")
+            recording = Recording(self.folder, self.provenance)
             recording.open(*self._renderer.size_px, self._fps)
-            self.current = recording
-        self._control.ask(lambda reenactment: reenactment.outputs.add(recording))
+            self._begun = recording
+        self._control.ask(recording.listen)
         logger.info("recording: %s", recording.path)
         return recording
 
     def end(self) -> Recording:
         """End the one that runs; `finished` of it is set when its files are whole. Raises ICFaceError where none runs."""
         with self._lock:
-            recording, self.current = self.current, None
+            recording, self._begun = self.current, None
         if recording is None:
             raise ICFaceError("nothing is being recorded")
 
@@ -102,12 +108,11 @@ class Recording(Sink):
     name = "recording"
     is_file = True
 
-    def __init__(self, folder: Path, renderer: Renderer, provenance: Provenance, control: Control) -> None:
+    def __init__(self, folder: Path, provenance: Provenance) -> None:
         super().__init__(SinkSettings())
         self._folder = folder
-        self._renderer = renderer
         self._provenance = provenance
-        self._control = control
+        self._reenactment: Reenactment | None = None
         self._video: Sink | None = None
         self._table: Recorder | None = None
         self._closing = threading.Lock()
@@ -115,6 +120,8 @@ class Recording(Sink):
         """Of the video."""
         self.began_s = time.monotonic()
         self.finished = threading.Event()
+        self.error: ICFaceError | None = None
+        """What it was lost of."""
 
     def open(self, width_px: int, height_px: int, fps: Fraction, time_base: Fraction = TICK_S) -> None:
         try:
@@ -128,34 +135,53 @@ class Recording(Sink):
             stem = f"{base} ({number})"
         self.path = self._folder / f"{stem}.mp4"
         settings = SinkSettings(path=self.path, live=True, provenance=self._provenance)
-        self._table = Recorder(self.path.with_suffix(".csv"))
-        self._video = create_sink("video_file", settings)
-        self._video.open(width_px, height_px, fps, time_base)
+        with ExitStack() as stack:
+            video = create_sink("video_file", settings)
+            video.open(width_px, height_px, fps, time_base)
+            stack.callback(video.close)
+            self._table = Recorder(self.path.with_suffix(".csv"))
+            stack.pop_all()
+        self._video = video
+
+    def listen(self, reenactment: Reenactment) -> None:
+        """Take its pictures from the next one on. The loop calls it."""
+        self._reenactment = reenactment
+        reenactment.outputs.add(self)
 
     def send(self, frame: Frame, time_s: float) -> None:
-        assert self._video is not None and self._table is not None
-        self._video.send(frame, time_s)
-        self._table.add(self._renderer.attributes, time_s, present=True, state=self._control.state)
+        made = self._reenactment
+        assert self._video is not None and self._table is not None and made is not None
+        try:
+            self._video.send(frame, time_s)
+            self._table.add(made.renderer.attributes, time_s, present=made.present, state=made.control.state)
+        except ICFaceError as error:
+            self.error = error
+            raise
 
     def describe(self) -> str:
         return f"{self.path}"
 
     def complete(self) -> None:
-        """Close it, and say where it is. It is the body of a thread."""
-        try:
+        """Close it, and say where it is, or what it was lost of. It is the body of a thread."""
+        with suppress(ICFaceError):  # `error` has it
             self.close()
+        if self.error is None:
             logger.info("recorded: %s and its attributes beside it", self.path)
-        except ICFaceError as error:
-            logger.warning("%s", error)
+        else:
+            logger.warning("%s", self.error)
 
     def close(self) -> None:
         with self._closing:
             table, self._table = self._table, None
             video, self._video = self._video, None
             try:
-                if table is not None:
-                    table.close()
-                if video is not None:
-                    video.close()
+                with ExitStack() as stack:
+                    if video is not None:
+                        stack.callback(video.close)
+                    if table is not None:
+                        stack.callback(table.close)
+            except ICFaceError as error:
+                self.error = self.error or error
+                raise
             finally:
                 self.finished.set()

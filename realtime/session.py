@@ -30,7 +30,7 @@ from realtime.drivers.crew import Crew, Member
 from realtime.drivers.opening import load_tables, open_driver
 from realtime.drivers.several import FileDrivers, LiveDrivers
 from realtime.engine import open_reenactor
-from realtime.hotkeys import ENDING_KEYS, Controls, TerminalKeys
+from realtime.hotkeys import Controls, TerminalKeys
 from realtime.loop import run_live, run_offline, stopped_after
 from realtime.metrics import Metrics
 from realtime.outputs import Outputs
@@ -172,17 +172,17 @@ class _Session:
             closing_it.callback(driver.close)
         stack.callback(crew.close)
         keys = stack.enter_context(TerminalKeys())
-        keyboard = keys.poll_key if config.live else _only_the_end(keys.poll_key)
         tracks = crew.is_tracked or panel is not None
         recordings = Recordings(control, renderer, beat.fps, recordings_folder(), provenance)
         controls = Controls(
             reenactment,
             photos,
             stop,
-            keyboard,
+            keys.poll_key,
             crew.ask_neutral if tracks else None,
             recordings.toggle,
             crew.ask_next if tracks else None,
+            only_the_end=not config.live,
         )
         if panel is not None:
             stack.callback(panel.close)
@@ -288,16 +288,6 @@ class _Session:
             "sources": [path.name for path in config.sources],
             "driver": config.given[0].label,
         }
-
-
-def _only_the_end(poll_key: Callable[[], str | None]) -> Callable[[], str | None]:
-    """From file to file a key ends the run. No other may change what is made."""
-
-    def poll() -> str | None:
-        key = poll_key()
-        return key if key in ENDING_KEYS else None
-
-    return poll
 
 
 def _create_sinks(config: LiveConfig, provenance: Provenance) -> list[Sink]:

@@ -27,6 +27,8 @@ class Reenactment:
     recorder: Recorder | None = None
     frozen: bool = False
     """Show the last picture on and on."""
+    present: bool = False
+    """Whether a driver's face is seen now; True where there is no driver."""
 
     def step(self, drivers: Sequence[Sample | None], time_s: float, *, repeat: bool = False) -> None:
         """Make and send one picture.
@@ -41,6 +43,7 @@ class Reenactment:
         """
         state = self.control.state
         said = [None if sample is None else sample.attributes for sample in drivers]
+        self.present = not state.drivers or any(values is not None for values in said)
         attributes = self.mixer.update(state, said, self.renderer.scene.source.own, time_s)
         if repeat or self.frozen:
             self.metrics.count("repeated")
@@ -51,9 +54,8 @@ class Reenactment:
         self.metrics.sent()
         shown = self.renderer.attributes
         if self.recorder is not None:
-            present = not state.drivers or any(values is not None for values in said)
             with self.metrics.within("record"):
-                self.recorder.add(shown, time_s, present=present, state=state)
+                self.recorder.add(shown, time_s, present=self.present, state=state)
         observed = self.control.observed
         if observed.wanted:
             faces = tuple(None if sample is None else sample.shares() for sample in drivers)

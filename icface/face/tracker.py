@@ -12,7 +12,7 @@ import numpy as np
 from icface.arrays import Frame
 from icface.attributes import ACTION_UNITS, AU_NAMES, INDEX, PLACE, FloatArray
 from icface.face.action_units import attributes_of
-from icface.face.calibration import Calibration, load_neutral, save_neutral
+from icface.face.calibration import Calibration, Neutral, load_neutral, save_neutral
 from icface.face.driver import Driver
 from icface.face.extensions import ExtensionReader
 from icface.face.features import face_shape, features_of
@@ -52,7 +52,7 @@ class FaceTracker:
     """Reads one driver; one thread at a time.
 
     Args:
-        neutral_path: the file that keeps a "set neutral"; None keeps it for this run only.
+        neutral_path: the file that keeps a "set neutral"; None keeps it for as long as this face drives.
         detector: finds the face; None opens the one that ships. The tracker closes it.
         follow: measure where the head is in the picture too; else its place is 0.
     """
@@ -98,8 +98,9 @@ class FaceTracker:
         hidden = self._mouth.update(frame, face.points_px, pose.yaw_rad, time_s)
         fresh = self._calibration.update(features, face.blendshapes, pose, time_s, trusted=not hidden)
         if fresh is not None and self._neutral_path is not None:
-            # It takes fewer frames than the baseline, so it is learned by now.
-            save_neutral(self._neutral_path, fresh, self._extensions.rest)
+            rest = self._extensions.rest  # it takes fewer frames than the baseline, so it is learned by now
+            self._kept = Neutral(fresh, rest)
+            save_neutral(self._neutral_path, fresh, rest)
         attributes = attributes_of(features, face.blendshapes, pose, self._calibration.baseline)
         attributes[ACTION_UNITS] = self._ranged(attributes[ACTION_UNITS], elapsed_s, learn=not hidden)
         attributes[_BLINK] = self._held_closure(float(attributes[_BLINK]), time_s)
@@ -112,7 +113,10 @@ class FaceTracker:
         return DriverState(self._hold.update(whole, hidden, time_s), face)
 
     def _meet(self, person: int) -> None:
-        """Begin with what is usual, or was kept: nothing that was learned about one person is true of another."""
+        """Begin with what is usual, or was kept: nothing that was learned about one person is true of another.
+
+        Whoever comes back after another face drove is met anew, and what was kept is most likely theirs.
+        """
         if self._person:
             self.reset()
         self._person = person

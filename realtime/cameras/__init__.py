@@ -116,6 +116,11 @@ class Camera(ABC):
         self.close()
 
 
+def rate_of(fps: float) -> Fraction:
+    """A rate that was asked for or stated, 1 to 1000, as a fraction that files take: 29.97003 is 30000/1001."""
+    return Fraction(fps).limit_denominator(1001)
+
+
 def open_camera(config: CameraConfig) -> Camera:
     """Open a device or a file.
 

@@ -9,7 +9,6 @@ import sys
 import threading
 import time
 from collections.abc import Callable
-from fractions import Fraction
 from typing import Any, Final
 
 import cv2
@@ -19,7 +18,16 @@ from numpy.typing import NDArray
 
 from icface.arrays import Frame
 from icface.errors import DeviceError
-from realtime.cameras import LIST_HINT, Camera, CameraConfig, CameraInfo, CameraListing, CapturedFrame, v4l2
+from realtime.cameras import (
+    LIST_HINT,
+    Camera,
+    CameraConfig,
+    CameraInfo,
+    CameraListing,
+    CapturedFrame,
+    rate_of,
+    v4l2,
+)
 from realtime.slot import Closed, Slot, filling
 
 _FAILED_GRABS: Final = 5
@@ -129,7 +137,7 @@ class DeviceCamera(Camera):
             name=f"camera {device} ({name})" if name else f"camera {device}",
             width_px=frame.shape[1],
             height_px=frame.shape[0],
-            fps=Fraction(fps).limit_denominator(1001) if 1 <= fps <= 1000 else Fraction(self._config.fps),
+            fps=rate_of(fps if 1 <= fps <= 1000 else self._config.fps),
             fourcc=_fourcc_text(int(capture.get(cv2.CAP_PROP_FOURCC))),
             is_file=False,
             frame_count=None,

@@ -5,12 +5,11 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable
-from fractions import Fraction
 
 from icface.arrays import Frame
 from icface.errors import ICFaceError
 from icface.face.tracker import FaceTracker
-from realtime.cameras import CapturedFrame
+from realtime.cameras import CapturedFrame, rate_of
 from realtime.config import LiveConfig
 from realtime.drivers import Sample
 from realtime.drivers.tracking import TrackingDriver
@@ -34,7 +33,7 @@ class BrowserDriver(TrackingDriver):
         self._clock = clock
         self._frames: Slot[CapturedFrame] = Slot()
         self._next_index = 0
-        self.fps = Fraction(config.camera_fps)
+        self.fps = rate_of(config.camera_fps)
         self.frame_count = None
         self.aspect = config.camera_size_px[0] / config.camera_size_px[1]
 

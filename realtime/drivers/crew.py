@@ -61,18 +61,14 @@ class Crew:
         self._control = control
         self._metrics = metrics
         self._stop = stop
-        self.members: tuple[Member | None, ...] = members
-        """Driver n is number n - 1. None: it has left."""
+        self.members = dict(enumerate(members, start=1))
+        """Those that are there, by their numbers, counted from 1. It is replaced, never changed."""
         self.playing: LiveDrivers | None = None
         """What the loop listens to; None: nobody can join yet."""
 
     def named(self) -> dict[int, Member]:
-        """Those that are there, by their numbers, counted from 1."""
-        return {
-            number: member
-            for number, member in enumerate(self.members, start=1)
-            if member is not None and member.given.kind != "none"
-        }
+        """Those that are there, but nobody, in the order of their numbers."""
+        return {number: each for number, each in sorted(self.members.items()) if each.given.kind != "none"}
 
     def browser(self) -> BrowserDriver | None:
         """The driver that takes a browser's camera; None: there is none."""
@@ -86,7 +82,7 @@ class Crew:
     @property
     def is_tracked(self) -> bool:
         """Whether a face is looked for in the frames of any."""
-        return any(member is not None and member.driver.ask_neutral is not None for member in self.members)
+        return any(member.driver.ask_neutral is not None for member in self.members.values())
 
     def ask_neutral(self) -> None:
         """Take the drivers' faces as they are now as neutral."""
@@ -101,8 +97,8 @@ class Crew:
         self._all(lambda driver: driver.halve_tracking, half)
 
     def _all(self, which: Callable[[Driver], Callable[..., None] | None], *arguments: Any) -> None:
-        for member in self.members:
-            function = which(member.driver) if member is not None else None
+        for member in self.members.values():
+            function = which(member.driver)
             if function is not None:
                 function(*arguments)
 
@@ -129,13 +125,13 @@ class Crew:
             opened.callback(driver.close)
             slot = driver.play(self._stop)
             member = Member(config.given[0], driver, metrics, opened.pop_all())
-        kept = (*self.members[: number - 1], member, *self.members[number:])
-        before, self.members = self.members[number - 1 : number], kept
+        nobody = self.members.get(number)
+        self.members = self.members | {number: member}
         self._metrics.drivers.append((member.given.label, metrics))
         self._control.set_drivers(max(number, self._control.state.drivers))
         self._control.mirror(bool(config.mirrored), number)
         self._in_loop(lambda: playing.join(number - 1, slot, member.given.label))
-        for nobody in filter(None, before):
+        if nobody is not None:
             nobody.closing.close()
         logger.info("driver %d: %s", number, member.given.label)
         return number
@@ -152,7 +148,7 @@ class Crew:
             raise ConfigError(f"there is no driver {number}")
         self._control.change(lambda state: state.with_source_replaced(source.driver(number), source.photo))
         self._in_loop(lambda: playing.leave(number - 1))
-        self.members = (*self.members[: number - 1], None, *self.members[number:])
+        self.members = {other: each for other, each in self.members.items() if other != number}
         member.closing.close()
         logger.info("driver %d (%s) has left", number, member.given.label)
 
@@ -169,9 +165,8 @@ class Crew:
 
     def close(self) -> None:
         """End all drivers."""
-        for member in self.members:
-            if member is not None:
-                member.closing.close()
+        for member in self.members.values():
+            member.closing.close()
 
     def _config_of(self, name: str) -> LiveConfig:
         """Settings of a run that this driver alone would drive, for as long as it is wanted."""
@@ -186,6 +181,7 @@ class Crew:
             camera_size_px=config.camera_size_px,
             camera_fps=config.camera_fps,
             camera_retry_s=config.camera_retry_s,
+            mirror=tuple(said for said in config.mirror if "=" not in said),
             driver_face=config.driver_face,
             follow=config.follow,
         )

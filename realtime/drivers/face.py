@@ -14,7 +14,7 @@ import numpy as np
 from icface.arrays import Frame
 from icface.errors import DeviceError, ICFaceError
 from icface.face.tracker import FaceTracker
-from realtime.cameras import Camera, CapturedFrame
+from realtime.cameras import Camera, CapturedFrame, rate_of
 from realtime.config import LiveConfig
 from realtime.drivers import Sample
 from realtime.drivers.tracking import TrackingDriver
@@ -48,7 +48,7 @@ class FaceDriver(TrackingDriver):
         self._camera = camera
         self._reopen = reopen
         # Some devices state no rate. Then what was asked for is the best guess.
-        self.fps = camera.info.fps if camera.info.fps > 0 else Fraction(config.camera_fps)
+        self.fps = camera.info.fps if camera.info.fps > 0 else rate_of(config.camera_fps)
         if config.live:  # the window and its keys stay quick, and a screen shows no more
             self.fps = min(max(self.fps, _SLOWEST_FPS), _FASTEST_FPS)
         self.frame_count = camera.info.frame_count

@@ -90,7 +90,8 @@ class LiveDrivers:
 
     def has_ended(self, number: int) -> bool:
         """Whether that driver came to its end, or was lost. Any thread may ask."""
-        return number not in self._playing
+        newest = self._newest[number] if number < len(self._newest) else None
+        return newest is not None and newest.ended
 
     def wait(self, timeout_s: float) -> Sample | None:
         """The next sample of the driver that sets the beat: the first that has not ended. None: none in time.
@@ -109,6 +110,7 @@ class LiveDrivers:
             sample = beat.slot.get(timeout_s)
         except (Closed, ICFaceError) as end:
             self._playing.remove(number)
+            beat.ended = True
             if not self._playing:
                 raise self._losses.first or end from None
             if isinstance(end, ICFaceError):

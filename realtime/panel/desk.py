@@ -186,9 +186,11 @@ class ControlDesk:
         return self._speed
 
     def stop_recording(self) -> str:
-        """End the recording and wait for its files; gives its track's name."""
+        """End the recording and wait for its files; gives its track's name. Raises ICFaceError where it was lost."""
         recording = self.recordings.end()
         recording.finished.wait(FINISH_TIMEOUT_S)
+        if recording.error is not None:
+            raise recording.error
         return recording.path.stem
 
     # Tracks

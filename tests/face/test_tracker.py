@@ -250,6 +250,17 @@ def test_a_set_neutral_survives_the_program(tmp_path: Path) -> None:
     assert state is not None and state.attributes[INDEX["AU12"]] < 0.05
 
 
+def test_a_set_neutral_survives_another_face_that_drives(tmp_path: Path) -> None:
+    mine = [replace(turned(0.0, AU12=0.6), person=1)] * 21
+    script = [*mine, replace(face(), person=2), replace(mine[0], person=3)]
+    tracker = FaceTracker(tmp_path / "neutral.json", Script(*script))
+    tracker.read(FRAME, 0.0)
+    tracker.set_neutral()
+    for i in range(1, len(script)):
+        state = tracker.read(FRAME, i / 25)
+    assert state is not None and state.attributes[INDEX["AU12"]] < 0.05
+
+
 def test_the_rest_of_the_extensions_survives_the_program(tmp_path: Path) -> None:
     """A mouth whose one corner hangs. Once it was set as neutral, it is no half smile, not even in the first frame."""
     hanging = face(AU12=0.3)

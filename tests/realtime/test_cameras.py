@@ -294,6 +294,7 @@ class ScriptedCapture:
         self._frame: np.ndarray | None = None
         self.released = threading.Event()
         self.stamp_ms = 0.0
+        self.states_fps = 30.0
 
     def grab(self) -> bool:
         item = next(self._script, None)
@@ -311,7 +312,7 @@ class ScriptedCapture:
         return {
             cv2.CAP_PROP_FRAME_WIDTH: 6.0,
             cv2.CAP_PROP_FRAME_HEIGHT: 4.0,
-            cv2.CAP_PROP_FPS: 30.0,
+            cv2.CAP_PROP_FPS: self.states_fps,
             cv2.CAP_PROP_FOURCC: float(cv2.VideoWriter.fourcc(*"MJPG")),
             cv2.CAP_PROP_POS_MSEC: self.stamp_ms,
         }[property]
@@ -328,11 +329,13 @@ def device(
     *,
     clock: Callable[[], float] = lambda: 100.0,
     stamp_ms: float = 0.0,
+    states_fps: float = 30.0,
     **settings: float,
 ) -> tuple[DeviceCamera, ScriptedCapture]:
     capture = ScriptedCapture(script)
     capture.stamp_ms = stamp_ms
     # A device path that is there: whether it is gone is looked up when grabs fail.
+    capture.states_fps = states_fps
     times = {"stall_timeout_s": 0.05, "open_timeout_s": 5.0, **settings}
     config = CameraConfig(device="/dev/null", **times)  # type: ignore[arg-type]
     return DeviceCamera(config, lambda _: cast(cv2.VideoCapture, capture), clock), capture
@@ -356,6 +359,14 @@ def test_a_device_gives_rgb_and_says_what_really_came() -> None:
     hang.set()
     camera.close()
     assert capture.released.wait(5)
+
+
+def test_a_device_that_states_no_rate_has_the_one_asked_for_as_a_short_fraction() -> None:
+    hang = threading.Event()
+    camera, _ = device(iter([grey(0), hang]), states_fps=0.0, fps=29.97)
+    assert camera.info.fps == Fraction(2997, 100)
+    hang.set()
+    camera.close()
 
 
 def test_a_slow_reader_gets_the_newest_frame_and_sees_the_gap() -> None:

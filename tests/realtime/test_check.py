@@ -17,6 +17,8 @@ import pytest
 from icface.arrays import Frame
 from icface.errors import ConfigError
 from icface.images import load_photo
+from realtime.cameras.video_file import VideoFileCamera
+from realtime.check import _spread
 from realtime.cli import main
 from realtime.credentials import Credentials
 from realtime.disclosure import DIGITAL_SOURCE_TYPE, Mark, Provenance
@@ -72,6 +74,20 @@ def test_the_command_tells_all_signs(
     assert f"{path}: made by ICface Live\n" in out
     assert "invisible watermark: found" in out and "visible mark: found" in out
     assert "metadata: compositeSynthetic, ICface Live" in out
+
+
+def test_a_long_video_is_looked_at_over_its_whole_length(tmp_path: Path) -> None:
+    """It may begin with other pictures."""
+    path = tmp_path / "made.mp4"
+    with open_sink(
+        "video_file", SinkSettings(path=path), width_px=64, height_px=64, fps=Fraction(25)
+    ) as sink:
+        for index in range(600):
+            sink.send(np.full((64, 64, 3), index // 3, np.uint8), index / 25)
+    with VideoFileCamera(path) as camera:
+        seen = [int(frame[32, 32, 0]) for frame in _spread(camera)]
+    wanted = [25 * place + 2 * number for place in range(8) for number in range(4)]
+    np.testing.assert_allclose(seen, wanted, atol=2)
 
 
 def test_without_any_sign_it_says_so_and_ends_with_3(

@@ -245,13 +245,17 @@ def test_a_terminal_is_asked_before_a_file_is_written_over(
     assert Path("old.mp4").read_bytes() == b"earlier", "until the new one is complete"
 
 
-def test_a_tilde_is_the_home_folder_in_every_path(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_tilde_is_the_home_folder_in_every_path(
+    here: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     monkeypatch.setenv("HOME", str(here))
     monkeypatch.setenv("USERPROFILE", str(here))
     got = config("--source=~/you.jpg", "--camera=~/talk.mp4", "--output=~/o.mp4", "--background=~/me.jpg",
                  "--record-attributes=~/r.csv", "--stats=~/s.json", "--model=~/m.icface")  # fmt: skip
     paths = (*got.sources[1:], got.driver_video, *got.written, got.model, got.shown_behind.path)
     assert all(path is not None and path.is_absolute() and path.parent == here for path in paths), paths
+    assert main(["me.jpg", "--list-faces=~/me.jpg"]) == 2
+    assert f"{here / 'me.jpg'} is there already" in capsys.readouterr().err
 
 
 def test_a_closed_standard_output_is_no_failure(monkeypatch: pytest.MonkeyPatch) -> None:

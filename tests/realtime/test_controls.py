@@ -54,6 +54,17 @@ def test_each_key_does_what_the_table_says(photos: list[Path]) -> None:
     assert bench.stop.is_set()
 
 
+def test_from_file_to_file_keys_end_the_run_alone() -> None:
+    bench = Bench(KeepingSink(keys=["m", "g", " ", "q"]))
+    bench.controls.only_the_end = True
+    before = bench.state
+    for _ in range(3):
+        bench.controls.poll()
+    assert bench.state == before and not bench.reenactment.frozen and not bench.stop.is_set()
+    bench.controls.poll()
+    assert bench.stop.is_set()
+
+
 def test_the_table_and_the_controls_agree(photos: list[Path]) -> None:
     assert set(HOTKEYS) == {"d", "1-9", "c", "m", "g", "p", "r", "space", "h", "q, Esc"}
     bench = room(photos)

@@ -6,6 +6,7 @@ import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor, wait
 from dataclasses import replace
+from fractions import Fraction
 from pathlib import Path
 from typing import Any, TypeVar, cast
 
@@ -120,6 +121,14 @@ def test_what_cannot_join_or_leave_changes_nothing(run: Run, tmp_path: Path) -> 
     assert list(run.crew.named()) == list(range(1, MOST + 1))
 
 
+@pytest.mark.parametrize(
+    ("said", "mirrored"), [((), True), (("off",), False), (("1=off",), True), (("off", "1=on"), False)]
+)
+def test_a_camera_that_joins_is_mirrored_as_all_are(run: Run, said: tuple[str, ...], mirrored: bool) -> None:
+    run.crew._config = replace(run.crew._config, drivers=("0",), mirror=said)
+    assert bool(run.crew._config_of("1").mirrored) is mirrored
+
+
 class SlowTracker:
     """Sees no face, and waits with each frame until it is let go."""
 
@@ -138,7 +147,7 @@ class SlowTracker:
 
 def test_of_a_browsers_frames_the_newest_wins_and_after_the_end_none_is_taken(tmp_path: Path) -> None:
     tracker, metrics = SlowTracker(), Metrics()
-    config = replace(LiveConfig(sources=(tmp_path / "me.png",), panel=True), camera_fps=10)
+    config = replace(LiveConfig(sources=(tmp_path / "me.png",), panel=True), camera_fps=29.97)
     driver = BrowserDriver(cast(FaceTracker, tracker), config, metrics, Clock())
     samples: Slot[Sample] = driver.play(threading.Event())
     assert samples.get(0) is None, "while no frame comes, it says nothing"
@@ -153,6 +162,7 @@ def test_of_a_browsers_frames_the_newest_wins_and_after_the_end_none_is_taken(tm
     assert tracker.seen == [1, 4]
     assert metrics.counters["dropped_before_tracking"] == 2
     assert driver.aspect == 1.5
+    assert driver.fps == Fraction(2997, 100), "a rate that video files take"
     driver.close()
     with pytest.raises(Closed):
         driver.show(frame(5))

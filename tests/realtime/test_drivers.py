@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fractions import Fraction
 from pathlib import Path
 from typing import cast
@@ -74,7 +74,11 @@ def face_driver(
         raise AssertionError("nothing was lost")
 
     config = LiveConfig(
-        sources=(Path("me.jpg"),), drivers=(__file__,), null=True, neutral_after_s=neutral_after_s
+        sources=(Path("me.jpg"),),
+        drivers=(__file__,),
+        null=True,
+        neutral_after_s=neutral_after_s,
+        camera_fps=29.97,
     )
     return FaceDriver(camera, reopen, cast(FaceTracker, tracker), config, metrics)
 
@@ -215,6 +219,12 @@ def test_rows_of_a_table_are_frames_at_a_constant_rate() -> None:
     samples = taken(driver.read_in_order())
     assert [s.serial for s in samples] == [0, 1, 2]
     assert [s.time_s for s in samples] == pytest.approx([0.0, 1 / 24.691, 2 / 24.691])
+
+
+def test_a_camera_without_a_rate_has_the_one_asked_for_as_a_short_fraction() -> None:
+    camera = ScriptedCamera(range(2), is_file=True)
+    camera.info = replace(camera.info, fps=Fraction(0))
+    assert face_driver(camera, Tracker(), Metrics()).fps == Fraction(2997, 100)
 
 
 # With their threads

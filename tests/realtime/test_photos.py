@@ -57,6 +57,21 @@ def test_a_bad_photo_among_the_others_is_told_and_the_rest_come(
     prepared.close()
 
 
+@pytest.mark.parametrize("error", [MemoryError(), RuntimeError("odd")])
+def test_an_error_that_nobody_expected_costs_its_photo_alone(photos: list[Path], error: Exception) -> None:
+    def prepare(number: int) -> int:
+        if number == 1:
+            raise error
+        return number
+
+    prepared = Photos(photos, prepare)
+    prepared.start_others()
+    wait(prepared)
+    assert "used up" in prepared.problem(1) or "RuntimeError: odd" in prepared.problem(1)
+    assert prepared.get(2) == 2
+    prepared.close()
+
+
 def test_a_missing_photo_is_told_before_anything_is_done(photos: list[Path]) -> None:
     with pytest.raises(SourceError, match=r"d\.jpg is not there"):
         Photos([*photos, photos[0].with_name("d.jpg")], lambda number: number)

@@ -128,6 +128,26 @@ def test_live_the_beat_goes_over_to_the_next_and_the_last_end_is_the_end(
         drivers.wait(0)
 
 
+def test_live_a_lost_driver_is_told_once_and_has_ended(caplog: pytest.LogCaptureFixture) -> None:
+    first, second = slot(), slot()
+    drivers = LiveDrivers([first, second], 0.1, Metrics())
+    first.close(DeviceError("camera 0 is gone"))
+    assert drivers.wait(0) is None
+    drivers.samples(0.0)
+    assert caplog.text.count("is lost") == 1
+    assert drivers.has_ended(0) and not drivers.has_ended(1)
+    drivers.join(0, slot(), "another")
+    assert not drivers.has_ended(0)
+
+
+def test_live_a_still_does_not_end_but_a_clip_beside_the_beat_does() -> None:
+    clip = slot()
+    clip.close()
+    drivers = LiveDrivers([slot(), slot(), clip], 0.1, Metrics(), still=[False, True, False])
+    drivers.samples(0.0)
+    assert [drivers.has_ended(number) for number in range(3)] == [False, False, True]
+
+
 def test_live_a_run_does_not_wait_for_a_still() -> None:
     still = slot(Sample(0, 0.0, smile(0.5)))
     clip = slot()

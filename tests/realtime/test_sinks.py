@@ -21,6 +21,7 @@ import numpy as np
 import pytest
 
 from icface.errors import ConfigError, DeviceError, ICFaceError
+from realtime.cameras import rate_of
 from realtime.hotkeys import HOTKEYS
 from realtime.sinks import Sink, SinkSettings, create_sink, sink_names, video_file
 from realtime.sinks.window import draw_lines
@@ -174,6 +175,16 @@ def test_sides_that_are_odd_are_made_even_by_doubling_the_edge(
     assert frames[0].shape == (46, 62, 3)
     assert "written as 62x46" in caplog.text
     assert frames[0][-1, -1].min() > 240
+
+
+@pytest.mark.parametrize("fps", [29.97, 23.976, 59.94, 240.0])
+def test_a_rate_with_a_fraction_opens_a_file(tmp_path: Path, fps: float) -> None:
+    path = tmp_path / "out.mp4"
+    with open_sink(
+        "video_file", SinkSettings(path=path), width_px=64, height_px=48, fps=rate_of(fps)
+    ) as sink:
+        sink.send(picture(0), 0.0)
+    assert len(read(path)[0]) == 1
 
 
 def test_live_frames_keep_their_own_times(tmp_path: Path) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import io
+import signal
 import sys
 import threading
 from collections.abc import Iterable
@@ -15,9 +16,10 @@ import numpy as np
 import pytest
 
 from icface.bundle import Bundle
-from icface.errors import ConfigError, DeviceError
+from icface.errors import ConfigError, DeviceError, ICFaceError
 from realtime.cameras import CapturedFrame
 from realtime.cli import main as live
+from realtime.process import signals
 from tests.realtime.clips import length_s
 from tests.realtime.fakes import ScriptedCamera
 from tests.training.footage import PORTRAIT, driver_frames, write_clip
@@ -219,6 +221,22 @@ def test_the_person_is_asked(monkeypatch: pytest.MonkeyPatch) -> None:
     answering(monkeypatch, "")
     with pytest.raises(ConfigError, match="a name of up to 200 characters is needed"):
         ask_consent("yes", None)
+
+
+def test_ctrl_c_at_the_question_ends_it_in_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
+    answering(monkeypatch)
+
+    def interrupted() -> str:
+        signal.raise_signal(signal.SIGINT)
+        return "y"
+
+    monkeypatch.setattr(sys.stdin, "readline", interrupted)
+    stop = threading.Event()
+    with signals(stop):
+        mine = signal.getsignal(signal.SIGINT)
+        with pytest.raises(ICFaceError, match="stopped at the question; nothing was made"):
+            ask_consent("ask", "Ada")
+        assert signal.getsignal(signal.SIGINT) is mine
 
 
 @pytest.mark.parametrize("given", [("ask", None), ("ask", "Ada"), ("yes", None)])

@@ -7,7 +7,8 @@ from datetime import UTC, datetime
 from typing import Final
 
 from icface.consent import Consent, consent_problems
-from icface.errors import ConfigError
+from icface.errors import ConfigError, ICFaceError
+from realtime.process import ends_at_once
 
 _NEEDED: Final = (
     "a generator of a person is made with that person's consent, and nobody can be asked here: give "
@@ -28,6 +29,7 @@ def ask_consent(given: str, who: str | None) -> Consent:
 
     Raises:
         ConfigError: the person does not agree, there is no name, or nobody can be asked.
+        ICFaceError: stopped by Ctrl-C.
     """
     asks = all(stream and stream.isatty() for stream in (sys.stdin, sys.stderr))
     if not asks and (given != "yes" or who is None):
@@ -47,4 +49,9 @@ def ask_consent(given: str, who: str | None) -> Consent:
 
 def _asked(question: str) -> str:
     print(question, end=" ", file=sys.stderr, flush=True)
-    return sys.stdin.readline().strip()
+    try:
+        with ends_at_once():
+            return sys.stdin.readline().strip()
+    except KeyboardInterrupt:
+        print(file=sys.stderr)  # the question's line ends here
+        raise ICFaceError("stopped at the question; nothing was made") from None

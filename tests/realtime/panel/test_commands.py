@@ -14,8 +14,9 @@ import pytest
 from websockets.exceptions import ConnectionClosedError
 
 from icface.control.state import ControlState
-from icface.errors import ICFaceError
+from icface.errors import DeviceError, ICFaceError
 from realtime.panel.tracks import write_track
+from tests.realtime.fakes import smile
 from tests.realtime.panel.conftest import Running
 from tests.realtime.panel.test_guard import open_stream
 from tests.realtime.panel.test_tracks import SMILE, track
@@ -200,16 +201,75 @@ def test_a_recording_is_a_video_and_a_track(running: Running) -> None:
         ask(running, "record")
     picture(running)
     for i in range(3):
-        running.bench.step(None, 100.0 + i / 25)
+        running.bench.step(smile(0.5) if i == 1 else None, 100.0 + i / 25)
     recording = running.desk.recordings.end()
     picture(running)
     assert recording.finished.wait(10)
     assert recording.path.stat().st_size > 0
     assert len(running.desk.tracks.get(recording.path.stem)) == 3
+    rows = recording.path.with_suffix(".csv").read_text().splitlines()
+    assert [row.split(",")[2] for row in rows] == ["success", "0", "1", "0"], "whether a face was seen"
     assert recording.path.with_suffix(".control.jsonl").read_text().count("\n") == 1, (
         "the state and its changes"
     )
     assert recording.path.stem in running.desk.tracks.names()
+
+
+def test_a_recording_that_is_lost_no_longer_runs_and_is_never_told_as_made(
+    running: Running, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    recordings = running.desk.recordings
+    recording = recordings.begin()
+    picture(running)
+    running.bench.step(None, 100.0)
+    assert recording._video is not None
+
+    def full(*_: object) -> None:
+        raise DeviceError("no space left")
+
+    monkeypatch.setattr(recording._video, "send", full)
+    running.bench.step(None, 100.04)
+    assert "no space left; going on with" in caplog.text
+    assert recordings.current is None
+    with pytest.raises(ICFaceError, match="nothing is being recorded"):
+        ask(running, "stop_recording")
+    with caplog.at_level("INFO", logger="realtime"):
+        recording.complete()
+    assert "recorded: " not in caplog.text
+
+
+def test_a_recording_whose_files_cannot_be_finished_is_told_to_who_ends_it(
+    running: Running, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    recording = running.desk.recordings.begin()
+    picture(running)
+    running.bench.step(None, 100.0)
+    assert recording._video is not None and recording._table is not None
+    close, table = recording._video.close, recording._table
+
+    def full() -> None:
+        close()
+        raise DeviceError("no space left")
+
+    monkeypatch.setattr(recording._video, "close", full)
+    monkeypatch.setattr(running.control, "ask", lambda action: action(running.bench.reenactment))
+    with caplog.at_level("INFO", logger="realtime"), pytest.raises(DeviceError, match="no space left"):
+        ask(running, "stop_recording")
+    assert table._file.closed and "recorded: " not in caplog.text
+
+
+def test_a_recording_that_does_not_begin_leaves_nothing(
+    running: Running, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: object) -> None:
+        raise DeviceError("no encoder")
+
+    monkeypatch.setattr("realtime.sinks.video_file.VideoFileSink.open", refuse)
+    recordings = running.desk.recordings
+    before = set(recordings.folder.iterdir())
+    with pytest.raises(DeviceError, match="no encoder"):
+        recordings.begin()
+    assert recordings.current is None and set(recordings.folder.iterdir()) == before
 
 
 def test_the_page_is_answered_and_told_of_the_change(running: Running) -> None:
