@@ -172,7 +172,6 @@ def test_a_weight_that_half_precision_does_not_hold(tmp_path: Path, caplog: pyte
 def test_where_nothing_can_be_written(checkpoint: Path, capsys: pytest.CaptureFixture[str]) -> None:
     code, line = error_of(capsys, checkpoint, "--out", checkpoint / "model.icface")
     assert code == 2 and f"cannot write {checkpoint / 'model.icface'}" in line
-    assert line.endswith("give another name for the output")  # not every command calls it --out
 
 
 @pytest.mark.parametrize("kind", ["a file", "a folder"])
