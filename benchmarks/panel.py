@@ -10,27 +10,31 @@ Linux only: it reads /proc.
 
 from __future__ import annotations
 
+import sys
+from pathlib import Path
+
+if not __package__:  # run as a file
+    sys.path[0] = str(Path(__file__).resolve().parents[1])
+
 import argparse
 import json
 import os
 import re
 import statistics
 import subprocess
-import sys
 import threading
 import time
+from collections import deque
 from collections.abc import Sequence
-from pathlib import Path
 
 from websockets.exceptions import ConnectionClosed
-from websockets.sync.client import connect
+from websockets.sync.client import ClientConnection, connect
 from websockets.typing import Origin, Subprotocol
 
 from benchmarks.common import REPOSITORY, benchmark_parser, check_counts, write_figures
 from icface.command import Parser, run_command
 from icface.errors import DeviceError
 
-FPS = 30
 PAGES = ("nobody", "hidden", "shown")
 
 
@@ -40,16 +44,30 @@ def used_s(path: Path) -> float:
     return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
-def look(address: str, page: str, stop: threading.Event) -> None:
-    """Be a page until told to stop."""
+def open_page(address: str) -> ClientConnection:
+    """Be a page; close it after use."""
     base, _, token = address.partition("/#token=")
-    with connect(
+    return connect(
         base.replace("http", "ws") + "/stream",
         subprotocols=[Subprotocol("icface"), Subprotocol(token)],
         origin=Origin(base),
         compression=None,
         proxy=None,
-    ) as socket:
+    )
+
+
+def sent(address: str) -> tuple[int, float]:
+    """How many pictures the product has sent by its own count, and when that was."""
+    with open_page(address) as socket:
+        for message in socket:
+            if isinstance(message, str) and (told := json.loads(message))["is"] == "speed":
+                return told["sent"], time.monotonic()
+    raise DeviceError("the product ended")
+
+
+def look(address: str, page: str, stop: threading.Event) -> None:
+    """Look until told to stop."""
+    with open_page(address) as socket:
         while not stop.is_set():
             try:
                 message = socket.recv(0.1)
@@ -64,6 +82,7 @@ def look(address: str, page: str, stop: threading.Event) -> None:
 
 def cost(process: int, address: str, page: str, seconds: float) -> dict[str, float]:
     """Milliseconds of CPU time a picture."""
+    first, first_s = sent(address)
     stop = threading.Event()
     looking = threading.Thread(target=look, args=(address, page, stop))
     if page != "nobody":
@@ -76,8 +95,22 @@ def cost(process: int, address: str, page: str, seconds: float) -> dict[str, flo
     stop.set()
     if page != "nobody":
         looking.join()
-    pictures = FPS * (after[2] - before[2])
+    time.sleep(0.2)  # the product keeps its count for a tenth of a second
+    last, last_s = sent(address)
+    if last == first:
+        raise DeviceError("the product made no picture; run it by hand to see why")
+    pictures = (last - first) / (last_s - first_s) * (after[2] - before[2])
     return {"all": 1e3 * (after[0] - before[0]) / pictures, "loop": 1e3 * (after[1] - before[1]) / pictures}
+
+
+def address_of(run: subprocess.Popen[str]) -> str:
+    """Where the product says that its panel is. All else that it says is read and forgotten, so that it never waits."""
+    assert run.stderr is not None
+    address = next((found[1] for line in run.stderr if (found := re.search(r"panel: (\S+)", line))), None)
+    if address is None:
+        raise DeviceError("the product ended before it had a panel")
+    threading.Thread(target=deque, args=(run.stderr, 0), daemon=True).start()
+    return address
 
 
 def arguments() -> Parser:
@@ -97,18 +130,15 @@ def measure(flags: argparse.Namespace) -> None:
     run = subprocess.Popen(
         command, cwd=REPOSITORY, stderr=subprocess.PIPE, stdin=subprocess.DEVNULL, text=True
     )
-    assert run.stderr is not None
     legs: dict[str, list[dict[str, float]]] = {page: [] for page in PAGES}
     try:
-        address = next((found[1] for line in run.stderr if (found := re.search(r"panel: (\S+)", line))), None)
-        if address is None:
-            raise DeviceError("the product ended before it had a panel")
+        address = address_of(run)
         for _ in range(flags.rounds):
             for page in PAGES:
                 legs[page].append(cost(run.pid, address, page, flags.seconds))
     finally:
         run.terminate()
-        run.communicate()
+        run.wait()
     figures = {page: summary(measured, legs["nobody"]) for page, measured in legs.items()}
     for page, figure in figures.items():
         print(f"{page:<8}", ", ".join(f"{name} {value:g}" for name, value in figure.items()))

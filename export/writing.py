@@ -117,7 +117,7 @@ def write_bundle(out: Path, entries: dict[str, Any], files: dict[str, bytes]) ->
     """
     out = out.absolute()
     if out.exists() and not _replaceable(out):
-        raise ConfigError(f"{out} is there and is no model bundle; give another --out")
+        raise ConfigError(f"{out} is there and is no model bundle; give another name for the output")
     hashes = {name: hashlib.sha256(content).hexdigest() for name, content in files.items()}
     manifest = {"format_version": FORMAT_VERSION, **entries, "files": hashes}
     try:
@@ -128,7 +128,9 @@ def write_bundle(out: Path, entries: dict[str, Any], files: dict[str, bytes]) ->
             (folder / MANIFEST).write_text(text, encoding="utf-8")
             Bundle.load(folder)
     except OSError as error:
-        raise ConfigError(f"cannot write {out}: {error.strerror or error}; give another --out") from error
+        raise ConfigError(
+            f"cannot write {out}: {error.strerror or error}; give another name for the output"
+        ) from error
     except BundleError as error:
         raise ConfigError(f"what was written does not read back: {error}") from error
     return Bundle.load(out)

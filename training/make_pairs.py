@@ -24,7 +24,7 @@ from tqdm import tqdm
 
 from icface.command import Parser, run_command
 from icface.errors import ConfigError, ICFaceError
-from training.pairs.pack import pack, read_index, stamp_of
+from training.pairs.pack import drop, pack, read_index, stamp_of
 from training.pairs.pictures import Job, jobs_of
 from training.pairs.report import write_report
 from training.pairs.settings import PairsConfig, load_config
@@ -73,11 +73,16 @@ def make_pairs(flags: argparse.Namespace) -> None:
     if not any(jobs.values()):
         raise ConfigError(f"{flags.photos} has no files that {flags.config} takes; see its patterns")
     flags.out.mkdir(parents=True, exist_ok=True)
+    for name in set(read_index(flags.out)["sets"]).difference(names):
+        logger.info(f"{name}: {flags.config} has no such set; it stays in {flags.out}, and is trained on")
     pool = None if flags.workers == 0 else worker_pool(flags.workers)
     try:
         for name, of_set in jobs.items():
             if of_set:
                 _make_set(config, flags, name, of_set, pool)
+            elif drop(flags.out, name):
+                write_report(flags.out, [])
+                logger.info(f"{name}: it has no files any more; its pairs are deleted")
     except BrokenProcessPool as error:
         raise ICFaceError(f"a process died, perhaps for want of memory; {AGAIN}") from error
     finally:
@@ -93,6 +98,9 @@ def _make_set(
         logger.info(f"{name}: done before")
         return
     folder = flags.out / "parts" / f"{name}-{stamp}"
+    for other in (flags.out / "parts").glob(f"{name}-*"):  # of other files or settings
+        if other != folder:
+            shutil.rmtree(other)
     folder.mkdir(parents=True, exist_ok=True)
     paths = [part_path(folder, job) for job in jobs]
     todo = [

@@ -62,6 +62,20 @@ def test_figures_are_written_with_their_machine(tmp_path: Path) -> None:
     assert document["fps"] == 30 and document["machine"]
 
 
+@pytest.mark.parametrize("name", ["mixer", "panel"])
+def test_a_benchmark_runs_as_a_file_where_the_repository_is_not_installed(name: str) -> None:
+    """An installation for developers has the repository on Python's path; it is taken away."""
+    folder = REPOSITORY / "benchmarks"
+    code = (
+        "import runpy, sys; from pathlib import Path; "
+        "sys.path = [sys.argv[2], *(each for each in sys.path if each and not (Path(each) / 'benchmarks').exists())]; "
+        "script, sys.argv = sys.argv[1], ['benchmark', '--help']; runpy.run_path(script, run_name='__main__')"
+    )
+    command = [sys.executable, "-c", code, str(folder / f"{name}.py"), str(folder)]
+    result = subprocess.run(command, capture_output=True, text=True, timeout=120)
+    assert result.returncode == 0, result.stderr
+
+
 @pytest.mark.parametrize("name", ["contact_sheet", "fps", "startup"])
 def test_a_benchmark_runs_as_a_file_from_any_folder(name: str, tmp_path: Path) -> None:
     """Whatever lies in that folder is not imported."""

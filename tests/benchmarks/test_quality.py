@@ -16,7 +16,7 @@ import pytest
 
 from benchmarks.common import REPOSITORY
 from icface.attributes import INDEX, FloatArray, neutral
-from icface.errors import ConfigError
+from icface.errors import ConfigError, SourceError
 from icface.face.action_units import measure_attributes
 from icface.face.alignment import align
 from icface.face.landmarks import LandmarkDetector, open_detector
@@ -191,6 +191,25 @@ def test_means_are_over_the_cases_that_have_the_figure() -> None:
     assert found["correlation of Action Units"] == pytest.approx(0.7)
     assert found["correlation of yaw"] == pytest.approx(0.1)
     assert found["SSIM of the face"] is None
+
+
+def test_models_are_compared_over_the_cases_that_all_of_them_made(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def measured(case: Case, model: Path, *_: object) -> dict[str, float]:
+        if (case.name, model.name) == ("hard", "weak"):
+            raise SourceError("no face")
+        return {"face_found": 0.2 if case.name == "hard" else 0.9}
+
+    monkeypatch.setattr(quality, "film_driver", lambda *_: None)
+    monkeypatch.setattr(quality, "measure_case", measured)
+    cases = [Case(name=name, source=PORTRAIT, driver=DRIVER) for name in ("easy", "hard")]
+    models = {name: Path(name) for name in ("weak", "strong")}
+    document = quality.judge_all(cases, models, None, tmp_path)  # type: ignore[arg-type]
+    for model in document["models"].values():
+        assert model["cross"]["a face is found"] == 0.9
+    assert document["about"].startswith("means over the 1 of 2 cases that every model made")
+    assert document["cases"][1]["problems"] == ["weak: no face"]
 
 
 def test_the_page_shows_text_as_text() -> None:

@@ -11,7 +11,8 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from export.writing import OPSET, written
+from export.writing import OPSET, write_bundle, written
+from icface.errors import ConfigError
 from tests.export.models import by_onnxruntime
 
 
@@ -78,3 +79,11 @@ def test_the_exporter_is_silent(capfd: pytest.CaptureFixture[str]) -> None:
     graph()
     assert capfd.readouterr() == ("", "")
     assert logging.getLogger("torch.onnx").isEnabledFor(logging.WARNING)
+
+
+def test_where_no_bundle_can_be_written_the_advice_fits_every_command(tmp_path: Path) -> None:
+    """`pack_edge.py` has --out, `icface-live personalise` has --output."""
+    (tmp_path / "file").write_text("mine")
+    for out in (tmp_path / "file", tmp_path / "file" / "me.icface"):
+        with pytest.raises(ConfigError, match=r"; give another name for the output$"):
+            write_bundle(out, {}, {})

@@ -7,6 +7,7 @@ import dataclasses
 import hashlib
 import json
 import math
+from collections.abc import Sequence
 from pathlib import Path
 
 import cv2
@@ -22,7 +23,7 @@ from icface.images import load_photo
 from tests.conftest import REPOSITORY
 from training import make_pairs
 from training.pairs import moving, records, work
-from training.pairs.pictures import jobs_of
+from training.pairs.pictures import Job, jobs_of
 from training.pairs.records import ROOM_PX, STORED_PX, matched, record
 from training.pairs.seen import Seen, as_seen, look
 from training.pairs.settings import PairsConfig, SetConfig, load_config
@@ -359,6 +360,56 @@ def test_a_stopped_run_goes_on_to_the_same_bytes(
     again.clear()
     assert _run(folder, tmp_path / "out") == 0
     assert not again
+
+
+class Packed:
+    """Stands in for making pairs, and keeps which sets were made."""
+
+    def __init__(self, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.out, self.photos = folder / "out", folder / "photos"
+        self.config = folder / "pairs.toml"
+        for name in ("a", "b"):
+            (self.photos / name).mkdir(parents=True)
+            (self.photos / name / "1.jpg").touch()
+        monkeypatch.setattr(make_pairs, "make_part", self._part)
+        monkeypatch.setattr(make_pairs, "write_report", lambda folder, made: None)
+
+    def _part(self, config: PairsConfig, job: Job, photos: Path, path: Path) -> str:
+        work.save_part(path, [], [])
+        return ""
+
+    def run(self, *names: str, more: Sequence[str] = ()) -> list[str]:
+        """Make pairs of these sets; gives those of the index."""
+        sets = [f'{{name = "{name}", kind = "self", files = ["{name}/*"]}}' for name in names]
+        self.config.write_text(f"sets = [{', '.join(sets)}]")
+        flags = ["--photos", str(self.photos), "--config", str(self.config), "--out", str(self.out)]
+        assert make_pairs.main([*flags, "--workers", "0", *more]) == 0
+        return sorted(json.loads((self.out / "index.json").read_text())["sets"])
+
+
+def test_a_set_whose_files_are_gone_is_no_longer_trained_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("INFO")
+    packed = Packed(tmp_path, monkeypatch)
+    assert packed.run("a", "b") == ["a", "b"]
+    (packed.photos / "b/1.jpg").unlink()
+    assert packed.run("a", "b", more=["--only", "a"]) == ["a", "b"]
+    assert packed.run("a") == ["a", "b"]
+    assert (
+        f"b: {packed.config} has no such set; it stays in {packed.out}, and is trained on" in caplog.messages
+    )
+    assert packed.run("a", "b") == ["a"]
+    assert "b: it has no files any more; its pairs are deleted" in caplog.messages
+    assert not list(packed.out.glob("b.*")) and list(packed.out.glob("a.*"))
+
+
+def test_parts_of_other_settings_are_deleted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    packed = Packed(tmp_path, monkeypatch)
+    for name in ("a-0123456789abcdef", "b-0123456789abcdef"):
+        (packed.out / "parts" / name).mkdir(parents=True)
+    packed.run("a")
+    assert [path.name for path in (packed.out / "parts").iterdir()] == ["b-0123456789abcdef"]
 
 
 @pytest.mark.slow

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from pathlib import Path
 
@@ -10,7 +11,8 @@ import onnx
 import pytest
 import torch
 from onnx import TensorProto, helper, numpy_helper
-from safetensors.torch import load_file
+from safetensors import safe_open
+from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from icface.errors import ConfigError
@@ -119,6 +121,44 @@ def test_resumed_run_equals_one_in_one_go(
     assert logs[0] == logs[1]
     said = json.loads(logs[0].splitlines()[0])
     assert {"l1", "gradient", "residual", "perceptual", "adversarial", "features", "judge"} <= said.keys()
+
+
+def test_a_run_does_not_go_on_with_another_judge_or_other_pairs(
+    config: Path, data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Best would be by another measure, or on other pairs."""
+    taps = random_squeezenet(tmp_path / "taps.onnx")
+    other = make_tiny_pairs(tmp_path / "other", {"photos": "true"})
+
+    def refused(name: str, *more: str) -> str:
+        capsys.readouterr()
+        assert run(config, data, tmp_path / name, *more) == 2
+        return capsys.readouterr().err.strip().rpartition("is a run ")[2]
+
+    assert run(config, data, tmp_path / "one", "--perceptual", str(taps), "--set", "steps=1") == 0
+    advice = "; go on with the same, or choose another --out"
+    assert refused("one", "--set", "steps=1") == f"with another --perceptual{advice}"
+    both = ["--set", "steps=1", "--perceptual", str(taps), "--validation", str(other)]
+    assert refused("one", *both) == f"with another --validation{advice}"
+    assert run(config, data, tmp_path / "two", "--set", "steps=1") == 0
+    assert refused("two", "--set", "steps=1", "--perceptual", str(taps)) == f"without --perceptual{advice}"
+
+
+def test_a_state_of_an_earlier_version_goes_on(
+    config: Path, data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """It knows the digest of --data alone."""
+    other = make_tiny_pairs(tmp_path / "other", {"photos": "true"})
+    given = ["--set", "steps=1", "--validation", str(other)]
+    assert run(config, data, tmp_path / "run", *given) == 0
+    path = tmp_path / "run" / trainer.STATE
+    with safe_open(path, framework="pt") as file:
+        state = json.loads(file.metadata()["icface-training"])
+    state["data"] = hashlib.sha256((data / "index.json").read_bytes()).hexdigest()
+    save_file(load_file(path), path, {"icface-training": json.dumps(state)})
+    assert run(config, data, tmp_path / "run", *given, "--finish", "1") == 0
+    assert run(config, other, tmp_path / "run", *given) == 2
+    assert "with another --data" in capsys.readouterr().err
 
 
 @pytest.mark.slow

@@ -9,6 +9,7 @@ import pytest
 
 from icface.attributes import AU_NAMES, FULL_SHAPE_GAIN, INDEX, to_openface
 from icface.errors import ConfigError
+from training.preparation.frame_folders import in_order
 from training.preparation.openface_csv import read_openface
 
 
@@ -128,17 +129,48 @@ def test_strong_movements_keep_openfaces_number(tmp_path: Path) -> None:
     np.testing.assert_allclose(values[:, INDEX["AU12"]], [1.0, 0.8], rtol=1e-6)  # OpenFace's own end is 5
 
 
+def pictures_at(*times_s: float) -> list[tuple[float, Path]]:
+    """As `in_order` gives them."""
+    return [(time_s, Path(f"{25 * time_s:06.0f}.png")) for time_s in times_s]
+
+
 def test_rows_of_pictures_in_their_order(tmp_path: Path) -> None:
     """OpenFace read a folder of three: its timestamps mean nothing, the order does."""
-    table = read_openface(write_table(tmp_path / "a.csv", 3, 30.0), 25.0).of_pictures([1.0, 2.0, 5.0], 25.0)
+    pictures = pictures_at(1.0, 2.0, 5.0)
+    table = read_openface(write_table(tmp_path / "a.csv", 3, 30.0), 25.0).of_pictures(pictures, 25.0)
     assert [table.row_at(t) for t in (0.0, 1.0, 4.0)] == [0, 1, 2]
+
+
+@pytest.mark.parametrize(
+    "names",
+    [
+        [f"frame{number}.png" for number in (1, 2, 3, 10, 11, 12)],
+        [f"{seconds}.jpg" for seconds in ("1.5", "2.5", "3.5", "10.5", "11.5", "12.5")],
+    ],
+)
+def test_rows_of_pictures_that_openface_read_in_another_order(tmp_path: Path, names: list[str]) -> None:
+    """It takes names as text: 1, 10, 11, 12, 2, 3. The row of each says the number of its picture."""
+    for name in names:
+        (tmp_path / name).touch()
+    columns = {
+        "AU12_r": [0.1, 1.0, 1.1, 1.2, 0.2, 0.3],
+        "AU12_c": [0, 0, 0, 0, 1, 0],
+        "success": [1, 1, 1, 1, 1, 0],
+    }
+    path = write_table(tmp_path / "a.csv", 6, columns=columns)  # type: ignore[arg-type]
+    table = read_openface(path, 25.0).of_pictures(in_order(tmp_path, 25.0), 25.0)
+    found = to_openface(table.values)[:, INDEX["AU12"]] * 5
+    np.testing.assert_allclose(found[table.usable], [0.1, 0.2, 1.0, 1.1, 1.2], rtol=1e-5)
+    assert table.usable.tolist() == [True, True, False, True, True, True]
+    assert table.presence[:, AU_NAMES.index("AU12")].tolist() == [0, 1, -1, 0, 0, 0]
+    assert (np.diff(table.times_s) > 0).all()
 
 
 def test_rows_of_the_video_that_pictures_were_cut_from(tmp_path: Path) -> None:
     """Pictures 25 and 50 at 25 frames a second are rows 24 and 49 of their video's table."""
     path = write_table(tmp_path / "a.csv", 60)
-    table = read_openface(path, 25.0).of_pictures([1.0, 2.0], 25.0)
+    table = read_openface(path, 25.0).of_pictures(pictures_at(1.0, 2.0), 25.0)
     assert [table.row_at(t) for t in (0.0, 1.0)] == [24, 49]
     path.write_text(path.read_text().replace("frame,", "number,", 1))
     with pytest.raises(ConfigError, match="60 rows for 2 pictures and no column `frame`; let OpenFace read"):
-        read_openface(path, 25.0).of_pictures([1.0, 2.0], 25.0)
+        read_openface(path, 25.0).of_pictures(pictures_at(1.0, 2.0), 25.0)

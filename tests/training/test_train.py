@@ -534,7 +534,17 @@ def test_other_data_do_not_go_on(
     assert run(config, data, tmp_path / "run") == 0
     other = make_tiny_dataset(tmp_path / "other", frames=5)
     assert run(config, other, tmp_path / "run") == 2
-    assert "is a run on other data" in capsys.readouterr().err
+    assert "is a run with another --data; go on with the same" in capsys.readouterr().err
+
+
+def test_other_portraits_do_not_go_on(
+    config: Path, data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    given = ["--set", "method=unpaired", "--set", "steps=1"]
+    assert run(config, data, tmp_path / "run", *given) == 0
+    other = make_tiny_dataset(tmp_path / "other", frames=5)
+    assert run(config, data, tmp_path / "run", *given, "--portraits", str(other)) == 2
+    assert "is a run with another --portraits" in capsys.readouterr().err
 
 
 def test_damaged_state_is_refused(

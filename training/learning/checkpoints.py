@@ -5,6 +5,7 @@ Dropout and the choice of pairs follow from the seed and the step alone, so the 
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Final
 
@@ -29,8 +30,8 @@ class State(Struct, kw_only=True):
 
     config: str
     """Its settings, as JSON."""
-    data: str
-    """Digest of the data set's index."""
+    data: dict[str, str] | str
+    """See `Task.digests`. Of runs that began with an earlier version it is that of --data alone."""
     processes: int
     """How many train together. With the batch size and the step they decide which pairs come next."""
     step: int
@@ -79,8 +80,7 @@ def load_state(path: Path, state: State, task: Task, average: Average) -> None:
                 f"{path} is a run with {name} = {old.get(name)}, not {new.get(name)}; "
                 "go on with the same settings, or choose another --out"
             )
-    if saved.data != state.data:
-        raise ConfigError(f"{path} is a run on other data; give the same --data, or choose another --out")
+    _check_given(path, _table(saved.data), _table(state.data))
     if saved.processes != state.processes:
         raise ConfigError(
             f"{path} is a run of {saved.processes} processes, not {state.processes}, which would see other pairs; "
@@ -99,6 +99,18 @@ def load_state(path: Path, state: State, task: Task, average: Average) -> None:
         optimizer.load_state_dict({**optimizer.state_dict(), "state": states})
     state.step, state.best, state.best_step = saved.step, saved.best, saved.best_step
     state.tail = saved.tail
+
+
+def _table(data: dict[str, str] | str) -> dict[str, str]:
+    return {"data": data} if isinstance(data, str) else data
+
+
+def _check_given(path: Path, old: Mapping[str, str], new: Mapping[str, str]) -> None:
+    """Raise ConfigError where a flag that an old run knows of now names something else."""
+    for name in old:
+        if old[name] != new.get(name, ""):
+            how = "with another" if old[name] else "without"
+            raise ConfigError(f"{path} is a run {how} --{name}; go on with the same, or choose another --out")
 
 
 def _flat(table: dict[str, Any], prefix: str = "") -> dict[str, Any]:

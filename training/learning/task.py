@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -16,6 +17,14 @@ from training.learning.settings import RunConfig
 Batch = Mapping[str, Tensor]
 
 
+def digest_of(path: Path | None) -> str:
+    """Of a file's content; empty where none is given."""
+    if path is None:
+        return ""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
 class Task(ABC):
     """Data, networks and one step on them. Everything is made when it is created, on the runtime's device."""
 
@@ -23,8 +32,8 @@ class Task(ABC):
     modules: Mapping[str, nn.Module]
     """Everything that is saved to go on, by name."""
     optimizers: Mapping[str, Optimizer]
-    digest: str
-    """Of the data: a run does not go on with others."""
+    digests: dict[str, str]
+    """Of data and networks that are given, by their flags' names without the dashes: a run does not go on with others."""
     judged_by: str
     """Which number of a validation decides what is best; the lowest is."""
 

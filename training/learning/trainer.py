@@ -51,7 +51,7 @@ class Trainer:
         self._shown = self._average.module if config.ema > 0 else task.model()
         self._state = State(
             config=msgspec.json.encode(config).decode(),
-            data=task.digest,
+            data=task.digests,
             processes=runtime.processes,
             step=0,
             best=None,

@@ -117,8 +117,25 @@ def pack(
         "dropped_worst": count - kept,
         "left_out": reasons,
     }
-    write_file(folder / INDEX, json.dumps(index, indent=1, ensure_ascii=False) + "\n")
+    write_index(folder, index)
     return dict(index["sets"][name])
+
+
+def drop(folder: Path, name: str) -> bool:
+    """Take a set out of the index, and delete its files; says whether there was one. OSError."""
+    index = read_index(folder)
+    about = index["sets"].pop(name, None)
+    if about is None:
+        return False
+    write_index(folder, index)
+    for file in about["files"]:
+        (folder / file).unlink(missing_ok=True)
+    return True
+
+
+def write_index(folder: Path, index: dict[str, Any]) -> None:
+    """Write index.json; OSError."""
+    write_file(folder / INDEX, json.dumps(index, indent=1, ensure_ascii=False) + "\n")
 
 
 def _sha256(path: Path) -> str:

@@ -88,7 +88,7 @@ def load_frames(folder: Path) -> list[ChosenFrame]:
         ]
     except (OSError, ValueError, LookupError) as error:
         raise ConfigError(
-            f"{folder}: the chosen frames cannot be read ({error}); choose them again"
+            f"{folder}: the chosen frames cannot be read ({error}); icface-live personalise chooses them anew"
         ) from error
 
 

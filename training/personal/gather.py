@@ -39,8 +39,13 @@ AHEAD: Final = 0.15
 """And frontal enough whose pose is within this of the middle: 12°."""
 
 
-def gather(footage: Footage, work: Path, progress: Progress) -> list[ChosenFrame]:
-    """Choose frames of the person who is seen most, and write them into `work/frames`, one also as `work/source.png`.
+def gather(
+    footage: Footage, work: Path, progress: Progress, *, choose_source: bool = True
+) -> list[ChosenFrame]:
+    """Choose frames of the person who is seen most, and write them into `work/frames`.
+
+    Args:
+        choose_source: write the calmest one also as `work/source.png`; else that is the user's photo.
 
     Raises:
         ConfigError: two people are seen, or too little of one.
@@ -63,9 +68,10 @@ def gather(footage: Footage, work: Path, progress: Progress) -> list[ChosenFrame
     odd = oddness(frames)
     frames = [frame for frame, differs in zip(frames, odd, strict=True) if differs < COVERED]
     _expect(len(frames), footage)
-    source = frames[calm_frames(frames, 1)[0]]
-    face = next(look for look in looks if (look.video, look.time_s) == (source.video, source.time_s))
-    write_source(footage.frame_at(source.video, source.time_s), face.landmarks, work)
+    if choose_source:
+        source = frames[calm_frames(frames, 1)[0]]
+        face = next(look for look in looks if (look.video, look.time_s) == (source.video, source.time_s))
+        write_source(footage.frame_at(source.video, source.time_s), face.landmarks, work)
     save_frames(work / FRAMES, frames)
     (work / _NEUTRAL).unlink()
     progress(1.0)

@@ -25,6 +25,8 @@ class _Kept(msgspec.Struct, kw_only=True):
     stamp: str
     consent: Consent | None = None
     done: list[str] = msgspec.field(default_factory=list)
+    minutes: float | None = None
+    """For which the network was tuned, where that is finished."""
 
 
 @dataclass
@@ -79,6 +81,11 @@ class Job:
     def finish(self, stage: str) -> None:
         """Note that a stage is finished."""
         self.kept.done.append(stage)
+        self.save()
+
+    def forget(self, *stages: str) -> None:
+        """Note that stages are to be done again."""
+        self.kept.done = [stage for stage in self.kept.done if stage not in stages]
         self.save()
 
     def save(self) -> None:

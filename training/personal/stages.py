@@ -1,9 +1,10 @@
-"""The stages from a video to a generator, each finished once: film, gather, fit, pairs, tune, pack."""
+"""The stages from a video to a generator: film, gather, fit, pairs and tune, each finished once, and pack, each time."""
 
 from __future__ import annotations
 
 import argparse
 import logging
+import shutil
 import threading
 from collections.abc import Callable
 from pathlib import Path
@@ -131,6 +132,8 @@ class Personalisation:
         if flags.record is not None:
             self._film(job)
         minutes = flags.minutes or _usual_minutes()
+        if job.has("tune") and job.kept.minutes != minutes:
+            self._forget(job, "tune")
         expected_s = {
             "gather": 2 + (self._footage.count * _FRAME_S if self._footage is not None else 3),
             "fit": 20,
@@ -148,11 +151,26 @@ class Personalisation:
                 progress(1.0)
 
             stage("gather", "choosing frames", self._gather)
-            frames = load_frames(self._work / FRAMES)
+            try:
+                frames = load_frames(self._work / FRAMES)
+            except ConfigError:  # damaged since then, or of another version
+                logger.warning("the frames in %s cannot be read; they are chosen again", self._work / FRAMES)
+                self._forget(job, "gather", "fit", "pairs", "tune")
+                stage("gather", "choosing frames", self._gather)
+                frames = load_frames(self._work / FRAMES)
             stage("fit", "fitting the face", lambda progress: self._fit(frames))
             stage("pairs", "making pairs", lambda progress: self._make_pairs(frames, progress))
-            stage("tune", "tuning the network", lambda progress: self._tune(minutes, progress))
-            stage("pack", "packing", lambda progress: self._pack(job.consent))
+            stage("tune", "tuning the network", lambda progress: self._tune(job, minutes, progress))
+            # Each time: the bundle may be gone, or the consent another one.
+            progress = bar.begin("pack", "packing")
+            self._pack(job.consent)
+            progress(1.0)
+
+    def _forget(self, job: Job, *stages: str) -> None:
+        """Let stages be done again, the tuning from its beginning."""
+        job.forget(*stages)
+        # Where `tune` keeps its run.
+        shutil.rmtree((self._work / CORRECTOR).with_suffix(".run"), ignore_errors=True)
 
     def _film(self, job: Job) -> None:
         path = self._work / FILMED
@@ -174,9 +192,9 @@ class Personalisation:
                 self._footage.name,
                 self._footage.length_s / 60,
             )
-        self._tell_coverage(gather(self._footage, self._work, progress))
-        if flags.source is not None:
-            source_photo(flags.source, self._work)
+        # With a photo the source was written when that was checked.
+        frames = gather(self._footage, self._work, progress, choose_source=flags.source is None)
+        self._tell_coverage(frames)
 
     def _tell_coverage(self, frames: list[ChosenFrame]) -> None:
         picture = coverage_picture(self._output)
@@ -201,10 +219,11 @@ class Personalisation:
 
         make_pairs(frames, self._person(), self._work / PAIRS, progress)
 
-    def _tune(self, minutes: float, progress: Progress) -> None:
+    def _tune(self, job: Job, minutes: float, progress: Progress) -> None:
         from training.personal.tune import tune
 
         logger.info("%s", tune(self._work / PAIRS, self._work / CORRECTOR, minutes, progress))
+        job.kept.minutes = minutes
 
     def _pack(self, consent: Consent | None) -> None:
         from export.pack_edge import pack

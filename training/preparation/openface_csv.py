@@ -43,21 +43,30 @@ class OpenFaceTable:
         near = abs(float(self.times_s[row]) - time_s) <= 0.5 * step_s + 1e-3
         return row if near and self.usable[row] else None
 
-    def of_pictures(self, times_s: Sequence[float], frame_rate: float) -> OpenFaceTable:
-        """The same table for pictures at these times (m,) in their video: times are those since the first picture.
+    def of_pictures(self, pictures: Sequence[tuple[float, Path]], frame_rate: float) -> OpenFaceTable:
+        """The same table for m pictures of one folder, by their times in their video: times since the first picture.
 
-        As many rows as pictures are theirs, in this order: OpenFace numbers the pictures of a folder from 1. Else the
-        rows are of the whole video.
+        As many rows as pictures are theirs. OpenFace reads a folder by its names as text, so frame10 before frame2;
+        the rows are brought into the order of time. Else the rows are of the whole video.
 
         Raises:
             ConfigError: the rows are others, and do not say of which frame.
         """
-        first_s = times_s[0]
-        if len(times_s) == len(self.times_s):
-            return replace(self, times_s=np.array(times_s) - first_s)
+        first_s = pictures[0][0]
+        if len(pictures) == len(self.times_s):
+            as_text = sorted(range(len(pictures)), key=lambda number: pictures[number][1].name)
+            rows = np.argsort(as_text)
+            return replace(
+                self,
+                times_s=np.array([time_s for time_s, _ in pictures]) - first_s,
+                values=self.values[rows],
+                presence=self.presence[rows],
+                usable=self.usable[rows],
+                frames=None if self.frames is None else self.frames[rows],
+            )
         if self.frames is None:
             raise ConfigError(
-                f"{self.path} has {len(self.times_s)} rows for {len(times_s)} pictures and no column `frame`; "
+                f"{self.path} has {len(self.times_s)} rows for {len(pictures)} pictures and no column `frame`; "
                 "let OpenFace read these pictures, or their whole video"
             )
         return replace(self, times_s=self.frames / frame_rate - first_s)

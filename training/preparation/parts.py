@@ -36,6 +36,8 @@ FORMAT: Final = 2
 """Raise it when the meaning of a measurement changes: parts of another format are made again."""
 TABLE_FORMAT: Final = 2
 """The same for what is read from CSV files; parts of clips without one stay."""
+_PICTURES_TABLE_FORMAT: Final = 3
+"""The same for CSV files of folders of pictures."""
 PARTS_FOLDER: Final = "parts"
 _HEADER: Final = "part"
 _PICTURES: Final = frozenset(("ends", "jpegs"))
@@ -114,7 +116,7 @@ def stamp_of(clip: Clip, settings: Settings) -> str:
         "landmarker": MODEL_SHA256,
     }
     if clip.csv:
-        made_by["table"] = TABLE_FORMAT
+        made_by["table"] = TABLE_FORMAT if clip.frame_rate is None else _PICTURES_TABLE_FORMAT
     if clip.frame_rate is not None:
         made_by["frame_rate"] = clip.frame_rate
         sizes = [[len(sizes), *map(sum, zip(*sizes, strict=True))]]

@@ -141,8 +141,8 @@ def _table_of(clip: Clip, settings: parts.Settings) -> OpenFaceTable | None:
         return None
     if clip.frame_rate is None:
         return read_openface(clip.csv, settings.fps)
-    times_s = [time_s for time_s, _ in in_order(clip.path, clip.frame_rate)]
-    return read_openface(clip.csv, clip.frame_rate).of_pictures(times_s, clip.frame_rate)
+    pictures = in_order(clip.path, clip.frame_rate)
+    return read_openface(clip.csv, clip.frame_rate).of_pictures(pictures, clip.frame_rate)
 
 
 def _look(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -20,7 +19,7 @@ from training.learning.paper.config import TrainConfig
 from training.learning.paper.methods import build_method
 from training.learning.paper.validation import validate, validation_pairs
 from training.learning.runtime import Runtime
-from training.learning.task import Batch, Task
+from training.learning.task import Batch, Task, digest_of
 from training.networks.lightcnn import load_lightcnn
 
 GRID_ROWS = 8
@@ -61,14 +60,17 @@ class PaperTask(Task):
         )
         pairs = PairConfig(sampling=config.sampling.mode, flip=config.sampling.flip, seed=config.seed)
         self._datasets: list[Dataset[dict[str, Tensor]]] = [PairDataset(tracks, "train", pairs)]
+        self.digests = {"data": digest_of(data / INDEX_FILE)}
         if config.method == "unpaired":
+            self.digests["portraits"] = digest_of((portraits or data) / INDEX_FILE)
             faces = tracks if portraits is None else FaceTracks(portraits, stored=True)
             _check_data(config, faces)
             self._datasets.append(PortraitDataset(faces, "train", seed=config.seed))
         network = None if identity is None else load_lightcnn(identity)
         self._method = build_method(config, runtime, network)
         self.modules, self.optimizers = self._method.modules, self._method.optimizers
-        self.digest = hashlib.sha256((data / INDEX_FILE).read_bytes()).hexdigest()
+        # Without the loss the network is not asked.
+        self.digests["identity"] = digest_of(identity if config.losses.identity > 0 else None)
         self._validation_pairs = validation_pairs(tracks)
 
     def model(self) -> ICface:

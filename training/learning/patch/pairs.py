@@ -7,7 +7,6 @@ frame, inner alpha), `NAME.conditions.npy` (N, 28) float32 and `NAME.csv`, a row
 from __future__ import annotations
 
 import csv
-import hashlib
 from pathlib import Path
 from typing import Annotated, Final, NamedTuple
 
@@ -105,11 +104,6 @@ def read_set(folder: Path, name: str) -> PairSet:
             "make it anew"
         )
     return PairSet(name, pixels, conditions.astype(np.float32), rows)
-
-
-def digest(folder: Path) -> str:
-    """Of the index, which has the digests of all files."""
-    return hashlib.sha256((folder / INDEX_FILE).read_bytes()).hexdigest()
 
 
 def mirrored_conditions(conditions: NDArray[np.float32]) -> NDArray[np.float32]:

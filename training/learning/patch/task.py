@@ -18,9 +18,9 @@ from training.learning.patch import losses
 from training.learning.patch.config import PatchTrainConfig
 from training.learning.patch.judge import Judge
 from training.learning.patch.metrics import Correct, corrected, load_pairs, measure, table
-from training.learning.patch.pairs import PatchPairs, digest, interest
+from training.learning.patch.pairs import INDEX_FILE, PatchPairs, interest
 from training.learning.runtime import Runtime, build_optimizer
-from training.learning.task import Batch, Task
+from training.learning.task import Batch, Task, digest_of
 from training.networks.squeezenet import load_squeezenet
 
 logger = logging.getLogger(__name__)
@@ -56,7 +56,6 @@ class PatchTask(Task):
         self.config: PatchTrainConfig = config
         self._runtime = runtime
         self._pairs = PatchPairs(data, config.sampling, config.seed)
-        self.digest = digest(data)
         if validation is None:
             logger.warning("no --validation is given; validating on pairs that are trained on")
         self._validation = load_pairs(validation or data, most=config.validation_pairs)
@@ -65,6 +64,11 @@ class PatchTask(Task):
         self._taps = None if perceptual is None else load_squeezenet(perceptual)
         if self._taps is not None:
             runtime.place(self._taps)
+        self.digests = {
+            "data": digest_of(data / INDEX_FILE),
+            "validation": digest_of((validation or data) / INDEX_FILE),
+            "perceptual": digest_of(perceptual),
+        }
         self.judged_by = "l1" if self._taps is None else "perceptual"
         self._corrector = PatchCorrector(config.network)
         self._corrector.mean.copy_(self._pairs.mean)

@@ -46,7 +46,7 @@ class TranslationTask(Task):
         self._runtime = runtime
         pictures = find_pictures(data)
         _check(config, pictures, data)
-        self.digest = pictures.digest()
+        self.digests = {"data": pictures.digest()}
         self._info = TranslatorInfo(
             network=config.generator,
             size_px=config.size_px,
