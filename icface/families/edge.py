@@ -16,6 +16,7 @@ from icface.face.landmarks import Landmarks
 from icface.face.pose import head_pose
 from icface.families import Family, Means, cannot_run
 from icface.geometry.completion import COMPLETE_FROM_RAD
+from icface.geometry.contract import misfit
 from icface.geometry.far_side import hides_far_side, with_far_side
 from icface.geometry.person import Person, read_person
 from icface.geometry.prepare import GEOMETRY_VERSION, prepare_source
@@ -38,6 +39,8 @@ def open_family(bundle: Bundle) -> Family:
         raise cannot_run(bundle, f"its rig takes full-shape attributes, not {bundle.attribute_scale} ones")
     if bundle.neutralise is not None:
         raise cannot_run(bundle, "its photos are neutralised by host code, not by a graph")
+    if why := misfit(bundle):
+        raise cannot_run(bundle, why)
     # The flow is zero at the border and close to zero over the rim, so only the photo itself fades there.
     version = GEOMETRY_VERSION
     if bundle.correct is not None:
