@@ -66,15 +66,17 @@ class Preparation:
     def prepare(self, photo: Photo, face: int | None, engine: Engine) -> PreparedSource:
         """See `Reenactor.prepare_source`. The engine is the one that makes the frames."""
         crop_px = self._size_px if self._bundle.size_px is None else self._bundle.size_px
+        network = has_network(self._bundle, engine)
         key = source_key(
             photo.sha256, self._bundle.sha256, crop_px, face, self._still_border, self._free_layer, self._view_px,
-            VIEW_VERSION, TIGHT_VERSION, _READING, self._family.version, MODEL_SHA256,
+            VIEW_VERSION, TIGHT_VERSION, _READING, self._family.version, MODEL_SHA256, network,
         )  # fmt: skip
-        with self._preparing:
+        with self._preparing, closing(HostFrames(self._bundle, threads=self._threads)) as frames:
             cache = self._cache.load(key)
             if cache is None:
-                cache = self._prepared(photo, face, crop_px, engine)
-                self._cache.store(key, cache)
+                cache = self._prepared(photo, face, crop_px, engine.name, frames if network else None)
+                if not frames.geometry_alone:  # else its network failed, and may run the next time
+                    self._cache.store(key, cache)
             else:
                 logger.debug("%s was prepared before", photo.path)
         notes = bytes(cache.get("notes", ())).decode().splitlines()
@@ -91,9 +93,11 @@ class Preparation:
             key=key,
         )
 
-    def _prepared(self, photo: Photo, face: int | None, crop_px: int | None, engine: Engine) -> Tensors:
+    def _prepared(
+        self, photo: Photo, face: int | None, crop_px: int | None, engine: str, corrected: HostFrames | None
+    ) -> Tensors:
         # The engine that makes the frames also neutralises, so that both use the same arithmetic.
-        run_graph = partial(neutralise, engine.name, self._bundle, threads=self._threads)
+        run_graph = partial(neutralise, engine, self._bundle, threads=self._threads)
         found = faces_of(photo.frame)
         seen = choose_face(found, photo.path, face)
         frame, chosen = put_upright(*without_far(photo.frame, seen))
@@ -104,13 +108,10 @@ class Preparation:
         if face is None and len(found) > 1:
             notes.insert(0, numbered(found, next(i for i, other in enumerate(found) if other is seen)))
         view = {} if frame is photo.frame else {"view": frame}
-        with (
-            closing(open_detector(video=False, max_faces=MAX_FACES)) as detector,
-            closing(HostFrames(self._bundle, threads=self._threads)) as corrected,
-        ):
+        with closing(open_detector(video=False, max_faces=MAX_FACES)) as detector:
             means = Means(
                 detector, run_graph, crop_px, free_layer=self._free_layer, wide=self._still_border,
-                corrected=corrected if has_network(self._bundle, engine) else None,
+                corrected=corrected,
             )  # fmt: skip
             try:
                 check_suitable(chosen)

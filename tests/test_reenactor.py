@@ -300,7 +300,7 @@ def test_the_second_time_comes_from_the_cache_and_looks_the_same(
 
 
 @pytest.mark.usefixtures("source", "no_detector")
-@pytest.mark.parametrize("what", ["photo", "face", "size", "bundle", "tracker"])
+@pytest.mark.parametrize("what", ["photo", "face", "size", "bundle", "tracker", "network"])
 def test_whatever_changes_the_result_is_part_of_the_key(
     photo: Photo, cache: SourceCache, monkeypatch: pytest.MonkeyPatch, what: str
 ) -> None:
@@ -312,9 +312,24 @@ def test_whatever_changes_the_result_is_part_of_the_key(
         size_px=SIDE + 32 if what == "size" else SIDE,
         source_cache=cache,
     )
+    # The network that is here otherwise does not run.
+    reenactor._engine.geometry_alone = what == "network"
     changed = replace(photo, sha256="another") if what == "photo" else photo
     with pytest.raises(AssertionError, match="prepared again"):
         reenactor.prepare_source(changed, face=2 if what == "face" else None)
+
+
+def test_a_source_whose_network_failed_is_not_kept(
+    photo: Photo, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    reenactor = Reenactor(Bundle.load(DEFAULT_BUNDLE), size_px=SIDE, source_cache=SourceCache(tmp_path))
+    monkeypatch.setattr("icface.engines.backends.host.NETWORK_ENGINES", ())
+    assert reenactor.has_network
+    reenactor.prepare_source(photo)
+    assert not (tmp_path / "sources").exists()
+    monkeypatch.undo()
+    reenactor.prepare_source(photo)
+    assert len(list((tmp_path / "sources").iterdir())) == 1
 
 
 def test_a_damaged_cache_is_made_again(source: PreparedSource, photo: Photo, tmp_path: Path) -> None:
