@@ -117,8 +117,8 @@ class Preparation:
                 check_suitable(chosen)
                 added_px = 0, 0
                 if self._view_px is not None:
-                    frame, chosen = _as_in_a_call(frame, chosen, self._view_px, detector)
-                    view = {"view": frame}
+                    frame, chosen, scale = _as_in_a_call(frame, chosen, self._view_px, detector)
+                    view, means = {"view": frame}, replace(means, view_scale=scale)
                 else:
                     frame, chosen, added_px = with_room(frame, chosen)
                 cache = self._family.prepare(frame, chosen, means)
@@ -138,18 +138,19 @@ def has_network(bundle: Bundle, engine: Engine) -> bool:
 
 def _as_in_a_call(
     photo: Frame, face: Landmarks, size_px: tuple[int, int], detector: LandmarkDetector
-) -> tuple[Frame, Landmarks]:
-    """The photo as a camera of a call would show it, and the face in it."""
+) -> tuple[Frame, Landmarks, float]:
+    """The photo as a camera of a call would show it, the face in it, and pixels of the photo for one of it."""
     view, view_to_photo = call_view(photo, face, size_px)
-    points = face.points_px / view_to_photo[0, 0]
-    points[:, :2] -= (view_to_photo[:, 2] / view_to_photo[0, 0]).astype(np.float32)
+    scale = float(view_to_photo[0, 0])
+    points = face.points_px / scale
+    points[:, :2] -= (view_to_photo[:, 2] / scale).astype(np.float32)
     moved = replace(face, points_px=points, image_size_px=size_px)
     # Seen anew, because the pose that a tracker sees depends on the picture around the face.
     centre, iod = points[:, :2].mean(axis=0), np.ptp(points[:, 0])
     for found in detector.detect(view):
         if np.linalg.norm(found.points_px[:, :2].mean(axis=0) - centre) < iod / 4:
-            return view, found
-    return view, moved
+            return view, found, scale
+    return view, moved, scale
 
 
 def scaled(frame: Frame, out: Frame) -> Frame:

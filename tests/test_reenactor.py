@@ -16,6 +16,8 @@ from icface.attributes import COUNT, INDEX, neutral
 from icface.bundle import DEFAULT_BUNDLE, Bundle
 from icface.errors import BundleError, ConfigError, EngineError, SourceError
 from icface.face.landmarks import LandmarkDetector, open_detector
+from icface.face.photo import faces_of
+from icface.geometry.gates import photo_facts
 from icface.images import Photo, load_photo
 from icface.prepared_source import PreparedSource
 from icface.reenactor import Reenactor
@@ -189,6 +191,19 @@ def test_a_picture_as_in_a_call_takes_the_photos_place(photo: Photo, cache: Sour
         assert source.photo_frame.shape == (360, 640, 3)
         first, last = np.array([[0, 0, 1], [source.size_px[0] - 1] * 2 + [1]]) @ source.crop_to_photo.T
         assert (first >= -1).all() and (last <= (640, 360)).all()
+
+
+def test_a_picture_as_in_a_call_is_no_finer_than_its_photo(photo: Photo, cache: SourceCache) -> None:
+    """So the network rests on a coarse photo, however large it is shown."""
+    small = Photo(frame=np.ascontiguousarray(photo.frame[::4, ::4]), sha256="small", path=Path("small.jpg"))
+    reenactor = Reenactor(
+        Bundle.load(DEFAULT_BUNDLE), size_px=None, source_cache=cache, still_border=True, view_px=(640, 360)
+    )
+    source = reenactor.prepare_source(small)
+    (face,) = faces_of(small.frame)
+    iod_px = float(np.linalg.norm(face.points_px[33, :2] - face.points_px[263, :2]))
+    assert photo_facts(source.cache).iod_px == pytest.approx(iod_px, rel=0.1)
+    assert float(source.cache["view_scale"]) < 0.8
 
 
 def test_the_crop_leads_back_into_the_photo(source: PreparedSource, photo: Photo) -> None:

@@ -9,6 +9,8 @@ from contextlib import suppress
 from functools import partial
 from typing import Final
 
+import numpy as np
+
 from icface.arrays import Frame, Tensors
 from icface.bundle import Bundle
 from icface.errors import BundleError, SourceError
@@ -59,14 +61,21 @@ def _person_of(bundle: Bundle) -> Person | None:
 
 
 def _prepare(person: Person | None, frame: Frame, face: Landmarks, means: Means) -> Tensors:
-    prepare = partial(
-        prepare_source,
-        detector=means.detector,
-        size_px=means.size_px,
-        free_layer=means.free_layer,
-        wide=means.wide,
-        person=person,
-    )
+    scale = {"view_scale": np.array(means.view_scale, dtype=np.float32)} if means.view_scale < 1 else {}
+
+    def prepare(frame: Frame, face: Landmarks, turned_rad: float | None = None) -> Tensors:
+        made = prepare_source(
+            frame,
+            face,
+            detector=means.detector,
+            size_px=means.size_px,
+            turned_rad=turned_rad,
+            free_layer=means.free_layer,
+            wide=means.wide,
+            person=person,
+        )
+        return {**made, **scale}
+
     corrected = means.corrected if RENEWS else None
     yaw_rad, smiling = head_pose(face).yaw_rad, smiles(face)
     turned = abs(yaw_rad) >= COMPLETE_FROM_RAD
@@ -84,6 +93,7 @@ def _prepare(person: Person | None, frame: Frame, face: Landmarks, means: Means)
             with suppress(SourceError):
                 completed = prepare(frame, face, turned_rad=yaw_rad)
                 cache = with_far_side(first, cache, completed, keeps_teeth=not turned)
+    cache = {**cache, **scale}
     if means.corrected is None:
         return cache
     return {**cache, "rest_change": rest_change(cache, means.corrected)}
