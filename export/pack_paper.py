@@ -135,7 +135,7 @@ def neutral_look(bundle: Bundle, photo: Path) -> Frame:
     source = load_photo(photo)
     with closing(Reenactor(bundle, size_px=None)) as reenactor:
         prepared = reenactor.prepare_source(source)
-    crop = cut_crop(source.frame, prepared.crop_to_photo, prepared.size_px[0])
+    crop = cut_crop(prepared.photo_frame, prepared.crop_to_photo, prepared.size_px[0])
     return np.hstack([crop, prepared.neutral])
 
 

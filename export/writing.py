@@ -11,12 +11,14 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, Final
 
+import msgspec
 import onnx
 import torch
 from torch import Tensor, nn
 from torch.export import Dim
 
 from icface.bundle import FORMAT_VERSION, MANIFEST, Bundle
+from icface.bundle_checks import FAMILIES
 from icface.errors import BundleError, ConfigError
 from icface.files import replacing_folder
 
@@ -136,5 +138,20 @@ def write_bundle(out: Path, entries: dict[str, Any], files: dict[str, bytes]) ->
     return Bundle.load(out)
 
 
+class _Manifest(msgspec.Struct):
+    """What every bundle's manifest has, of whatever version; other programs' files of that name have not."""
+
+    format_version: int
+    family: str
+
+
 def _replaceable(out: Path) -> bool:
-    return out.is_dir() and ((out / MANIFEST).is_file() or not any(out.iterdir()))
+    """Whether it is an empty folder, or a bundle."""
+    if not out.is_dir():
+        return False
+    try:
+        return msgspec.json.decode((out / MANIFEST).read_bytes(), type=_Manifest).family in FAMILIES
+    except FileNotFoundError:
+        return not any(out.iterdir())
+    except (OSError, msgspec.DecodeError):
+        return False

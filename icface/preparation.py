@@ -66,15 +66,17 @@ class Preparation:
     def prepare(self, photo: Photo, face: int | None, engine: Engine) -> PreparedSource:
         """See `Reenactor.prepare_source`. The engine is the one that makes the frames."""
         crop_px = self._size_px if self._bundle.size_px is None else self._bundle.size_px
+        network = has_network(self._bundle, engine)
         key = source_key(
             photo.sha256, self._bundle.sha256, crop_px, face, self._still_border, self._free_layer, self._view_px,
-            VIEW_VERSION, TIGHT_VERSION, _READING, self._family.version, MODEL_SHA256,
+            VIEW_VERSION, TIGHT_VERSION, _READING, self._family.version, MODEL_SHA256, network,
         )  # fmt: skip
-        with self._preparing:
+        with self._preparing, closing(HostFrames(self._bundle, threads=self._threads)) as frames:
             cache = self._cache.load(key)
             if cache is None:
-                cache = self._prepared(photo, face, crop_px, engine)
-                self._cache.store(key, cache)
+                cache = self._prepared(photo, face, crop_px, engine.name, frames if network else None)
+                if not frames.geometry_alone:  # else its network failed, and may run the next time
+                    self._cache.store(key, cache)
             else:
                 logger.debug("%s was prepared before", photo.path)
         notes = bytes(cache.get("notes", ())).decode().splitlines()
@@ -91,9 +93,11 @@ class Preparation:
             key=key,
         )
 
-    def _prepared(self, photo: Photo, face: int | None, crop_px: int | None, engine: Engine) -> Tensors:
+    def _prepared(
+        self, photo: Photo, face: int | None, crop_px: int | None, engine: str, corrected: HostFrames | None
+    ) -> Tensors:
         # The engine that makes the frames also neutralises, so that both use the same arithmetic.
-        run_graph = partial(neutralise, engine.name, self._bundle, threads=self._threads)
+        run_graph = partial(neutralise, engine, self._bundle, threads=self._threads)
         found = faces_of(photo.frame)
         seen = choose_face(found, photo.path, face)
         frame, chosen = put_upright(*without_far(photo.frame, seen))
@@ -104,20 +108,17 @@ class Preparation:
         if face is None and len(found) > 1:
             notes.insert(0, numbered(found, next(i for i, other in enumerate(found) if other is seen)))
         view = {} if frame is photo.frame else {"view": frame}
-        with (
-            closing(open_detector(video=False, max_faces=MAX_FACES)) as detector,
-            closing(HostFrames(self._bundle, threads=self._threads)) as corrected,
-        ):
+        with closing(open_detector(video=False, max_faces=MAX_FACES)) as detector:
             means = Means(
                 detector, run_graph, crop_px, free_layer=self._free_layer, wide=self._still_border,
-                corrected=corrected if has_network(self._bundle, engine) else None,
+                corrected=corrected,
             )  # fmt: skip
             try:
                 check_suitable(chosen)
                 added_px = 0, 0
                 if self._view_px is not None:
-                    frame, chosen = _as_in_a_call(frame, chosen, self._view_px, detector)
-                    view = {"view": frame}
+                    frame, chosen, scale = _as_in_a_call(frame, chosen, self._view_px, detector)
+                    view, means = {"view": frame}, replace(means, view_scale=scale)
                 else:
                     frame, chosen, added_px = with_room(frame, chosen)
                 cache = self._family.prepare(frame, chosen, means)
@@ -137,18 +138,19 @@ def has_network(bundle: Bundle, engine: Engine) -> bool:
 
 def _as_in_a_call(
     photo: Frame, face: Landmarks, size_px: tuple[int, int], detector: LandmarkDetector
-) -> tuple[Frame, Landmarks]:
-    """The photo as a camera of a call would show it, and the face in it."""
+) -> tuple[Frame, Landmarks, float]:
+    """The photo as a camera of a call would show it, the face in it, and pixels of the photo for one of it."""
     view, view_to_photo = call_view(photo, face, size_px)
-    points = face.points_px / view_to_photo[0, 0]
-    points[:, :2] -= (view_to_photo[:, 2] / view_to_photo[0, 0]).astype(np.float32)
+    scale = float(view_to_photo[0, 0])
+    points = face.points_px / scale
+    points[:, :2] -= (view_to_photo[:, 2] / scale).astype(np.float32)
     moved = replace(face, points_px=points, image_size_px=size_px)
     # Seen anew, because the pose that a tracker sees depends on the picture around the face.
     centre, iod = points[:, :2].mean(axis=0), np.ptp(points[:, 0])
     for found in detector.detect(view):
         if np.linalg.norm(found.points_px[:, :2].mean(axis=0) - centre) < iod / 4:
-            return view, found
-    return view, moved
+            return view, found, scale
+    return view, moved, scale
 
 
 def scaled(frame: Frame, out: Frame) -> Frame:

@@ -16,6 +16,8 @@ from icface.attributes import COUNT, INDEX, neutral
 from icface.bundle import DEFAULT_BUNDLE, Bundle
 from icface.errors import BundleError, ConfigError, EngineError, SourceError
 from icface.face.landmarks import LandmarkDetector, open_detector
+from icface.face.photo import faces_of
+from icface.geometry.gates import photo_facts
 from icface.images import Photo, load_photo
 from icface.prepared_source import PreparedSource
 from icface.reenactor import Reenactor
@@ -191,6 +193,19 @@ def test_a_picture_as_in_a_call_takes_the_photos_place(photo: Photo, cache: Sour
         assert (first >= -1).all() and (last <= (640, 360)).all()
 
 
+def test_a_picture_as_in_a_call_is_no_finer_than_its_photo(photo: Photo, cache: SourceCache) -> None:
+    """So the network rests on a coarse photo, however large it is shown."""
+    small = Photo(frame=np.ascontiguousarray(photo.frame[::4, ::4]), sha256="small", path=Path("small.jpg"))
+    reenactor = Reenactor(
+        Bundle.load(DEFAULT_BUNDLE), size_px=None, source_cache=cache, still_border=True, view_px=(640, 360)
+    )
+    source = reenactor.prepare_source(small)
+    (face,) = faces_of(small.frame)
+    iod_px = float(np.linalg.norm(face.points_px[33, :2] - face.points_px[263, :2]))
+    assert photo_facts(source.cache).iod_px == pytest.approx(iod_px, rel=0.1)
+    assert float(source.cache["view_scale"]) < 0.8
+
+
 def test_the_crop_leads_back_into_the_photo(source: PreparedSource, photo: Photo) -> None:
     assert source.photo_frame is photo.frame
     scale = source.crop_to_photo[0, 0]
@@ -300,7 +315,7 @@ def test_the_second_time_comes_from_the_cache_and_looks_the_same(
 
 
 @pytest.mark.usefixtures("source", "no_detector")
-@pytest.mark.parametrize("what", ["photo", "face", "size", "bundle", "tracker"])
+@pytest.mark.parametrize("what", ["photo", "face", "size", "bundle", "tracker", "network"])
 def test_whatever_changes_the_result_is_part_of_the_key(
     photo: Photo, cache: SourceCache, monkeypatch: pytest.MonkeyPatch, what: str
 ) -> None:
@@ -312,9 +327,24 @@ def test_whatever_changes_the_result_is_part_of_the_key(
         size_px=SIDE + 32 if what == "size" else SIDE,
         source_cache=cache,
     )
+    # The network that is here otherwise does not run.
+    reenactor._engine.geometry_alone = what == "network"
     changed = replace(photo, sha256="another") if what == "photo" else photo
     with pytest.raises(AssertionError, match="prepared again"):
         reenactor.prepare_source(changed, face=2 if what == "face" else None)
+
+
+def test_a_source_whose_network_failed_is_not_kept(
+    photo: Photo, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    reenactor = Reenactor(Bundle.load(DEFAULT_BUNDLE), size_px=SIDE, source_cache=SourceCache(tmp_path))
+    monkeypatch.setattr("icface.engines.backends.host.NETWORK_ENGINES", ())
+    assert reenactor.has_network
+    reenactor.prepare_source(photo)
+    assert not (tmp_path / "sources").exists()
+    monkeypatch.undo()
+    reenactor.prepare_source(photo)
+    assert len(list((tmp_path / "sources").iterdir())) == 1
 
 
 def test_a_damaged_cache_is_made_again(source: PreparedSource, photo: Photo, tmp_path: Path) -> None:

@@ -19,7 +19,9 @@ from icface.bundle import DEFAULT_BUNDLE, MANIFEST, Bundle
 from icface.control import presets
 from icface.control.state import ControlState
 from icface.engines.command import main as build_engine
-from icface.errors import BundleError, ConfigError, ICFaceError
+from icface.errors import BundleError, ConfigError, EngineError, ICFaceError
+from icface.families import open_family
+from icface.geometry.warp import HostWarp, PersonAlpha
 from icface.graphs import MAX_FIELDS, check_graph
 from icface.tables import read_csv
 from icface.tensors import read_tensors
@@ -27,7 +29,7 @@ from realtime.cameras import decoding
 from realtime.cameras.video_file import VideoFileCamera
 from realtime.cli import main
 from realtime.disclosure import DIGITAL_SOURCE_TYPE, Provenance
-from tests.fuzz.targets import CORPUS, bundle_of
+from tests.fuzz.targets import CORPUS, bundle_of, read_edge
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 
@@ -283,6 +285,50 @@ def test_a_header_of_tensors_lies(content: bytes, words: str) -> None:
     with pytest.raises(ValueError, match=words):
         read_tensors(content)
     assert read_tensors(tensors("{" + ONE + "}"))["a"].tolist() == [0, 0]
+
+
+@pytest.mark.parametrize(
+    ("boxes", "seen"),
+    [
+        ([[-100_000_000, -100_000_000, 7, 5]], np.s_[:5, :7]),
+        ([[3, 2, 2**31 - 1, 2**31 - 1]], np.s_[2:, 3:]),
+        ([[1000, 1000, 1100, 1100], [-9, -9, -2, -2]], np.s_[:0, :0]),
+    ],
+)
+def test_a_model_has_boxes_outside_of_its_frame(boxes: list[list[int]], seen: Any) -> None:
+    """Boxes say where compiled loops look, which check no bounds."""
+    maps = np.zeros((6, 8, 2), dtype=np.float32)
+    white = np.full((6, 8), 255, dtype=np.uint8)
+    cache = {
+        "skin": np.zeros((6, 8, 4), dtype=np.uint8),
+        "plate": np.zeros((6, 8, 3), dtype=np.uint8),
+        "inner": np.full((2, 2, 3), 90, dtype=np.uint8),
+    }
+    motion = {
+        **{"skin_map": maps, "inner_map": maps, "inner_alpha": white, "inner_shade": white},
+        "regions": np.array(boxes, dtype=np.int32),
+    }
+    expected = np.zeros((6, 8), dtype=np.uint8)
+    expected[seen] = 1
+    np.testing.assert_array_equal(
+        HostWarp(cache, (8, 6)).frame(motion), 90 * expected[..., None].repeat(3, 2)
+    )
+    np.testing.assert_array_equal(PersonAlpha(cache).frame(motion), 255 * expected)
+
+
+def test_a_manifest_renames_the_sizes_of_the_warp(tmp_path: Path) -> None:
+    """A background of one pixel would fit, and be read as far as the frame goes."""
+    content = (CORPUS / "edge/broke-plate.json").read_bytes()
+    with pytest.raises(EngineError, match="the tensors of its variant graph are not those of the warp"):
+        read_edge(content, tmp_path)
+    with pytest.raises(BundleError, match="cannot be run by this version: the tensors of its variant graph"):
+        open_family(Bundle.load(tmp_path))
+
+
+def test_a_picture_of_a_model_is_empty(tmp_path: Path) -> None:
+    content = {"manifest": {}, "golden": {"inner": ["uint8", [0, 4, 3], [0]]}}
+    with pytest.raises(EngineError, match="OpenCV cannot make a frame"):
+        read_edge(content, tmp_path)
 
 
 # Signatures

@@ -50,7 +50,7 @@ def usual_backend(bundle: Bundle) -> str:
 
 
 def build(job: Job, samples: Callable[[], Samples], progress: Progress = lambda done, what: None) -> Built:
-    """Build an engine, unless it is there.
+    """Build an engine, unless it is there, tuned for that size.
 
     Args:
         job: what to build.
@@ -76,6 +76,8 @@ def build(job: Job, samples: Callable[[], Samples], progress: Progress = lambda 
         found = None if job.again else cache.find(key)
         if found is not None and found.refused:
             raise RefusedError(f"{found.refused} (tried before; --again tries anew)")
+        if found is not None and job.bundle.size_px is None and found.facts.get("size_px") != job.size_px:
+            found = None  # it is tuned for frames of another size
         facts = {**found.facts, "seconds": 0.0} if found is not None else {}
         if found is None:
             start_s = time.monotonic()

@@ -191,6 +191,8 @@ def _run(flags: argparse.Namespace) -> int:
     if built:
         print(table(built))
         print(f"in {EngineCache().folder}")
+        if (flags.photo or flags.attributes) and any(each.parity and not each.seconds for each in built):
+            print("what was there was compared on other photos or another track; --again builds it on these")
     if flags.json is not None:
         document = msgspec.json.encode({"built": built, "failed": failed})
         try:

@@ -84,6 +84,11 @@ class HostFrames:
         self._engine.set_source(cache)
         return self._engine.animate(motion).copy()
 
+    @property
+    def geometry_alone(self) -> bool:
+        """Whether frames were made without the network that the bundle has."""
+        return self._engine is not None and self._engine.geometry_alone
+
     def close(self) -> None:
         if self._engine is not None:
             self._engine.close()

@@ -36,6 +36,8 @@ class Means:
     """Makes a frame from cache and motion tensors with the bundle's network; None where it has none."""
     wide: bool = False
     """The frame has to fit into its photo. A family may cut a larger crop, so that hair has room before its border."""
+    view_scale: float = 1.0
+    """Pixels of the photo for one of the frame that is prepared. Below 1 it is an enlarged photo, and no finer."""
 
 
 class Alpha(Protocol):

@@ -9,6 +9,8 @@ from contextlib import suppress
 from functools import partial
 from typing import Final
 
+import numpy as np
+
 from icface.arrays import Frame, Tensors
 from icface.bundle import Bundle
 from icface.errors import BundleError, SourceError
@@ -16,6 +18,7 @@ from icface.face.landmarks import Landmarks
 from icface.face.pose import head_pose
 from icface.families import Family, Means, cannot_run
 from icface.geometry.completion import COMPLETE_FROM_RAD
+from icface.geometry.contract import misfit
 from icface.geometry.far_side import hides_far_side, with_far_side
 from icface.geometry.person import Person, read_person
 from icface.geometry.prepare import GEOMETRY_VERSION, prepare_source
@@ -38,6 +41,8 @@ def open_family(bundle: Bundle) -> Family:
         raise cannot_run(bundle, f"its rig takes full-shape attributes, not {bundle.attribute_scale} ones")
     if bundle.neutralise is not None:
         raise cannot_run(bundle, "its photos are neutralised by host code, not by a graph")
+    if why := misfit(bundle):
+        raise cannot_run(bundle, why)
     # The flow is zero at the border and close to zero over the rim, so only the photo itself fades there.
     version = GEOMETRY_VERSION
     if bundle.correct is not None:
@@ -56,14 +61,21 @@ def _person_of(bundle: Bundle) -> Person | None:
 
 
 def _prepare(person: Person | None, frame: Frame, face: Landmarks, means: Means) -> Tensors:
-    prepare = partial(
-        prepare_source,
-        detector=means.detector,
-        size_px=means.size_px,
-        free_layer=means.free_layer,
-        wide=means.wide,
-        person=person,
-    )
+    scale = {"view_scale": np.array(means.view_scale, dtype=np.float32)} if means.view_scale < 1 else {}
+
+    def prepare(frame: Frame, face: Landmarks, turned_rad: float | None = None) -> Tensors:
+        made = prepare_source(
+            frame,
+            face,
+            detector=means.detector,
+            size_px=means.size_px,
+            turned_rad=turned_rad,
+            free_layer=means.free_layer,
+            wide=means.wide,
+            person=person,
+        )
+        return {**made, **scale}
+
     corrected = means.corrected if RENEWS else None
     yaw_rad, smiling = head_pose(face).yaw_rad, smiles(face)
     turned = abs(yaw_rad) >= COMPLETE_FROM_RAD
@@ -81,6 +93,7 @@ def _prepare(person: Person | None, frame: Frame, face: Landmarks, means: Means)
             with suppress(SourceError):
                 completed = prepare(frame, face, turned_rad=yaw_rad)
                 cache = with_far_side(first, cache, completed, keeps_teeth=not turned)
+    cache = {**cache, **scale}
     if means.corrected is None:
         return cache
     return {**cache, "rest_change": rest_change(cache, means.corrected)}

@@ -34,6 +34,8 @@ _U3 = nb.types.Array(nb.uint8, 3, "C")
 _IDENTITY: Final = (1.0, 0.0, 0.0, 0.0)
 LARGEST: Final = 1e4
 """No value of a correction lies so far from 0."""
+FARTHEST_PX: Final = 1e5
+"""No patch lies so far away."""
 
 
 class CorrectionInputs:
@@ -144,7 +146,9 @@ def openings(
 
 
 def usable(correction: FloatArray) -> bool:
-    """Whether all values (1, PATCH_PX, PATCH_PX, 4) are numbers of a sensible size."""
+    """Whether it is (1, PATCH_PX, PATCH_PX, 4) float32, and all values are numbers of a sensible size."""
+    if correction.shape != (1, PATCH_PX, PATCH_PX, 4) or correction.dtype != np.float32:
+        return False
     return bool(cv2.checkRange(correction.reshape(-1, 4), True, -LARGEST, LARGEST)[0])
 
 

@@ -82,6 +82,7 @@ def strengths(facts: Facts) -> FloatArray:
 def photo_facts(cache: Tensors) -> Facts:
     """What a prepared source says; the frame's own facts are those of a face at rest."""
     iod_px = float(cache["iod_px"]) * float(np.hypot(*cache["crop_to_photo"][:2, 0]))
+    iod_px *= float(cache.get("view_scale", 1.0))
     own_teeth = float(cache["mouth_rows"][4] == OWN and _bright_teeth(cache))
     return Facts(0.0, 0.0, iod_px, own_teeth, float(cache.get("rest_change", 0.0)))
 

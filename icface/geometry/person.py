@@ -194,6 +194,8 @@ def _mouth(known: Tensors) -> KnownMouth | None:
         raise ValueError("mouth, mouth_edge and mouth_light belong together")
     picture, edge, light = parts
     _check_picture(picture, "mouth")
+    if not (picture[..., 3] > 127).any():
+        raise ValueError("mouth shows nothing")
     return KnownMouth(picture, float(edge[0]), light)
 
 

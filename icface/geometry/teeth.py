@@ -129,8 +129,9 @@ def paint_mouth(
         own = *_lit_as(known, cheeks, (width, height)), upper_edge
     if own is not None:
         seen = own[0][:upper_rows][own[1][:upper_rows] > 0.5]
-        level = seen @ LUMA
-        tooth = seen[level >= np.percentile(level, 70)].mean(0)
+        if len(seen):  # less than half of a small opening may be left of it
+            level = seen @ LUMA
+            tooth = seen[level >= np.percentile(level, 70)].mean(0)
 
     image = np.empty((height, width, 3), dtype=np.float32)
     image[:] = dark

@@ -6,6 +6,7 @@ The person is read at `skin_map` and laid over the background, and smoothed wher
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import cast
 
 import cv2
@@ -42,15 +43,22 @@ class HostWarp:
         )
         raster.over(self.person, self._plate, self._out)
         raster.soften_edges(motion["skin_map"], self._edges, self._softened, self._out)
-        for x0, y0, x1, y1 in motion["regions"]:
-            if x1 <= x0 or y1 <= y0:  # outside of the frame
-                continue
+        for x0, y0, x1, y1 in _inside(motion["regions"], self._edges.shape):
             inner_map = motion["inner_map"][y0:y1, x0:x1]
             behind = cv2.remap(self._inner, inner_map, NO_MAP, cv2.INTER_LINEAR, borderMode=border)
             raster.blend(
                 self._out, np.asarray(behind, np.uint8), motion["inner_alpha"], motion["inner_shade"], x0, y0
             )
         return self._out
+
+
+def _inside(regions: NDArray[np.int32], size: tuple[int, ...]) -> Iterator[tuple[int, int, int, int]]:
+    """The boxes of `regions` cut to a frame of (height, width), without those that lie outside of it."""
+    for region in regions:
+        x0, y0, x1, y1 = region.tolist()
+        x0, y0, x1, y1 = max(x0, 0), max(y0, 0), min(x1, size[1]), min(y1, size[0])
+        if x0 < x1 and y0 < y1:
+            yield x0, y0, x1, y1
 
 
 class PersonAlpha:
@@ -68,10 +76,10 @@ class PersonAlpha:
         border = cv2.BORDER_REPLICATE
         cv2.remap(self._alpha, motion["skin_map"], NO_MAP, cv2.INTER_LINEAR, dst=self._out, borderMode=border)
         raster.soften_edges(motion["skin_map"], self._edges, self._softened, self._out[..., None])
-        for x0, y0, x1, y1 in motion["regions"]:  # eyes and mouth hide what is behind them
-            if x1 > x0 and y1 > y0:
-                box = np.s_[y0:y1, x0:x1]
-                # a over b: 255 − (255 − a)(255 − b) / 255
-                rest = cv2.multiply(255 - self._out[box], 255 - motion["inner_alpha"][box], scale=1 / 255)
-                self._out[box] = 255 - rest
+        # Eyes and mouth hide what is behind them.
+        for x0, y0, x1, y1 in _inside(motion["regions"], self._out.shape):
+            box = np.s_[y0:y1, x0:x1]
+            # a over b: 255 − (255 − a)(255 − b) / 255
+            rest = cv2.multiply(255 - self._out[box], 255 - motion["inner_alpha"][box], scale=1 / 255)
+            self._out[box] = 255 - rest
         return self._out

@@ -103,6 +103,13 @@ def test_what_is_built_is_what_runs(
     assert there.size_bytes == built.size_bytes and there.parity == built.parity
 
 
+def test_an_engine_for_another_size_is_built_again(cache_dir: Path) -> None:
+    pytest.importorskip("openvino")
+    edge = Bundle.load(geometry_alone())
+    jobs = [Job(bundle=edge, backend="openvino", precision="fp32", size_px=px) for px in (256, 256, 1024)]
+    assert [build(job, never).seconds > 0 for job in jobs] == [True, False, True]
+
+
 def test_auto_takes_what_is_built_and_tells_what_would_be_worth_it(
     paper: Bundle, samples: Samples, cache_dir: Path
 ) -> None:
@@ -255,6 +262,9 @@ def test_the_command_builds_and_tells_what(
     int8, fp32 = document["built"]
     assert (int8["engine"], fp32["engine"]) == ("openvino:int8", "openvino:fp32") and not document["failed"]
     assert int8["parity"]["psnr_db"] >= 38 and fp32["parity"] is None and int8["ran"]
+    assert "--again" not in out
+    assert main([str(paper.path), *flags, "--photo", str(photo)]) == 0
+    assert "compared on other photos" in capsys.readouterr().out
 
 
 def test_without_arguments_on_a_machine_without_a_gpu(

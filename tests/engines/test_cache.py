@@ -58,15 +58,15 @@ def test_whatever_differs_makes_it_another_engine(tmp_path: Path, other: EngineK
     assert [each.content for each in found if each is not None] == [b"plan", b"another"]
 
 
-def test_an_engine_is_accepted_with_a_little_less_than_when_it_was_built(tmp_path: Path) -> None:
+def test_an_engine_may_give_a_little_less_than_its_graph_where_that_gave_too_little(tmp_path: Path) -> None:
     cache = EngineCache(tmp_path)
     floors = []
-    for golden in (40.0, 80.0, None):
+    for golden in (40.0, 46.0, 80.0, None):
         cache.store(KEY, b"plan", {"golden_psnr_db": golden})
         found = cache.find(KEY)
         assert found is not None
         floors.append(found.golden_floor_db)
-    assert floors == [37.0, GOLDEN_PSNR_DB, GOLDEN_PSNR_DB - 3]
+    assert floors == [37.0, GOLDEN_PSNR_DB, GOLDEN_PSNR_DB, GOLDEN_PSNR_DB]
 
 
 @pytest.mark.parametrize("name", [CONTENT, FACTS])

@@ -234,6 +234,20 @@ def test_a_network_that_fails_while_it_runs_is_dropped_before_the_frame_is_touch
     engine.close()
 
 
+@pytest.mark.parametrize("value", [np.nan, np.inf, 3e38])
+def test_a_patch_that_lies_nowhere_is_not_read(
+    corrected_bundle: Bundle, caplog: pytest.LogCaptureFixture, value: float
+) -> None:
+    engine = open_engine("host", corrected_bundle)
+    golden = corrected_bundle.golden_tensors()
+    engine.set_source(golden)
+    with caplog.at_level(logging.WARNING):
+        frame = engine.animate({**golden, "patch_to_frame": np.full((2, 3), value, dtype=np.float32)})
+    assert psnr_db(frame, golden[GEOMETRY]) > 50 and engine.geometry_alone
+    assert "the patch lies outside of every frame" in caplog.text
+    engine.close()
+
+
 @pytest.mark.parametrize("name", ["openvino", "onnxruntime"])
 def test_in_one_graph_a_network_of_no_numbers_leaves_geometry(corrected_bundle: Bundle, name: str) -> None:
     """No check stands between the network and the frame there, so the graph has its own."""

@@ -17,11 +17,12 @@ from safetensors import safe_open
 from safetensors.numpy import load_file, save_file
 from torch import nn
 
-from export.pack_paper import default_name, main, pack
+from export.pack_paper import default_name, main, neutral_look, pack
 from export.writing import write_bundle
 from icface.bundle import MANIFEST, Bundle
 from icface.engines import open_engine
 from icface.errors import ConfigError
+from icface.images import load_photo
 from icface.networks import ModelInfo, save_model
 from icface.networks.config import EncoderConfig, GeneratorConfig, NetworksConfig
 from tests.export.models import frame_of, image_of, random_model
@@ -110,6 +111,22 @@ def test_a_look_at_the_neutral_face(repository: Path, tmp_path: Path) -> None:
     assert (crop[10:22, 10:22, 0] > crop[10:22, 10:22, 2] + 20).mean() > 0.9
 
 
+def test_the_look_is_at_the_picture_that_was_prepared(
+    checkpoint: Path, repository: Path, tmp_path: Path
+) -> None:
+    """A photo that lies on its side is put upright first."""
+    bundle = tmp_path / "m.icface"
+    assert main([str(checkpoint), "--out", str(bundle)]) == 0
+    upright = load_photo(repository / "examples/rendered.jpg").frame
+    lying = tmp_path / "lying.png"
+    Image.fromarray(np.rot90(upright)).save(lying)
+    looks = [
+        neutral_look(Bundle.load(bundle), path) for path in (repository / "examples/rendered.jpg", lying)
+    ]
+    left, right = (look[:, :32].astype(int) for look in looks)
+    assert np.abs(left - right).mean() < 8
+
+
 def test_as_a_script(checkpoint: Path, repository: Path, tmp_path: Path) -> None:
     """From a folder with a file of the same name as a package of ours, which is not taken."""
     (tmp_path / "icface.py").write_text("raise AssertionError('the wrong icface')")
@@ -174,7 +191,7 @@ def test_where_nothing_can_be_written(checkpoint: Path, capsys: pytest.CaptureFi
     assert code == 2 and f"cannot write {checkpoint / 'model.icface'}" in line
 
 
-@pytest.mark.parametrize("kind", ["a file", "a folder"])
+@pytest.mark.parametrize("kind", ["a file", "a folder", "a browser extension", "a damaged manifest"])
 def test_what_is_no_bundle_is_left_alone(
     checkpoint: Path, capsys: pytest.CaptureFixture[str], kind: str
 ) -> None:
@@ -182,6 +199,10 @@ def test_what_is_no_bundle_is_left_alone(
     kept = out if kind == "a file" else out / "thesis.txt"
     kept.parent.mkdir(exist_ok=True)
     kept.write_text("mine")
+    if kind == "a browser extension":
+        (out / MANIFEST).write_text('{"manifest_version": 3, "name": "mine"}')
+    if kind == "a damaged manifest":
+        (out / MANIFEST).write_text('{"format_version": 1, "fam')
     assert f"{out} is there and is no model bundle" in error_of(capsys, checkpoint, "--out", out)[1]
     assert kept.read_text() == "mine"
 

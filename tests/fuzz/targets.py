@@ -17,11 +17,14 @@ from unittest import mock
 import msgspec
 import numpy as np
 from hypothesis import strategies as st
+from safetensors.numpy import save
 
 from icface import signing
 from icface.bundle import MANIFEST, Bundle
 from icface.control import presets
 from icface.control.state import ControlState
+from icface.engines import backends, open_engine
+from icface.geometry import contract
 from icface.images import MAX_SIDE_PX, load_photo
 from realtime import consent
 from realtime.cameras.video_file import VideoFileCamera
@@ -144,6 +147,65 @@ def read_graph(content: bytes, folder: Path) -> None:
 def read_golden(content: bytes, folder: Path) -> None:
     tensors = Bundle.load(bundle_of(folder, golden=content)).golden_tensors()
     assert sum(tensor.nbytes for tensor in tensors.values()) <= len(content)
+
+
+def an_edge_bundle() -> tuple[dict[str, Any], dict[str, tuple[str, list[int], list[int]]]]:
+    """Entries of the manifest of a white frame by host code, and its golden tensors: type, shape and numbers."""
+    sizes = {"height": 6, "width": 8, "skin_h": 5, "skin_w": 7, "inner_h": 3, "inner_w": 4, "count": 2}
+    numbers = {"uint8": [255], "float32": [1], "int32": [1, 1, 7, 5]}
+    variants = {
+        name: {"graph": graph, "cache": contract.CACHE, "motion": motion, "outputs": contract.FRAME}
+        for name, graph, motion in (
+            ("graph", "animate.onnx", contract.MAPS),
+            ("host", None, contract.MAPS + contract.BOXES),
+        )
+    }
+    entries = {
+        "family": "edge",
+        "size_px": None,
+        "attribute_scale": "full-shape",
+        "motion": "icface.geometry",
+    }
+    golden = {
+        spec.name: (spec.dtype, [sizes.get(str(size), size) for size in spec.shape], numbers[spec.dtype])
+        for spec in contract.CACHE + contract.MAPS + contract.BOXES + contract.FRAME
+    }
+    return {**entries, "neutralise": None, "variants": msgspec.to_builtins(variants)}, golden
+
+
+def read_edge(given: Any, folder: Path) -> None:
+    """Open the host engine on a bundle with other entries in its manifest, and other golden tensors."""
+    document = json.loads(given) if isinstance(given, bytes) else given
+    entries, golden = an_edge_bundle()
+    tensors = {}
+    for name, (dtype, shape, numbers) in {**golden, **document["golden"]}.items():
+        values = np.array(numbers, dtype=np.float32 if dtype == "float32" else np.int64)
+        tensors[name] = np.resize(values, shape).astype(dtype)
+    entries.update(document["manifest"])
+    path = bundle_of(folder, golden=save(tensors), change=lambda manifest: manifest.update(entries))
+    open_engine("host", Bundle.load(path)).close()
+
+
+def _edges() -> st.SearchStrategy[Any]:
+    entries, golden = an_edge_bundle()
+    side = st.sampled_from((0, 1, 2, 3, 4, 8, 300))
+    whole = st.lists(st.integers(-(2**31), 2**31 - 1) | st.integers(-1, 9), min_size=1, max_size=8)
+    real = st.lists(st.floats(width=32) | st.sampled_from((0.0, 5.0)), min_size=1, max_size=8)
+
+    def changes(dtype: str, shape: list[int]) -> st.SearchStrategy[Any]:
+        shapes = st.just(shape) | st.lists(side, max_size=4)
+        return st.one_of(
+            st.tuples(st.just(dtype), shapes, real if dtype == "float32" else whole),
+            st.tuples(st.just("float32"), shapes, real),
+        )
+
+    others = {name: changes(dtype, shape) for name, (dtype, shape, _) in golden.items()}
+    return st.fixed_dictionaries(
+        {
+            "manifest": st.just({}) | changed_document(entries),
+            "golden": st.fixed_dictionaries({}, optional=others),
+        }
+    )
 
 
 def read_signature(content: bytes, folder: Path) -> None:
@@ -306,6 +368,7 @@ TARGETS: Final = {
         Target("manifest", _manifests, read_manifest),
         Target("graph", _in_bundle("animate.onnx"), read_graph),
         Target("golden", _in_bundle("golden.safetensors"), read_golden),
+        Target("edge", _edges, read_edge, ready=lambda: backends.load("host")),
         Target("signature", _of("signature"), read_signature, needs="cryptography"),
         Target("command", a_command, perform, ready=a_desk),
         Target("upload", _uploads, upload),

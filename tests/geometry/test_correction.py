@@ -106,3 +106,8 @@ def test_values_that_are_no_numbers_are_seen(wrong: float) -> None:
     assert usable(correction)
     correction[0, 100, 7, 2] = wrong
     assert not usable(correction)
+
+
+def test_a_correction_of_another_shape_or_type_is_seen() -> None:
+    correction = corrections(1.0, 0.0)
+    assert not usable(correction[:, :-4]) and not usable(correction.astype(np.float64))

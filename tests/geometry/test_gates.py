@@ -84,4 +84,8 @@ def test_a_photo_that_no_network_has_seen_is_not_distrusted() -> None:
 
 
 def test_a_face_is_measured_in_pixels_of_the_photo() -> None:
-    assert photo_facts(source(own=False, level=0, scale=3.0)).iod_px == pytest.approx(90)
+    coarse = source(own=False, level=0, scale=3.0)
+    assert photo_facts(coarse).iod_px == pytest.approx(90)
+    # A picture as in a call may be larger than the photo, which is no finer for that.
+    view = {**coarse, "view_scale": np.array(0.4, dtype=np.float32)}
+    assert photo_facts(view).iod_px == pytest.approx(36)

@@ -47,10 +47,10 @@ def changed(at: float) -> FloatArray:
 
 
 def mouth(
-    shape: tuple[int, ...] = (40, 60, 4), edge: float = 0.0, light: float = 150.0
+    shape: tuple[int, ...] = (40, 60, 4), edge: float = 0.0, light: float = 150.0, seen: int = 255
 ) -> dict[str, NDArray[Any]]:
     return {
-        "mouth": np.zeros(shape, dtype=np.uint8),
+        "mouth": np.full(shape, seen, dtype=np.uint8),
         "mouth_edge": np.array([edge], dtype=np.float32),
         "mouth_light": np.full(3, light, dtype=np.float32),
     }
@@ -75,6 +75,7 @@ def mouth(
         (mouth((0, 60, 4)), "of 16 to 1024 pixels"),
         (mouth(edge=0.5), "mouth_edge has numbers beyond"),
         (mouth(light=np.nan), "mouth_light has numbers beyond"),
+        (mouth(seen=127), "mouth shows nothing"),
     ],
 )
 def test_a_damaged_person_is_refused(tensors: Tensors, words: str) -> None:
@@ -141,3 +142,6 @@ def test_a_known_mouth_is_shown_in_the_light_of_the_photo() -> None:
     assert rows[1] == round((teeth.UPPER_TOP + 0.05) * 90)
     np.testing.assert_array_equal(mouth, np.broadcast_to([200, 200, 100], mouth.shape))
     assert teeth.paint_mouth(crop, shape, points, sclera)[1][4] == 0
+    # A single pixel that was seen may be gone where the mouth is drawn smaller. The teeth have a usual colour then.
+    known.picture[..., 3] = 0
+    assert teeth.paint_mouth(crop, shape, points, sclera, known)[1][4] == teeth.KNOWN

@@ -6,6 +6,7 @@ import logging
 from collections.abc import Mapping
 from typing import Final
 
+import cv2
 import numpy as np
 from numpy.typing import NDArray
 
@@ -14,7 +15,8 @@ from icface.bundle import Bundle
 from icface.engines import backends
 from icface.engines.base import Engine, Outputs, Step, golden_psnr_db
 from icface.errors import EngineError
-from icface.geometry.correction import Patch, usable
+from icface.geometry.contract import misfit
+from icface.geometry.correction import FARTHEST_PX, Patch, usable
 from icface.geometry.warp import HostWarp
 from icface.variants import Variant
 
@@ -46,13 +48,18 @@ class HostEngine(Engine):
 
     def _compute(self, motion: Tensors, sizes: Mapping[str, int]) -> Outputs:
         size_px = sizes["width"], sizes["height"]
-        if self._warp is None:
-            self._warp = HostWarp(self._cache, size_px)
-        frame = self._warp.frame(motion)
-        if self._network is not None and motion["gates"].any():
-            if self._patch is None:
-                self._patch = Patch(size_px)
-            self._correct(self._network, self._patch, frame, self._warp.person, motion)
+        try:
+            if self._warp is None:
+                self._warp = HostWarp(self._cache, size_px)
+            frame = self._warp.frame(motion)
+            if self._network is not None and motion["gates"].any():
+                if self._patch is None:
+                    self._patch = Patch(size_px)
+                self._correct(self._network, self._patch, frame, self._warp.person, motion)
+        except cv2.error as error:  # a picture that is empty, or too large for it
+            raise EngineError(
+                f"OpenCV cannot make a frame of {size_px}: {' '.join(str(error).split())}"
+            ) from error
         return (frame,)
 
     def _correct(
@@ -60,6 +67,8 @@ class HostEngine(Engine):
     ) -> None:
         where = motion["patch_to_frame"]
         try:
+            if not np.abs(where).max() < FARTHEST_PX:  # nor where a number is none
+                raise EngineError("the patch lies outside of every frame")
             seen = patch.cut(frame, motion)
             (correction,) = network.run({**motion, "patch": seen})
             if not usable(correction):
@@ -99,6 +108,8 @@ def open_engine(bundle: Bundle, step: Step, *, threads: int, option: str) -> Hos
         raise EngineError(f"{bundle.name} has no variant that runs on the host")
     if option:
         raise EngineError(f"the host engine has no option {option!r}")
+    if why := misfit(bundle):
+        raise EngineError(f"{bundle.name} cannot be run on the host: {why}")
     engine = HostEngine(variant, f"host warp on the CPU for {bundle.name}")
     if bundle.correct is None:
         return engine

@@ -1,0 +1,55 @@
+"""The tensors of an edge bundle's variants (docs/bundle.md). Compiled loops read them without bounds checks."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from icface.bundle import Bundle
+from icface.geometry.gates import REGIONS
+from icface.geometry.patch import CONDITIONS, PATCH_PX
+from icface.variants import TensorSpec
+
+
+def _spec(name: str, dtype: str, *shape: int | str) -> TensorSpec:
+    return TensorSpec(name=name, dtype=dtype, shape=shape)
+
+
+CACHE: Final = (
+    _spec("skin", "uint8", "skin_h", "skin_w", 4),
+    _spec("plate", "uint8", "height", "width", 3),
+    _spec("inner", "uint8", "inner_h", "inner_w", 3),
+)
+MAPS: Final = (
+    _spec("skin_map", "float32", "height", "width", 2),
+    _spec("inner_map", "float32", "height", "width", 2),
+    _spec("inner_alpha", "uint8", "height", "width"),
+    _spec("inner_shade", "uint8", "height", "width"),
+)
+TOLD: Final = (
+    _spec("conditions", "float32", 1, CONDITIONS),
+    _spec("gates", "float32", 1, len(REGIONS)),
+)
+"""What a network is told, beside its picture."""
+CORRECTION: Final = (
+    _spec("patch_to_frame", "float32", 2, 3),
+    *TOLD,
+)
+BOXES: Final = (_spec("regions", "int32", "count", 4),)
+"""Motion of the host variant alone."""
+FRAME: Final = (_spec("frame", "uint8", "height", "width", 3),)
+_PATCH: Final = (1, PATCH_PX, PATCH_PX, 4)
+
+
+def misfit(bundle: Bundle) -> str:
+    """What of a bundle's tensors is not as the warp takes it, in a few words; empty where all are."""
+    motion = MAPS + (CORRECTION if bundle.correct is not None else ())
+    wanted = [(bundle.graph, CACHE, motion, FRAME, "graph")]
+    if bundle.host is not None:
+        wanted.append((bundle.host, CACHE, motion + BOXES, FRAME, "host"))
+    if bundle.correct is not None:
+        seen, made = _spec("patch", "uint8", *_PATCH), _spec("correction", "float32", *_PATCH)
+        wanted.append((bundle.correct, (), (seen, *TOLD), (made,), "correct"))
+    for variant, cache, inputs, outputs, what in wanted:
+        if (variant.cache, variant.motion, variant.outputs) != (cache, inputs, outputs):
+            return f"the tensors of its variant {what} are not those of the warp"
+    return ""
