@@ -114,18 +114,17 @@ class Preparation:
             )  # fmt: skip
             try:
                 check_suitable(chosen)
-                added_px = 0, 0
+                room_to_photo = np.eye(2, 3)
                 if self._view_px is not None:
                     frame, chosen = _as_in_a_call(frame, chosen, self._view_px, detector)
                     view = {"view": frame}
                 else:
-                    frame, chosen, added_px = with_room(frame, chosen)
+                    frame, chosen, room_to_photo = with_room(frame, chosen)
                 cache = self._family.prepare(frame, chosen, means)
             except SourceError as error:
                 raise SourceError(f"{photo.path}: {error}") from error
         covered = {"mouth_covered": np.array(1, dtype=np.uint8)} if hides_mouth(*uncut) else {}
-        place = cache["crop_to_photo"].copy()
-        place[:, 2] -= added_px
+        place = room_to_photo @ np.vstack([cache["crop_to_photo"], [0, 0, 1]])
         said = np.frombuffer("\n".join(notes).encode(), dtype=np.uint8)
         return {**cache, "crop_to_photo": place, **view, **covered, **({"notes": said} if notes else {})}
 

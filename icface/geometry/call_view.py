@@ -19,7 +19,7 @@ from icface.geometry.topology import FACE_VERTICES
 from icface.images import cut_crop
 from icface.segmentation.segmenters import hair_mask, person_mask
 
-VIEW_VERSION: Final = 5
+VIEW_VERSION: Final = 6
 """Part of the source cache's key. Raise it when the same photo gives another picture."""
 FACE_SHARE: Final = 0.33
 """Height of the face (brows to chin and a little more) as a share of the picture's. The head is half as high again."""
