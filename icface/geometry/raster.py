@@ -287,6 +287,15 @@ def lay_under(layer: Frame, plate: Frame, out: Frame) -> None:
                     made[three * x + c] = np.uint8(min(np.uint32(made[three * x + c]) + hidden, whole))
 
 
+@nb.njit(inline="always")
+def _mark(weight: NDArray[np.uint8], y: int, x: int, next_y: int, next_x: int, apart: float) -> None:
+    """Give two neighbours whose sources lie `apart` their share of smoothing, if that is an edge."""
+    if apart > _FROM_PX:
+        share = np.uint8(min((apart - _FROM_PX) * _SLOPE, np.float32(255)))
+        weight[y, x] = max(weight[y, x], share)
+        weight[next_y, next_x] = max(weight[next_y, next_x], share)
+
+
 @compiled(_F3, _U2, _U3, _U3)
 def soften_edges(positions: FloatArray, weight: NDArray[np.uint8], scratch: Frame, frame: Frame) -> None:
     """Smooth a picture where it shows an edge that the mesh has made: there neighbours come from far apart.
@@ -315,15 +324,13 @@ def soften_edges(positions: FloatArray, weight: NDArray[np.uint8], scratch: Fram
             first, last = min(first, start // 2), max(last, end // 2)
             for i in range(end - start):
                 x = (start + i) // 2
-                across, down = abs(right[i] - here[i]), abs(under[i] - here[i])
-                if across > _FROM_PX:
-                    share = np.uint8(min((across - _FROM_PX) * _SLOPE, np.float32(255)))
-                    weight[y, x] = max(weight[y, x], share)
-                    weight[y, x + 1] = max(weight[y, x + 1], share)
-                if down > _FROM_PX:
-                    share = np.uint8(min((down - _FROM_PX) * _SLOPE, np.float32(255)))
-                    weight[y, x] = max(weight[y, x], share)
-                    weight[y + 1, x] = max(weight[y + 1, x], share)
+                _mark(weight, y, x, y, x + 1, abs(right[i] - here[i]))
+                _mark(weight, y, x, y + 1, x, abs(under[i] - here[i]))
+        for i in range(2 * width - 2, 2 * width):  # the last pixel has no neighbour to its right
+            apart = abs(below[i] - row[i])
+            if apart > _FROM_PX:
+                top, bottom, first, last = min(top, y), y + 1, min(first, width - 1), width - 1
+                _mark(weight, y, width - 1, y + 1, width - 1, apart)
     bottom, last = min(bottom, height - 1), min(last, width - 1)
     for y in range(top, bottom + 1):
         above, under_y = max(y - 1, 0), min(y + 1, height - 1)
