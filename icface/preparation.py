@@ -95,7 +95,7 @@ class Preparation:
         # The engine that makes the frames also neutralises, so that both use the same arithmetic.
         run_graph = partial(neutralise, engine.name, self._bundle, threads=self._threads)
         found = faces_of(photo.frame)
-        seen = choose_face(found, photo.path, face)
+        seen = choose_face(found, photo.path, face, photo.when_reduced)
         frame, chosen = put_upright(*without_far(photo.frame, seen))
         notes = expectations(photo.frame, seen, frame, chosen)
         if photo.moves:
@@ -113,7 +113,7 @@ class Preparation:
                 corrected=corrected if has_network(self._bundle, engine) else None,
             )  # fmt: skip
             try:
-                check_suitable(chosen)
+                check_suitable(chosen, photo.when_reduced)
                 room_to_photo = np.eye(2, 3)
                 if self._view_px is not None:
                     frame, chosen = _as_in_a_call(frame, chosen, self._view_px, detector)
