@@ -6,7 +6,7 @@ The compiled code is cached on disk, so only the first start pays.
 
 from __future__ import annotations
 
-from typing import Final
+from typing import Any, Final
 
 import cv2
 import numba as nb
@@ -49,7 +49,7 @@ def write_line(line: FloatArray, count: int, u: float, v: float, du: float, dv: 
 
 
 @nb.njit(inline="always")
-def triangle(vertices: FloatArray, a: int, b: int, c: int) -> tuple[float, ...]:
+def triangle(vertices: FloatArray, a: int, b: int, c: int) -> tuple[Any, ...]:
     """The corners of a triangle, and how its barycentric coordinates grow; no growth where it is seen from behind.
 
     Returns:
