@@ -34,6 +34,8 @@ LONG: Final = 2.5
 """Of a panorama, a part is shown that is at most so many times as long as high. That part has MAX_SIDE_PX at most."""
 AT_EDGE_PX: Final = 1.5
 """A crop ends with its photo where their borders are not farther apart, in crop pixels. There nothing has to fit in."""
+BRIGHTEST: Final = 16.0
+"""Floating point up to here has the scale 0–1: on the scale 0–255 such a photo would be black."""
 BEHIND_ALPHA: Final = (128, 128, 128)
 
 # Pillow reads more formats, but some of them start other programs (EPS runs Ghostscript) or are hardly ever photos.
@@ -63,6 +65,14 @@ class Photo:
     path: Path
     moves: bool = False
     """Whether the file is an animation, whose first picture this is."""
+    reduced: bool = False
+    """Whether the file shows it with more pixels."""
+
+    @property
+    def when_reduced(self) -> str:
+        """That it was reduced, as the end of a sentence; empty where it was not."""
+        height, width = self.frame.shape[:2]
+        return f" after the photo was reduced to {width}×{height} pixels" if self.reduced else ""
 
 
 def load_photo(path: Path, max_pixels: int = MAX_PIXELS) -> Photo:
@@ -70,8 +80,8 @@ def load_photo(path: Path, max_pixels: int = MAX_PIXELS) -> Photo:
 
     EXIF orientation and a colour profile are applied. Transparency is laid over neutral grey. Grey, palette, CMYK and
     16-bit files become 8-bit RGB. An animation gives its first picture. A photo of more than 4096 pixels a side is
-    reduced to 4096, a panorama less. One of more than `max_pixels` in all is refused before anything is decoded. HEIC
-    is read where the user has installed pillow-heif.
+    reduced to 4096, a panorama less, and faces are looked for in what is left. One of more than `max_pixels` in all is
+    refused before anything is decoded. HEIC is read where the user has installed pillow-heif.
 
     Raises:
         SourceError: missing, not a picture, HEIC that cannot be read here, damaged, or too large.
@@ -111,7 +121,8 @@ def load_photo(path: Path, max_pixels: int = MAX_PIXELS) -> Photo:
             f"{path} is damaged, cut short or of an unusual kind ({error or type(error).__name__}); "
             "save it again as a JPEG or PNG"
         ) from error
-    return Photo(frame=frame, sha256=sha256, path=path, moves=moves)
+    reduced = frame.shape[0] * frame.shape[1] < width * height
+    return Photo(frame=frame, sha256=sha256, path=path, moves=moves, reduced=reduced)
 
 
 def cut_crop(frame: Frame, affine: NDArray[np.float64], size_px: int | tuple[int, int]) -> Frame:
@@ -218,7 +229,10 @@ def _longest_px(width: int, height: int) -> int:
 
 
 def _from_deep_grey(image: Image.Image) -> Image.Image:
-    """16-bit grey (0–65535), 32-bit (of unknown range: 8 or 16 bits) and floating point (0–1 or 0–255) to 8 bits."""
+    """16-bit grey (0–65535), 32-bit (of unknown range: 8 or 16 bits) and floating point (0–1 or 0–255) to 8 bits.
+
+    Floating point on the scale 0–1 may have lights above 1, which are clipped.
+    """
     values = np.asarray(image)
     if image.mode.startswith("I;16"):
         return Image.fromarray(((values.astype(np.uint32) + 128) // 257).astype(np.uint8))
@@ -226,7 +240,7 @@ def _from_deep_grey(image: Image.Image) -> Image.Image:
     if not np.isfinite(values).all():
         raise ValueError("pixels that are not numbers")
     brightest = values.max()
-    top = 65535.0 if brightest > 255 else 1.0 if image.mode == "F" and brightest <= 1 else 255.0
+    top = 65535.0 if brightest > 255 else 1.0 if image.mode == "F" and brightest <= BRIGHTEST else 255.0
     return Image.fromarray(np.clip(np.round(values * (255 / top)), 0, 255).astype(np.uint8))
 
 

@@ -99,7 +99,7 @@ class Preparation:
         # The engine that makes the frames also neutralises, so that both use the same arithmetic.
         run_graph = partial(neutralise, engine, self._bundle, threads=self._threads)
         found = faces_of(photo.frame)
-        seen = choose_face(found, photo.path, face)
+        seen = choose_face(found, photo.path, face, photo.when_reduced)
         frame, chosen = put_upright(*without_far(photo.frame, seen))
         notes = expectations(photo.frame, seen, frame, chosen)
         if photo.moves:
@@ -114,19 +114,18 @@ class Preparation:
                 corrected=corrected,
             )  # fmt: skip
             try:
-                check_suitable(chosen)
-                added_px = 0, 0
+                check_suitable(chosen, photo.when_reduced)
+                room_to_photo = np.eye(2, 3)
                 if self._view_px is not None:
                     frame, chosen, scale = _as_in_a_call(frame, chosen, self._view_px, detector)
                     view, means = {"view": frame}, replace(means, view_scale=scale)
                 else:
-                    frame, chosen, added_px = with_room(frame, chosen)
+                    frame, chosen, room_to_photo = with_room(frame, chosen)
                 cache = self._family.prepare(frame, chosen, means)
             except SourceError as error:
                 raise SourceError(f"{photo.path}: {error}") from error
         covered = {"mouth_covered": np.array(1, dtype=np.uint8)} if hides_mouth(*uncut) else {}
-        place = cache["crop_to_photo"].copy()
-        place[:, 2] -= added_px
+        place = room_to_photo @ np.vstack([cache["crop_to_photo"], [0, 0, 1]])
         said = np.frombuffer("\n".join(notes).encode(), dtype=np.uint8)
         return {**cache, "crop_to_photo": place, **view, **covered, **({"notes": said} if notes else {})}
 

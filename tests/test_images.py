@@ -98,6 +98,10 @@ def test_sixteen_bit_grey_keeps_its_range(tmp_path: Path) -> None:
 def test_floating_point_grey(tmp_path: Path) -> None:
     path = write(tmp_path, Image.fromarray(np.array([[0.0, 0.2, 1.0]], dtype=np.float32)), "a.tif")
     np.testing.assert_array_equal(load_photo(path).frame[0, :, 0], [0, 51, 255])
+    path = write(tmp_path, Image.fromarray(np.array([[0.0, 0.2, 1.3]], dtype=np.float32)), "a.tif")
+    np.testing.assert_array_equal(load_photo(path).frame[0, :, 0], [0, 51, 255])
+    path = write(tmp_path, Image.fromarray(np.array([[0.0, 20.0, 255.0]], dtype=np.float32)), "a.tif")
+    np.testing.assert_array_equal(load_photo(path).frame[0, :, 0], [0, 20, 255])
 
 
 def test_pixels_that_are_no_numbers_are_refused(tmp_path: Path) -> None:
@@ -124,15 +128,18 @@ def test_an_animation_gives_its_first_picture(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("size", [(MAX_SIDE_PX + 904, 2500), (2100, 1 + MAX_SIDE_PX)])
 def test_huge_photos_are_reduced_in_proportion(tmp_path: Path, size: tuple[int, int]) -> None:
-    frame = load_photo(write(tmp_path, Image.new("RGB", size, (9, 8, 7)), "a.png")).frame
-    scale = MAX_SIDE_PX / max(size)
+    photo = load_photo(write(tmp_path, Image.new("RGB", size, (9, 8, 7)), "a.png"))
+    frame, scale = photo.frame, MAX_SIDE_PX / max(size)
+    assert photo.reduced
     assert frame.shape == (round(size[1] * scale), round(size[0] * scale), 3)
     np.testing.assert_array_equal(frame[0, 0], (9, 8, 7))
 
 
 def test_one_pixel_is_a_photo(tmp_path: Path) -> None:
     path = write(tmp_path, Image.new("RGB", (1, 1), (1, 2, 3)), "a.png")
-    np.testing.assert_array_equal(load_photo(path).frame, [[[1, 2, 3]]])
+    photo = load_photo(path)
+    np.testing.assert_array_equal(photo.frame, [[[1, 2, 3]]])
+    assert not photo.reduced and photo.when_reduced == ""
 
 
 def test_a_colour_profile_is_applied(tmp_path: Path) -> None:

@@ -286,8 +286,11 @@ def test_a_face_that_is_not_there(reenactor: Reenactor, couple: Photo, face: int
 
 def test_no_face_is_one_line_with_the_file(reenactor: Reenactor) -> None:
     plain = Photo(frame=np.full((200, 300, 3), 90, np.uint8), sha256="wall", path=Path("wall.jpg"))
-    with pytest.raises(SourceError, match=r"no face found in .*wall\.jpg"):
+    with pytest.raises(SourceError, match=r"no face found in .*wall\.jpg;"):
         reenactor.prepare_source(plain)
+    reduced = r"no face found in .*wall\.jpg after the photo was reduced to 300×200 pixels;"
+    with pytest.raises(SourceError, match=reduced):
+        reenactor.prepare_source(replace(plain, reduced=True))
 
 
 def test_a_face_that_is_too_small_names_its_photo(reenactor: Reenactor, photo: Photo) -> None:

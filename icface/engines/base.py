@@ -36,6 +36,8 @@ ANY: Final = "any"
 SMALLEST_PX: Final = 16
 LARGEST_PX: Final = 2048
 """Sizes that vary (pictures and maps of the edge family) lie between these in a built engine."""
+LAYERS: Final = {"skin": 1.5}
+"""Cache tensors that are larger than the frame by this factor, because they have a margin."""
 Progress = Callable[[float, str], None]
 """Told the share that is done, 0 to 1, and what is being done."""
 

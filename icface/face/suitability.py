@@ -23,15 +23,19 @@ _FACE_POINTS: Final = 468
 """Without those of the irises."""
 
 
-def choose_face(found: list[Landmarks], path: Path, face: int | None) -> Landmarks:
+def choose_face(found: list[Landmarks], path: Path, face: int | None, when_reduced: str = "") -> Landmarks:
     """The face to animate: number `face` of those `found`, counted from 1; the largest if None.
+
+    `when_reduced` is the photo's, for the message.
 
     Raises:
         SourceError: there is no face.
         ConfigError: there are fewer faces than `face`.
     """
     if not found:
-        raise SourceError(f"no face found in {path}; use a photo where the face is seen from the front")
+        raise SourceError(
+            f"no face found in {path}{when_reduced}; use a photo where the face is seen from the front"
+        )
     if face is None:
         return max(found, key=lambda face: face.area_px)
     if not 1 <= face <= len(found):
@@ -46,12 +50,16 @@ def face_extent_px(landmarks: Landmarks) -> float:
     return float(np.ptp(landmarks.points_px[:_FACE_POINTS, :2], axis=0).max())
 
 
-def check_suitable(landmarks: Landmarks) -> None:
-    """Refuse a face that is too small, or turned too far away, by a SourceError with the size or the angle."""
+def check_suitable(landmarks: Landmarks, when_reduced: str = "") -> None:
+    """Refuse a face that is too small, or turned too far away, by a SourceError with the size or the angle.
+
+    `when_reduced` is the photo's, for the message.
+    """
     extent_px = face_extent_px(landmarks)
     if extent_px < MIN_FACE_PX:
         raise SourceError(
-            f"the face is only {extent_px:.0f} pixels tall; use a photo where it is at least {MIN_FACE_PX}"
+            f"the face is only {extent_px:.0f} pixels tall{when_reduced}; "
+            f"use a photo where it is at least {MIN_FACE_PX}"
         )
     pose = head_pose(landmarks)
     turned_rad = max(abs(pose.yaw_rad), abs(pose.pitch_rad))

@@ -209,9 +209,9 @@ def _round_off(
         if last >= height - 2:  # a shoulder or an arm: down to the lower border
             inside = rows - _shoulder(person, edge, int(first), tall, width, iod_px)(away)
         else:  # hair, an elbow
-            reach = min(HAIR_REACH * iod_px, 0.5 * tall, width)
+            reach = max(1.0, min(HAIR_REACH * iod_px, 0.5 * tall, width))
             middle = (first + last) / 2
-            round_ = np.hypot(np.abs(rows - middle) / (tall / 2), away / max(reach, 1.0))
+            round_ = np.hypot(np.abs(rows - middle) / (tall / 2), away / reach)
             inside = (1 - round_) * min(reach, tall / 2)
         outline = np.maximum(outline, np.clip(inside / max(1.5, 0.02 * iod_px) + 0.5, 0, 1))
     # The person's colours alone, also where the outline beyond the edge is higher than the one that is mirrored.

@@ -18,6 +18,8 @@ an IOD 90 mm. Lids hide what lies far up or down."""
 PARALLAX: Final = 0.32
 """An iris lies in front of its eye's corners. A head that turns by an angle moves it against them towards the nose, as a
 gaze by this share of the angle would. Measured on people who look into the camera with their head turned."""
+SAME_RAD: Final = 1e-4
+"""Gazes that differ by less are the same: attributes are rounded to float32."""
 LIMBUS: Final = np.float32(0.99)
 """How far the iris reaches, in iris radii, with its soft rim."""
 LASHES_IOD: Final = 0.016
@@ -105,7 +107,7 @@ class Eye:
         x, y = _times(self._source_axes @ to_head, dx, dy)
         x += self._source_px[0]
         y += self._source_px[1]
-        if opening.gaze_rad != self._own_gaze_rad:
+        if math.dist(opening.gaze_rad, self._own_gaze_rad) > SAME_RAD:
             x += self._blank_px[0]
             y += self._blank_px[1]
             self._lay_iris(x, y, *_times(to_head, dx, dy), opening.gaze_rad)

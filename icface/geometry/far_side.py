@@ -12,7 +12,7 @@ from icface.geometry.outline import Outline
 from icface.geometry.own import own_attributes
 from icface.geometry.renewal import keep_the_teeth
 from icface.geometry.shape import Projection
-from icface.geometry.teeth import OWN
+from icface.geometry.teeth import OWN, MouthRows
 
 TURNED: Final = 0.09
 """Sine of the least turn."""
@@ -54,6 +54,6 @@ def with_far_side(first: Tensors, cache: Tensors, completed: Tensors, *, keeps_t
         keeps_teeth: whether teeth that `cache` shows are kept.
     """
     made = {**completed, "own": own_attributes(first, completed)}
-    if keeps_teeth and cache["mouth_rows"][4] == OWN:
+    if keeps_teeth and MouthRows.of(cache).teeth == OWN:
         keep_the_teeth(made, cache)
     return made

@@ -13,7 +13,7 @@ import numpy as np
 from icface.arrays import Tensors
 from icface.attributes import FloatArray
 from icface.geometry.patch import MEASURE_NAMES, MEASURES
-from icface.geometry.teeth import OWN
+from icface.geometry.teeth import OWN, MouthRows
 
 REGIONS: Final = ("eyes", "mouth", "elsewhere")
 
@@ -83,7 +83,7 @@ def photo_facts(cache: Tensors) -> Facts:
     """What a prepared source says; the frame's own facts are those of a face at rest."""
     iod_px = float(cache["iod_px"]) * float(np.hypot(*cache["crop_to_photo"][:2, 0]))
     iod_px *= float(cache.get("view_scale", 1.0))
-    own_teeth = float(cache["mouth_rows"][4] == OWN and _bright_teeth(cache))
+    own_teeth = float(MouthRows.of(cache).teeth == OWN and _bright_teeth(cache))
     return Facts(0.0, 0.0, iod_px, own_teeth, float(cache.get("rest_change", 0.0)))
 
 
@@ -98,6 +98,6 @@ def frame_facts(photo: Facts, conditions: FloatArray) -> Facts:
 def _bright_teeth(cache: Tensors) -> bool:
     """Whether the upper part of the painted mouth is as bright as teeth are. A wide-open O shows no teeth there."""
     x, y, width, height = (int(value) for value in cache["mouth_patch"])
-    edge = max(1, min(height, round(float(cache["mouth_rows"][1]))))
+    edge = max(1, min(height, round(float(MouthRows.of(cache).upper))))
     middle = cache["inner"][y : y + edge, x + width // 3 : x + 2 * width // 3]
     return float(np.percentile(middle.mean(axis=2), 80)) > BRIGHT_TEETH

@@ -137,7 +137,7 @@ def prepare_source(
     affine = crop_affine(face.points_px, photo_px, size_px, of_face)
     if wide:
         side = affine[0, 0] * size_px / (face_extent_px(face) * CROP_SCALE)
-        size_px = min(2 * round(size_px * max(1.0, side) / 2), NATIVE_LIMITS_PX[1])
+        size_px = min(2 * round(size_px * max(1.0, side) / 2), max(size_px, NATIVE_LIMITS_PX[1]))
         affine = crop_affine(face.points_px, photo_px, size_px, of_face)
     cache = read_photo(front, face, affine, size_px, free_layer, room, person=person)
     if completed and abs(turned_rad) >= COMPLETE_FROM_RAD:

@@ -6,7 +6,7 @@ The compiled code is cached on disk, so only the first start pays.
 
 from __future__ import annotations
 
-from typing import Final
+from typing import Any, Final
 
 import cv2
 import numba as nb
@@ -46,6 +46,23 @@ def write_line(line: FloatArray, count: int, u: float, v: float, du: float, dv: 
     for k in range(np.uint64(count)):
         line[two * k] = u + du * np.float32(k)
         line[two * k + one] = v + dv * np.float32(k)
+
+
+@nb.njit(inline="always")
+def triangle(vertices: FloatArray, a: int, b: int, c: int) -> tuple[Any, ...]:
+    """The corners of a triangle, and how its barycentric coordinates grow; no growth where it is seen from behind.
+
+    Returns:
+        ax, ay, bx, by, cx, cy, and e0x, e0y, e1x, e1y: the coordinates of the first two corners are affine in the pixel.
+        One step right adds (e0x, e1x), one step down (e0y, e1y).
+    """
+    ax, ay = vertices[a, 0], vertices[a, 1]
+    bx, by = vertices[b, 0], vertices[b, 1]
+    cx, cy = vertices[c, 0], vertices[c, 1]
+    area = (bx - ax) * (cy - ay) - (cx - ax) * (by - ay)
+    inverse = np.float32(1.0) / area if area < np.float32(-1e-6) else np.float32(0)
+    e0x, e0y = -(cy - by) * inverse, (cx - bx) * inverse
+    return ax, ay, bx, by, cx, cy, e0x, e0y, -(ay - cy) * inverse, (ax - cx) * inverse
 
 
 @nb.njit(inline="always")
@@ -117,11 +134,8 @@ def raster_map(
     two, one = np.uint64(2), np.uint64(1)
     for t in range(triangles.shape[0]):
         a, b, c = triangles[t, 0], triangles[t, 1], triangles[t, 2]
-        ax, ay = vertices[a, 0], vertices[a, 1]
-        bx, by = vertices[b, 0], vertices[b, 1]
-        cx, cy = vertices[c, 0], vertices[c, 1]
-        area = (bx - ax) * (cy - ay) - (cx - ax) * (by - ay)
-        if area >= np.float32(-1e-6):
+        ax, ay, bx, by, cx, cy, e0x, e0y, e1x, e1y = triangle(vertices, a, b, c)
+        if e0x == 0 and e0y == 0:
             continue
         x0 = max(0, int(np.ceil(min(ax, bx, cx))))
         x1 = min(width - 1, int(np.floor(max(ax, bx, cx))))
@@ -129,10 +143,6 @@ def raster_map(
         y1 = min(height - 1, int(np.floor(max(ay, by, cy))))
         if x0 > x1 or y0 > y1:
             continue
-        inverse = np.float32(1.0) / area
-        # Barycentric coordinates are affine in the pixel: one step right adds (e0x, e1x).
-        e0x, e0y = -(cy - by) * inverse, (cx - bx) * inverse
-        e1x, e1y = -(ay - cy) * inverse, (ax - cx) * inverse
         zc, uc, vc, wc = vertices[c, 2], values[c, 0], values[c, 1], values[c, 2]
         za, ua, va, wa = vertices[a, 2] - zc, values[a, 0] - uc, values[a, 1] - vc, values[a, 2] - wc
         zb, ub, vb, wb = vertices[b, 2] - zc, values[b, 0] - uc, values[b, 1] - vc, values[b, 2] - wc
@@ -185,11 +195,8 @@ def fill_behind(
     half, zero, slack = np.float32(0.5), np.float32(0), np.float32(-1e-4)
     for t in range(triangles.shape[0]):
         a, b, c = triangles[t, 0], triangles[t, 1], triangles[t, 2]
-        ax, ay = vertices[a, 0], vertices[a, 1]
-        bx, by = vertices[b, 0], vertices[b, 1]
-        cx, cy = vertices[c, 0], vertices[c, 1]
-        area = (bx - ax) * (cy - ay) - (cx - ax) * (by - ay)
-        if area >= np.float32(-1e-6):
+        ax, ay, bx, by, cx, cy, e0x, e0y, e1x, e1y = triangle(vertices, a, b, c)
+        if e0x == 0 and e0y == 0:
             continue
         x0, x1 = max(0, int(np.ceil(min(ax, bx, cx)))), min(width - 1, int(np.floor(max(ax, bx, cx))))
         y0, y1 = max(0, int(np.ceil(min(ay, by, cy)))), min(height - 1, int(np.floor(max(ay, by, cy))))
@@ -207,9 +214,6 @@ def fill_behind(
                     break
         if hidden:
             continue
-        inverse = np.float32(1.0) / area
-        e0x, e0y = -(cy - by) * inverse, (cx - bx) * inverse
-        e1x, e1y = -(ay - cy) * inverse, (ax - cx) * inverse
         for y in range(y0, y1 + 1):
             w0 = e0x * (np.float32(x0) - bx) + e0y * (np.float32(y) - by)
             w1 = e1x * (np.float32(x0) - cx) + e1y * (np.float32(y) - cy)
@@ -287,6 +291,15 @@ def lay_under(layer: Frame, plate: Frame, out: Frame) -> None:
                     made[three * x + c] = np.uint8(min(np.uint32(made[three * x + c]) + hidden, whole))
 
 
+@nb.njit(inline="always")
+def _mark(weight: NDArray[np.uint8], y: int, x: int, next_y: int, next_x: int, apart: float) -> None:
+    """Give two neighbours whose sources lie `apart` their share of smoothing, if that is an edge."""
+    if apart > _FROM_PX:
+        share = np.uint8(min((apart - _FROM_PX) * _SLOPE, np.float32(255)))
+        weight[y, x] = max(weight[y, x], share)
+        weight[next_y, next_x] = max(weight[next_y, next_x], share)
+
+
 @compiled(_F3, _U2, _U3, _U3)
 def soften_edges(positions: FloatArray, weight: NDArray[np.uint8], scratch: Frame, frame: Frame) -> None:
     """Smooth a picture where it shows an edge that the mesh has made: there neighbours come from far apart.
@@ -315,15 +328,13 @@ def soften_edges(positions: FloatArray, weight: NDArray[np.uint8], scratch: Fram
             first, last = min(first, start // 2), max(last, end // 2)
             for i in range(end - start):
                 x = (start + i) // 2
-                across, down = abs(right[i] - here[i]), abs(under[i] - here[i])
-                if across > _FROM_PX:
-                    share = np.uint8(min((across - _FROM_PX) * _SLOPE, np.float32(255)))
-                    weight[y, x] = max(weight[y, x], share)
-                    weight[y, x + 1] = max(weight[y, x + 1], share)
-                if down > _FROM_PX:
-                    share = np.uint8(min((down - _FROM_PX) * _SLOPE, np.float32(255)))
-                    weight[y, x] = max(weight[y, x], share)
-                    weight[y + 1, x] = max(weight[y + 1, x], share)
+                _mark(weight, y, x, y, x + 1, abs(right[i] - here[i]))
+                _mark(weight, y, x, y + 1, x, abs(under[i] - here[i]))
+        for i in range(2 * width - 2, 2 * width):  # the last pixel has no neighbour to its right
+            apart = abs(below[i] - row[i])
+            if apart > _FROM_PX:
+                top, bottom, first, last = min(top, y), y + 1, min(first, width - 1), width - 1
+                _mark(weight, y, width - 1, y + 1, width - 1, apart)
     bottom, last = min(bottom, height - 1), min(last, width - 1)
     for y in range(top, bottom + 1):
         above, under_y = max(y - 1, 0), min(y + 1, height - 1)

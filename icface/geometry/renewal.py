@@ -24,7 +24,7 @@ from icface.geometry.person import Person
 from icface.geometry.prepare import pasted, take_out_the_rest
 from icface.geometry.reading import certain, read_photo
 from icface.geometry.rig import POSE_GAIN, FaceRig
-from icface.geometry.teeth import OWN, mouth_anchor
+from icface.geometry.teeth import OWN, MouthRows, mouth_anchor
 from icface.geometry.topology import FACE_VERTICES, OVAL
 from icface.geometry.warp import HostWarp
 
@@ -39,7 +39,7 @@ Corrected = Callable[[Tensors, Tensors], Frame]
 
 def is_worth_renewing(cache: Tensors, landmarks: Landmarks) -> bool:
     """Whether a photo smiles or shows its teeth."""
-    return smiles(landmarks) or bool(cache["mouth_rows"][4] == OWN)
+    return smiles(landmarks) or bool(MouthRows.of(cache).teeth == OWN)
 
 
 def smiles(landmarks: Landmarks) -> bool:
@@ -92,7 +92,7 @@ def renewed(
     points[:FACE_VERTICES, 2] = -drawn[:, 2] * cache["iod_px"] * affine[0, 0]
     face = replace(found[0], points_px=points)
     made = read_photo(whole, face, affine, size_px, free_layer, room, person=person)
-    if cache["mouth_rows"][4] == OWN:
+    if MouthRows.of(cache).teeth == OWN:
         keep_the_teeth(made, cache)
     rig, warp = FaceRig(made), HostWarp(made, (size_px, size_px))
     # Once: what is left of the expression is small.
@@ -114,5 +114,5 @@ def keep_the_teeth(made: dict[str, NDArray[Any]], cache: Tensors) -> None:
     made["mouth_patch"] = cache["mouth_patch"] + np.array([0, top, 0, 0], dtype=np.int32)
     # Teeth belong to the skull. The line of the lips, from which their lower end counts, is not where it was.
     was, now = (mouth_anchor(each["neutral_shape"])[1] for each in (cache, made))
-    scale, upper_row, lower_row, upper_edge, own = cache["mouth_rows"].tolist()
-    made["mouth_rows"] = np.array([scale, upper_row, lower_row, upper_edge + was - now, own], np.float32)
+    rows = MouthRows.of(cache)
+    made["mouth_rows"] = np.array(rows._replace(upper_edge=rows.upper_edge + was - now), dtype=np.float32)

@@ -241,9 +241,9 @@ class _Mouth:
         self._project = project
         self._upper = teeth.mouth_anchor(cache["neutral_shape"])
         self._patch = cache["mouth_patch"].astype(np.float32)
-        self._scale, self._upper_row, self._lower_row, self._upper_edge, own = cache["mouth_rows"]
+        self._rows = teeth.MouthRows.of(cache)
         # Photographed teeth already carry the lips' shadow.
-        self._shadow = np.float32(0.4 if own else 1.0)
+        self._shadow = np.float32(0.4 if self._rows.teeth else 1.0)
 
     def look(self, opening: Opening) -> tuple[FloatArray, FloatArray, Any]:
         iod = self._project.iod_px
@@ -256,14 +256,14 @@ class _Mouth:
 
         x, upper_y = local(self._upper)
         jaw_x, lower_y = local(self._upper + opening.jaw)
-        below = self._upper_edge - upper_y  # > 0 under the upper teeth
+        below = self._rows.upper_edge - upper_y  # > 0 under the upper teeth
         above = lower_y - teeth.LOWER_EDGE  # > 0 over the lower teeth
         blend = np.clip(below / np.maximum(below + np.maximum(above, 0.0), 1e-4), 0.0, 1.0)
-        upper_row = self._upper_row + below * self._scale
-        lower_row = self._lower_row - above * self._scale
-        middle_row = self._upper_row + blend * (self._lower_row - self._upper_row)
+        upper_row = self._rows.upper + below * self._rows.scale
+        lower_row = self._rows.lower - above * self._rows.scale
+        middle_row = self._rows.upper + blend * (self._rows.lower - self._rows.upper)
         row = np.where(below < 0, upper_row, np.where(above < 0, lower_row, middle_row))
-        column = (x + blend * (jaw_x - x)) * self._scale + (self._patch[2] - 1) / 2
+        column = (x + blend * (jaw_x - x)) * self._rows.scale + (self._patch[2] - 1) / 2
         # The lips throw a soft shadow inwards. A wider mouth lets more light in: a narrow slit is dark.
         upper, lower = opening.vertices[_UPPER_LIP], opening.vertices[_LOWER_LIP]
         across = np.argsort(upper[:, 0])

@@ -18,7 +18,7 @@ from icface.compiled import compiled
 from icface.geometry import topology as mesh
 from icface.geometry.follow import smooth
 from icface.geometry.person import SIDES
-from icface.geometry.raster import NO_OPENING, row_span, write_line
+from icface.geometry.raster import NO_OPENING, row_span, triangle, write_line
 from icface.geometry.side import COLS, ROWS
 from icface.geometry.warp import NO_MAP
 
@@ -175,15 +175,9 @@ def draw_sheet(
             flat[y, 2 * boxes[k, 0] : 2 * boxes[k, 2]] = NOWHERE
     for t in range(triangles.shape[0]):
         a, b, c = triangles[t, 0], triangles[t, 1], triangles[t, 2]
-        ax, ay = vertices[a, 0], vertices[a, 1]
-        bx, by = vertices[b, 0], vertices[b, 1]
-        cx, cy = vertices[c, 0], vertices[c, 1]
-        area = (bx - ax) * (cy - ay) - (cx - ax) * (by - ay)
-        if area >= np.float32(-1e-6):
+        ax, ay, bx, by, cx, cy, e0x, e0y, e1x, e1y = triangle(vertices, a, b, c)
+        if e0x == 0 and e0y == 0:
             continue
-        inverse = np.float32(1.0) / area
-        e0x, e0y = -(cy - by) * inverse, (cx - bx) * inverse
-        e1x, e1y = -(ay - cy) * inverse, (ax - cx) * inverse
         ux = e0x * (places[a, 0] - places[c, 0]) + e1x * (places[b, 0] - places[c, 0])
         vx = e0x * (places[a, 1] - places[c, 1]) + e1x * (places[b, 1] - places[c, 1])
         for k in range(boxes.shape[0]):

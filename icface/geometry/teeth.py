@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import cv2
 import numpy as np
 
-from icface.arrays import Frame
+from icface.arrays import Frame, Tensors
 from icface.attributes import FloatArray
 from icface.geometry import topology as mesh
 from icface.geometry.layers import LUMA, polygon_mask
@@ -79,6 +81,25 @@ def cheek_colours(picture: Frame, points_px: FloatArray) -> FloatArray:
     return np.asarray(picture[spots[:, 0], spots[:, 1]], dtype=np.float32)
 
 
+class MouthRows(NamedTuple):
+    """What the cache's tensor `mouth_rows` says of the painted mouth."""
+
+    scale: float
+    """Pixels per IOD."""
+    upper: float
+    """The row of the upper part's lower end, above which all moves with the skull."""
+    lower: float
+    """The row of `LOWER_EDGE`, below which all moves with the jaw."""
+    upper_edge: float
+    """The height of the upper part's lower end over the line of the closed lips (IOD)."""
+    teeth: float
+    """OWN where the upper part shows the photo's own teeth, KNOWN where the person's are shown, else 0."""
+
+    @classmethod
+    def of(cls, cache: Tensors) -> MouthRows:
+        return cls(*cache["mouth_rows"])
+
+
 def paint_mouth(
     crop: Frame,
     shape: SourceShape,
@@ -96,10 +117,7 @@ def paint_mouth(
         known: what other pictures showed of the inside of this person's mouth.
 
     Returns:
-        (h, w, 3) upper teeth, a dark cavity, tongue and lower teeth, from top to bottom; and (5,) where they lie in it:
-        pixels per IOD; the row of the upper part's lower end, above which all moves with the skull; the row of
-        `LOWER_EDGE`, below which all moves with the jaw; the height of that lower end over the line of the closed lips
-        (IOD); and OWN where the upper part shows the photo's own teeth, KNOWN where the person's are shown, else 0.
+        (h, w, 3) upper teeth, a dark cavity, tongue and lower teeth, from top to bottom; and (5,) the `MouthRows`.
     """
     scale = shape.iod_px * OVERSAMPLE
     own = _own_teeth(crop, shape, points_px, scale, OWN_TEETH_GAP if known is None else OPEN_GAP)

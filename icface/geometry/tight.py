@@ -11,15 +11,20 @@ from typing import Any, Final
 import cv2
 import numpy as np
 
-from icface.arrays import Frame
+from icface.arrays import Array, Frame
+from icface.attributes import FloatArray
 from icface.face.landmarks import Landmarks
+from icface.face.suitability import face_extent_px
 from icface.geometry.beyond import CUT, Pads, blurred, continued
 from icface.geometry.cutout import LEAST_SEEN, MOST_PERSON, MOST_UNSURE
 from icface.geometry.topology import FACE_VERTICES, OVAL
 from icface.segmentation.matte import person_matte
 
-TIGHT_VERSION: Final = 2
+TIGHT_VERSION: Final = 3
 """Part of the source cache's key. Raise it when the same photo gives another picture."""
+
+LARGEST_PX: Final = 1024
+"""The photo is reduced to a face of this size before: no crop shows a larger one, and room takes time and memory."""
 
 # Lengths in the longer side of the face's box.
 NEAR: Final = 0.24
@@ -41,7 +46,7 @@ BLUR: Final = 0.35
 """How fast a repeated border gets blurred, of the distance from it."""
 
 
-def with_room(photo: Frame, face: Landmarks) -> tuple[Frame, Landmarks, tuple[int, int]]:
+def with_room(photo: Frame, face: Landmarks) -> tuple[Frame, Landmarks, Array]:
     """A photo with room beside a head that its borders cut, and below a chin.
 
     Args:
@@ -49,10 +54,27 @@ def with_room(photo: Frame, face: Landmarks) -> tuple[Frame, Landmarks, tuple[in
         face: the face in it.
 
     Returns:
-        The larger photo, the face in it, and what was added to the left and above in pixels; all as they were where the
-        borders cut nothing.
+        The photo with room, the face in it, and the (2, 3) affine from its pixels to those of the photo that was given,
+        one scale and a shift. Where the borders cut nothing, both are as they were.
     """
-    points = face.points_px[:FACE_VERTICES, :2]
+    scale = min(1.0, LARGEST_PX / face_extent_px(face))
+    small = photo
+    if scale < 1:
+        reduced = cv2.resize(photo, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA)
+        small = np.asarray(reduced, dtype=np.uint8)
+    points = scale * face.points_px
+    points[:, :2] += scale / 2 - 0.5  # pixel centres are integers
+    wide, left = _widened(small, points[:FACE_VERTICES, :2])
+    if wide is small:
+        return photo, face, np.eye(2, 3)
+    points[:, 0] += left
+    offset = np.array([0.5 - left, 0.5]) / scale - 0.5
+    seen = replace(face, points_px=points, image_size_px=(wide.shape[1], wide.shape[0]))
+    return wide, seen, np.column_stack([np.eye(2) / scale, offset])
+
+
+def _widened(photo: Frame, points: FloatArray) -> tuple[Frame, int]:
+    """The photo with room around a face (468, 2), and how many columns were added to the left; itself where none is."""
     low, high = points.min(0), points.max(0)
     extent = float((high - low).max())
     height, width = photo.shape[:2]
@@ -62,7 +84,7 @@ def with_room(photo: Frame, face: Landmarks) -> tuple[Frame, Landmarks, tuple[in
     under = (height - 1 - high[1]) / extent < NEAR_CHIN
     bottom = round(max(LEAST_BELOW * extent, CROP * extent - height)) if under else 0
     if not (left or right or bottom):
-        return photo, face, (0, 0)
+        return photo, 0
     iod_px = float(np.linalg.norm(points[33] - points[263]))
     matte = person_matte(photo, points[list(OVAL)], iod_px)
     rows = slice(max(0, int(low[1] - CROWN * extent)), max(1, int(high[1])))
@@ -79,9 +101,7 @@ def with_room(photo: Frame, face: Landmarks) -> tuple[Frame, Landmarks, tuple[in
             photo = continued(photo, points, pads, matte=matte, blur=(0.0, ROOM_BLUR))
     if bottom:
         photo = _repeated(photo, (0, bottom, 0, 0))
-    moved = face.points_px + np.array([left, 0, 0], dtype=np.float32)
-    size_px = photo.shape[1], photo.shape[0]
-    return photo, replace(face, points_px=moved, image_size_px=size_px), (left, 0)
+    return photo, left
 
 
 def _repeated(photo: Frame, pads: Pads) -> Frame:

@@ -40,7 +40,7 @@ def read_still(path: Path, face: int | None = None) -> FloatArray:
     photo = load_photo(path)
     if photo.moves:
         raise SourceError(f"{path} is an animation that cannot be played; save it as GIF or MP4")
-    seen = choose_face(faces_of(photo.frame), path, face)
+    seen = choose_face(faces_of(photo.frame), path, face, photo.when_reduced)
     return attributes_of_still(put_upright(*without_far(photo.frame, seen))[1])
 
 

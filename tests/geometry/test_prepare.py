@@ -531,3 +531,12 @@ def test_eyes_that_look_into_the_camera_look_ahead_once_the_head_is_turned_back(
     turned = Landmarks(points, (640, 480), scores)
     assert reading.own_gaze(turned, pose)[1] == pytest.approx(-0.3 * (1 - 0.32), abs=0.03)
     assert reading.own_gaze(landmarks, head_pose(landmarks)).tolist() == [0, 0]  # the portrait looks straight
+
+
+@pytest.mark.usefixtures("without_expression")
+def test_a_wide_crop_is_never_smaller_than_what_was_asked_for(
+    noise: Frame, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(prepare, "NATIVE_LIMITS_PX", (32, 128))
+    cache = prepare_source(noise, face(), Scripted(), 160, wide=True)
+    assert cache["plate"].shape == (160, 160, 3)

@@ -107,3 +107,13 @@ def test_only_the_first_start_compiles(repository: Path, tmp_path: Path) -> None
         )
         assert result.returncode == 0, result.stderr
         assert result.stdout == expected
+
+
+def test_an_edge_is_softened_in_every_column() -> None:
+    """Sources jump by 10 pixels and more between rows 2 and 3: there (1, 2, 1) / 4 of the rows is shown."""
+    positions = np.zeros((5, 7, 2), dtype=np.float32)
+    positions[3:] = 24
+    frame = np.full((5, 7, 3), 40, dtype=np.uint8)
+    frame[3:] = 200
+    raster.soften_edges(positions, np.zeros((5, 7), dtype=np.uint8), np.empty_like(frame), frame)
+    np.testing.assert_array_equal(frame[:, :, 0], np.repeat([[40], [40], [80], [160], [200]], 7, axis=1))

@@ -232,11 +232,13 @@ def test_eyes_that_stay_on_the_camera_turn_less_than_the_head(rig: FaceRig) -> N
     assert back[0] - rest[0] == pytest.approx(shown, abs=0.6)
 
 
-def test_gaze_is_the_photos_own_where_it_is_asked_for(cache: Cache) -> None:
-    aside = FaceRig({**cache, "gaze_rad": np.array([0.0, 0.3], dtype=np.float32)})
+@pytest.mark.parametrize("gaze_rad", np.linspace(0.2, 0.4, 11))
+def test_gaze_is_the_photos_own_where_it_is_asked_for(cache: Cache, gaze_rad: float) -> None:
+    """However the attributes round it."""
+    aside = FaceRig({**cache, "gaze_rad": np.array([0.0, gaze_rad], dtype=np.float32)})
     place, _ = iris_places(aside)
-    assert place[0] - cache["right_iris"][0] == pytest.approx(np.sin(0.3) * 0.135 * IOD, abs=0.6)
-    own = aside.motion(attributes(gaze_yaw=0.3 / GAZE_LIMIT_RAD))
+    assert place[0] - cache["right_iris"][0] == pytest.approx(np.sin(gaze_rad) * 0.135 * IOD, abs=0.6)
+    own = aside.motion(attributes(gaze_yaw=gaze_rad / GAZE_LIMIT_RAD))
     x0, y0, x1, y1 = own["regions"][0]
     assert own["inner_map"][y0:y1, x0:x1, 1].max() < 30  # the picture as photographed
 

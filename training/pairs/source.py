@@ -29,7 +29,7 @@ from icface.geometry.person import Person
 from icface.geometry.reading import read_photo
 from icface.geometry.rig import JAW_SHARE, POSE_GAIN, FaceRig
 from icface.geometry.shape import PIVOT, Projection
-from icface.geometry.teeth import OWN
+from icface.geometry.teeth import OWN, MouthRows
 from icface.geometry.topology import face_tables
 from icface.geometry.warp import HostWarp
 from training.pairs.seen import Seen, irises
@@ -98,7 +98,7 @@ class Source:
     @property
     def own_teeth(self) -> bool:
         """Whether the photo's own teeth are shown."""
-        return bool(self.cache["mouth_rows"][4] == OWN)
+        return bool(MouthRows.of(self.cache).teeth == OWN)
 
     def own_pose(self) -> FloatArray:
         """Neutral attributes, with the pose that the head has in the photo."""

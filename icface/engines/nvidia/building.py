@@ -12,7 +12,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from icface.engines.base import ANY, LARGEST_PX, SMALLEST_PX, Job, Progress, Target, check_graph
+from icface.engines.base import ANY, LARGEST_PX, LAYERS, SMALLEST_PX, Job, Progress, Target, check_graph
 from icface.engines.cache import EngineCache
 from icface.engines.nvidia.library import BINDING_ERRORS, Library, log_of, one_line
 from icface.errors import EngineError
@@ -87,8 +87,12 @@ def _set_sizes(builder: Any, config: Any, network: Any, job: Job) -> None:
     profile = builder.create_optimization_profile()
     varying = [spec for spec in job.bundle.graph.inputs if any(isinstance(size, str) for size in spec.shape)]
     for spec in varying:
-        shapes = ([size if isinstance(size, int) else px for size in spec.shape] for px in sizes_px)
-        profile.set_shape(spec.name, *shapes)
+        larger = LAYERS.get(spec.name, 1)
+        smallest, *others = sizes_px  # a layer without a margin is no larger than the frame
+        sides = smallest, *(round(larger * px) for px in others)
+        profile.set_shape(
+            spec.name, *([size if isinstance(size, int) else px for size in spec.shape] for px in sides)
+        )
     if varying and config.add_optimization_profile(profile) < 0:
         raise RuntimeError(f"it refuses the sizes {sizes_px}")
 

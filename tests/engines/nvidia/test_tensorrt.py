@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
+from unittest.mock import Mock
 
 import numpy as np
 import onnx
@@ -23,9 +24,9 @@ from icface.engines import needs_build, open_engine
 from icface.engines.backends import tensorrt, tensorrt_rtx
 from icface.engines.base import Job, Progress, Target
 from icface.engines.cache import EngineCache, EngineKey
+from icface.engines.nvidia import building, running
 from icface.engines.nvidia import cuda as cuda_layer
 from icface.engines.nvidia import library as nvidia_library
-from icface.engines.nvidia import running
 from icface.engines.nvidia.building import Shares, keep_timings, network_flags, open_timings
 from icface.engines.nvidia.library import Library
 from icface.engines.nvidia.running import TrtEngine
@@ -144,6 +145,22 @@ def test_a_graph_of_another_model_is_an_error(rtx: Any, bundle: Bundle, paper: B
 def test_sizes_that_contradict_are_an_error(rtx: Any, bundle: Bundle) -> None:
     with pytest.raises(EngineError, match=r"^TensorRT-RTX (refuses the sizes|cannot build)"):
         built(bundle, size_px=4)
+
+
+def test_layers_with_a_margin_may_be_larger_than_the_frame(bundle: Bundle) -> None:
+    profile = Mock()
+    builder = Mock(**{"create_optimization_profile.return_value": profile})
+    config = Mock(**{"add_optimization_profile.return_value": 0})
+    names = [
+        [SimpleNamespace(name=spec.name) for spec in specs]
+        for specs in (bundle.graph.inputs, bundle.graph.outputs)
+    ]
+    network = Mock(num_inputs=len(names[0]), num_outputs=len(names[1]))
+    network.get_input, network.get_output = names[0].__getitem__, names[1].__getitem__
+    building._set_sizes(builder, config, network, Job(bundle=bundle, backend="tensorrt", size_px=512))
+    shapes = {name: shapes for name, *shapes in (call.args for call in profile.set_shape.call_args_list)}
+    assert shapes["skin"] == [[16, 16, 4], [768, 768, 4], [3072, 3072, 4]]
+    assert shapes["plate"] == [[16, 16, 3], [512, 512, 3], [2048, 2048, 3]]
 
 
 def test_progress_never_goes_back_and_ends(rtx: Any, bundle: Bundle) -> None:
