@@ -120,9 +120,8 @@ class HalfCorrector(PatchCorrector):
         self.place.data = self.place.data.half()
         self.style = nn.Sequential(_Half(), *self.style)
 
-    def propose(self, patch: Tensor, conditions: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        residual, colour, alpha = super().propose(patch.half(), conditions)
-        return residual.float(), colour.float(), alpha.float()
+    def propose(self, patch: Tensor, conditions: Tensor) -> Tensor:
+        return super().propose(patch.half(), conditions).float()
 
     def openings(self, inner: Tensor) -> tuple[Tensor, Tensor]:
         opening, inside = super().openings(inner.half())

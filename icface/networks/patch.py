@@ -38,7 +38,7 @@ Channels = Annotated[int, Meta(ge=1)]
 class PatchConfig(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """The numbers of a corrector; the defaults are the one that ships."""
 
-    channels: tuple[Channels, Channels, Channels, Channels] = (24, 40, 64, 96)
+    channels: tuple[Channels, Channels, Channels, Channels] = (16, 32, 64, 128)
     """Channels at 1/2, 1/4, 1/8 and 1/16 of the patch."""
     hidden: Channels = 64
     """Width of the layer between the conditions and what they do to the features."""
@@ -64,13 +64,12 @@ class PatchCorrector(nn.Module):
             nn.Conv2d(n, m, 3, stride=2, padding=1) for n, m in ((a, b), (b, c), (c, d))
         )
         self.up = nn.ModuleList(nn.Conv2d(n, m, 1) for n, m in ((d, c), (c, b), (b, a)))
-        self.first = nn.Conv2d(a, a, 3, padding=1)
         self.blocks_down = nn.ModuleList(Block(n) for n in (b, c, d))
         self.blocks_up = nn.ModuleList(Block(n) for n in (c, b))
         self.last = nn.Conv2d(a, a, 3, padding=1)
-        # Residual, colour and alpha, each pixel's four quarters beside each other.
+        # Red, green and blue, each with its four quarters beside each other.
         # It starts small, so that a fresh corrector hardly changes the picture.
-        self.head = _faint(nn.Conv2d(a, 7 * 4, 3, padding=1), 0.1)
+        self.head = _faint(nn.Conv2d(a, 3 * 4, 3, padding=1), 0.1)
         # The face lies in the same place of every patch, so the features may differ from place to place.
         self.place = nn.Parameter(torch.zeros(1, c, PATCH_PX // 8, PATCH_PX // 8))
         self._styled = (b, c, d, c, b)
@@ -104,27 +103,27 @@ class PatchCorrector(nn.Module):
     def in_quarters(self, patch: Tensor, conditions: Tensor, gates: Tensor) -> tuple[Tensor, Tensor]:
         """The same for quarters (B, 4, 4, 96, 96); gives keep (B, 1, 4, 96, 96) and add (B, 3, 4, 96, 96)."""
         image, inner = patch[:, :3], patch[:, 3:]
-        residual, colour, alpha = self.propose(patch, conditions)
+        change = self.propose(patch, conditions)
         strength, opening = self._where(inner, gates)
-        residual = residual - broad(residual, 1 - opening) * (1 - opening)
-        alpha = alpha * opening * strength
-        keep = 1 - alpha
-        add = residual * strength * keep + (image + colour) * alpha
-        return keep, add
+        around = 1 - opening
+        residual = MOST_RESIDUAL * torch.tanh(change)
+        residual = residual - broad(residual, around)
+        replaced = opening * strength
+        add = residual * (around * strength) + (image + change) * replaced
+        return 1 - replaced, add
 
-    def propose(self, patch: Tensor, conditions: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """What the network itself says, before it is known where it counts.
+    def propose(self, patch: Tensor, conditions: Tensor) -> Tensor:
+        """What the network itself would add, before it is known where that counts, and how far it is bounded.
 
         Args:
             patch: (B, 4, 4, 96, 96), in quarters.
 
         Returns:
-            In quarters, residual (B, 3, 4, 96, 96), bounded; colour of the same shape, relative to the patch; alpha
-            (B, 1, 4, 96, 96) in [0, 1], with which that colour replaces the patch's.
+            (B, 3, 4, 96, 96), in quarters.
         """
         spread = ((conditions - self.mean) / self.deviation).clamp(-CLIP_SIGMA, CLIP_SIGMA)
         styles = self.style(spread)[:, :, None, None].split([2 * n for n in self._styled], dim=1)
-        x = _active(self.first(_active(self.stem(patch.flatten(1, 2) * 2 - 1))))
+        x = _active(self.stem(patch.flatten(1, 2) * 2 - 1))
         kept = [x]
         for level, (down, block) in enumerate(zip(self.down, self.blocks_down, strict=True)):
             x = _styled(_active(down(x)), styles[level])
@@ -136,8 +135,8 @@ class PatchCorrector(nn.Module):
             x = _active(_doubled(up(x)) + kept[2 - level])
             if block is not None:
                 x = block(_styled(x, styles[3 + level]))
-        made = self.head(_active(self.last(x))).unflatten(1, (7, 4))
-        return MOST_RESIDUAL * torch.tanh(made[:, :3]), made[:, 3:6], torch.sigmoid(made[:, 6:])
+        made: Tensor = self.head(_active(self.last(x))).unflatten(1, (3, 4))
+        return made
 
     def _where(self, inner: Tensor, gates: Tensor) -> tuple[Tensor, Tensor]:
         """Strength of the correction and the widened openings, in quarters (B, 1, 4, 96, 96)."""

@@ -20,7 +20,7 @@ from icface.geometry import patch as patches
 from icface.geometry import topology as mesh
 from icface.geometry.rig import FaceRig
 from icface.images import load_photo
-from tests.conftest import REPOSITORY
+from tests.conftest import REPOSITORY, shared_file
 from training import make_pairs
 from training.pairs import moving, records, work
 from training.pairs.pictures import Job, jobs_of
@@ -238,6 +238,17 @@ def test_the_project_s_own_configs_hold_the_evaluation_people_out(tmp_path: Path
 
     assert files(False) == {names[0], names[1], names[4], names[8]}
     assert files(True) == {names[2], names[3], names[5], names[7]}
+
+
+def test_nobody_of_the_model_card_was_trained_on() -> None:
+    with (REPOSITORY / "benchmarks/groups_labels.csv").open(encoding="utf-8") as file:
+        measured = {row["file"] for row in csv.DictReader(file)}
+    photos = shared_file("data/images.csv").parent
+    config = load_config(REPOSITORY / "training/configs/pairs.toml")
+    trained = {
+        name for each in config.sets for job in jobs_of(config, each, photos, False) for name in job.files
+    }
+    assert not measured & trained
 
 
 PEOPLE = """

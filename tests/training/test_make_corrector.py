@@ -1,0 +1,99 @@
+"""From nothing to a bundle: each step gets what the one before made, and nothing is packed that is not finished."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from icface.networks import CorrectorInfo, PatchConfig, PatchCorrector, save_corrector
+from training import make_corrector
+
+SMALL = PatchConfig(channels=(4, 4, 4, 4), hidden=4)
+CONFIG = """\
+method = "patch"
+steps = 7
+[network]
+channels = [4, 4, 4, 4]
+hidden = 4
+[sampling.shares]
+london = 1.0
+sfhq_made = 0.5
+"""
+
+
+class Steps:
+    """The four commands, which only tell that they were called. Training reaches `step`."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, step: int) -> None:
+        self.called: list[tuple[str, list[str]]] = []
+        self.fails = ""
+        for name in ("make_pairs", "train", "evaluate_patch", "pack_edge"):
+
+            def run(argv: list[str], name: str = name) -> int:
+                self.called.append((name, argv))
+                if name == "train":
+                    out = Path(argv[argv.index("--out") + 1])
+                    out.mkdir(parents=True, exist_ok=True)
+                    info = CorrectorInfo(network=SMALL, provenance="", licence="", step=step)
+                    save_corrector(out / "model.safetensors", PatchCorrector(SMALL), info)
+                return int(name == self.fails)
+
+            monkeypatch.setattr(getattr(make_corrector, name), "main", run)
+
+    @property
+    def names(self) -> list[str]:
+        return [name for name, _ in self.called]
+
+
+def command(folder: Path) -> int:
+    config = folder / "small.toml"
+    config.write_text(CONFIG, encoding="utf-8")
+    flags = [
+        "--photos",
+        folder,
+        "--perceptual",
+        folder / "taps.onnx",
+        "--out",
+        folder / "made",
+        "--config",
+        config,
+    ]
+    return make_corrector.main([str(flag) for flag in flags])
+
+
+def test_each_step_gets_what_the_one_before_made(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    steps = Steps(monkeypatch, step=7)
+    assert command(tmp_path) == 0
+    assert steps.names == ["make_pairs", "make_pairs", "train", "evaluate_patch", "pack_edge"]
+    made = tmp_path / "made"
+    learned, held, training, measured, packed = (" ".join(argv) for _, argv in steps.called)
+    assert learned.endswith(f"--out {made / 'pairs'} --only london --only sfhq_made")
+    assert held.endswith(f"--out {made / 'pairs_eval'} --evaluation --only openpeople --only london")
+    assert f"--data {made / 'pairs'} --validation {made / 'pairs_eval'}" in training
+    weights = made / "run" / "model.safetensors"
+    assert f"--data {made / 'pairs_eval'} --model {weights}" in measured
+    assert packed == f"--weights {weights} --out {made / 'bundle'}"
+
+
+def test_a_training_that_was_stopped_is_not_packed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    steps = Steps(monkeypatch, step=6)
+    assert command(tmp_path) == 2
+    assert steps.names[-1] == "train"
+    assert "was stopped; the same command again goes on" in capsys.readouterr().err
+
+
+def test_a_step_that_fails_ends_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    steps = Steps(monkeypatch, step=7)
+    steps.fails = "make_pairs"
+    assert command(tmp_path) == 2
+    assert steps.names == ["make_pairs"]
+
+
+def test_a_config_of_another_method_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    config = make_corrector.CONFIGS / "small.toml"
+    flags = ["--photos", tmp_path, "--perceptual", tmp_path, "--out", tmp_path, "--config", config]
+    assert make_corrector.main([str(flag) for flag in flags]) == 2
+    assert "does not train a patch corrector" in capsys.readouterr().err

@@ -1,0 +1,96 @@
+"""Make the corrector that ships, from nothing.
+
+    python training/make_corrector.py --photos FOLDER --perceptual SQUEEZENET_ONNX --out RUN
+
+It makes those sets of training/configs/pairs.toml that training/configs/edge_face.toml draws from, trains as that one
+says, measures the result on people that were not trained on, and packs a bundle. Seeds are the configs'. The same command
+again goes on where it was interrupted.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import Final
+
+if not __package__:  # started as a file: the repository takes the place of this folder
+    sys.path[0] = str(Path(__file__).resolve().parents[1])
+
+from export import pack_edge
+from icface.command import Parser, run_command
+from icface.errors import ConfigError
+from icface.networks import load_corrector
+from training import evaluate_patch, make_pairs, train
+from training.learning.config import load_config
+from training.learning.patch.config import PatchTrainConfig
+
+CONFIGS: Final = Path(__file__).parent / "configs"
+PAIRS: Final = CONFIGS / "pairs.toml"
+EVALUATED: Final = ("openpeople", "london")
+"""Sets of true pairs, whose held-out people the result is measured on."""
+
+
+def parser() -> argparse.ArgumentParser:
+    """The command's flags."""
+    result = Parser(
+        description="Make the corrector that ships, from nothing. The same command again goes on."
+    )
+    add = result.add_argument
+    add("--photos", type=Path, required=True, metavar="FOLDER", help="the material that pairs.toml names")
+    add("--perceptual", type=Path, required=True, metavar="ONNX", help="SqueezeNet with taps")
+    add("--out", type=Path, required=True, metavar="RUN", help="folder of the pairs, the run and the bundle")
+    config = CONFIGS / "edge_face.toml"
+    add("--config", type=Path, default=config, metavar="TOML", help="of the training (default: what ships)")
+    add("--threads", type=int, help="CPU threads (default: all)")
+    add("-v", "--verbose", action="count", default=0, help="-vv shows tracebacks")
+    return result
+
+
+def make(flags: argparse.Namespace) -> None:
+    """Run the command. Each step says itself what failed.
+
+    Raises:
+        ConfigError: a step failed.
+    """
+    config = load_config(flags.config)
+    if not isinstance(config, PatchTrainConfig):
+        raise ConfigError(f"{flags.config} does not train a patch corrector; its method has to be patch")
+    out: Path = flags.out
+    pairs, held_out, run = out / "pairs", out / "pairs_eval", out / "run"
+    material = ["--photos", flags.photos, "--config", PAIRS]
+    _step(make_pairs.main, *material, "--out", pairs, *_only(config.sampling.shares))
+    _step(make_pairs.main, *material, "--out", held_out, "--evaluation", *_only(EVALUATED))
+    with_networks = [
+        "--perceptual",
+        flags.perceptual,
+        *(["--threads", flags.threads] if flags.threads else []),
+    ]
+    data = ["--data", pairs, "--validation", held_out]
+    _step(train.main, "--config", flags.config, *data, *with_networks, "--out", run)
+    # The last step's, not the best: so nothing was chosen on the people it is measured on.
+    weights = run / "model.safetensors"
+    if not weights.exists() or load_corrector(weights)[1].step < config.steps:
+        raise ConfigError(f"the training in {run} was stopped; the same command again goes on")
+    measured = ["--data", held_out, "--model", weights, *with_networks]
+    _step(evaluate_patch.main, *measured, "--out", run / "sheets")
+    _step(pack_edge.main, "--weights", weights, "--out", out / "bundle")
+
+
+def _only(sets: Iterable[str]) -> list[str]:
+    return [word for name in sets for word in ("--only", name)]
+
+
+def _step(main: Callable[[list[str]], int], *argv: object) -> None:
+    if main([str(word) for word in argv]) != 0:
+        raise ConfigError("a step failed; what it said is above. The same command again goes on there")
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Run the command."""
+    return run_command(parser(), make, argv)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
