@@ -304,8 +304,11 @@ def test_a_model_has_boxes_outside_of_its_frame(boxes: list[list[int]], seen: An
         "plate": np.zeros((6, 8, 3), dtype=np.uint8),
         "inner": np.full((2, 2, 3), 90, dtype=np.uint8),
     }
-    motion = {
-        **{"skin_map": maps, "inner_map": maps, "inner_alpha": white, "inner_shade": white},
+    motion: dict[str, Any] = {
+        "skin_map": maps,
+        "inner_map": maps,
+        "inner_alpha": white,
+        "inner_shade": white,
         "regions": np.array(boxes, dtype=np.int32),
     }
     expected = np.zeros((6, 8), dtype=np.uint8)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Final
+from typing import Any, Final
 
 from icface.bundle import Bundle
 from icface.geometry.gates import REGIONS
@@ -37,13 +37,14 @@ CORRECTION: Final = (
 BOXES: Final = (_spec("regions", "int32", "count", 4),)
 """Motion of the host variant alone."""
 FRAME: Final = (_spec("frame", "uint8", "height", "width", 3),)
+_Specs = tuple[TensorSpec, ...]
 _PATCH: Final = (1, PATCH_PX, PATCH_PX, 4)
 
 
 def misfit(bundle: Bundle) -> str:
     """What of a bundle's tensors is not as the warp takes it, in a few words; empty where all are."""
     motion = MAPS + (CORRECTION if bundle.correct is not None else ())
-    wanted = [(bundle.graph, CACHE, motion, FRAME, "graph")]
+    wanted: list[tuple[Any, _Specs, _Specs, _Specs, str]] = [(bundle.graph, CACHE, motion, FRAME, "graph")]
     if bundle.host is not None:
         wanted.append((bundle.host, CACHE, motion + BOXES, FRAME, "host"))
     if bundle.correct is not None:

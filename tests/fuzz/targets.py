@@ -167,7 +167,11 @@ def an_edge_bundle() -> tuple[dict[str, Any], dict[str, tuple[str, list[int], li
         "motion": "icface.geometry",
     }
     golden = {
-        spec.name: (spec.dtype, [sizes.get(str(size), size) for size in spec.shape], numbers[spec.dtype])
+        spec.name: (
+            spec.dtype,
+            [sizes.get(str(size)) or int(size) for size in spec.shape],
+            numbers[spec.dtype],
+        )
         for spec in contract.CACHE + contract.MAPS + contract.BOXES + contract.FRAME
     }
     return {**entries, "neutralise": None, "variants": msgspec.to_builtins(variants)}, golden
