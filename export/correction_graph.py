@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from export.edge_graph import SHAPES, example_inputs, read, warped
-from export.writing import frame_of, rounded, written
+from export.writing import frame_of, rounded, with_half_weights, written
 from icface.geometry.correction import LARGEST
 from icface.geometry.patch import CONDITIONS, PATCH_PX, SUPERSAMPLING
 from icface.geometry.raster import NO_OPENING
@@ -143,7 +143,7 @@ def build_correction_graph(network: PatchCorrector) -> bytes:
     examples = {"patch": torch.zeros(PATCH_SHAPE, dtype=torch.uint8)} | {
         name: torch.zeros(CORRECTION_SHAPES[name]) for name in ("conditions", "gates")
     }
-    return written(Correct(network), "edge_correct", examples, ["correction"])
+    return with_half_weights(written(Correct(network), "edge_correct", examples, ["correction"]))
 
 
 def build_corrected_graph(network: PatchCorrector) -> bytes:

@@ -12,8 +12,11 @@ from pathlib import Path
 from typing import Any, Final
 
 import msgspec
+import numpy as np
 import onnx
+import onnx.numpy_helper
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.export import Dim
 
@@ -21,6 +24,7 @@ from icface.bundle import FORMAT_VERSION, MANIFEST, Bundle
 from icface.bundle_checks import FAMILIES
 from icface.errors import BundleError, ConfigError
 from icface.files import replacing_folder
+from icface.networks.checkpoint import HALF_FROM
 
 OPSET: Final = 18
 """The oldest that torch's exporter writes. ONNX Runtime, OpenVINO, TensorRT and TensorRT-RTX read it."""
@@ -100,6 +104,30 @@ def rounded(levels: Tensor) -> Tensor:
 def frame_of(levels: Tensor) -> Tensor:
     """(H, W, 3) uint8 RGB of levels (1, 3, H, W), rounded."""
     return rounded(levels)[0].permute(1, 2, 0).byte()
+
+
+def with_half_weights(graph: bytes) -> bytes:
+    """The same graph with those large weights in float16 that lose nothing by it. Engines widen them as they open it."""
+    model = onnx.load_from_string(graph)
+    casts = []
+    for each in model.graph.initializer:
+        values = onnx.numpy_helper.to_array(each)
+        if values.dtype != np.float32 or values.size < HALF_FROM or not _is_half(values):
+            continue
+        wide = f"{each.name}.wide"
+        for node in model.graph.node:
+            node.input[:] = [wide if name == each.name else name for name in node.input]
+        each.CopyFrom(onnx.numpy_helper.from_array(values.astype(np.float16), each.name))
+        casts.append(onnx.helper.make_node("Cast", [each.name], [wide], to=onnx.TensorProto.FLOAT))
+    nodes = [*casts, *model.graph.node]
+    del model.graph.node[:]
+    model.graph.node.extend(nodes)
+    onnx.checker.check_model(model, full_check=True)
+    return bytes(model.SerializeToString(deterministic=True))
+
+
+def _is_half(values: NDArray[np.float32]) -> bool:
+    return bool((values.astype(np.float16).astype(np.float32) == values).all())
 
 
 def spec(name: str, dtype: str, *shape: int | str) -> Spec:

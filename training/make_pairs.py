@@ -26,10 +26,10 @@ from icface.command import Parser, run_command
 from icface.errors import ConfigError, ICFaceError
 from training.pairs.pack import drop, pack, read_index, stamp_of
 from training.pairs.pictures import Job, jobs_of
+from training.pairs.processes import worker_pool
 from training.pairs.report import write_report
 from training.pairs.settings import PairsConfig, load_config
 from training.pairs.work import make_part, part_path
-from training.processes import worker_pool
 
 logger = logging.getLogger("training.make_pairs")
 

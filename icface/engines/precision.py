@@ -9,7 +9,8 @@ of the attributes (`export/paper_graph.py`).
 * bf16: the graph of fp32. OpenVINO computes its convolutions in bfloat16 when it is told to.
 * int8: made here by ONNX Runtime from the graph of fp32, on samples. Convolutions stand between QuantizeLinear and
   DequantizeLinear. Signed 8 bit, symmetric; weights by output channel, inputs of convolutions by tensor, biases in
-  float32: what ONNX Runtime, OpenVINO and TensorRT-RTX all accept. Everything else stays float32.
+  float32: what ONNX Runtime, OpenVINO and TensorRT-RTX all accept. Everything else stays float32. On x86 without VNNI
+  weights have 7 bit: OpenVINO's sums of two products would leave 16 bit there.
 
 Transposed convolutions stay float32 in int8, too. Measured on a model of 32 channels and 6 blocks, trained to follow
 pose and mouth, on photos it had not seen, against float32; and OpenVINO's shortest time for a frame of 64 × 64 on one
@@ -41,6 +42,7 @@ from icface.engines.base import PRECISIONS, check_graph, graph_variant
 from icface.engines.samples import Samples
 from icface.errors import BundleError, ConfigError, EngineError
 
+_CPUINFO: Final = Path("/proc/cpuinfo")
 PERCENTILE: Final = 99.99
 """Share of the values of a tensor that its range holds in int8. As measured above: 47.2 dB; 46.9 with 99.999 %, 43.1
 with 99.9 %, 46.3 with the largest value."""
@@ -126,6 +128,7 @@ def quantised(graph: bytes, calibration: Sequence[Tensors]) -> bytes:
                     _Reader(calibration),
                     op_types_to_quantize=["Conv"],
                     per_channel=True,
+                    reduce_range=products_overflow(),
                     activation_type=quantization.QuantType.QInt8,
                     weight_type=quantization.QuantType.QInt8,
                     calibrate_method=quantization.CalibrationMethod.Percentile,
@@ -137,6 +140,14 @@ def quantised(graph: bytes, calibration: Sequence[Tensors]) -> bytes:
         except library_errors() as error:
             raise EngineError(f"ONNX Runtime cannot quantise {model.graph.name}: {error}") from error
         return made.read_bytes()
+
+
+def products_overflow() -> bool:
+    """Whether this processor sums products of 8 bit in 16 bit, as x86 does without VNNI. Then weights have 7 bit."""
+    try:
+        return "avx2" in (facts := _CPUINFO.read_text(encoding="utf-8")) and "vnni" not in facts
+    except (OSError, ValueError):  # no Linux
+        return False
 
 
 class _Reader:

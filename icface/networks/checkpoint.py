@@ -28,6 +28,8 @@ from icface.networks.patch import PatchConfig, PatchCorrector
 FORMAT: Final = 1
 _HEADER: Final = "icface"
 _CORRECTOR: Final = "icface-corrector"
+HALF_FROM: Final = 1024
+"""A corrector's tensors of so many values and more are stored in float16."""
 
 _Info = TypeVar("_Info", bound=Struct)
 
@@ -89,12 +91,16 @@ def load_model(path: Path) -> tuple[ICface, ModelInfo]:
 
 
 def save_corrector(path: Path, model: PatchCorrector, info: CorrectorInfo) -> None:
-    """Write a patch corrector. The file appears whole or not at all.
+    """Write a patch corrector. Its convolutions are rounded to float16. The file appears whole or not at all.
 
     Raises:
         ConfigError: it cannot be written.
     """
-    save_described(path, model, _CORRECTOR, info)
+    tensors = {
+        name: tensor.half() if tensor.numel() >= HALF_FROM else tensor
+        for name, tensor in model.state_dict().items()
+    }
+    write_tensors(path, tensors, {_CORRECTOR: _header_of(info)})
 
 
 def load_corrector(path: Path) -> tuple[PatchCorrector, CorrectorInfo]:
@@ -116,8 +122,11 @@ def save_described(path: Path, model: nn.Module, header: str, info: Struct) -> N
     Raises:
         ConfigError: it cannot be written.
     """
-    text = json.dumps({"format": FORMAT, **msgspec.to_builtins(info)})
-    write_tensors(path, model.state_dict(), {header: text})
+    write_tensors(path, model.state_dict(), {header: _header_of(info)})
+
+
+def _header_of(info: Struct) -> str:
+    return json.dumps({"format": FORMAT, **msgspec.to_builtins(info)})
 
 
 def read_described(path: Path, header: str, kind: type[_Info], what: str) -> tuple[_Info, dict[str, Tensor]]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -67,20 +68,29 @@ def parts_of(model: onnx.ModelProto, layer: onnx.NodeProto) -> dict[str, Any]:
     return {name: constants[tensor] for name, tensor in zip(names, tensors, strict=True)} | {"axes": axes}
 
 
-def test_weights_and_scales_by_hand() -> None:
+@pytest.mark.parametrize(
+    ("facts", "most", "wanted"),
+    [
+        ("flags: avx2 avx_vnni", 127, [[-127, 64], [127, 0], [0, 0]]),
+        ("flags: avx2", 64, [[-64, 32], [64, 0], [0, 0]]),
+    ],
+)
+def test_weights_and_scales_by_hand(
+    facts: str, most: int, wanted: list[list[int]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Weights of −.5 and .25 in one channel: steps of .5/127, so −127 and 63.5, which is 64 to even. Inputs of ±1 and 0
-    alone are exact with steps of 1/127."""
+    alone are exact with steps of 1/127. Where sums of two products would leave 16 bit, weights have 7 bit."""
+    (tmp_path / "cpuinfo").write_text(facts)
+    monkeypatch.setattr("icface.engines.precision._CPUINFO", tmp_path / "cpuinfo")
     first = np.array([[[[-0.5]], [[0.25]]], [[[2.0]], [[0.0]]], [[[0.0]], [[0.0]]]], np.float32)
     second = np.ones((3, 1, 1, 1), np.float32)
     x = np.array([[[[1, -1]], [[0, 1]]]], np.float32)
     model = onnx.load_from_string(quantised(two_convolutions(first, second, [1, 2, 1, 2]), [{"x": x}]))
     (layer,) = (node for node in model.graph.node if node.op_type == "Conv")
     parts = parts_of(model, layer)
-    np.testing.assert_array_equal(
-        parts["weight"].reshape(3, 2), np.array([[-127, 64], [127, 0], [0, 0]], np.int8)
-    )
+    np.testing.assert_array_equal(parts["weight"].reshape(3, 2), np.array(wanted, np.int8))
     np.testing.assert_allclose(
-        parts["weight_steps"][:2], np.array([0.5 / 127, 2 / 127], np.float32), rtol=1e-6
+        parts["weight_steps"][:2], np.array([0.5 / most, 2 / most], np.float32), rtol=1e-6
     )
     assert np.isfinite(parts["weight_steps"]).all() and (parts["weight_zeros"] == 0).all()
     np.testing.assert_allclose(parts["step"], 1 / 127, rtol=0.01)

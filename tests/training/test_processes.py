@@ -7,12 +7,12 @@ import sys
 import time
 from pathlib import Path
 
-from training.processes import worker_pool
+from training.pairs.processes import worker_pool
 
 MAIN = """\
 import sys, time
 from pathlib import Path
-from training.processes import worker_pool
+from training.pairs.processes import worker_pool
 
 def work(path):
     while True:

@@ -33,6 +33,7 @@ from icface.geometry.person import read_person
 from icface.geometry.prepare import GEOMETRY_VERSION
 from icface.networks import PatchCorrector
 from training.pairs.pack import MAKER_VERSION, pack
+from training.pairs.processes import worker_pool
 from training.pairs.records import Record, record
 from training.pairs.seen import Seen, as_seen
 from training.pairs.source import Shown, Source
@@ -44,7 +45,6 @@ from training.personal.kept import kept_outside, kept_pairs
 from training.personal.lots import SEED, Lot, draw_lots
 from training.personal.one_photo import photo_pairs
 from training.personal.start import corrector_of
-from training.processes import worker_pool
 
 VERSION: Final = 5
 """Raise it when this code makes other pairs than before."""

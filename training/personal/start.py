@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Final
 
+import numpy as np
 import onnx
 import torch
 from google.protobuf.message import DecodeError
@@ -33,7 +34,7 @@ def corrector_of(path: Path = DEFAULT_BUNDLE) -> tuple[PatchCorrector, Corrector
     except (OSError, DecodeError) as error:
         raise ConfigError(f"{path} has no corrector to start from ({error})") from error
     weights = {
-        each.name.removeprefix(_PREFIX): torch.from_numpy(numpy_helper.to_array(each).copy())
+        each.name.removeprefix(_PREFIX): torch.from_numpy(numpy_helper.to_array(each).astype(np.float32))
         for each in graph.initializer
         if each.name.startswith(_PREFIX)
     }
