@@ -22,6 +22,7 @@ MAY_IMPORT = {
 }
 
 # A generator of one's own is made by one command: it reads videos as the product does, trains, and packs a bundle.
+# The one that ships is made by another, which packs as well.
 MAY_ALSO_IMPORT = {
     "realtime/cli.py": {"training"},
     "training/personalise.py": {"realtime"},
