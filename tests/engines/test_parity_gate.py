@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import logging
 from dataclasses import asdict, replace
+from pathlib import Path
 from typing import Any
 
 import cv2
