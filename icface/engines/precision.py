@@ -145,9 +145,10 @@ def quantised(graph: bytes, calibration: Sequence[Tensors]) -> bytes:
 def products_overflow() -> bool:
     """Whether this processor sums products of 8 bit in 16 bit, as x86 does without VNNI. Then weights have 7 bit."""
     try:
-        return "avx2" in (facts := _CPUINFO.read_text(encoding="utf-8")) and "vnni" not in facts
+        facts = _CPUINFO.read_text(encoding="utf-8")
     except (OSError, ValueError):  # no Linux
         return False
+    return "avx2" in facts and "vnni" not in facts
 
 
 class _Reader:

@@ -85,6 +85,8 @@ def row_span(w0: float, w1: float, e0: float, e1: float, count: int) -> tuple[in
             last = min(last, (slack - w) / e)
         elif w < slack:
             last = np.float32(-1)
+    # Where an edge is nearly level these lie so far out that no whole number holds them.
+    first, last = min(first, np.float32(count)), max(last, np.float32(-1))
     return int(np.ceil(first)), int(np.floor(last)) + 1
 
 

@@ -98,7 +98,8 @@ class SideOfHead:
         vertices = sheet.offsets @ (rotation[:2].T * self._to_px)
         vertices += sheet.follow @ face[:, :2]
         inner_map, inner_alpha = motion["inner_map"], motion["inner_alpha"]
-        lay_boxes(vertices, face[_OPENINGS, :2], rotation[2, 0] > 0, inner_alpha, regions)
+        height, width = inner_alpha.shape
+        lay_boxes(vertices, face[_OPENINGS, :2], rotation[2, 0] > 0, width, height, regions)
         draw_sheet(vertices, sheet.triangles, sheet.places, regions, inner_map)
         for left, top, right, bottom in regions:
             if right <= left:
@@ -115,15 +116,15 @@ class SideOfHead:
 _F2 = nb.types.Array(nb.float32, 2, "C")
 _F3 = nb.types.Array(nb.float32, 3, "C")
 _I2 = nb.types.Array(nb.int32, 2, "C")
-_U2 = nb.types.Array(nb.uint8, 2, "C")
 
 
-@compiled(_F2, _F2, nb.boolean, _U2, _I2)
+@compiled(_F2, _F2, nb.boolean, nb.int64, nb.int64, _I2)
 def lay_boxes(
     vertices: FloatArray,
     openings: FloatArray,
     to_right: bool,
-    frame: NDArray[np.uint8],
+    width: int,
+    height: int,
     boxes: NDArray[np.int32],
 ) -> None:
     """The boxes of the frame that a sheet takes: above the eyes' upper end all of it, below that what lies beside them.
@@ -132,10 +133,10 @@ def lay_boxes(
         vertices: (n, 2) of the sheet.
         openings: (m, 2) of the rims of eyes and mouth.
         to_right: whether the sheet lies at the image's right side of them.
-        frame: (H, W), not read.
-        boxes: (2, 4) left, top, right, bottom; 0 where one is empty, else written.
+        width: of the frame.
+        height: of the frame.
+        boxes: (2, 4) left, top, right, bottom; one that is empty is left as it is.
     """
-    height, width = frame.shape
     x0 = max(0, int(np.floor(vertices[:, 0].min())))
     y0 = max(0, int(np.floor(vertices[:, 1].min())))
     x1 = min(width, int(np.ceil(vertices[:, 0].max())) + 1)

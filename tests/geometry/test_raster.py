@@ -117,3 +117,13 @@ def test_an_edge_is_softened_in_every_column() -> None:
     frame[3:] = 200
     raster.soften_edges(positions, np.zeros((5, 7), dtype=np.uint8), np.empty_like(frame), frame)
     np.testing.assert_array_equal(frame[:, :, 0], np.repeat([[40], [40], [80], [160], [200]], 7, axis=1))
+
+
+def test_a_row_beside_a_nearly_level_edge_has_no_pixels() -> None:
+    """The edge meets the row 1e38 pixels away, which no whole number holds."""
+    slope, zero = np.float32(1e-38), np.float32(0)
+    begin, end = raster.row_span(np.float32(-1), np.float32(0.5), slope, zero, 8)
+    assert begin >= end
+    begin, end = raster.row_span(np.float32(-1), np.float32(0.5), -slope, zero, 8)
+    assert begin >= end
+    assert raster.row_span(np.float32(0.5), np.float32(0.25), slope, zero, 8) == (0, 8)

@@ -163,12 +163,11 @@ def test_a_square_is_drawn_by_hand() -> None:
 def test_boxes_lie_above_the_eyes_and_beside_them_by_hand() -> None:
     vertices = np.array([[20.5, -3], [39.2, 50]], dtype=np.float32)
     openings = np.array([[10, 22], [26, 30]], dtype=np.float32)
-    frame = np.zeros((40, 60), np.uint8)
     boxes = np.zeros((2, 4), dtype=np.int32)
-    sheet.lay_boxes(vertices, openings, True, frame, boxes)
+    sheet.lay_boxes(vertices, openings, True, 60, 40, boxes)
     assert boxes.tolist() == [[20, 0, 41, 19], [30, 19, 41, 40]]
     boxes[:] = 0
-    sheet.lay_boxes(vertices, openings, False, frame, boxes)  # nothing of it lies left of the openings
+    sheet.lay_boxes(vertices, openings, False, 60, 40, boxes)  # nothing of it lies left of the openings
     assert boxes.tolist() == [[20, 0, 41, 19], [0, 0, 0, 0]]
 
 
