@@ -121,9 +121,8 @@ def test_an_edge_is_softened_in_every_column() -> None:
 
 def test_a_row_beside_a_nearly_level_edge_has_no_pixels() -> None:
     """The edge meets the row 1e38 pixels away, which no whole number holds."""
-    slope, zero = np.float32(1e-38), np.float32(0)
-    begin, end = raster.row_span(np.float32(-1), np.float32(0.5), slope, zero, 8)
+    begin, end = raster.row_span(-1.0, 0.5, 1e-38, 0.0, 8)
     assert begin >= end
-    begin, end = raster.row_span(np.float32(-1), np.float32(0.5), -slope, zero, 8)
+    begin, end = raster.row_span(-1.0, 0.5, -1e-38, 0.0, 8)
     assert begin >= end
-    assert raster.row_span(np.float32(0.5), np.float32(0.25), slope, zero, 8) == (0, 8)
+    assert raster.row_span(0.5, 0.25, 1e-38, 0.0, 8) == (0, 8)
