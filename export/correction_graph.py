@@ -138,12 +138,12 @@ def _moved(x: Tensor, y: Tensor, affine: Tensor) -> Tensor:
     return torch.stack([affine[i, 0] * x + affine[i, 1] * y + affine[i, 2] for i in (0, 1)], dim=-1)
 
 
-def build_correction_graph(network: PatchCorrector) -> bytes:
-    """The graph that corrects a patch, as an ONNX file."""
+def build_correction_graph(network: PatchCorrector, made: str = "correction") -> bytes:
+    """The graph that corrects a patch, as an ONNX file; `made` names what it gives."""
     examples = {"patch": torch.zeros(PATCH_SHAPE, dtype=torch.uint8)} | {
         name: torch.zeros(CORRECTION_SHAPES[name]) for name in ("conditions", "gates")
     }
-    return with_half_weights(written(Correct(network), "edge_correct", examples, ["correction"]))
+    return with_half_weights(written(Correct(network), f"edge_{made}", examples, [made]))
 
 
 def build_corrected_graph(network: PatchCorrector) -> bytes:

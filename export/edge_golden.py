@@ -14,6 +14,7 @@ from export.correction_graph import CORRECTION_SHAPES
 from icface.arrays import Frame, Tensors
 from icface.bundle import GEOMETRY
 from icface.errors import ConfigError
+from icface.geometry.contract import CALMED
 from icface.geometry.patch import PATCH_PX, SUPERSAMPLING, finer
 from icface.geometry.raster import EDGE_FROM_PX, EDGE_PX, NO_OPENING
 from icface.networks.patch import PatchCorrector
@@ -117,6 +118,18 @@ def golden_correction(geometry: Tensors, network: PatchCorrector) -> dict[str, N
             f"the network hardly changes the golden frame ({best_db:.0f} dB); train it for longer"
         )
     return best
+
+
+def golden_calmed(golden: Tensors, neutraliser: PatchCorrector) -> dict[str, NDArray[Any]]:
+    """A patch made from noise, and what a neutraliser makes of it with the golden conditions and gates, in float64."""
+    noise = np.random.default_rng(23).integers(0, 255, (PATCH_PX // 8, PATCH_PX // 8, 4), dtype=np.uint8)
+    patch = cv2.resize(noise, (PATCH_PX, PATCH_PX), interpolation=cv2.INTER_CUBIC)[np.newaxis]
+    planes = torch.from_numpy(patch).double().permute(0, 3, 1, 2) / 255
+    told = (torch.from_numpy(golden[name]).double() for name in ("conditions", "gates"))
+    with torch.no_grad():
+        keep, add = copy.deepcopy(neutraliser).double()(planes, *told)
+    calmed = torch.cat([keep, 255 * add], dim=1).permute(0, 2, 3, 1).float()
+    return {"patch": patch, CALMED: calmed.contiguous().numpy()}
 
 
 def _positions(affine: NDArray[Any], shape: tuple[int, ...]) -> NDArray[np.float64]:

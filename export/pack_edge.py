@@ -26,7 +26,7 @@ from export.correction_graph import (
     build_corrected_graph,
     build_correction_graph,
 )
-from export.edge_golden import golden_correction, golden_inputs, reference_frame
+from export.edge_golden import golden_calmed, golden_correction, golden_inputs, reference_frame
 from export.edge_graph import SHAPES, build_edge_graph
 from export.writing import spec, write_bundle
 from icface.arrays import Tensors
@@ -34,16 +34,20 @@ from icface.attributes import GAZE_NAMES, SHAPE_NAMES
 from icface.bundle import DEFAULT_BUNDLE, Bundle
 from icface.command import Parser, run_command
 from icface.errors import ConfigError
+from icface.geometry.contract import CALMED
 from icface.networks.checkpoint import load_corrector
 from icface.networks.patch import PatchCorrector
 
 WEIGHTS: Final = Path(__file__).resolve().parents[1] / "training/weights/edge_face.safetensors"
 """The corrector that ships, as training/train.py wrote it."""
+NEUTRALISER: Final = WEIGHTS.with_name("edge_neutral.safetensors")
+"""The neutraliser that ships, likewise."""
 
 
 def pack(
     out: Path,
     network: PatchCorrector | None = None,
+    neutraliser: PatchCorrector | None = None,
     *,
     licence: str = "",
     provenance: str = "",
@@ -56,6 +60,7 @@ def pack(
 
     Args:
         network: corrects the frames; None: geometry alone makes them.
+        neutraliser: calms a photo, once; None: `network` does what it can. It counts only beside one.
         licence: of the network.
         provenance: what the network was trained on.
         name: shown to the user; empty: what the generator is.
@@ -96,6 +101,11 @@ def pack(
             "correct.onnx": build_correction_graph(network),
         }
         golden = golden_correction(golden, network)
+    if network is not None and neutraliser is not None:
+        calmed = spec(CALMED, "float32", *PATCH_SHAPE)
+        beside["neutralise"] = {**beside["correct"], "graph": "neutralise.onnx", "outputs": [calmed]}
+        files["neutralise.onnx"] = build_correction_graph(neutraliser, CALMED)
+        golden |= golden_calmed(golden, neutraliser)
     geometry = "geometry from ICT-FaceKit (MIT) and MediaPipe's canonical face (Apache-2.0)"
     return write_bundle(
         out,
@@ -107,8 +117,7 @@ def pack(
             "extensions": (*GAZE_NAMES, *SHAPE_NAMES),
             "alignment": "face box x 1.75, raised by 6 %, kept inside the photo",
             "motion": "icface.geometry",
-            "neutralise": None,
-            **beside,
+            **{"neutralise": None, **beside},
             **personal,
             "variants": {
                 "graph": {
@@ -154,17 +163,18 @@ def _personal(
     return entries, files
 
 
-def pack_trained(out: Path, weights: Path = WEIGHTS) -> Bundle:
-    """Write the bundle of a trained corrector; ConfigError where that or the folder does not do."""
+def pack_trained(out: Path, weights: Path = WEIGHTS, neutraliser: Path | None = NEUTRALISER) -> Bundle:
+    """Write the bundle of a trained corrector and neutraliser; ConfigError where these or the folder do not do."""
     network, info = load_corrector(weights)
-    return pack(out, network, licence=info.licence, provenance=info.provenance)
+    calms = None if neutraliser is None else load_corrector(neutraliser)[0]
+    return pack(out, network, calms, licence=info.licence, provenance=info.provenance)
 
 
 def _run(flags: argparse.Namespace) -> None:
     if flags.geometry_alone:
         pack(flags.out)
     else:
-        pack_trained(flags.out, flags.weights)
+        pack_trained(flags.out, flags.weights, None if flags.no_neutraliser else flags.neutraliser)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -177,6 +187,14 @@ def main(argv: Sequence[str] | None = None) -> int:
         metavar="FILE",
         help="of a trained corrector (default: what ships)",
     )
+    parser.add_argument(
+        "--neutraliser",
+        type=Path,
+        default=NEUTRALISER,
+        metavar="FILE",
+        help="of a trained neutraliser (default: what ships)",
+    )
+    parser.add_argument("--no-neutraliser", action="store_true", help="pack the corrector alone")
     parser.add_argument("--geometry-alone", action="store_true", help="pack no network")
     parser.add_argument(
         "--out", type=Path, default=DEFAULT_BUNDLE, metavar="FOLDER", help="the bundle (default: what ships)"

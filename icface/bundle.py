@@ -52,7 +52,8 @@ class Bundle(msgspec.Struct, frozen=True, kw_only=True):
     host_code: str | None = msgspec.field(name="motion")
     """The code that turns attributes into motion tensors. None: the graph takes attributes."""
     neutralise: Apart | None
-    """From the crop of a photo to the cache tensors, by a graph. None: the family's host code makes them."""
+    """From the crop of a photo to the cache tensors, by a graph. Of a family with host code, which makes these: from a
+    patch of the photo's neutral frame to what a network changes in it. None: the host code does it alone."""
     correct: Apart | None = None
     """From a patch of the host variant's frame to what a network changes in it, by a graph. None: geometry alone."""
     variants: Variants
@@ -144,10 +145,11 @@ class Bundle(msgspec.Struct, frozen=True, kw_only=True):
             tensors = read_tensors(read_file(path, MAX_BYTES))
         except (OSError, ValueError) as error:
             raise BundleError(f"cannot read {path}: {in_words(error)}") from error
-        wanted = dict.fromkeys(spec.name for variant in all_variants(self) for spec in variant.tensors)
+        # What `correct` takes and gives are parts of the frame.
+        variants = [each for each in all_variants(self) if each is not self.correct]
+        wanted = dict.fromkeys(spec.name for variant in variants for spec in variant.tensors)
         if self.correct is not None:
             wanted |= {GEOMETRY: None}
-            del wanted["patch"], wanted["correction"]  # parts of the frame
         if missing := [name for name in wanted if name not in tensors]:
             raise BundleError(f"{path} lacks {', '.join(missing)}")
         return tensors

@@ -122,7 +122,7 @@ def problems(bundle: Bundle, ships: bool) -> Iterator[str]:
     if bundle.correct is not None:
         yield from _correction_problems(bundle, bundle.correct)
     yield from _personal_problems(bundle)
-    if bundle.neutralise is not None:
+    if bundle.neutralise is not None and bundle.host_code is None:  # else it makes a part of them
         given = bundle.neutralise.outputs
         if "neutral" not in [spec.name for spec in given]:
             yield "'outputs' of 'neutralise' lacks 'neutral'"

@@ -26,7 +26,7 @@ MAY_IMPORT = {
 MAY_ALSO_IMPORT = {
     "realtime/cli.py": {"training"},
     "training/personalise.py": {"realtime"},
-    "training/make_corrector.py": {"export"},
+    "training/make_edge.py": {"export"},
     "training/personal/": {"realtime", "export"},
 }
 

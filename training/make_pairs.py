@@ -20,8 +20,10 @@ from typing import Final
 if not __package__:  # started as a file: the repository takes the place of this folder
     sys.path[0] = str(Path(__file__).resolve().parents[1])
 
+import msgspec
 from tqdm import tqdm
 
+from icface.bundle import DEFAULT_BUNDLE, Bundle
 from icface.command import Parser, run_command
 from icface.errors import ConfigError, ICFaceError
 from training.pairs.pack import drop, pack, read_index, stamp_of
@@ -47,6 +49,11 @@ def parser() -> argparse.ArgumentParser:
     add("--out", type=Path, required=True, metavar="PAIRS", help="folder of the pairs")
     which = "what is made of which files (default: photos of people in subfolders, and single ones)"
     add("--config", type=Path, default=OWN_PHOTOS, metavar="TOML", help=which)
+    add(
+        "--bundle",
+        metavar="BUNDLE",
+        help="makes the expressions of sets of the kind calmed (default: what ships)",
+    )
     add("--only", action="append", default=[], metavar="SET", help="make this set; may be given again")
     add("--evaluation", action="store_true", help="make pairs of the held-out people instead of the others")
     add("--workers", type=int, metavar="N", help="processes; 0: this one alone (default: one a core)")
@@ -57,6 +64,8 @@ def parser() -> argparse.ArgumentParser:
 def make_pairs(flags: argparse.Namespace) -> None:
     """Run the command; raises ICFaceError, and OSError where PAIRS cannot be written."""
     config = load_config(flags.config)
+    if flags.bundle is not None:
+        config = msgspec.structs.replace(config, bundle=flags.bundle)
     names = [each.name for each in config.sets]
     for name in flags.only:
         if name not in names:
@@ -72,6 +81,10 @@ def make_pairs(flags: argparse.Namespace) -> None:
     }
     if not any(jobs.values()):
         raise ConfigError(f"{flags.photos} has no files that {flags.config} takes; see its patterns")
+    if any(each.set.kind == "calmed" for of_set in jobs.values() for each in of_set):
+        Bundle.load(
+            Path(config.bundle) if config.bundle else DEFAULT_BUNDLE
+        )  # so that one that is none is told of once
     flags.out.mkdir(parents=True, exist_ok=True)
     for name in set(read_index(flags.out)["sets"]).difference(names):
         logger.info(f"{name}: {flags.config} has no such set; it stays in {flags.out}, and is trained on")

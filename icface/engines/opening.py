@@ -59,10 +59,10 @@ def open_engine(name: str, bundle: Bundle, *, threads: int = 1, step: Step = "an
 def neutralise(name: str, bundle: Bundle, inputs: Tensors, *, threads: int = 1) -> dict[str, NDArray[Any]]:
     """Run a bundle's `neutralise` graph, and return its outputs by name; the caller's own.
 
-    It runs once a photo, so a built engine would gain nothing. Where `name` is a built engine, a portable one runs it
-    in float32.
+    It runs once a photo, so a built engine would gain nothing. Where `name` is a built engine, or none that runs graphs,
+    a portable one runs it in float32.
     """
-    name = "auto" if needs_build(name) else name
+    name = "auto" if name == "host" or needs_build(name) else name
     with closing(open_engine(name, bundle, threads=threads, step="neutralise")) as engine:
         engine.set_source({})
         outputs = engine.run(inputs)

@@ -39,6 +39,9 @@ BOXES: Final = (_spec("regions", "int32", "count", 4),)
 FRAME: Final = (_spec("frame", "uint8", "height", "width", 3),)
 _Specs = tuple[TensorSpec, ...]
 _PATCH: Final = (1, PATCH_PX, PATCH_PX, 4)
+_SEEN: Final = _spec("patch", "uint8", *_PATCH)
+CALMED: Final = "calmed"
+"""What the graph that neutralises gives: a correction of the photo's neutral frame."""
 
 
 def misfit(bundle: Bundle) -> str:
@@ -47,9 +50,12 @@ def misfit(bundle: Bundle) -> str:
     wanted: list[tuple[Any, _Specs, _Specs, _Specs, str]] = [(bundle.graph, CACHE, motion, FRAME, "graph")]
     if bundle.host is not None:
         wanted.append((bundle.host, CACHE, motion + BOXES, FRAME, "host"))
-    if bundle.correct is not None:
-        seen, made = _spec("patch", "uint8", *_PATCH), _spec("correction", "float32", *_PATCH)
-        wanted.append((bundle.correct, (), (seen, *TOLD), (made,), "correct"))
+    for step, made, what in (
+        (bundle.correct, "correction", "correct"),
+        (bundle.neutralise, CALMED, "neutralise"),
+    ):
+        if step is not None:
+            wanted.append((step, (), (_SEEN, *TOLD), (_spec(made, "float32", *_PATCH),), what))
     for variant, cache, inputs, outputs, what in wanted:
         if (variant.cache, variant.motion, variant.outputs) != (cache, inputs, outputs):
             return f"the tensors of its variant {what} are not those of the warp"

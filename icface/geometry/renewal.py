@@ -1,7 +1,8 @@
-"""A smiling photo made neutral by the network too: it corrects the neutral frame once, and that is prepared again.
+"""A photo with an expression made neutral by a network too: it paints the neutral frame once, and that is prepared again.
 
-Geometry takes a grin back, and leaves its folds and bags. The network takes these out of every frame. Where it has done
-so before the photo is read, every frame starts without them.
+Geometry takes a grin back, and leaves its folds and bags. Where a network has taken these out before the photo is read,
+every frame starts without them. The corrector, which sees every frame, can do that for smiles. A neutraliser of its own
+can do it for the whole face.
 """
 
 from __future__ import annotations
@@ -14,8 +15,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from icface.arrays import Frame, Tensors
-from icface.attributes import INDEX, POSE, neutral, pose_to_unit
+from icface.attributes import ACTION_UNITS, AU_NAMES, INDEX, POSE, FloatArray, neutral, pose_to_unit
 from icface.face.action_units import measure_attributes, population
+from icface.face.extensions import measure_sides
 from icface.face.landmarks import LandmarkDetector, Landmarks
 from icface.face.pose import head_pose
 from icface.geometry.cutout import Room
@@ -24,22 +26,37 @@ from icface.geometry.person import Person
 from icface.geometry.prepare import pasted, take_out_the_rest
 from icface.geometry.reading import certain, read_photo
 from icface.geometry.rig import POSE_GAIN, FaceRig
+from icface.geometry.shape import beyond_doubt, calmed_shape
 from icface.geometry.teeth import OWN, MouthRows, mouth_anchor
 from icface.geometry.topology import FACE_VERTICES, OVAL
 from icface.geometry.warp import HostWarp
 
+_AU45: Final = AU_NAMES.index("AU45")
 RENEWS: Final = True
 """Whether it is done, with bundles that have a network."""
 LEAST_SMILE: Final = 0.35
 """From this AU12 on a photo has folds to take out."""
 
+LEAST_EXPRESSION: Final = 0.15
+"""From so much of an Action Unit, of what is surely an expression, a photo is calmed."""
+
 Corrected = Callable[[Tensors, Tensors], Frame]
-"""Makes a frame from cache and motion tensors, with the network's correction."""
+"""Makes a frame from cache and motion tensors, with a network's correction."""
 
 
-def is_worth_renewing(cache: Tensors, landmarks: Landmarks) -> bool:
-    """Whether a photo smiles or shows its teeth."""
-    return smiles(landmarks) or bool(MouthRows.of(cache).teeth == OWN)
+def shows_teeth(cache: Tensors) -> bool:
+    """Whether a photo shows its own teeth."""
+    return bool(MouthRows.of(cache).teeth == OWN)
+
+
+def has_expression(landmarks: Landmarks) -> bool:
+    """Whether a face has any expression that is beyond doubt."""
+    return float(_expression(landmarks)[0].max()) >= LEAST_EXPRESSION
+
+
+def _expression(landmarks: Landmarks) -> tuple[FloatArray, FloatArray]:
+    attributes = measure_attributes(landmarks)
+    return beyond_doubt(attributes[ACTION_UNITS], measure_sides(landmarks, attributes))
 
 
 def smiles(landmarks: Landmarks) -> bool:
@@ -54,6 +71,7 @@ def renewed(
     detector: LandmarkDetector,
     corrected: Corrected,
     *,
+    whole_face: bool = False,
     free_layer: bool = False,
     person: Person | None = None,
 ) -> tuple[Tensors, Frame, Landmarks]:
@@ -65,6 +83,7 @@ def renewed(
         landmarks: the face in it.
         detector: finds the face in the picture that was made. Where it finds none, all stays as it is.
         corrected: makes frames with the network.
+        whole_face: it calms brows, nose and lids too, and paints eyes that were shut.
         free_layer: as for `prepare_source`.
         person: whose face it is, where that is known.
     """
@@ -76,7 +95,14 @@ def renewed(
     at_rest[POSE] = pose_to_unit((turned_rad - cache["pose_offset_rad"]) / POSE_GAIN)
     rig = FaceRig(cache)
     motion = rig.motion(at_rest)
-    motion["gates"][0, 0] = motion["gates"][0, 2]  # at the eyes too, which no driver closes here
+    eyes_were_shut = False
+    if whole_face:
+        both, aside = _expression(landmarks)
+        shape = calmed_shape(rig.shape, both, aside)
+        motion = rig.motion_of_shape(shape, rig.rotation, (0.0, 0.0), np.zeros(3, dtype=np.float32))
+        eyes_were_shut = bool(both[_AU45] > 0)
+    # At the eyes too, which no driver closes here. A network that paints eyes leaves those alone that the photo shows.
+    motion["gates"][0, 0] = motion["gates"][0, 2] if eyes_were_shut or not whole_face else 0.0
     whole = pasted(frame, corrected(cache, motion), affine)
     middle = landmarks.points_px[:, :2].mean(axis=0)
     found = sorted(

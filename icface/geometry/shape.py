@@ -33,6 +33,16 @@ _REMOVE: Final = {"AU01": 0.6, "AU02": 0.6, "AU04": 0.6, "AU12": 0.9} | dict.fro
     ("AU05", "AU07", "AU25", "AU26", "AU45"), 0.0
 )
 _REMOVED: Final = np.array([_REMOVE.get(name, 0.7) for name in AU_NAMES], dtype=np.float32)
+STRONG_FROM: Final = 0.35
+"""From here on an Action Unit that is measured in a photo is surely an expression."""
+# How far a whole one has moved a photographed face, in the table's displacements; .9 where none is named. `close_lips`
+# closes the lips.
+_WHOLE: Final = {
+    "AU01": 1.6, "AU02": 1.2, "AU04": 1.4, "AU07": 0.6, "AU09": 1.2, "AU15": 1.2, "AU17": 1.2, "AU25": 0.0, "AU26": 0.0,
+    "AU45": 1.0,
+}  # fmt: skip
+_WHOLE_PHOTO: Final = np.array([_WHOLE.get(name, 0.9) for name in AU_NAMES], dtype=np.float32)
+_SIDED: Final = [AU_NAMES.index(name) for name in SIDED]
 _EXPRESSION: Final = [i for i, name in enumerate(AU_NAMES) if name not in ("AU05", "AU07", "AU45")]
 _REMOVED_SIDES: Final = np.array([_REMOVE.get(name, 0.7) for name in SIDED], dtype=np.float32)
 
@@ -119,6 +129,27 @@ def neutral_shape(
     if person is None:
         return rest
     return close_lips(rest_of(person, rest, float(action_units[_EXPRESSION].max())))
+
+
+def calmed_shape(shape: FloatArray, expression: FloatArray, sides: FloatArray) -> FloatArray:
+    """A neutral shape (468, 3) without what `neutral_shape` leaves of a strong expression: brows, nose and lids.
+
+    Closed eyes come open. What the photo lacks there has to be painted. The others are what `beyond_doubt` gives.
+    """
+    known, more = face_tables(), np.maximum(_WHOLE_PHOTO - _REMOVED, 0)
+    moved = np.tensordot(expression * more, known.displacements, axes=1)
+    moved += np.tensordot(sides * more[_SIDED], known.extensions[: len(SIDED)], axes=1)
+    return close_lips((shape - moved).astype(np.float32))
+
+
+def beyond_doubt(action_units: FloatArray, sides: FloatArray) -> tuple[FloatArray, FloatArray]:
+    """Of measured Action Units (17,) and sides (13,), what is surely an expression: each side from STRONG_FROM on."""
+    half = np.zeros_like(action_units)
+    half[_SIDED] = sides / 2
+    right, left = (
+        np.clip((action_units + sign * half - STRONG_FROM) / (1 - STRONG_FROM), 0, 1) for sign in (-1, 1)
+    )
+    return (right + left) / 2, (left - right)[_SIDED]
 
 
 def close_lips(shape: FloatArray) -> FloatArray:

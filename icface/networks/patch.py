@@ -42,6 +42,8 @@ class PatchConfig(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True)
     """Channels at 1/2, 1/4, 1/8 and 1/16 of the patch."""
     hidden: Channels = 64
     """Width of the layer between the conditions and what they do to the features."""
+    opens_eyes: bool = False
+    """Whether it paints the inside of eyes too. Of a corrector that sees every frame their gaze is the photo's."""
 
 
 class PatchCorrector(nn.Module):
@@ -145,15 +147,15 @@ class PatchCorrector(nn.Module):
         gate = gates[:, :, None, None, None]
         eyes, mouth, rest = gate[:, :1], gate[:, 1:2], gate[:, 2:]
         strength = rest + opening * (is_eye * (eyes - mouth) + mouth - rest)
-        return strength * rim * (1 - inside * is_eye), opening
+        return strength * rim * (1 if self.config.opens_eyes else 1 - inside * is_eye), opening
 
     def openings(self, inner: Tensor) -> tuple[Tensor, Tensor]:
         """`widened` and `core` of an inner alpha, all in quarters (B, 1, 4, 96, 96)."""
         return _openings(inner)
 
     def unlocked(self, inner: Tensor) -> Tensor:
-        """1 where the picture may change, 0 inside open eyes: their gaze is the photo's. (B, 1, 192, 192)."""
-        return 1 - core(inner) * self.is_eye
+        """1 where the picture may change, 0 inside open eyes whose gaze is the photo's. (B, 1, 192, 192)."""
+        return torch.ones_like(inner) if self.config.opens_eyes else 1 - core(inner) * self.is_eye
 
 
 class Block(nn.Module):

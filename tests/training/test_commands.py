@@ -13,7 +13,7 @@ COMMANDS = (
     "evaluate_patch.py",
     "evaluate_translation.py",
     "import_checkpoint.py",
-    "make_corrector.py",
+    "make_edge.py",
     "make_pairs.py",
     "personalise.py",
     "render_clips.py",

@@ -15,7 +15,7 @@ from icface.arrays import Frame
 from icface.attributes import AU_NAMES, INDEX, FloatArray, neutral
 from icface.errors import SourceError
 from icface.face.landmarks import LandmarkDetector
-from training.pairs.pictures import Picture
+from training.pairs.pictures import Picture, is_listed
 from training.pairs.records import Record, record
 from training.pairs.seen import Seen, look, mouth_gap
 from training.pairs.settings import PairsConfig, SetConfig
@@ -85,16 +85,21 @@ def true_pairs(work: Work, pictures: list[Picture]) -> Told:
             yield f"{pictures[i].name}: {source}"
             continue
         for j, target in enumerate(pictures):
-            if i != j and pictures[i].seen.attribute("AU45") > SHUT > target.seen.attribute("AU45") + OPEN:
+            if work.set.calm:
+                if not is_listed(target.name, work.set.calm):
+                    continue
+            elif i != j and pictures[i].seen.attribute("AU45") > SHUT > target.seen.attribute("AU45") + OPEN:
                 yield f"{pictures[i].name}: its eyes are shut, and those of {target.name} are open"
                 continue
             for _ in range(work.set.repeats if i != j else 0):
                 count += 1
-                noise = work.noise(count % 2 == 0)
-                onto = source.onto(target.seen)
-                shown = source.driven_to(target.seen, onto, noise)
+                onto, alike = source.onto(target.seen), count % 2 == 0
+                calmed = bool(work.set.calm) and alike  # as the product does, which does not know the target
+                noise = None if work.set.calm else work.noise(alike)
+                to_target = source.driven_to(target.seen, onto, noise)
+                shown = source.calmed(target.seen.rotation) if calmed else to_target
                 words = work.words(target.name, pictures[i].name, noise)
-                yield record(source, shown, target.seen, onto, words, match_colour=True)
+                yield record(source, shown, target.seen, onto, words, match_colour=True, lay=calmed)
 
 
 def made_pairs(work: Work, pictures: list[Picture]) -> Told:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import NamedTuple
@@ -38,12 +38,17 @@ class Job(NamedTuple):
     files: tuple[str, ...]
 
 
+def is_listed(name: str, patterns: Iterable[str]) -> bool:
+    """Whether a path is among patterns of paths."""
+    return any(fnmatchcase(name, pattern) for pattern in patterns)
+
+
 def held_out(config: PairsConfig, name: str) -> bool:
     """Whether a file is for evaluation."""
-    if any(fnmatchcase(name, pattern) for pattern in config.held_out):
+    if is_listed(name, config.held_out):
         return True
     tenth = zlib.crc32(name.rpartition("/")[2].encode()) % 10 == 0
-    return tenth and any(fnmatchcase(name, pattern) for pattern in config.held_out_tenth)
+    return tenth and is_listed(name, config.held_out_tenth)
 
 
 def jobs_of(config: PairsConfig, set_config: SetConfig, photos: Path, evaluation: bool) -> list[Job]:
@@ -64,8 +69,7 @@ def jobs_of(config: PairsConfig, set_config: SetConfig, photos: Path, evaluation
     names = [
         name
         for name in names
-        if held_out(config, name) == evaluation
-        and not any(fnmatchcase(name, pattern) for pattern in set_config.leave_out)
+        if held_out(config, name) == evaluation and not is_listed(name, set_config.leave_out)
     ]
     if set_config.most and len(names) > set_config.most:
         drawn = np.random.default_rng(config.seed).choice(len(names), set_config.most, replace=False)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 import numpy as np
 
@@ -19,6 +19,11 @@ from icface.geometry.eyes import axes
 from icface.geometry.reading import certain
 from icface.geometry.shape import Projection, fit_source, rotation_matrix
 
+CALM: Final = {
+    "AU01": 0.45, "AU02": 0.45, "AU04": 0.4, "AU05": 0.5, "AU09": 0.3, "AU10": 0.3, "AU12": 0.25, "AU15": 0.4,
+    "AU17": 0.4, "AU25": 0.2, "AU26": 0.15, "AU45": 0.35,
+}  # fmt: skip
+"""A face of which no Action Unit is above these is calm."""
 _CORNERS = {"right": (33, 133), "left": (263, 362)}
 
 
@@ -40,6 +45,10 @@ class Seen(NamedTuple):
     def attribute(self, name: str) -> float:
         """An Action Unit by its name."""
         return float(self.attributes[3 + AU_NAMES.index(name)])
+
+    def is_calm(self) -> bool:
+        """Whether it is as good as neutral, with open eyes."""
+        return all(self.attribute(name) <= most for name, most in CALM.items())
 
 
 def look(picture: Frame, detector: LandmarkDetector) -> Seen:

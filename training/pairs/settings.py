@@ -11,7 +11,7 @@ from msgspec import Meta, Struct
 from icface.errors import ConfigError
 from icface.networks.config import read_settings
 
-Kind = Literal["true", "made", "opened", "self", "talk", "render"]
+Kind = Literal["true", "made", "opened", "self", "calmed", "talk", "render"]
 Share = Annotated[float, Meta(ge=0, lt=1)]
 Natural = Annotated[int, Meta(ge=0)]
 Positive = Annotated[float, Meta(gt=0)]
@@ -36,6 +36,10 @@ class SetConfig(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Pictures with a shorter side are left out."""
     mouth: Literal["any", "open"] = "any"
     """`open`: of the photos, those with parted lips or a smile."""
+    calm: tuple[str, ...] = ()
+    """Patterns of paths: photos that are known to be calm. Of the pairs of one person's photos only those are made whose
+    target is among them, and their sources may have shut eyes. For the kind `calmed`: what else is measured as calm is
+    taken too."""
     repeats: Annotated[int, Meta(ge=1)] = 1
     """How many pairs are made of the same two pictures. Every other one has noise."""
     most: Natural = 0
@@ -53,6 +57,8 @@ class PairsConfig(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True)
     """Standard deviation that is added to each Action Unit of every other pair of photos."""
     drop_worst: Share = 0.04
     """Share of a set that is left out: where picture and geometry differ most."""
+    bundle: str = ""
+    """Path of the bundle whose network makes the expressions of the kind `calmed`; empty: the one that ships."""
     held_out: tuple[str, ...] = ()
     """Patterns of paths of people who are for evaluation. No training pair shows them."""
     held_out_tenth: tuple[str, ...] = ()

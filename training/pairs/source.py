@@ -14,8 +14,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from icface.arrays import Array, Frame, Tensors
-from icface.attributes import AU_NAMES, POSE, FloatArray, neutral, pose_to_unit
+from icface.attributes import ACTION_UNITS, AU_NAMES, POSE, FloatArray, neutral, pose_to_unit
 from icface.face.action_units import population
+from icface.face.extensions import measure_sides
 from icface.face.landmarks import LandmarkDetector
 from icface.face.pose import head_pose
 from icface.face.suitability import check_suitable
@@ -28,7 +29,7 @@ from icface.geometry.patch import SUPERSAMPLING, finer
 from icface.geometry.person import Person
 from icface.geometry.reading import read_photo
 from icface.geometry.rig import JAW_SHARE, POSE_GAIN, FaceRig
-from icface.geometry.shape import PIVOT, Projection
+from icface.geometry.shape import PIVOT, Projection, beyond_doubt, calmed_shape
 from icface.geometry.teeth import OWN, MouthRows
 from icface.geometry.topology import face_tables
 from icface.geometry.warp import HostWarp
@@ -124,6 +125,14 @@ class Source:
         if noise is not None:
             shape = with_noise(shape, noise)
         return self.by_shape(shape, seen.rotation, self._gaze_of(seen))
+
+    def calmed(self, rotation: FloatArray) -> Shown:
+        """The source as the product calms it, before a network has seen it, with this rotation (3, 3)."""
+        attributes, sides = self.seen.attributes, measure_sides(self.seen.landmarks, self.seen.attributes)
+        expression = beyond_doubt(attributes[ACTION_UNITS], sides)
+        return self.by_shape(
+            calmed_shape(self.cache["neutral_shape"], *expression), rotation, self.own_gaze()
+        )
 
     def expressed(self, attributes: FloatArray, seen: Seen) -> Shown:
         """The expression of attributes (SIZE,) in the pose and with the gaze of a face that was seen."""

@@ -15,7 +15,7 @@ import numpy as np
 from icface.arrays import Array
 from icface.face.landmarks import LandmarkDetector, open_detector
 from icface.files import replacing_file
-from training.pairs import kinds, moving
+from training.pairs import calmed, kinds, moving
 from training.pairs.pictures import Job, Picture, load_pictures
 from training.pairs.records import CHANNELS, STORED_PX, Record
 from training.pairs.settings import PairsConfig
@@ -27,6 +27,7 @@ _KINDS: Final = {
     "made": kinds.made_pairs,
     "opened": kinds.opened_pairs,
     "self": kinds.self_pairs,
+    "calmed": calmed.calmed_pairs,
 }
 
 

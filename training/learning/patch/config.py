@@ -48,6 +48,8 @@ class PatchTrainConfig(RunConfig, frozen=True, kw_only=True, forbid_unknown_fiel
 
     method: Literal["patch"] = "patch"
     network: PatchConfig = PatchConfig()
+    judged: tuple[Literal["lips", "eyes"], ...] = ("lips",)
+    """What the judge sees."""
     judge_width: Positive = 32
     """Channels of the judge's first layer; 0 adversarial and features make it idle."""
     losses: PatchLossConfig = PatchLossConfig()

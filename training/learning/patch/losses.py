@@ -32,8 +32,8 @@ class Window(NamedTuple):
 
 MOUTH: Final = Window(80, 40, 112, 112)
 EYES: Final = Window(32, 16, 64, 160)
-LIPS: Final = Window(104, 44, 80, 104)
-"""What the judge sees."""
+JUDGED: Final = {"lips": Window(104, 44, 80, 104), "eyes": EYES}
+"""What the judge may see."""
 DETAIL_PX: Final = 8
 """Side of the windows whose detail is compared."""
 

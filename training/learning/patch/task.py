@@ -115,9 +115,10 @@ class PatchTask(Task):
         if self._taps is not None and weights.perceptual > 0:
             found["perceptual"] = self._perceptual(output, target)
         if self._plays:
-            lips = (losses.LIPS.of(target), losses.LIPS.of(output), losses.LIPS.of(opening))
-            judged = self._teach_judge(*lips, batch["real"])
-            found |= self._judged(*lips)
+            windows = [losses.JUDGED[name] for name in self.config.judged]
+            seen = [[window.of(each) for each in (target, output, opening)] for window in windows]
+            judged = self._teach_judge(seen, batch["real"])
+            found |= self._judged(seen)
         factors = {name: getattr(weights, name) for name in found}
         total = torch.stack([factors[name] * loss for name, loss in found.items()]).sum()
         self._runtime.minimise(total, self.optimizers["corrector"], found, self.config.optimizer.most_norm)
@@ -136,29 +137,32 @@ class PatchTask(Task):
             distances.append(losses.perceptual_distance(found, wanted).mean())
         return torch.stack(distances).mean()
 
-    def _teach_judge(
-        self, target: Tensor, output: Tensor, opening: Tensor, real: Tensor
-    ) -> dict[str, Tensor]:
+    def _teach_judge(self, seen: Sequence[Sequence[Tensor]], real: Tensor) -> dict[str, Tensor]:
+        """A step of the judge. `seen` are target, output and opening, of each window that it sees."""
         judge = self.modules["judge"].requires_grad_(True)
-        with self._runtime.autocast():
-            verdicts, _ = judge(torch.cat([target, output.detach()]), opening.repeat(2, 1, 1, 1))
-        on_real, on_fake = verdicts.float().chunk(2)
-        loss = losses.judge_loss(on_real, on_fake, real)
+        parts = []
+        for target, output, opening in seen:
+            with self._runtime.autocast():
+                verdicts, _ = judge(torch.cat([target, output.detach()]), opening.repeat(2, 1, 1, 1))
+            on_real, on_fake = verdicts.float().chunk(2)
+            parts.append(losses.judge_loss(on_real, on_fake, real))
+        loss = torch.stack(parts).mean()
         self._runtime.minimise(loss, self.optimizers["judge"], {"judge": loss})
         # The corrector's step follows, through a judge that stays as it is.
         judge.requires_grad_(False)
         return {"judge": loss}
 
-    def _judged(self, target: Tensor, output: Tensor, opening: Tensor) -> dict[str, Tensor]:
+    def _judged(self, seen: Sequence[Sequence[Tensor]]) -> dict[str, Tensor]:
         judge = self.modules["judge"]
-        with self._runtime.autocast():
-            with torch.no_grad():
-                _, wanted = judge(target, opening)
-            verdicts, found = judge(output, opening)
-        return {
-            "adversarial": losses.judged_loss(verdicts.float()),
-            "features": losses.feature_distance(found, wanted),
-        }
+        adversarial, features = [], []
+        for target, output, opening in seen:
+            with self._runtime.autocast():
+                with torch.no_grad():
+                    _, wanted = judge(target, opening)
+                verdicts, found = judge(output, opening)
+            adversarial.append(losses.judged_loss(verdicts.float()))
+            features.append(losses.feature_distance(found, wanted))
+        return {"adversarial": torch.stack(adversarial).mean(), "features": torch.stack(features).mean()}
 
     def validate(self, shown: PatchCorrector) -> tuple[dict[str, float], Batch]:
         """Means over mouths and eyes, colours in levels, and each of them apart; the pairs that ask for most."""

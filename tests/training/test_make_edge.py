@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from icface.networks import CorrectorInfo, PatchConfig, PatchCorrector, save_corrector
-from training import make_corrector
+from training import make_edge
 
 SMALL = PatchConfig(channels=(4, 4, 4, 4), hidden=4)
 CONFIG = """\
@@ -39,7 +39,7 @@ class Steps:
                     save_corrector(out / "model.safetensors", PatchCorrector(SMALL), info)
                 return int(name == self.fails)
 
-            monkeypatch.setattr(getattr(make_corrector, name), "main", run)
+            monkeypatch.setattr(getattr(make_edge, name), "main", run)
 
     @property
     def names(self) -> list[str]:
@@ -49,31 +49,33 @@ class Steps:
 def command(folder: Path) -> int:
     config = folder / "small.toml"
     config.write_text(CONFIG, encoding="utf-8")
-    flags = [
-        "--photos",
-        folder,
-        "--perceptual",
-        folder / "taps.onnx",
-        "--out",
-        folder / "made",
-        "--config",
-        config,
-    ]
-    return make_corrector.main([str(flag) for flag in flags])
+    flags = ["--photos", folder, "--perceptual", folder / "taps.onnx", "--out", folder / "made"]
+    flags += ["--corrector", config, "--neutraliser", config]
+    return make_edge.main([str(flag) for flag in flags])
 
 
 def test_each_step_gets_what_the_one_before_made(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     steps = Steps(monkeypatch, step=7)
     assert command(tmp_path) == 0
-    assert steps.names == ["make_pairs", "make_pairs", "train", "evaluate_patch", "pack_edge"]
-    made = tmp_path / "made"
-    learned, held, training, measured, packed = (" ".join(argv) for _, argv in steps.called)
-    assert learned.endswith(f"--out {made / 'pairs'} --only london --only sfhq_made")
-    assert held.endswith(f"--out {made / 'pairs_eval'} --evaluation --only openpeople --only london")
-    assert f"--data {made / 'pairs'} --validation {made / 'pairs_eval'}" in training
-    weights = made / "run" / "model.safetensors"
-    assert f"--data {made / 'pairs_eval'} --model {weights}" in measured
-    assert packed == f"--weights {weights} --out {made / 'bundle'}"
+    one_network = ["make_pairs", "make_pairs", "train", "evaluate_patch", "pack_edge"]
+    assert steps.names == one_network * 2
+    weights = {}
+    for number, name in enumerate(("corrector", "neutraliser")):
+        made = tmp_path / "made" / name
+        learned, held, training, measured, _ = (
+            " ".join(argv) for _, argv in steps.called[5 * number : 5 * number + 5]
+        )
+        assert learned.endswith(f"--out {made / 'pairs'} --only london --only sfhq_made")
+        assert held.endswith(f"--out {made / 'pairs_eval'} --evaluation --only openpeople --only london")
+        assert f"--data {made / 'pairs'} --validation {made / 'pairs_eval'}" in training
+        weights[name] = made / "run" / "model.safetensors"
+        assert f"--data {made / 'pairs_eval'} --model {weights[name]}" in measured
+    first, second = (" ".join(steps.called[place][1]) for place in (4, 9))
+    bundle = tmp_path / "made" / "corrector" / "bundle"
+    assert first == f"--weights {weights['corrector']} --no-neutraliser --out {bundle}"
+    assert f"--bundle {bundle}" in " ".join(steps.called[5][1])
+    whole = tmp_path / "made" / "bundle"
+    assert second == f"--weights {weights['corrector']} --neutraliser {weights['neutraliser']} --out {whole}"
 
 
 def test_a_training_that_was_stopped_is_not_packed(
@@ -93,7 +95,7 @@ def test_a_step_that_fails_ends_it(tmp_path: Path, monkeypatch: pytest.MonkeyPat
 
 
 def test_a_config_of_another_method_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    config = make_corrector.CONFIGS / "small.toml"
-    flags = ["--photos", tmp_path, "--perceptual", tmp_path, "--out", tmp_path, "--config", config]
-    assert make_corrector.main([str(flag) for flag in flags]) == 2
+    config = make_edge.CONFIGS / "small.toml"
+    flags = ["--photos", tmp_path, "--perceptual", tmp_path, "--out", tmp_path, "--corrector", config]
+    assert make_edge.main([str(flag) for flag in flags]) == 2
     assert "does not train a patch corrector" in capsys.readouterr().err

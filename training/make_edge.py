@@ -1,10 +1,10 @@
-"""Make the corrector that ships, from nothing.
+"""Make the networks that ship with the geometric bundle, from nothing: first the corrector, then the neutraliser.
 
-    python training/make_corrector.py --photos FOLDER --perceptual SQUEEZENET_ONNX --out RUN
+    python training/make_edge.py --photos FOLDER --perceptual SQUEEZENET_ONNX --out RUN
 
-It makes those sets of training/configs/pairs.toml that training/configs/edge_face.toml draws from, trains as that one
-says, measures the result on people that were not trained on, and packs a bundle. Seeds are the configs'. The same command
-again goes on where it was interrupted.
+For each it makes those sets of pairs that its config draws from, trains, and measures the result on people that were
+not trained on. The neutraliser's pairs are made with the corrector. Then it packs the bundle. Seeds are the configs'.
+The same command again goes on where it was interrupted.
 """
 
 from __future__ import annotations
@@ -27,22 +27,26 @@ from training.learning.config import load_config
 from training.learning.patch.config import PatchTrainConfig
 
 CONFIGS: Final = Path(__file__).parent / "configs"
-PAIRS: Final = CONFIGS / "pairs.toml"
 EVALUATED: Final = ("openpeople", "london")
-"""Sets of true pairs, whose held-out people the result is measured on."""
+"""Sets of true pairs, whose held-out people the results are measured on."""
 
 
 def parser() -> argparse.ArgumentParser:
     """The command's flags."""
-    result = Parser(
-        description="Make the corrector that ships, from nothing. The same command again goes on."
-    )
+    result = Parser(description="Make the networks that ship, from nothing. The same command again goes on.")
     add = result.add_argument
-    add("--photos", type=Path, required=True, metavar="FOLDER", help="the material that pairs.toml names")
+    add(
+        "--photos",
+        type=Path,
+        required=True,
+        metavar="FOLDER",
+        help="the material that the pairs' configs name",
+    )
     add("--perceptual", type=Path, required=True, metavar="ONNX", help="SqueezeNet with taps")
-    add("--out", type=Path, required=True, metavar="RUN", help="folder of the pairs, the run and the bundle")
-    config = CONFIGS / "edge_face.toml"
-    add("--config", type=Path, default=config, metavar="TOML", help="of the training (default: what ships)")
+    add("--out", type=Path, required=True, metavar="RUN", help="folder of the pairs, the runs and the bundle")
+    for name, file in (("corrector", "edge_face.toml"), ("neutraliser", "edge_neutral.toml")):
+        ships = f"of the {name}'s training (default: what ships)"
+        add(f"--{name}", type=Path, default=CONFIGS / file, metavar="TOML", help=ships)
     add("--threads", type=int, help="CPU threads (default: all)")
     add("-v", "--verbose", action="count", default=0, help="-vv shows tracebacks")
     return result
@@ -54,12 +58,29 @@ def make(flags: argparse.Namespace) -> None:
     Raises:
         ConfigError: a step failed.
     """
-    config = load_config(flags.config)
+    configs = [_config(flags.corrector), _config(flags.neutraliser)]
+    corrector = _trained(flags, "corrector", flags.corrector, configs[0], CONFIGS / "pairs.toml")
+    bundle = flags.out / "corrector" / "bundle"
+    _step(pack_edge.main, "--weights", corrector, "--no-neutraliser", "--out", bundle)
+    pairs = CONFIGS / "pairs_neutral.toml"
+    neutraliser = _trained(flags, "neutraliser", flags.neutraliser, configs[1], pairs, "--bundle", bundle)
+    _step(pack_edge.main, "--weights", corrector, "--neutraliser", neutraliser, "--out", flags.out / "bundle")
+
+
+def _config(path: Path) -> PatchTrainConfig:
+    config = load_config(path)
     if not isinstance(config, PatchTrainConfig):
-        raise ConfigError(f"{flags.config} does not train a patch corrector; its method has to be patch")
-    out: Path = flags.out
+        raise ConfigError(f"{path} does not train a patch corrector; its method has to be patch")
+    return config
+
+
+def _trained(
+    flags: argparse.Namespace, name: str, path: Path, config: PatchTrainConfig, sets: Path, *how: object
+) -> Path:
+    """The weights of one network; `sets` says which pairs there are, and `how` is told to what makes them."""
+    out: Path = flags.out / name
     pairs, held_out, run = out / "pairs", out / "pairs_eval", out / "run"
-    material = ["--photos", flags.photos, "--config", PAIRS]
+    material = ["--photos", flags.photos, "--config", sets, *how]
     _step(make_pairs.main, *material, "--out", pairs, *_only(config.sampling.shares))
     _step(make_pairs.main, *material, "--out", held_out, "--evaluation", *_only(EVALUATED))
     with_networks = [
@@ -68,14 +89,14 @@ def make(flags: argparse.Namespace) -> None:
         *(["--threads", flags.threads] if flags.threads else []),
     ]
     data = ["--data", pairs, "--validation", held_out]
-    _step(train.main, "--config", flags.config, *data, *with_networks, "--out", run)
+    _step(train.main, "--config", path, *data, *with_networks, "--out", run)
     # The last step's, not the best: so nothing was chosen on the people it is measured on.
     weights = run / "model.safetensors"
     if not weights.exists() or load_corrector(weights)[1].step < config.steps:
         raise ConfigError(f"the training in {run} was stopped; the same command again goes on")
     measured = ["--data", held_out, "--model", weights, *with_networks]
     _step(evaluate_patch.main, *measured, "--out", run / "sheets")
-    _step(pack_edge.main, "--weights", weights, "--out", out / "bundle")
+    return weights
 
 
 def _only(sets: Iterable[str]) -> list[str]:
