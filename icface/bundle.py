@@ -145,11 +145,13 @@ class Bundle(msgspec.Struct, frozen=True, kw_only=True):
             tensors = read_tensors(read_file(path, MAX_BYTES))
         except (OSError, ValueError) as error:
             raise BundleError(f"cannot read {path}: {in_words(error)}") from error
-        # What `correct` takes and gives are parts of the frame.
-        variants = [each for each in all_variants(self) if each is not self.correct]
-        wanted = dict.fromkeys(spec.name for variant in variants for spec in variant.tensors)
+        wanted = dict.fromkeys(spec.name for variant in all_variants(self) for spec in variant.tensors)
         if self.correct is not None:
             wanted |= {GEOMETRY: None}
+            others = [each for each in all_variants(self) if each is not self.correct]
+            apart = {spec.name for variant in others for spec in variant.tensors}
+            for name in {"patch", "correction"} - apart:  # parts of the frame
+                del wanted[name]
         if missing := [name for name in wanted if name not in tensors]:
             raise BundleError(f"{path} lacks {', '.join(missing)}")
         return tensors

@@ -92,6 +92,15 @@ def corrected_bundle(tmp_path_factory: pytest.TempPathFactory) -> Bundle:
     return pack_random(tmp_path_factory.mktemp("corrected") / "c.icface")
 
 
+@pytest.fixture(scope="session")
+def calming_bundle(tmp_path_factory: pytest.TempPathFactory) -> Bundle:
+    """The same with a small neutraliser of random weights."""
+    pytest.importorskip("torch")
+    from tests.export.correctors import pack_random
+
+    return pack_random(tmp_path_factory.mktemp("calming") / "c.icface", calms=True)
+
+
 @pytest.fixture
 def cache_dir(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     """An empty cache folder for one test alone."""

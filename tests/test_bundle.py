@@ -233,9 +233,9 @@ def test_a_persons_file_has_a_bound(copy: Path) -> None:
 
 
 def neutralising(*outputs: dict[str, Any], graph: str = "animate.onnx") -> Edit:
-    """A manifest that has a graph to neutralise photos with."""
+    """A manifest without host code that has a graph to neutralise photos with."""
     step = {"graph": graph, "inputs": [], "outputs": list(outputs)}
-    return lambda raw: raw.update(neutralise=step)
+    return lambda raw: raw.update(neutralise=step, motion=None)
 
 
 NEUTRAL = {"name": "neutral", "dtype": "uint8", "shape": [64, 64, 3]}

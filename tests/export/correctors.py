@@ -26,6 +26,8 @@ def random_corrector(config: PatchConfig | None = None) -> PatchCorrector:
     return model.eval().requires_grad_(False)
 
 
-def pack_random(out: Path) -> Bundle:
-    """The edge bundle with a small random corrector."""
-    return pack(out, random_corrector(), licence="MIT", provenance="random numbers")
+def pack_random(out: Path, *, calms: bool = False) -> Bundle:
+    """The edge bundle with a small random corrector, and perhaps such a neutraliser."""
+    small = PatchConfig(channels=(8, 8, 8, 8), hidden=8, opens_eyes=True)
+    neutraliser = random_corrector(small) if calms else None
+    return pack(out, random_corrector(), neutraliser, licence="MIT", provenance="random numbers")

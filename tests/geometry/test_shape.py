@@ -51,6 +51,35 @@ def test_a_smile_is_taken_out() -> None:
     assert abs(result[61, 1] - closed[61, 1]) < 0.2 * before
 
 
+def test_each_side_is_an_expression_beyond_doubt_from_35_hundredths_on() -> None:
+    action_units, sides = np.zeros(17, np.float32), np.zeros(13, np.float32)
+    for name, value in (("AU01", 0.35), ("AU04", 1.0), ("AU17", 0.675), ("AU45", 0.5)):
+        action_units[AU_NAMES.index(name)] = value
+    sides[SIDED.index("AU45")] = 0.8  # the left eye at .9, the right one at .1
+    both, aside = geometry.beyond_doubt(action_units, sides)
+    found = {name: round(float(value), 4) for name, value in zip(AU_NAMES, both, strict=True) if value}
+    left = (0.9 - 0.35) / 0.65
+    assert found == {"AU04": 1.0, "AU17": 0.5, "AU45": round(left / 2, 4)}
+    assert float(aside[SIDED.index("AU45")]) == pytest.approx(left)
+    assert np.count_nonzero(aside) == 1
+
+
+def test_a_calmed_shape_has_open_eyes_and_brows_at_rest() -> None:
+    """A face that frowns with shut eyes, as far as a whole Action Unit was found to move photos."""
+    tables = face_tables()
+    rest = geometry.close_lips(tables.canonical)
+    au04, au45 = (tables.displacements[AU_NAMES.index(name)] for name in ("AU04", "AU45"))
+    expression = np.zeros(17, np.float32)
+    expression[[AU_NAMES.index("AU04"), AU_NAMES.index("AU45")]] = 1
+    # `neutral_shape` has taken .6 of AU04 out, and nothing of AU45.
+    left = (rest + (1.4 - 0.6) * au04 + au45).astype(np.float32)
+    calmed = geometry.calmed_shape(left, expression, np.zeros(13, np.float32))
+    np.testing.assert_allclose(calmed, rest, atol=2e-3)
+    assert calmed[159, 1] - left[159, 1] > 0.08  # the upper lid
+    still = geometry.calmed_shape(left, np.zeros(17, np.float32), np.zeros(13, np.float32))
+    np.testing.assert_allclose(still, left, atol=2e-3)
+
+
 def test_the_ring_lies_outside_of_the_face_and_behind_it() -> None:
     canonical = face_tables().canonical
     points = geometry.ring_around(canonical)

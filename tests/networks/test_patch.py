@@ -107,6 +107,14 @@ def test_open_eyes_are_locked_and_slits_are_not() -> None:
     assert float(found[63, 65]) > 0.01
 
 
+def test_a_network_that_opens_eyes_paints_their_inside_too() -> None:
+    model = corrector(PatchConfig(channels=(4, 6, 8, 8), hidden=8, opens_eyes=True))
+    assert float(changed(model, gates(1, 1, 1))[63, 65]) > 0.01
+    assert float(changed(model, gates(0, 1, 1))[63, 65]) < 1e-6
+    inner = inputs()[0][:, 3:]
+    assert float(model.unlocked(inner).min()) == 1 > float(corrector().unlocked(inner).min())
+
+
 def test_the_frame_is_replaced_in_the_openings_alone() -> None:
     patch, conditions = inputs()
     keep, _ = corrector()(patch, conditions, gates(1, 1, 1))

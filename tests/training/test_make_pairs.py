@@ -30,6 +30,7 @@ from training.pairs.settings import PairsConfig, SetConfig, load_config
 from training.pairs.source import Source, cut_once, then, with_noise
 
 EXAMPLES = REPOSITORY / "examples"
+CONFIGS = [REPOSITORY / f"training/configs/{name}.toml" for name in ("pairs", "pairs_neutral")]
 INNER = np.s_[ROOM_PX:-ROOM_PX, ROOM_PX:-ROOM_PX]
 
 
@@ -218,7 +219,7 @@ def test_held_out_people_never_appear_and_are_all_that_an_evaluation_has(tmp_pat
 
 
 def test_the_project_s_own_configs_hold_the_evaluation_people_out(tmp_path: Path) -> None:
-    config = load_config(REPOSITORY / "training/configs/pairs.toml")
+    configs = [load_config(path) for path in CONFIGS]
     names = (
         "openpeople/P001_happy.jpg", "openpeople/P001_neutral.jpg", "openpeople/P007_happy.jpg",
         "openpeople/P009_neutral.jpg", "london_train/n_002.jpg", "london/n_102_03.jpg", "london/n_002_03.jpg",
@@ -228,7 +229,7 @@ def test_the_project_s_own_configs_hold_the_evaluation_people_out(tmp_path: Path
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / name).touch()
 
-    def files(evaluation: bool) -> set[str]:
+    def files(evaluation: bool, config: PairsConfig) -> set[str]:
         return {
             name
             for each in config.sets
@@ -236,17 +237,22 @@ def test_the_project_s_own_configs_hold_the_evaluation_people_out(tmp_path: Path
             for name in job.files
         }
 
-    assert files(False) == {names[0], names[1], names[4], names[8]}
-    assert files(True) == {names[2], names[3], names[5], names[7]}
+    assert files(False, configs[0]) == {names[0], names[1], names[4], names[8]}
+    assert files(True, configs[0]) == {names[2], names[3], names[5], names[7]}
+    assert files(False, configs[1]) == {names[0], names[1], names[4]}
+    assert files(True, configs[1]) == {names[2], names[3], names[5]}
 
 
 def test_nobody_of_the_model_card_was_trained_on() -> None:
     with (REPOSITORY / "benchmarks/groups_labels.csv").open(encoding="utf-8") as file:
         measured = {row["file"] for row in csv.DictReader(file)}
     photos = shared_file("data/images.csv").parent
-    config = load_config(REPOSITORY / "training/configs/pairs.toml")
     trained = {
-        name for each in config.sets for job in jobs_of(config, each, photos, False) for name in job.files
+        name
+        for config in map(load_config, CONFIGS)
+        for each in config.sets
+        for job in jobs_of(config, each, photos, False)
+        for name in job.files
     }
     assert not measured & trained
 
@@ -323,6 +329,57 @@ def test_what_is_written_can_be_read_as_documented(made: Path) -> None:
         centre = pair[90:150, 70:150]
         ratio = centre[..., :3].mean() / centre[..., 3:6].mean()
         assert 0.97 < ratio < 1.03
+
+
+CALM = """
+seed = 3
+drop_worst = 0
+[[sets]]
+name = "people"
+kind = "true"
+calm = ["*/first.png"]
+repeats = 2
+files = ["*/*.png"]
+person = '^(.+)/'
+[[sets]]
+name = "calmed"
+kind = "calmed"
+calm = ["anna/*"]
+repeats = 3
+files = ["anna/first.png"]
+"""
+
+
+@pytest.mark.slow
+def test_pairs_with_calm_targets(folder: Path, tmp_path: Path) -> None:
+    config, out = tmp_path / "calm.toml", tmp_path / "made"
+    config.write_text(CALM)
+    assert _run(folder, out, "--config", str(config)) == 0
+    rows: dict[str, list[dict[str, str]]] = {}
+    for name in ("people", "calmed"):
+        with (out / f"{name}.csv").open(newline="") as file:
+            rows[name] = list(csv.DictReader(file))
+    # Nobody is driven to what is not known to be calm.
+    assert [(row["source"], row["target"]) for row in rows["people"]] == [
+        (f"{person}/second.png", f"{person}/first.png") for person in ("anna", "anna", "bert", "bert")
+    ]
+    acts = [int(row["source"].rpartition(" ")[2]) for row in rows["calmed"]]
+    assert len(set(acts)) == 3 and acts == sorted(acts)
+    assert {row["target"] for row in rows["calmed"]} == {"anna/first.png"}
+    # An expression was made and taken back: what is left of it differs from the photo, most of the face does not.
+    pixels = np.load(out / "calmed.pixels.npy", allow_pickle=False)[:, *INNER].astype(int)
+    differences = np.abs(pixels[..., :3] - pixels[..., 3:6]).mean(axis=3)
+    assert (np.median(differences, axis=(1, 2)) < 4).all()
+    assert (differences[:, 40:170, 40:150].reshape(3, -1).max(axis=1) > 40).all()
+
+
+def test_expressions_of_calmed_faces_need_a_bundle(
+    folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    config = tmp_path / "calm.toml"
+    config.write_text(CALM)
+    assert _run(folder, tmp_path / "made", "--config", str(config), "--bundle", str(tmp_path)) == 1
+    assert "is not a model bundle" in capsys.readouterr().err
 
 
 @pytest.mark.slow

@@ -30,7 +30,7 @@ INDEX: Final = "index.json"
 def stamp_of(config: PairsConfig, jobs: Sequence[Job], photos: Path) -> str:
     """What decides a set's bytes, as 16 hexadecimal digits: settings, code, names and sizes of files."""
     sizes = [(photos / name).stat().st_size for job in jobs for name in job.files]
-    general = msgspec.structs.replace(config, sets=(), held_out=(), held_out_tenth=())
+    general = msgspec.structs.replace(config, sets=(), held_out=(), held_out_lists=(), held_out_tenth=())
     content = msgspec.json.encode(
         [MAKER_VERSION, GEOMETRY_VERSION, general, sizes, [job._asdict() for job in jobs]]
     )

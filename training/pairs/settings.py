@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import csv
+import itertools
 import tomllib
 from pathlib import Path
 from typing import Annotated, Literal
 
+import msgspec
 from msgspec import Meta, Struct
 
 from icface.errors import ConfigError
@@ -61,6 +64,8 @@ class PairsConfig(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True)
     """Path of the bundle whose network makes the expressions of the kind `calmed`; empty: the one that ships."""
     held_out: tuple[str, ...] = ()
     """Patterns of paths of people who are for evaluation. No training pair shows them."""
+    held_out_lists: tuple[str, ...] = ()
+    """CSV files, from the folder of these settings; what their column `file` names is for evaluation too."""
     held_out_tenth: tuple[str, ...] = ()
     """Patterns of paths. A tenth of these, drawn by the CRC-32 of the file's name, is for evaluation too."""
 
@@ -73,7 +78,9 @@ def load_config(path: Path) -> PairsConfig:
     """
     try:
         config = read_settings(PairsConfig, tomllib.loads(path.read_text(encoding="utf-8")))
-    except (OSError, ValueError) as error:
+        listed = [_listed(path.parent / name) for name in config.held_out_lists]
+        config = msgspec.structs.replace(config, held_out=(*config.held_out, *itertools.chain(*listed)))
+    except (OSError, ValueError, KeyError) as error:
         raise ConfigError(f"cannot read {path}: {error}") from error
     except ConfigError as error:
         raise ConfigError(f"{path}: {error}") from error
@@ -82,3 +89,8 @@ def load_config(path: Path) -> PairsConfig:
         if names.count(name) > 1 or not name.isidentifier():
             raise ConfigError(f"{path}: sets: {name!r} has to be a word of its own, as london_train")
     return config
+
+
+def _listed(path: Path) -> list[str]:
+    with path.open(newline="", encoding="utf-8") as file:
+        return [row["file"] for row in csv.DictReader(file)]
