@@ -50,7 +50,7 @@ class Made:
         self._module(monkeypatch, "training.personal.fit", fit_person=self._fit)
         self._module(monkeypatch, "training.personal.pairs", make_pairs=self._pairs)
         self._module(monkeypatch, "training.personal.tune", tune=self._tune)
-        self._module(monkeypatch, "export.pack_edge", pack=self._pack)
+        self._module(monkeypatch, "export.pack_edge", pack=self._pack, NEUTRALISER=Path("neutraliser"))
         self._module(monkeypatch, "icface.networks.checkpoint", load_corrector=self._load)
 
     def _module(self, monkeypatch: pytest.MonkeyPatch, name: str, **content: Any) -> None:
@@ -79,7 +79,7 @@ class Made:
 
         return "network", Info
 
-    def _pack(self, out: Path, network: Any, **given: Any) -> None:
+    def _pack(self, out: Path, network: Any, neutraliser: Any, **given: Any) -> None:
         self.packed = given | {"source is": given["source"].read_bytes()[:4]}
         out.mkdir(exist_ok=True)
         (out / "manifest.json").write_text("{}")

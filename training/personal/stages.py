@@ -226,13 +226,14 @@ class Personalisation:
         job.kept.minutes = minutes
 
     def _pack(self, consent: Consent | None) -> None:
-        from export.pack_edge import pack
+        from export.pack_edge import NEUTRALISER, pack
         from icface.networks.checkpoint import load_corrector
 
         network, info = load_corrector(self._work / CORRECTOR)
         pack(
             self._output,
             network,
+            load_corrector(NEUTRALISER)[0],
             licence=info.licence,
             provenance=info.provenance,
             person=self._person(),
