@@ -38,14 +38,16 @@ def state_of(config: LiveConfig, drivers: int, mirrored: frozenset[int] = frozen
     mixed = _pairs("--mix", config.mix, "GROUP=N, such as mouth=2")
     fixed = _pairs("--set", config.values, "NAME=VALUE, such as AU12=0.8 or yaw=-12deg")
     _check_once([*mixed, *fixed, *([("gaze", "camera")] if config.gaze == "camera" else [])])
-    for name, text in _large_first(mixed):
-        state = _told("--mix", state, name, source=_source(f"{name}={text}", text))
-    for name, text in _large_first(fixed):
+    for name, text in fixed:
         if text in _SOURCES:
             raise ConfigError(f"--set {name}={text}: --set takes a number; write --mix {name}={text}")
-        for one in resolve(name):
-            value = read_value(one.rpartition(" ")[2], text)
-            state = state.with_channels(one, source=source.value(value))
+    for name, text in _large_first([*mixed, *fixed]):
+        if (name, text) in fixed:
+            for one in resolve(name):
+                value = read_value(one.rpartition(" ")[2], text)
+                state = state.with_channels(one, source=source.value(value))
+        else:
+            state = _told("--mix", state, name, source=_source(f"{name}={text}", text))
     for name, text in _large_first(_pairs("--gain", config.gains, "NAME=GAIN, such as AU12=1.3")):
         state = _told("--gain", state, name, gain=_gain(f"{name}={text}", text))
     for name in config.locks:

@@ -115,6 +115,8 @@ class Recording(Sink):
         self._reenactment: Reenactment | None = None
         self._video: Sink | None = None
         self._table: Recorder | None = None
+        self._sent = False
+        """Whether there is a picture in it."""
         self._closing = threading.Lock()
         self.path = folder
         """Of the video."""
@@ -153,6 +155,7 @@ class Recording(Sink):
         assert self._video is not None and self._table is not None and made is not None
         try:
             self._video.send(frame, time_s)
+            self._sent = True
             self._table.add(made.renderer.attributes, time_s, present=made.present, state=made.control.state)
         except ICFaceError as error:
             self.error = error
@@ -162,15 +165,14 @@ class Recording(Sink):
         return f"{self.path}"
 
     def complete(self) -> None:
-        """Close it, and say where it is, or what it was lost of. It is the body of a thread."""
+        """Close it, and say what it was lost of. It is the body of a thread."""
         with suppress(ICFaceError):  # `error` has it
             self.close()
-        if self.error is None:
-            logger.info("recorded: %s and its attributes beside it", self.path)
-        else:
+        if self.error is not None:
             logger.warning("%s", self.error)
 
     def close(self) -> None:
+        """Finish the files, and say where they are. The run's end closes it, too."""
         with self._closing:
             table, self._table = self._table, None
             video, self._video = self._video, None
@@ -180,8 +182,17 @@ class Recording(Sink):
                         stack.callback(video.close)
                     if table is not None:
                         stack.callback(table.close)
+                if table is not None and self.error is None:
+                    self._conclude()
             except ICFaceError as error:
                 self.error = self.error or error
                 raise
             finally:
                 self.finished.set()
+
+    def _conclude(self) -> None:
+        if self._sent:
+            logger.info("recorded: %s and its attributes beside it", self.path)
+            return
+        self.path.with_suffix(".csv").unlink(missing_ok=True)
+        self.error = ICFaceError("nothing was recorded: it ended before the next picture was made")

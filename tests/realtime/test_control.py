@@ -49,6 +49,9 @@ def test_what_names_less_wins_whatever_comes_first() -> None:
     assert state.channel("AU45").source == source.photo
     assert state.channel("AU12").source == source.value(0.8)
     assert state.channel("left AU01").source == source.driver(2)
+    both = asked(mix=("AU12=2",), values=("mouth=0",))
+    assert both.channel("AU12").source == source.driver(2)
+    assert both.channel("AU25").source == source.value(0)
     yaw = state.channel("yaw").source.value
     assert (yaw - 0.5) * 1.4 == pytest.approx(np.radians(-12))
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -213,6 +214,29 @@ def test_a_recording_is_a_video_and_a_track(running: Running) -> None:
         "the state and its changes"
     )
     assert recording.path.stem in running.desk.tracks.names()
+
+
+def test_a_recording_that_ends_before_a_picture_is_none(running: Running) -> None:
+    recording = running.desk.recordings.begin()
+    running.desk.recordings.end()
+    picture(running)
+    assert recording.finished.wait(10)
+    assert "nothing was recorded" in str(recording.error)
+    assert not [path for path in recording.path.parent.iterdir() if path.stem.startswith(recording.path.stem)]
+
+
+def test_a_recording_that_the_run_ends_says_where_it_is(
+    running: Running, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO)
+    recording = running.desk.recordings.begin()
+    picture(running)
+    running.bench.step(None, 100.0)
+    recording.close()  # as the loop does it
+    assert f"recorded: {recording.path}" in caplog.text
+    running.desk.recordings.end()
+    picture(running)
+    assert caplog.text.count("recorded: ") == 1
 
 
 def test_a_recording_that_is_lost_no_longer_runs_and_is_never_told_as_made(
