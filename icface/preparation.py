@@ -101,7 +101,8 @@ class Preparation:
         found = faces_of(photo.frame)
         seen = choose_face(found, photo.path, face, photo.when_reduced)
         frame, chosen = put_upright(*without_far(photo.frame, seen))
-        notes = expectations(photo.frame, seen, frame, chosen)
+        paints = corrected is not None and self._bundle.neutralise is not None
+        notes = expectations(photo.frame, seen, frame, chosen, opens_eyes=paints)
         if photo.moves:
             notes.insert(0, "the file is an animation; its first picture is taken")
         uncut = frame, chosen

@@ -41,7 +41,9 @@ _EYES: Final = ((33, 133, 159, 145), (263, 362, 386, 374))
 _CORNERS: Final = (33, 263)
 
 
-def expectations(photo: Frame, seen: Landmarks, frame: Frame, face: Landmarks) -> list[str]:
+def expectations(
+    photo: Frame, seen: Landmarks, frame: Frame, face: Landmarks, *, opens_eyes: bool = False
+) -> list[str]:
     """Sentences about one face, most important first; none of a good photo.
 
     Args:
@@ -49,10 +51,11 @@ def expectations(photo: Frame, seen: Landmarks, frame: Frame, face: Landmarks) -
         seen: the face in it.
         frame: the photo, upright.
         face: the same face in `frame`.
+        opens_eyes: whether a network will paint eyes that are shut.
     """
     cut = _cuts_face(photo, seen)
     part = "of the panorama the part around the face is shown" if is_panorama(photo) else None
-    looks = [] if cut else _looks(frame, face)  # what is missing has no colours
+    looks = [] if cut else _looks(frame, face, opens_eyes)  # what is missing has no colours
     return [note for note in (_border(photo, seen), part, _tilt(seen), _turn(face), *looks) if note]
 
 
@@ -154,7 +157,7 @@ def _turn(face: Landmarks) -> str | None:
     return f"the face looks {way} by {angle}, which bends forehead and chin; one within 20° of the camera looks better"
 
 
-def _looks(frame: Frame, face: Landmarks) -> list[str | None]:
+def _looks(frame: Frame, face: Landmarks, opens_eyes: bool) -> list[str | None]:
     """What the colours and the expression tell."""
     iod_px = float(np.linalg.norm(face.points_px[_CORNERS[0], :2] - face.points_px[_CORNERS[1], :2]))
     points = face.points_px[:, :2].astype(np.float64)
@@ -168,7 +171,8 @@ def _looks(frame: Frame, face: Landmarks) -> list[str | None]:
     if lenses < LENSES * skin:
         notes.append("the eyes are covered (sunglasses, deep shadow); they will not blink or look about well")
     elif units[INDEX["AU45"]] > CLOSED:
-        notes.append("the eyes are closed and will not open; take a photo with open ones")
+        how = "are painted open, and those are not the person's" if opens_eyes else "will not open"
+        notes.append(f"the eyes are closed and {how}; take a photo with open ones")
     if hides_mouth(frame, face):
         notes.append("mouth and chin seem to be covered (a face mask); the mouth will not open")
     elif units[INDEX["AU25"]] > OPEN and units[INDEX["AU26"]] > OPEN:

@@ -18,7 +18,7 @@ from icface.face.pose import head_pose
 from icface.face.suitability import choose_face
 from icface.images import load_photo
 from realtime.listing import WIDTH_PX, list_faces
-from tests.conftest import REPOSITORY
+from tests.conftest import REPOSITORY, shared_file
 
 
 @pytest.fixture(scope="module")
@@ -187,3 +187,12 @@ def test_what_list_faces_refuses(tmp_path: Path, portrait: Frame) -> None:
     with pytest.raises(ConfigError, match="no photo"):
         list_faces([], tmp_path / "out.png")
     assert not (tmp_path / "out.png").exists()
+
+
+def test_shut_eyes_are_told_with_what_becomes_of_them() -> None:
+    photo = load_photo(shared_file("data/openpeople/P009_exhausted.jpg")).frame
+    (face,) = faces_of(photo)
+    upright = put_upright(*without_far(photo, face))
+    told = [expectations(photo, face, *upright, opens_eyes=opens)[0] for opens in (False, True)]
+    assert told[0] == "the eyes are closed and will not open; take a photo with open ones"
+    assert told[1].startswith("the eyes are closed and are painted open, and those are not the person's")
