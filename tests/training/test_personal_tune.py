@@ -10,9 +10,10 @@ import torch
 from icface.errors import ConfigError
 from icface.networks import load_corrector
 from tests.conftest import REPOSITORY
+from tests.export.geometry_alone import geometry_alone
 from tests.training.tiny_patches import make_tiny_pairs
 from training.personal import tune as tuning
-from training.personal.start import corrector_of
+from training.personal.start import corrector_of, neutraliser_of
 from training.personal.tune import tune
 
 SETTINGS = """
@@ -55,14 +56,22 @@ def with_rate(rate: float, folder: Path, monkeypatch: pytest.MonkeyPatch) -> Non
 
 
 def test_the_start_is_what_ships() -> None:
-    ours, _ = load_corrector(REPOSITORY / "training/weights/edge_face.safetensors")
     found, info = corrector_of()
     assert "openpeople" in info.provenance
-    wanted = ours.state_dict()
-    assert found.state_dict().keys() == wanted.keys()
-    assert [
-        name for name, tensor in found.state_dict().items() if not torch.equal(tensor, wanted[name])
-    ] == []
+    calms = neutraliser_of()
+    assert calms is not None
+    for model, name in ((found, "edge_face"), (calms, "edge_neutral")):
+        ours, told = load_corrector(REPOSITORY / f"training/weights/{name}.safetensors")
+        assert model.config == told.network
+        wanted, weights = ours.state_dict(), model.state_dict()
+        assert weights.keys() == wanted.keys()
+        assert [key for key, tensor in weights.items() if not torch.equal(tensor, wanted[key])] == []
+
+
+def test_a_bundle_without_networks_is_no_start() -> None:
+    with pytest.raises(ConfigError, match="has no corrector to start from"):
+        corrector_of(geometry_alone())
+    assert neutraliser_of(geometry_alone()) is None
 
 
 def test_where_nothing_is_better_the_weights_that_ship_are_kept(

@@ -50,7 +50,7 @@ class Made:
         self._module(monkeypatch, "training.personal.fit", fit_person=self._fit)
         self._module(monkeypatch, "training.personal.pairs", make_pairs=self._pairs)
         self._module(monkeypatch, "training.personal.tune", tune=self._tune)
-        self._module(monkeypatch, "export.pack_edge", pack=self._pack, NEUTRALISER=Path("neutraliser"))
+        self._module(monkeypatch, "export.pack_edge", pack=self._pack)
         self._module(monkeypatch, "icface.networks.checkpoint", load_corrector=self._load)
 
     def _module(self, monkeypatch: pytest.MonkeyPatch, name: str, **content: Any) -> None:

@@ -226,14 +226,15 @@ class Personalisation:
         job.kept.minutes = minutes
 
     def _pack(self, consent: Consent | None) -> None:
-        from export.pack_edge import NEUTRALISER, pack
+        from export.pack_edge import pack
         from icface.networks.checkpoint import load_corrector
+        from training.personal.start import neutraliser_of
 
         network, info = load_corrector(self._work / CORRECTOR)
         pack(
             self._output,
             network,
-            load_corrector(NEUTRALISER)[0],
+            neutraliser_of(),
             licence=info.licence,
             provenance=info.provenance,
             person=self._person(),
