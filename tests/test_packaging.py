@@ -128,7 +128,7 @@ def test_nothing_else_is_in_the_wheel(wheel: Path) -> None:
 
 
 def test_the_wheel_stays_small(wheel: Path) -> None:
-    """The bundle is 6.6 MB of it, the tracker's model 3.8, the segmenters 1.2, the face tables .1, the code 1.4."""
+    """The bundle is 9.5 MB of it, the tracker's model 3.8, the segmenters 1.2, the face tables .1, the code 1.4."""
     archive = zipfile.ZipFile(wheel)
     new = ("training/", "export/", "icface/networks/")  # all of it needs torch, which no run needs
     making = [file for file in archive.infolist() if file.filename.startswith(new)]
@@ -139,8 +139,8 @@ def test_the_wheel_stays_small(wheel: Path) -> None:
     (record,) = (file for file in files if file.filename.endswith(".dist-info/RECORD"))
     told = sum(len(line) for line in archive.read(record).splitlines(True) if line.decode().startswith(new))
     learned = [file for file in files if file.filename.endswith((".onnx", ".safetensors", ".task"))]
-    assert wheel.stat().st_size < 11e6
-    assert sum(file.file_size for file in learned) < 11.7e6
+    assert wheel.stat().st_size < 12.5e6
+    assert sum(file.file_size for file in learned) < 14.7e6
     assert sum(file.file_size for file in files if file not in learned) - told < 1.45e6
 
 

@@ -40,8 +40,7 @@ EXPRESSIVE: Final = {
     "AU01": 0.6, "AU04": 0.75, "AU09": 0.6, "AU10": 0.7, "AU15": 0.6, "AU20": 0.7, "AU25": 0.45, "AU26": 0.35,
     "AU45": 0.6,
 }  # fmt: skip
-"""From here on an Action Unit tells an expression. Two of 49 neutral photos have one of them; the other Action Units are
-read in many a face at rest."""
+"""From here on an Action Unit tells an expression: in 2 of 49 neutral photos. Others are read in many faces at rest."""
 
 Corrected = Callable[[Tensors, Tensors], Frame]
 """Makes a frame from cache and motion tensors, with a network's correction."""
@@ -54,8 +53,8 @@ def shows_teeth(cache: Tensors) -> bool:
 
 def has_expression(landmarks: Landmarks) -> bool:
     """Whether a face has any expression that is beyond doubt."""
-    attributes = measure_attributes(landmarks)
-    return _has_shut_eye(landmarks) or any(attributes[INDEX[name]] >= low for name, low in EXPRESSIVE.items())
+    units = measure_attributes(landmarks)
+    return _has_shut_eye(landmarks) or any(units[INDEX[name]] >= low for name, low in EXPRESSIVE.items())
 
 
 def _has_shut_eye(landmarks: Landmarks) -> bool:
