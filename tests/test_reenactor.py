@@ -416,7 +416,10 @@ def test_sizes_out_of_range_are_refused(size_px: int) -> None:
         ({"family": "paper"}, "wants the host code icface.geometry"),
         ({"host_code": "somebody.else"}, "wants the host code somebody.else"),
         ({"attribute_scale": "openface"}, "takes full-shape attributes"),
-        ({"neutralise": Bundle.load(DEFAULT_BUNDLE).graph}, "by host code, not by a graph"),
+        (
+            {"neutralise": Bundle.load(DEFAULT_BUNDLE).graph},
+            "its variant neutralise are not those of the warp",
+        ),
     ],
 )
 def test_a_model_that_needs_what_is_not_here(changes: dict[str, Any], why: str) -> None:

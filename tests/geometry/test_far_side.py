@@ -14,8 +14,10 @@ from icface.face.landmarks import open_detector
 from icface.face.pose import head_pose
 from icface.families import Means, open_family
 from icface.geometry.completion import COMPLETE_FROM_RAD
+from icface.geometry.contract import CALMED
 from icface.geometry.far_side import TURNED, hides_far_side
 from icface.geometry.own import own_attributes
+from icface.geometry.patch import PATCH_PX
 from icface.geometry.prepare import prepare_source
 from icface.geometry.renewal import smiles
 from icface.geometry.shape import rotation_matrix
@@ -61,6 +63,13 @@ def as_it_is_drawn(cache: Tensors, motion: Tensors) -> Frame:
     return HostWarp(cache, (width, height)).frame(motion).copy()
 
 
+def calm_as_it_is(inputs: Tensors) -> Tensors:
+    """A neutraliser that changes nothing."""
+    correction = np.zeros((1, PATCH_PX, PATCH_PX, 4), np.float32)
+    correction[..., 0] = 1
+    return {CALMED: correction}
+
+
 @pytest.mark.slow
 def test_a_real_photo_gets_its_far_side_and_stays_the_person() -> None:
     photo = load_photo(shared_file("data/us_congress_gpo/S000018.jpg")).frame
@@ -68,8 +77,8 @@ def test_a_real_photo_gets_its_far_side_and_stays_the_person() -> None:
     with closing(open_detector(video=False)) as detector:
         (face,) = detector.detect(photo)
         as_it_is = prepare_source(photo, face, detector, 256)
-        plain = family.prepare(photo, face, Means(detector, lambda tensors: tensors, 256))
-        means = Means(detector, lambda tensors: tensors, 256, corrected=as_it_is_drawn)
+        plain = family.prepare(photo, face, Means(detector, calm_as_it_is, 256))
+        means = Means(detector, calm_as_it_is, 256, corrected=as_it_is_drawn)
         made = family.prepare(photo, face, means)
     assert hides_far_side(as_it_is)
     assert smiles(face) and hides_far_side(plain), "without a network half a smile is not mirrored"
@@ -84,18 +93,17 @@ def test_a_turned_smile_is_taken_out_by_the_network_before_the_face_is_mirrored(
     family = open_family(Bundle.load(DEFAULT_BUNDLE))
     turns: list[float] = []
 
-    def corrected(cache: Tensors, motion: Tensors) -> Frame:
+    def calmed(inputs: Tensors) -> Tensors:
         """A network that paints the mouth blue, which the mirror image of one side would not."""
-        turns.append(float(cache["rotation"][2, 0]))
-        frame = as_it_is_drawn(cache, motion)
-        x, y = (int(value) for value in motion["patch_to_frame"] @ [96, 140, 1])
-        cv2.circle(frame, (x, y), 4, (0, 0, 255), -1)
-        return frame
+        turns.append(float(inputs["conditions"][0, -1]))
+        correction = calm_as_it_is(inputs)[CALMED]
+        cv2.circle(correction[0], (96, 140), 10, (0, 0, 0, 255), -1)
+        return {CALMED: correction}
 
     with closing(open_detector(video=False)) as detector:
         (face,) = detector.detect(photo)
         assert abs(head_pose(face).yaw_rad) > COMPLETE_FROM_RAD and smiles(face)
-        means = Means(detector, lambda tensors: tensors, 256, corrected=corrected)
+        means = Means(detector, calmed, 256, corrected=as_it_is_drawn)
         made = family.prepare(photo, face, means)
     assert abs(turns[0]) > 0.15, "it saw the photo as it was turned"
     assert abs(float(made["rotation"][2, 0])) < TURNED
