@@ -215,7 +215,8 @@ def test_held_out_frames_were_not_trained_on(made: Run) -> None:
 def test_losses_fall(made: Run) -> None:
     lines = [json.loads(line) for line in (made.run / "log.jsonl").read_text().splitlines()]
     for name in ("reconstruction", "d_attributes", "anchor"):
-        values = [line[name] for line in lines if line["group"] == "train"]
+        # A pair without a calm frame has no anchor.
+        values = [line[name] for line in lines if line["group"] == "train" and line[name] > 0]
         assert np.mean(values[-5:]) < 0.7 * np.mean(values[:5]), name
     validated = [line["l1"] for line in lines if line["group"] == "validation"]
     assert validated[-1] < validated[0]
