@@ -96,8 +96,11 @@ def true_pairs(work: Work, pictures: list[Picture]) -> Told:
                 onto, alike = source.onto(target.seen), count % 2 == 0
                 calmed = bool(work.set.calm) and alike  # as the product does, which does not know the target
                 noise = None if work.set.calm else work.noise(alike)
-                to_target = source.driven_to(target.seen, onto, noise)
-                shown = source.calmed(target.seen.rotation) if calmed else to_target
+                shown = (
+                    source.calmed(target.seen.rotation)
+                    if calmed
+                    else source.driven_to(target.seen, onto, noise)
+                )
                 words = work.words(target.name, pictures[i].name, noise)
                 yield record(source, shown, target.seen, onto, words, match_colour=True, lay=calmed)
 
