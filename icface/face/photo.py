@@ -11,7 +11,7 @@ import numpy as np
 
 from icface.arrays import Array, Frame
 from icface.face.landmarker import Landmarks, Networks, Points, Region, region_around
-from icface.face.search import distinct, oriented, parts, with_margin
+from icface.face.search import MUCH_LARGER, distinct, oriented, parts, with_margin
 
 MOST: Final = 32
 """More faces of a photo are not read."""
@@ -45,7 +45,7 @@ def faces_of(frame: Frame) -> list[Landmarks]:
         for region in regions:
             points = networks.landmarks(frame, oriented(networks, frame, region))
             if points is not None and not any(_same(points, other) for other in found):
-                found.append(points)
+                found = [other for other in found if not _same(other, points)] + [points]
         if found:
             faces = [Landmarks(points, size_px, networks.blendshapes(points)) for points in found]
             return sorted(faces, key=lambda face: float(face.points_px[:, 0].mean()))
@@ -67,9 +67,10 @@ def _found(networks: Networks, frame: Frame, turns: int) -> list[Region]:
 
 
 def _same(one: Points, other: Points) -> bool:
+    """Whether `one` is the face `other`, or a face that the finder sees in its nose or eye."""
     apart = float(np.linalg.norm(one[:, :2].mean(0) - other[:, :2].mean(0)))
-    sizes = [float(np.ptp(points[:, :2], axis=0).max()) for points in (one, other)]
-    return apart < 0.4 * max(sizes)
+    size, other_size = (float(np.ptp(points[:, :2], axis=0).max()) for points in (one, other))
+    return apart < 0.4 * max(size, other_size) and size < MUCH_LARGER * other_size
 
 
 def is_panorama(frame: Frame) -> bool:

@@ -22,6 +22,8 @@ UPRIGHT_BONUS: Final = 0.5
 _AROUND: Final = 1.6
 """A face is looked at in a square so many times as large as its region."""
 _OTHERWISE_RAD: Final = math.radians(60)
+MUCH_LARGER: Final = 1.8
+"""Regions whose sizes differ by this factor are not of one face."""
 
 
 @lru_cache(4)
@@ -101,7 +103,9 @@ def quarter_turns(angle_rad: float) -> int:
 
 
 def _overlap(one: Region, other: Region) -> bool:
-    return math.hypot(one.x - other.x, one.y - other.y) < 0.4 * max(one.width, other.width)
+    smaller, larger = sorted((one.width, other.width))
+    # The finder also sees a face in the nose or an eye of a large one.
+    return larger < MUCH_LARGER * smaller and math.hypot(one.x - other.x, one.y - other.y) < 0.4 * larger
 
 
 def _otherwise(one: Region, other: Region) -> bool:

@@ -12,9 +12,11 @@ import pytest
 from icface.arrays import Frame
 from icface.errors import ConfigError, SourceError
 from icface.face.expectations import expectations
+from icface.face.landmarker import Region
 from icface.face.landmarks import Landmarks
 from icface.face.photo import faces_of, put_upright, tilt_rad, without_far
 from icface.face.pose import head_pose
+from icface.face.search import distinct
 from icface.face.suitability import choose_face
 from icface.images import load_photo
 from realtime.listing import WIDTH_PX, list_faces
@@ -87,6 +89,21 @@ def test_faces_are_numbered_from_left_to_right_and_the_largest_is_the_default(co
 
 
 @pytest.mark.slow
+def test_a_face_seen_in_the_nose_of_a_larger_one_is_none() -> None:
+    name = "textual_search_2_Age_top_10_matches_3025_4007"
+    photo = load_photo(shared_file(f"data/sfhq_t2i/{name}.jpg")).frame
+    (face,) = faces_of(photo)
+    left, top, right, bottom = face.box_px
+    assert right - left > 0.7 * photo.shape[1] and bottom - top > 0.65 * photo.shape[0]
+    assert abs(tilt_rad(face)) < 0.2
+
+
+def test_regions_of_one_place_are_one_face_if_their_sizes_are_alike() -> None:
+    nose, face = Region(126, 176, 135, 135, 0.3, 1.0), Region(188, 228, 379, 379, 0.0, 0.1)
+    near = Region(200, 230, 330, 330, 0.0, 0.05)
+    assert distinct([nose, face, near]) == [nose, face]
+
+
 def test_a_face_of_50_pixels_in_12_megapixels_is_found(portrait: Frame) -> None:
     photo = np.full((3000, 4000, 3), 130, dtype=np.uint8)
     photo[2100:2220, 3300:3420] = cv2.resize(portrait, (120, 120), interpolation=cv2.INTER_AREA)
