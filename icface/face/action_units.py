@@ -51,6 +51,8 @@ BROWS_BY_YAW: Final = 0.05
 """IOD a squared radian by which the brows of a head that turns aside seem to rise."""
 BROW_ALONG: Final = 0.12
 """What one end of a brow that rises by itself adds to the other end."""
+OBLIQUE_NOISE_IOD, OBLIQUE_IOD = 0.015, 0.02
+"""What the inner ends of brows rise over the rest without sorrow, and how much more is sure to be sorrow."""
 UNSURE: Final = ("AU14", "AU15", "AU17", "AU20", "AU23")
 """Poorly seen: a dead zone keeps them from twitching."""
 UNSURE_DEAD_ZONE: Final = 0.08
@@ -202,6 +204,13 @@ def measure_action_units(
         "AU26": jaw,
         "AU45": closure,
     }
+    # Brows whose inner ends stand over lowered outer ones are raised and drawn together at once, as in sorrow. Each
+    # movement hides the other in what tells it, so they are read here as both are drawn: a whole frown lowers the
+    # outside by .074, and the inner ends by .062 that a third of AU01 makes up for.
+    outside = (d["brow_middle"] + d["brow_outer"]) / 2
+    sorrow = _unit((d["brow_inner"] - outside - OBLIQUE_NOISE_IOD) / OBLIQUE_IOD)
+    units["AU04"] = max(_unit(units["AU04"]), sorrow * _unit(-outside / 0.074))
+    units["AU01"] = max(_unit(units["AU01"]), sorrow * (d["brow_inner"] + 0.062 * units["AU04"]) / 0.184)
     # The middle of a brow goes along with either end. Where both ends rise alike, both are true.
     inner, outer = _unit(units["AU01"]), _unit(units["AU02"])
     units["AU01"] = inner - BROW_ALONG * max(0.0, outer - inner)
