@@ -1,9 +1,10 @@
-"""Make the networks that ship with the geometric bundle, from nothing: first the corrector, then the neutraliser.
+"""Make the networks that ship with the geometric bundle, from nothing: the corrector, the neutraliser, and folds.
 
     python training/make_edge.py --photos FOLDER --perceptual SQUEEZENET_ONNX --out RUN
 
 For each it makes those sets of pairs that its config draws from, trains, and measures the result on people that were
-not trained on. The neutraliser's pairs are made with the corrector. Then it packs the bundle. Seeds are the configs'.
+not trained on. The neutraliser's pairs are made with the corrector. Then the corrector learns folds, on photos whose
+expression the neutraliser has painted away. The bundle is packed. Seeds are the configs'.
 The same command again goes on where it was interrupted.
 """
 
@@ -44,7 +45,9 @@ def parser() -> argparse.ArgumentParser:
     )
     add("--perceptual", type=Path, required=True, metavar="ONNX", help="SqueezeNet with taps")
     add("--out", type=Path, required=True, metavar="RUN", help="folder of the pairs, the runs and the bundle")
-    for name, file in (("corrector", "edge_face.toml"), ("neutraliser", "edge_neutral.toml")):
+    for name, file in (
+        ("corrector", "edge_face.toml"), ("neutraliser", "edge_neutral.toml"), ("folds", "edge_folds.toml"),
+    ):  # fmt: skip
         ships = f"of the {name}'s training (default: what ships)"
         add(f"--{name}", type=Path, default=CONFIGS / file, metavar="TOML", help=ships)
     add("--threads", type=int, help="CPU threads (default: all)")
@@ -58,13 +61,16 @@ def make(flags: argparse.Namespace) -> None:
     Raises:
         ConfigError: a step failed.
     """
-    configs = [_config(flags.corrector), _config(flags.neutraliser)]
-    corrector = _trained(flags, "corrector", flags.corrector, configs[0], CONFIGS / "pairs.toml")
+    configs = [_config(path) for path in (flags.corrector, flags.neutraliser, flags.folds)]
+    sets, calm_sets = CONFIGS / "pairs.toml", CONFIGS / "pairs_neutral.toml"
+    first = _trained(flags, "corrector", flags.corrector, configs[0], sets)
     bundle = flags.out / "corrector" / "bundle"
-    _step(pack_edge.main, "--weights", corrector, "--no-neutraliser", "--out", bundle)
-    pairs = CONFIGS / "pairs_neutral.toml"
-    neutraliser = _trained(flags, "neutraliser", flags.neutraliser, configs[1], pairs, "--bundle", bundle)
-    _step(pack_edge.main, "--weights", corrector, "--neutraliser", neutraliser, "--out", flags.out / "bundle")
+    _step(pack_edge.main, "--weights", first, "--no-neutraliser", "--out", bundle)
+    calms = _trained(flags, "neutraliser", flags.neutraliser, configs[1], calm_sets, bundle=bundle)
+    bundle = flags.out / "neutraliser" / "bundle"
+    _step(pack_edge.main, "--weights", first, "--neutraliser", calms, "--out", bundle)
+    folds = _trained(flags, "folds", flags.folds, configs[2], sets, bundle=bundle, start=first)
+    _step(pack_edge.main, "--weights", folds, "--neutraliser", calms, "--out", flags.out / "bundle")
 
 
 def _config(path: Path) -> PatchTrainConfig:
@@ -75,12 +81,29 @@ def _config(path: Path) -> PatchTrainConfig:
 
 
 def _trained(
-    flags: argparse.Namespace, name: str, path: Path, config: PatchTrainConfig, sets: Path, *how: object
+    flags: argparse.Namespace,
+    name: str,
+    path: Path,
+    config: PatchTrainConfig,
+    sets: Path,
+    *,
+    bundle: Path | None = None,
+    start: Path | None = None,
 ) -> Path:
-    """The weights of one network; `sets` says which pairs there are, and `how` is told to what makes them."""
+    """The weights of one network.
+
+    Args:
+        flags: the command's.
+        name: of its folder.
+        path: of its config.
+        config: what that says.
+        sets: says which pairs there are.
+        bundle: makes what some pairs need.
+        start: weights that the training begins with.
+    """
     out: Path = flags.out / name
     pairs, held_out, run = out / "pairs", out / "pairs_eval", out / "run"
-    material = ["--photos", flags.photos, "--config", sets, *how]
+    material = ["--photos", flags.photos, "--config", sets, *(["--bundle", bundle] if bundle else [])]
     _step(make_pairs.main, *material, "--out", pairs, *_only(config.sampling.shares))
     _step(make_pairs.main, *material, "--out", held_out, "--evaluation", *_only(EVALUATED))
     with_networks = [
@@ -89,7 +112,8 @@ def _trained(
         *(["--threads", flags.threads] if flags.threads else []),
     ]
     data = ["--data", pairs, "--validation", held_out]
-    _step(train.main, "--config", path, *data, *with_networks, "--out", run)
+    begins = ["--start", start] if start else []
+    _step(train.main, "--config", path, *data, *with_networks, *begins, "--out", run)
     # The last step's, not the best: so nothing was chosen on the people it is measured on.
     weights = run / "model.safetensors"
     if not weights.exists() or load_corrector(weights)[1].step < config.steps:

@@ -52,7 +52,7 @@ def parser() -> argparse.ArgumentParser:
     add(
         "--bundle",
         metavar="BUNDLE",
-        help="makes the expressions of sets of the kind calmed (default: what ships)",
+        help="makes what sets of the kind calmed, and those that are painted, need (default: what ships)",
     )
     add("--only", action="append", default=[], metavar="SET", help="make this set; may be given again")
     add("--evaluation", action="store_true", help="make pairs of the held-out people instead of the others")
@@ -81,10 +81,14 @@ def make_pairs(flags: argparse.Namespace) -> None:
     }
     if not any(jobs.values()):
         raise ConfigError(f"{flags.photos} has no files that {flags.config} takes; see its patterns")
-    if any(each.set.kind == "calmed" for of_set in jobs.values() for each in of_set):
-        Bundle.load(
-            Path(config.bundle) if config.bundle else DEFAULT_BUNDLE
-        )  # so that one that is none is told of once
+    chosen = [of_set[0].set for of_set in jobs.values() if of_set]
+    painted = any(each.painted for each in chosen)
+    if painted or any(each.kind == "calmed" for each in chosen):  # so that one that is none is told of once
+        bundle = Bundle.load(Path(config.bundle) if config.bundle else DEFAULT_BUNDLE)
+        if painted and bundle.neutralise is None:
+            raise ConfigError(
+                f"{bundle.path} has no neutraliser, and {flags.config} has sets that are painted"
+            )
     flags.out.mkdir(parents=True, exist_ok=True)
     for name in set(read_index(flags.out)["sets"]).difference(names):
         logger.info(f"{name}: {flags.config} has no such set; it stays in {flags.out}, and is trained on")

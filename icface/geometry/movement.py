@@ -15,6 +15,9 @@ PARTING_POWER: Final = 0.9
 LAUGH: Final = 0.45
 """How much of a smile is added where the jaw drops, because a dropped jaw alone draws the corners in and down."""
 
+OBLIQUE: Final = 1.17
+"""How much more the inner ends of brows rise where a frown lowers them at once."""
+
 LIPS_FOLLOW: Final = 0.35
 """AU25 that a whole AU26 takes back. Trackers see less of a chin's drop than of the gap between the lips."""
 
@@ -66,7 +69,7 @@ def overlaps(
     closures = min(1.0, max(0.0, right)), min(1.0, max(0.0, left))
     amounts[_AU45] = sides[_AU45_SIDE] = 0.0
     # Brows that are raised and drawn together at once stay oblique: the frown does not lower their inner ends.
-    amounts[_AU01] += 0.6 * max(0.0, min(amounts[_AU01], amounts[_AU04]))
+    amounts[_AU01] += OBLIQUE * max(0.0, min(amounts[_AU01], amounts[_AU04]))
     # These movements overlap: a smile and a wrinkled nose have raised the lip already, and a funnel has opened the
     # mouth already.
     raised = _both_sides(amounts[_AU10], sides[_AU10_SIDE])

@@ -50,7 +50,7 @@ def command(folder: Path) -> int:
     config = folder / "small.toml"
     config.write_text(CONFIG, encoding="utf-8")
     flags = ["--photos", folder, "--perceptual", folder / "taps.onnx", "--out", folder / "made"]
-    flags += ["--corrector", config, "--neutraliser", config]
+    flags += ["--corrector", config, "--neutraliser", config, "--folds", config]
     return make_edge.main([str(flag) for flag in flags])
 
 
@@ -58,24 +58,30 @@ def test_each_step_gets_what_the_one_before_made(tmp_path: Path, monkeypatch: py
     steps = Steps(monkeypatch, step=7)
     assert command(tmp_path) == 0
     one_network = ["make_pairs", "make_pairs", "train", "evaluate_patch", "pack_edge"]
-    assert steps.names == one_network * 2
-    weights = {}
-    for number, name in enumerate(("corrector", "neutraliser")):
+    assert steps.names == one_network * 3
+    weights, begins = {}, {}
+    for number, name in enumerate(("corrector", "neutraliser", "folds")):
         made = tmp_path / "made" / name
-        learned, held, training, measured, _ = (
+        learned, held, begins[name], measured, _ = (
             " ".join(argv) for _, argv in steps.called[5 * number : 5 * number + 5]
         )
         assert learned.endswith(f"--out {made / 'pairs'} --only london --only sfhq_made")
         assert held.endswith(f"--out {made / 'pairs_eval'} --evaluation --only openpeople --only london")
-        assert f"--data {made / 'pairs'} --validation {made / 'pairs_eval'}" in training
+        assert f"--data {made / 'pairs'} --validation {made / 'pairs_eval'}" in begins[name]
         weights[name] = made / "run" / "model.safetensors"
         assert f"--data {made / 'pairs_eval'} --model {weights[name]}" in measured
-    first, second = (" ".join(steps.called[place][1]) for place in (4, 9))
-    bundle = tmp_path / "made" / "corrector" / "bundle"
-    assert first == f"--weights {weights['corrector']} --no-neutraliser --out {bundle}"
-    assert f"--bundle {bundle}" in " ".join(steps.called[5][1])
-    whole = tmp_path / "made" / "bundle"
-    assert second == f"--weights {weights['corrector']} --neutraliser {weights['neutraliser']} --out {whole}"
+    assert "--start" not in begins["corrector"] + begins["neutraliser"]
+    assert f"--start {weights['corrector']}" in begins["folds"]
+    packed = [" ".join(steps.called[place][1]) for place in (4, 9, 14)]
+    bundles = [tmp_path / "made" / name / "bundle" for name in ("corrector", "neutraliser", "")]
+    both = f"--weights {weights['corrector']} --neutraliser {weights['neutraliser']}"
+    assert packed[0] == f"--weights {weights['corrector']} --no-neutraliser --out {bundles[0]}"
+    assert packed[1] == f"{both} --out {bundles[1]}"
+    assert (
+        packed[2] == f"--weights {weights['folds']} --neutraliser {weights['neutraliser']} --out {bundles[2]}"
+    )
+    for number, bundle in ((5, bundles[0]), (10, bundles[1])):
+        assert f"--bundle {bundle}" in " ".join(steps.called[number][1])
 
 
 def test_a_training_that_was_stopped_is_not_packed(

@@ -15,6 +15,7 @@ import numpy as np
 import pytest
 
 from icface.attributes import INDEX, NAMES, neutral
+from icface.bundle import Bundle
 from icface.face.landmarks import LandmarkDetector, open_detector
 from icface.geometry import patch as patches
 from icface.geometry import topology as mesh
@@ -371,6 +372,48 @@ def test_pairs_with_calm_targets(folder: Path, tmp_path: Path) -> None:
     differences = np.abs(pixels[..., :3] - pixels[..., 3:6]).mean(axis=3)
     assert (np.median(differences, axis=(1, 2)) < 4).all()
     assert (differences[:, 40:170, 40:150].reshape(3, -1).max(axis=1) > 40).all()
+
+
+PAINTED = """
+[[sets]]
+name = "drawn"
+kind = "made"
+files = ["P007_disgusted.jpg"]
+[[sets]]
+name = "painted"
+kind = "made"
+painted = true
+expressive = true
+files = ["P007_disgusted.jpg", "P007_neutral.jpg"]
+"""
+
+
+@pytest.mark.slow
+def test_a_network_paints_the_folds_of_neutral_photos_away(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    photos = shared_file("data/openpeople/P007_disgusted.jpg").parent
+    config, out = tmp_path / "painted.toml", tmp_path / "made"
+    config.write_text(PAINTED)
+    flags = ["--photos", str(photos), "--config", str(config), "--out", str(out), "--workers", "0"]
+    assert make_pairs.main(flags) == 0
+    index = json.loads((out / "index.json").read_text())["sets"]
+    assert index["painted"]["left_out"] == ["P007_neutral.jpg: its face has no expression"]
+    rows, apart = {}, {}
+    for name in ("drawn", "painted"):
+        with (out / f"{name}.csv").open(newline="") as file:
+            rows[name] = list(csv.DictReader(file))
+        pixels = np.load(out / f"{name}.pixels.npy", allow_pickle=False)[0].astype(int)
+        wrinkled = np.s_[50:110, 78:138]  # root of the nose, between the brows
+        apart[name] = np.abs(pixels[wrinkled][..., :3] - pixels[wrinkled][..., 3:6]).mean()
+    assert [row["source"] for row in rows["painted"]] == ["P007_disgusted.jpg painted neutral"] * 2
+    assert [float(row["noise"]) for row in rows["painted"]] == [0.0, 0.05]
+    # Geometry leaves the wrinkles where they are, so there is little to learn.
+    assert apart["painted"] > 1.3 * apart["drawn"]
+
+    monkeypatch.setattr(Bundle, "neutralise", None)
+    assert make_pairs.main(flags) == 2
+    assert "has no neutraliser" in capsys.readouterr().err
 
 
 def test_expressions_of_calmed_faces_need_a_bundle(

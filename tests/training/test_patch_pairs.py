@@ -86,14 +86,17 @@ def test_blurred_photos_do_not_teach_the_judge(folder: Path) -> None:
     assert float(pairs[0]["real"]) == 0
 
 
-def test_wide_mouths_and_closing_lids_are_drawn_more_often() -> None:
-    still, wide, shut = np.zeros((3, CONDITIONS), np.float32)
-    for record in (still, wide, shut):
+def test_wide_mouths_closing_lids_and_moved_brows_are_drawn_more_often() -> None:
+    still, wide, shut, frown = np.zeros((4, CONDITIONS), np.float32)
+    for record in (still, wide, shut, frown):
         record[[5, 9, MEASURES + 5, MEASURES + 9]] = 0.1
     wide[0] = 0.17
     shut[9] = 0.0
-    # Nothing happens: .35. A gap of .17: 1.5 for it and 3 for being wide. One eye is shut: 1.5.
-    assert interest(np.stack([still, wide, shut])) == pytest.approx([0.35, 4.85, 1.85], abs=1e-5)
+    frown[11] = -0.035
+    # Nothing happens: .35. A gap of .17: 1.5 for it and 3 for being wide. One eye is shut: 1.5. The left brow's inner end
+    # is .035 lower, halfway to what counts whole: .6.
+    found = interest(np.stack([still, wide, shut, frown]))
+    assert found == pytest.approx([0.35, 4.85, 1.85, 0.95], abs=1e-5)
 
 
 def test_target_and_frame_are_changed_alike() -> None:

@@ -6,15 +6,20 @@ Each function gives records, and says why where there is none.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from functools import partial
+from functools import cache, partial
+from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
 
 from icface.arrays import Frame
 from icface.attributes import AU_NAMES, INDEX, FloatArray, neutral
+from icface.bundle import DEFAULT_BUNDLE, Bundle
+from icface.engines import neutralise
 from icface.errors import SourceError
 from icface.face.landmarks import LandmarkDetector
+from icface.geometry.calming import painted
+from icface.geometry.renewal import renewed
 from training.pairs.pictures import Picture, is_listed
 from training.pairs.records import Record, record
 from training.pairs.seen import Seen, look, mouth_gap
@@ -22,6 +27,8 @@ from training.pairs.settings import PairsConfig, SetConfig
 from training.pairs.source import Source, then
 
 NEUTRAL: Final = neutral()
+AS_IT_IS: Final = np.eye(2, 3)
+"""An affine (2, 3) that leaves places where they are."""
 Told = Iterator[Record | str]
 """Records, and reasons why there is none."""
 SMILE_GAP_IOD: Final = 0.055
@@ -106,25 +113,30 @@ def true_pairs(work: Work, pictures: list[Picture]) -> Told:
 
 
 def made_pairs(work: Work, pictures: list[Picture]) -> Told:
-    """A photo with an expression, and as its source what the geometry makes of it without one.
+    """A photo with an expression, and as its source the same photo without one, made by geometry or painted by a network.
 
-    Once in the photo's own pose, so that hardly anything else moves, and once looking ahead, as a source is neutralised
-    in the product.
+    By geometry once in the photo's own pose, so that hardly anything else moves, and once looking ahead, as a source is
+    neutralised in the product. A network paints it in the photo's own pose; that counts twice, once with noise.
     """
     for picture in pictures:
         photo = work.photo(picture.seen)
-        for own_pose in (True, False):
-            attributes = photo.own_pose() if own_pose else NEUTRAL
-            rendered = photo.by_attributes(attributes).frame
-            source = _try(partial(_source_of, work, rendered))
-            noise = work.noise(not own_pose)
+        calm = None
+        for number in range(2):
+            noise = work.noise(number == 1)
+            if not work.set.painted:
+                attributes = NEUTRAL if number else photo.own_pose()
+                source = _try(partial(_source_of, work, photo.by_attributes(attributes).frame))
+                words, to_photo = "made neutral", photo.affine
+            else:
+                calm = calm or _try(partial(_painted_source, work, photo))
+                source, words, to_photo = calm, "painted neutral", AS_IT_IS
             if isinstance(source, str):
-                yield f"{picture.name}, made neutral: {source}"
+                yield f"{picture.name}, {words}: {source}"
                 continue
-            to_picture = then(source.affine, photo.affine)
+            to_picture = then(source.affine, to_photo)
             shown = source.driven_to(picture.seen, to_picture, noise)
-            words = work.words(picture.name, f"{picture.name} made neutral", noise)
-            yield record(source, shown, picture.seen, to_picture, words, match_colour=False)
+            told = work.words(picture.name, f"{picture.name} {words}", noise)
+            yield record(source, shown, picture.seen, to_picture, told, match_colour=False)
 
 
 def opened_pairs(work: Work, pictures: list[Picture]) -> Told:
@@ -174,6 +186,25 @@ def _opening(rng: np.random.Generator) -> FloatArray:
         amount, drawn = rng.uniform(low, high), rng.random()
         values[INDEX[name]] = amount if drawn < share else 0.0
     return values
+
+
+def _painted_source(work: Work, photo: Source) -> Source:
+    run = partial(neutralise, "auto", _bundle(work.config.bundle))
+    _, whole, _ = renewed(
+        photo.cache,
+        photo.seen.picture,
+        photo.seen.landmarks,
+        work.detector,
+        partial(painted, run),
+        whole_face=True,
+    )
+    return _source_of(work, whole)
+
+
+@cache
+def _bundle(path: str) -> Bundle:
+    """A bundle, or the one that ships."""
+    return Bundle.load(Path(path) if path else DEFAULT_BUNDLE)
 
 
 def _source_of(work: Work, rendered: Frame) -> Source:

@@ -15,6 +15,7 @@ from icface.errors import ConfigError, SourceError
 from icface.face.action_units import BLENDSHAPE_NAMES
 from icface.face.landmarks import LandmarkDetector
 from icface.face.pose import head_pose
+from icface.geometry.renewal import has_expression, smiles
 from icface.images import load_photo
 from training.pairs.seen import Seen, look
 from training.pairs.settings import PairsConfig, SetConfig
@@ -111,6 +112,8 @@ def unusable(set_config: SetConfig, seen: Seen) -> str:
         return f"turned more than {set_config.max_turn_deg:g}°"
     if set_config.mouth == "open" and not _mouth_is_open(seen):
         return "its mouth is closed"
+    if set_config.expressive and not (has_expression(seen.landmarks) or smiles(seen.landmarks)):
+        return "its face has no expression"
     return ""
 
 

@@ -39,6 +39,10 @@ class SetConfig(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Pictures with a shorter side are left out."""
     mouth: Literal["any", "open"] = "any"
     """`open`: of the photos, those with parted lips or a smile."""
+    expressive: bool = False
+    """Only photos with an expression that the product takes out."""
+    painted: bool = False
+    """For the kind `made`: the bundle's neutraliser paints the neutral photo, without folds. Else geometry makes it."""
     calm: tuple[str, ...] = ()
     """Patterns of paths: photos that are known to be calm. Of the pairs of one person's photos only those are made whose
     target is among them, and their sources may have shut eyes. For the kind `calmed`: what else is measured as calm is
@@ -61,7 +65,8 @@ class PairsConfig(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True)
     drop_worst: Share = 0.04
     """Share of a set that is left out: where picture and geometry differ most."""
     bundle: str = ""
-    """Path of the bundle whose network makes the expressions of the kind `calmed`; empty: the one that ships."""
+    """Path of the bundle whose networks make the expressions of the kind `calmed`, and paint the neutral photos of sets
+    that are `painted`; empty: the one that ships."""
     held_out: tuple[str, ...] = ()
     """Patterns of paths of people who are for evaluation. No training pair shows them."""
     held_out_lists: tuple[str, ...] = ()

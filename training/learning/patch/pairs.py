@@ -38,6 +38,9 @@ _LIGHT_CELL_PX: Final = 8
 
 _SIDES: Final = [MEASURE_NAMES.index(f"{side}_gap") for side in ("right", "left")]
 _GAP: Final = MEASURE_NAMES.index("mouth_gap")
+_BROWS: Final = [
+    MEASURE_NAMES.index(f"{side}_{name}") for side in ("right", "left") for name in ("brow", "inner_brow")
+]
 
 
 class SetEntry(Struct, kw_only=True):
@@ -118,9 +121,10 @@ def mirrored_conditions(conditions: NDArray[np.float32]) -> NDArray[np.float32]:
 
 
 def interest(conditions: NDArray[np.float32]) -> Array:
-    """How often a record is drawn, by what it shows: wide mouths and closing lids more often. (N, 28) to (N,)."""
+    """How often a record is drawn, (N, 28) to (N,): wide mouths, closing lids and moved brows more often."""
     gap, gap_of_photo = conditions[:, _GAP], conditions[:, MEASURES + _GAP]
     lids, lids_of_photo = conditions[:, _SIDES], conditions[:, [MEASURES + side for side in _SIDES]]
+    brows = np.abs(conditions[:, _BROWS] - conditions[:, [MEASURES + brow for brow in _BROWS]]).max(axis=1)
     closure = (1 - lids / np.maximum(lids_of_photo, 0.02)).clip(0, 1).max(axis=1)
     result: Array = (
         0.35
@@ -128,6 +132,7 @@ def interest(conditions: NDArray[np.float32]) -> Array:
         + 3 * ((gap - 0.09) / 0.08).clip(0, 1)
         + 0.6 * (gap_of_photo / 0.06).clip(0, 1)
         + 1.5 * closure
+        + 1.2 * ((brows - 0.015) / 0.04).clip(0, 1)
     )
     return result
 
