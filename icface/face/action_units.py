@@ -206,11 +206,11 @@ def measure_action_units(
     }
     # Brows whose inner ends stand over lowered outer ones are raised and drawn together at once, as in sorrow. Each
     # movement hides the other in what tells it, so they are read here as both are drawn: a whole frown lowers the
-    # outside by .063, and the inner ends by .124 that half of AU01 makes up for.
+    # outside by .068, and the inner ends by .134 that half of AU01 makes up for.
     outside = (d["brow_middle"] + d["brow_outer"]) / 2
     sorrow = _unit((d["brow_inner"] - outside - OBLIQUE_NOISE_IOD) / OBLIQUE_IOD)
-    units["AU04"] = max(_unit(units["AU04"]), sorrow * _unit(-outside / 0.063))
-    units["AU01"] = max(_unit(units["AU01"]), sorrow * (d["brow_inner"] + 0.124 * units["AU04"]) / 0.25)
+    units["AU04"] = max(_unit(units["AU04"]), sorrow * _unit(-outside / 0.068))
+    units["AU01"] = max(_unit(units["AU01"]), sorrow * (d["brow_inner"] + 0.134 * units["AU04"]) / 0.25)
     # The middle of a brow goes along with either end. Where both ends rise alike, both are true.
     inner, outer = _unit(units["AU01"]), _unit(units["AU02"])
     units["AU01"] = inner - BROW_ALONG * max(0.0, outer - inner)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 import cv2
 import numpy as np
@@ -60,6 +60,12 @@ class EyePictures(NamedTuple):
     """A whole iris, with a soft rim, on the blank eyeball."""
 
 
+WHITER: Final = 0.45
+"""Part of the colour that a white loses where it is painted."""
+LIGHTER: Final = 1.15
+"""Lids that open far let more light on it."""
+
+
 def paint_eye(
     crop: Frame, points_px: FloatArray, iod_px: float, *, left: bool
 ) -> tuple[EyePictures, FloatArray, FloatArray]:
@@ -95,7 +101,8 @@ def paint_eye(
         bright = white & (luminance >= np.percentile(luminance[white], 60))
         sclera = pixels[bright].mean(0)
     painted = np.empty_like(pixels)
-    painted[:] = sclera
+    # Most of what is seen of a white lies in its corners, which are red.
+    painted[:] = np.minimum(LIGHTER * (sclera + WHITER * (sclera @ LUMA - sclera)), 250)
     # The iris is round. A part that a lid hides gets the colour of the ring at the same distance from the centre.
     disc = distance <= radius * 1.1
     profile = np.zeros((int(radius * 1.1) + 3, 3), dtype=np.float32)
@@ -113,9 +120,9 @@ def paint_eye(
     # Far from the photographed part the eyeball darkens into the socket. Near it the photo's own colours go on,
     # with the lid's shadow, so that a resting eye has no bright rim.
     outside = cv2.distanceTransform((~known).astype(np.uint8), cv2.DIST_L2, 3) / np.float32(iod_px)
-    painted *= (1 - 0.40 * np.clip(outside / 0.08, 0, 1))[..., None]
+    painted *= (1 - 0.40 * np.clip((outside - 0.01) / 0.09, 0, 1))[..., None]
     extended = cv2.inpaint(window, (~known).astype(np.uint8), 3, cv2.INPAINT_TELEA).astype(np.float32)
-    far = np.clip(outside / 0.035, 0, 1)[..., None]
+    far = np.clip(outside / 0.02, 0, 1)[..., None]
     far = np.maximum(far, 0.8 * edge * disc[..., None])
     mixed = np.where(known[..., None], pixels, extended * (1 - far) + painted * far)
     hidden = (distance < 1.2 * radius) | ((np.abs(x - centre_x) < 1.2 * radius) & ~known)
@@ -154,8 +161,14 @@ def _without_iris(
         mean = cv2.GaussianBlur(eye * weight[..., None], (0, 0), sigmaX=sigma_x, sigmaY=sigma_y) / total
         sure = total / (total + 1e-3 * float(total.max()))
         filled = filled * (1 - sure) + mean * sure
-    # Near the lids and behind them lies their shadow.
-    depth = cv2.distanceTransform(shown.astype(np.uint8), cv2.DIST_L2, 3) / np.float32(radius)
-    filled *= (1 - 0.30 * np.exp(-depth / 0.35))[..., None]
+    # Near the lids lies their shadow. Behind them it ends soon, because lids that open far throw it elsewhere.
+    from_lids = [
+        cv2.distanceTransform(part.astype(np.uint8), cv2.DIST_L2, 3) / np.float32(radius)
+        for part in (shown, ~shown)
+    ]
+    filled *= (1 - 0.30 * np.exp(-from_lids[0] / 0.35 - from_lids[1] / 0.2))[..., None]
+    clean = LIGHTER * (filled + WHITER * ((filled @ LUMA)[..., None] - filled))
+    beyond = np.minimum(from_lids[1] / 0.2, 1)[..., None]
+    filled += beyond * (clean - filled)
     soft = cv2.GaussianBlur(hidden.astype(np.float32), (0, 0), max(0.8, 0.1 * radius))[..., None]
     return np.asarray(eye * (1 - soft) + filled * soft)

@@ -51,7 +51,7 @@ RECIPES: dict[str, dict[str, float]] = {
     "AU01": {"browInnerUp": 1.0, "browOuterUp": -0.25},
     "AU02": {"browOuterUp": 1.0, "browInnerUp": -0.65},
     "AU04": {"browDown": 1.5},
-    "AU05": {"eyeWide": 1.0, "eyeSquint": -0.35},
+    "AU05": {"eyeWide": 1.0, "eyeSquint": -0.55},
     "AU06": {"cheekSquint": 1.0, "cheekRaiser": 0.3},
     "AU07": {"eyeSquint": 1.2, "eyeBlink": 0.12},
     "AU09": {"noseSneer": 1.0},
