@@ -24,6 +24,8 @@ _NAME: Final = re.compile(r"[^\W_][\w .()+-]{0,59}")
 
 LONGEST_STEM: Final = 45
 """Letters of a new track's name, so that there is room for a number and for ` edit 1`."""
+LONGEST_SAVED: Final = 50
+"""Letters of a file's name that an edited track keeps before ` edit 999`."""
 
 
 class Tracks:
@@ -89,6 +91,7 @@ class Tracks:
         if name not in self._edited:
             return name
         track, stem = self.get(name), re.sub(r" edit \d+$", "", name)
+        stem = stem[:LONGEST_SAVED].rstrip(" .")
         number = 1
         while self.path(f"{stem} edit {number}").exists():
             number += 1

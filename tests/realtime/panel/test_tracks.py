@@ -91,6 +91,15 @@ def test_an_edited_curve_is_saved_beside_the_recording(tracks: Tracks, tmp_path:
     assert set(tracks.names()) == {"talk", "talk edit 1", "talk edit 2"}
 
 
+def test_a_track_with_the_longest_name_is_saved_under_a_shorter_one(tracks: Tracks, tmp_path: Path) -> None:
+    name = "t" * 60
+    write_track(tmp_path / f"{name}.csv", track())
+    tracks.edit(name, "AU12", 1, [0.7])
+    saved = tracks.save(name)
+    assert saved == "t" * 50 + " edit 1"
+    assert tracks.get(saved).values[1, SMILE] == np.float32(0.7)
+
+
 def test_a_link_that_leads_nowhere_is_no_track(tracks: Tracks, tmp_path: Path) -> None:
     (tmp_path / "gone.csv").symlink_to("nowhere.csv")
     assert tracks.names() == ["talk"]
