@@ -280,6 +280,29 @@ def test_a_laugh_keeps_the_corners_of_its_smile(rig: FaceRig) -> None:
         assert laugh[axis] - rest[axis] > 0.9 * (smile[axis] - rest[axis])
 
 
+def test_a_smile_that_shows_teeth_lowers_the_chin(rig: FaceRig) -> None:
+    def chin(**values: float) -> float:
+        rig.motion(attributes(**values))
+        return float(rig.shape[152, 1])
+
+    rest, smile, parted, both = chin(), chin(AU12=1.0), chin(AU25=1.0), chin(AU12=1.0, AU25=1.0)
+    assert both - rest < (smile - rest) + (parted - rest) - 0.03
+
+
+def test_a_frown_lowers_the_inner_ends_of_the_brows_most_and_leaves_room_between_them(rig: FaceRig) -> None:
+    rig.motion(attributes())
+    rest = rig.shape.copy()
+    rig.motion(attributes(AU04=1.0))
+    lower = (rest - rig.shape)[:, 1]
+    inner, middle, outer = (
+        lower[[*vertices]].mean()
+        for vertices in ((55, 285, 107, 336), (105, 334, 52, 282), (70, 300, 46, 276))
+    )
+    assert inner > 1.2 * middle > 2 * outer > 0
+    gap = [shape[285, 0] - shape[55, 0] for shape in (rest, rig.shape)]
+    assert 0.4 < gap[1] / gap[0] < 0.8
+
+
 def test_sorrow_raises_the_inner_ends_of_the_brows(rig: FaceRig) -> None:
     def heights(**values: float) -> tuple[float, float]:
         rig.motion(attributes(**values))

@@ -262,7 +262,9 @@ def derive(ict: Path, ict_indices: Path, canonical_path: Path) -> dict[str, NDAr
     mouth_side = np.clip(np.abs(x) / 0.26, 0, 1) * near_corner
     jaw[:, :1] -= np.sign(x) * CORNERS_INWARD * mouth_side
     lips = table[AU_NAMES.index("AU25")]
-    lips *= np.clip((y + 1.20) / 0.20, 0, 1)  # parted lips leave the chin where it is
+    # Parted lips leave the chin where it is, and a smile does not raise it.
+    for field in (lips, smile, extensions[SHAPE_NAMES.index("AU12_side")]):
+        field *= np.clip((y + 1.20) / 0.20, 0, 1)
     round_opening(jaw, canonical, 0.85)
     round_opening(lips, canonical, 0.8)
     return {
