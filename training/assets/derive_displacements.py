@@ -91,7 +91,7 @@ ICT lowers the middle of a brow most, which makes a bar. A frown lowers the inne
 SMILE_THINS = 0.010
 """AU12 thins each lip by this much (IOD), as measured on nine smiling people; ICT's smile leaves lips their thickness."""
 
-CORNERS_STAY = 0.7
+CORNERS_STAY = 0.3
 """Part of the way that ICT's raised upper lip draws the corners of the mouth up, and AU10 does not."""
 
 CORNERS_INWARD = 0.035
