@@ -49,6 +49,8 @@ SMILE_GAP_IOD: Final = 0.13
 INNER_BROW_BY_PITCH, OUTER_BROW_BY_PITCH, BROW_DOWN_BY_PITCH = 0.6, 0.5, 0.8
 BROWS_BY_YAW: Final = 0.05
 """IOD a squared radian by which the brows of a head that turns aside seem to rise."""
+RAISED_BY_LIDS: Final = 0.12
+"""AU02 that closed eyes are read with, of people and of frames."""
 BROW_ALONG: Final = 0.12
 """What one end of a brow that rises by itself adds to the other end."""
 OBLIQUE_NOISE_IOD, OBLIQUE_IOD = 0.015, 0.02
@@ -212,7 +214,8 @@ def measure_action_units(
     units["AU04"] = max(_unit(units["AU04"]), sorrow * _unit(-outside / 0.068))
     units["AU01"] = max(_unit(units["AU01"]), sorrow * (d["brow_inner"] + 0.134 * units["AU04"]) / 0.25)
     # The middle of a brow goes along with either end. Where both ends rise alike, both are true.
-    inner, outer = _unit(units["AU01"]), _unit(units["AU02"])
+    # Lids that close seem to raise the outer ends.
+    inner, outer = _unit(units["AU01"]), _unit(_unit(units["AU02"]) - RAISED_BY_LIDS * _unit(closure))
     units["AU01"] = inner - BROW_ALONG * max(0.0, outer - inner)
     units["AU02"] = outer - BROW_ALONG * max(0.0, inner - outer)
     for name in UNSURE:
