@@ -29,10 +29,10 @@ from icface.arrays import Frame
 from icface.attributes import ACTION_UNITS, AU_NAMES, INDEX, SIDED, FloatArray, neutral
 from icface.bundle import DEFAULT_BUNDLE, Bundle
 from icface.command import Parser, run_command
-from icface.errors import ConfigError, ICFaceError
+from icface.errors import ConfigError, ICFaceError, SourceError
 from icface.face.action_units import measure_attributes
 from icface.face.extensions import measure_sides
-from icface.face.viewer import Viewer
+from icface.face.viewer import Viewer, enlarged
 from icface.images import load_photo
 from icface.reenactor import Reenactor
 from realtime.choices import QUALITIES
@@ -82,21 +82,26 @@ def people(folder: Path, person: str, neutral_pattern: str) -> Iterator[tuple[Pa
 
 
 def tried(reenactor: Reenactor, viewer: Viewer, calm: Path, others: Sequence[Path]) -> Iterator[Trial]:
-    """The trials of one person; raises SourceError where the neutral photo is not usable. Photos without a face are
-    passed over with a line."""
+    """The trials of one person. Photos without a face are passed over with a line.
+
+    Raises:
+        SourceError: the neutral photo cannot be used.
+    """
     photo = load_photo(calm)
     reenactor.set_source(reenactor.prepare_source(photo))
     own = reenactor.animate(neutral()).copy()
     baselines = [viewer.baseline(frame) for frame in (photo.frame, own)]
     at_rest = viewer.look(photo.frame)
+    if at_rest is None or None in baselines:
+        raise SourceError(f"{calm}: no face is seen in it, or in its neutral frame")
     for path in others:
-        face = None
         try:
             expressive = load_photo(path).frame
-            face = viewer.look(expressive)
         except ICFaceError as error:
             print(error, file=sys.stderr)
-        if face is None or at_rest is None or None in baselines:
+            continue
+        face = viewer.look(expressive)
+        if face is None:
             print(f"{path}: no face is seen", file=sys.stderr)
             continue
         asked = neutral()
@@ -111,16 +116,19 @@ def tried(reenactor: Reenactor, viewer: Viewer, calm: Path, others: Sequence[Pat
 
 def cut(viewer: Viewer, frame: Frame) -> Frame:
     """The face of a frame (H, W, 3), (TILE_PX, TILE_PX, 3); blank where none is seen."""
+    frame = enlarged(frame)
     face = viewer.look(frame)
     if face is None:
         return np.full((TILE_PX, TILE_PX, 3), 255, dtype=np.uint8)
-    # `look` puts a border of half its size around a frame that it has not enlarged.
+    # `look` puts a border of half its size around a frame.
     eyes = face.points_px[_EYES, :2] - np.array([frame.shape[1] // 2, frame.shape[0] // 2])
     side = OF_EYES * float(np.linalg.norm(eyes[1] - eyes[0]))
     left, top = eyes.mean(axis=0) - [side / 2, 0.42 * side]
-    scale = TILE_PX / side
+    fine_px = max(TILE_PX, round(side / TILE_PX) * TILE_PX)
+    scale = fine_px / side
     affine = np.array([[scale, 0, -left * scale], [0, scale, -top * scale]])
-    return np.asarray(cv2.warpAffine(frame, affine, (TILE_PX, TILE_PX), flags=cv2.INTER_AREA), np.uint8)
+    fine = cv2.warpAffine(frame, affine, (fine_px, fine_px), borderMode=cv2.BORDER_REPLICATE)
+    return np.asarray(cv2.resize(fine, (TILE_PX, TILE_PX), interpolation=cv2.INTER_AREA), np.uint8)
 
 
 def summary(trials: Sequence[Trial]) -> dict[str, dict[str, float]]:
@@ -184,7 +192,10 @@ def measure(flags: argparse.Namespace) -> int:
     bundle, corrected = Bundle.load(flags.model), flags.quality == "best"
     with closing(Reenactor(bundle, size_px=SIZE_PX, corrected=corrected)) as reenactor, Viewer() as viewer:
         for calm, others in people(flags.photos, flags.person, flags.neutral):
-            rows.append(list(tried(reenactor, viewer, calm, others)))
+            try:
+                rows.append(list(tried(reenactor, viewer, calm, others)))
+            except SourceError as error:
+                print(error, file=sys.stderr)
     trials = [trial for row in rows for trial in row]
     if not trials:
         raise ConfigError(f"no photo of {flags.photos} can be used")

@@ -154,7 +154,7 @@ def write_bundle(out: Path, entries: dict[str, Any], files: dict[str, bytes]) ->
         with replacing_folder(out) as folder:
             for name, content in files.items():
                 (folder / name).write_bytes(content)
-            text = json.dumps(manifest, indent=2, ensure_ascii=False) + "\n"
+            text = json.dumps(manifest, indent=1, ensure_ascii=False) + "\n"
             (folder / MANIFEST).write_text(text, encoding="utf-8")
             Bundle.load(folder)
     except OSError as error:

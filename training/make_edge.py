@@ -30,6 +30,8 @@ from training.learning.patch.config import PatchTrainConfig
 CONFIGS: Final = Path(__file__).parent / "configs"
 EVALUATED: Final = ("openpeople", "london")
 """Sets of true pairs, whose held-out people the results are measured on."""
+PAINTED: Final = ("openpeople_painted", "london_painted")
+"""Those that folds are measured on, too."""
 
 
 def parser() -> argparse.ArgumentParser:
@@ -69,7 +71,10 @@ def make(flags: argparse.Namespace) -> None:
     calms = _trained(flags, "neutraliser", flags.neutraliser, configs[1], calm_sets, bundle=bundle)
     bundle = flags.out / "neutraliser" / "bundle"
     _step(pack_edge.main, "--weights", first, "--neutraliser", calms, "--out", bundle)
-    folds = _trained(flags, "folds", flags.folds, configs[2], sets, bundle=bundle, start=first)
+    measured = EVALUATED + PAINTED
+    folds = _trained(
+        flags, "folds", flags.folds, configs[2], sets, bundle=bundle, start=first, evaluated=measured
+    )
     _step(pack_edge.main, "--weights", folds, "--neutraliser", calms, "--out", flags.out / "bundle")
 
 
@@ -89,6 +94,7 @@ def _trained(
     *,
     bundle: Path | None = None,
     start: Path | None = None,
+    evaluated: tuple[str, ...] = EVALUATED,
 ) -> Path:
     """The weights of one network.
 
@@ -100,12 +106,13 @@ def _trained(
         sets: says which pairs there are.
         bundle: makes what some pairs need.
         start: weights that the training begins with.
+        evaluated: sets whose held-out people it is measured on.
     """
     out: Path = flags.out / name
     pairs, held_out, run = out / "pairs", out / "pairs_eval", out / "run"
     material = ["--photos", flags.photos, "--config", sets, *(["--bundle", bundle] if bundle else [])]
     _step(make_pairs.main, *material, "--out", pairs, *_only(config.sampling.shares))
-    _step(make_pairs.main, *material, "--out", held_out, "--evaluation", *_only(EVALUATED))
+    _step(make_pairs.main, *material, "--out", held_out, "--evaluation", *_only(evaluated))
     with_networks = [
         "--perceptual",
         flags.perceptual,

@@ -50,11 +50,13 @@ INNER_BROW_BY_PITCH, OUTER_BROW_BY_PITCH, BROW_DOWN_BY_PITCH = 0.6, 0.5, 0.8
 BROWS_BY_YAW: Final = 0.05
 """IOD a squared radian by which the brows of a head that turns aside seem to rise."""
 RAISED_BY_LIDS: Final = 0.12
-"""AU02 that closed eyes are read with, of people and of frames."""
+"""AU02 that is read of resting brows where the eyes are closed, in people and in frames."""
 BROW_ALONG: Final = 0.12
 """What one end of a brow that rises by itself adds to the other end."""
 OBLIQUE_NOISE_IOD, OBLIQUE_IOD = 0.015, 0.02
 """What the inner ends of brows rise over the rest without sorrow, and how much more is sure to be sorrow."""
+FROWN_OUTSIDE_IOD, FROWN_INNER_IOD, SORROW_INNER_IOD = 0.0625, 0.126, 0.25
+"""What a whole AU04 lowers the outer parts and the inner ends, and what a whole AU01 beside it raises these, as drawn."""
 UNSURE: Final = ("AU14", "AU15", "AU17", "AU20", "AU23")
 """Poorly seen: a dead zone keeps them from twitching."""
 UNSURE_DEAD_ZONE: Final = 0.08
@@ -207,12 +209,12 @@ def measure_action_units(
         "AU45": closure,
     }
     # Brows whose inner ends stand over lowered outer ones are raised and drawn together at once, as in sorrow. Each
-    # movement hides the other in what tells it, so they are read here as both are drawn: a whole frown lowers the
-    # outside by .068, and the inner ends by .134 that half of AU01 makes up for.
+    # movement hides the other in what tells it, so both are read here as they are drawn.
     outside = (d["brow_middle"] + d["brow_outer"]) / 2
     sorrow = _unit((d["brow_inner"] - outside - OBLIQUE_NOISE_IOD) / OBLIQUE_IOD)
-    units["AU04"] = max(_unit(units["AU04"]), sorrow * _unit(-outside / 0.068))
-    units["AU01"] = max(_unit(units["AU01"]), sorrow * (d["brow_inner"] + 0.134 * units["AU04"]) / 0.25)
+    units["AU04"] = max(_unit(units["AU04"]), sorrow * _unit(-outside / FROWN_OUTSIDE_IOD))
+    raised = d["brow_inner"] + FROWN_INNER_IOD * units["AU04"]
+    units["AU01"] = max(_unit(units["AU01"]), sorrow * raised / SORROW_INNER_IOD)
     # The middle of a brow goes along with either end. Where both ends rise alike, both are true.
     # Lids that close seem to raise the outer ends.
     inner, outer = _unit(units["AU01"]), _unit(_unit(units["AU02"]) - RAISED_BY_LIDS * _unit(closure))

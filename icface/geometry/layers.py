@@ -63,7 +63,7 @@ class EyePictures(NamedTuple):
 WHITER: Final = 0.45
 """Part of the colour that a white loses where it is painted."""
 LIGHTER: Final = 1.15
-"""Lids that open far let more light on it."""
+"""Factor of its brightness: lids that open far let more light on it."""
 
 
 def paint_eye(

@@ -16,10 +16,10 @@ LAUGH: Final = 0.45
 """How much of a smile is added where the jaw drops, because a dropped jaw alone draws the corners in and down."""
 
 OBLIQUE: Final = 1.17
-"""How much more the inner ends of brows rise where a frown lowers them at once."""
+"""AU01 that is added for the smaller of AU01 and AU04, both as drawn: what the frown lowers of the inner ends."""
 
 SMILE_DROPS: Final = 0.22
-"""AU26 of a whole smile with parted lips: of eight people who smile so, the chin was .06 IOD lower."""
+"""AU26 that a whole smile with parted lips adds. Eight people who smile so lower the chin by .06 IOD."""
 
 LIPS_FOLLOW: Final = 0.35
 """AU25 that a whole AU26 takes back. Trackers see less of a chin's drop than of the gap between the lips."""
@@ -71,7 +71,7 @@ def overlaps(
     right, left = _both_sides(amounts[_AU45], sides[_AU45_SIDE])
     closures = min(1.0, max(0.0, right)), min(1.0, max(0.0, left))
     amounts[_AU45] = sides[_AU45_SIDE] = 0.0
-    # Brows that are raised and drawn together at once stay oblique: the frown does not lower their inner ends.
+    # Brows that are raised and drawn together at once stay oblique.
     amounts[_AU01] += OBLIQUE * max(0.0, min(amounts[_AU01], amounts[_AU04]))
     # These movements overlap: a smile and a wrinkled nose have raised the lip already, and a funnel has opened the
     # mouth already.

@@ -67,7 +67,7 @@ def test_a_smile_is_shown_as_it_was_seen(tmp_path: Path, capsys: pytest.CaptureF
     flags = ["--photos", str(photos), "--sheet", str(sheet), "--json", str(figures)]
     assert expressions.main(flags) == 0
     told = capsys.readouterr()
-    assert "1 photos of 1 people" in told.out and "anna_damaged.jpg: no face is seen" in told.err
+    assert "1 photos of 1 people" in told.out and "anna_damaged.jpg is not a picture" in told.err
     found = json.loads(figures.read_text())["action_units"]["AU12"]
     assert found["photos"] == 1 and found["amplitude"] == pytest.approx(1.0, abs=0.2)
     drawn = cv2.imread(str(sheet))

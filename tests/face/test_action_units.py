@@ -11,6 +11,9 @@ from icface.attributes import AU_NAMES
 from icface.face import features
 from icface.face.action_units import (
     BLENDSHAPE_NAMES,
+    FROWN_INNER_IOD,
+    FROWN_OUTSIDE_IOD,
+    SORROW_INNER_IOD,
     Baseline,
     measure_action_units,
     population,
@@ -18,6 +21,8 @@ from icface.face.action_units import (
 from icface.face.features import INDEX, measure_features
 from icface.face.landmarks import Landmarks
 from icface.face.pose import rotation_from_pose
+from icface.geometry.movement import OBLIQUE
+from icface.geometry.rig import AU_GAIN
 from icface.geometry.topology import face_tables
 
 # What MediaPipe's blendshapes answer to a movement; both sides where there are two.
@@ -76,13 +81,33 @@ def test_oblique_brows_are_raised_and_drawn_together(own: Baseline) -> None:
         units = measure_action_units(values, np.zeros(52, dtype=np.float32), own)
         return [float(units[AU_NAMES.index(name)]) for name in ("AU01", "AU04")]
 
-    # The outer parts are half of a whole frown lower. The inner ends, which half a frown lowers by .067, are .01 higher.
-    assert brows(0.01, -0.034, -0.034) == pytest.approx([(0.01 + 0.067) / 0.25, 0.5], abs=0.002)
+    # The outer parts are half of a whole frown lower. The inner ends, which half a frown lowers by .063, are .01 higher.
+    assert brows(0.01, -0.03125, -0.03125) == pytest.approx([(0.01 + 0.063) / 0.25, 0.5], abs=0.002)
     # Half sure of sorrow.
-    assert brows(-0.01, -0.035, -0.035)[1] == pytest.approx(0.5 * 0.035 / 0.068, abs=0.002)
+    assert brows(-0.01, -0.035, -0.035)[1] == pytest.approx(0.5 * 0.035 / 0.0625, abs=0.002)
     # Raised outer ends, and brows that come down as they are, tell what they told.
     assert brows(0.03, 0.0, 0.0)[1] == 0.0
     assert brows(-0.03, -0.045, -0.045)[1] == pytest.approx((0.6 * 0.03 + 0.4 * 0.045) / 0.045 / 2, abs=0.002)
+
+
+def test_sorrow_is_read_as_it_is_drawn(own: Baseline) -> None:
+    gain = dict(zip(AU_NAMES, AU_GAIN.tolist(), strict=True))
+    rise = measure_features(face(AU01=gain["AU01"] * (1 + OBLIQUE))) - own.features
+    frown = own.features - measure_features(face(AU04=gain["AU04"]))
+    outside = (frown[INDEX["brow_middle"]] + frown[INDEX["brow_outer"]]) / 2
+    assert outside == pytest.approx(FROWN_OUTSIDE_IOD, abs=0.002)
+    assert frown[INDEX["brow_inner"]] == pytest.approx(FROWN_INNER_IOD, abs=0.003)
+    assert rise[INDEX["brow_inner"]] == pytest.approx(SORROW_INNER_IOD, abs=0.005)
+
+
+def test_closed_eyes_do_not_raise_the_brows(own: Baseline) -> None:
+    values = own.features.copy()
+    values[INDEX["brow_outer"]] += 0.024  # a raised brow of about .1
+    opened = measure_action_units(values, scores(), own)
+    values[[INDEX["ear_right"], INDEX["ear_left"]]] = 0.0
+    closed = measure_action_units(values, scores(AU45=1.0), own)
+    outer = AU_NAMES.index("AU02")
+    assert opened[outer] > 0.08 and closed[outer] == 0.0
 
 
 def test_the_outer_end_of_a_brow_stays_where_the_inner_one_rises_by_itself(own: Baseline) -> None:

@@ -79,10 +79,10 @@ LEFTWARD_RECIPES: dict[str, dict[str, float]] = {
     "mouth_side": {"mouthLeft": 1.0},
 }
 BROW_INWARD = 0.022
-"""AU04 draws the brows together by this much a side (IOD); ICT's browDown only lowers them."""
+"""What is added to the way inward of ICT's browDown (IOD a side), before FROWN_INWARD."""
 
 FROWN_INWARD = 0.7
-"""Share that AU04 has of the way inward. Of eight people who frown the brows came together by a half of ICT's way."""
+"""Share of that way which AU04 keeps. With all of it brows met above the nose, which eight people's do not."""
 
 FROWN_OUTER, FROWN_INNER, FROWN_REACH = 0.75, 1.6, 0.23
 """AU04 lowers the ends of the brows by the first share of ICT's way, and more towards the middle, within this (IOD).
@@ -246,7 +246,7 @@ def derive(ict: Path, ict_indices: Path, canonical_path: Path) -> dict[str, NDAr
     less = 1 - 0.6 * np.clip((-0.50 - y) / 0.15, 0, 1) - 0.85 * np.clip((y - 0.10) / 0.08, 0, 1)
     nose *= less
     extensions[SHAPE_NAMES.index("AU09_side")] *= less
-    # A raised upper lip is no smile: the corners of the mouth stay.
+    # A raised upper lip takes the corners of the mouth along, by less than in ICT: it is no smile.
     corners = np.exp(-(((np.abs(x) - 0.27) / 0.10) ** 2) - ((y + 0.79) / 0.12) ** 2)
     lip *= 1 - CORNERS_STAY * corners
     extensions[SHAPE_NAMES.index("AU10_side")] *= 1 - CORNERS_STAY * corners

@@ -132,6 +132,8 @@ def made_pairs(work: Work, pictures: list[Picture]) -> Told:
                 source, words, to_photo = calm, "painted neutral", AS_IT_IS
             if isinstance(source, str):
                 yield f"{picture.name}, {words}: {source}"
+                if work.set.painted:  # the second would be the same
+                    break
                 continue
             to_picture = then(source.affine, to_photo)
             shown = source.driven_to(picture.seen, to_picture, noise)
@@ -198,6 +200,8 @@ def _painted_source(work: Work, photo: Source) -> Source:
         partial(painted, run),
         whole_face=True,
     )
+    if whole is photo.seen.picture:  # as it was: no face was found in what was painted
+        raise SourceError("no face is seen in what the network painted")
     return _source_of(work, whole)
 
 
