@@ -55,7 +55,7 @@ BROW_ALONG: Final = 0.12
 """What one end of a brow that rises by itself adds to the other end."""
 OBLIQUE_NOISE_IOD, OBLIQUE_IOD = 0.015, 0.02
 """What the inner ends of brows rise over the rest without sorrow, and how much more is sure to be sorrow."""
-FROWN_OUTSIDE_IOD, FROWN_INNER_IOD, SORROW_INNER_IOD = 0.0625, 0.126, 0.25
+FROWN_OUTSIDE_IOD, FROWN_INNER_IOD, SORROW_INNER_IOD = 0.067, 0.089, 0.240
 """What a whole AU04 lowers the outer parts and the inner ends, and what a whole AU01 beside it raises these, as drawn."""
 UNSURE: Final = ("AU14", "AU15", "AU17", "AU20", "AU23")
 """Poorly seen: a dead zone keeps them from twitching."""

@@ -15,7 +15,7 @@ PARTING_POWER: Final = 0.9
 LAUGH: Final = 0.45
 """How much of a smile is added where the jaw drops, because a dropped jaw alone draws the corners in and down."""
 
-OBLIQUE: Final = 1.17
+OBLIQUE: Final = 1.07
 """AU01 that is added for the smaller of AU01 and AU04, both as drawn: what the frown lowers of the inner ends."""
 
 SMILE_DROPS: Final = 0.22

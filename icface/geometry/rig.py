@@ -41,7 +41,7 @@ GRID_CELLS: Final = 64
 # A tracker reads a rendered movement as smaller or larger than asked. These gains bring the slopes near one.
 POSE_GAIN: Final = np.array([1.3, 1.33, 1.0], dtype=np.float32)
 AU_GAIN: Final = np.array(
-    [2.0, 1.5, 2.0, 1.5, 1.05, 1.15, 1.95, 1.15, 1.33, 1.0, 1.55, 1.4, 1.4, 1.6, 1.1, 1.44, 1.05],
+    [2.0, 1.5, 1.6, 1.5, 1.05, 1.15, 1.95, 1.15, 1.33, 1.0, 1.55, 1.4, 1.4, 1.6, 1.1, 1.44, 1.05],
     dtype=np.float32,
 )
 # A tracker sees the first half of these less well than the second, in a driver and in a picture, so they rise early.

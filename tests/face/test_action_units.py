@@ -81,10 +81,10 @@ def test_oblique_brows_are_raised_and_drawn_together(own: Baseline) -> None:
         units = measure_action_units(values, np.zeros(52, dtype=np.float32), own)
         return [float(units[AU_NAMES.index(name)]) for name in ("AU01", "AU04")]
 
-    # The outer parts are half of a whole frown lower. The inner ends, which half a frown lowers by .063, are .01 higher.
-    assert brows(0.01, -0.03125, -0.03125) == pytest.approx([(0.01 + 0.063) / 0.25, 0.5], abs=0.002)
+    # The outer parts are half of a whole frown lower. The inner ends, which that lowers by .0445, are .01 higher.
+    assert brows(0.01, -0.0335, -0.0335) == pytest.approx([(0.01 + 0.0445) / 0.240, 0.5], abs=0.002)
     # Half sure of sorrow.
-    assert brows(-0.01, -0.035, -0.035)[1] == pytest.approx(0.5 * 0.035 / 0.0625, abs=0.002)
+    assert brows(-0.01, -0.035, -0.035)[1] == pytest.approx(0.5 * 0.035 / 0.067, abs=0.002)
     # Raised outer ends, and brows that come down as they are, tell what they told.
     assert brows(0.03, 0.0, 0.0)[1] == 0.0
     assert brows(-0.03, -0.045, -0.045)[1] == pytest.approx((0.6 * 0.03 + 0.4 * 0.045) / 0.045 / 2, abs=0.002)

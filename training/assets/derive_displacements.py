@@ -84,9 +84,9 @@ BROW_INWARD = 0.022
 FROWN_INWARD = 0.7
 """Share of that way which AU04 keeps. With all of it brows met above the nose, which eight people's do not."""
 
-FROWN_OUTER, FROWN_INNER, FROWN_REACH = 0.75, 1.6, 0.23
-"""AU04 lowers the ends of the brows by the first share of ICT's way, and more towards the middle, within this (IOD).
-ICT lowers the middle of a brow most, which makes a bar. A frown lowers the inner ends."""
+FROWN_INNER, FROWN_REACH = 0.95, 0.23
+"""AU04 lowers the inner ends of the brows by so much more of ICT's way, within this of the face's middle (IOD).
+ICT lowers the middle of a brow most, which makes a bar. With still more, a tracker sees less of a frown."""
 
 SMILE_THINS = 0.010
 """AU12 thins each lip by this much (IOD), as measured on nine smiling people; ICT's smile leaves lips their thickness."""
@@ -240,7 +240,7 @@ def derive(ict: Path, ict_indices: Path, canonical_path: Path) -> dict[str, NDAr
     frown = FROWN_INNER * np.exp(-((x / FROWN_REACH) ** 2)) * np.clip((0.42 - y) / 0.15, 0, 1)
     for field in (brows, extensions[SHAPE_NAMES.index("AU04_side")]):
         field[:, :1] *= FROWN_INWARD
-        field[:, 1:2] *= FROWN_OUTER + frown
+        field[:, 1:2] *= 1 + frown
     # A wrinkled nose lifts the upper lip a little. It lowers the brows, but is no frown.
     nose, lip = (table[AU_NAMES.index(name)] for name in ("AU09", "AU10"))
     less = 1 - 0.6 * np.clip((-0.50 - y) / 0.15, 0, 1) - 0.85 * np.clip((y - 0.10) / 0.08, 0, 1)
