@@ -122,7 +122,7 @@ def paint_eye(
     outside = cv2.distanceTransform((~known).astype(np.uint8), cv2.DIST_L2, 3) / np.float32(iod_px)
     painted *= (1 - 0.40 * np.clip((outside - 0.01) / 0.09, 0, 1))[..., None]
     extended = cv2.inpaint(window, (~known).astype(np.uint8), 3, cv2.INPAINT_TELEA).astype(np.float32)
-    far = np.clip(outside / 0.035, 0, 1)[..., None]
+    far = np.clip(outside / 0.03, 0, 1)[..., None]
     far = np.maximum(far, 0.8 * edge * disc[..., None])
     mixed = np.where(known[..., None], pixels, extended * (1 - far) + painted * far)
     hidden = (distance < 1.2 * radius) | ((np.abs(x - centre_x) < 1.2 * radius) & ~known)
