@@ -28,8 +28,8 @@ REGIONS: Final = 2
 """Boxes of the frame that a sheet takes."""
 APART_PX: Final = 3
 """It stays so far from the openings of eyes and mouth."""
-NOWHERE: Final = np.float32(-1e4)
-"""Outside of every atlas."""
+NOWHERE: Final = np.float32(0)
+"""A place in the atlas that no side has, and that is quick to read."""
 _OPENINGS: Final = np.array([vertex for opening in mesh.OPENINGS for vertex in opening], dtype=np.intp)
 
 
