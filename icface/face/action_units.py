@@ -37,12 +37,14 @@ BLENDSHAPE_NAMES: Final = (
 
 BLENDSHAPE_FULL: Final = 0.65
 """At a whole movement, a blendshape that sees it well reaches about this."""
-JAW_GAP_IOD: Final = 0.18
+JAW_GAP_IOD: Final = 0.19
 """Lip gap that a whole AU26 opens by itself."""
 LIPS_GAP_IOD: Final = 0.10
 """Lip gap that a whole AU25 adds."""
-LIPS_GAP_NOISE_IOD: Final = 0.015
+LIPS_GAP_NOISE_IOD: Final = 0.006
 """Closed lips measure up to this when the head nods."""
+CORNERS_BY_JAW: Final = 0.11
+"""IOD by which a whole AU26 narrows the mouth."""
 SMILE_GAP_IOD: Final = 0.13
 """Lip gap that a smile opens while the jaw stays where it is."""
 # A head that tips up seems to raise its brows, and one that looks down to lower them: blendshape a radian.
@@ -164,7 +166,7 @@ def measure_action_units(
     smile *= 1 - 0.8 * closure * knitted * _unit(1 - d["lip_gap"] / 0.04)
     jaw = _jaw(full * b["jawOpen"], d, float(values[F["lip_gap"]]), lips_smile)
     # Parting the lips lowers the chin a little too. That is not the jaw.
-    gap = d["lip_gap"] - JAW_GAP_IOD * _unit((jaw - 0.1) / 0.9)
+    gap = d["lip_gap"] - JAW_GAP_IOD * min(jaw, max(0.0, 1.25 * (jaw - 0.05)))
     # Eyes are narrow where blendshape and lower lid both tell. Cheeks that do it draw the corners of the mouth up.
     # Closing lids narrow them, too.
     tight = max(0.0, squint - 0.4 * both("eyeBlink")) / 0.14
@@ -180,13 +182,14 @@ def measure_action_units(
     # An open or a wide mouth lowers its corners too. That is not sadness.
     corners_low = (d["mouth_height"] - d["corner_height"] - d["lip_gap"]) / 0.05
     corners_low -= max(0.0, d["corner_width"] - 0.015) / 0.10
-    stretched = (d["corner_width"] - 2 * max(0.0, d["corner_height"])) / 0.12
+    # A dropped jaw draws them in, unless they are stretched.
+    stretched = (d["corner_width"] + CORNERS_BY_JAW * jaw - 2 * max(0.0, d["corner_height"])) / 0.12
     units = {
         "AU01": _mean(full * inner_up, (d["brow_inner"] - turned) / 0.065),
         "AU02": _mean(full * outer_up, (0.6 * d["brow_outer"] + 0.4 * d["brow_middle"] - turned) / 0.07),
         "AU04": _mean(
-            full * brow_down,
-            -(0.6 * d["brow_inner"] + 0.4 * d["brow_middle"] + 0.5 * d["brow_gap"] + wrinkled) / 0.045,
+            brow_down / 0.40,
+            -(0.6 * d["brow_inner"] + 0.4 * d["brow_middle"] + 0.5 * d["brow_gap"] + wrinkled) / 0.056,
         ),
         "AU05": max(4 * both("eyeWide"), eyes_open),
         "AU06": max(narrow, closure * d["cheek"] / 0.05) * raised_cheeks - 0.35 * smile,
@@ -202,7 +205,11 @@ def measure_action_units(
         "AU14": 2 * both("mouthDimple") * (1 - 0.5 * smile),
         "AU15": 2.4 * both("mouthFrown") + 0.5 * _unit(corners_low),
         "AU17": full * max(b["mouthShrugLower"], 0.5 * (b["mouthShrugLower"] + b["mouthShrugUpper"])),
-        "AU20": (1.5 * both("mouthStretch") + 0.5 * _unit(stretched)) * (1 - smile),
+        # The lips of a mouth that is open tell it by themselves.
+        "AU20": max(
+            1.5 * both("mouthStretch") + 0.5 * _unit(stretched), 0.6 * stretched * _unit(d["lip_gap"] / 0.08)
+        )
+        * (1 - smile),
         "AU23": 0.5 * both("mouthPress") + 0.25 * (b["mouthRollUpper"] + b["mouthRollLower"]),
         "AU25": (gap - LIPS_GAP_NOISE_IOD) / (LIPS_GAP_IOD - LIPS_GAP_NOISE_IOD),
         "AU26": jaw,
@@ -249,11 +256,12 @@ def _jaw(opened: float, d: Mapping[str, float], lip_gap: float, lips_smile: floa
     lowered_by_lips = min(max(0.0, 0.5 * (d["lip_gap"] - 0.06)), 0.04)
     chin = _unit((d["chin_drop"] - lowered_by_lips) / 0.16) * _unit(lip_gap / 0.04)
     # A smile lowers the chin as well. There the jaw has dropped no further than the lips are open beyond a smile's gap.
+    jaw = chin + 0.3 * _unit(opened)
     room = _unit((d["lip_gap"] - SMILE_GAP_IOD) / JAW_GAP_IOD)
-    chin -= _unit(lips_smile) * max(0.0, chin - room)
-    # Behind a hand the blendshape is a guess. It counts no further than the lips are open.
-    most = _unit((d["lip_gap"] + 0.01) / 0.15)
-    return _unit(chin + 0.3 * min(_unit(opened), most))
+    jaw -= _unit(lips_smile) * max(0.0, jaw - room)
+    # Behind a hand the blendshape is a guess, and the chin of resting lips wanders. Neither counts further than the lips
+    # are open.
+    return min(jaw, _unit((d["lip_gap"] + 0.01) / JAW_GAP_IOD))
 
 
 def _unit(value: float) -> float:

@@ -10,8 +10,6 @@ from icface.attributes import AU_NAMES, SHAPE_NAMES, FloatArray
 from icface.geometry import topology as mesh
 from icface.geometry.eyes import move_lids
 
-PARTING_POWER: Final = 0.9
-"""Trackers miss narrow gaps between the lips, so a small AU25 already stands for a visible gap."""
 LAUGH: Final = 0.45
 """How much of a smile is added where the jaw drops, because a dropped jaw alone draws the corners in and down."""
 
@@ -21,17 +19,28 @@ OBLIQUE: Final = 1.07
 SMILE_DROPS: Final = 0.22
 """AU26 that a whole smile with parted lips adds. Eight people who smile so lower the chin by .06 IOD."""
 
+DROPS_OPEN: Final = 1.7
+"""AU25 that an AU26 opens."""
+
 LIPS_FOLLOW: Final = 0.35
 """AU25 that a whole AU26 takes back. Trackers see less of a chin's drop than of the gap between the lips."""
 
-_AU01, _AU04, _AU09, _AU10, _AU12, _AU25, _AU26, _AU45 = (
-    AU_NAMES.index(name) for name in ("AU01", "AU04", "AU09", "AU10", "AU12", "AU25", "AU26", "AU45")
+MEETING: Final = 4.0
+OPEN_IOD: Final = 0.15
+"""Lips that part a little still meet towards the corners: .03 IOD of gap are as wide as half the mouth. The gap's
+outline narrows by up to MEETING times, less the wider it is, and not at all from OPEN_IOD on."""
+
+_AU01, _AU04, _AU09, _AU10, _AU12, _AU20, _AU25, _AU26, _AU45 = (
+    AU_NAMES.index(name) for name in ("AU01", "AU04", "AU09", "AU10", "AU12", "AU20", "AU25", "AU26", "AU45")
 )
 _AU10_SIDE, _AU12_SIDE, _AU45_SIDE, _AU22 = (
     SHAPE_NAMES.index(name) for name in ("AU10_side", "AU12_side", "AU45_side", "AU22")
 )
-_UPPER_LIP: Final = np.array(mesh.INNER_UPPER_LIP, dtype=np.intp)
-_LOWER_LIP: Final = np.array(mesh.INNER_LOWER_LIP, dtype=np.intp)
+_UPPER_LIP: Final = np.array(mesh.INNER_UPPER_LIP[1:-1], dtype=np.intp)
+_LOWER_LIP: Final = np.array(mesh.INNER_LOWER_LIP[1:-1], dtype=np.intp)
+_ACROSS: Final = mesh.face_tables().canonical[list(mesh.INNER_UPPER_LIP), 0]
+_ASIDE: Final = np.square(_ACROSS[1:-1] / _ACROSS.max())
+"""Squares of how far these lie from the middle of the mouth, of its half width."""
 
 
 def moved(
@@ -50,7 +59,7 @@ def moved(
     shape = neutral + (amounts @ displacements + sides @ extensions).reshape(neutral.shape)
     shape = np.asarray(shape, dtype=np.float32)
     move_lids(shape, closures, gaze_rad)
-    _part_lips(shape)
+    _part_lips(shape, 1 - min(1.0, max(0.0, float(action_units[_AU12] + action_units[_AU20]))))
     return shape
 
 
@@ -83,10 +92,11 @@ def overlaps(
     )
     amounts[_AU10], sides[_AU10_SIDE] = (right + left) / 2, left - right
     parted = amounts[_AU25] * (1 - 0.8 * min(1.0, sides[_AU22]))
-    # A smile that shows teeth lowers the jaw, and no reading tells that from the smile.
-    amounts[_AU26] += SMILE_DROPS * min(1.0, max(0.0, amounts[_AU12])) * min(1.0, max(0.0, amounts[_AU25]))
+    parted = max(0.0, parted) - LIPS_FOLLOW * max(0.0, amounts[_AU26])
+    # A smile that shows teeth lowers the jaw, and no reading tells that from the smile. It opens the lips no further.
+    drops = SMILE_DROPS * min(1.0, max(0.0, amounts[_AU12])) * min(1.0, max(0.0, amounts[_AU25]))
+    amounts[_AU25], amounts[_AU26] = parted - DROPS_OPEN * drops, amounts[_AU26] + drops
     dropped = min(1.0, max(0.0, amounts[_AU26]))
-    amounts[_AU25] = max(0.0, parted) ** PARTING_POWER - LIPS_FOLLOW * max(0.0, amounts[_AU26])
     amounts[_AU12] *= 1 + LAUGH * dropped
     sides[_AU12_SIDE] *= 1 + LAUGH * dropped
     return amounts, sides, closures
@@ -97,9 +107,14 @@ def _both_sides(mean: np.float32, side: np.float32) -> tuple[float, float]:
     return float(mean - side / 2), float(mean + side / 2)
 
 
-def _part_lips(shape: FloatArray) -> None:
-    """Let the lips meet half-way, column by column, where they would pass through each other."""
-    upper, lower = _UPPER_LIP[1:-1], _LOWER_LIP[1:-1]
-    overlap = np.maximum(shape[lower, 1] - shape[upper, 1], 0.0)
-    shape[upper, 1] += overlap / 2
-    shape[lower, 1] -= overlap / 2
+def _part_lips(shape: FloatArray, narrow: float) -> None:
+    """Let the lips meet half-way, column by column, where they would pass through each other, and towards the corners.
+
+    With `narrow` 0 only where they would pass through each other, as in a smile, which shows teeth from side to side.
+    """
+    gap = shape[_UPPER_LIP, 1] - shape[_LOWER_LIP, 1]
+    middle = max(0.0, float(gap.max()))
+    closed = narrow * MEETING * middle * max(0.0, 1 - middle / OPEN_IOD) * _ASIDE
+    shift = np.minimum(gap, closed) / 2
+    shape[_UPPER_LIP, 1] -= shift
+    shape[_LOWER_LIP, 1] += shift

@@ -6,6 +6,7 @@ learned correction is told.
 
 from __future__ import annotations
 
+import math
 from typing import Any, Final
 
 import cv2
@@ -41,7 +42,7 @@ GRID_CELLS: Final = 64
 # A tracker reads a rendered movement as smaller or larger than asked. These gains bring the slopes near one.
 POSE_GAIN: Final = np.array([1.3, 1.33, 1.0], dtype=np.float32)
 AU_GAIN: Final = np.array(
-    [2.0, 1.5, 1.6, 1.5, 1.05, 1.15, 1.95, 1.15, 1.33, 1.0, 1.55, 1.4, 1.4, 1.6, 1.1, 1.44, 1.05],
+    [2.0, 1.5, 1.6, 1.5, 1.05, 1.05, 2.05, 1.15, 1.33, 1.0, 1.42, 1.4, 1.4, 1.6, 1.17, 1.44, 1.05],
     dtype=np.float32,
 )
 # A tracker sees the first half of these less well than the second, in a driver and in a picture, so they rise early.
@@ -56,8 +57,10 @@ SHAPE_GAIN: Final = np.concatenate(
 _JAW: Final = [SHAPE_NAMES.index(name) for name in ("AU29", "jaw_side")]
 
 _AU26: Final = AU_NAMES.index("AU26")
+_BROWS: Final = [AU_NAMES.index("AU01"), AU_NAMES.index("AU02")]
 _UPPER_LIP: Final = np.array(mesh.INNER_UPPER_LIP, dtype=np.intp)
 _LOWER_LIP: Final = np.array(mesh.INNER_LOWER_LIP, dtype=np.intp)
+BROWS_BY_PITCH, BROWS_BY_YAW = 0.67, 2.0
 JAW_SHARE: Final = 0.8
 """Lower teeth and tongue follow the chin a little less far."""
 
@@ -139,6 +142,7 @@ class FaceRig:
         rotation = rotation_matrix(*pose.tolist())
         pitch_rad, yaw_rad = (attributes[GAZE] * GAZE_LIMIT_RAD).tolist()
         action_units, shapes = asked_for(attributes, self._au_offset)
+        action_units[_BROWS] += brows_of_turn(*turn_rad[:2].tolist())
         shape = self.moved(action_units, shapes, pitch_rad)
         gaze_rad = seen_gaze(pitch_rad, float(turn_rad[0])), seen_gaze(yaw_rad, float(turn_rad[1]))
         jaw = self._jaw[0] * action_units[_AU26] + shapes[_JAW] @ self._jaw[1:]
@@ -225,6 +229,14 @@ def asked_for(attributes: FloatArray, au_offset: FloatArray) -> tuple[FloatArray
     """Action Units (17,) and extensions (20,) as they are drawn, gains included, from (SIZE,) attributes."""
     asked = attributes[ACTION_UNITS] ** AU_POWER
     return np.clip(asked * AU_GAIN + au_offset, -0.5, 2.0), attributes[SHAPES] * SHAPE_GAIN
+
+
+def brows_of_turn(pitch_rad: float, yaw_rad: float) -> float:
+    """AU01 and AU02, as drawn, that keep the brows at rest where the head turns.
+
+    POSE_GAIN turns the mesh farther than a head, and so its forehead, which lies before the eyes, moves too far.
+    """
+    return BROWS_BY_PITCH * math.sin(pitch_rad) - BROWS_BY_YAW * (1 - math.cos(yaw_rad))
 
 
 class _Mouth:

@@ -87,7 +87,7 @@ def test_oblique_brows_are_raised_and_drawn_together(own: Baseline) -> None:
     assert brows(-0.01, -0.035, -0.035)[1] == pytest.approx(0.5 * 0.035 / 0.067, abs=0.002)
     # Raised outer ends, and brows that come down as they are, tell what they told.
     assert brows(0.03, 0.0, 0.0)[1] == 0.0
-    assert brows(-0.03, -0.045, -0.045)[1] == pytest.approx((0.6 * 0.03 + 0.4 * 0.045) / 0.045 / 2, abs=0.002)
+    assert brows(-0.03, -0.045, -0.045)[1] == pytest.approx((0.6 * 0.03 + 0.4 * 0.045) / 0.056 / 2, abs=0.002)
 
 
 def test_sorrow_is_read_as_it_is_drawn(own: Baseline) -> None:
@@ -188,12 +188,38 @@ def test_a_dropped_jaw_needs_open_lips(own: Baseline) -> None:
     assert measure_action_units(closed, scores(), own)[AU_NAMES.index("AU26")] == 0.0
 
 
-def test_a_jaw_that_drops_behind_nearly_closed_lips_is_seen(own: Baseline) -> None:
-    """As rendered avatars show it: lips .027 apart, the chin .146 lower, hardly any jawOpen."""
+def test_a_jaw_drops_no_further_than_the_lips_are_open(own: Baseline) -> None:
+    """As people talk: lips .05 apart, and the chin's landmark .146 lower. A jaw that opens so far parts them by .19."""
     values = own.features.copy()
-    values[INDEX["lip_gap"]] = 0.027
+    values[INDEX["lip_gap"]] += 0.05
     values[INDEX["chin_drop"]] += 0.146
-    assert measure_action_units(values, scores(AU26=0.2), own)[AU_NAMES.index("AU26")] > 0.4
+    units = dict(zip(AU_NAMES, measure_action_units(values, scores(AU26=0.2), own), strict=True))
+    assert units["AU26"] == pytest.approx((0.05 + 0.01) / 0.19, abs=1e-6)
+    assert units["AU25"] == 0.0  # nothing is left of the gap
+
+
+def test_what_the_jaw_does_not_open_the_lips_do(own: Baseline) -> None:
+    """A gap of .10 beside a jaw of .35, which opens .0665 of it."""
+    values = own.features.copy()
+    values[INDEX["lip_gap"]] += 0.10
+    values[INDEX["chin_drop"]] += 0.35 * 0.16 + 0.02
+    units = dict(zip(AU_NAMES, measure_action_units(values, scores(), own), strict=True))
+    assert units["AU26"] == pytest.approx(0.35, abs=1e-6)
+    assert units["AU25"] == pytest.approx((0.10 - 0.35 * 0.19 - 0.006) / 0.094, abs=1e-6)
+
+
+def test_an_open_mouth_is_as_wide_as_it_is_seen(own: Baseline) -> None:
+    """A jaw of .35 draws the corners in by .0385. Where they stay .01 further apart than at rest, they are stretched."""
+    values = own.features.copy()
+    values[INDEX["lip_gap"]] += 0.10
+    values[INDEX["chin_drop"]] += 0.35 * 0.16 + 0.02
+    values[INDEX["corner_width"]] += 0.01
+    units = dict(zip(AU_NAMES, measure_action_units(values, scores(), own), strict=True))
+    assert units["AU26"] == pytest.approx(0.35, abs=0.02)
+    wide = 0.6 * (0.01 + units["AU26"] * 0.11) / 0.12
+    assert units["AU20"] == pytest.approx((wide - 0.08) / 0.92, abs=1e-6)
+    values[INDEX["corner_width"]] -= 0.01 + 0.35 * 0.11
+    assert measure_action_units(values, scores(), own)[AU_NAMES.index("AU20")] == 0.0
 
 
 def test_a_jaw_that_opens_by_a_third_is_seen(own: Baseline) -> None:

@@ -19,10 +19,10 @@ from icface.attributes import (
     neutral,
     pose_to_unit,
 )
+from icface.geometry import movement, slide
 from icface.geometry import rig as module
-from icface.geometry import slide
 from icface.geometry.eyes import LASHES_IOD
-from icface.geometry.rig import FaceRig
+from icface.geometry.rig import BROWS_BY_PITCH, BROWS_BY_YAW, FaceRig, brows_of_turn
 from icface.geometry.shape import PIVOT, close_lips, ring_around, ring_triangles
 from icface.geometry.topology import (
     INNER_LOWER_LIP,
@@ -326,6 +326,40 @@ def test_lips_never_pass_through_each_other(rig: FaceRig) -> None:
         upper = rig._vertices[list(INNER_UPPER_LIP), 1]
         lower = rig._vertices[list(INNER_LOWER_LIP), 1]
         assert (lower - upper > -1e-3).all()
+
+
+def test_lips_that_part_a_little_still_meet_at_the_corners(rig: FaceRig) -> None:
+    def open_columns(**values: float) -> int:
+        rig.motion(attributes(**values))
+        gap = rig._vertices[list(INNER_LOWER_LIP), 1] - rig._vertices[list(INNER_UPPER_LIP), 1]
+        return int((gap > 0.004 * IOD).sum())  # of the nine between the corners
+
+    assert [open_columns(AU25=amount) for amount in (0.0, 0.2, 0.5, 1.0)] == [0, 3, 5, 7]
+    assert open_columns(AU25=0.5, AU26=0.9) == 9
+    assert open_columns(AU12=1.0, AU25=0.3) == 9  # a smile shows its teeth from side to side
+
+
+def test_a_gap_narrows_by_hand() -> None:
+    """Lips .03 apart everywhere: on the way to OPEN_IOD it is closed by 4 · .03 · .8 · (distance from the middle)²."""
+    shape = np.zeros((468, 3), dtype=np.float32)
+    upper, lower = list(INNER_UPPER_LIP), list(INNER_LOWER_LIP)
+    shape[upper, 1] = 0.03
+    movement._part_lips(shape, 1.0)
+    gap = shape[upper, 1] - shape[lower, 1]
+    across = face_tables().canonical[upper, 0] / face_tables().canonical[308, 0]
+    expected = np.maximum(0.03 - 4 * 0.03 * 0.8 * across**2, 0)
+    np.testing.assert_allclose(gap[1:-1], expected[1:-1], atol=1e-6)
+    np.testing.assert_allclose((shape[upper, 1] + shape[lower, 1])[1:-1], 0.03, atol=1e-6)  # about the middle
+
+
+def test_brows_rest_where_the_head_turns() -> None:
+    """Brows come down where the head looks up or aside, and rise where it looks down: the mesh turns farther than it."""
+    assert brows_of_turn(0.0, 0.0) == 0.0
+    assert brows_of_turn(-np.pi / 6, 0.0) == pytest.approx(-0.5 * BROWS_BY_PITCH)
+    assert brows_of_turn(np.pi / 6, 0.0) == pytest.approx(0.5 * BROWS_BY_PITCH)
+    assert (
+        brows_of_turn(0.0, np.pi / 3) == brows_of_turn(0.0, -np.pi / 3) == pytest.approx(-0.5 * BROWS_BY_YAW)
+    )
 
 
 def test_an_open_mouth_shows_its_inside_and_nothing_stays_behind(rig: FaceRig) -> None:

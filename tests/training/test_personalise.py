@@ -52,6 +52,7 @@ class Made:
         self._module(monkeypatch, "training.personal.tune", tune=self._tune)
         self._module(monkeypatch, "export.pack_edge", pack=self._pack)
         self._module(monkeypatch, "icface.networks.checkpoint", load_corrector=self._load)
+        self._module(monkeypatch, "training.personal.start", neutraliser_of=lambda: "neutraliser")
 
     def _module(self, monkeypatch: pytest.MonkeyPatch, name: str, **content: Any) -> None:
         module = ModuleType(name)
