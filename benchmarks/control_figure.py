@@ -79,7 +79,7 @@ def at_moments(path: Path) -> list[Frame]:
 def run(photo: Path, flags: str, output: Path, folder: Path) -> None:
     """Run `icface-live` with these flags, in which drivers lie in `folder`."""
     words = [str(folder / word) if word.endswith(".mp4") else word for word in shlex.split(flags)]
-    if icface_live(["--source", str(photo), *words, "--mark", "off", "--output", str(output)]):
+    if icface_live(["--source", str(photo), *words, "--mark", "off", "--output", str(output), "--overwrite"]):
         raise ICFaceError(f"icface-live {flags} has failed")
 
 

@@ -4,7 +4,8 @@
     python benchmarks/response.py a.jpg b.jpg --sheet sheet.png       # these photos, and their frames to look at
     python benchmarks/response.py a.jpg b.jpg --fit                   # gains for icface/geometry/rig.py
 
-Answers are relative to each photo's own neutral frame. Pose goes to 25° to either side, an Action Unit from 0 to 1.
+Answers are relative to each photo's own neutral frame. Pose goes to 25° to either side, gaze to 20°, all else from 0
+to 1.
 A slope or an amplitude of 1 is an exact answer. Crosstalk is what a whole movement adds to another strong Action Unit.
 """
 
@@ -27,10 +28,23 @@ import numpy as np
 
 from benchmarks.common import REPOSITORY, benchmark_parser, write_figures
 from icface.arrays import Frame
-from icface.attributes import AU_NAMES, INDEX, NAMES, POSE_LIMIT_RAD, POSE_NAMES, FloatArray, neutral
+from icface.attributes import (
+    AU_NAMES,
+    GAZE_LIMIT_RAD,
+    GAZE_NAMES,
+    INDEX,
+    NAMES,
+    POSE_LIMIT_RAD,
+    POSE_NAMES,
+    FloatArray,
+    neutral,
+)
 from icface.bundle import DEFAULT_BUNDLE, Bundle
 from icface.command import Parser, run_command
 from icface.errors import ICFaceError, SourceError
+from icface.face import extensions
+from icface.face.action_units import Baseline, measure_attributes
+from icface.face.features import face_shape, measure_features
 from icface.face.viewer import Viewer
 from icface.geometry.rig import AU_GAIN, POSE_GAIN
 from icface.images import load_photo
@@ -43,6 +57,9 @@ STRONG: Final = ("AU01", "AU02", "AU04", "AU12", "AU25", "AU26", "AU45")
 SIZE_PX: Final = 512
 POSE_REACH: Final = math.radians(25) / (2 * POSE_LIMIT_RAD)
 """25°, as a part of the attribute's range."""
+EXTENDED: Final = ("gaze_pitch", "gaze_yaw", "AU18")
+GAZE_REACH: Final = math.radians(20) / GAZE_LIMIT_RAD
+"""20°, as a part of the attribute's range."""
 STEPS: Final = 9
 MIXED: Final[Mapping[str, Mapping[str, float]]] = {
     "laugh": {"AU12": 1.0, "AU06": 0.7, "AU25": 0.8, "AU26": 0.35},
@@ -66,7 +83,7 @@ class Answer(NamedTuple):
     asked: FloatArray
     """(n, attributes)."""
     shown: FloatArray
-    """(n, attributes) measured again; NaN where no face is seen."""
+    """(n, attributes) measured again; NaN where no face is seen. Of extensions only EXTENDED are measured, and alone."""
 
     def sweep(self, name: str) -> Sweep:
         """One attribute of it."""
@@ -76,6 +93,10 @@ class Answer(NamedTuple):
 def questions() -> dict[str, FloatArray]:
     """What is asked, (n, attributes) by name: an attribute's sweep, or movements together after the neutral face."""
     asked = {name: swept(name, STEPS, POSE_REACH) for name in NAMES[: len(POSE_NAMES) + len(AU_NAMES)]}
+    for name in EXTENDED:
+        asked[name] = np.stack([neutral()] * STEPS)
+        ends = (-GAZE_REACH, GAZE_REACH) if name in GAZE_NAMES else (0.0, 1.0)
+        asked[name][:, INDEX[name]] = np.linspace(*ends, STEPS)
     for name, movements in MIXED.items():
         asked[name] = np.stack([neutral(), neutral()])
         for attribute, value in movements.items():
@@ -99,11 +120,36 @@ def ask(reenactor: Reenactor, viewer: Viewer) -> tuple[dict[str, Answer], list[t
     answers, tiles = {}, [("neutral", own)]
     for name, asked in questions().items():
         frames = [reenactor.animate(row).copy() for row in asked]
-        answers[name] = Answer(asked, viewer.measure(frames, baseline))
+        extended = name in EXTENDED
+        answers[name] = Answer(
+            asked,
+            _extensions(viewer, frames, own, baseline) if extended else viewer.measure(frames, baseline),
+        )
         if name in POSE_NAMES:
             tiles.append((f"{name} -25", frames[0]))
         tiles.append((f"{name} +25" if name in POSE_NAMES else name, frames[-1]))
     return answers, tiles
+
+
+def _extensions(viewer: Viewer, frames: Sequence[Frame], own: Frame, baseline: Baseline) -> FloatArray:
+    """(n, attributes) of frames, of which EXTENDED are measured, relative to the frame `own`, in which a face is seen."""
+    result = np.full((len(frames), len(INDEX)), np.nan, dtype=np.float32)
+    rest, *faces = (viewer.look(frame) for frame in (own, *frames))
+    assert rest is not None
+    measures = extensions.measure(face_shape(rest), rest.blendshapes)
+    for row, face in zip(result, faces, strict=True):
+        if face is None:
+            continue
+        pitch_rad, yaw_rad = extensions.gaze_rad(
+            extensions.measure(face_shape(face), face.blendshapes), measures
+        )
+        values = measure_features(face)
+        closure = float(measure_attributes(face, baseline)[INDEX["AU45"]])
+        pitch_rad = extensions.believed_pitch(pitch_rad, closure, values, baseline)
+        row[[INDEX[name] for name in GAZE_NAMES]] = np.array([pitch_rad, yaw_rad]) / GAZE_LIMIT_RAD
+        risen = np.maximum(face.blendshapes - baseline.blendshapes, 0).astype(np.float32)
+        row[INDEX["AU18"]] = extensions.shapes_of(values - baseline.features, risen)["AU18"]
+    return result
 
 
 def summary(photos: Sequence[Mapping[str, Answer]]) -> dict[str, Any]:
@@ -126,6 +172,16 @@ def summary(photos: Sequence[Mapping[str, Answer]]) -> dict[str, Any]:
             }
             for name in AU_NAMES
         },
+        "extensions": {
+            name: {
+                "slope": _spread([p[name].sweep(name).slope() for p in photos], 1),
+                "whole": _spread(
+                    [amplitude(p[name].sweep(name), p[name].asked[-1, INDEX[name]]) for p in photos], 1
+                ),
+                "spearman": _spread([p[name].sweep(name).spearman() for p in photos], 1),
+            }
+            for name in EXTENDED
+        },
         "mixed": {
             name: {
                 unit: {
@@ -143,8 +199,8 @@ def summary(photos: Sequence[Mapping[str, Answer]]) -> dict[str, Any]:
 
 def amplitude(sweep: Sweep, level: float) -> float:
     """How far an Action Unit that is asked for at `level` is shown, as a share of it; NaN where no face is seen."""
-    shown = np.interp(level, sweep.asked, sweep.shown)
-    return float((shown - sweep.shown[0]) / level)
+    shown, rest = np.interp([level, 0], sweep.asked, sweep.shown)
+    return float((shown - rest) / level)
 
 
 def _crosstalk(answers: Sequence[Answer], name: str) -> dict[str, list[float]]:
@@ -216,6 +272,11 @@ def table(figures: Mapping[str, Any]) -> list[str]:
     lines += [
         f"{name:18}{cell(row['whole']):16}{cell(row['half']):16}{cell(row['spearman']):16}{leaks(row['crosstalk'])}"
         for name, row in figures["action_units"].items()
+    ]
+    lines += ["", f"{'':18}{'slope':16}{'at the end':16}{'rank':16}"]
+    lines += [
+        f"{name:18}{cell(row['slope']):16}{cell(row['whole']):16}{cell(row['spearman']):16}"
+        for name, row in figures["extensions"].items()
     ]
     lines += ["", f"{'together':18}asked → shown"]
     for name, units in figures["mixed"].items():

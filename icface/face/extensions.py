@@ -164,7 +164,7 @@ class ExtensionReader:
         closure = float(attributes[INDEX["AU45"]])
         if closure < GAZE_CLOSURE and abs(closure - self._closure) < GAZE_LID_STEP:
             pitch_rad, yaw_rad = gaze_rad(measures, self._rest)
-            seen_rad = _believed_pitch(pitch_rad, closure, features, baseline), yaw_rad
+            seen_rad = believed_pitch(pitch_rad, closure, features, baseline), yaw_rad
             share = _unit(abs(time_s - self._stayed_s) / GAZE_RETURN_S)
             self._gaze += share * (np.array(seen_rad) - self._gaze)
         else:
@@ -176,7 +176,7 @@ class ExtensionReader:
         moved = dict(zip(MEASURES, (measures - self._rest).tolist(), strict=True))
         risen = np.maximum(blendshapes - baseline.blendshapes, 0.0)
         values.update(_bounded(_sides(moved, features, risen, baseline), attributes, seen))
-        values.update(_shapes(features - baseline.features, risen))
+        values.update(shapes_of(features - baseline.features, risen))
         lips = _mean_if_alike(
             (risen[_B["mouthLeft"]] - risen[_B["mouthRight"]]) / 0.4, moved["lips_aside"] / 0.04
         )
@@ -229,7 +229,7 @@ def _bounded(sides: dict[str, float], attributes: FloatArray, seen: float) -> di
     return result
 
 
-def _believed_pitch(pitch_rad: float, closure: float, features: Array, baseline: Baseline) -> float:
+def believed_pitch(pitch_rad: float, closure: float, features: Array, baseline: Baseline) -> float:
     """What to believe of a gaze up or down, because the landmarks of the iris give way to the lids."""
     # A lid that lowers drags the iris along.
     pitch_rad = min(pitch_rad, max(0.0, pitch_rad - LID_DRAG_RAD * closure))
@@ -280,7 +280,7 @@ def _sides(
     return sides
 
 
-def _shapes(d: Array, risen: FloatArray) -> dict[str, float]:
+def shapes_of(d: Array, risen: FloatArray) -> dict[str, float]:
     """AU18, AU22 and AU24 from (22,) changes of features and (52,) risen blendshapes.
 
     Of pressed and puckered lips both must tell. MediaPipe's blendshapes of a jaw that comes forward and of puffed cheeks

@@ -37,6 +37,9 @@ def test_figures_by_hand() -> None:
     assert figures["action_units"]["AU12"]["half"] == pytest.approx([0.7, 0.5])
     assert figures["action_units"]["AU12"]["spearman"] == pytest.approx([1.0, 1.0])
     assert figures["action_units"]["AU01"]["crosstalk"]["AU02"] == pytest.approx([0.0, -0.3])
+    for name in ("gaze_yaw", "AU18"):
+        assert figures["extensions"][name]["slope"] == pytest.approx([0.7, 0.5])
+        assert figures["extensions"][name]["whole"] == pytest.approx([0.7, 0.5])
     assert figures["mixed"]["laugh"]["AU12"]["shown"] == pytest.approx([0.7, 1.2])
 
 
@@ -76,6 +79,8 @@ def test_the_example_answers(
         assert 0.85 < found["pose"][name]["slope"][0] < 1.15
     for name in ("AU02", "AU04", "AU12", "AU25", "AU26"):
         assert 0.7 < found["action_units"][name]["whole"][0] < 1.3
+    for name in ("gaze_pitch", "gaze_yaw"):
+        assert 0.8 < found["extensions"][name]["slope"][0] < 1.5
     drawn = cv2.imread(str(picture))
     assert drawn is not None and drawn.shape[1] == response.COLUMNS * response.TILE_PX
     printed = capsys.readouterr().out
