@@ -27,8 +27,8 @@ LIPS_FOLLOW: Final = 0.35
 
 MEETING: Final = 4.0
 OPEN_IOD: Final = 0.15
-"""Lips that part a little still meet towards the corners: .03 IOD of gap are as wide as half the mouth. The gap's
-outline narrows by up to MEETING times, less the wider it is, and not at all from OPEN_IOD on."""
+"""Lips that part a little still meet towards the corners. A gap narrows by this, less the wider it is, down to nothing
+from OPEN_IOD on."""
 
 _AU01, _AU04, _AU09, _AU10, _AU12, _AU20, _AU25, _AU26, _AU45 = (
     AU_NAMES.index(name) for name in ("AU01", "AU04", "AU09", "AU10", "AU12", "AU20", "AU25", "AU26", "AU45")
@@ -110,7 +110,7 @@ def _both_sides(mean: np.float32, side: np.float32) -> tuple[float, float]:
 def _part_lips(shape: FloatArray, narrow: float) -> None:
     """Let the lips meet half-way, column by column, where they would pass through each other, and towards the corners.
 
-    With `narrow` 0 only where they would pass through each other, as in a smile, which shows teeth from side to side.
+    With `narrow` 0 not towards these: a smile shows teeth from side to side.
     """
     gap = shape[_UPPER_LIP, 1] - shape[_LOWER_LIP, 1]
     middle = max(0.0, float(gap.max()))
