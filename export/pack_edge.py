@@ -28,7 +28,7 @@ from export.correction_graph import (
 )
 from export.edge_golden import golden_calmed, golden_correction, golden_inputs, reference_frame
 from export.edge_graph import SHAPES, build_edge_graph
-from export.writing import spec, write_bundle
+from export.writing import spec, with_weights, write_bundle
 from icface.arrays import Tensors
 from icface.attributes import GAZE_NAMES, SHAPE_NAMES
 from icface.bundle import DEFAULT_BUNDLE, Bundle
@@ -55,6 +55,7 @@ def pack(
     person: Tensors | None = None,
     source: Path | None = None,
     consent: Mapping[str, Any] | None = None,
+    like: Bundle | None = None,
 ) -> Bundle:
     """Write the bundle's folder.
 
@@ -67,10 +68,12 @@ def pack(
         person: what is known of the one person whom the bundle is for (docs/bundle.md); None or empty: nothing.
         source: PNG file with a photo of that person, which the bundle shows where no other is named.
         consent: `who`, `when` and `agreed`, as the manifest has them.
+        like: a bundle whose corrector has this one's shape, and whose neutraliser is this one. Its graphs are taken, with
+            the weights of `network`, which is quick; None: all graphs are made.
 
     Raises:
-        ConfigError: the folder cannot be written, the photo cannot be read, the network hardly changes the golden
-            frame, or the bundle would be refused for what it says of the person.
+        ConfigError: `like` has another network, the folder cannot be written, the photo cannot be read, the network
+            hardly changes the golden frame, or the bundle would be refused for what it says of the person.
     """
     personal, personal_files = _personal(person, source, consent)
     inputs = golden_inputs()
@@ -95,16 +98,13 @@ def pack(
             "inputs": [patch, told["conditions"], told["gates"]],
             "outputs": [correction],
         }
-        files |= {
-            "animate.onnx": build_corrected_graph(network),
-            "animate.fp16.onnx": build_corrected_graph(HalfCorrector(network)),
-            "correct.onnx": build_correction_graph(network),
-        }
+        files |= _graphs(network, like)
         golden = golden_correction(golden, network)
     if network is not None and neutraliser is not None:
         calmed = spec(CALMED, "float32", *PATCH_SHAPE)
         beside["neutralise"] = {**beside["correct"], "graph": "neutralise.onnx", "outputs": [calmed]}
-        files["neutralise.onnx"] = build_correction_graph(neutraliser, CALMED)
+        made = None if like is None else like.file("neutralise.onnx").read_bytes()
+        files["neutralise.onnx"] = made or build_correction_graph(neutraliser, CALMED)
         golden |= golden_calmed(golden, neutraliser)
     geometry = "geometry from ICT-FaceKit (MIT) and MediaPipe's canonical face (Apache-2.0)"
     return write_bundle(
@@ -141,6 +141,18 @@ def pack(
             "golden.safetensors": save({key: np.ascontiguousarray(value) for key, value in golden.items()}),
         },
     )
+
+
+def _graphs(network: PatchCorrector, like: Bundle | None) -> dict[str, bytes]:
+    half = HalfCorrector(network)
+    if like is None:
+        return {
+            "animate.onnx": build_corrected_graph(network),
+            "animate.fp16.onnx": build_corrected_graph(half),
+            "correct.onnx": build_correction_graph(network),
+        }
+    holds = {"animate.onnx": network, "animate.fp16.onnx": half, "correct.onnx": network}
+    return {name: with_weights(like.file(name), each) for name, each in holds.items()}
 
 
 def _personal(

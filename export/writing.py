@@ -77,6 +77,27 @@ def written(
     return bytes(model.SerializeToString(deterministic=True))
 
 
+def with_weights(graph: Path, network: nn.Module) -> bytes:
+    """The content of an ONNX file that holds a network of this shape, with this one's weights.
+
+    Raises:
+        ConfigError: the file holds another network.
+    """
+    model = onnx.load(graph)
+    weights = dict(network.named_parameters())
+    for item in model.graph.initializer:
+        weight = weights.pop(item.name.partition("network.")[2], None)
+        if weight is None:
+            continue
+        if tuple(item.dims) != tuple(weight.shape):
+            raise ConfigError(f"{graph} holds a network of another shape")
+        dtype = onnx.helper.tensor_dtype_to_np_dtype(item.data_type)
+        item.raw_data = np.ascontiguousarray(weight.detach().numpy(), dtype).tobytes()
+    if weights:
+        raise ConfigError(f"{graph} holds another network: it lacks {', '.join(sorted(weights))}")
+    return bytes(model.SerializeToString(deterministic=True))
+
+
 @contextlib.contextmanager
 def _quiet() -> Iterator[None]:
     """Hide what the exporter tells about itself: operators that it skips, deprecated calls inside torch."""

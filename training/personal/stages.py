@@ -14,6 +14,7 @@ import msgspec
 from safetensors.numpy import save
 
 from icface.arrays import Tensors
+from icface.bundle import DEFAULT_BUNDLE, Bundle
 from icface.consent import Consent
 from icface.errors import ConfigError, ICFaceError, SourceError
 from icface.files import read_file, write_file
@@ -240,4 +241,5 @@ class Personalisation:
             person=self._person(),
             source=self._work / SOURCE,
             consent=msgspec.to_builtins(consent),
+            like=Bundle.load(DEFAULT_BUNDLE),
         )
