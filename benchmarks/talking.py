@@ -18,6 +18,7 @@ import argparse
 import hashlib
 from collections.abc import Iterator, Sequence
 from contextlib import closing
+from itertools import islice
 from typing import Any, Final, NamedTuple
 
 import cv2
@@ -37,6 +38,7 @@ from icface.face.landmarks import Landmarks
 from icface.face.viewer import Viewer
 from icface.images import Photo
 from icface.reenactor import Reenactor
+from realtime.cameras.decoding import UNREADABLE
 from realtime.choices import QUALITIES
 
 SIZE_PX: Final = 512
@@ -74,17 +76,17 @@ def spoken(reenactor: Reenactor, viewer: Viewer, clip: Path) -> Iterator[Spoken]
     Raises:
         SourceError: no face is seen in it, or the calm frame cannot be used.
     """
-    looked = [(frame, viewer.look(frame)) for frame in list(decode(clip))[::EVERY]]
+    looked = [(frame, viewer.look(frame)) for frame in islice(decode(clip), 0, None, EVERY)]
     frames = [(frame, face) for frame, face in looked if face is not None]
     if not frames:
-        raise SourceError(f"{clip}: no face is seen in it")
+        raise SourceError("no face is seen in it")
     calm_frame, calm = frames[calmest([face for _, face in frames])]
     reenactor.set_source(
         reenactor.prepare_source(Photo(calm_frame, hashlib.sha256(calm_frame.tobytes()).hexdigest(), clip))
     )
     own = viewer.look(reenactor.animate(neutral()).copy())
     if own is None:
-        raise SourceError(f"{clip}: no face is seen in the neutral output")
+        raise SourceError("no face is seen in the neutral output")
     for frame, face in frames:
         asked = neutral()
         asked[:COUNT] = measure_attributes(face, baseline_of(calm))
@@ -171,7 +173,7 @@ def measure(flags: argparse.Namespace) -> int:
         for path in flags.clips:
             try:
                 clips.append(list(spoken(reenactor, viewer, path)))
-            except (OSError, SourceError) as error:
+            except (*UNREADABLE, SourceError) as error:
                 print(f"{path}: {error}", file=sys.stderr)
                 failed = True
     clips = [clip for clip in clips if clip]

@@ -84,7 +84,7 @@ def with_weights(graph: Path, network: nn.Module) -> bytes:
         ConfigError: the file holds another network.
     """
     model = onnx.load(graph)
-    weights = dict(network.named_parameters())
+    weights = network.state_dict()
     for item in model.graph.initializer:
         weight = weights.pop(item.name.partition("network.")[2], None)
         if weight is None:
@@ -92,7 +92,10 @@ def with_weights(graph: Path, network: nn.Module) -> bytes:
         if tuple(item.dims) != tuple(weight.shape):
             raise ConfigError(f"{graph} holds a network of another shape")
         dtype = onnx.helper.tensor_dtype_to_np_dtype(item.data_type)
-        item.raw_data = np.ascontiguousarray(weight.detach().numpy(), dtype).tobytes()
+        made = np.ascontiguousarray(weight.numpy(), dtype)
+        if not np.array_equal(made, weight.numpy()):
+            raise ConfigError(f"{graph} cannot hold {item.name} exactly")
+        item.raw_data = made.tobytes()
     if weights:
         raise ConfigError(f"{graph} holds another network: it lacks {', '.join(sorted(weights))}")
     return bytes(model.SerializeToString(deterministic=True))

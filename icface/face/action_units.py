@@ -42,7 +42,7 @@ JAW_GAP_IOD: Final = 0.19
 LIPS_GAP_IOD: Final = 0.10
 """Lip gap that a whole AU25 adds."""
 LIPS_GAP_NOISE_IOD: Final = 0.006
-"""Closed lips measure up to this when the head nods."""
+"""Closed lips measure up to this. A nod may make it .015, which is a tenth of AU25, and is not seen when drawn."""
 CORNERS_BY_JAW: Final = 0.11
 """IOD by which a whole AU26 narrows the mouth."""
 SMILE_GAP_IOD: Final = 0.13
@@ -166,7 +166,7 @@ def measure_action_units(
     smile *= 1 - 0.8 * closure * knitted * _unit(1 - d["lip_gap"] / 0.04)
     jaw = _jaw(full * b["jawOpen"], d, float(values[F["lip_gap"]]), lips_smile)
     # Parting the lips lowers the chin a little too. That is not the jaw.
-    gap = d["lip_gap"] - JAW_GAP_IOD * min(jaw, max(0.0, 1.25 * (jaw - 0.05)))
+    gap = d["lip_gap"] - JAW_GAP_IOD * min(jaw, max(0.0, 1.4 * (jaw - 0.1)))
     # Eyes are narrow where blendshape and lower lid both tell. Cheeks that do it draw the corners of the mouth up.
     # Closing lids narrow them, too.
     tight = max(0.0, squint - 0.4 * both("eyeBlink")) / 0.14
@@ -261,7 +261,7 @@ def _jaw(opened: float, d: Mapping[str, float], lip_gap: float, lips_smile: floa
     jaw -= _unit(lips_smile) * max(0.0, jaw - room)
     # Behind a hand the blendshape is a guess, and the chin of resting lips wanders. Neither counts further than the lips
     # are open.
-    return min(jaw, _unit((d["lip_gap"] + 0.01) / JAW_GAP_IOD))
+    return min(jaw, _unit((d["lip_gap"] + 0.027) / JAW_GAP_IOD))
 
 
 def _unit(value: float) -> float:

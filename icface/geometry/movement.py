@@ -20,7 +20,7 @@ SMILE_DROPS: Final = 0.22
 """AU26 that a whole smile with parted lips adds. Eight people who smile so lower the chin by .06 IOD."""
 
 DROPS_OPEN: Final = 1.7
-"""AU25 that an AU26 opens."""
+"""AU25 that a whole AU26 opens."""
 
 LIPS_FOLLOW: Final = 0.35
 """AU25 that a whole AU26 takes back. Trackers see less of a chin's drop than of the gap between the lips."""
@@ -110,7 +110,7 @@ def _both_sides(mean: np.float32, side: np.float32) -> tuple[float, float]:
 def _part_lips(shape: FloatArray, narrow: float) -> None:
     """Let the lips meet half-way, column by column, where they would pass through each other, and towards the corners.
 
-    With `narrow` 0 not towards these: a smile shows teeth from side to side.
+    With `narrow` 0 not towards these: a smile and stretched lips show teeth from side to side.
     """
     gap = shape[_UPPER_LIP, 1] - shape[_LOWER_LIP, 1]
     middle = max(0.0, float(gap.max()))

@@ -42,7 +42,7 @@ GRID_CELLS: Final = 64
 # A tracker reads a rendered movement as smaller or larger than asked. These gains bring the slopes near one.
 POSE_GAIN: Final = np.array([1.3, 1.33, 1.0], dtype=np.float32)
 AU_GAIN: Final = np.array(
-    [2.0, 1.5, 1.6, 1.5, 1.05, 1.05, 2.05, 1.15, 1.33, 1.0, 1.42, 1.4, 1.4, 1.6, 1.17, 1.44, 1.05],
+    [2.0, 1.5, 1.6, 1.5, 1.05, 1.05, 2.0, 1.15, 1.33, 1.0, 1.42, 1.4, 1.4, 1.6, 1.17, 1.44, 1.05],
     dtype=np.float32,
 )
 # A tracker sees the first half of these less well than the second, in a driver and in a picture, so they rise early.
@@ -60,6 +60,7 @@ _AU26: Final = AU_NAMES.index("AU26")
 _BROWS: Final = [AU_NAMES.index("AU01"), AU_NAMES.index("AU02")]
 _UPPER_LIP: Final = np.array(mesh.INNER_UPPER_LIP, dtype=np.intp)
 _LOWER_LIP: Final = np.array(mesh.INNER_LOWER_LIP, dtype=np.intp)
+# AU01 and AU02, as drawn, by the sine of pitch, and by one less the cosine of yaw.
 BROWS_BY_PITCH, BROWS_BY_YAW = 0.67, 2.0
 JAW_SHARE: Final = 0.8
 """Lower teeth and tongue follow the chin a little less far."""
@@ -86,6 +87,7 @@ class FaceRig:
         extensions = cache.get("extensions", tables.extensions)
         self._displacements = displacements.reshape(len(AU_NAMES), -1)
         self._extensions = extensions.reshape(len(SHAPE_NAMES), -1)
+        self._brows = displacements[_BROWS].reshape(len(_BROWS), -1, 3).sum(axis=0)
         self._jaw = JAW_SHARE * np.stack([displacements[_AU26, 152], *extensions[_JAW, 152]])
         self._project = Projection(cache["base_px"], np.float32(cache["iod_px"][()]))
         self._pose_offset = cache["pose_offset_rad"]
@@ -142,8 +144,8 @@ class FaceRig:
         rotation = rotation_matrix(*pose.tolist())
         pitch_rad, yaw_rad = (attributes[GAZE] * GAZE_LIMIT_RAD).tolist()
         action_units, shapes = asked_for(attributes, self._au_offset)
-        action_units[_BROWS] += brows_of_turn(*turn_rad[:2].tolist())
         shape = self.moved(action_units, shapes, pitch_rad)
+        shape += np.float32(brows_of_turn(*turn_rad[:2].tolist())) * self._brows
         gaze_rad = seen_gaze(pitch_rad, float(turn_rad[0])), seen_gaze(yaw_rad, float(turn_rad[1]))
         jaw = self._jaw[0] * action_units[_AU26] + shapes[_JAW] @ self._jaw[1:]
         seen = rotation_matrix(*(pose / POSE_GAIN).tolist())
@@ -232,7 +234,7 @@ def asked_for(attributes: FloatArray, au_offset: FloatArray) -> tuple[FloatArray
 
 
 def brows_of_turn(pitch_rad: float, yaw_rad: float) -> float:
-    """AU01 and AU02, as drawn, that keep the brows at rest where the head turns.
+    """AU01 and AU02, as drawn, that take back half of what a turn moves the brows.
 
     POSE_GAIN turns the mesh farther than a head, and so its forehead, which lies before the eyes, moves too far.
     """

@@ -11,6 +11,7 @@ from icface.attributes import (
     GAZE_LIMIT_RAD,
     INDEX,
     LOWEST,
+    POSE_LIMIT_RAD,
     SHAPES,
     SIZE,
     FloatArray,
@@ -360,6 +361,19 @@ def test_brows_rest_where_the_head_turns() -> None:
     assert (
         brows_of_turn(0.0, np.pi / 3) == brows_of_turn(0.0, -np.pi / 3) == pytest.approx(-0.5 * BROWS_BY_YAW)
     )
+
+
+def test_a_bowed_frown_stays_a_frown(rig: FaceRig) -> None:
+    """The turn raises the brows by as much with a frown as without; sorrow's share is not added for it."""
+
+    def brows(**values: float) -> float:
+        rig.motion(attributes(**values))
+        return float(rig.shape[[107, 336], 1].mean())
+
+    down = 0.5 + np.radians(25) / (2 * POSE_LIMIT_RAD)
+    raised = brows(pitch=down) - brows()
+    assert raised > 0.01
+    assert brows(pitch=down, AU04=1.0) - brows(AU04=1.0) == pytest.approx(raised, abs=1e-5)
 
 
 def test_an_open_mouth_shows_its_inside_and_nothing_stays_behind(rig: FaceRig) -> None:

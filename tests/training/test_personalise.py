@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from icface.bundle import Bundle
+from icface.bundle import DEFAULT_BUNDLE, Bundle
 from icface.errors import ConfigError, DeviceError, ICFaceError
 from realtime.cameras import CapturedFrame
 from realtime.cli import main as live
@@ -81,6 +81,7 @@ class Made:
         return "network", Info
 
     def _pack(self, out: Path, network: Any, neutraliser: Any, **given: Any) -> None:
+        assert given["like"].path == DEFAULT_BUNDLE
         self.packed = given | {"source is": given["source"].read_bytes()[:4]}
         out.mkdir(exist_ok=True)
         (out / "manifest.json").write_text("{}")

@@ -137,10 +137,10 @@ class Personalisation:
             self._forget(job, "tune")
         expected_s = {
             "gather": 2 + (self._footage.count * _FRAME_S if self._footage is not None else 3),
-            "fit": 20,
-            "pairs": 150,
+            "fit": 5,
+            "pairs": 30,
             "tune": min(60 * minutes, _TUNE_S),
-            "pack": 40,
+            "pack": 5,
         }
         with Bar(expected_s, self._stop) as bar:
 
