@@ -205,7 +205,7 @@ def measure_action_units(
         "AU14": 2 * both("mouthDimple") * (1 - 0.5 * smile),
         "AU15": 2.4 * both("mouthFrown") + 0.5 * _unit(corners_low),
         "AU17": full * max(b["mouthShrugLower"], 0.5 * (b["mouthShrugLower"] + b["mouthShrugUpper"])),
-        # The lips of a mouth that is open tell it by themselves.
+        # Lips of an open mouth tell it by themselves.
         "AU20": max(
             1.5 * both("mouthStretch") + 0.5 * _unit(stretched), 0.6 * stretched * _unit(d["lip_gap"] / 0.08)
         )
@@ -215,8 +215,8 @@ def measure_action_units(
         "AU26": jaw,
         "AU45": closure,
     }
-    # Brows whose inner ends stand over lowered outer ones are raised and drawn together at once, as in sorrow. Each
-    # movement hides the other in what tells it, so both are read here as they are drawn.
+    # Brows whose inner ends stand over lowered outer ones are raised and drawn together, as in sorrow. Each movement
+    # hides the other in what tells it, so both are read as they are drawn.
     outside = (d["brow_middle"] + d["brow_outer"]) / 2
     sorrow = _unit((d["brow_inner"] - outside - OBLIQUE_NOISE_IOD) / OBLIQUE_IOD)
     units["AU04"] = max(_unit(units["AU04"]), sorrow * _unit(-outside / FROWN_OUTSIDE_IOD))
@@ -254,14 +254,15 @@ def _jaw(opened: float, d: Mapping[str, float], lip_gap: float, lips_smile: floa
     # The blendshape is blind to small openings. There the chin decides. But its landmark wanders, and a long chin is not
     # a dropped jaw. So it counts only as far as the lips open. Lips that part by more than .06 lower it by up to .04.
     lowered_by_lips = min(max(0.0, 0.5 * (d["lip_gap"] - 0.06)), 0.04)
-    chin = _unit((d["chin_drop"] - lowered_by_lips) / 0.16) * _unit(lip_gap / 0.04)
+    dropped = _unit((d["chin_drop"] - lowered_by_lips) / 0.16)
+    chin = dropped * _unit(lip_gap / 0.04)
     # A smile lowers the chin as well. There the jaw has dropped no further than the lips are open beyond a smile's gap.
     jaw = chin + 0.3 * _unit(opened)
     room = _unit((d["lip_gap"] - SMILE_GAP_IOD) / JAW_GAP_IOD)
     jaw -= _unit(lips_smile) * max(0.0, jaw - room)
-    # Behind a hand the blendshape is a guess, and the chin of resting lips wanders. Neither counts further than the lips
-    # are open.
-    return min(jaw, _unit((d["lip_gap"] + 0.027) / JAW_GAP_IOD))
+    # Behind a hand the blendshape is a guess, and the chin of resting lips wanders by half a movement. Neither counts
+    # further than the lips are open, but a chin that is lower than that is the jaw.
+    return min(jaw, max(dropped - 0.5, _unit((d["lip_gap"] + 0.027) / JAW_GAP_IOD)))
 
 
 def _unit(value: float) -> float:

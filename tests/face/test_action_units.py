@@ -188,13 +188,21 @@ def test_a_dropped_jaw_needs_open_lips(own: Baseline) -> None:
     assert measure_action_units(closed, scores(), own)[AU_NAMES.index("AU26")] == 0.0
 
 
-def test_a_jaw_drops_no_further_than_the_lips_are_open(own: Baseline) -> None:
-    """As people talk: lips .05 apart, and the chin's landmark .146 lower. A jaw that opens so far parts them by .19."""
+def test_a_jaw_that_drops_behind_nearly_closed_lips_is_seen(own: Baseline) -> None:
+    """As rendered avatars show it: lips .027 apart, the chin .146 lower, hardly any jawOpen."""
     values = own.features.copy()
-    values[INDEX["lip_gap"]] += 0.05
+    values[INDEX["lip_gap"]] = 0.027
     values[INDEX["chin_drop"]] += 0.146
+    assert measure_action_units(values, scores(AU26=0.2), own)[AU_NAMES.index("AU26")] > 0.4
+
+
+def test_a_chin_that_wanders_drops_no_further_than_the_lips_are_open(own: Baseline) -> None:
+    """As people talk: lips .04 apart, and the chin's landmark .08 lower. A jaw that opens so far parts them by .095."""
+    values = own.features.copy()
+    values[INDEX["lip_gap"]] += 0.04
+    values[INDEX["chin_drop"]] += 0.08
     units = dict(zip(AU_NAMES, measure_action_units(values, scores(AU26=0.2), own), strict=True))
-    assert units["AU26"] == pytest.approx((0.05 + 0.027) / 0.19, abs=1e-6)
+    assert units["AU26"] == pytest.approx((0.04 + 0.027) / 0.19, abs=1e-6)
     assert units["AU25"] == 0.0  # nothing is left of the gap
 
 
