@@ -26,6 +26,8 @@ import threading
 import time
 from collections import deque
 from collections.abc import Sequence
+from contextlib import suppress
+from typing import IO
 
 from websockets.exceptions import ConnectionClosed
 from websockets.sync.client import ClientConnection, connect
@@ -109,8 +111,14 @@ def address_of(run: subprocess.Popen[str]) -> str:
     address = next((found[1] for line in run.stderr if (found := re.search(r"panel: (\S+)", line))), None)
     if address is None:
         raise DeviceError("the product ended before it had a panel")
-    threading.Thread(target=deque, args=(run.stderr, 0), daemon=True).start()
+    threading.Thread(target=forget, args=(run.stderr,), daemon=True).start()
     return address
+
+
+def forget(said: IO[str]) -> None:
+    """Read what is said to its end, or until somebody closes it."""
+    with suppress(ValueError):
+        deque(said, 0)
 
 
 def arguments() -> Parser:

@@ -51,6 +51,9 @@ SMILE_GAP_IOD: Final = 0.13
 INNER_BROW_BY_PITCH, OUTER_BROW_BY_PITCH, BROW_DOWN_BY_PITCH = 0.6, 0.5, 0.8
 BROWS_BY_YAW: Final = 0.05
 """IOD a squared radian by which the brows of a head that turns aside seem to rise."""
+_BY_LIDS: Final = {"cheek": 0.015, "nose_wing": -0.022, "upper_lip": 0.006, "chin_drop": -0.030}
+MOVED_BY_LIDS: Final = np.array([_BY_LIDS.get(name, 0.0) for name in features.NAMES])
+"""(22,) what seems to move with closed lids where nothing else moves, IOD: in people, in avatars and in frames."""
 RAISED_BY_LIDS: Final = 0.12
 """AU02 that is read of resting brows where the eyes are closed, in people and in frames."""
 BROW_ALONG: Final = 0.12
@@ -129,7 +132,6 @@ def measure_action_units(
     With the yaw of the head, the eye that is nearer to the camera counts more. Its pitch, relative to the baseline's,
     corrects the brows.
     """
-    d = dict(zip(features.NAMES, (values - baseline.features).tolist(), strict=True))
     seen = dict(zip(BLENDSHAPE_NAMES, blendshapes.tolist(), strict=True))
     risen = np.maximum(blendshapes - baseline.blendshapes, 0.0).tolist()
     b = dict(zip(BLENDSHAPE_NAMES, risen, strict=True))
@@ -140,6 +142,14 @@ def measure_action_units(
     full = 1.0 / BLENDSHAPE_FULL
     # +yaw turns the nose to image-left, which hides the subject's right eye.
     left = _unit(0.5 + 0.9 * yaw_rad)
+    closure = opened = 0.0
+    for weight, side, eye in ((1 - left, "Right", "ear_right"), (left, "Left", "ear_left")):
+        opening = values[F[eye]] / max(baseline.features[F[eye]], 1e-3)
+        opened += weight * opening
+        lowered = _mean(b["eyeBlink" + side] / 0.42, (0.90 - opening) / 0.53)
+        closure += weight * _closed(lowered, seen["eyeLookDown" + side] - seen["eyeBlink" + side])
+    change = values - baseline.features - closure * MOVED_BY_LIDS
+    d = dict(zip(features.NAMES, change.tolist(), strict=True))
     tipped_up, tipped_down = max(0.0, -pitch_rad), max(0.0, pitch_rad)
     inner_up = b["browInnerUp"] - INNER_BROW_BY_PITCH * tipped_up
     # The outer brow that turns away scores as raised.
@@ -151,16 +161,10 @@ def measure_action_units(
     squint = both("eyeSquint")
     # A smile, narrowed eyes and a bowed head score as lowered brows too.
     brow_down = both("browDown") - 0.5 * smiling - 0.6 * squint - BROW_DOWN_BY_PITCH * tipped_down
-    lips_smile = max(0.0, smile_in_features(values - baseline.features))
+    lips_smile = max(0.0, smile_in_features(change))
     # The blendshape tells whether it is a smile, and the lips how wide it is. The blendshape alone rises with a nod and
     # is whole at half a smile.
     smile = _unit(1.5 * full * smiling) * _unit(0.05 + 0.73 * lips_smile)
-    closure = opened = 0.0
-    for weight, side, eye in ((1 - left, "Right", "ear_right"), (left, "Left", "ear_left")):
-        opening = values[F[eye]] / max(baseline.features[F[eye]], 1e-3)
-        opened += weight * opening
-        lowered = _mean(b["eyeBlink" + side] / 0.42, (0.90 - opening) / 0.53)
-        closure += weight * _closed(lowered, seen["eyeLookDown" + side] - seen["eyeBlink" + side])
     # Closed eyes, knitted brows and closed lips are crying, though its mouth is as wide as that of a smile.
     knitted = _unit((-d["brow_gap"] - 0.004) / 0.010)
     smile *= 1 - 0.8 * closure * knitted * _unit(1 - d["lip_gap"] / 0.04)
@@ -192,7 +196,7 @@ def measure_action_units(
             -(0.6 * d["brow_inner"] + 0.4 * d["brow_middle"] + 0.5 * d["brow_gap"] + wrinkled) / 0.056,
         ),
         "AU05": max(4 * both("eyeWide"), eyes_open),
-        "AU06": max(narrow, closure * d["cheek"] / 0.05) * raised_cheeks - 0.35 * smile,
+        "AU06": max(narrow * raised_cheeks, closure * d["cheek"] / 0.05 * _unit(smile / 0.3)) - 0.35 * smile,
         "AU07": narrow * (1 - raised_cheeks),
         "AU09": max(
             3 * both("noseSneer"), -(d["nose_wing"] + 0.015 * lips_smile + 0.12 * tipped_up + 0.012) / 0.046
@@ -261,8 +265,8 @@ def _jaw(opened: float, d: Mapping[str, float], lip_gap: float, lips_smile: floa
     room = _unit((d["lip_gap"] - SMILE_GAP_IOD) / JAW_GAP_IOD)
     jaw -= _unit(lips_smile) * max(0.0, jaw - room)
     # Behind a hand the blendshape is a guess, and the chin of resting lips wanders by half a movement. Neither counts
-    # further than the lips are open, but a chin that is lower than that is the jaw.
-    return min(jaw, max(dropped - 0.5, _unit((d["lip_gap"] + 0.027) / JAW_GAP_IOD)))
+    # further than the lips are open, but what lowers the chin by more than that is the jaw.
+    return min(jaw, max(_unit((dropped - 0.5) / 0.3), _unit((d["lip_gap"] + 0.027) / JAW_GAP_IOD)))
 
 
 def _unit(value: float) -> float:

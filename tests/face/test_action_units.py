@@ -337,6 +337,29 @@ def test_crying_is_no_smile(own: Baseline) -> None:
         assert units[AU_NAMES.index("AU12")] == pytest.approx(share * bare, abs=1e-5)
 
 
+def test_what_closed_lids_seem_to_move_stays(own: Baseline) -> None:
+    """Of a woman who blinks while she speaks: a lip .05 higher, nose wings .04 lower, cheeks .037 higher, a chin .03."""
+    values = own.features.copy()
+    for name, change in {"upper_lip": 0.05, "nose_wing": -0.040, "cheek": 0.037, "chin_drop": -0.03}.items():
+        values[INDEX[name]] += change
+    values[INDEX["lip_gap"]] += 0.08
+    values[INDEX["corner_width"]] += 0.02
+    open_eyes = dict(zip(AU_NAMES, measure_action_units(values, scores(AU12=0.1), own), strict=True))
+    assert open_eyes["AU09"] > 0.5
+    values[[INDEX["ear_right"], INDEX["ear_left"]]] *= 0.18
+    closed = dict(zip(AU_NAMES, measure_action_units(values, scores(AU12=0.1, AU45=1.0), own), strict=True))
+    assert closed["AU45"] == pytest.approx(1.0, abs=1e-6)
+    assert closed["AU09"] == pytest.approx((0.040 - 0.022 - 0.012 - 0.015 * 0.08) / 0.046, abs=0.005)
+    assert closed["AU10"] == pytest.approx((0.05 - 0.006 - 0.008 - 0.035 * 0.08) / 0.055, abs=0.005)
+    assert closed["AU06"] == pytest.approx(0.0, abs=0.02)
+    # The chin would be .03 lower, were the eyes open.
+    values[INDEX["chin_drop"]] += 0.03
+    values[INDEX["corner_width"]] -= 0.02
+    assert measure_action_units(values, scores(AU45=1.0), own)[AU_NAMES.index("AU26")] == pytest.approx(
+        (0.03 - 0.01) / 0.16, abs=1e-6
+    )
+
+
 def test_a_head_that_tips_up_does_not_raise_its_brows(own: Baseline) -> None:
     """As on real heads at 20°: brow blendshapes of .1 to .2 that no brow has moved for."""
     seen = scores(AU01=0.25, AU02=0.2)
