@@ -177,7 +177,8 @@ def measure_action_units(
     pushed = max(0.0, d["lower_lid"]) / 0.013
     narrow = min(_mean(tight, pushed), 2 * tight, 2 * pushed) * _unit(1.25 - 1.5 * closure)
     closure -= 0.3 * narrow
-    raised_cheeks = _unit(min(lips_smile, 2 * full * smiling) / 0.08)
+    raised_cheeks = max(min(lips_smile, 2 * full * smiling) / 0.08, (lips_smile - 0.08) / 0.10)
+    raised_cheeks = _unit(raised_cheeks)
     # Wide eyes open further, unless they look up.
     eyes_open = _mean((d["upper_lid"] - 0.002) / 0.009, (opened - 1.02) / 0.12) * (1 - closure)
     eyes_open *= _unit(1 - (both("eyeLookUp") - both("eyeLookDown")) / 0.12)
@@ -185,7 +186,9 @@ def measure_action_units(
     wrinkled = 0.4 * max(0.0, -d["nose_wing"])
     # An open or a wide mouth lowers its corners too. That is not sadness.
     corners_low = (d["mouth_height"] - d["corner_height"] - d["lip_gap"]) / 0.05
-    corners_low -= max(0.0, d["corner_width"] - 0.015) / 0.10
+    corners_low = _unit(corners_low - max(0.0, d["corner_width"] - 0.015) / 0.10)
+    # Corners that hang below the seam of the lips tell it by themselves.
+    hanging = min(corners_low, _unit((-d["corner_lift"] - 0.010) / 0.025))
     # A dropped jaw draws them in, unless they are stretched.
     stretched = (d["corner_width"] + CORNERS_BY_JAW * jaw - 2 * max(0.0, d["corner_height"])) / 0.12
     units = {
@@ -207,7 +210,7 @@ def measure_action_units(
         ),
         "AU12": smile,
         "AU14": 2 * both("mouthDimple") * (1 - 0.5 * smile),
-        "AU15": 2.4 * both("mouthFrown") + 0.5 * _unit(corners_low),
+        "AU15": 2.4 * both("mouthFrown") + max(0.5 * corners_low, 0.9 * hanging),
         "AU17": full * max(b["mouthShrugLower"], 0.5 * (b["mouthShrugLower"] + b["mouthShrugUpper"])),
         # Lips of an open mouth tell it by themselves.
         "AU20": max(

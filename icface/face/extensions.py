@@ -283,11 +283,14 @@ def _sides(
 def shapes_of(d: Array, risen: FloatArray) -> dict[str, float]:
     """AU18, AU22 and AU24 from (22,) changes of features and (52,) risen blendshapes.
 
-    Of pressed and puckered lips both must tell. MediaPipe's blendshapes of a jaw that comes forward and of puffed cheeks
+    Of pressed lips both must tell. MediaPipe's blendshapes of a jaw that comes forward and of puffed cheeks
     never rise, so AU29 and AU34 stay 0.
     """
     press = (risen[_B["mouthPressLeft"]] + risen[_B["mouthPressRight"]]) / 2
-    pucker = min(risen[_B["mouthPucker"]] / 0.65, -d[F["corner_width"]] / 0.10)
+    # The blendshape is blind to some faces. Closed lips that are thicker and narrower tell it as well.
+    closed = _unit(1 - d[F["lip_gap"]] / 0.05)
+    told = max(risen[_B["mouthPucker"]] / 0.65, d[F["lips_thickness"]] / 0.04 * closed)
+    pucker = min(told, -d[F["corner_width"]] / 0.10)
     # A grin is neither a funnel nor pressed, though its blendshapes say so.
     narrow = _unit(1 - d[F["corner_width"]] / 0.10)
     funnel = narrow * _quiet(_unit(risen[_B["mouthFunnel"]] / 0.55), 0.15)
@@ -296,9 +299,7 @@ def shapes_of(d: Array, risen: FloatArray) -> dict[str, float]:
         "AU18": _quiet(_unit(pucker), 0.15) * (1 - 0.6 * funnel),
         "AU22": funnel,
         # Lips that are parted are not pressed.
-        "AU24": _quiet(_unit(min(press / 0.35, -d[F["lips_thickness"]] / 0.055)), 0.3)
-        * narrow
-        * _unit(1 - d[F["lip_gap"]] / 0.05),
+        "AU24": _quiet(_unit(min(press / 0.35, -d[F["lips_thickness"]] / 0.055)), 0.3) * narrow * closed,
     }
 
 
