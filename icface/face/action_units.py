@@ -210,7 +210,7 @@ def measure_action_units(
         ),
         "AU12": smile,
         "AU14": 2 * both("mouthDimple") * (1 - 0.5 * smile),
-        "AU15": 2.4 * both("mouthFrown") + max(0.5 * corners_low, 0.9 * hanging),
+        "AU15": 2.4 * both("mouthFrown") + max(0.5 * corners_low, 0.95 * hanging),
         "AU17": full * max(b["mouthShrugLower"], 0.5 * (b["mouthShrugLower"] + b["mouthShrugUpper"])),
         # Lips of an open mouth tell it by themselves.
         "AU20": max(

@@ -337,6 +337,36 @@ def test_crying_is_no_smile(own: Baseline) -> None:
         assert units[AU_NAMES.index("AU12")] == pytest.approx(share * bare, abs=1e-5)
 
 
+def test_corners_that_hang_below_the_seam_are_sad(own: Baseline) -> None:
+    """As drawn on people whose blendshapes say nothing: .035 lower against the nose, .03 against the seam."""
+    values = own.features.copy()
+    values[INDEX["corner_height"]] -= 0.035
+    values[INDEX["corner_lift"]] -= 0.03
+    sad = measure_action_units(values, scores(), own)[AU_NAMES.index("AU15")]
+    assert sad == pytest.approx((0.95 * 0.035 / 0.05 - 0.08) / 0.92, abs=1e-6)
+    # Lips that come down with them leave the seam where it was between the corners.
+    values[INDEX["corner_lift"]] = own.features[INDEX["corner_lift"]] - 0.01
+    low = measure_action_units(values, scores(), own)[AU_NAMES.index("AU15")]
+    assert low == pytest.approx((0.5 * 0.035 / 0.05 - 0.08) / 0.92, abs=1e-6)
+
+
+def test_raised_cheeks_need_no_blendshape_of_a_smile(own: Baseline) -> None:
+    """As drawn on a man of sixty: narrow eyes, and corners .04 further apart. Those of a spoken vowel are .02 apart."""
+    narrow = np.zeros(52, dtype=np.float32)
+    for side in ("Left", "Right"):
+        narrow[BLENDSHAPE_NAMES.index(f"eyeSquint{side}")] = 0.2
+    values = own.features.copy()
+    values[INDEX["lower_lid"]] += 0.014
+    values[INDEX["corner_width"]] += 0.04
+    units = dict(zip(AU_NAMES, measure_action_units(values, narrow, own), strict=True))
+    assert units["AU06"] == pytest.approx((0.6 * 0.04 / 0.15 - 0.08) / 0.10, abs=1e-6)
+    assert units["AU07"] == pytest.approx(1 - units["AU06"], abs=1e-6)
+    values[INDEX["corner_width"]] -= 0.02
+    spoken = dict(zip(AU_NAMES, measure_action_units(values, narrow, own), strict=True))
+    assert spoken["AU06"] == pytest.approx(0.0, abs=1e-6)
+    assert spoken["AU07"] == pytest.approx(1.0, abs=1e-6)
+
+
 def test_what_closed_lids_seem_to_move_stays(own: Baseline) -> None:
     """Of a woman who blinks while she speaks: a lip .05 higher, nose wings .04 lower, cheeks .037 higher, a chin .03."""
     values = own.features.copy()

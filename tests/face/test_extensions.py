@@ -13,8 +13,9 @@ from numpy.typing import NDArray
 from icface.arrays import Frame
 from icface.attributes import AU_NAMES, COUNT, EXTENSIONS, GAZE_LIMIT_RAD, INDEX, FloatArray, mirror
 from icface.face.action_units import BLENDSHAPE_NAMES, Baseline, attributes_of, baseline_of
-from icface.face.extensions import ExtensionReader, measure
-from icface.face.features import face_shape, measure_features
+from icface.face.extensions import ExtensionReader, measure, shapes_of
+from icface.face.features import INDEX as FEATURE
+from icface.face.features import NAMES, face_shape, measure_features
 from icface.face.landmarks import LandmarkDetector, Landmarks, open_detector
 from icface.face.pose import head_pose
 from icface.face.tracker import FaceTracker
@@ -235,3 +236,17 @@ def test_thin_lips_are_pressed_unless_they_are_parted(gap_iod: float, pressed: f
     assert extensions(replace(rest, points_px=points, blendshapes=scores))["AU24"] == pytest.approx(
         pressed, abs=0.02
     )
+
+
+@pytest.mark.parametrize(
+    ("thicker", "gap", "pucker"), [(0.03, 0.0, 0.75), (0.03, 0.05, 0.0), (0.0, 0.0, 0.0)]
+)
+def test_closed_lips_that_are_narrower_and_thicker_are_puckered(
+    thicker: float, gap: float, pucker: float
+) -> None:
+    """Where the blendshape says nothing."""
+    change = np.zeros(len(NAMES))
+    change[FEATURE["corner_width"]] = -0.12
+    change[FEATURE["lips_thickness"]], change[FEATURE["lip_gap"]] = thicker, gap
+    found = shapes_of(change, np.zeros(52, dtype=np.float32))
+    assert found["AU18"] == pytest.approx(max(0.0, pucker - 0.15) / 0.85, abs=1e-6)
