@@ -101,20 +101,6 @@ def signals(stop: threading.Event) -> Iterator[None]:
             signal.signal(number, handler)
 
 
-@contextlib.contextmanager
-def ends_at_once() -> Iterator[None]:
-    """Inside `signals`: Ctrl-C and SIGTERM raise KeyboardInterrupt. After other handlers Python reads on."""
-    before = {
-        number: signal.signal(number, signal.default_int_handler)
-        for number in (signal.SIGINT, signal.SIGTERM)
-    }
-    try:
-        yield
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
-
-
 def asking() -> Callable[[str], bool] | None:
     """Asks a question on the terminal, and says whether the answer is yes; None without a terminal."""
     if not all(stream and stream.isatty() for stream in (sys.stdin, sys.stderr)):

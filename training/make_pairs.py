@@ -104,7 +104,7 @@ def make_pairs(flags: argparse.Namespace) -> None:
         raise ICFaceError(f"a process died, perhaps for want of memory; {AGAIN}") from error
     finally:
         if pool:
-            pool.shutdown(wait=False, cancel_futures=True)
+            pool.shutdown(cancel_futures=True)
 
 
 def _make_set(

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
+import signal
 import sys
+from collections.abc import Iterator
 from datetime import UTC, datetime
 from typing import Final
 
 from icface.consent import Consent, consent_problems
 from icface.errors import ConfigError, ICFaceError
-from realtime.process import ends_at_once
 
 _NEEDED: Final = (
     "a generator of a person is made with that person's consent, and nobody can be asked here: give "
@@ -50,8 +52,22 @@ def ask_consent(given: str, who: str | None) -> Consent:
 def _asked(question: str) -> str:
     print(question, end=" ", file=sys.stderr, flush=True)
     try:
-        with ends_at_once():
+        with _ends_at_once():
             return sys.stdin.readline().strip()
     except KeyboardInterrupt:
         print(file=sys.stderr)  # the question's line ends here
         raise ICFaceError("stopped at the question; nothing was made") from None
+
+
+@contextlib.contextmanager
+def _ends_at_once() -> Iterator[None]:
+    """Ctrl-C and SIGTERM raise KeyboardInterrupt. After the handlers of `realtime.process.signals` Python reads on."""
+    before = {
+        number: signal.signal(number, signal.default_int_handler)
+        for number in (signal.SIGINT, signal.SIGTERM)
+    }
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
