@@ -26,16 +26,16 @@ JUMP_RAD: Final = 0.35
 JUMP_FRAMES: Final = 2
 """A turn that lasts for more than this many frames is believed."""
 DEAD_ZONE: Final = 0.04
-_RANGE_GAIN_MAX: Final = 3.0
-_RANGE_START: Final = 0.75
 _RANGE_HALF_LIFE_S: Final = 80.0
 BLINK_HOLD_S: Final = 1 / 30
 """A closed eye stays closed for at least one frame of a 30 FPS output, which may not take every sample."""
 _BLINK: Final = INDEX["AU45"]
-# Only movements that landmarks see well may be amplified for a driver who moves little.
-_RANGED: Final = np.array(
-    [name in ("AU01", "AU02", "AU04", "AU12", "AU25", "AU26", "AU45") for name in AU_NAMES]
-)
+# A driver who moves little may be amplified so much. Not where distances tell how far a mouth is open: in a call it would
+# open further from minute to minute. A blink is whole in everybody, however little of it is seen.
+_MOST_GAIN: Final = {"AU01": 1.5, "AU02": 1.5, "AU04": 1.5, "AU12": 1.5, "AU45": 3.0}
+_MOST_GAINS: Final = np.array([_MOST_GAIN.get(name, 1.0) for name in AU_NAMES], dtype=np.float32)
+_FIRST_PEAKS: Final = np.array([0.75 if name == "AU45" else 1.0 for name in AU_NAMES], dtype=np.float32)
+"""What is taken for a driver's larger movements until they were seen."""
 
 
 @dataclass(frozen=True)
@@ -124,7 +124,7 @@ class FaceTracker:
         self._calibration = Calibration(None if kept is None else kept.baseline)
         self._extensions = ExtensionReader(None if kept is None else kept.extensions)
         self._mouth, self._hold = MouthWatch(), MouthHold()
-        self._peak = np.full(len(AU_NAMES), _RANGE_START, dtype=np.float32)
+        self._peak = _FIRST_PEAKS
         if place is not None:
             place.set_rest()
 
@@ -174,5 +174,5 @@ class FaceTracker:
         values = np.maximum((action_units - DEAD_ZONE) / (1 - DEAD_ZONE), 0.0)
         decay = np.float32(0.5 ** (elapsed_s / _RANGE_HALF_LIFE_S))
         self._peak = np.maximum(self._peak * decay, values if learn else 0)
-        gain = np.where(_RANGED, np.clip(1 / np.maximum(self._peak, 1e-3), 1.0, _RANGE_GAIN_MAX), 1.0)
+        gain = np.clip(1 / np.maximum(self._peak, 1e-3), 1.0, _MOST_GAINS)
         return np.asarray(np.clip(values * gain, 0.0, 1.0), dtype=np.float32)

@@ -309,20 +309,35 @@ def test_a_file_that_begins_again_is_followed_at_once() -> None:
     assert state.attributes[INDEX["yaw"]] == pytest.approx(1 - before.attributes[INDEX["yaw"]], abs=0.01)
 
 
+def after_a_calm(moved: Landmarks, seconds: float) -> np.ndarray:
+    """The attributes of a face that moves after a second of calm and so many more."""
+    tracker = FaceTracker(detector=Script(*[face()] * 26, moved, moved))
+    for i in range(25):
+        tracker.read(FRAME, i / 25)
+    for time_s in (1.0, 1.04, 1.08):
+        state = tracker.read(FRAME, time_s + seconds)
+    assert state is not None
+    return state.attributes
+
+
 def test_small_movements_are_amplified_in_time_but_large_ones_never_pass_one() -> None:
     def smile(level: float, seconds: float) -> float:
-        # A second of calm, a long calm gap, then a smile.
-        tracker = FaceTracker(detector=Script(*[face()] * 26, face(AU12=level), face(AU12=level)))
-        for i in range(25):
-            tracker.read(FRAME, i / 25)
-        tracker.read(FRAME, 1 + seconds)
-        tracker.read(FRAME, 1.04 + seconds)
-        state = tracker.read(FRAME, 1.08 + seconds)
-        assert state is not None
-        return float(state.attributes[INDEX["AU12"]])
+        return float(after_a_calm(face(AU12=level), seconds)[INDEX["AU12"]])
 
     assert 1.2 * smile(0.2, 0.1) < smile(0.2, 60.0) < 3 * smile(0.2, 0.1)
     assert smile(1.5, 600.0) <= 1.0
+
+
+def test_a_small_frown_never_becomes_a_large_one() -> None:
+    at_once, later = (after_a_calm(face(AU04=0.2), s)[INDEX["AU04"]] for s in (0.1, 600.0))
+    assert 0.05 < at_once < later < 1.6 * at_once
+
+
+@pytest.mark.parametrize("name", ["AU25", "AU26"])
+def test_a_mouth_opens_as_far_as_it_is_seen_however_little_one_spoke_before(name: str) -> None:
+    at_once, later = (after_a_calm(face(AU25=0.3, AU26=0.4), s)[INDEX[name]] for s in (0.1, 600.0))
+    assert 0.1 < at_once < 0.9
+    assert later == pytest.approx(at_once, abs=0.02)  # the neutral was learned meanwhile
 
 
 def read_clip(path: Path, tracker: FaceTracker) -> np.ndarray:
