@@ -43,6 +43,10 @@ PITCH_REACH_RAD: Final = 0.20
 """How far pitch may be from the population's, or from what was set. Persons differ by .13, and laptops look up."""
 PITCH_DRIFT_RAD_S: Final = 0.002
 FOLLOW_S: Final = 25.0
+CLOSING_S: Final = 0.1
+"""Lips that are closer than they were ever seen are the closed ones, within this."""
+STILL_GAP_IOD: Final = 0.004
+"""The gap between resting lips varies by less."""
 HELD_LEVEL: Final = 0.35
 HELD_S: Final = 1.0
 GATE_TURN_RAD: Final = 0.25
@@ -125,6 +129,7 @@ class Calibration:
         self._first_s = min(self._first_s, time_s)
         if calm:
             self._learn_pitch(pose.pitch_rad, elapsed_s)
+            self._learn_gap(features, elapsed_s)
         if not calm or not self._eyes_open(features) or self._is_held(features, blendshapes, pose, time_s):
             return None
         if not self._calm and time_s - self._first_s > LATE_S:
@@ -148,6 +153,14 @@ class Calibration:
             drift = PITCH_DRIFT_RAD_S * elapsed_s * (1.0 if pitch_rad > now else -1.0)
             now = float(np.clip(now + drift, low, high))
         self.baseline = replace(self.baseline, pitch_rad=now)
+
+    def _learn_gap(self, features: Array, elapsed_s: float) -> None:
+        """Learn how closed lips look, also from one who is speaking and whose median is of parted ones."""
+        closer = features[F["lip_gap"]] - self.baseline.features[F["lip_gap"]]
+        if closer < 0 and not self._fixed:
+            moved = self.baseline.features.copy()
+            moved[F["lip_gap"]] += min(1.0, elapsed_s / CLOSING_S) * closer
+            self.baseline = replace(self.baseline, features=moved)
 
     def _is_calm(self, pose: Pose, elapsed_s: float) -> bool:
         if max(abs(pose.yaw_rad), abs(pose.roll_rad)) > GATE_TURN_RAD:
@@ -181,9 +194,12 @@ class Calibration:
         prior = population()
         reach = PRIOR_REACH * population_spread()
         shift = np.clip(np.median(features, axis=0) - prior.features, -reach, reach)
+        learned = prior.features + own * little_smile(shift)
+        if features[:, F["lip_gap"]].std() > STILL_GAP_IOD:  # lips that speak are no person's closed ones
+            learned[F["lip_gap"]] = min(learned[F["lip_gap"]], prior.features[F["lip_gap"]])
         self.baseline = replace(
             self.baseline,
-            features=prior.features + own * little_smile(shift),
+            features=learned,
             blendshapes=prior.blendshapes + own * (calm_scores(scores) - prior.blendshapes),
         )
 

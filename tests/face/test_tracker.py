@@ -118,6 +118,35 @@ def test_a_late_first_look_changes_the_neutral_slowly() -> None:
     assert (np.abs(calibration.baseline.features - before) < 0.1 * population_spread()).all()
 
 
+def with_gap(gap_iod: float) -> np.ndarray:
+    values = population().features.copy()
+    values[F["lip_gap"]] = gap_iod
+    return values
+
+
+def learned_gap(*gaps_iod: float) -> float:
+    """What is taken for closed lips after frames with these gaps."""
+    calibration = Calibration()
+    for i, gap in enumerate(gaps_iod):
+        calibration.update(with_gap(gap), REST, AHEAD, i / 25)
+    return float(calibration.baseline.features[F["lip_gap"]])
+
+
+def test_one_who_speaks_from_the_first_frame_on_has_closed_lips_like_anybody() -> None:
+    """Half of the frames show a gap of .08. Their median was taken for closed lips, as far as two standard deviations."""
+    usual = float(population().features[F["lip_gap"]])
+    assert learned_gap(*[0.08, 0.03, 0.09, 0.02] * 5) == pytest.approx(usual, abs=1e-3)
+
+
+def test_lips_that_come_closer_are_the_closed_ones_within_some_frames() -> None:
+    assert learned_gap(*[0.08, 0.03] * 8, *[0.002] * 8) == pytest.approx(0.002, abs=1e-3)
+
+
+def test_lips_that_rest_apart_are_taken_as_they_rest() -> None:
+    """They tremble by .002."""
+    assert learned_gap(*[0.018, 0.022] * 10) == pytest.approx(0.02, abs=0.003)
+
+
 def test_pitch_drifts_slowly_and_never_far() -> None:
     calibration = Calibration()
     values = measure_features(face())
