@@ -10,6 +10,7 @@ import av
 import numpy as np
 
 from icface.arrays import Frame
+from icface.errors import SourceError
 from realtime.cameras.shown import upright
 
 
@@ -53,3 +54,12 @@ def decode(path: Path) -> Iterator[Frame]:
     with av.open(str(path)) as container:
         for picture in container.decode(video=0):
             yield upright(np.asarray(picture.to_ndarray(format="rgb24"), dtype=np.uint8), picture)
+
+
+def frame_rate(path: Path) -> float:
+    """Frames a second of a video, as it states them; SourceError where it states none."""
+    with av.open(str(path)) as container:
+        rate = container.streams.video[0].average_rate
+    if not rate:
+        raise SourceError(f"{path} states no frame rate")
+    return float(rate)

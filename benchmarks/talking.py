@@ -1,9 +1,11 @@
-"""Does a mouth open as its person's did? The calmest frame of a clip is the photo, and all of its frames drive it.
+"""Does a mouth open as that of the person who drives? The calmest frame of a clip is the photo, or one that is given.
 
     python benchmarks/talking.py talk/*.mpg --sheet sheet.png
+    python benchmarks/talking.py talk/*.mpg --source me.jpg
 
-What is measured of the mouth is compared, frame by frame, with the clip: the gap between the lips, the mouth's width, the
-chin. Tables say it by how far the lips are open; the sheet has, of each clip, a frame of each kind above the output.
+The clip drives as it does in the product, with what the tracker learns on the way. What is measured of the mouth is
+compared, frame by frame, with the clip: the gap between the lips, the mouth's width, its corners, the chin. Tables say it
+by how far the lips are open; the sheet has, of each clip, a frame of each kind above the output.
 """
 
 from __future__ import annotations
@@ -18,25 +20,24 @@ import argparse
 import hashlib
 from collections.abc import Iterator, Sequence
 from contextlib import closing
-from itertools import islice
 from typing import Any, Final, NamedTuple
 
 import cv2
 import numpy as np
 
-from benchmarks.clips import decode
+from benchmarks.clips import decode, frame_rate
 from benchmarks.common import benchmark_parser, write_figures
 from benchmarks.expressions import TILE_PX, cut
 from icface.arrays import Array, Frame
-from icface.attributes import COUNT, neutral
+from icface.attributes import neutral
 from icface.bundle import DEFAULT_BUNDLE, Bundle
 from icface.command import Parser, run_command
 from icface.errors import ConfigError, SourceError
-from icface.face.action_units import baseline_of, measure_attributes
 from icface.face.features import INDEX, measure_features
 from icface.face.landmarks import Landmarks
+from icface.face.tracker import FaceTracker
 from icface.face.viewer import Viewer
-from icface.images import Photo
+from icface.images import Photo, load_photo
 from icface.reenactor import Reenactor
 from realtime.cameras.decoding import UNREADABLE
 from realtime.choices import QUALITIES
@@ -44,6 +45,8 @@ from realtime.choices import QUALITIES
 SIZE_PX: Final = 512
 EVERY: Final = 3
 """Of so many frames one is looked at."""
+LEARNED_S: Final = 0.6
+"""The frames before are not: the tracker gets to know the face."""
 MEASURES: Final = ("lip_gap", "corner_width", "corner_height", "chin_drop")
 _COLUMNS: Final = [INDEX[name] for name in MEASURES]
 OPEN_IOD: Final = (0.02, 0.05, 0.08, 0.11, 0.15)
@@ -56,7 +59,7 @@ class Spoken(NamedTuple):
     seen: Array
     """(4,) MEASURES of the clip's frame, in IOD."""
     shown: Array
-    """(4,) of the output."""
+    """(4,) of the output, relative to the neutral output."""
     tile: Frame
     """(2 * TILE_PX, TILE_PX, 3)."""
 
@@ -70,32 +73,38 @@ def calmest(faces: Sequence[Landmarks]) -> int:
     return int(cost.argmin())
 
 
-def spoken(reenactor: Reenactor, viewer: Viewer, clip: Path) -> Iterator[Spoken]:
-    """The frames of one clip.
+def spoken(reenactor: Reenactor, viewer: Viewer, clip: Path, photo: Photo | None) -> Iterator[Spoken]:
+    """The frames of one clip, which drives `photo`, or its own calmest frame.
 
     Raises:
         SourceError: no face is seen in it, or the calm frame cannot be used.
     """
-    looked = [(frame, viewer.look(frame)) for frame in islice(decode(clip), 0, None, EVERY)]
-    frames = [(frame, face) for frame, face in looked if face is not None]
-    if not frames:
+    every = list(decode(clip))
+    faces = [(number, viewer.look(every[number])) for number in range(0, len(every), EVERY)]
+    seen = {number: face for number, face in faces if face is not None}
+    if not seen:
         raise SourceError("no face is seen in it")
-    calm_frame, calm = frames[calmest([face for _, face in frames])]
-    reenactor.set_source(
-        reenactor.prepare_source(Photo(calm_frame, hashlib.sha256(calm_frame.tobytes()).hexdigest(), clip))
-    )
+    at = list(seen)[calmest(list(seen.values()))]
+    if photo is None:
+        photo = Photo(every[at], hashlib.sha256(every[at].tobytes()).hexdigest(), clip)
+    reenactor.set_source(reenactor.prepare_source(photo))
     own = viewer.look(reenactor.animate(neutral()).copy())
     if own is None:
         raise SourceError("no face is seen in the neutral output")
-    for frame, face in frames:
-        asked = neutral()
-        asked[:COUNT] = measure_attributes(face, baseline_of(calm))
-        made = reenactor.animate(asked).copy()
-        shown = viewer.look(made)
-        if shown is not None:
-            pairs = (face, calm), (shown, own)
-            seen, told = ((measure_features(one) - measure_features(other))[_COLUMNS] for one, other in pairs)
-            yield Spoken(seen, told, np.concatenate([cut(viewer, frame), cut(viewer, made)]))
+    fps = frame_rate(clip)
+    with closing(FaceTracker()) as tracker:
+        for number, frame in enumerate(every):
+            state = tracker.read(frame, number / fps)
+            if state is None or number not in seen or number < LEARNED_S * fps:
+                continue
+            made = reenactor.animate(state.attributes).copy()
+            shown = viewer.look(made)
+            if shown is not None:
+                pairs = (seen[number], seen[at]), (shown, own)
+                clips, output = (
+                    (measure_features(one) - measure_features(other))[_COLUMNS] for one, other in pairs
+                )
+                yield Spoken(clips, output, np.concatenate([cut(viewer, frame), cut(viewer, made)]))
 
 
 def summary(clips: Sequence[Sequence[Spoken]]) -> list[dict[str, Any]]:
@@ -155,6 +164,7 @@ def arguments() -> Parser:
     parser = benchmark_parser(__doc__, "json", model=DEFAULT_BUNDLE)
     add = parser.add_argument
     add("clips", type=Path, nargs="+", help="videos of one person each, who talks")
+    add("--source", type=Path, metavar="PHOTO", help="whom they drive (default: each its calmest frame)")
     add("--quality", choices=QUALITIES, default="best", help="fast leaves the bundle's network out")
     add(
         "--sheet",
@@ -168,11 +178,12 @@ def arguments() -> Parser:
 def measure(flags: argparse.Namespace) -> int:
     """Run the benchmark; 1 where a clip could not be used."""
     bundle, corrected = Bundle.load(flags.model), flags.quality == "best"
+    photo = load_photo(flags.source) if flags.source else None
     clips, failed = [], False
     with closing(Reenactor(bundle, size_px=SIZE_PX, corrected=corrected)) as reenactor, Viewer() as viewer:
         for path in flags.clips:
             try:
-                clips.append(list(spoken(reenactor, viewer, path)))
+                clips.append(list(spoken(reenactor, viewer, path, photo)))
             except (*UNREADABLE, SourceError) as error:
                 print(f"{path}: {error}", file=sys.stderr)
                 failed = True
