@@ -127,7 +127,7 @@ def draw(args: argparse.Namespace) -> None:
         raise ConfigError(f"none of the frames {wanted} is in both videos")
     moves = args.out.suffix.lower() in (".webp", ".gif")
     photo = load_photo(args.source).frame
-    with closing(open_detector(video=False)) as detector:
+    with closing(open_detector(video=False, refined=True)) as detector:
         source = tile_of(photo[square_around_face(photo, detector)], args.tile)
         above: list[Frame] = []
         below: list[Frame] = []

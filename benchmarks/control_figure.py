@@ -85,7 +85,7 @@ def run(photo: Path, flags: str, output: Path, folder: Path) -> None:
 
 def tiles(pictures: Sequence[Frame]) -> list[Image.Image]:
     """Squares around the faces."""
-    detector = open_detector(video=False)
+    detector = open_detector(video=False, refined=True)
     cut = [picture[square_around_face(picture, detector)] for picture in pictures]
     detector.close()
     return [Image.fromarray(each).resize((TILE_PX, TILE_PX), Image.Resampling.LANCZOS) for each in cut]

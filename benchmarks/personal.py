@@ -294,7 +294,7 @@ def measure(flags: argparse.Namespace) -> None:
     flags.out.mkdir(parents=True, exist_ok=True)
     with (
         closing(Meter(flags.perceptual, flags.identity)) as meter,
-        closing(open_detector(video=False)) as seer,
+        closing(open_detector(video=False, refined=True)) as seer,
     ):
         held = held_frames(flags.frames) if flags.frames else held_photos(flags.truth, source, seer)
         shown, cost = compare(flags.model, source, held, meter)

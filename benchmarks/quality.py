@@ -60,7 +60,7 @@ class Meter:
 
     def __init__(self, identity: Path | None) -> None:
         self.viewer = Viewer()
-        self.detector = open_detector(video=False)
+        self.detector = open_detector(video=False, refined=True)
         self.embedder = None if identity is None else load_embedder(identity, Taken(), crop_px=CROP_PX)
 
     def close(self) -> None:

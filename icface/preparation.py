@@ -109,7 +109,7 @@ class Preparation:
         if face is None and len(found) > 1:
             notes.insert(0, numbered(found, next(i for i, other in enumerate(found) if other is seen)))
         view = {} if frame is photo.frame else {"view": frame}
-        with closing(open_detector(video=False, max_faces=MAX_FACES)) as detector:
+        with closing(open_detector(video=False, refined=True, max_faces=MAX_FACES)) as detector:
             means = Means(
                 detector, run_graph, crop_px, free_layer=self._free_layer, wide=self._still_border,
                 corrected=corrected,

@@ -98,7 +98,7 @@ def collect(
 
     family = open_family(bundle)
     sources: list[Tensors] = []
-    with closing(open_detector(video=False, max_faces=MAX_FACES)) as detector:
+    with closing(open_detector(video=False, refined=True, max_faces=MAX_FACES)) as detector:
         means = Means(detector, neutralise, bundle.size_px or SIZE_PX)
         for photo in photos:
             try:

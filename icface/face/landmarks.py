@@ -24,23 +24,27 @@ class LandmarkDetector(Protocol):
     def close(self) -> None: ...
 
 
-def open_detector(*, video: bool, max_faces: int = 1, prefer: str | int = LARGEST) -> LandmarkDetector:
+def open_detector(
+    *, video: bool, max_faces: int = 1, prefer: str | int = LARGEST, refined: bool = False
+) -> LandmarkDetector:
     """Open the face tracker that ships with this package.
 
     Args:
         video: frames of one video, in which a face is followed from one to the next; else unrelated stills.
         max_faces: how many faces to look for. A single face of a video is the driver's.
         prefer: which face drives, as `Driver` has it.
+        refined: read a still twice, as `Networks.refined` does. MediaPipe reads it once.
 
     Raises:
         ConfigError: the model file is missing or damaged.
     """
-    return Driver(prefer) if video and max_faces == 1 else _Detector(video, max_faces)
+    return Driver(prefer) if video and max_faces == 1 else _Detector(video, max_faces, refined)
 
 
 class _Detector:
-    def __init__(self, video: bool, max_faces: int) -> None:
+    def __init__(self, video: bool, max_faces: int, refined: bool) -> None:
         self._networks = Networks()
+        self._reads = self._networks.refined if refined else self._networks.landmarks
         self._video = video
         self._max_faces = max_faces
         self._regions: list[Region] = []
@@ -57,11 +61,11 @@ class _Detector:
         self._networks.close()
 
     def _look(self, frame: Frame) -> list[Landmarks]:
-        return self._faces(frame, self._read(frame, self._networks.find(frame)[: self._max_faces]))
+        return self._faces(frame, self._found(frame, self._networks.find(frame)[: self._max_faces]))
 
-    def _read(self, frame: Frame, regions: list[Region]) -> list[Points]:
-        """The landmarks in each region that shows a face."""
-        seen = (self._networks.landmarks(frame, region) for region in regions)
+    def _found(self, frame: Frame, regions: list[Region]) -> list[Points]:
+        """The landmarks in each of the finder's regions that shows a face."""
+        seen = (self._reads(frame, region) for region in regions)
         return [points for points in seen if points is not None]
 
     def _faces(self, frame: Frame, found: list[Points]) -> list[Landmarks]:
@@ -78,7 +82,7 @@ class _Detector:
                 break
             side = found_side
             regions = distinct(regions + self._networks.find(frame, box, turns))
-        return self._faces(frame, self._read(frame, regions[: self._max_faces]))
+        return self._faces(frame, self._found(frame, regions[: self._max_faces]))
 
     def _follow(self, frame: Frame, now_s: float) -> list[Landmarks]:
         if now_s < self._last_s:  # a file that begins again
@@ -88,8 +92,9 @@ class _Detector:
             followed = list(self._regions)
             new = [r for r in self._networks.find(frame) if not any(map(r.is_near, followed))]
             self._regions = (followed + new)[: self._max_faces]
-        found = self._read(frame, self._regions)
+        seen = (self._networks.landmarks(frame, region) for region in self._regions)
+        found = [points for points in seen if points is not None]
         if self._regions and not found:  # the faces have moved out of their regions: look in the same frame
-            found = self._read(frame, self._networks.find(frame)[: self._max_faces])
+            found = self._found(frame, self._networks.find(frame)[: self._max_faces])
         self._regions = [region_around(points) for points in found]
         return self._faces(frame, found)

@@ -43,7 +43,7 @@ def faces_of(frame: Frame) -> list[Landmarks]:
         regions = _found(networks, frame, turns)
         found: list[Points] = []
         for region in regions:
-            points = networks.landmarks(frame, oriented(networks, frame, region))
+            points = networks.refined(frame, oriented(networks, frame, region))
             if points is not None and not any(_same(points, other) for other in found):
                 found = [other for other in found if not _same(other, points)] + [points]
         if found:

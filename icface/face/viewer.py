@@ -26,7 +26,7 @@ class Viewer:
 
     def __init__(self) -> None:
         # In a video the detector smooths, which would mix frames. As stills it sees each frame by itself.
-        self._detector = open_detector(video=False)
+        self._detector = open_detector(video=False, refined=True)
 
     def __enter__(self) -> Self:
         return self

@@ -32,7 +32,7 @@ from icface.geometry.topology import (
 )
 from icface.geometry.warp import HostWarp
 
-_CODE_VERSION: Final = 17
+_CODE_VERSION: Final = 18
 """Raise it when this code gives other tensors than before."""
 
 

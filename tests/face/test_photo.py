@@ -10,7 +10,9 @@ import numpy as np
 import pytest
 
 from icface.arrays import Frame
+from icface.attributes import INDEX
 from icface.errors import ConfigError, SourceError
+from icface.face.action_units import baseline_of, measure_attributes
 from icface.face.expectations import expectations
 from icface.face.landmarker import Region
 from icface.face.landmarks import Landmarks
@@ -18,6 +20,7 @@ from icface.face.photo import faces_of, put_upright, tilt_rad, without_far
 from icface.face.pose import head_pose
 from icface.face.search import distinct
 from icface.face.suitability import choose_face
+from icface.face.viewer import Viewer
 from icface.images import load_photo
 from realtime.listing import WIDTH_PX, list_faces
 from tests.conftest import REPOSITORY, shared_file
@@ -53,6 +56,20 @@ def turned(photo: Frame, degrees: float) -> Frame:
     side = len(photo)
     affine = cv2.getRotationMatrix2D(((side - 1) / 2, (side - 1) / 2), -degrees, 0.8)
     return np.asarray(cv2.warpAffine(photo, affine, (side, side), borderMode=cv2.BORDER_REPLICATE), np.uint8)
+
+
+@pytest.mark.parametrize("example", ["rendered", "source"])
+@pytest.mark.parametrize("degrees", [-24, -12, 12, 24])
+def test_a_tilted_head_raises_no_brow_and_wrinkles_no_nose(example: str, degrees: float) -> None:
+    """Read once, where the finder saw it, the rendered face had an AU09 of .74 and 1 at 12 and 24 degrees."""
+    photo = load_photo(REPOSITORY / f"examples/{example}.jpg").frame
+    (upright,), (tilted,) = faces_of(turned(photo, 0)), faces_of(turned(photo, degrees))
+    with Viewer() as viewer:
+        seen = [viewer.look(turned(photo, angle)) for angle in (0, degrees)]
+    assert seen[0] is not None and seen[1] is not None
+    for still, face in ((upright, tilted), (seen[0], seen[1])):
+        found = measure_attributes(face, baseline_of(still))
+        assert max(found[INDEX[name]] for name in ("AU01", "AU02", "AU09")) < 0.2
 
 
 @pytest.mark.parametrize("degrees", [40, 135, 180, 265])

@@ -52,7 +52,7 @@ def make_part(config: PairsConfig, job: Job, photos: Path, path: Path) -> str:
     if path.exists():
         return ""
     if not _opened:
-        _opened.append(open_detector(video=False))
+        _opened.append(open_detector(video=False, refined=True))
     records: list[Record] = []
     reasons: list[str] = []
     try:

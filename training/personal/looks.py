@@ -172,7 +172,7 @@ def _part(frame: Frame, points: np.ndarray) -> Frame:
 
 def faces_around(footage: Footage, count: int) -> Iterator[tuple[Frame, list[Landmarks]]]:
     """A few frames of the videos and all faces in each, largest first."""
-    detector = open_detector(video=False, max_faces=4)
+    detector = open_detector(video=False, refined=True, max_faces=4)
     try:
         for shot in footage.samples(count):
             yield shot.frame, detector.detect(shot.frame)

@@ -115,7 +115,7 @@ def make_pairs(frames: Sequence[ChosenFrame], person: Tensors | None, out: Path,
 
 def _kept(frame: ChosenFrame, person: Tensors | None) -> list[Record]:
     network, _ = corrector_of()
-    with closing(open_detector(video=False)) as detector:
+    with closing(open_detector(video=False, refined=True)) as detector:
         source = source_of(frame, person, detector)
         return [
             each
@@ -125,7 +125,7 @@ def _kept(frame: ChosenFrame, person: Tensors | None) -> list[Record]:
 
 
 def _of_one_photo(frame: ChosenFrame, out: Path, stamp: str, progress: Progress) -> None:
-    detector = open_detector(video=False)
+    detector = open_detector(video=False, refined=True)
     source = source_of(frame, None, detector)
     for number, part in enumerate((LEARN, HELD)):
         _folder(out / part / stamp)
@@ -240,7 +240,7 @@ def _begin(frames: Sequence[ChosenFrame], person: Tensors | None) -> None:
 def _open(frames: Sequence[ChosenFrame], person: Tensors | None) -> None:
     cv2.setNumThreads(1)
     _network[:] = [corrector_of()[0]]
-    detector = open_detector(video=False)
+    detector = open_detector(video=False, refined=True)
     _sources[:] = [source_of(frame, person, detector) for frame in frames]
 
 

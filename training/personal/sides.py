@@ -105,7 +105,7 @@ def fit_sides(faces: Sequence[Seen], attributes: FloatArray, movements: Movement
 def looks_better(calm: Seen, person: Person, tried: Sequence[Seen]) -> bool:
     """Whether what the person's sides show is nearer to some turned faces than what the geometry makes of a calm one."""
     try:
-        with closing(open_detector(video=False)) as detector:
+        with closing(open_detector(video=False, refined=True)) as detector:
             plain, told = (
                 Source(calm, detector, IOD_PX, person=each)
                 for each in (person._replace(sides=(None, None)), person)
