@@ -72,7 +72,7 @@ def cache(folder: Path) -> SourceCache:
 @pytest.fixture(scope="module")
 def crop(photo: Photo) -> np.ndarray:
     """What the networks see of the photo."""
-    detector = open_detector(video=False)
+    detector = open_detector(video=False, refined=True)
     (face,) = detector.detect(photo.frame)
     detector.close()
     return cut_crop(photo.frame, align(face, SIDE), SIDE)
@@ -205,7 +205,7 @@ def test_frames_are_scaled_to_the_size_asked_for(
 def test_where_it_fades_into_the_photo_there_is_no_face(
     bundle: Bundle, photo: Photo, source: PreparedSource
 ) -> None:
-    detector = open_detector(video=False)
+    detector = open_detector(video=False, refined=True)
     (face,) = detector.detect(photo.frame)
     detector.close()
     scale, corner = source.crop_to_photo[0, 0], source.crop_to_photo[:, 2]

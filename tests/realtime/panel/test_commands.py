@@ -236,7 +236,7 @@ def test_a_recording_that_the_run_ends_says_where_it_is(
     assert f"recorded: {recording.path}" in caplog.text
     running.desk.recordings.end()
     picture(running)
-    assert caplog.text.count("recorded: ") == 1
+    assert caplog.text.count(f"recorded: {recording.path}") == 1
 
 
 def test_a_recording_that_is_lost_no_longer_runs_and_is_never_told_as_made(
