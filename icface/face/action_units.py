@@ -49,8 +49,12 @@ SMILE_GAP_IOD: Final = 0.13
 """Lip gap that a smile opens while the jaw stays where it is."""
 # A head that tips up seems to raise its brows, and one that looks down to lower them: blendshape a radian.
 INNER_BROW_BY_PITCH, OUTER_BROW_BY_PITCH, BROW_DOWN_BY_PITCH = 0.6, 0.5, 0.8
+OUTER_BROW_BY_NOD: Final = 0.04
+"""IOD a radian by which the landmarks of its outer brows seem to rise in a head that looks down."""
 BROWS_BY_YAW: Final = 0.05
 """IOD a squared radian by which the brows of a head that turns aside seem to rise."""
+WING_BY_PITCH: Final = 0.12
+"""IOD a radian by which the wings of the nose seem to rise in a head that tips up."""
 _BY_LIDS: Final = {"cheek": 0.015, "nose_wing": -0.022, "upper_lip": 0.006, "chin_drop": -0.030}
 MOVED_BY_LIDS: Final = np.array([_BY_LIDS.get(name, 0.0) for name in features.NAMES])
 """(22,) what seems to move with closed lids where nothing else moves, IOD: in people, in avatars and in frames."""
@@ -156,11 +160,14 @@ def measure_action_units(
     outer_up = (1 - left) * b["browOuterUpRight"] + left * b["browOuterUpLeft"]
     outer_up -= OUTER_BROW_BY_PITCH * tipped_up
     # So do the landmarks of both brows.
-    turned = BROWS_BY_YAW * yaw_rad**2
+    turned, nodding = BROWS_BY_YAW * yaw_rad**2, OUTER_BROW_BY_NOD * tipped_down
     smiling = both("mouthSmile")
     squint = both("eyeSquint")
     # A smile, narrowed eyes and a bowed head score as lowered brows too.
     brow_down = both("browDown") - 0.5 * smiling - 0.6 * squint - BROW_DOWN_BY_PITCH * tipped_down
+    # A wrinkled nose draws the brows and their landmarks down.
+    brow_down -= max(0.0, -d["nose_wing"] - WING_BY_PITCH * tipped_up)
+    wrinkled = 0.5 * max(0.0, -d["nose_wing"])
     lips_smile = max(0.0, smile_in_features(change))
     # The blendshape tells whether it is a smile, and the lips how wide it is. The blendshape alone rises with a nod and
     # is whole at half a smile.
@@ -182,8 +189,6 @@ def measure_action_units(
     # Wide eyes open further, unless they look up.
     eyes_open = _mean((d["upper_lid"] - 0.002) / 0.009, (opened - 1.02) / 0.12) * (1 - closure)
     eyes_open *= _unit(1 - (both("eyeLookUp") - both("eyeLookDown")) / 0.12)
-    # A wrinkled nose draws the landmarks of the brows down.
-    wrinkled = 0.4 * max(0.0, -d["nose_wing"])
     # An open or a wide mouth lowers its corners too. That is not sadness.
     corners_low = (d["mouth_height"] - d["corner_height"] - d["lip_gap"]) / 0.05
     corners_low = _unit(corners_low - max(0.0, d["corner_width"] - 0.015) / 0.10)
@@ -193,7 +198,9 @@ def measure_action_units(
     stretched = (d["corner_width"] + CORNERS_BY_JAW * jaw - 2 * max(0.0, d["corner_height"])) / 0.12
     units = {
         "AU01": _mean(full * inner_up, (d["brow_inner"] - turned) / 0.065),
-        "AU02": _mean(full * outer_up, (0.6 * d["brow_outer"] + 0.4 * d["brow_middle"] - turned) / 0.07),
+        "AU02": _mean(
+            full * outer_up, (0.6 * d["brow_outer"] + 0.4 * d["brow_middle"] - turned - nodding) / 0.07
+        ),
         "AU04": _mean(
             brow_down / 0.40,
             -(0.6 * d["brow_inner"] + 0.4 * d["brow_middle"] + 0.5 * d["brow_gap"] + wrinkled) / 0.056,
@@ -202,7 +209,8 @@ def measure_action_units(
         "AU06": max(narrow * raised_cheeks, closure * d["cheek"] / 0.05 * _unit(smile / 0.3)) - 0.35 * smile,
         "AU07": narrow * (1 - raised_cheeks),
         "AU09": max(
-            3 * both("noseSneer"), -(d["nose_wing"] + 0.015 * lips_smile + 0.12 * tipped_up + 0.012) / 0.046
+            3 * both("noseSneer"),
+            -(d["nose_wing"] + 0.015 * lips_smile + WING_BY_PITCH * tipped_up + 0.012) / 0.046,
         ),
         "AU10": max(
             full * (both("mouthUpperUp") - 0.9 * smiling),

@@ -399,6 +399,27 @@ def test_a_head_that_tips_up_does_not_raise_its_brows(own: Baseline) -> None:
         assert ahead[AU_NAMES.index(name)] > 0.09 and tipped[AU_NAMES.index(name)] == 0.0
 
 
+def test_a_head_that_looks_down_does_not_raise_its_outer_brows(own: Baseline) -> None:
+    """At 25° their landmarks are .019 and .010 higher, as rendered sweeps show it."""
+    values = own.features.copy()
+    values[[INDEX["brow_outer"], INDEX["brow_middle"]]] += (0.019, 0.010)
+    ahead, down = (measure_action_units(values, scores(), own, pitch_rad=pitch) for pitch in (0.0, 0.43))
+    assert ahead[AU_NAMES.index("AU02")] > 0.1 and down[AU_NAMES.index("AU02")] < 0.03
+
+
+def test_a_wrinkled_nose_is_no_frown(own: Baseline) -> None:
+    """Drawn whole it lowers the landmarks of the brows by .019 to .032, and browDown rises by .12."""
+    values, seen = own.features.copy(), scores()
+    values[[INDEX[name] for name in ("brow_outer", "brow_middle", "brow_inner")]] -= (0.019, 0.027, 0.032)
+    for side in ("Left", "Right"):
+        seen[BLENDSHAPE_NAMES.index(f"browDown{side}")] = 0.12
+    frown = AU_NAMES.index("AU04")
+    assert measure_action_units(values, seen, own)[frown] > 0.3
+    values[INDEX["nose_wing"]] -= 0.053
+    units = measure_action_units(values, seen, own)
+    assert units[frown] < 0.15 and units[AU_NAMES.index("AU09")] > 0.6
+
+
 def test_closed_eyes_by_hand(own: Baseline) -> None:
     """The mean of what the lids say and what the blendshapes say."""
     values = own.features.copy()
