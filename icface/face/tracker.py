@@ -34,8 +34,9 @@ _BLINK: Final = INDEX["AU45"]
 # open further from minute to minute. A blink is whole in everybody, however little of it is seen.
 _MOST_GAIN: Final = {"AU01": 1.5, "AU02": 1.5, "AU04": 1.5, "AU12": 1.5, "AU45": 3.0}
 _MOST_GAINS: Final = np.array([_MOST_GAIN.get(name, 1.0) for name in AU_NAMES], dtype=np.float32)
-_FIRST_PEAKS: Final = np.array([0.75 if name == "AU45" else 1.0 for name in AU_NAMES], dtype=np.float32)
-"""What is taken for a driver's larger movements until they were seen."""
+_FIRST_PEAK: Final = {"AU01": 0.75, "AU02": 0.75, "AU45": 0.75}
+"""What is taken for a driver's larger movements until they were seen. Raised brows are shown as less than they are."""
+_FIRST_PEAKS: Final = np.array([_FIRST_PEAK.get(name, 1.0) for name in AU_NAMES], dtype=np.float32)
 
 
 @dataclass(frozen=True)
