@@ -165,9 +165,9 @@ def measure_action_units(
     squint = both("eyeSquint")
     # A smile, narrowed eyes and a bowed head score as lowered brows too.
     brow_down = both("browDown") - 0.5 * smiling - 0.6 * squint - BROW_DOWN_BY_PITCH * tipped_down
-    # A wrinkled nose draws the brows and their landmarks down. A frown moves its wings a little.
-    wrinkled = max(0.0, -d["nose_wing"] - 0.015)
-    brow_down -= 1.4 * max(0.0, wrinkled - WING_BY_PITCH * tipped_up)
+    # A wrinkled nose draws the brows and their landmarks down. A frown moves its wings less.
+    wrinkled = max(0.0, -d["nose_wing"])
+    brow_down -= 5 * max(0.0, wrinkled - 0.035 - WING_BY_PITCH * tipped_up)
     lips_smile = max(0.0, smile_in_features(change))
     # The blendshape tells whether it is a smile, and the lips how wide it is. The blendshape alone rises with a nod and
     # is whole at half a smile.
@@ -203,7 +203,7 @@ def measure_action_units(
         ),
         "AU04": _mean(
             brow_down / 0.40,
-            -(0.6 * d["brow_inner"] + 0.4 * d["brow_middle"] + 0.5 * d["brow_gap"] + 0.7 * wrinkled) / 0.056,
+            -(0.6 * d["brow_inner"] + 0.4 * d["brow_middle"] + 0.5 * d["brow_gap"] + 0.4 * wrinkled) / 0.056,
         ),
         "AU05": max(4 * both("eyeWide"), eyes_open),
         "AU06": max(narrow * raised_cheeks, closure * d["cheek"] / 0.05 * _unit(smile / 0.3)) - 0.35 * smile,
