@@ -20,6 +20,7 @@ import argparse
 import hashlib
 from collections.abc import Iterator, Sequence
 from contextlib import closing
+from itertools import islice
 from typing import Any, Final, NamedTuple
 
 import cv2
@@ -79,21 +80,21 @@ def spoken(reenactor: Reenactor, viewer: Viewer, clip: Path, photo: Photo | None
     Raises:
         SourceError: no face is seen in it, or the calm frame cannot be used.
     """
-    every = list(decode(clip))
-    faces = [(number, viewer.look(every[number])) for number in range(0, len(every), EVERY)]
-    seen = {number: face for number, face in faces if face is not None}
+    faces = [viewer.look(frame) for frame in islice(decode(clip), 0, None, EVERY)]
+    seen = {EVERY * i: face for i, face in enumerate(faces) if face is not None}
     if not seen:
         raise SourceError("no face is seen in it")
     at = list(seen)[calmest(list(seen.values()))]
     if photo is None:
-        photo = Photo(every[at], hashlib.sha256(every[at].tobytes()).hexdigest(), clip)
+        calm = next(islice(decode(clip), at, None))
+        photo = Photo(calm, hashlib.sha256(calm.tobytes()).hexdigest(), clip)
     reenactor.set_source(reenactor.prepare_source(photo))
     own = viewer.look(reenactor.animate(neutral()).copy())
     if own is None:
         raise SourceError("no face is seen in the neutral output")
     fps = frame_rate(clip)
     with closing(FaceTracker()) as tracker:
-        for number, frame in enumerate(every):
+        for number, frame in enumerate(decode(clip)):
             state = tracker.read(frame, number / fps)
             if state is None or number not in seen or number < LEARNED_S * fps:
                 continue

@@ -67,10 +67,11 @@ def test_a_clip_is_driven_by_itself(tmp_path: Path, capsys: pytest.CaptureFixtur
     assert talking.main([str(blank)]) != 0
 
 
-def test_another_face_is_driven(tmp_path: Path) -> None:
+def test_another_face_is_driven(tmp_path: Path, repository: Path) -> None:
     clip = write_clip(tmp_path / "talk.mp4", driver_frames()[::2], fps=5)
     figures = tmp_path / "figures.json"
-    command = [str(clip), "--source", "examples/rendered.jpg", "--quality", "fast", "--json", str(figures)]
+    photo = str(repository / "examples/rendered.jpg")
+    command = [str(clip), "--source", photo, "--quality", "fast", "--json", str(figures)]
     assert talking.main(command) == 0
     every = json.loads(figures.read_text())["rows"][-1]
     assert every["frames"] >= 8 and every["apart"][0] < 0.05
